@@ -1,0 +1,1 @@
+"""What is made: catalogue, datasets, jobs, runs, checkpoints and artifacts."""

@@ -1,0 +1,1 @@
+"""Formats, parsing and checking of training rows, and their encoding to tokens. No Django."""

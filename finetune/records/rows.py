@@ -1,0 +1,34 @@
+"""The canonical training rows that every format is read into, one JSON object a line.
+
+{"messages": [...], "tools": [...]}     a chat; `weight` 0 on an assistant message: not trained
+{"prompt": str, "completion": str}      untemplated; only the completion (and EOS) is trained
+{"text": str}                           untemplated; everything (and EOS) is trained
+"""
+
+from typing import Any, NotRequired, TypedDict
+
+
+class Message(TypedDict):
+    role: str  # system, developer, user, assistant, tool
+    content: str | None
+    name: NotRequired[str]
+    weight: NotRequired[int]  # 0 or 1, on assistant messages only
+    tool_calls: NotRequired[list[dict[str, Any]]]
+    tool_call_id: NotRequired[str]
+
+
+class ChatRow(TypedDict):
+    messages: list[Message]
+    tools: NotRequired[list[dict[str, Any]]]
+
+
+class CompletionRow(TypedDict):
+    prompt: str
+    completion: str
+
+
+class TextRow(TypedDict):
+    text: str
+
+
+Row = ChatRow | CompletionRow | TextRow

@@ -1,0 +1,68 @@
+"""Every state of a job, a run, a dataset and a file's check, and every allowed step between them.
+
+A step and its event are written together by the services; nothing else may move a state.
+"""
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Values are OpenAI's `fine_tuning.job.status`, so the wire shows them unchanged."""
+
+    VALIDATING_FILES = "validating_files"
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+JOB_STEPS: dict[JobState, frozenset[JobState]] = {
+    JobState.VALIDATING_FILES: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.QUEUED: frozenset(
+        {JobState.RUNNING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset(
+        {
+            JobState.QUEUED,  # the reaper took the run back and will try again
+            JobState.PAUSED,
+            JobState.SUCCEEDED,
+            JobState.FAILED,
+            JobState.CANCELLED,
+        }
+    ),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+LIVE_JOB_STATES = frozenset(state for state, steps in JOB_STEPS.items() if steps)
+FINAL_JOB_STATES = frozenset(state for state, steps in JOB_STEPS.items() if not steps)
+
+
+class RunState(StrEnum):
+    """One attempt at a job. `waiting` has no worker; `leased` has one whose lease is on the row."""
+
+    WAITING = "waiting"
+    LEASED = "leased"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class DatasetState(StrEnum):
+    PENDING = "pending"
+    CHECKING = "checking"
+    READY = "ready"
+    REFUSED = "refused"
+
+
+class ExitCode:
+    """What the training process says when it ends (sysexits.h where one fits)."""
+
+    DONE = 0
+    DATA = 64  # EX_USAGE: the data or the request is at fault, error.json says how
+    OURS = 70  # EX_SOFTWARE
+    YIELDED = 75  # EX_TEMPFAIL: checkpointed on SIGTERM, resume later

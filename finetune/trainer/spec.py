@@ -1,0 +1,85 @@
+"""RunSpec: all that a training process is told, with every choice made before it starts.
+
+The spec is part of the result's identity: two runs with equal spec, base digest and data digests
+end in the same bytes on the same machine type. There is no "auto" in it.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+SPEC_VERSION = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AdapterSpec(_Strict):
+    """LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), rsLoRA (Kalajdzievski 2023) through peft."""
+
+    r: int = Field(16, ge=1, le=512)
+    alpha: PositiveFloat = 32
+    dropout: float = Field(0.0, ge=0, lt=1)
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    use_dora: bool = False
+    use_rslora: bool = False
+
+
+class OptimSpec(_Strict):
+    """AdamW with linear warm-up and cosine decay to zero."""
+
+    learning_rate: PositiveFloat = 2e-4
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: PositiveFloat = 1e-8
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_ratio: float = Field(0.03, ge=0, le=1)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    max_grad_norm: PositiveFloat = 1.0
+
+
+class DataSpec(_Strict):
+    """Paths are relative to the run folder; rows are canonical (see finetune.records)."""
+
+    train: str = "data/train.jsonl"
+    valid: str | None = None
+    train_sha256: str | None = None
+    valid_sha256: str | None = None
+
+
+class RunSpec(_Strict):
+    """What to train, on what, and how. `batch_size` counts rows (packs, when packing) per
+    optimizer step; `micro_batch_tokens` caps the tokens that stand in memory at once."""
+
+    version: Literal[1] = 1
+    family: Literal["causal_lm"] = "causal_lm"
+    method: Literal["sft"] = "sft"
+    base: str = "base"
+    base_digest: str | None = None
+    base_name: str = "base"
+    data: DataSpec = DataSpec()
+    adapter: AdapterSpec = AdapterSpec()
+    optim: OptimSpec = OptimSpec()
+    epochs: PositiveInt = 3
+    batch_size: PositiveInt = 8
+    micro_batch_tokens: PositiveInt = 2048
+    max_length: PositiveInt = 1024
+    packing: bool = False
+    seed: int = 0
+    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: PositiveInt | None = None
+    gradient_checkpointing: bool = False
+    eval_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end
+    save_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end
+    early_stop_patience: PositiveInt | None = None  # evaluations without a better loss
+    keep: Literal["last", "best"] = "last"
+
+    @classmethod
+    def read(cls, run_dir: Path) -> "RunSpec":
+        return cls.model_validate_json((run_dir / "spec.json").read_bytes())
+
+    def write(self, run_dir: Path) -> None:
+        (run_dir / "spec.json").write_text(self.model_dump_json(indent=2), encoding="utf-8")

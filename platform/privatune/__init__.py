@@ -1,0 +1,1 @@
+"""The wiring: settings, URLs, command line, portal. Nobody imports it."""
