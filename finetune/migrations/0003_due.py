@@ -1,0 +1,35 @@
+"""The sweeper's one question across tenants: which rows wait for somebody? Ids only."""
+
+from django.db import migrations
+
+DUE = """
+CREATE FUNCTION privatune_due()
+RETURNS TABLE (tenant_id uuid, kind text, id uuid)
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+    -- a job whose files nobody has checked yet, or whose check was left half-way
+    SELECT j.tenant_id, 'validate', j.id FROM public.finetune_job j
+        WHERE j.state = 'validating_files'
+    UNION ALL
+    -- an uploaded file whose structure nobody has checked
+    SELECT d.tenant_id, 'check', d.id FROM public.finetune_dataset d
+        WHERE d.state IN ('pending', 'checking')
+          AND (d.lease_until IS NULL OR d.lease_until < clock_timestamp())
+    UNION ALL
+    -- a run that waits for a worker
+    SELECT r.tenant_id, 'run', r.job_id FROM public.finetune_run r
+        WHERE r.state = 'waiting' AND (r.not_before IS NULL OR r.not_before < clock_timestamp())
+    UNION ALL
+    -- a run whose worker is gone
+    SELECT r.tenant_id, 'reap', r.id FROM public.finetune_run r
+        WHERE r.state = 'leased' AND r.lease_until < clock_timestamp()
+    UNION ALL
+    SELECT f.tenant_id, 'expire', f.id FROM public.tenants_storedfile f
+        WHERE f.expires_at < clock_timestamp()
+$$
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [("finetune", "0002_initial")]
+
+    operations = [migrations.RunSQL(DUE, "DROP FUNCTION privatune_due()")]

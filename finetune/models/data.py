@@ -1,0 +1,39 @@
+"""The frozen reading of a file for one model: counts, token statistics, every problem row."""
+
+from django.db import models
+
+from finetune.models.catalog import CatalogModel
+from finetune.states import DatasetState
+from tenants.models import StoredFile, TenantForeignKey, TenantOwned
+
+
+class Dataset(TenantOwned):
+    """`base` null: structure only, as checked right after the upload.
+
+    `rows_object` and `errors_object` name objects in the tenant's vault.
+    """
+
+    file = TenantForeignKey(StoredFile, on_delete=models.CASCADE, related_name="datasets")
+    base = models.ForeignKey(CatalogModel, models.PROTECT, null=True, related_name="+")
+    max_length = models.IntegerField(null=True)
+    overflow = models.CharField(max_length=8, default="refuse")
+    state = models.CharField(max_length=10, default=DatasetState.PENDING)
+    format = models.CharField(max_length=20, blank=True)
+    report = models.JSONField(null=True)  # finetune.records.check.CheckReport
+    error = models.JSONField(null=True)  # set when the check itself could not be done
+    rows = models.BigIntegerField(default=0)
+    tokens_trained = models.BigIntegerField(default=0)
+    rows_object = models.CharField(max_length=200, blank=True)
+    rows_sha256 = models.CharField(max_length=64, blank=True)
+    errors_object = models.CharField(max_length=200, blank=True)
+    lease_until = models.DateTimeField(null=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "file", "base", "max_length", "overflow"],
+                nulls_distinct=False,
+                name="finetune_dataset_one_reading",
+            )
+        ]

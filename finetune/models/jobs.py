@@ -1,0 +1,147 @@
+"""What a tenant asked for, the attempts at it, and all that was said on the way."""
+
+from django.db import models
+
+from finetune.models.catalog import CatalogModel
+from finetune.models.data import Dataset
+from finetune.states import JobState, RunState
+from tenants.models import License, StoredFile, TenantForeignKey, TenantOwned
+
+
+class Job(TenantOwned):
+    """One fine-tuning job. `requested` is what was asked, `resolved` what every "auto" became
+    (values and the reason for each); both are shown, neither ever changes once running."""
+
+    base = models.ForeignKey(CatalogModel, models.PROTECT, related_name="+")
+    parent_artifact = TenantForeignKey("finetune.Artifact", null=True, related_name="+")
+    license = TenantForeignKey(License, related_name="+")
+    method = models.CharField(max_length=20, default="supervised")
+    training_file = TenantForeignKey(StoredFile, related_name="+")
+    validation_file = TenantForeignKey(StoredFile, null=True, related_name="+")
+    training_data = TenantForeignKey(Dataset, null=True, related_name="+")
+    validation_data = TenantForeignKey(Dataset, null=True, related_name="+")
+    requested = models.JSONField(default=dict)
+    resolved = models.JSONField(null=True)
+    suffix = models.CharField(max_length=64, blank=True)
+    seed = models.BigIntegerField(default=0)
+    metadata = models.JSONField(default=dict)
+    state = models.CharField(max_length=20, default=JobState.VALIDATING_FILES)
+    error = models.JSONField(null=True)  # {code, message, param, where, fix}
+    total_steps = models.IntegerField(null=True)
+    trained_tokens = models.BigIntegerField(null=True)
+    cancel_requested_at = models.DateTimeField(null=True)
+    pause_requested_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    estimated_finish = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    events_count = models.BigIntegerField(default=0)  # last event's seq; the row lock orders them
+    created_by = models.CharField(max_length=120, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "-created_at", "-id"], name="finetune_job_page")]
+
+    @property
+    def public_id(self) -> str:
+        return f"ftjob-{self.id.hex}"
+
+
+class Run(TenantOwned):
+    """One attempt at a job. Whoever holds `epoch` with a live lease may write; nobody else."""
+
+    operator_access = True
+
+    job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="runs")
+    state = models.CharField(max_length=10, default=RunState.WAITING)
+    epoch = models.IntegerField(default=0)
+    attempts = models.IntegerField(default=0)  # claims since the last step forward
+    lease_until = models.DateTimeField(null=True)
+    not_before = models.DateTimeField(null=True)  # waits: disk full, storage down, back-off
+    wait_reason = models.CharField(max_length=200, blank=True)
+    worker = models.CharField(max_length=120, blank=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+    exit_code = models.IntegerField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "job"],
+                condition=models.Q(state__in=["waiting", "leased"]),
+                name="finetune_run_one_live",
+            )
+        ]
+
+
+class Event(TenantOwned):
+    """A line of the job's history. `type` is OpenAI's message | metrics, or checkpoint."""
+
+    job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="events")
+    seq = models.BigIntegerField()
+    type = models.CharField(max_length=12, default="message")
+    level = models.CharField(max_length=5, default="info")
+    message = models.TextField()
+    data = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "job", "seq"], name="finetune_event_seq_once")
+        ]
+
+    @property
+    def public_id(self) -> str:
+        return f"ftevent-{self.id.hex}"
+
+
+class Checkpoint(TenantOwned):
+    """A complete, uploaded training state. `prefix` names its objects in the tenant's vault."""
+
+    job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="checkpoints")
+    run = TenantForeignKey(Run, on_delete=models.CASCADE, related_name="checkpoints")
+    epoch = models.IntegerField()  # of the run that wrote it
+    step = models.IntegerField()
+    prefix = models.CharField(max_length=200)
+    files = models.JSONField(default=dict)  # {name: {"sha256", "bytes"}}
+    metrics = models.JSONField(default=dict)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "job", "step"], name="finetune_checkpoint_step_once"
+            )
+        ]
+
+    @property
+    def public_id(self) -> str:
+        return f"ftckpt_{self.id.hex}"
+
+
+class Artifact(TenantOwned):
+    """The one committed result of a job. `bundle_object` is the signed .tar in the vault."""
+
+    job = TenantForeignKey(Job, on_delete=models.PROTECT, related_name="artifacts")
+    base = models.ForeignKey(CatalogModel, models.PROTECT, related_name="+")
+    model_name = models.CharField(max_length=200)
+    digest = models.CharField(max_length=80)  # of the bundle's manifest
+    adapter_sha256 = models.CharField(max_length=64)
+    bundle_object = models.CharField(max_length=200)
+    bundle_bytes = models.BigIntegerField()
+    bundle_sha256 = models.CharField(max_length=64)
+    adapter_object = models.CharField(max_length=200)
+    adapter_config = models.JSONField()
+    passport = models.JSONField()
+    metrics_file = TenantForeignKey(StoredFile, null=True, related_name="+")
+    report = models.JSONField(default=dict)  # the trainer's report.json
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            # "One committed result per job, ever": the second publisher fails here.
+            models.UniqueConstraint(fields=["tenant", "job"], name="finetune_artifact_one_per_job"),
+            models.UniqueConstraint(
+                fields=["tenant", "model_name"], name="finetune_artifact_model_name"
+            ),
+        ]
+
+    @property
+    def public_id(self) -> str:
+        return f"artifact-{self.id.hex}"

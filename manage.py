@@ -1,0 +1,15 @@
+#!/usr/bin/env python
+"""Django's command line, with both source roots on the path."""
+
+import os
+import sys
+from pathlib import Path
+
+# After the script's own folder, and never as a package: `import platform` must stay Python's.
+sys.path.insert(1, str(Path(__file__).resolve().parent / "platform"))
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
+    from django.core.management import execute_from_command_line
+
+    execute_from_command_line(sys.argv)

@@ -1,0 +1,38 @@
+"""Celery's entry point: `celery -A privatune.celery_app worker`. Messages are nudges with ids."""
+
+import os
+from pathlib import Path
+from urllib.parse import urlparse
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
+
+from django.conf import settings
+
+app = Celery("privatune")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+
+
+def _transport(url: str) -> dict[str, object]:
+    """kombu's filesystem transport takes its folder as options; the others take the URL as is."""
+    if not url.startswith("filesystem://"):
+        return {"broker_url": url}
+    folder = Path(urlparse(url).path)
+    messages, processed, control = folder / "messages", folder / "processed", folder / "control"
+    for path in (messages, processed, control):
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return {
+        "broker_url": "filesystem://",
+        "broker_transport_options": {
+            "data_folder_in": str(messages),
+            "data_folder_out": str(messages),
+            "processed_folder": str(processed),
+            "control_folder": str(control),
+            "store_processed": False,
+        },
+    }
+
+
+app.conf.update(_transport(settings.BROKER_URL))
+app.autodiscover_tasks(["finetune"])

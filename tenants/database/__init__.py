@@ -1,0 +1,1 @@
+"""What keeps tenants apart inside PostgreSQL: policies, composite keys, roles and the scope."""

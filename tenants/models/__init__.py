@@ -1,0 +1,22 @@
+from tenants.models.base import TenantForeignKey, TenantOwned
+from tenants.models.files import StoredFile, Upload, UploadPart
+from tenants.models.identity import ApiKey, Membership, Tenant, User
+from tenants.models.licences import License, LicenseState, UsageEntry
+from tenants.models.trail import AuditEntry, IdempotencyRecord
+
+__all__ = [
+    "ApiKey",
+    "AuditEntry",
+    "IdempotencyRecord",
+    "License",
+    "LicenseState",
+    "Membership",
+    "StoredFile",
+    "Tenant",
+    "TenantForeignKey",
+    "TenantOwned",
+    "Upload",
+    "UploadPart",
+    "UsageEntry",
+    "User",
+]

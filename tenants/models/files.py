@@ -1,0 +1,56 @@
+"""Bytes a tenant has brought: files, and uploads that become files part by part."""
+
+from django.db import models
+
+from tenants.models.base import TenantForeignKey, TenantOwned
+
+
+class StoredFile(TenantOwned):
+    """Immutable bytes in the tenant's vault, under `objects/<uuid>`; the name is only a label.
+
+    `status` is OpenAI's: uploaded, processed, error.
+    """
+
+    filename = models.CharField(max_length=255)
+    purpose = models.CharField(max_length=32)
+    bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    object_name = models.CharField(max_length=200)
+    status = models.CharField(max_length=12, default="uploaded")
+    status_details = models.TextField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["tenant", "-created_at", "-id"], name="tenants_file_page")]
+
+    @property
+    def public_id(self) -> str:
+        return f"file-{self.id.hex}"
+
+
+class Upload(TenantOwned):
+    """A file in the making. `status` is OpenAI's: pending, completed, cancelled, expired."""
+
+    filename = models.CharField(max_length=255)
+    purpose = models.CharField(max_length=32)
+    bytes = models.BigIntegerField()
+    mime_type = models.CharField(max_length=120)
+    status = models.CharField(max_length=10, default="pending")
+    expires_at = models.DateTimeField()
+    file_expires_after = models.BigIntegerField(null=True, blank=True)  # seconds
+    file = TenantForeignKey(StoredFile, null=True, blank=True, related_name="+")
+
+    @property
+    def public_id(self) -> str:
+        return f"upload_{self.id.hex}"
+
+
+class UploadPart(TenantOwned):
+    upload = TenantForeignKey(Upload, on_delete=models.CASCADE, related_name="parts")
+    bytes = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    object_name = models.CharField(max_length=200)
+
+    @property
+    def public_id(self) -> str:
+        return f"part_{self.id.hex}"

@@ -1,0 +1,45 @@
+"""What happened: the audit chain, and what an earlier request with the same key already answered."""
+
+from django.db import models
+
+from tenants.models.base import TenantOwned
+
+
+class AuditEntry(TenantOwned):
+    """One link of the tenant's chain: `digest` = SHA-256 over the entry and the previous digest.
+
+    The app's database role may insert and read here, never change or delete.
+    """
+
+    seq = models.BigIntegerField()
+    actor = models.CharField(max_length=120)
+    action = models.CharField(max_length=60)
+    target = models.CharField(max_length=160, blank=True)
+    data = models.JSONField(default=dict)
+    at = models.CharField(max_length=32)  # ISO 8601 as hashed
+    previous = models.CharField(max_length=64, blank=True)
+    digest = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "seq"], name="tenants_audit_seq_once")
+        ]
+
+
+class IdempotencyRecord(TenantOwned):
+    """The first answer to a request, for whoever asks the same again.
+
+    The unique constraint is what makes two concurrent retries one: the second insert waits for the
+    first and then reads its answer.
+    """
+
+    key = models.CharField(max_length=200)
+    route = models.CharField(max_length=120)
+    body_sha256 = models.CharField(max_length=64)
+    status = models.IntegerField(null=True)
+    body = models.JSONField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "route", "key"], name="tenants_idem_once")
+        ]

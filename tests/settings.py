@@ -1,0 +1,24 @@
+"""The server's settings over a throw-away data folder with its own embedded PostgreSQL.
+
+The server itself starts only when a test asks for the database (tests/fixtures/database.py).
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from privatune.stack.secrets import ensure_secrets
+
+if "PRIVATUNE_TEST_DATA" not in os.environ:
+    os.environ["PRIVATUNE_TEST_DATA"] = tempfile.mkdtemp(prefix="privatune-test-")
+TEST_DATA = Path(os.environ["PRIVATUNE_TEST_DATA"])
+for _name, _value in ensure_secrets(TEST_DATA).items():
+    os.environ[_name] = _value
+os.environ["PRIVATUNE_DATA"] = str(TEST_DATA)
+os.environ["PRIVATUNE_ALLOWED_HOSTS"] = "127.0.0.1,localhost,testserver"
+
+from privatune.settings import *  # noqa: E402, F403
+from privatune.settings import CELERY_BEAT_SCHEDULE  # noqa: E402
+
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+assert CELERY_BEAT_SCHEDULE
