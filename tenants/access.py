@@ -1,0 +1,92 @@
+"""Who is asking: an API key or a signed-in person, reduced to tenant, actor and scopes."""
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import connection
+from django.utils import timezone
+
+from tenants.errors import NotAuthenticated, Refused
+from tenants.roles import ROLE_SCOPES, Role, Scope
+
+KEY_PREFIX = "pt-"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """`actor` is what the audit trail shows: `key:<name>` or an e-mail address."""
+
+    tenant_id: UUID
+    actor: str
+    scopes: frozenset[str]
+
+    def require(self, scope: Scope) -> None:
+        """Raises Refused (403) naming the scope that is missing."""
+        if scope not in self.scopes:
+            raise Refused(
+                "missing_scope",
+                f"This needs the scope `{scope.value}`, which your key or role does not have.",
+                fix="Use a key with that scope, or ask an owner or admin of your organisation.",
+            )
+
+
+@dataclass(frozen=True)
+class Belonging:
+    """One membership of a person, as the tenant switcher shows it."""
+
+    tenant_id: UUID
+    membership_id: UUID
+    role: Role
+    slug: str
+    name: str
+
+    def principal(self, email: str) -> Principal:
+        return Principal(self.tenant_id, email, frozenset(ROLE_SCOPES[self.role]))
+
+
+def digest_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def authenticate_key(secret: str) -> Principal:
+    """The principal of an API key. Raises NotAuthenticated (401), the same for every wrong key."""
+    wrong = NotAuthenticated(
+        "invalid_api_key",
+        "The API key is wrong, expired or revoked.",
+        fix="Send `Authorization: Bearer <key>` with a key made in the portal or by "
+        "`privatune key create`.",
+    )
+    prefix, _, rest = secret.removeprefix(KEY_PREFIX).partition("-")
+    if not secret.startswith(KEY_PREFIX) or not rest:
+        raise wrong
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tenant_id, digest, scopes, name, expires_at, revoked_at FROM privatune_key(%s)",
+            [prefix],
+        )
+        row = cursor.fetchone()
+    if row is None or not hmac.compare_digest(row[1], digest_of(secret)):
+        raise wrong
+    tenant_id, _digest, scopes, name, expires_at, revoked_at = row
+    if revoked_at is not None or (expires_at is not None and expires_at <= timezone.now()):
+        raise wrong
+    return Principal(tenant_id, f"key:{name}", frozenset(scopes))
+
+
+def belongings_of(user_id: UUID) -> list[Belonging]:
+    """Every tenant the person belongs to, by name."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT tenant_id, membership_id, role, slug, name FROM privatune_memberships(%s)",
+            [user_id],
+        )
+        return [Belonging(t, m, Role(r), s, n) for t, m, r, s, n in cursor.fetchall()]
+
+
+def tenant_id_of(slug: str) -> UUID | None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT privatune_tenant(%s)", [slug])
+        row = cursor.fetchone()
+    return row[0] if row else None

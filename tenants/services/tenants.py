@@ -1,0 +1,126 @@
+"""Makes tenants, members and keys."""
+
+import re
+import secrets
+import uuid
+from collections.abc import Iterable
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from tenants.access import KEY_PREFIX, digest_of, tenant_id_of
+from tenants.database.scope import tenant_scope
+from tenants.errors import Conflict, Invalid, NotFound
+from tenants.models import ApiKey, Membership, Tenant, User
+from tenants.roles import ALL_SCOPES, Role
+from tenants.services.audit import record
+from tenants.services.vaults import master_key
+from tenants.vault.keys import new_tenant_key
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def create_tenant(*, slug: str, name: str, actor: str) -> Tenant:
+    """A tenant with its own fresh key. Raises Invalid, or Conflict when the slug is taken."""
+    if not SLUG.fullmatch(slug):
+        raise Invalid(
+            "invalid_slug",
+            f"{slug!r} is no usable short name.",
+            fix="Use 1 to 40 lower-case letters, digits and hyphens, e.g. `city-of-basel`.",
+            param="slug",
+        )
+    if tenant_id_of(slug) is not None:
+        raise Conflict("slug_taken", f"There is a tenant {slug!r} already.", param="slug")
+    tenant_id = uuid.uuid4()
+    with tenant_scope(tenant_id):
+        tenant = Tenant.objects.create(
+            id=tenant_id, slug=slug, name=name, wrapped_key=new_tenant_key(master_key(), tenant_id)
+        )
+        record(actor=actor, action="tenant.create", target=slug, data={"name": name})
+    return tenant
+
+
+def find_tenant(*, slug: str) -> uuid.UUID:
+    """Raises NotFound naming the slug."""
+    tenant_id = tenant_id_of(slug)
+    if tenant_id is None:
+        raise NotFound(
+            "tenant_not_found",
+            f"There is no tenant {slug!r}.",
+            fix="Make it with `privatune tenant create`.",
+        )
+    return tenant_id
+
+
+def create_user(*, email: str, password: str | None) -> User:
+    """A person without any tenant. Raises Conflict when the address is taken."""
+    try:
+        with transaction.atomic():
+            return User.objects.create_user(email, password)
+    except IntegrityError:
+        raise Conflict("email_taken", f"There is a user {email!r} already.") from None
+
+
+def add_member(*, tenant_id: uuid.UUID, user: User, role: Role, actor: str) -> Membership:
+    """Adds the person to the tenant, or changes the role of a member."""
+    with tenant_scope(tenant_id):
+        member, _ = Membership.objects.update_or_create(user=user, defaults={"role": role.value})
+        record(actor=actor, action="member.add", target=user.email, data={"role": role.value})
+    return member
+
+
+def create_key(
+    *,
+    tenant_id: uuid.UUID,
+    name: str,
+    actor: str,
+    scopes: Iterable[str] | None = None,
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """A key and its secret, which is shown once and kept nowhere. Raises Invalid."""
+    wanted = frozenset(ALL_SCOPES if scopes is None else scopes)
+    unknown = sorted(wanted - ALL_SCOPES)
+    if unknown:
+        raise Invalid(
+            "unknown_scope",
+            f"Unknown scope {unknown[0]!r}.",
+            fix=f"Known scopes: {', '.join(sorted(ALL_SCOPES))}.",
+            param="scopes",
+        )
+    prefix = secrets.token_hex(6)
+    secret = f"{KEY_PREFIX}{prefix}-{secrets.token_urlsafe(32)}"
+    with tenant_scope(tenant_id):
+        key = ApiKey.objects.create(
+            name=name,
+            prefix=prefix,
+            digest=digest_of(secret),
+            scopes=sorted(wanted),
+            expires_at=expires_at,
+        )
+        record(
+            actor=actor,
+            action="key.create",
+            target=prefix,
+            data={"name": name, "scopes": key.scopes},
+        )
+    return key, secret
+
+
+def revoke_key(*, tenant_id: uuid.UUID, key_id: uuid.UUID, actor: str) -> None:
+    """Raises NotFound; revoking twice is no error."""
+    with tenant_scope(tenant_id):
+        key = ApiKey.objects.filter(id=key_id).first()
+        if key is None:
+            raise NotFound("key_not_found", "There is no such key.")
+        if key.revoked_at is None:
+            key.revoked_at = timezone.now()
+            key.save(update_fields=["revoked_at"])
+            record(actor=actor, action="key.revoke", target=key.prefix)
+
+
+def shred_tenant(*, tenant_id: uuid.UUID, actor: str) -> None:
+    """Destroys the tenant's key: from then on its objects, backups included, are noise."""
+    with tenant_scope(tenant_id):
+        Tenant.objects.filter(id=tenant_id).update(wrapped_key=None)
+        record(actor=actor, action="tenant.shred")
