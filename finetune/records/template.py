@@ -1,0 +1,188 @@
+"""A tokenizer's chat template: rendering in transformers' immutable sandbox, and what it can say.
+
+Knows nothing of tokens or masks; those are made in `spans` and `encode`.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import jinja2
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from finetune.errors import UserFault
+from finetune.records.rows import Message
+
+CharSpan = tuple[int, int]
+Tools = list[dict[str, Any]] | None
+
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+# Llama 3 and others print today's date: a run resumed tomorrow would then train other tokens.
+_DATE = "26 Jul 2024"
+_FROZEN_CLOCK = (
+    "{% macro strftime_now(format) %}{{ {'%d %b %Y': '26 Jul 2024', '%d %B %Y': '26 July 2024', "
+    "'%B %d, %Y': 'July 26, 2024'}[format] or '2024-07-26' }}{% endmacro %}{{ '' }}"
+)
+_TEMPLATE_ERRORS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+
+
+class ChatTemplate:
+    """Renders messages as the base model expects them; every refusal is a UserFault."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        if not tokenizer.chat_template:
+            raise UserFault(
+                "no_chat_template",
+                "The base model has no chat template, so chat rows cannot be written for it.",
+                fix="Import the base with --chat-template FILE, or use prompt/completion rows.",
+            )
+        self._tokenizer = tokenizer
+        self._variables = {**tokenizer.special_tokens_map, "date_string": _DATE}
+
+    def _source(self, tools: Tools) -> str:
+        source: str = self._tokenizer.get_chat_template(None, tools)
+        return _FROZEN_CLOCK + source if "strftime_now" in source else source
+
+    def is_marked(self, tools: Tools) -> bool:
+        """Whether the template itself says, by {% generation %}, what the model writes."""
+        return bool(_GENERATION.search(self._source(tools)))
+
+    def render(
+        self, messages: Sequence[dict[str, Any]], tools: Tools, *, prompt: bool = False
+    ) -> str:
+        """`prompt`: end with what comes before an answer, as at inference."""
+        return self._render(messages, tools, prompt=prompt, marks=False)[0]
+
+    def render_marked(
+        self, messages: Sequence[dict[str, Any]], tools: Tools
+    ) -> tuple[str, list[CharSpan]]:
+        """The text, and the character spans of the template's generation marks in it."""
+        return self._render(messages, tools, prompt=False, marks=True)
+
+    def _render(
+        self, messages: Sequence[dict[str, Any]], tools: Tools, *, prompt: bool, marks: bool
+    ) -> tuple[str, list[CharSpan]]:
+        try:
+            texts, spans = render_jinja_template(
+                [list(messages)],
+                tools=tools or None,
+                chat_template=self._source(tools),
+                add_generation_prompt=prompt,
+                return_assistant_tokens_mask=marks,
+                **self._variables,
+            )
+        except _TEMPLATE_ERRORS as error:
+            raise UserFault(
+                "template_refused",
+                f"The base model's chat template refuses this conversation: {error}.",
+                fix="Write the conversation as the template wants it (some know no system role, "
+                "or need user and assistant to take turns), or choose another base.",
+            ) from error
+        return texts[0], spans[0] if marks else []
+
+    def prepare(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The messages in the words of chat templates: OpenAI's differ in three places."""
+        return [self._prepare(message) for message in messages]
+
+    def _prepare(self, message: Message) -> dict[str, Any]:
+        role = message["role"]
+        if role == "developer" and not self._knows_developer:
+            role = "system"
+        # None would be printed as "None" by templates that only trim the content
+        prepared: dict[str, Any] = {"role": role, "content": message.get("content") or ""}
+        if name := message.get("name"):
+            prepared["name"] = name
+        if call_id := message.get("tool_call_id"):
+            prepared["tool_call_id"] = call_id
+        if calls := message.get("tool_calls"):
+            prepared["tool_calls"] = [self._prepare_call(call) for call in calls]
+        return prepared
+
+    def _prepare_call(self, call: dict[str, Any]) -> dict[str, Any]:
+        function = dict(call.get("function") or {})
+        arguments = function.get("arguments")
+        if self._arguments_are_text:
+            if not isinstance(arguments, str):
+                function["arguments"] = json.dumps(arguments, ensure_ascii=False)
+        elif isinstance(arguments, str):
+            # OpenAI sends text; templates do `arguments | tojson`, which would quote it twice
+            try:
+                function["arguments"] = json.loads(arguments)
+            except ValueError as error:
+                raise UserFault(
+                    "bad_tool_arguments",
+                    f"The arguments of the tool call '{function.get('name')}' are not JSON.",
+                    fix="Write the arguments as a JSON object in a string.",
+                ) from error
+        return {**call, "type": call.get("type", "function"), "function": function}
+
+    @cached_property
+    def _knows_developer(self) -> bool:
+        return "developer" in self._source(None)
+
+    @cached_property
+    def _arguments_are_text(self) -> bool:
+        """DeepSeek's templates join the arguments to text; most others write them as JSON."""
+        return not self._renders_call({"a": 1}) and self._renders_call('{"a": 1}')
+
+    def _renders_call(self, arguments: Any) -> bool:
+        call = {"id": "call00000", "type": "function"}
+        messages = [
+            {"role": "user", "content": "u"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{**call, "function": {"name": "f", "arguments": arguments}}],
+            },
+        ]
+        try:
+            self.render(messages, None)
+        except UserFault:
+            return False
+        return True
+
+    @cached_property
+    def end_mark(self) -> str:
+        """The token's text that ends an assistant's turn, such as <|im_end|> or </s>."""
+        text = self.render(
+            [{"role": "user", "content": "u"}, {"role": "assistant", "content": SENTINEL}], None
+        )
+        tokens = {str(token) for token in self._tokenizer.added_tokens_encoder}
+        if self._tokenizer.eos_token:
+            tokens.add(self._tokenizer.eos_token)
+        longest_first = sorted(tokens, key=len, reverse=True)
+        match = re.match(
+            rf"\s*({'|'.join(map(re.escape, longest_first)) or '(?!)'})",
+            text.partition(SENTINEL)[2],
+        )
+        if not match:
+            raise UserFault(
+                "end_not_trained",
+                "The chat template writes no end token after the assistant's answer, so a model "
+                "trained on it would never learn to stop.",
+                fix="Import the base with a chat template that ends an assistant's turn with "
+                "the end-of-turn or end-of-sequence token (--chat-template FILE).",
+            )
+        return match[1]
+
+
+SENTINEL = "qZsentinelXk7"
+
+
+def fresh_sentinel(text: str) -> str:
+    """A word that does not occur in the text, and that no template trims or escapes."""
+    sentinel, number = SENTINEL, 0
+    while sentinel in text:
+        number += 1
+        sentinel = f"{SENTINEL}{number}Y"
+    return sentinel
