@@ -1,4 +1,4 @@
-"""The embedded stack's own secrets and addresses, made once per data folder and kept there (0600)."""
+"""The stack's own secrets and addresses, made once per data folder and kept there (0600)."""
 
 import json
 import os

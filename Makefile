@@ -1,0 +1,36 @@
+.PHONY: help setup setup-run demo up test check fast clean
+
+PY := .venv/bin/python
+# One thread a process in tests: the thread count changes the bits of a result.
+TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
+
+help:
+	@echo "make demo    set up, then run the main job end to end (ends by itself)"
+	@echo "make up      set up, then keep the whole stack running at http://127.0.0.1:8000"
+	@echo "make test    set up, then run every test"
+	@echo "make check   lint, types, import contracts, migrations, deployment, translations"
+	@echo "make fast    the tests without the slow ones"
+
+setup-run:
+	@scripts/setup run
+
+setup:
+	@scripts/setup test
+
+demo: setup-run
+	@$(PY) -m privatune.demo
+
+up: setup-run
+	@$(PY) -m privatune.cli up --data var/data --port 8000
+
+test: setup
+	$(TEST_ENV) $(PY) -m pytest
+
+fast: setup
+	$(TEST_ENV) $(PY) -m pytest -m "not slow and not browser"
+
+check: setup
+	@scripts/check
+
+clean:
+	rm -rf .venv node_modules var staticfiles

@@ -1,0 +1,74 @@
+"""Run once before each start of the embedded stack, in a process of its own: migrations, the
+artifact signing key, and on the first start a demo tenant with a login and a key.
+
+    python -m privatune.stack.prepare
+"""
+
+import json
+import os
+import secrets
+import sys
+from pathlib import Path
+
+import django
+
+
+def main() -> int:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
+    django.setup()
+    from django.conf import settings
+    from django.core.management import call_command
+
+    call_command("migrate", verbosity=0)
+    ensure_signing_key(settings.SIGNING_KEY_FILE)
+    credentials = ensure_first_tenant(settings.DATA / "secrets" / "first.json")
+    json.dump(credentials, sys.stdout)
+    return 0
+
+
+def ensure_signing_key(path: Path) -> None:
+    """The P-256 key that signs artifacts; made once. Losing it means signing under a new name."""
+    from finetune.packaging.signing import generate_key
+
+    if not path.exists():
+        _write_private(path, generate_key())
+
+
+def ensure_first_tenant(path: Path) -> dict[str, object]:
+    """A tenant, an owner and a key for whoever starts the embedded stack, kept beside the secrets
+    so that a later start shows the same ones."""
+    from tenants.models import User
+    from tenants.roles import Role
+    from tenants.services.tenants import add_member, create_key, create_tenant
+
+    if path.exists():
+        return dict(json.loads(path.read_text("utf-8")))
+    password, operator_password = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
+    slug = f"demo-{secrets.token_hex(2)}" if User.objects.exists() else "demo"
+    tenant = create_tenant(slug=slug, name="Demo", actor="privatune up")
+    user = User.objects.create_user(f"owner@{slug}.example", password)
+    add_member(tenant_id=tenant.id, user=user, role=Role.OWNER, actor="privatune up")
+    _key, secret = create_key(tenant_id=tenant.id, name="first", actor="privatune up")
+    operator = User.objects.create_superuser(f"operator@{slug}.example", operator_password)
+    made: dict[str, object] = {
+        "api_key": secret,
+        "tenant": slug,
+        "login": {"email": user.email, "password": password},
+        "operator": {"email": operator.email, "password": operator_password},
+    }
+    _write_private(path, json.dumps(made, indent=2).encode())
+    return made
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    partial = path.with_suffix(".tmp")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,150 @@
+"""`privatune up`: starts everything in one data folder, says when it is ready, stops it cleanly."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from privatune.stack.folder import FolderLock, StackError, require_port
+from privatune.stack.postgres import EmbeddedPostgres
+from privatune.stack.processes import Supervisor, services_for
+from privatune.stack.secrets import ensure_secrets
+
+READY_SECONDS = 120
+
+__all__ = ["StackError", "up"]
+
+
+def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool = False) -> None:
+    """Runs until SIGINT or SIGTERM. Raises StackError with one clear line if it cannot start."""
+    data = data.resolve()
+    require_port(host, port)
+    lock = FolderLock(data)
+    stopping = _Stopping()
+    values = ensure_secrets(data)
+    environment = _environment(data, values)
+    _say("Starting PostgreSQL …")
+    postgres = EmbeddedPostgres(data / "pg", values)
+    try:
+        credentials = _prepare(environment)
+        _run(data, host, port, environment, credentials, as_json, stopping)
+    finally:
+        postgres.stop()
+        lock.release()
+        _say("Stopped.")
+
+
+class _Stopping:
+    """Turns SIGINT and SIGTERM into a flag that the loops look at."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: Any) -> None:
+        self.asked = True
+
+
+def _run(
+    data: Path,
+    host: str,
+    port: int,
+    environment: dict[str, str],
+    credentials: dict[str, Any],
+    as_json: bool,
+    stopping: _Stopping,
+) -> None:
+    services = services_for(
+        host=host, port=port, data=data, serving_socket=environment["PRIVATUNE_SERVING_SOCKET"]
+    )
+    supervisor = Supervisor(services, data / "logs", environment)
+    try:
+        _say("Starting web, workers and serving …")
+        supervisor.start()
+        if not _wait_ready(f"http://{host}:{port}/healthz", supervisor, stopping):
+            return
+        _announce(f"http://{host}:{port}", credentials, as_json)
+        while not stopping.asked:
+            for line in supervisor.tend():
+                _say(line)
+            time.sleep(0.5)
+        _say("Stopping (a run in progress writes its checkpoint) …")
+    finally:
+        supervisor.stop()
+
+
+def _environment(data: Path, values: dict[str, str]) -> dict[str, str]:
+    """What the children get: the caller's environment wins over the data folder's values."""
+    environment = values | dict(os.environ)
+    environment.pop("DATABASE_SUPERUSER_PASSWORD", None)
+    environment["PRIVATUNE_DATA"] = str(data)
+    environment["DJANGO_SETTINGS_MODULE"] = "privatune.settings"
+    environment["PYTHONUNBUFFERED"] = "1"
+    return environment
+
+
+def _prepare(environment: dict[str, str]) -> dict[str, Any]:
+    _say("Applying migrations …")
+    done = subprocess.run(
+        [sys.executable, "-m", "privatune.stack.prepare"],
+        env=environment,
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        last = done.stderr.decode(errors="replace").strip()
+        raise StackError(f"Preparing the database failed:\n{last}")
+    return dict(json.loads(done.stdout))
+
+
+def _wait_ready(url: str, supervisor: Supervisor, stopping: _Stopping) -> bool:
+    """True when the web answers, False when asked to stop meanwhile."""
+    deadline = time.monotonic() + READY_SECONDS
+    while time.monotonic() < deadline:
+        if stopping.asked:
+            return False
+        try:
+            with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  loopback http
+                if answer.status == 200:
+                    return True
+        except (urllib.error.URLError, OSError):
+            pass  # not listening yet; the deadline bounds the wait
+        for line in supervisor.tend():
+            _say(line)
+        time.sleep(0.1)
+    raise StackError(
+        f"The web did not answer within {READY_SECONDS} s; see {supervisor.logs}/web.log."
+    )
+
+
+def _announce(url: str, credentials: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"base_url": f"{url}/v1", **credentials}), flush=True)
+        return
+    login, operator = credentials["login"], credentials["operator"]
+    print(
+        f"""
+Privatune is ready.
+
+  Portal     {url}            {login["email"]}  {login["password"]}
+  Operator   {url}/operator/  {operator["email"]}  {operator["password"]}
+  API        {url}/v1         key {credentials["api_key"]}
+
+  export PRIVATUNE_BASE_URL={url}
+  export PRIVATUNE_API_KEY={credentials["api_key"]}
+
+Ctrl-C stops everything; the data stays.
+""",
+        flush=True,
+    )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

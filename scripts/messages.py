@@ -1,0 +1,84 @@
+"""Translations: `compile` the catalogues, or `check` that each is complete and current.
+
+Compiling uses Babel, so that running needs no gettext; checking extracts with Django's makemessages,
+which does (Debian's package gettext).
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCALE = ROOT / "platform" / "privatune" / "locale"
+# English is the source language; its catalogue would repeat every key.
+LANGUAGES = ("zh_Hans",)
+
+
+def catalogue(path: Path) -> Catalog:
+    with path.open("rb") as file:
+        return read_po(file)
+
+
+def compile_all() -> int:
+    for source in sorted(LOCALE.glob("*/LC_MESSAGES/*.po")):
+        with source.with_suffix(".mo").open("wb") as file:
+            write_mo(file, catalogue(source))
+    return 0
+
+
+def extract(into: Path) -> None:
+    """Runs makemessages over a copy of the sources, so that the tree stays as it is."""
+    for name in ("platform/privatune", "tenants", "finetune"):
+        shutil.copytree(ROOT / name, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "django", "makemessages", "--no-obsolete", "--no-location"]
+    for language in LANGUAGES:
+        command += ["-l", language]
+    # Templates and Python live in two roots; makemessages needs one folder that has `locale`.
+    subprocess.run(
+        command + ["--ignore=*/tests/*"],
+        cwd=into / "platform" / "privatune",
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ""},
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def check() -> int:
+    if shutil.which("xgettext") is None:
+        print("gettext is missing: sudo apt-get install -y gettext", file=sys.stderr)
+        return 1
+    faults = 0
+    with tempfile.TemporaryDirectory() as folder:
+        extract(Path(folder))
+        for language in LANGUAGES:
+            ours = catalogue(LOCALE / language / "LC_MESSAGES" / "django.po")
+            fresh = catalogue(
+                Path(folder) / "platform/privatune/locale" / language / "LC_MESSAGES/django.po"
+            )
+            for message in fresh:
+                if not message.id:
+                    continue
+                known = ours.get(message.id, message.context)
+                translated = known is not None and known.string and not known.fuzzy
+                if not translated or not all(_plural_forms(known.string)):
+                    faults += 1
+                    print(f"{language}: not translated: {message.id!r}", file=sys.stderr)
+    if faults:
+        print(f"{faults} messages lack a translation.", file=sys.stderr)
+    return 1 if faults else 0
+
+
+def _plural_forms(string: object) -> tuple[str, ...]:
+    return string if isinstance(string, tuple) else (str(string),)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in {"compile", "check"}:
+        raise SystemExit(__doc__)
+    raise SystemExit(compile_all() if sys.argv[1] == "compile" else check())
