@@ -1,0 +1,1 @@
+"""The demo: the whole main job over HTTP, on a real base and a real command grammar."""

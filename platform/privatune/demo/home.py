@@ -1,0 +1,91 @@
+"""The home and the vehicle whose devices the demo's commands name.
+
+A third of the devices is kept for the held-out questions: their names must be copied, they
+cannot be remembered.
+"""
+
+AREAS = (
+    "attic", "back yard", "balcony", "basement", "bathroom", "bedroom", "camper van", "car",
+    "conservatory", "dining room", "front yard", "garage", "greenhouse", "guest room", "gym",
+    "hallway", "home office", "kitchen", "laundry room", "library", "living room",
+    "master bedroom", "nursery", "pantry", "patio", "playroom", "porch", "studio", "utility room",
+    "workshop",
+)  # fmt: skip
+
+FLOORS = ("ground", "first", "second", "third", "top", "lower", "upper", "middle")
+
+DEVICES: dict[str, tuple[str, ...]] = {
+    "light": (
+        "reading lamp", "bedside lamp", "floor lamp", "chandelier", "fairy lights", "spotlights",
+        "desk lamp", "lava lamp", "night light", "LED strip", "lantern", "pendant", "wall washer",
+        "Christmas tree", "mirror light", "cabinet lights", "dome light", "ambient lighting",
+        "floodlight", "uplighter", "picture light", "moon lamp", "string lights", "headlights",
+    ),
+    "switch": (
+        "kettle", "coffee machine", "seat heater", "towel warmer", "fish tank pump", "printer",
+        "rear defroster", "dehumidifier", "electric blanket", "washing machine", "slow cooker",
+        "sprinkler", "air purifier", "steering wheel heater", "bread maker", "pond fountain",
+        "dash cam", "humidifier", "battery charger", "water softener", "game console",
+    ),
+    "fan": (
+        "ceiling fan", "tower fan", "exhaust fan", "extractor", "box fan", "desk fan",
+        "ventilator", "roof blower", "pedestal fan", "cabin blower", "attic fan", "turbine",
+    ),
+    "media_player": (
+        "soundbar", "television", "record player", "car stereo", "smart speaker", "projector",
+        "radio", "jukebox", "home cinema", "shower speaker", "boombox", "headrest screen",
+        "turntable", "hi-fi", "Apple TV",
+    ),
+    "climate": (
+        "thermostat", "heat pump", "air conditioner", "radiator", "cabin heater", "wall heater",
+        "underfloor heating", "mini split", "boiler", "patio heater", "chiller", "parking heater",
+    ),
+    "cover": (
+        "driver window", "sunroof", "tailgate", "roller blind", "projector screen", "skylight",
+        "passenger window", "canopy", "dog flap", "roof hatch", "bay window", "velvet curtain",
+        "convertible top", "pool cover", "stable door", "loft hatch",
+    ),
+    "valve": ("irrigation valve", "main water valve", "gas tap", "garden tap", "drip line"),
+    "lock": (
+        "front door", "back gate", "safe", "tool chest", "charge port", "glove box", "side door",
+        "bike shed", "wine cellar", "fuel cap", "deadbolt", "gun cabinet",
+    ),
+    "todo": (
+        "shopping", "chores", "packing", "homework", "gift", "hardware store", "road trip",
+        "holiday", "garden", "bucket", "grocery", "errands",
+    ),
+}  # fmt: skip
+
+# What a person says freely, where the grammar only marks a gap.
+SPOKEN: dict[str, tuple[str, ...]] = {
+    "todo_list_item": (
+        "milk", "two dozen eggs", "screen wash", "olive oil", "a birthday card", "dog food",
+        "call the plumber", "oat biscuits", "tyre gauge", "washing powder", "renew passport",
+        "sunflower seeds", "wool socks", "fresh basil", "light bulbs", "book the dentist",
+        "brake pads", "lemon curd", "paint rollers", "water the ferns",
+    ),
+    "timer_name": (
+        "pasta", "laundry", "egg", "nap", "tea", "pizza", "workout", "bread", "parking",
+        "homework", "charging", "meeting", "rice", "yoga", "roast", "cookie", "shower", "study",
+    ),
+}  # fmt: skip
+
+# Numbers a person would say; the grammar allows many more.
+SPOKEN_NUMBERS: dict[str, tuple[float, ...]] = {
+    "temperature": (*range(14, 29), 18.5, 19.5, 20.5, 21.5, 22.5),
+    "position": tuple(range(5, 100, 5)),
+    "brightness": tuple(range(3, 101)),
+    "fan_speed": tuple(range(10, 101, 5)),
+    "volume": tuple(range(2, 101)),
+    "color_temperature": tuple(range(2000, 6600, 100)),
+    "timer_seconds": tuple(range(5, 60)),
+    "timer_minutes": tuple(range(2, 60)),
+    "timer_hours": tuple(range(2, 13)),
+}
+
+# The third of each kind that only held-out questions name.
+HELDOUT_DEVICES = {domain: names[2::3] for domain, names in DEVICES.items()}
+TRAIN_DEVICES = {
+    domain: tuple(name for name in names if name not in HELDOUT_DEVICES[domain])
+    for domain, names in DEVICES.items()
+}

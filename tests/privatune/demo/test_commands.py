@@ -1,0 +1,116 @@
+"""The demo's rows: real grammar, one meaning each, and held-out questions that are held out."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from privatune.demo.commands import (
+    Command,
+    compact,
+    heldout_commands,
+    meanings,
+    train_commands,
+    write_rows,
+)
+from privatune.demo.grammar import INTENTS, Grammar
+from privatune.demo.home import DEVICES, HELDOUT_DEVICES
+
+
+@pytest.fixture(scope="module")
+def grammar() -> Grammar:
+    return Grammar(seed=0)
+
+
+@pytest.fixture(scope="module")
+def train(grammar: Grammar) -> list[Command]:
+    return train_commands(grammar)
+
+
+@pytest.fixture(scope="module")
+def heldout(grammar: Grammar) -> list[Command]:
+    return heldout_commands(grammar)
+
+
+def test_the_same_seed_draws_the_same_rows(train: list[Command], heldout: list[Command]) -> None:
+    again = Grammar(seed=0)
+    assert train_commands(again) == train
+    assert heldout_commands(again) == heldout
+    assert train_commands(Grammar(seed=1)) != train
+
+
+def test_no_command_is_drawn_twice(train: list[Command], heldout: list[Command]) -> None:
+    said = [command.text for command in train + heldout]
+    assert len(said) == len(set(said))
+
+
+def test_heldout_templates_are_used_by_no_training_row(
+    train: list[Command], heldout: list[Command]
+) -> None:
+    trained = {(command.template.intent, command.template.text) for command in train}
+    asked = {(command.template.intent, command.template.text) for command in heldout}
+    assert len(asked) > 50
+    assert not trained & asked
+
+
+def test_no_training_template_can_say_a_heldout_question(
+    grammar: Grammar, train: list[Command], heldout: list[Command]
+) -> None:
+    trained = grammar.only({command.template for command in train})
+    assert all(meanings(command.text, trained) for command in train[:50])
+    assert not [command.text for command in heldout if meanings(command.text, trained)]
+
+
+def test_heldout_questions_name_devices_that_training_never_names(
+    train: list[Command], heldout: list[Command]
+) -> None:
+    unseen = {name for domain in DEVICES for name in HELDOUT_DEVICES[domain]}
+    names = {json.loads(c.call)["name"] for c in heldout if c.template.domains}
+    assert names
+    assert names <= unseen
+    assert not unseen & {json.loads(c.call).get("name") for c in train if c.template.domains}
+
+
+def test_hassil_reads_the_one_same_meaning_in_every_row(
+    grammar: Grammar, train: list[Command], heldout: list[Command]
+) -> None:
+    for command in train[::4] + heldout:
+        assert meanings(command.text, grammar.parsed) == {command.call}, command.text
+
+
+def test_training_and_heldout_rows_ask_for_the_same_intents(
+    train: list[Command], heldout: list[Command]
+) -> None:
+    assert {command.template.intent for command in train} == set(INTENTS)
+    assert {command.template.intent for command in heldout} == set(INTENTS)
+
+
+def test_whatever_is_named_in_the_call_is_said_in_the_command(train: list[Command]) -> None:
+    for command in train:
+        call = json.loads(command.call)
+        for slot in ("name", "area", "floor", "item"):
+            assert call.get(slot, "") in command.text
+
+
+def test_a_call_is_compact_json_with_the_intent_first() -> None:
+    call = compact("HassLightSet", {"temperature": 19.0, "area": "car", "name": "dome light"})
+    assert call == '{"intent":"HassLightSet","name":"dome light","area":"car","temperature":19}'
+
+
+def test_rows_are_written_in_openai_chat_form(tmp_path: Path, heldout: list[Command]) -> None:
+    write_rows(tmp_path / "heldout.jsonl", heldout)
+    rows = [json.loads(line) for line in (tmp_path / "heldout.jsonl").read_text().splitlines()]
+    assert len(rows) == len(heldout)
+    assert [m["role"] for m in rows[0]["messages"]] == ["system", "user", "assistant"]
+    assert rows[0]["messages"][2]["content"] == heldout[0].call
+
+
+def test_asking_for_more_than_the_grammar_can_say_is_refused() -> None:
+    poor = Grammar(seed=0)
+    poor.train = tuple(t for t in poor.train if t.text == "timer[s] status")
+    assert {command.text for command in train_commands(poor, 2)} == {
+        "timer status",
+        "timers status",
+    }
+    with pytest.raises(ValueError, match="cannot say 3 different"):
+        train_commands(poor, 3)
