@@ -81,7 +81,7 @@ class RowEncoder:
         elif "prompt" in row:
             encoded = self._completion(cast(CompletionRow, row))
         else:
-            encoded = self._text(cast(TextRow, row))
+            encoded = self._text(row)
         return _checked(encoded)
 
     def render_prompt(self, messages: Sequence[Message], tools: Tools = None) -> list[int]:
@@ -98,7 +98,7 @@ class RowEncoder:
         """Tokens that end an answer: the end of sequence and the template's end of turn."""
         ids = {self.tokenizer.eos_token_id}
         if self.tokenizer.chat_template:
-            ids.add(self.tokenizer.convert_tokens_to_ids(self._template.end_mark))
+            ids.add(self._ids(self._template.end_mark)[-1])
         return frozenset(token for token in ids if token is not None)
 
     # --- the three kinds of row

@@ -26,12 +26,16 @@ def trained_spans(
     `end_not_trained`.
     """
     if template.is_marked(tools):
-        text, spans = _marked(template, messages, tools, trained)
+        text, owned = _marked(template, messages, tools, trained)
     else:
         text = template.render(messages, tools)
-        spans = [_derived(template, messages, tools, text, index) for index in trained]
+        owned = [(i, _derived(template, messages, tools, text, i)) for i in trained]
+    spans = [span for _, span in owned]
     _check_order(spans)
     _check_nothing_dropped(text, messages, tools)
+    for index in trained:
+        answer = "".join(text[start:end] for owner, (start, end) in owned if owner == index)
+        _check_answer(answer, messages[index], index)
     return text, spans
 
 
@@ -40,7 +44,7 @@ def trained_spans(
 
 def _marked(
     template: ChatTemplate, messages: Messages, tools: Tools, trained: Sequence[int]
-) -> tuple[str, list[CharSpan]]:
+) -> tuple[str, list[tuple[int, CharSpan]]]:
     text, marks = template.render_marked(messages, tools)
     marks = [(start, end) for start, end in marks if end > start]
     owners = _owners(template, messages, tools, len(marks))
@@ -49,7 +53,8 @@ def _marked(
     for number, (mark, owner) in enumerate(zip(marks, owners, strict=True)):
         if owner in trained:
             is_last = last_mark[owner] == number
-            spans.append(_with_end(template.end_mark, text, mark) if is_last else mark)
+            span = _with_end(template, text, mark) if is_last else mark
+            spans.append((owner, span))
     return text, spans
 
 
@@ -68,12 +73,12 @@ def _owners(template: ChatTemplate, messages: Messages, tools: Tools, marks: int
     return owners
 
 
-def _with_end(end_mark: str, text: str, span: CharSpan) -> CharSpan:
+def _with_end(template: ChatTemplate, text: str, span: CharSpan) -> CharSpan:
     """Templates often close the generation mark before the end token; it must be trained too."""
     start, end = span
-    if text[start:end].rstrip().endswith(end_mark):
+    if template.ends_in_token(text[start:end]):
         return span
-    behind = text[end:]
+    end_mark, behind = template.end_mark, text[end:]
     if not behind.lstrip().startswith(end_mark):
         raise UserFault(
             "end_not_trained",
@@ -95,9 +100,6 @@ def _derived(
     end = text.rfind(template.end_mark, start, limit)
     if end < 0:
         raise _not_derivable(f"no '{template.end_mark}' ends the answer in message {index + 1}")
-    answer = text[start:end]
-    if _core(messages[index]["content"]) not in answer:
-        raise _not_derivable(f"the answer in message {index + 1} is not where it should be")
     return start, end + len(template.end_mark)
 
 
@@ -165,12 +167,17 @@ def _check_nothing_dropped(text: str, messages: Messages, tools: Tools) -> None:
         core = _core(message["content"])
         if core not in text and json.dumps(core)[1:-1] not in text:
             raise _dropped(f"the content of message {number} ({message['role']})")
-        for call in message.get("tool_calls", ()):
-            if str(call["function"].get("name")) not in text:
-                raise _dropped(f"the tool call in message {number}")
     for tool in tools or ():
         if str(tool.get("function", tool).get("name")) not in text:
             raise _dropped("the list of tools")
+
+
+def _check_answer(answer: str, message: dict[str, Any], index: int) -> None:
+    for call in message.get("tool_calls", ()):
+        if str(call["function"].get("name")) not in answer:
+            raise _dropped(f"the tool call in message {index + 1}")
+    if _core(message["content"]) not in answer and not message.get("tool_calls"):
+        raise _not_derivable(f"the answer in message {index + 1} is not where it should be")
 
 
 def _core(content: str) -> str:
@@ -193,5 +200,6 @@ def _not_derivable(why: str) -> UserFault:
         "What the assistant wrote cannot be told from the rest in this chat template's output: "
         f"{why}.",
         fix="Import the base with a template that has {% generation %} marks around the "
-        "assistant's text (--chat-template FILE), or split the conversation into shorter rows.",
+        "assistant's text (--chat-template FILE), or train the last answer only: weight 0 on the "
+        "earlier assistant messages.",
     )

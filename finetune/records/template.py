@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 from functools import cached_property
+from os.path import commonprefix
 from typing import Any
 
 import jinja2
@@ -73,9 +74,9 @@ class ChatTemplate:
         self, messages: Sequence[dict[str, Any]], tools: Tools, *, prompt: bool, marks: bool
     ) -> tuple[str, list[CharSpan]]:
         try:
-            texts, spans = render_jinja_template(
+            result: Any = render_jinja_template(
                 [list(messages)],
-                tools=tools or None,
+                tools=list(tools) if tools else None,
                 chat_template=self._source(tools),
                 add_generation_prompt=prompt,
                 return_assistant_tokens_mask=marks,
@@ -88,6 +89,7 @@ class ChatTemplate:
                 fix="Write the conversation as the template wants it (some know no system role, "
                 "or need user and assistant to take turns), or choose another base.",
             ) from error
+        texts, spans = result
         return texts[0], spans[0] if marks else []
 
     def prepare(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -137,7 +139,7 @@ class ChatTemplate:
 
     def _renders_call(self, arguments: Any) -> bool:
         call = {"id": "call00000", "type": "function"}
-        messages = [
+        messages: list[dict[str, Any]] = [
             {"role": "user", "content": "u"},
             {
                 "role": "assistant",
@@ -153,17 +155,10 @@ class ChatTemplate:
 
     @cached_property
     def end_mark(self) -> str:
-        """The token's text that ends an assistant's turn, such as <|im_end|> or </s>."""
-        text = self.render(
-            [{"role": "user", "content": "u"}, {"role": "assistant", "content": SENTINEL}], None
-        )
-        tokens = {str(token) for token in self._tokenizer.added_tokens_encoder}
-        if self._tokenizer.eos_token:
-            tokens.add(self._tokenizer.eos_token)
-        longest_first = sorted(tokens, key=len, reverse=True)
-        match = re.match(
-            rf"\s*({'|'.join(map(re.escape, longest_first)) or '(?!)'})",
-            text.partition(SENTINEL)[2],
+        """The text of the token or tokens that end an assistant's turn, as <|im_end|> or </s>."""
+        match = self._leading_tokens.match(commonprefix(self._tails())) or (  # noqa: RUF071
+            # gpt-oss ends the last turn otherwise than the ones before
+            self._leading_tokens.match(self._tails()[-1])
         )
         if not match:
             raise UserFault(
@@ -174,6 +169,29 @@ class ChatTemplate:
                 "the end-of-turn or end-of-sequence token (--chat-template FILE).",
             )
         return match[1]
+
+    def ends_in_token(self, text: str) -> bool:
+        return text.rstrip().endswith(tuple(self._added_tokens))
+
+    def _tails(self) -> list[str]:
+        """What the template writes behind an answer that is not the last, and behind the last."""
+        question = {"role": "user", "content": "u"}
+        answer = {"role": "assistant", "content": SENTINEL}
+        parts = self.render([question, answer, question, answer], None).split(SENTINEL)
+        return parts[1:] if len(parts) == 3 else [""]
+
+    @cached_property
+    def _leading_tokens(self) -> re.Pattern[str]:
+        tokens = "|".join(map(re.escape, self._added_tokens)) or "(?!)"
+        return re.compile(rf"\s*((?:{tokens})+)")
+
+    @cached_property
+    def _added_tokens(self) -> list[str]:
+        """Longest first, so that a token goes before those it begins with."""
+        tokens = {str(token) for token in self._tokenizer.added_tokens_encoder}
+        if self._tokenizer.eos_token:
+            tokens.add(str(self._tokenizer.eos_token))
+        return sorted(tokens, key=lambda token: (-len(token), token))
 
 
 SENTINEL = "qZsentinelXk7"
