@@ -30,7 +30,6 @@ class Migration(migrations.Migration):
             model_name="artifact",
             name="tenant",
             field=tenants.models.base.OwnerKey(
-                editable=False,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",
                 to="tenants.tenant",
@@ -60,7 +59,6 @@ class Migration(migrations.Migration):
             model_name="checkpoint",
             name="tenant",
             field=tenants.models.base.OwnerKey(
-                editable=False,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",
                 to="tenants.tenant",
@@ -90,7 +88,6 @@ class Migration(migrations.Migration):
             model_name="dataset",
             name="tenant",
             field=tenants.models.base.OwnerKey(
-                editable=False,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",
                 to="tenants.tenant",
@@ -100,7 +97,6 @@ class Migration(migrations.Migration):
             model_name="event",
             name="tenant",
             field=tenants.models.base.OwnerKey(
-                editable=False,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",
                 to="tenants.tenant",
@@ -140,7 +136,6 @@ class Migration(migrations.Migration):
             model_name="job",
             name="tenant",
             field=tenants.models.base.OwnerKey(
-                editable=False,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",
                 to="tenants.tenant",
@@ -233,7 +228,6 @@ class Migration(migrations.Migration):
             model_name="run",
             name="tenant",
             field=tenants.models.base.OwnerKey(
-                editable=False,
                 on_delete=django.db.models.deletion.PROTECT,
                 related_name="+",
                 to="tenants.tenant",

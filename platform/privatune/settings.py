@@ -5,6 +5,7 @@ from pathlib import Path
 from csp.constants import NONE, SELF
 from psycopg.conninfo import conninfo_to_dict
 
+from privatune import logs
 from privatune.env import data_dir, read, read_int, read_list
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -232,6 +233,7 @@ STORAGES = {
 WHITENOISE_USE_FINDERS = True  # served from the packages' folders when not collected
 WHITENOISE_AUTOREFRESH = False
 
+logs.configure()
 LOG_LEVEL = read("PRIVATUNE_LOG_LEVEL")
 LOGGING = {
     "version": 1,

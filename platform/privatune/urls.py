@@ -3,7 +3,10 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from privatune.health import healthz
+
 urlpatterns = [
+    path("healthz", healthz),
     path("operator/", admin.site.urls),
     path("accounts/", include("allauth.account.urls")),
 ]

@@ -145,7 +145,6 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     tenants.models.base.OwnerKey(
-                        editable=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenants.tenant",
@@ -186,7 +185,6 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     tenants.models.base.OwnerKey(
-                        editable=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenants.tenant",
@@ -227,7 +225,6 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     tenants.models.base.OwnerKey(
-                        editable=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenants.tenant",
@@ -253,7 +250,6 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     tenants.models.base.OwnerKey(
-                        editable=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenants.tenant",
@@ -282,7 +278,6 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     tenants.models.base.OwnerKey(
-                        editable=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenants.tenant",
@@ -325,7 +320,6 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     tenants.models.base.OwnerKey(
-                        editable=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenants.tenant",
@@ -364,7 +358,6 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     tenants.models.base.OwnerKey(
-                        editable=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenants.tenant",
@@ -388,7 +381,6 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     tenants.models.base.OwnerKey(
-                        editable=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenants.tenant",
@@ -430,7 +422,6 @@ class Migration(migrations.Migration):
                 (
                     "tenant",
                     tenants.models.base.OwnerKey(
-                        editable=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="+",
                         to="tenants.tenant",

@@ -81,7 +81,7 @@ class TenantOwned(models.Model, metaclass=_TenantModelBase):
     operator_access = False
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = OwnerKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+", editable=False)
+    tenant = OwnerKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = ScopedManager(tenant="tenant_id")

@@ -1,0 +1,175 @@
+"""The operator's rooms: tenants and licences. Reads through the operator's database role, which the
+database itself keeps away from customer content; writes through the same services as everyone."""
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+
+from tenants.errors import TenantError
+from tenants.models import License, LicenseState, Tenant, UsageEntry, User
+from tenants.services.licences import Right, change_license, issue_license
+from tenants.services.tenants import create_tenant
+
+OPERATOR = "operator"
+
+
+class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """Lists and looks up through the operator's role; never deletes: history is evidence."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return self.model._base_manager.using(OPERATOR).order_by(*self.get_ordering(request))
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        kwargs["queryset"] = db_field.remote_field.model._base_manager.using(OPERATOR)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class ReadOnlyAdmin(OperatorAdmin):
+    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+def actor_of(request: HttpRequest) -> str:
+    return f"operator:{request.user}"
+
+
+@admin.register(Tenant)
+class TenantAdmin(OperatorAdmin):
+    list_display = ("slug", "name", "created_at")
+    search_fields = ("slug", "name")
+    ordering = ("slug",)
+    fields = ("slug", "name")
+
+    def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
+        made = create_tenant(slug=obj.slug, name=obj.name, actor=actor_of(request))
+        obj.pk = made.pk
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class LicenseForm(forms.ModelForm):  # type: ignore[type-arg]
+    tenant = forms.ModelChoiceField(queryset=Tenant._base_manager.none())
+
+    class Meta:
+        model = License
+        fields = (
+            "tenant", "model", "may_train", "may_export", "may_serve",
+            "valid_from", "valid_until", "token_budget", "note",
+        )  # fmt: skip
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "tenant" in self.fields:
+            tenants = Tenant._base_manager.using(OPERATOR).order_by("slug")
+            self.fields["tenant"].queryset = tenants  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any] | None:
+        """One licence per model and tenant, said here rather than as a failed save."""
+        data = super().clean()
+        if data and self.instance._state.adding and data.get("tenant"):
+            held = License._base_manager.using(OPERATOR).filter(
+                tenant_id=data["tenant"].pk, model=data.get("model")
+            )
+            if held.exclude(state=LicenseState.REVOKED).exists():
+                raise forms.ValidationError(
+                    "This tenant already holds a licence for this model: renew or revoke that one."
+                )
+        return data
+
+    def validate_unique(self) -> None:
+        """Done in clean(): Django's own check would ask the app's role, outside any scope."""
+
+    def _validate_constraints(self) -> None:
+        """As validate_unique."""
+
+    validate_constraints = _validate_constraints
+
+
+@admin.register(License)
+class LicenseAdmin(OperatorAdmin):
+    form = LicenseForm
+    list_display = ("tenant", "model", "state", "valid_until", "token_budget", "used")
+    list_filter = ("state", "model")
+    search_fields = ("model",)
+    ordering = ("-created_at",)
+    actions = ("suspend", "reactivate", "revoke")
+
+    @admin.display(description="tokens used")
+    def used(self, obj: License) -> int:
+        entries = UsageEntry._base_manager.using(OPERATOR).filter(license_id=obj.pk)
+        return sum(entries.values_list("tokens", flat=True))
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Model | None = None
+    ) -> tuple[str, ...]:
+        fixed = ("tenant", "model", "may_train", "may_export", "may_serve", "valid_from", "note")
+        return fixed if obj else ()
+
+    def save_model(self, request: HttpRequest, obj: License, form: Any, change: bool) -> None:
+        if change:
+            change_license(
+                tenant_id=obj.tenant_id,
+                license_id=obj.pk,
+                actor=actor_of(request),
+                valid_until=obj.valid_until,
+                token_budget=obj.token_budget,
+            )
+            return
+        made = issue_license(
+            tenant_id=form.cleaned_data["tenant"].pk,
+            model=obj.model,
+            actor=actor_of(request),
+            rights=frozenset(right for right in Right if getattr(obj, f"may_{right.value}")),
+            valid_from=obj.valid_from,
+            valid_until=obj.valid_until,
+            token_budget=obj.token_budget,
+            note=obj.note,
+        )
+        obj.pk = made.pk
+
+    def _to_state(self, request: HttpRequest, chosen: QuerySet[Any], state: LicenseState) -> None:
+        for licence in chosen:
+            try:
+                change_license(
+                    tenant_id=licence.tenant_id,
+                    license_id=licence.pk,
+                    actor=actor_of(request),
+                    state=state,
+                )
+            except TenantError as error:
+                self.message_user(request, f"{licence}: {error}", messages.ERROR)
+
+    @admin.action(description="Suspend")
+    def suspend(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
+        self._to_state(request, chosen, LicenseState.SUSPENDED)
+
+    @admin.action(description="Reactivate")
+    def reactivate(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
+        self._to_state(request, chosen, LicenseState.ACTIVE)
+
+    @admin.action(description="Revoke for good")
+    def revoke(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
+        self._to_state(request, chosen, LicenseState.REVOKED)
+
+
+@admin.register(UsageEntry)
+class UsageAdmin(ReadOnlyAdmin):
+    list_display = ("tenant", "license", "kind", "tokens", "created_at")
+    ordering = ("-created_at",)
+
+
+@admin.register(User)
+class UserAdmin(ReadOnlyAdmin):
+    list_display = ("email", "is_staff", "last_login")
+    ordering = ("email",)
+    fields = ("email", "is_staff", "is_active", "last_login", "date_joined")
