@@ -9,4 +9,6 @@ urlpatterns = [
     path("healthz", healthz),
     path("operator/", admin.site.urls),
     path("accounts/", include("allauth.account.urls")),
+    path("i18n/", include("django.conf.urls.i18n")),
+    path("", include("privatune.portal.urls")),
 ]

@@ -1,0 +1,36 @@
+"""Home, and the licences the tenant holds."""
+
+from django.db.models import Sum
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from finetune.models import Artifact, CatalogModel, Job
+from privatune.portal.access import RoomRequest, room
+from tenants.models import License, StoredFile
+from tenants.roles import Scope
+from tenants.services.licences import tokens_left
+
+
+@room(Scope.JOBS_READ)
+def home(request: RoomRequest) -> HttpResponse:
+    return render(
+        request,
+        "portal/home.html",
+        {
+            "jobs": Job.objects.select_related("base").order_by("-created_at")[:5],
+            "files": StoredFile.objects.filter(purpose="fine-tune").count(),
+            "models": Artifact.objects.filter(deleted_at=None).count(),
+            "licences": License.objects.filter(state="active").count(),
+        },
+    )
+
+
+@room(Scope.TENANT_READ)
+def licences(request: RoomRequest) -> HttpResponse:
+    held = License.objects.annotate(used=Sum("usage__tokens")).order_by("model", "-created_at")
+    catalogue = {model.name: model for model in CatalogModel.objects.all()}
+    rows = [
+        {"licence": licence, "model": catalogue.get(licence.model), "left": tokens_left(licence)}
+        for licence in held
+    ]
+    return render(request, "portal/licences.html", {"rows": rows})
