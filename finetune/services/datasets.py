@@ -1,0 +1,49 @@
+"""Readings of a tenant's files: one frozen row per file and settings, asked for here."""
+
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from finetune.models import CatalogModel, Dataset
+from finetune.services import nudges
+from finetune.states import DatasetState
+from tenants.models import StoredFile
+
+
+def request_check(
+    *,
+    file: StoredFile,
+    base: CatalogModel | None = None,
+    max_length: int | None = None,
+    overflow: str = "refuse",
+) -> Dataset:
+    """The one reading of `file` with these settings; a worker is nudged unless it is done.
+
+    Without `base` only the structure is checked, and the file's status follows from it.
+    """
+    dataset = reading_of(file=file, base=base, max_length=max_length, overflow=overflow)
+    if dataset.state in (DatasetState.PENDING, DatasetState.CHECKING):
+        nudges.nudge(nudges.CHECK_DATASET, dataset.tenant_id, dataset.id)
+    return dataset
+
+
+def reading_of(
+    *, file: StoredFile, base: CatalogModel | None, max_length: int | None, overflow: str
+) -> Dataset:
+    """Gets or makes the row. One that ended by a fault of ours is set to be tried again."""
+    key = {"file": file, "base": base, "max_length": max_length, "overflow": overflow}
+    try:
+        with transaction.atomic():
+            dataset, _ = Dataset.objects.get_or_create(**key)
+    except IntegrityError:  # two at once: the other one made it
+        dataset = Dataset.objects.get(**key)
+    if dataset.error and dataset.error.get("family") == "ours":
+        dataset.state, dataset.error, dataset.lease_until = DatasetState.PENDING, None, None
+        dataset.save()
+    return dataset
+
+
+def perform_check(*, tenant_id: UUID, dataset_id: UUID) -> None:
+    from finetune.services.checking import check  # the worker's side, with its processes
+
+    check(tenant_id=tenant_id, dataset_id=dataset_id)

@@ -1,0 +1,128 @@
+"""What a fine-tuning job is asked with, and whether the numbers in it are possible at all.
+
+Types are parsed here; ranges are checked by `check_request`, whose errors name the field (`param`)
+as it stands in the request.
+"""
+
+import re
+from typing import Any, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from finetune.errors import UserFault
+from finetune.trainer.spec import AdapterSpec
+
+SUFFIX = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,63})")
+MAX_SEED = 2**31 - 1
+MAX_METADATA = 16
+
+Spec = TypeVar("Spec", bound=BaseModel)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Hyperparameters(_Frozen):
+    """OpenAI's three, each a number or "auto"."""
+
+    n_epochs: int | Literal["auto"] = "auto"
+    batch_size: int | Literal["auto"] = "auto"
+    learning_rate_multiplier: float | Literal["auto"] = "auto"
+
+
+class EvaluationRequest(_Frozen):
+    """How often validation rows are scored, and what follows from it. Steps are optimizer steps."""
+
+    every_steps: PositiveInt | None = None
+    early_stop_patience: PositiveInt | None = None
+    keep: Literal["last", "best"] = "last"
+
+
+class JobRequest(_Frozen):
+    """A create call, parsed. `model` is a catalogue name or one's own `ft:` model."""
+
+    model: str
+    training_file: UUID
+    validation_file: UUID | None = None
+    method: Literal["supervised"] = "supervised"
+    hyperparameters: Hyperparameters = Hyperparameters()
+    adapter: dict[str, Any] | None = None
+    max_length: int | None = None
+    packing: bool = False
+    overflow: Literal["refuse", "drop", "cut"] = "refuse"
+    evaluation: dict[str, Any] | None = None
+    suffix: str | None = None
+    seed: int | None = None
+    metadata: dict[str, str] = Field(default_factory=dict)
+
+    def adapter_spec(self) -> AdapterSpec:
+        """Raises UserFault naming the field, e.g. `adapter.r`."""
+        return _parse(AdapterSpec, self.adapter, "adapter")
+
+    def evaluation_spec(self) -> EvaluationRequest:
+        """Raises UserFault naming the field, e.g. `evaluation.keep`."""
+        return _parse(EvaluationRequest, self.evaluation, "evaluation")
+
+
+def check_request(request: JobRequest, *, context_length: int) -> None:
+    """Raises UserFault `invalid_value` with `param` for the first value out of its range."""
+    asked = request.hyperparameters
+    _within("hyperparameters.n_epochs", asked.n_epochs, 1, 50)
+    _within("hyperparameters.batch_size", asked.batch_size, 1, 256)
+    _positive("hyperparameters.learning_rate_multiplier", asked.learning_rate_multiplier)
+    _within("max_length", request.max_length, 8, context_length)
+    _within("seed", request.seed, 0, MAX_SEED)
+    if request.suffix is not None and not SUFFIX.fullmatch(request.suffix):
+        raise _invalid(
+            "suffix",
+            "The suffix must be 1 to 64 letters, digits, dots, underscores or hyphens, "
+            "starting with a letter or digit.",
+        )
+    _check_metadata(request.metadata)
+    request.adapter_spec()
+    if request.evaluation_spec() != EvaluationRequest() and request.validation_file is None:
+        raise UserFault(
+            "validation_file_missing",
+            "Evaluation needs rows to evaluate on, and no validation_file is given.",
+            fix="Give a validation_file, or leave `evaluation` out.",
+            param="validation_file",
+        )
+
+
+def _check_metadata(metadata: dict[str, str]) -> None:
+    if len(metadata) > MAX_METADATA:
+        raise _invalid("metadata", f"At most {MAX_METADATA} metadata entries are kept.")
+    for key, value in metadata.items():
+        if not 1 <= len(key) <= 64 or len(value) > 512:
+            raise _invalid(
+                f"metadata.{key[:64]}",
+                "A metadata key has 1 to 64 characters and a value at most 512.",
+            )
+
+
+def _within(param: str, value: int | str | None, low: int, high: int) -> None:
+    if isinstance(value, int) and not low <= value <= high:
+        raise _invalid(param, f"{param} must be between {low} and {high}, not {value}.")
+
+
+def _positive(param: str, value: float | str) -> None:
+    # 1000 times the base rate destroys any model; the bound also refuses infinity and NaN
+    if not isinstance(value, str) and not 0 < value <= 1000:
+        raise _invalid(param, f"{param} must be above 0 and at most 1000, not {value}.")
+
+
+def _invalid(param: str, message: str) -> UserFault:
+    return UserFault(
+        "invalid_value", message, param=param, fix="Correct the value, or leave it out."
+    )
+
+
+def _parse(model: type[Spec], values: dict[str, Any] | None, param: str) -> Spec:
+    try:
+        return model.model_validate(values or {})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join([param, *(str(part) for part in first["loc"][:1])])
+        raise _invalid(field, f"{field}: {first['msg']}.") from None

@@ -1,0 +1,235 @@
+"""What a tenant does with a fine-tuning job: create, cancel, pause, resume.
+
+Each verb is one transaction in the open scope; a worker is nudged when it commits.
+"""
+
+import secrets
+from uuid import UUID
+
+from django.utils import timezone
+
+from finetune.errors import UserFault
+from finetune.models import Artifact, CatalogModel, Dataset, Job, Run
+from finetune.services import nudges
+from finetune.services.job_request import (
+    MAX_SEED,
+    EvaluationRequest,
+    Hyperparameters,
+    JobRequest,
+    check_request,
+)
+from finetune.services.steps import line, lock_job, note, step, write_events
+from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, RunState
+from tenants.errors import NotFound
+from tenants.models import StoredFile
+from tenants.services import audit
+from tenants.services.licences import Right, require_license
+
+__all__ = [
+    "EvaluationRequest",
+    "Hyperparameters",
+    "JobRequest",
+    "cancel_job",
+    "create_job",
+    "pause_job",
+    "resume_job",
+]
+
+
+def create_job(*, request: JobRequest, actor: str) -> Job:
+    """A job in `validating_files`, with its first events.
+
+    Raises NotFound for a model or file that is not the tenant's to use, Refused without the licence
+    to train, UserFault for a file of the wrong purpose or a value out of range.
+    """
+    base = _base_of(request.model)
+    training = _usable_file(request.training_file, "training_file")
+    validation = (
+        _usable_file(request.validation_file, "validation_file")
+        if request.validation_file
+        else None
+    )
+    check_request(request, context_length=base.context_length)
+    licence = require_license(
+        model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
+    )
+    job = Job.objects.create(
+        base=base,
+        license=licence,
+        method=request.method,
+        training_file=training,
+        validation_file=validation,
+        requested=request.model_dump(mode="json"),
+        suffix=request.suffix or "",
+        seed=secrets.randbelow(MAX_SEED) if request.seed is None else request.seed,
+        metadata=request.metadata,
+        created_by=actor,
+    )
+    opening = [line(f"Created fine-tuning job: {job.public_id}")]
+    opening.append(line(f"Validating training file: {training.public_id}"))
+    if validation is not None:
+        opening.append(line(f"Validating validation file: {validation.public_id}"))
+    job = write_events(job.id, opening)
+    audit.record(
+        actor=actor, action="job.create", target=job.public_id, data={"model": request.model}
+    )
+    nudges.nudge(nudges.VALIDATE_JOB, job.tenant_id, job.id)
+    return job
+
+
+def cancel_job(*, job_id: UUID, actor: str) -> Job:
+    """Ends the job: at once when nothing runs, else as soon as its worker has stopped the training.
+
+    Cancelling twice is no error. Raises NotFound, or UserFault when the job has already ended.
+    """
+    job = lock_job(job_id)
+    if job.state == JobState.CANCELLED or job.cancel_requested_at is not None:
+        return job
+    _require_live(job, "cancel")
+    now = timezone.now()
+    if job.state == JobState.RUNNING:
+        job = note(job, "Cancellation requested; the training is being stopped.",
+                   cancel_requested_at=now)  # fmt: skip
+    else:
+        job = step(
+            job, JobState.CANCELLED, "The fine-tuning job was cancelled.", cancel_requested_at=now
+        )
+        _end_waiting_run(job, RunState.CANCELLED)
+    audit.record(actor=actor, action="job.cancel", target=job.public_id)
+    return job
+
+
+def pause_job(*, job_id: UUID, actor: str) -> Job:
+    """Stops a queued job at once, a running one at its next checkpoint, which is asked for now.
+
+    Pausing twice is no error. Raises NotFound, or UserFault `job_not_pausable`.
+    """
+    job = lock_job(job_id)
+    if job.state == JobState.PAUSED or (
+        job.state == JobState.RUNNING and job.pause_requested_at is not None
+    ):
+        return job
+    if job.state not in (JobState.QUEUED, JobState.RUNNING) or job.cancel_requested_at is not None:
+        raise UserFault(
+            "job_not_pausable",
+            f"A job that is {job.state} cannot be paused.",
+            fix="Pause a job that is queued or running.",
+        )
+    if job.state == JobState.RUNNING:
+        job = note(job, "Pause requested; the training stops after a checkpoint.",
+                   pause_requested_at=timezone.now())  # fmt: skip
+    else:
+        job = step(job, JobState.PAUSED, "The fine-tuning job is paused.")
+        _end_waiting_run(job, RunState.CANCELLED)
+    audit.record(actor=actor, action="job.pause", target=job.public_id)
+    return job
+
+
+def resume_job(*, job_id: UUID, actor: str) -> Job:
+    """Queues a paused job again from its last checkpoint, or takes a pause request back.
+
+    Raises NotFound, Refused without the licence, or UserFault `job_not_resumable`.
+    """
+    job = lock_job(job_id)
+    if job.state == JobState.RUNNING and job.pause_requested_at is not None:
+        job = note(job, "The pause request was taken back.", pause_requested_at=None)
+    elif job.state == JobState.PAUSED:
+        require_license(model=job.base.name, right=Right.TRAIN, tokens=1)
+        job = step(
+            job,
+            JobState.QUEUED,
+            "Resumed; the job continues from its last checkpoint.",
+            pause_requested_at=None,
+        )
+        Run.objects.create(job=job)
+        nudges.nudge(nudges.RUN_JOB, job.tenant_id, job.id)
+    else:
+        raise UserFault(
+            "job_not_resumable",
+            f"A job that is {job.state} cannot be resumed.",
+            fix="Resume a job that is paused.",
+        )
+    audit.record(actor=actor, action="job.resume", target=job.public_id)
+    return job
+
+
+def _base_of(model: str) -> CatalogModel:
+    if model.startswith("ft:"):
+        if not Artifact.objects.filter(model_name=model, deleted_at=None).exists():
+            raise _no_model(model)
+        raise UserFault(
+            "continue_not_supported",
+            "Training cannot yet go on from a fine-tuned model.",
+            fix="Start from its base model, with all the data in one training file.",
+            param="model",
+        )
+    base = CatalogModel.objects.filter(name=model, retired_at=None).first()
+    if base is None:
+        raise _no_model(model)
+    return base
+
+
+def _no_model(model: str) -> NotFound:
+    return NotFound(
+        "model_not_found",
+        f"The model `{model}` does not exist or you do not have access to it.",
+        fix="Choose one of the models that `GET /v1/models` lists.",
+        param="model",
+    )
+
+
+def _usable_file(file_id: UUID, param: str) -> StoredFile:
+    file = StoredFile.objects.filter(id=file_id).first()
+    if file is None:
+        raise NotFound("file_not_found", "There is no such file.", param=param)
+    if file.purpose != "fine-tune":
+        raise UserFault(
+            "invalid_file_purpose",
+            f"The file {file.public_id} has the purpose {file.purpose!r}.",
+            fix="Upload it with purpose='fine-tune'.",
+            param=param,
+        )
+    if file.status == "error":
+        raise UserFault(
+            f"invalid_{param}",
+            f"The file {file.public_id} did not pass its check: {file.status_details}",
+            fix="Mend the lines that the file's report names, and upload it again.",
+            param=param,
+        )
+    if file.status != "processed":
+        raise UserFault(
+            "file_not_ready",
+            f"The file {file.public_id} is still being checked.",
+            fix="Wait until its status is `processed` (client.files.wait_for_processing does).",
+            param=param,
+        )
+    return file
+
+
+def _least_tokens(request: JobRequest, base: CatalogModel, file: StoredFile) -> int:
+    """Trained tokens that the job needs at the very least; the exact count follows the check.
+
+    Known only when the file was read for this model before; else 1: some budget must be left.
+    """
+    reading = (
+        Dataset.objects.filter(file=file, base=base, state=DatasetState.READY)
+        .order_by("tokens_trained")
+        .first()
+    )
+    epochs = request.hyperparameters.n_epochs
+    return max(1, (reading.tokens_trained if reading else 0) * (1 if epochs == "auto" else epochs))
+
+
+def _require_live(job: Job, verb: str) -> None:
+    if job.state in FINAL_JOB_STATES:
+        raise UserFault(
+            f"job_not_{verb}lable",
+            f"The job has already ended: it is {job.state}.",
+            fix="Nothing is left to stop.",
+        )
+
+
+def _end_waiting_run(job: Job, state: RunState) -> None:
+    Run.objects.filter(job=job, state=RunState.WAITING).update(
+        state=state, finished_at=timezone.now()
+    )

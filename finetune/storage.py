@@ -1,0 +1,68 @@
+"""Names of what is made, in the tenant's vault, and files moved in and out of it.
+
+`objects/<uuid>`, `datasets/<id>/<reading>/`, `runs/<run>/<epoch>/checkpoints/<step>/`,
+`artifacts/<id>/`. Names hold our own ids only, never a customer's file name.
+"""
+
+import hashlib
+from pathlib import Path
+from uuid import UUID
+
+from tenants.vault.errors import ObjectDamaged
+from tenants.vault.vault import ObjectInfo, Vault
+
+BLOCK = 1 << 20
+
+
+def file_object(file_id: UUID) -> str:
+    return f"objects/{file_id}"
+
+
+def dataset_prefix(dataset_id: UUID, reading: str) -> str:
+    """`reading` names one attempt at the check, so that two attempts never share a name."""
+    return f"datasets/{dataset_id}/{reading}/"
+
+
+def run_prefix(run_id: UUID) -> str:
+    return f"runs/{run_id}/"
+
+
+def checkpoint_prefix(run_id: UUID, epoch: int, step: int) -> str:
+    return f"{run_prefix(run_id)}{epoch}/checkpoints/{step}/"
+
+
+def artifact_prefix(artifact_id: UUID) -> str:
+    return f"artifacts/{artifact_id}/"
+
+
+def store_file(vault: Vault, name: str, path: Path) -> ObjectInfo:
+    """Encrypts the file into the vault. Raises StorageFull, StorageDown."""
+    with path.open("rb") as source, vault.put(name) as sink:
+        while block := source.read(BLOCK):
+            sink.write(block)
+    return sink.info
+
+
+def fetch_file(vault: Vault, name: str, path: Path, *, sha256: str | None = None) -> None:
+    """Decrypts the object into `path` (0600). Raises ObjectMissing, ObjectDamaged, StorageDown.
+
+    The whole is only trusted once its end was read and its hash is the expected one.
+    """
+    digest = hashlib.sha256()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with vault.open(name) as source, path.open("xb") as sink:
+        path.chmod(0o600)
+        while block := source.read(BLOCK):
+            digest.update(block)
+            sink.write(block)
+    if sha256 and digest.hexdigest() != sha256:
+        path.unlink()
+        raise ObjectDamaged(name, "its SHA-256 is not the recorded one")
+
+
+def delete_prefix(vault: Vault, prefix: str, *, keep: frozenset[str] = frozenset()) -> int:
+    """Deletes every object under `prefix` that is not in `keep`; returns how many."""
+    doomed = [name for name in vault.list(prefix) if name not in keep]
+    for name in doomed:
+        vault.delete(name)
+    return len(doomed)

@@ -1,0 +1,170 @@
+"""Creating a job and moving its state: what is refused, what is written with each step."""
+
+import uuid
+from typing import Any
+
+import pytest
+
+from finetune.errors import OurFault, UserFault
+from finetune.models import Event, Job, Run
+from finetune.services import jobs
+from finetune.services.steps import step
+from finetune.states import JOB_STEPS, JobState, RunState
+from tenants.database.scope import tenant_scope
+from tenants.errors import NotFound, Refused
+from tenants.models import AuditEntry, LicenseState
+from tenants.services.licences import change_license, charge
+from tests.fixtures.jobs import Bench, chat_rows, jsonl
+
+
+def test_a_new_job_is_validating_with_its_first_events_and_an_audit_entry(bench: Bench) -> None:
+    job = bench.create(suffix="home", metadata={"team": "a"})
+    with tenant_scope(bench.tenant.id):
+        assert job.state == JobState.VALIDATING_FILES
+        assert [e.seq for e in job.events.order_by("seq")] == [1, 2]
+        assert job.events_count == 2
+        assert 0 <= job.seed < 2**31
+        assert AuditEntry.objects.filter(action="job.create", target=job.public_id).count() == 1
+        assert not Run.objects.exists()
+
+
+def test_a_given_seed_is_kept(bench: Bench) -> None:
+    assert bench.create(seed=7).seed == 7
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs"),
+        ({"hyperparameters": {"batch_size": 257}}, "hyperparameters.batch_size"),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": 0.0}},
+            "hyperparameters.learning_rate_multiplier",
+        ),
+        (
+            {"hyperparameters": {"learning_rate_multiplier": float("nan")}},
+            "hyperparameters.learning_rate_multiplier",
+        ),
+        ({"suffix": "a/b"}, "suffix"),
+        ({"suffix": "a:b"}, "suffix"),
+        ({"suffix": "x" * 65}, "suffix"),
+        ({"seed": -1}, "seed"),
+        ({"max_length": 513}, "max_length"),
+        ({"adapter": {"r": 0}}, "adapter.r"),
+        ({"adapter": {"rank": 8}}, "adapter.rank"),
+        ({"evaluation": {"keep": "best"}}, "validation_file"),
+        ({"evaluation": {"keep": "first"}}, "evaluation.keep"),
+        ({"metadata": {"k" * 65: "v"}}, "metadata." + "k" * 64),
+        ({"metadata": {str(i): "v" for i in range(17)}}, "metadata"),
+    ],
+)
+def test_a_value_out_of_range_is_named(bench: Bench, changes: dict[str, Any], param: str) -> None:
+    with pytest.raises(UserFault) as raised:
+        bench.create(**changes)
+    assert raised.value.param == param
+    assert raised.value.status == 400
+
+
+def test_a_file_that_is_not_ready_is_refused_with_what_to_do(bench: Bench) -> None:
+    data = jsonl(chat_rows(12))
+    for status, purpose, code in (
+        ("uploaded", "fine-tune", "file_not_ready"),
+        ("error", "fine-tune", "invalid_training_file"),
+        ("processed", "user_data", "invalid_file_purpose"),
+    ):
+        file = bench.add_file(data, status=status, purpose=purpose)
+        with pytest.raises(UserFault) as raised:
+            bench.create(file=file)
+        assert (raised.value.code, raised.value.param) == (code, "training_file")
+        assert raised.value.fix
+
+
+def test_an_unknown_model_or_file_is_not_found(bench: Bench) -> None:
+    with pytest.raises(NotFound) as raised:
+        bench.create(model="nobody-has-this")
+    assert raised.value.param == "model"
+    with pytest.raises(NotFound):
+        bench.create(model="ft:tiny:x::00000000")
+    with pytest.raises(NotFound) as raised:
+        bench.create(training_file=uuid.uuid4())
+    assert raised.value.param == "training_file"
+
+
+def test_without_a_licence_to_train_a_job_is_refused(bench: Bench) -> None:
+    change_license(
+        tenant_id=bench.tenant.id,
+        license_id=bench.license.id,
+        actor="test",
+        state=LicenseState.SUSPENDED,
+    )
+    with pytest.raises(Refused, match="is suspended"):
+        bench.create()
+
+
+def test_a_used_up_budget_is_refused_at_submit(bench: Bench) -> None:
+    change_license(
+        tenant_id=bench.tenant.id, license_id=bench.license.id, actor="test", token_budget=10
+    )
+    with tenant_scope(bench.tenant.id):
+        charge(licence=bench.license, kind="train", tokens=10, reference="earlier")
+    with pytest.raises(Refused, match="has 0 left"):
+        bench.create()
+
+
+def test_every_step_that_the_table_lacks_is_refused_and_writes_nothing(bench: Bench) -> None:
+    job = bench.create()
+    for origin in JobState:
+        for to in JobState:
+            with tenant_scope(bench.tenant.id):
+                Job.objects.filter(id=job.id).update(state=origin)
+                before = Event.objects.filter(job=job).count()
+                if to in JOB_STEPS[origin]:
+                    assert step(job, to, "moved").state == to
+                    assert Event.objects.filter(job=job).count() == before + 1
+                else:
+                    with pytest.raises(OurFault, match="cannot become"):
+                        step(job, to, "moved")
+                    assert Event.objects.filter(job=job).count() == before
+
+
+def test_a_job_that_is_not_running_is_cancelled_at_once(bench: Bench) -> None:
+    job = bench.create()
+    with tenant_scope(bench.tenant.id):
+        step(job, JobState.QUEUED, "queued")
+        run = Run.objects.create(job=job)
+        cancelled = jobs.cancel_job(job_id=job.id, actor="test")
+        again = jobs.cancel_job(job_id=job.id, actor="test")
+        run.refresh_from_db()
+    assert cancelled.state == again.state == JobState.CANCELLED
+    assert cancelled.finished_at is not None
+    assert run.state == RunState.CANCELLED
+    assert bench.messages(job).count("The fine-tuning job was cancelled.") == 1
+
+
+def test_a_queued_job_pauses_and_resumes_as_a_new_run(bench: Bench) -> None:
+    job = bench.create()
+    with tenant_scope(bench.tenant.id):
+        step(job, JobState.QUEUED, "queued")
+        Run.objects.create(job=job)
+        assert jobs.pause_job(job_id=job.id, actor="test").state == JobState.PAUSED
+        assert not Run.objects.filter(job=job, state=RunState.WAITING).exists()
+        assert jobs.resume_job(job_id=job.id, actor="test").state == JobState.QUEUED
+        assert Run.objects.filter(job=job, state=RunState.WAITING).count() == 1
+
+
+@pytest.mark.parametrize("verb", ["cancel_job", "pause_job", "resume_job"])
+def test_a_job_that_has_ended_stays_as_it_is(bench: Bench, verb: str) -> None:
+    job = bench.create()
+    with tenant_scope(bench.tenant.id):
+        step(job, JobState.FAILED, "failed")
+        with pytest.raises(UserFault) as raised:
+            getattr(jobs, verb)(job_id=job.id, actor="test")
+    assert raised.value.status == 400
+    assert bench.job(job).state == JobState.FAILED
+
+
+def test_another_tenants_job_is_not_found(bench: Bench) -> None:
+    job = bench.create()
+    with tenant_scope(uuid.uuid4()), pytest.raises(NotFound):
+        jobs.cancel_job(job_id=job.id, actor="test")
