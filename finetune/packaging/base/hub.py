@@ -1,0 +1,73 @@
+"""Download of a base from the Hugging Face hub: safetensors and tokenizer only, never code."""
+
+from pathlib import Path
+
+from finetune.errors import UserFault
+from finetune.packaging.base.folder import CONFIG_FILES, PLAIN_FILES
+
+ALLOWED = (
+    "*.safetensors",
+    "model.safetensors.index.json",
+    *CONFIG_FILES,
+    *PLAIN_FILES,
+    "LICENSE*",
+    "NOTICE*",
+    "USE_POLICY*",
+)
+# the same weights a second time, in the publisher's own layout
+IGNORED = ("consolidated*", "original/*", "*/*")
+
+
+def download_base(hub_id: str, cache: Path, *, revision: str | None = None) -> Path:
+    """Download `owner/name` below `cache`; returns a folder of plain files for `import_base`.
+
+    Continues a download that broke off. UserFault: `bad_hub_id`, `hub_offline`, `hub_not_found`,
+    `hub_gated`.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    target = cache / hub_id.replace("/", "--")
+    try:
+        snapshot_download(
+            hub_id,
+            revision=revision,
+            local_dir=target,
+            allow_patterns=list(ALLOWED),
+            ignore_patterns=list(IGNORED),
+        )
+    except HFValidationError as error:
+        raise UserFault(
+            "bad_hub_id",
+            f"{hub_id!r} is not a hub id: {error}",
+            fix="Write it as owner/name.",
+            param="source",
+        ) from error
+    except GatedRepoError as error:
+        raise UserFault(
+            "hub_gated",
+            f"The publisher of {hub_id} asks for consent before download.",
+            fix="Accept the terms on the model's page and set HF_TOKEN.",
+        ) from error
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise UserFault(
+            "hub_not_found",
+            f"The hub has no {hub_id}" + (f" at {revision}." if revision else "."),
+            fix="Check the spelling; a private model needs HF_TOKEN.",
+        ) from error
+    except (OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise UserFault(
+            "hub_offline",
+            f"The hub could not be reached for {hub_id}: {error}",
+            fix="Check the network (HF_ENDPOINT names a mirror), or copy the model folder to this "
+            "machine and import the folder.",
+        ) from error
+    return target

@@ -1,0 +1,64 @@
+"""What is known of an imported base (`base.json`), and whether its bytes are still the same."""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from finetune.errors import OurFault
+from finetune.packaging.files import digest_of, sha256_file, walk
+
+INFO_NAME = "base.json"
+
+
+class StoredFileInfo(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    sha256: str
+    bytes: int
+
+
+class BaseModelInfo(BaseModel):
+    """One base model in the store. `path` is relative to the store; `digest` names the bytes."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    digest: str = Field(description="sha256:<hex> over the names and SHA-256 of all files")
+    architecture: str = Field(description="transformers class, e.g. LlamaForCausalLM")
+    family: str = "causal_lm"
+    model_type: str
+    parameters: int
+    context_length: int
+    vocab_size: int
+    tied_head: bool
+    dtype: str
+    bytes: int
+    licence: str
+    source: str
+    chat_template: bool
+    path: str
+    notices: list[str] = []
+    files: dict[str, StoredFileInfo] = {}
+
+
+def read_base(folder: Path) -> BaseModelInfo:
+    """The recorded facts of a base in the store."""
+    return BaseModelInfo.model_validate_json((folder / INFO_NAME).read_bytes())
+
+
+def check_base(folder: Path) -> BaseModelInfo:
+    """Hash every file of a stored base again; OurFault `base_damaged` names what differs."""
+    info = read_base(folder)
+    found = {name: sha256_file(path) for name, path in walk(folder) if name != INFO_NAME}
+    expected = {name: file.sha256 for name, file in info.files.items()}
+    if found == expected and digest_of(found) == info.digest:
+        return info
+    differing = sorted(
+        name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)
+    )
+    raise OurFault(
+        "base_damaged",
+        f"The stored base {info.name} differs from what was imported: {', '.join(differing)}",
+        where=str(folder),
+        fix="Remove the folder and import the model again.",
+    )

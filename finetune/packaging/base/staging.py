@@ -1,0 +1,171 @@
+"""Fill a staging folder with exactly the files of one base, every one of them checked."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import OurFault, UserFault
+from finetune.packaging.base.config import cleaned, code_keys, read_json
+from finetune.packaging.base.families import native_architecture
+from finetune.packaging.base.folder import CONFIG_FILES, select_files
+from finetune.packaging.base.gguf import unpack_gguf
+from finetune.packaging.base.info import StoredFileInfo
+from finetune.packaging.base.tokenizer import (
+    check_tokenizer,
+    install_template,
+    require_template,
+    require_tokenizer,
+)
+from finetune.packaging.base.weights import check_weights
+from finetune.packaging.files import copy_hashed, digest_of, sha256_file
+
+Progress = Callable[[str, int, int], None]  # phase (unpack, copy, check), bytes done, bytes in all
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A finished folder and the fields of BaseModelInfo that follow from its bytes."""
+
+    folder: Path
+    facts: dict[str, Any]
+
+
+def stage(source: Path, staging: Path, chat_template: Path | None, told: Progress) -> Staged:
+    """Copy and check `source` below `staging`; nothing in `source` is changed."""
+    notices: list[str] = []
+    if source.is_file():
+        source, notices = _unpack(source, staging / "unpacked", told)
+    names, left_behind = select_files(source)
+    config = read_json(source / "config.json", code="bad_config")
+    architecture = native_architecture(config, "config.json")
+    _refuse_quantised(config)
+    require_tokenizer(source)
+    require_template(source, chat_template)
+    _require_space(source, names, staging)
+    target = staging / "model"
+    target.mkdir()
+    hashes = _copy(source, target, names, told)
+    notices += left_behind + _clean_configs(target)
+    if chat_template is not None:
+        install_template(target, chat_template)
+    facts, found = _check(target, names, told)
+    return Staged(
+        target,
+        {
+            **facts,
+            "architecture": architecture,
+            "model_type": config["model_type"],
+            "notices": notices + found,
+            **_identity(target, hashes),
+        },
+    )
+
+
+def _unpack(source: Path, folder: Path, told: Progress) -> tuple[Path, list[str]]:
+    size = source.stat().st_size
+    told("unpack", 0, size)
+    folder.mkdir()
+    notices = unpack_gguf(source, folder)
+    told("unpack", size, size)
+    return folder, notices
+
+
+def _refuse_quantised(config: dict[str, Any]) -> None:
+    if config.get("quantization_config"):
+        raise UserFault(
+            "weights_dtype",
+            "config.json says that the weights are quantised; they cannot be a training base.",
+            where="config.json",
+            fix="Import the model's full-precision weights (bfloat16, float16 or float32).",
+        )
+
+
+def _require_space(source: Path, names: list[str], folder: Path) -> None:
+    needed = sum((source / name).stat().st_size for name in names)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OurFault(
+            "store_full",
+            f"The model needs {needed:,} bytes, the model store's disk has {free:,} left.",
+            where=str(folder.parent),
+            fix="Free space or move the store, then import again.",
+        )
+
+
+def _copy(source: Path, target: Path, names: list[str], told: Progress) -> dict[str, str]:
+    """Copy `names`; returns their SHA-256 as copied."""
+    total = sum((source / name).stat().st_size for name in names)
+    done = 0
+
+    def piece(size: int) -> None:
+        nonlocal done
+        done += size
+        told("copy", done, total)
+
+    return {name: copy_hashed(source / name, target / name, piece) for name in names}
+
+
+def _clean_configs(folder: Path) -> list[str]:
+    """Rewrite the configs without keys that can name code or a place; returns a notice if so."""
+    dropped: set[str] = set()
+    for path in (folder / name for name in CONFIG_FILES):
+        if not path.is_file():
+            continue
+        value = read_json(path, code="bad_config")
+        plain = cleaned(value)
+        if plain != value:
+            dropped |= code_keys(value)
+            path.write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    if not dropped:
+        return []
+    return [f"Configuration keys that name code were dropped: {', '.join(sorted(dropped))}"]
+
+
+def _check(folder: Path, names: list[str], told: Progress) -> tuple[dict[str, Any], list[str]]:
+    """Load the copy as training will; returns facts of the model and notices."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+        raise UserFault(
+            "bad_config",
+            f"transformers cannot read config.json: {error}",
+            where="config.json",
+            fix="Download the file again; compare its SHA-256 with the publisher's.",
+        ) from error
+    notices = check_tokenizer(folder, config.vocab_size)
+    size = sum((folder / name).stat().st_size for name in names)
+    told("check", 0, size)
+    weights = check_weights(folder, names, config)
+    told("check", size, size)
+    return {
+        "parameters": weights.parameters,
+        "dtype": weights.dtype,
+        "tied_head": weights.tied_head,
+        "context_length": config.max_position_embeddings,
+        "vocab_size": config.vocab_size,
+        "chat_template": True,  # one without is refused
+    }, notices
+
+
+def _identity(folder: Path, copied: dict[str, str]) -> dict[str, Any]:
+    """Digest, size and file list. Weights keep the hash of their copy; the rest may be edited."""
+    hashes = {
+        path.name: copied[path.name] if path.suffix == ".safetensors" else sha256_file(path)
+        for path in sorted(folder.iterdir())
+    }
+    files = {
+        name: StoredFileInfo(sha256=sha256, bytes=(folder / name).stat().st_size)
+        for name, sha256 in hashes.items()
+    }
+    digest = digest_of(hashes)
+    return {
+        "digest": digest,
+        "path": digest.removeprefix("sha256:"),
+        "bytes": sum(file.bytes for file in files.values()),
+        "files": files,
+    }
