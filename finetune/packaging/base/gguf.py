@@ -80,7 +80,7 @@ def _load_model(source: Path) -> Any:
     try:
         # its bar is tqdm's own, which transformers' switch for bars does not reach
         with redirect_stderr(StringIO()):
-            model, loading = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 source.parent,
                 gguf_file=source.name,
                 dtype=torch.bfloat16,
@@ -97,6 +97,7 @@ def _load_model(source: Path) -> Any:
             where=source.name,
             fix=_OTHER,
         ) from error
+    model, loading = loaded
     if loading["missing_keys"] or loading["mismatched_keys"]:
         raise UserFault(
             "gguf_unreadable",
