@@ -1,7 +1,7 @@
 """Translations: `compile` the catalogues, or `check` that each is complete and current.
 
-Compiling uses Babel, so that running needs no gettext; checking extracts with Django's makemessages,
-which does (Debian's package gettext).
+Compiling uses Babel, so that running needs no gettext; checking extracts with Django's
+makemessages, which does (Debian's package gettext).
 """
 
 import shutil
@@ -34,19 +34,14 @@ def compile_all() -> int:
 
 def extract(into: Path) -> None:
     """Runs makemessages over a copy of the sources, so that the tree stays as it is."""
-    for name in ("platform/privatune", "tenants", "finetune"):
-        shutil.copytree(ROOT / name, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+    copy = into / "privatune"
+    shutil.copytree(LOCALE.parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "django", "makemessages", "--no-obsolete", "--no-location"]
     for language in LANGUAGES:
         command += ["-l", language]
-    # Templates and Python live in two roots; makemessages needs one folder that has `locale`.
-    subprocess.run(
-        command + ["--ignore=*/tests/*"],
-        cwd=into / "platform" / "privatune",
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": ""},
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    # No project on the path: makemessages needs no settings, only files.
+    environment = {"PATH": "/usr/bin:/bin"}
+    subprocess.run(command, cwd=copy, env=environment, check=True, stdout=subprocess.DEVNULL)
 
 
 def check() -> int:
@@ -59,7 +54,7 @@ def check() -> int:
         for language in LANGUAGES:
             ours = catalogue(LOCALE / language / "LC_MESSAGES" / "django.po")
             fresh = catalogue(
-                Path(folder) / "platform/privatune/locale" / language / "LC_MESSAGES/django.po"
+                Path(folder) / "privatune/locale" / language / "LC_MESSAGES" / "django.po"
             )
             for message in fresh:
                 if not message.id:

@@ -3,11 +3,28 @@
 from django.urls import path
 
 from privatune.portal.access import switch_tenant
-from privatune.portal.rooms import home
+from privatune.portal.rooms import chat, files, home, jobs, models
 
 app_name = "portal"
 urlpatterns = [
     path("", home.home, name="home"),
     path("tenant/switch", switch_tenant, name="switch-tenant"),
+    path("files/", files.index, name="files"),
+    path("files/upload", files.upload, name="upload"),
+    path("files/<uuid:file_id>/", files.detail, name="file"),
+    path("files/<uuid:file_id>/delete", files.delete, name="file-delete"),
+    path("files/<uuid:file_id>/problems/<uuid:dataset_id>", files.errors, name="file-problems"),
+    path("jobs/", jobs.index, name="jobs"),
+    path("jobs/new", jobs.new, name="job-new"),
+    path("jobs/<uuid:job_id>/", jobs.detail, name="job"),
+    path("jobs/<uuid:job_id>/curve", jobs.curve, name="job-curve"),
+    path("jobs/<uuid:job_id>/stream", jobs.stream, name="job-stream"),
+    path("jobs/<uuid:job_id>/cancel", jobs.act, {"verb": "cancel"}, name="job-cancel"),
+    path("jobs/<uuid:job_id>/pause", jobs.act, {"verb": "pause"}, name="job-pause"),
+    path("jobs/<uuid:job_id>/resume", jobs.act, {"verb": "resume"}, name="job-resume"),
+    path("models/", models.index, name="models"),
+    path("models/<uuid:artifact_id>/", models.detail, name="model"),
+    path("models/<uuid:artifact_id>/download", models.download, name="model-download"),
+    path("models/<uuid:artifact_id>/chat", chat.chat, name="model-chat"),
     path("licences/", home.licences, name="licences"),
 ]

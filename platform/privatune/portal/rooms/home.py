@@ -5,6 +5,7 @@ from django.http import HttpResponse
 from django.shortcuts import render
 
 from finetune.models import Artifact, CatalogModel, Job
+from finetune.states import JobState
 from privatune.portal.access import RoomRequest, room
 from tenants.models import License, StoredFile
 from tenants.roles import Scope
@@ -17,8 +18,9 @@ def home(request: RoomRequest) -> HttpResponse:
         request,
         "portal/home.html",
         {
-            "jobs": Job.objects.select_related("base").order_by("-created_at")[:5],
-            "files": StoredFile.objects.filter(purpose="fine-tune").count(),
+            "jobs": Job.objects.select_related("base", "training_file").order_by("-created_at")[:5],
+            "running": Job.objects.filter(state=JobState.RUNNING).count(),
+            "files": StoredFile.objects.filter(purpose="fine-tune", deleted_at=None).count(),
             "models": Artifact.objects.filter(deleted_at=None).count(),
             "licences": License.objects.filter(state="active").count(),
         },

@@ -1,6 +1,19 @@
-// Small behaviours shared by all rooms. No inline scripts anywhere: the CSP forbids them.
+// Small behaviours shared by all rooms. No inline scripts or styles anywhere: the CSP forbids them.
 "use strict";
+(() => {
+  // Widths come from attributes, since style attributes are forbidden; set through the CSSOM.
+  const widths = () =>
+    document.querySelectorAll("[data-width]").forEach((each) => {
+      each.style.width = `${each.dataset.width}%`;
+    });
+  document.addEventListener("htmx:afterSettle", widths);
+  widths();
 
-document.addEventListener("change", (event) => {
-  if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
-});
+  document.addEventListener("change", (event) => {
+    if (event.target.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
+  });
+  document.addEventListener("submit", (event) => {
+    const question = event.target.dataset.confirm;
+    if (question && !window.confirm(question)) event.preventDefault();
+  });
+})();

@@ -1,0 +1,136 @@
+"""The form of a new job: presets for most people, every setting for the rest."""
+
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
+
+from finetune.errors import FinetuneError
+from finetune.models import CatalogModel
+from finetune.services.jobs import JobRequest
+from tenants.errors import TenantError
+from tenants.models import StoredFile
+
+# Epochs, adapter rank and alpha of each preset; "custom" uses the fields.
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"n_epochs": 1, "adapter": {"r": 8, "alpha": 16}},
+    "balanced": {"n_epochs": "auto", "adapter": {"r": 16, "alpha": 32}},
+    "thorough": {"n_epochs": 5, "adapter": {"r": 32, "alpha": 64}},
+}
+
+
+class JobForm(forms.Form):
+    model = forms.ChoiceField(label=_("Model"))
+    training_file = forms.ModelChoiceField(queryset=None, label=_("Training data"))
+    validation_file = forms.ModelChoiceField(
+        queryset=None,
+        required=False,
+        label=_("Validation data"),
+        help_text=_("Rows kept apart, to see whether what is learned holds for unseen data."),
+    )
+    suffix = forms.RegexField(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+        required=False,
+        label=_("Name of the result"),
+        help_text=_("Becomes part of the model's name."),
+    )
+    preset = forms.ChoiceField(
+        label=_("Settings"),
+        initial="balanced",
+        widget=forms.RadioSelect,
+        choices=[
+            ("quick", _("Quick: one pass, to see whether the data works")),
+            ("balanced", _("Balanced: passes chosen by the amount of data")),
+            ("thorough", _("Thorough: five passes and a larger adapter")),
+            ("custom", _("My own settings")),
+        ],
+    )
+    n_epochs = forms.IntegerField(
+        required=False, min_value=1, max_value=50, label=_("Passes over the data (epochs)")
+    )
+    batch_size = forms.IntegerField(
+        required=False, min_value=1, max_value=256, label=_("Rows per step")
+    )
+    learning_rate_multiplier = forms.FloatField(
+        required=False, min_value=0.0001, max_value=1000, label=_("Learning rate multiplier")
+    )
+    r = forms.IntegerField(required=False, min_value=1, max_value=512, label=_("Adapter rank (r)"))
+    alpha = forms.FloatField(required=False, min_value=0.1, label=_("Adapter scale (alpha)"))
+    max_length = forms.IntegerField(required=False, min_value=8, label=_("Longest row, in tokens"))
+    overflow = forms.ChoiceField(
+        label=_("Rows that are longer"),
+        required=False,
+        choices=[
+            ("refuse", _("Refuse the file and say which")),
+            ("drop", _("Leave them out, and count them")),
+            ("cut", _("Cut them, and count them")),
+        ],
+    )
+    packing = forms.BooleanField(required=False, label=_("Pack short rows together"))
+    seed = forms.IntegerField(required=False, min_value=0, max_value=2**31 - 1, label=_("Seed"))
+
+    OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "r", "alpha", "max_length",
+           "overflow", "packing", "seed")  # fmt: skip
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        bases: QuerySet[CatalogModel],
+        files: QuerySet[StoredFile],
+        initial: dict[str, Any],
+    ) -> None:
+        super().__init__(data, initial=initial)
+        self.fields["model"].choices = [(b.name, b.name) for b in bases]  # type: ignore[attr-defined]
+        for name in ("training_file", "validation_file"):
+            field: Any = self.fields[name]
+            field.queryset = files
+            field.label_from_instance = lambda file: file.filename
+        for field in self.fields.values():
+            widget: Any = field.widget
+            kind = "form-select" if isinstance(widget, forms.Select) else "form-control"
+            if isinstance(widget, forms.CheckboxInput | forms.RadioSelect):
+                kind = "form-check-input"
+            widget.attrs.setdefault("class", kind)
+
+    def own_fields(self) -> list[Any]:
+        """The fields that "My own settings" opens."""
+        return [self[name] for name in self.OWN]
+
+    def job_request(self) -> JobRequest:
+        data = self.cleaned_data
+        preset = PRESETS.get(data["preset"])
+        validation = data.get("validation_file")
+        return JobRequest(
+            model=data["model"],
+            training_file=data["training_file"].id,
+            validation_file=validation.id if validation else None,
+            suffix=data["suffix"] or None,
+            **(self._preset(preset) if preset else self._own()),
+        )
+
+    @staticmethod
+    def _preset(preset: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "hyperparameters": {"n_epochs": preset["n_epochs"]},
+            "adapter": preset["adapter"],
+        }
+
+    def _own(self) -> dict[str, Any]:
+        data = self.cleaned_data
+        numbers = ("n_epochs", "batch_size", "learning_rate_multiplier")
+        adapter = {name: data[name] for name in ("r", "alpha") if data[name] is not None}
+        return {
+            "hyperparameters": {n: data[n] for n in numbers if data[n] is not None},
+            "adapter": adapter or None,
+            "max_length": data["max_length"],
+            "overflow": data["overflow"] or "refuse",
+            "packing": data["packing"],
+            "seed": data["seed"],
+        }
+
+    def take(self, error: TenantError | FinetuneError) -> None:
+        """Puts a refusal of the service beside the field it is about."""
+        field = (error.param or "").rsplit(".", 1)[-1]
+        self.add_error(field if field in self.fields else None, str(error))

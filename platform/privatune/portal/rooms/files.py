@@ -1,0 +1,126 @@
+"""Files: bring data in, and see line by line what its check found."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import (
+    Http404,
+    HttpResponse,
+    JsonResponse,
+    StreamingHttpResponse,
+)
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from finetune.errors import FinetuneError
+from finetune.models import Dataset
+from finetune.services import intake
+from privatune.portal.access import RoomRequest, room
+from tenants.database.scope import tenant_scope
+from tenants.errors import TenantError
+from tenants.models import StoredFile
+from tenants.roles import Scope
+from tenants.services.vaults import open_vault
+
+PAGE = 20
+
+
+@room(Scope.FILES_READ)
+def index(request: RoomRequest) -> HttpResponse:
+    found = StoredFile.objects.filter(deleted_at=None).order_by("-created_at", "-id")
+    page = Paginator(found, PAGE).get_page(request.GET.get("page"))
+    limit_mb = settings.MAX_FILE_BYTES // (1024 * 1024)
+    return render(request, "portal/files.html", {"page": page, "limit_mb": limit_mb})
+
+
+@require_POST
+@room(Scope.FILES_WRITE, own_scope=True)
+def upload(request: RoomRequest) -> HttpResponse:
+    """Answers JSON to the upload script: where to go next, or what is wrong and how to mend it."""
+    sent = request.FILES.get("file")
+    if sent is None:
+        return JsonResponse({"message": _("No file was chosen.")}, status=400)
+    tenant_id = request.belonging.tenant_id
+    try:
+        # Streamed into the vault first, outside any transaction; the row comes after.
+        kept = intake.keep_bytes(vault=intake.vault_of(tenant_id), source=sent)
+        with tenant_scope(tenant_id):
+            file = intake.receive_file(
+                filename=sent.name or "file",
+                purpose=intake.TRAINING,
+                kept=kept,
+                actor=request.principal.actor,
+            )
+    except (TenantError, FinetuneError) as error:
+        return JsonResponse({"message": error.message, "fix": error.fix}, status=error.status)
+    return JsonResponse({"next": f"/files/{file.id}/"})
+
+
+@room(Scope.FILES_READ)
+def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
+    """The file and its readings; the part with the report asks again while a check goes on."""
+    file = _file(file_id)
+    readings = list(file.datasets.select_related("base").order_by("created_at"))
+    context = {
+        "file": file,
+        "readings": [_shown(reading) for reading in readings],
+        "waiting": file.purpose == "fine-tune"
+        and (
+            file.status == "uploaded" or any(r.state in ("pending", "checking") for r in readings)
+        ),
+    }
+    part = "portal/parts/readings.html" if request.headers.get("HX-Request") else "portal/file.html"
+    return render(request, part, context)
+
+
+@require_POST
+@room(Scope.FILES_WRITE)
+def delete(request: RoomRequest, file_id: UUID) -> HttpResponse:
+    file = _file(file_id)
+    try:
+        intake.delete_file(file_id=file.id, actor=request.principal.actor)
+    except (TenantError, FinetuneError) as error:
+        messages.error(request, str(error))
+        return redirect("portal:file", file_id=file.id)
+    messages.success(request, _("The file was deleted."))
+    return redirect("portal:files")
+
+
+@room(Scope.FILES_READ, own_scope=True)
+def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpResponse:
+    """Every listed problem as JSON lines."""
+    with tenant_scope(request.belonging.tenant_id):
+        reading = Dataset.objects.filter(id=dataset_id, file_id=file_id).first()
+        if reading is None or not reading.errors_object:
+            raise Http404
+        vault, name = open_vault(), reading.errors_object
+    stream = vault.open(name)
+    answer = StreamingHttpResponse(
+        iter(lambda: stream.read(1 << 16), b""), content_type="application/jsonl"
+    )
+    answer["Content-Disposition"] = f'attachment; filename="problems-{file_id.hex[:8]}.jsonl"'
+    return answer
+
+
+def _file(file_id: UUID) -> StoredFile:
+    file = StoredFile.objects.filter(id=file_id, deleted_at=None).first()
+    if file is None:
+        raise Http404
+    return file
+
+
+def _shown(reading: Dataset) -> dict[str, Any]:
+    """A reading and its report as the template shows them; the histogram as percent of its peak."""
+    report: dict[str, Any] = reading.report or {}
+    return {
+        "reading": reading,
+        "report": report,
+        "problems": (report.get("problems") or [])[:100],
+        "counts": sorted((report.get("problem_counts") or {}).items(), key=lambda c: -c[1]),
+        "histogram": json.dumps(report.get("length_histogram") or []),
+    }

@@ -1,0 +1,166 @@
+"""Jobs: start one, watch it learn, stop it. A refresh loses nothing: the rows are the truth."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from finetune.errors import FinetuneError
+from finetune.models import Artifact, CatalogModel, Event, Job
+from finetune.services import jobs
+from finetune.states import FINAL_JOB_STATES
+from privatune.portal.access import RoomRequest, room
+from privatune.portal.job_form import JobForm
+from tenants.database.scope import tenant_scope
+from tenants.errors import TenantError
+from tenants.models import License, StoredFile
+from tenants.roles import Scope
+
+PAGE = 20
+EVENTS_SHOWN = 200
+POINTS = 2000
+
+
+@room(Scope.JOBS_READ)
+def index(request: RoomRequest) -> HttpResponse:
+    found = Job.objects.select_related("base", "training_file").order_by("-created_at", "-id")
+    page = Paginator(found, PAGE).get_page(request.GET.get("page"))
+    return render(request, "portal/jobs.html", {"page": page})
+
+
+@room(Scope.JOBS_WRITE)
+def new(request: RoomRequest) -> HttpResponse:
+    """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
+    licensed = License.objects.filter(state="active", may_train=True).values_list(
+        "model", flat=True
+    )
+    bases = CatalogModel.objects.filter(name__in=list(licensed), retired_at=None)
+    files = StoredFile.objects.filter(purpose="fine-tune", deleted_at=None).order_by("-created_at")
+    form = JobForm(request.POST or None, bases=bases, files=files, initial=request.GET.dict())
+    if request.method == "POST" and form.is_valid():
+        try:
+            job = jobs.create_job(request=form.job_request(), actor=request.principal.actor)
+        except (TenantError, FinetuneError) as error:
+            form.take(error)
+        else:
+            return redirect("portal:job", job_id=job.id)
+    return render(request, "portal/job_new.html", {"form": form, "bases": bases, "files": files})
+
+
+@room(Scope.JOBS_READ)
+def detail(request: RoomRequest, job_id: UUID) -> HttpResponse:
+    job = _job(job_id)
+    context = {"job": job, **_progress(job)}
+    part = "portal/parts/job.html" if request.headers.get("HX-Request") else "portal/job.html"
+    return render(request, part, context)
+
+
+@require_POST
+@room(Scope.JOBS_WRITE)
+def act(request: RoomRequest, job_id: UUID, verb: str) -> HttpResponse:
+    """cancel, pause or resume."""
+    job = _job(job_id)
+    verbs = {"cancel": jobs.cancel_job, "pause": jobs.pause_job, "resume": jobs.resume_job}
+    try:
+        verbs[verb](job_id=job.id, actor=request.principal.actor)
+    except (TenantError, FinetuneError) as error:
+        messages.error(request, str(error))
+    return redirect("portal:job", job_id=job.id)
+
+
+@room(Scope.JOBS_READ)
+def curve(request: RoomRequest, job_id: UUID) -> HttpResponse:
+    """All points of the curve so far, for the first drawing and for whoever cannot stream."""
+    job = _job(job_id)
+    after = int(request.GET.get("after", "0") or 0)
+    return JsonResponse(_points(job, after))
+
+
+@room(Scope.JOBS_READ, own_scope=True)
+def stream(request: RoomRequest, job_id: UUID) -> HttpResponse:
+    """Server-sent events: new points and state, until the job has ended.
+
+    Each look opens a scope of its own, so that a watcher holds no transaction.
+    """
+    tenant_id = request.belonging.tenant_id
+    after = int(request.headers.get("Last-Event-ID") or request.GET.get("after") or 0)
+    with tenant_scope(tenant_id):
+        _job(job_id)
+    answer = StreamingHttpResponse(
+        _stream(tenant_id, job_id, after), content_type="text/event-stream"
+    )
+    answer["Cache-Control"] = "no-store"
+    answer["X-Accel-Buffering"] = "no"
+    return answer
+
+
+async def _stream(tenant_id: UUID, job_id: UUID, after: int) -> AsyncIterator[str]:
+    while True:
+        seen = await sync_to_async(_look)(tenant_id, job_id, after)
+        if seen["last"] > after:
+            after = seen["last"]
+            yield f"id: {after}\ndata: {json.dumps(seen)}\n\n"
+        if seen["final"]:
+            yield "event: end\ndata: {}\n\n"
+            return
+        await asyncio.sleep(1)
+        yield ": still here\n\n"  # a proxy must not think the connection dead
+
+
+def _look(tenant_id: UUID, job_id: UUID, after: int) -> dict[str, Any]:
+    with tenant_scope(tenant_id):
+        return _points(_job(job_id), after)
+
+
+def _points(job: Job, after: int) -> dict[str, Any]:
+    """Metrics with seq > after, thinned to POINTS, and how far the history goes."""
+    found = list(
+        Event.objects.filter(job=job, type="metrics", seq__gt=after)
+        .order_by("seq")
+        .values_list("data", flat=True)
+    )
+    stride = max(1, len(found) // POINTS)
+    return {
+        "points": [
+            point
+            for index, point in enumerate(found)
+            if index % stride == 0 or index == len(found) - 1 or point.get("valid_loss") is not None
+        ],
+        "last": job.events_count,
+        "state": job.state,
+        "final": job.state in FINAL_JOB_STATES,
+    }
+
+
+def _progress(job: Job) -> dict[str, Any]:
+    """What the page says in figures: step of steps, time left, the latest loss."""
+    latest = Event.objects.filter(job=job, type="metrics").order_by("-seq").first()
+    data: dict[str, Any] = latest.data if latest else {}
+    total = data.get("total_steps") or job.total_steps or 0
+    step = data.get("step") or 0
+    reasons = (job.resolved or {}).get("reasons", {})
+    return {
+        "metrics": data,
+        "percent": round(100 * step / total) if total else 0,
+        "events": Event.objects.filter(job=job)
+        .exclude(type="metrics")
+        .order_by("-seq")[:EVENTS_SHOWN],
+        "artifact": Artifact.objects.filter(job=job, deleted_at=None).first(),
+        "final": job.state in FINAL_JOB_STATES,
+        "reasons": sorted(reasons.items()),
+    }
+
+
+def _job(job_id: UUID) -> Job:
+    job = Job.objects.select_related("base", "training_file").filter(id=job_id).first()
+    if job is None:
+        raise Http404
+    return job

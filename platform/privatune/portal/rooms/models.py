@@ -1,0 +1,68 @@
+"""Models: what the tenant has made, its passport, the download, and a chat beside the base."""
+
+import json
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.shortcuts import render
+
+from finetune.errors import FinetuneError
+from finetune.models import Artifact
+from finetune.services import artifacts
+from privatune.portal.access import RoomRequest, room
+from tenants.database.scope import tenant_scope
+from tenants.errors import TenantError
+from tenants.roles import Scope
+
+
+@room(Scope.MODELS_READ)
+def index(request: RoomRequest) -> HttpResponse:
+    made = Artifact.objects.select_related("base", "job").filter(deleted_at=None)
+    return render(request, "portal/models.html", {"models": made.order_by("-created_at")})
+
+
+@room(Scope.MODELS_READ)
+def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
+    artifact = _artifact(artifact_id)
+    report: dict[str, Any] = artifact.report or {}
+    before, after = report.get("base_valid_loss"), report.get("valid_loss")
+    gain = round(100 * (before - after) / before, 1) if before and after else None
+    return render(
+        request,
+        "portal/model.html",
+        {
+            "artifact": artifact,
+            "report": report,
+            "gain": gain,
+            "passport": json.dumps(artifact.passport, indent=2, ensure_ascii=False),
+        },
+    )
+
+
+@room(Scope.ARTIFACTS_READ, own_scope=True)
+def download(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
+    with tenant_scope(request.belonging.tenant_id):
+        artifact = _artifact(artifact_id)
+        try:
+            stream = artifacts.open_bundle(artifact=artifact)
+        except (TenantError, FinetuneError) as error:
+            return render(request, "portal/refused.html", {"error": error}, status=error.status)
+    answer = StreamingHttpResponse(
+        iter(lambda: stream.read(1 << 20), b""), content_type="application/x-tar"
+    )
+    name = artifact.model_name.replace(":", "_")
+    answer["Content-Disposition"] = f'attachment; filename="{name}.tar"'
+    answer["Content-Length"] = str(artifact.bundle_bytes)
+    return answer
+
+
+def _artifact(artifact_id: UUID) -> Artifact:
+    found = (
+        Artifact.objects.select_related("base", "job")
+        .filter(id=artifact_id, deleted_at=None)
+        .first()
+    )
+    if found is None:
+        raise Http404
+    return found

@@ -1,0 +1,76 @@
+// The learning curve: all points first, then live ones over server-sent events; when the stream
+// fails, polling takes over.
+"use strict";
+(() => {
+  const box = document.getElementById("curve");
+  if (!box) return;
+  const label = box.dataset;
+  const steps = [], train = [], valid = [], accuracy = [];
+  let last = 0, plot = null;
+
+  const sizes = () => ({ width: Math.max(280, box.clientWidth), height: 300 });
+
+  function draw() {
+    const data = [steps, train, valid, accuracy];
+    if (plot) return plot.setData(data);
+    document.getElementById("curve-empty").hidden = true;
+    plot = new uPlot(
+      {
+        ...sizes(),
+        scales: { x: { time: false }, accuracy: { range: [0, 1] } },
+        axes: [
+          { label: label.step },
+          { label: label.train },
+          { scale: "accuracy", side: 1, grid: { show: false }, label: label.accuracy },
+        ],
+        series: [
+          { label: label.step },
+          { label: label.train, stroke: "#0b6e4f", width: 2 },
+          { label: label.valid, stroke: "#c2410c", width: 2, points: { show: true }, spanGaps: true },
+          { label: label.accuracy, stroke: "#64748b", width: 1, scale: "accuracy" },
+        ],
+      },
+      data,
+      box,
+    );
+  }
+
+  function take(answer) {
+    for (const point of answer.points) {
+      // A run that was taken back repeats no step, but a stream that reconnects may.
+      if (steps.length && point.step <= steps[steps.length - 1]) continue;
+      steps.push(point.step);
+      train.push(point.train_loss ?? null);
+      valid.push(point.valid_loss ?? null);
+      accuracy.push(point.train_accuracy ?? null);
+    }
+    last = Math.max(last, answer.last);
+    if (steps.length) draw();
+  }
+
+  async function fetchPoints() {
+    const answer = await fetch(`${label.curve}?after=${last}`);
+    if (!answer.ok) throw new Error(`curve answered ${answer.status}`);
+    const body = await answer.json();
+    take(body);
+    return body.final;
+  }
+
+  function poll() {
+    fetchPoints().then((final) => final || setTimeout(poll, 2000), () => setTimeout(poll, 5000));
+  }
+
+  function follow() {
+    const source = new EventSource(`${label.stream}?after=${last}`);
+    source.addEventListener("message", (event) => take(JSON.parse(event.data)));
+    source.addEventListener("end", () => source.close());
+    source.addEventListener("error", () => {
+      source.close();
+      poll();
+    });
+    window.addEventListener("pagehide", () => source.close());
+  }
+
+  window.addEventListener("resize", () => plot && plot.setSize(sizes()));
+  fetchPoints().then((final) => final || follow(), poll);
+})();

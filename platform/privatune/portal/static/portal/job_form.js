@@ -1,0 +1,13 @@
+// Shows the own settings only when they are chosen.
+"use strict";
+(() => {
+  const own = document.getElementById("own-settings");
+  if (!own) return;
+  const update = () => {
+    const chosen = document.querySelector("input[name=preset]:checked");
+    own.hidden = !chosen || chosen.value !== "custom";
+    own.disabled = own.hidden;
+  };
+  document.querySelectorAll("input[name=preset]").forEach((each) => each.addEventListener("change", update));
+  update();
+})();
