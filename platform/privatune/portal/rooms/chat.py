@@ -1,0 +1,70 @@
+"""Asks a model, or its base, one question and streams the plain answer: for trying, not for work."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST
+
+from finetune.errors import FinetuneError
+from finetune.models import Artifact
+from finetune.services import gateway
+from privatune.portal.access import RoomRequest, room
+from tenants.database.scope import tenant_scope
+from tenants.errors import TenantError
+from tenants.roles import Scope
+
+LONGEST_ANSWER = 256  # tokens
+LONGEST_PROMPT = 4000  # characters, as the page says
+
+
+@require_POST
+@room(Scope.INFER, own_scope=True)
+def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
+    """`which` = base or tuned, `prompt`, `system`. Plain text, as it comes."""
+    prompt = request.POST.get("prompt", "").strip()
+    if not prompt or len(prompt) > LONGEST_PROMPT:
+        return _plain(_("Ask something, in at most 4000 characters."), 400)
+    tenant_id = request.belonging.tenant_id
+    with tenant_scope(tenant_id):
+        artifact = Artifact.objects.filter(id=artifact_id, deleted_at=None).first()
+        if artifact is None:
+            raise Http404
+        name = artifact.base.name if request.POST.get("which") == "base" else artifact.model_name
+        try:
+            target = gateway.resolve(name=name)
+        except (TenantError, FinetuneError) as error:
+            return _plain(str(error), error.status)
+    system = request.POST.get("system", "").strip()
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": prompt})
+    return StreamingHttpResponse(
+        _answer(tenant_id, target, messages), content_type="text/plain; charset=utf-8"
+    )
+
+
+async def _answer(
+    tenant_id: UUID, target: gateway.Target, messages: list[dict[str, Any]]
+) -> AsyncIterator[str]:
+    def load() -> tuple[bytes, dict[str, Any]]:
+        assert target.artifact_id is not None
+        with tenant_scope(tenant_id):
+            return gateway.load_adapter(artifact_id=target.artifact_id)
+
+    generation = {"messages": messages, "temperature": 0.0, "max_tokens": LONGEST_ANSWER}
+    try:
+        async for delta in gateway.generate(
+            target=target, generation=generation, load=sync_to_async(load)
+        ):
+            if delta.text:
+                yield delta.text
+    except (TenantError, FinetuneError) as error:
+        # The status line is sent already: what went wrong is said where the answer would stand.
+        yield f"[{error.message}]"
+
+
+def _plain(text: str, status: int) -> HttpResponse:
+    return HttpResponse(text, status=status, content_type="text/plain; charset=utf-8")
