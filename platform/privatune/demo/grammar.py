@@ -21,15 +21,20 @@ from privatune.demo.home import DEVICES
 
 INTENTS = (
     "HassTurnOn", "HassTurnOff", "HassLightSet", "HassSetPosition", "HassClimateSetTemperature",
-    "HassClimateGetTemperature", "HassClimateSetFanMode", "HassFanSetSpeed", "HassSetVolume",
-    "HassMediaPause", "HassMediaUnpause", "HassMediaNext", "HassStartTimer", "HassCancelTimer",
-    "HassTimerStatus", "HassListAddItem",
+    "HassClimateGetTemperature", "HassFanSetSpeed", "HassSetVolume", "HassMediaPause",
+    "HassStartTimer", "HassCancelTimer", "HassListAddItem",
 )  # fmt: skip
 
-UNFAIR = (
+# A demo of minutes learns fewer kinds of call, and learns them well.
+LEFT_OUT = (
+    "{floor}", "{color_temperature", "{timer_half:", "{timer_seconds:", "{timer_command:",
+    "<everywhere>",
     "{name} <light>",  # "the reading lamp": nobody can tell if "lamp" belongs to the name
-    "{timer_command:",  # a command inside a command
-)
+)  # fmt: skip
+
+# "Safe." "Stop." What is meant cannot be told from one bare word.
+BARE = ("[<the>] {name}", "stop [playing] [[<the>] <media>]")
+
 HELD_OUT_SHARE = 0.25  # of each kind of call that has two templates or more
 
 
@@ -77,7 +82,9 @@ class Grammar:
             for block in body["data"]:
                 domains = _domains(block)
                 for text in block["sentences"]:
-                    if any(gap in text for gap in UNFAIR) or ("{name}" in text and not domains):
+                    if text in BARE or any(part in text for part in LEFT_OUT):
+                        continue
+                    if "{name}" in text and not domains:
                         continue
                     fixed = tuple(block.get("slots", {}).items())
                     filled = _gaps(text, self.parsed.expansion_rules)

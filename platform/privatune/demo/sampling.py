@@ -21,6 +21,8 @@ from hassil.util import normalize_whitespace
 from privatune.demo.grammar import Template
 from privatune.demo.home import AREAS, FLOORS, SPOKEN, SPOKEN_NUMBERS
 
+SAID = 0.7  # how often an optional word is said
+
 
 @dataclass
 class Speaker:
@@ -43,7 +45,7 @@ class Speaker:
             case TextChunk():
                 return node.original_text
             case Alternative():
-                return self._walk(self.rng.choice(node.items))
+                return self._walk(self._pick(node))
             case Permutation():
                 items = self.rng.sample(node.items, len(node.items))
                 return " ".join(self._walk(item) for item in items)
@@ -54,6 +56,13 @@ class Speaker:
             case ListReference():
                 return self._fill(node)
         raise TypeError(f"hassil has a new kind of expression: {type(node).__name__}")
+
+    def _pick(self, choice: Alternative) -> Expression:
+        """What is optional is mostly said, as people do."""
+        if choice.is_optional:
+            said = [item for item in choice.items if not _empty(item)]
+            return self.rng.choice(said) if self.rng.random() < SAID else TextChunk()
+        return self.rng.choice(choice.items)
 
     def _fill(self, gap: ListReference) -> str:
         text, value = self._choose(gap.list_name)
@@ -74,3 +83,7 @@ class Speaker:
             raise TypeError(f"no words for the grammar's list {{{list_name}}}: add them to home.py")
         value = self.rng.choice(known.values)
         return self._walk(value.text_in), value.value_out
+
+
+def _empty(item: Expression) -> bool:
+    return isinstance(item, TextChunk) and item.is_empty

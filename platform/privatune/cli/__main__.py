@@ -1,0 +1,5 @@
+"""`python -m privatune.cli` is `privatune`."""
+
+from privatune.cli import main
+
+main()

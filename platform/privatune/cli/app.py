@@ -1,0 +1,85 @@
+"""The `privatune` command: every command's place, and how an error is shown."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from finetune.errors import FinetuneError, UserFault
+from privatune.cli import artifacts, files, jobs
+from privatune.cli.chat import chat
+from privatune.cli.check import check
+from privatune.cli.exits import Exit, Stop
+from privatune.cli.output import AsJson, print_stop
+from privatune.cli.verify import verify
+
+
+class Commands(TyperGroup):
+    """Turns what is known to go wrong into a message, a fix and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        as_json = "--json" in [*ctx._protected_args, *ctx.args]
+        try:
+            return super().invoke(ctx)
+        except (Stop, FinetuneError, OSError) as error:
+            stop = as_stop(error)
+            print_stop(stop, as_json=as_json)
+            raise typer.Exit(stop.exit_code) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(Exit.INTERRUPTED) from error
+
+
+def as_stop(error: Exception) -> Stop:
+    """A known error as the command line shows it."""
+    match error:
+        case Stop():
+            return error
+        case FinetuneError():
+            exit_code = Exit.DATA if isinstance(error, UserFault) else Exit.UNAVAILABLE
+            return Stop(
+                exit_code,
+                error.message,
+                code=error.code,
+                where=error.where,
+                fix=error.fix,
+                param=error.param,
+            )
+    return Stop(Exit.FAILED, str(error), code="os_error")  # no space, no permission, ...
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Fine-tune licensed models on private data, and keep the weights.",
+)
+app.command()(check)
+app.add_typer(files.app, name="files")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(artifacts.app, name="artifacts")
+app.command("verify")(verify)
+app.command()(chat)
+
+
+@app.command()
+def up(
+    data: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path("var/data"),
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole of Privatune on this machine: web, worker and PostgreSQL.
+
+    Ctrl-C stops everything; started again it goes on with the same data. With --json one line on
+    standard output says when it is ready: base_url, api_key, tenant, login.
+    """
+    from privatune.stack import StackError
+    from privatune.stack import up as run
+
+    try:
+        run(data=data, port=port, host=host, as_json=as_json)
+    except StackError as error:
+        raise Stop(Exit.FAILED, str(error), code="stack_failed") from error

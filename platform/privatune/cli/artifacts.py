@@ -1,0 +1,83 @@
+"""`privatune artifacts`: list what training made, take it away, and verify it offline."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from privatune.cli.client import Client
+from privatune.cli.output import AsJson, notes, print_json, print_table, size
+from privatune.cli.verify import verify
+
+app = typer.Typer(no_args_is_help=True, help="List, fetch and verify signed artifacts.")
+
+ARTIFACTS = "/api/v1/artifacts"
+SIGNING_KEY = "/api/v1/signing-key"
+
+
+@app.command("list")
+def list_artifacts(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List the tenant's artifacts."""
+    artifacts = list(Client.from_environment().pages(ARTIFACTS, limit=limit))
+    if as_json:
+        return print_json({"data": artifacts})
+    print_table(
+        ("ID", "MODEL", "SIZE", "DIGEST", "CREATED"),
+        [
+            (a["id"], a.get("model"), size(a.get("bytes")), a.get("digest"), a.get("created_at"))
+            for a in artifacts
+        ],
+    )
+    return None
+
+
+@app.command("pull")
+def pull_artifact(
+    artifact_id: Annotated[str, typer.Argument(help="The artifact's id.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, help="The folder to put it in.")
+    ] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Fetch an artifact as ID.tar, with the signer's public key beside it, and verify it."""
+    client = Client.from_environment()
+    artifact = client.get(f"{ARTIFACTS}/{artifact_id}")
+    output.mkdir(parents=True, exist_ok=True)
+    key = output / "signing-key.pem"
+    key.write_text(client.get(SIGNING_KEY)["public_key_pem"], encoding="utf-8")
+    path = output / f"{artifact['id']}.tar"
+    fetch(client, artifact, path)
+    notes().print(f"{path} written, {size(path.stat().st_size)}")
+    verify(path, key=key, as_json=as_json)
+
+
+app.command("verify")(verify)
+
+
+def fetch(client: Client, artifact: dict[str, Any], path: Path) -> None:
+    """The tar, whole or not at all: it gets its name only when all of it is there."""
+    partial = path.with_name(f".{path.name}.part")
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=notes(),
+        transient=True,
+    )
+    try:
+        with client.stream("GET", f"{ARTIFACTS}/{artifact['id']}/content") as response, bar:
+            total = int(response.headers.get("content-length", 0)) or None
+            task = bar.add_task(path.name, total=total)
+            with partial.open("wb") as target:
+                for chunk in response.iter_bytes():
+                    target.write(chunk)
+                    bar.advance(task, len(chunk))
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

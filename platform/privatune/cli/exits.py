@@ -1,0 +1,61 @@
+"""How a `privatune` command ends: the documented exit codes, and the one error it shows."""
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """What the shell gets to see. `MEANING` is what docs/reference/cli.md says about each."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    REFUSED = 4
+    UNAVAILABLE = 5
+    DATA = 64
+    INTERRUPTED = 130
+
+
+MEANING = {
+    Exit.OK: "Done.",
+    Exit.FAILED: "A job failed or was cancelled, an artifact is not what was signed, or `up` or a "
+    "file operation on this machine failed.",
+    Exit.USAGE: "The command line is wrong, or a setting such as PRIVATUNE_API_KEY is missing.",
+    Exit.NOT_FOUND: "There is no such file, job, model or artifact, or it is not yours.",
+    Exit.REFUSED: "The key is wrong or lacks a scope, or no licence allows this.",
+    Exit.UNAVAILABLE: "No answer from the server, or a fault of the server's.",
+    Exit.DATA: "The data or the request is at fault; the message says where and how to mend it.",
+    Exit.INTERRUPTED: "Ctrl-C.",
+}
+
+
+class Stop(Exception):
+    """Ends a command: what is wrong, how to mend it, and the exit code."""
+
+    def __init__(
+        self,
+        exit_code: Exit,
+        message: str,
+        *,
+        code: str,
+        where: str | None = None,
+        fix: str | None = None,
+        param: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.message = message
+        self.code = code
+        self.where = where
+        self.fix = fix
+        self.param = param
+
+    def as_dict(self) -> dict[str, str | None]:
+        """The shape that --json prints under "error"."""
+        return {
+            "code": self.code,
+            "message": self.message,
+            "where": self.where,
+            "fix": self.fix,
+            "param": self.param,
+        }

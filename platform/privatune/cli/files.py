@@ -1,0 +1,120 @@
+"""`privatune files`: what the tenant has uploaded."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privatune.cli.client import Client
+from privatune.cli.output import (
+    AsJson,
+    fail,
+    notes,
+    print_facts,
+    print_json,
+    print_table,
+    size,
+    when,
+)
+from privatune.cli.upload import processed, refused, upload
+
+app = typer.Typer(no_args_is_help=True, help="Upload, list, read and delete files.")
+
+FileId = Annotated[str, typer.Argument(help="The file's id, like file-...")]
+
+
+@app.command("upload")
+def upload_file(
+    path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    purpose: Annotated[str, typer.Option(help="fine-tune or user_data.")] = "fine-tune",
+    expires_after: Annotated[
+        int | None, typer.Option(min=3600, help="Seconds after which the server deletes it.")
+    ] = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the server has checked the file.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a file; above 64 MB in parts, each sent again if the line breaks."""
+    client = Client.from_environment()
+    file = upload(client, path, purpose=purpose, expires_after=expires_after)
+    if wait:
+        file = processed(client, file)
+    show(file, as_json=as_json)
+    if file.get("status") == "error":
+        fail(refused(file, path), as_json=as_json)
+
+
+@app.command("list")
+def list_files(
+    purpose: Annotated[str | None, typer.Option(help="Only files of this purpose.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """List the tenant's files."""
+    files = list(Client.from_environment().pages("/v1/files", limit=limit, purpose=purpose))
+    if as_json:
+        return print_json({"data": files})
+    print_table(
+        ("ID", "NAME", "SIZE", "PURPOSE", "STATUS", "CREATED"),
+        [
+            (
+                file["id"],
+                file["filename"],
+                size(file["bytes"]),
+                file["purpose"],
+                file.get("status"),
+                when(file["created_at"]),
+            )
+            for file in files
+        ],
+    )
+    return None
+
+
+@app.command("get")
+def get_file(
+    file_id: FileId,
+    content: Annotated[
+        Path | None, typer.Option(help="Write what is in the file here, besides showing it.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one file, and with --content fetch what is in it."""
+    client = Client.from_environment()
+    file = client.get(f"/v1/files/{file_id}")
+    if content:
+        with (
+            client.stream("GET", f"/v1/files/{file_id}/content") as response,
+            content.open("wb") as target,
+        ):
+            for chunk in response.iter_bytes():
+                target.write(chunk)
+        notes().print(f"{content} written")
+    show(file, as_json=as_json)
+
+
+@app.command("delete")
+def delete_file(file_id: FileId, as_json: AsJson = False) -> None:
+    """Delete one file. Models trained from it stay."""
+    deleted = Client.from_environment().delete(f"/v1/files/{file_id}")
+    if as_json:
+        return print_json(deleted)
+    notes().print(f"{file_id} deleted")
+    return None
+
+
+def show(file: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(file)
+        return
+    print_facts(
+        {
+            "id": file["id"],
+            "name": file["filename"],
+            "size": size(file["bytes"]),
+            "purpose": file["purpose"],
+            "status": file.get("status"),
+            "details": file.get("status_details"),
+            "created": when(file["created_at"]),
+            "expires": when(file.get("expires_at")),
+        }
+    )

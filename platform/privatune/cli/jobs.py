@@ -1,0 +1,184 @@
+"""`privatune jobs`: ask for a model to be trained, and look on."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privatune.cli.client import Client
+from privatune.cli.output import AsJson, notes, print_facts, print_json, print_table, when
+from privatune.cli.upload import processed, refused, upload
+from privatune.cli.watch import ended, watch
+
+app = typer.Typer(no_args_is_help=True, help="Create, list, watch and steer fine-tuning jobs.")
+
+JOBS = "/v1/fine_tuning/jobs"
+JobId = Annotated[str, typer.Argument(help="The job's id, like ftjob-...")]
+Data = Annotated[str, typer.Option("--file", help="Training data: a file id, or a path to upload.")]
+Auto = Annotated[str | None, typer.Option(help='A number, or "auto" (the default).')]
+
+
+@app.command("create")
+def create_job(
+    model: Annotated[str, typer.Option(help="The base model's name.")],
+    file: Data,
+    validation_file: Annotated[
+        str | None, typer.Option(help="Validation data: a file id, or a path to upload.")
+    ] = None,
+    suffix: Annotated[str | None, typer.Option(help="1-64 characters in the model's name.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    n_epochs: Auto = None,
+    batch_size: Auto = None,
+    learning_rate_multiplier: Auto = None,
+    r: Annotated[int | None, typer.Option(min=1, help="Rank of the LoRA adapter.")] = None,
+    alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's scale, over r.")] = None,
+    dropout: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="Longest row, in tokens.")] = None,
+    packing: Annotated[bool | None, typer.Option(help="Lay rows end to end.")] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, up to 16 times.")] = None,
+    watching: Annotated[
+        bool, typer.Option("--watch", help="Stay and watch it to its end.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start a fine-tune. Paths given for files are uploaded first."""
+    client = Client.from_environment()
+    hyperparameters = {
+        "n_epochs": _number(n_epochs, "--n-epochs"),
+        "batch_size": _number(batch_size, "--batch-size"),
+        "learning_rate_multiplier": _number(learning_rate_multiplier, "--learning-rate-multiplier"),
+    }
+    wish = {
+        "model": model,
+        "training_file": _file_id(client, file),
+        "validation_file": _file_id(client, validation_file) if validation_file else None,
+        "suffix": suffix,
+        "seed": seed,
+        "method": {
+            "type": "supervised",
+            "supervised": {"hyperparameters": _given(hyperparameters)},
+        },
+        "adapter": _given({"r": r, "alpha": alpha, "dropout": dropout}) or None,
+        "max_length": max_length,
+        "packing": packing,
+        "metadata": dict(_pair(item) for item in metadata) if metadata else None,
+    }
+    job = client.post(JOBS, _given(wish))
+    if watching:
+        notes().print(f"{job['id']} started")
+        job = watch(client, job["id"], as_json=as_json)
+    show(job, as_json=as_json)
+    if watching:
+        ended(job, as_json=as_json)
+
+
+@app.command("list")
+def list_jobs(
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
+    metadata: Annotated[list[str] | None, typer.Option(help="Only with this KEY=VALUE.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the tenant's jobs."""
+    wanted = {f"metadata[{key}]": value for key, value in map(_pair, metadata or [])}
+    jobs = list(Client.from_environment().pages(JOBS, limit=limit, **wanted))
+    if as_json:
+        return print_json({"data": jobs})
+    print_table(
+        ("ID", "STATUS", "MODEL", "FINE-TUNED MODEL", "CREATED"),
+        [
+            (j["id"], j["status"], j["model"], j.get("fine_tuned_model"), when(j["created_at"]))
+            for j in jobs
+        ],
+    )
+    return None
+
+
+@app.command("get")
+def get_job(job_id: JobId, as_json: AsJson = False) -> None:
+    """Show one job."""
+    show(Client.from_environment().get(f"{JOBS}/{job_id}"), as_json=as_json)
+
+
+@app.command("watch")
+def watch_job(job_id: JobId, as_json: AsJson = False) -> None:
+    """Watch a job to its end; exit code 1 if it failed or was cancelled.
+
+    With --json each event is one line of JSON as it comes, and the job is the last line.
+    """
+    job = watch(Client.from_environment(), job_id, as_json=as_json)
+    show(job, as_json=as_json)
+    ended(job, as_json=as_json)
+
+
+@app.command("cancel")
+def cancel_job(job_id: JobId, as_json: AsJson = False) -> None:
+    """Cancel a job; it keeps no model."""
+    _steer(job_id, "cancel", as_json=as_json)
+
+
+@app.command("pause")
+def pause_job(job_id: JobId, as_json: AsJson = False) -> None:
+    """Pause a job: it saves where it is and frees the machine."""
+    _steer(job_id, "pause", as_json=as_json)
+
+
+@app.command("resume")
+def resume_job(job_id: JobId, as_json: AsJson = False) -> None:
+    """Go on with a paused job, bit by bit as if it had never stopped."""
+    _steer(job_id, "resume", as_json=as_json)
+
+
+def show(job: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(job)
+        return
+    error = job.get("error") or {}
+    print_facts(
+        {
+            "id": job["id"],
+            "status": job["status"],
+            "model": job["model"],
+            "fine-tuned model": job.get("fine_tuned_model"),
+            "trained tokens": job.get("trained_tokens"),
+            "created": when(job["created_at"]),
+            "finished": when(job.get("finished_at")),
+            "error": error.get("message"),
+        }
+    )
+
+
+def _steer(job_id: str, verb: str, *, as_json: bool) -> None:
+    show(Client.from_environment().post(f"{JOBS}/{job_id}/{verb}"), as_json=as_json)
+
+
+def _file_id(client: Client, named: str) -> str:
+    """An id as it stands; a path is uploaded and must pass its check."""
+    path = Path(named)
+    if not path.is_file():
+        return named
+    file = processed(client, upload(client, path, purpose="fine-tune"))
+    if file.get("status") == "error":
+        raise refused(file, path)
+    return str(file["id"])
+
+
+def _number(said: str | None, option: str) -> float | int | str | None:
+    if said is None or said == "auto":
+        return said
+    try:
+        return float(said) if "." in said or "e" in said.lower() else int(said)
+    except ValueError:
+        raise typer.BadParameter(
+            f'{said!r} is neither a number nor "auto"', param_hint=option
+        ) from None
+
+
+def _pair(said: str) -> tuple[str, str]:
+    key, equals, value = said.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(f"{said!r} is not KEY=VALUE", param_hint="--metadata")
+    return key, value
+
+
+def _given(wish: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in wish.items() if value is not None}

@@ -1,0 +1,87 @@
+"""Where a command's words go: results on standard output, everything else on standard error.
+
+With --json standard output carries JSON only, errors too ({"error": {...}}).
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from privatune.cli.exits import Stop
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Machine output: JSON on standard output, nothing else.")
+]
+
+
+def notes() -> Console:
+    """Progress, hints and errors. Made anew, so that a redirected stream is honoured."""
+    return Console(stderr=True, highlight=False)
+
+
+def results() -> Console:
+    return Console(highlight=False)
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+    results().print(table)
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """One `name  value` line each; what is None is left out."""
+    known = {name: value for name, value in facts.items() if value is not None}
+    width = max((len(name) for name in known), default=0)
+    for name, value in known.items():
+        results().print(
+            f"[bold]{escape(name.ljust(width))}[/]  {escape(str(value))}", soft_wrap=True
+        )
+
+
+def print_stop(stop: Stop, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"error": stop.as_dict()})
+    console = notes()
+    where = f" ({stop.where})" if stop.where else ""
+    console.print(f"[red]{escape(stop.message)}[/]{escape(where)}", soft_wrap=True)
+    if stop.fix:
+        console.print(f"Fix: {escape(stop.fix)}", soft_wrap=True)
+
+
+def fail(stop: Stop, *, as_json: bool) -> NoReturn:
+    """End badly after a result was shown: in JSON that result says it all already."""
+    if as_json:
+        raise typer.Exit(stop.exit_code)
+    raise stop
+
+
+def when(seconds: float | None) -> str | None:
+    """A UNIX time as people read it, in UTC."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def size(count: float | None) -> str | None:
+    """Bytes as people read them; 1 kB is 1000 bytes."""
+    if count is None:
+        return None
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return None

@@ -1,0 +1,57 @@
+"""`privatune verify`: is this artifact whole, and who signed it? Needs no server."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+
+from privatune.cli.exits import Exit, Stop
+from privatune.cli.output import AsJson, fail, print_facts, print_json, results
+
+if TYPE_CHECKING:
+    from finetune.packaging.verify import VerifyReport
+
+
+def verify(
+    path: Annotated[Path, typer.Argument(exists=True, help="An artifact's folder or .tar.")],
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="The operator's public key (PEM). Without it the key in the artifact is used, "
+            "which proves that nothing changed since it was signed, not by whom.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Verify an artifact offline: every file, nothing added, the signature. Exit code 1 if not."""
+    report = check(path, key.read_text(encoding="utf-8") if key else None)
+    show(report, as_json=as_json)
+
+
+def check(path: Path, public_key_pem: str | None) -> "VerifyReport":
+    from finetune.packaging.verify import verify as verify_bundle
+
+    return verify_bundle(path, public_key_pem)
+
+
+def show(report: "VerifyReport", *, as_json: bool) -> None:
+    """Prints the report; ends the command with exit code 1 if the artifact is not whole."""
+    if as_json:
+        print_json(report.model_dump(mode="json"))
+    else:
+        print_facts({"digest": report.digest, "signer": report.signer})
+        for problem in report.problems:
+            results().print(f"[red]{escape(str(problem))}[/]", soft_wrap=True)
+        if report.ok:
+            results().print("[green]verified[/]: every file is as it was signed, nothing added")
+    if not report.ok:
+        stop = Stop(
+            Exit.FAILED,
+            "This artifact is not what was signed.",
+            code="not_verified",
+            fix="fetch it again: privatune artifacts pull ID",
+        )
+        fail(stop, as_json=as_json)

@@ -1,0 +1,133 @@
+"""Jobs from the command line: what is sent, and how watching ends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privatune.cli import watch
+from privatune.cli.exits import Exit
+from privatune.cli.progress import duration, figures
+from tests.privatune.cli.conftest import Run, Scripted
+
+JOB = {
+    "id": "ftjob-1", "status": "queued", "model": "tiny", "created_at": 1_760_000_000,
+    "fine_tuned_model": None, "finished_at": None, "error": None,
+}  # fmt: skip
+DONE = JOB | {"status": "succeeded", "fine_tuned_model": "ft:tiny:acme::1"}
+
+
+def event(number: int, kind: str = "message", **data: Any) -> dict[str, Any]:
+    return {"id": f"ftevent-{number}", "type": kind, "message": f"said {number}", "data": data}
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "POLL_SECONDS", 0.01)
+
+
+def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> None:
+    server.on("POST /v1/fine_tuning/jobs", (200, JOB))
+    done = run(
+        "jobs", "create", "--model", "tiny", "--file", "file-1", "--validation-file", "file-2",
+        "--suffix", "kitchen", "--seed", "3", "--n-epochs", "2", "--batch-size", "auto",
+        "--learning-rate-multiplier", "5", "--r", "8", "--packing", "--metadata", "team=home",
+        "--json",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == JOB
+    assert server.bodies("POST /v1/fine_tuning/jobs") == [
+        {
+            "model": "tiny", "training_file": "file-1", "validation_file": "file-2",
+            "suffix": "kitchen", "seed": 3, "packing": True, "adapter": {"r": 8},
+            "metadata": {"team": "home"},
+            "method": {
+                "type": "supervised",
+                "supervised": {
+                    "hyperparameters": {
+                        "n_epochs": 2, "batch_size": "auto", "learning_rate_multiplier": 5,
+                    }
+                },
+            },
+        }
+    ]  # fmt: skip
+
+
+def test_a_path_is_uploaded_first(run: Run, server: Scripted, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}")
+    server.on("POST /v1/files", (200, {"id": "file-7", "status": "processed"}))
+    server.on("POST /v1/fine_tuning/jobs", (200, JOB))
+    done = run("jobs", "create", "--model", "tiny", "--file", str(rows))
+    assert done.exit_code == 0, done.output
+    assert server.bodies("POST /v1/fine_tuning/jobs")[0]["training_file"] == "file-7"
+
+
+@pytest.mark.parametrize("said", [("--n-epochs", "many"), ("--metadata", "nothing")])
+def test_a_word_where_a_number_belongs_is_a_usage_error(
+    run: Run, server: Scripted, said: tuple[str, str]
+) -> None:
+    done = run("jobs", "create", "--model", "tiny", "--file", "file-1", *said)
+    assert (done.exit_code, server.seen) == (Exit.USAGE, [])
+
+
+def test_list_filters_by_metadata(run: Run, server: Scripted) -> None:
+    server.on("GET /v1/fine_tuning/jobs", (200, {"data": [JOB], "has_more": False}))
+    done = run("jobs", "list", "--metadata", "team=home", "--json")
+    assert json.loads(done.stdout)["data"] == [JOB]
+
+
+def test_watching_tells_each_event_once_and_ends_with_the_job(run: Run, server: Scripted) -> None:
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1", (200, JOB), (200, JOB), (200, DONE))
+    first, second = event(1), event(2, "metrics", step=1, total_steps=4, train_loss=2.5)
+    server.on(
+        "GET /v1/fine_tuning/jobs/ftjob-1/events",
+        (200, {"data": [first], "has_more": False}),
+        (200, {"data": [second, first], "has_more": False}),
+        (200, {"data": [event(3), second, first], "has_more": False}),
+    )
+    done = run("jobs", "watch", "ftjob-1", "--json")
+    assert done.exit_code == 0, done.output
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines == [first, second, event(3), DONE]
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_a_job_that_fails_ends_with_1(run: Run, server: Scripted, status: str) -> None:
+    error = {"code": "licence_expired", "message": "The licence ended.", "param": None}
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1", (200, JOB | {"status": status, "error": error}))
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1/events", (200, {"data": [], "has_more": False}))
+    done = run("jobs", "watch", "ftjob-1")
+    assert done.exit_code == Exit.FAILED
+    assert "The licence ended." in done.stderr
+
+
+def test_watching_outlives_a_server_that_restarts(run: Run, server: Scripted) -> None:
+    down = (503, {"error": {"message": "Starting."}})
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1", down, down, (200, DONE))
+    server.on(
+        "GET /v1/fine_tuning/jobs/ftjob-1/events", down, (200, {"data": [], "has_more": False})
+    )
+    assert run("jobs", "watch", "ftjob-1").exit_code == 0
+
+
+def test_watching_gives_up_on_a_server_that_stays_away(
+    run: Run, server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0.1)
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1", (503, {"error": {"message": "Down."}}))
+    assert run("jobs", "watch", "ftjob-1").exit_code == Exit.UNAVAILABLE
+
+
+@pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
+def test_steering_shows_the_job(run: Run, server: Scripted, verb: str) -> None:
+    server.on(f"POST /v1/fine_tuning/jobs/ftjob-1/{verb}", (200, JOB))
+    assert json.loads(run("jobs", verb, "ftjob-1", "--json").stdout) == JOB
+
+
+def test_figures_leave_out_what_is_unknown() -> None:
+    assert figures({"step": 1}) == ""
+    shown = figures({"train_loss": 0.41234, "tokens_per_second": 239.4, "seconds_left": 80})
+    assert shown == "loss 0.412 · 239 tokens/s · 1 min 20 s left"
+    assert [duration(45), duration(7500)] == ["45 s", "2 h 5 min"]
