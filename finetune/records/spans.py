@@ -7,7 +7,7 @@ the full rendering character by character is refused: a wrong mask trains the wr
 
 import json
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from finetune.errors import UserFault
@@ -46,8 +46,7 @@ def _marked(
     template: ChatTemplate, messages: Messages, tools: Tools, trained: Sequence[int]
 ) -> tuple[str, list[tuple[int, CharSpan]]]:
     text, marks = template.render_marked(messages, tools)
-    marks = [(start, end) for start, end in marks if end > start]
-    owners = _owners(template, messages, tools, len(marks))
+    owners = _owners(template, messages, tools, marks)
     last_mark = {owner: number for number, owner in enumerate(owners)}
     spans = []
     for number, (mark, owner) in enumerate(zip(marks, owners, strict=True)):
@@ -58,17 +57,20 @@ def _marked(
     return text, spans
 
 
-def _owners(template: ChatTemplate, messages: Messages, tools: Tools, marks: int) -> list[int]:
+def _owners(
+    template: ChatTemplate, messages: Messages, tools: Tools, marks: list[CharSpan]
+) -> list[int]:
     """For each generation mark, the index of the message that it belongs to."""
     assistants = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-    if len(assistants) == marks:
+    if len(assistants) == len(marks):
         return assistants
     owners: list[int] = []
     for index in assistants:
         _, spans = template.render_marked(messages[: index + 1], tools)
-        found = sum(end > start for start, end in spans)
-        owners += [index] * (found - len(owners))
-    if len(owners) != marks:
+        # a mark may stand at the very end only (Phi 3's end of text), so places must agree too
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(marks, spans, strict=False))
+        owners += [index] * (sum(1 for _ in same) - len(owners))
+    if len(owners) != len(marks):
         raise _not_derivable("its generation marks cannot be told apart by message")
     return owners
 

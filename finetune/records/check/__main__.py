@@ -1,0 +1,74 @@
+"""The child process of a check: `python -m finetune.records.check OUT_DIR MEMORY_MB SECONDS`.
+
+Reads OUT_DIR/spec.json, tells its progress on standard output, one JSON object a line, and
+leaves report.json, or error.json and an exit code of `states.ExitCode`.
+"""
+
+import errno
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.states import ExitCode
+
+
+def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
+    _limit(memory_mb, seconds)
+    try:
+        _check(out_dir)
+    except FinetuneError as fault:
+        return _fail(out_dir, fault)
+    except MemoryError:
+        return _fail(out_dir, memory_fault(memory_mb))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        return _fail(out_dir, OurFault("disk_full", f"The disk is full: {error}"))
+    return ExitCode.DONE
+
+
+def _limit(memory_mb: int, seconds: int) -> None:
+    """Not RLIMIT_AS: libraries reserve far more addresses than they ever use."""
+    memory = memory_mb * 2**20
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    # SIGXCPU at the first, which says why; SIGKILL only at the second
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _check(out_dir: Path) -> None:
+    from finetune.records.check.run import run_check
+    from finetune.records.check.spec import CheckSpec
+
+    spec = CheckSpec.model_validate_json((out_dir / "spec.json").read_bytes())
+    total = spec.source.stat().st_size
+    told = 0.0
+
+    def tell(read: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if read == total or now - told >= 0.1:
+            told = now
+            print(json.dumps({"read": read, "total": total}), flush=True)
+
+    run_check(spec, out_dir, tell)
+
+
+def memory_fault(memory_mb: int) -> UserFault:
+    return UserFault(
+        "limit_memory",
+        f"The check needed more than {memory_mb} MB of memory.",
+        fix="Split the file into several files, or shorten its longest rows.",
+    )
+
+
+def _fail(out_dir: Path, fault: FinetuneError) -> int:
+    (out_dir / "error.json").write_text(json.dumps(fault.as_dict()), encoding="utf-8")
+    return ExitCode.DATA if isinstance(fault, UserFault) else ExitCode.OURS
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -1,0 +1,192 @@
+"""Every problem that a check can find: its code, how bad it is, and the fix.
+
+The codes are part of the public interface (the API, the error file and the documentation show
+them), so a code is never renamed and never changes its meaning.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """`error`: the row, or the file, cannot be used. `warning`: used, but look at it."""
+
+    severity: Severity
+    title: str
+    fix: str
+
+
+def _error(title: str, fix: str) -> Code:
+    return Code("error", title, fix)
+
+
+def _warning(title: str, fix: str) -> Code:
+    return Code("warning", title, fix)
+
+
+FILE_CODES: dict[str, Code] = {
+    "empty_file": _error("The file is empty.", "Upload a file with at least one row."),
+    "no_usable_rows": _error("No row of the file can be used.", "Mend the rows listed."),
+    "unknown_format": _error(
+        "The format of the rows cannot be told from their fields.",
+        "Use one of the formats in the documentation, or name the format when you upload.",
+    ),
+    "json_array": _error(
+        "The file is one JSON array, not one object a line.",
+        "Write one object a line: jq -c '.[]' data.json > data.jsonl",
+    ),
+    "utf16": _error("The file is UTF-16 text.", "Save it as UTF-8."),
+    "bad_compression": _error(
+        "The gzip or zstd data is damaged or cut off.", "Compress and upload the file again."
+    ),
+    "bad_parquet": _error("The file is not readable Parquet.", "Write the Parquet file again."),
+    "bad_csv": _error(
+        "The CSV file cannot be read.",
+        "Put field names in the first line and quote fields that hold commas or line breaks.",
+    ),
+    "bom": _warning(
+        "The file begins with a byte order mark; it was skipped.", "Save it as UTF-8 without BOM."
+    ),
+    "crlf": _warning(
+        "Lines end with CR LF; the CR was removed.", "Save the file with Unix line ends (LF)."
+    ),
+    "blank_line": _warning("The line is blank; it was skipped.", "Remove blank lines."),
+}
+
+LINE_CODES: dict[str, Code] = {
+    "line_too_large": _error("The line is larger than allowed.", "Split the row or shorten it."),
+    "invalid_utf8": _error("The line is not valid UTF-8.", "Save the file as UTF-8."),
+    "invalid_json": _error("The line is not JSON.", "Write one complete JSON object a line."),
+    "not_an_object": _error(
+        "The line is JSON, but not an object.", 'Write an object: {"messages": [...]}'
+    ),
+    "duplicate_key": _error(
+        "A key stands twice in one object, so one of its values would be lost.",
+        "Remove or rename one of them.",
+    ),
+    "not_finite": _error(
+        "NaN and Infinity are not JSON.", "Use null or leave the field out before exporting."
+    ),
+    "lone_surrogate": _error(
+        "A string has half of a surrogate pair (\\ud800 to \\udfff), which is not a character.",
+        "Write the whole pair, or the character itself, in UTF-8.",
+    ),
+    "too_deep": _error("The JSON is nested too deep.", "Flatten the object."),
+}
+
+ROW_CODES: dict[str, Code] = {
+    "missing_field": _error("A required field is missing.", "Add the field."),
+    "wrong_type": _error("A field has the wrong type.", "Write the field as the format asks."),
+    "unknown_field": _warning(
+        "A field that the format does not know; it is ignored.", "Remove the field."
+    ),
+    "unsupported_field": _error(
+        "A field of an older form of the format.",
+        "Write functions as tools and function_call as tool_calls.",
+    ),
+    "unknown_role": _error(
+        "The role is not known.", "Use system, developer, user, assistant or tool."
+    ),
+    "unsupported_content": _error(
+        "A content part that is not text.", "Use text only, or remove the part."
+    ),
+    "empty_content": _error("The content is empty.", "Write the text, or remove the message."),
+    "empty_messages": _error("The conversation has no messages.", "Add messages, or remove it."),
+    "no_assistant": _error(
+        "The conversation has no assistant message, so there is nothing to learn.",
+        "Add the answer that the model shall give.",
+    ),
+    "last_not_assistant": _error(
+        "The last message is not the assistant's.",
+        "Add the answer, or remove what follows the last answer.",
+    ),
+    "bad_weight": _error("A weight other than 0 or 1.", "Use 0 (do not train) or 1 (train)."),
+    "misplaced_weight": _error(
+        "A weight on a message that is not the assistant's.", "Remove the weight."
+    ),
+    "bad_tool_call": _error(
+        "A tool call that is not complete.",
+        'Write {"id": "...", "type": "function", "function": {"name": "...", "arguments": "{}"}}.',
+    ),
+    "bad_tool_arguments": _error(
+        "The arguments of a tool call are not a JSON object.",
+        "Write the arguments as a JSON object in a string.",
+    ),
+    "bad_tool": _error(
+        "A tool definition that is not complete.",
+        'Write {"type": "function", "function": {"name": "...", "parameters": {...}}}.',
+    ),
+    "orphan_tool_message": _warning(
+        "A tool message answers a call that no message before it made.",
+        "Use the id of the tool call as tool_call_id.",
+    ),
+    "uneven_turns": _error(
+        "prompt and output do not have the same number of turns.", "Give each prompt an output."
+    ),
+    "duplicate_row": _warning("The same row stands earlier in the file.", "Remove one of them."),
+    "in_both_sets": _warning(
+        "The same row is in the other set, so validation would measure memory.",
+        "Remove it from one of the two files.",
+    ),
+}
+
+TOKEN_CODES: dict[str, Code] = {
+    "too_long": _error(
+        "The row has more tokens than max_length.",
+        "Shorten it, raise max_length, or choose overflow drop or cut.",
+    ),
+    "too_long_dropped": _warning(
+        "The row has more tokens than max_length and is left out, as overflow says.",
+        "Shorten it, or raise max_length.",
+    ),
+    "too_long_cut": _warning(
+        "The row has more tokens than max_length and its end is cut off, as overflow says.",
+        "Shorten it, or raise max_length.",
+    ),
+    "nothing_trained": _error(
+        "No token of the row would be trained.",
+        "Give it an assistant message without weight 0, or raise max_length if it was cut.",
+    ),
+    "end_not_trained": _error(
+        "The end of the answer would not be trained, so the model would never learn to stop.",
+        "Import the base with a chat template that ends the assistant's turn with a token.",
+    ),
+    "no_eos": _error(
+        "The base's tokenizer has no end-of-sequence token.",
+        "Name eos_token in the base's tokenizer_config.json.",
+    ),
+    "no_chat_template": _error(
+        "The base has no chat template.",
+        "Import the base with --chat-template FILE, or use prompt/completion rows.",
+    ),
+    "template_refused": _error(
+        "The base's chat template refuses the conversation.",
+        "Write the conversation as the template wants it, or choose another base.",
+    ),
+    "template_drops_content": _error(
+        "The base's chat template leaves out a part of the row.",
+        "Write it as text, leave it out, or choose a base whose template prints it.",
+    ),
+    "template_not_derivable": _error(
+        "What the assistant wrote cannot be told from the rest after templating.",
+        "Import the base with a chat template that has {% generation %} marks.",
+    ),
+    "control_token": _warning(
+        "A text holds a control token of the base, which the model reads as a command.",
+        "Remove it, or write it in another way.",
+    ),
+}
+
+CODES: dict[str, Code] = {**FILE_CODES, **LINE_CODES, **ROW_CODES, **TOKEN_CODES}
+
+# Raised as UserFault and not listed in a report: the check itself could not end.
+LIMIT_CODES: dict[str, str] = {
+    "limit_decoded_bytes": "The unpacked file is larger than allowed. Split it into several files.",
+    "limit_rows": "The file has more rows than allowed. Split it into several files.",
+    "limit_memory": "The check needed more memory than allowed. Split the file, or shorten rows.",
+    "limit_time": "The check took longer than allowed. Split the file into several files.",
+    "no_tokenizer": "The base's tokenizer cannot be loaded. Import the base again.",
+}

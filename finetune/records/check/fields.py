@@ -1,0 +1,82 @@
+"""Reading typed fields out of a row, collecting a finding for each that is wrong."""
+
+from typing import Any
+
+from finetune.records.check.problems import Finding
+from finetune.records.check.strict_json import printable
+
+_NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
+
+
+def json_type(value: Any) -> str:
+    """The value's type in JSON's words."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, int | float):
+        return "a number"
+    return _NAMES.get(type(value), type(value).__name__)
+
+
+class Fields:
+    """One object of a row; `path` is its place, such as messages[2].tool_calls[0]."""
+
+    def __init__(self, values: dict[str, Any], findings: list[Finding], path: str = "") -> None:
+        self.values = values
+        self.findings = findings
+        self._path = path
+
+    def place(self, name: str) -> str:
+        return f"{self._path}.{name}" if self._path else name
+
+    def find(self, code: str, name: str, message: str | None = None) -> None:
+        self.findings.append(Finding(code, self.place(name), message))
+
+    def required(self, name: str, kind: type) -> Any:
+        """The field's value, or None with a finding."""
+        if name not in self.values:
+            self.find("missing_field", name, f"The field '{name}' is missing.")
+            return None
+        return self.optional(name, kind, nullable=False)
+
+    def optional(self, name: str, kind: type, *, nullable: bool = True) -> Any:
+        value = self.values.get(name)
+        if value is None and nullable:
+            return None
+        if not isinstance(value, kind):
+            self.find(
+                "wrong_type",
+                name,
+                f"The field '{name}' must be {_NAMES[kind]}, not {json_type(value)}.",
+            )
+            return None
+        return value
+
+    def text(self, name: str) -> str:
+        """A required string that is not blank; '' with a finding otherwise."""
+        value = self.required(name, str)
+        if value is not None and not value.strip():
+            self.find("empty_content", name, f"The field '{name}' is empty.")
+        return value or ""
+
+    def only(self, known: frozenset[str]) -> None:
+        if self.values.keys() <= known:
+            return
+        for name in sorted(self.values.keys() - known):
+            shown = printable(name)
+            self.find("unknown_field", shown, f"The field '{shown}' is not known and is ignored.")
+
+    def objects(self, name: str, items: list[Any]) -> "list[Fields]":
+        """The list's objects; a finding for each item that is none."""
+        found = []
+        for index, item in enumerate(items):
+            if isinstance(item, dict):
+                found.append(Fields(item, self.findings, f"{self.place(name)}[{index}]"))
+            else:
+                self.find(
+                    "wrong_type",
+                    f"{name}[{index}]",
+                    f"'{name}[{index}]' must be an object, not {json_type(item)}.",
+                )
+        return found

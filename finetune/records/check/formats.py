@@ -1,0 +1,190 @@
+"""The row formats: how each is told by its fields and read into canonical rows."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from finetune.records.check.chat import check_turns, read_chat
+from finetune.records.check.fields import Fields, json_type
+from finetune.records.check.problems import Finding, RowUnusable
+from finetune.records.check.spec import RowFormat
+from finetune.records.check.strict_json import printable
+from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
+
+Reader = Callable[[dict[str, Any], list[Finding]], Row]
+
+_SPEAKERS = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "observation": "tool",
+    "function_call": "assistant",
+}
+
+
+def detect(values: dict[str, Any]) -> RowFormat:
+    """The format of the file, told by the fields of its first row. Raises RowUnusable."""
+    keys = values.keys()
+    if "messages" in keys:
+        return "chat"
+    if "conversations" in keys:
+        return "sharegpt"
+    if "instruction" in keys:
+        return "alpaca"
+    if {"prompt", "output"} <= keys:
+        return "fengshenbang"
+    if {"prompt", "completion"} <= keys:
+        return "completion"
+    if "text" in keys:
+        return "text"
+    found = ", ".join(sorted(printable(key) for key in keys)) or "none"
+    message = f"The format cannot be told from the row's fields: {found}."
+    raise RowUnusable(Finding("unknown_format", message=message))
+
+
+def _read_completion(values: dict[str, Any], findings: list[Finding]) -> CompletionRow:
+    fields = Fields(values, findings)
+    fields.only(frozenset({"prompt", "completion"}))
+    # An empty prompt is how OpenAI's older models were trained on plain text
+    prompt = fields.required("prompt", str) or ""
+    return CompletionRow(prompt=prompt, completion=fields.text("completion"))
+
+
+def _read_text(values: dict[str, Any], findings: list[Finding]) -> TextRow:
+    fields = Fields(values, findings)
+    fields.only(frozenset({"text"}))
+    return TextRow(text=fields.text("text"))
+
+
+def _read_alpaca(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
+    fields = Fields(values, findings)
+    fields.only(frozenset({"instruction", "input", "output", "system", "history"}))
+    messages: list[Message] = []
+    if system := fields.optional("system", str):
+        messages.append({"role": "system", "content": system})
+    for index, turn in enumerate(fields.optional("history", list) or []):
+        if not (isinstance(turn, list) and len(turn) == 2 and all(_is_text(t) for t in turn)):
+            fields.find("wrong_type", f"history[{index}]", "A turn must be two strings.")
+            continue
+        messages.append({"role": "user", "content": turn[0]})
+        messages.append({"role": "assistant", "content": turn[1]})
+    instruction, extra = fields.text("instruction"), fields.optional("input", str)
+    user = f"{instruction}\n\n{extra}" if extra else instruction
+    messages.append({"role": "user", "content": user})
+    messages.append({"role": "assistant", "content": fields.text("output")})
+    return ChatRow(messages=messages)
+
+
+def _read_sharegpt(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
+    fields = Fields(values, findings)
+    fields.only(frozenset({"conversations", "system", "tools", "id"}))
+    items = fields.required("conversations", list) or []
+    messages: list[Message] = []
+    if system := fields.optional("system", str):
+        messages.append({"role": "system", "content": system})
+    for index, turn in enumerate(fields.objects("conversations", items)):
+        messages.append(_read_turn(turn, f"call_{index}", messages))
+    if isinstance(values.get("conversations"), list):
+        check_turns(messages, findings, "conversations")
+    row = ChatRow(messages=messages)
+    if tools := values.get("tools"):
+        row["tools"] = _read_sharegpt_tools(fields, tools)
+    return row
+
+
+def _read_turn(turn: Fields, call_id: str, before: list[Message]) -> Message:
+    speaker = turn.required("from", str) or ""
+    role = _SPEAKERS.get(speaker, "")
+    if speaker and not role:
+        known = ", ".join(_SPEAKERS)
+        turn.find(
+            "unknown_role", "from", f"'{printable(speaker)}' is not known. Known are: {known}."
+        )
+    value = turn.text("value")
+    message = Message(role=role, content=value)
+    if speaker == "function_call":
+        message["content"] = None
+        message["tool_calls"] = [_read_function_call(turn, value, call_id)]
+    elif role == "tool":
+        calls = before[-1].get("tool_calls") if before else None
+        message["tool_call_id"] = calls[0]["id"] if calls else ""
+    return message
+
+
+def _read_function_call(turn: Fields, value: str, call_id: str) -> dict[str, Any]:
+    try:
+        call = json.loads(value)
+    except ValueError:
+        call = None
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        turn.find("bad_tool_call", "value", 'A function call is {"name": ..., "arguments": {...}}.')
+        call = {"name": ""}
+    arguments = call.get("arguments", {})
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    function = {"name": call["name"], "arguments": arguments}
+    return {"id": call_id, "type": "function", "function": function}
+
+
+def _read_sharegpt_tools(fields: Fields, tools: Any) -> list[dict[str, Any]]:
+    """ShareGPT files hold the tools as JSON in a string."""
+    try:
+        tools = json.loads(tools) if isinstance(tools, str) else tools
+    except ValueError:
+        tools = None
+    if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
+        fields.find("bad_tool", "tools", "The tools must be a list of objects.")
+        return []
+    return [
+        tool if "function" in tool else {"type": "function", "function": tool} for tool in tools
+    ]
+
+
+def _read_fengshenbang(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
+    fields = Fields(values, findings)
+    fields.only(frozenset({"task", "prompt", "output"}))
+    prompts, outputs = (_texts(fields, name) for name in ("prompt", "output"))
+    if len(prompts) != len(outputs):
+        message = f"prompt has {len(prompts)} turns and output has {len(outputs)}."
+        fields.find("uneven_turns", "output", message)
+    messages: list[Message] = []
+    for prompt, output in zip(prompts, outputs, strict=False):
+        messages.append({"role": "user", "content": prompt})
+        messages.append({"role": "assistant", "content": output})
+    return ChatRow(messages=messages)
+
+
+def _texts(fields: Fields, name: str) -> list[Any]:
+    """A list of strings that are not blank; one string stands for a list of one."""
+    value = fields.values.get(name)
+    if name not in fields.values:
+        fields.find("missing_field", name, f"The field '{name}' is missing.")
+        return []
+    items = value if isinstance(value, list) else [value]
+    if not items:
+        fields.find("empty_messages", name)
+    for index, item in enumerate(items):
+        place = f"{name}[{index}]"
+        if not isinstance(item, str):
+            fields.find("wrong_type", place, f"Must be a string, not {json_type(item)}.")
+        elif not item.strip():
+            fields.find("empty_content", place)
+    return items
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+READERS: dict[RowFormat, Reader] = {
+    "chat": read_chat,
+    "completion": _read_completion,
+    "alpaca": _read_alpaca,
+    "sharegpt": _read_sharegpt,
+    "fengshenbang": _read_fengshenbang,
+    "text": _read_text,
+}

@@ -1,0 +1,215 @@
+"""One check from the source to the report: read, validate, count, write canonical rows."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
+
+import orjson
+
+from finetune.errors import UserFault
+from finetune.records.check.containers import (
+    Item,
+    csv_rows,
+    detect_container,
+    json_lines,
+    paragraphs,
+)
+from finetune.records.check.formats import READERS, detect
+from finetune.records.check.parquet import parquet_rows, spool
+from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
+from finetune.records.check.source import OnProgress, Source
+from finetune.records.check.spec import (
+    CheckReport,
+    CheckSpec,
+    Compression,
+    Container,
+    RowFormat,
+)
+from finetune.records.check.tokens import TokenCounter
+from finetune.records.rows import Row
+
+ROWS, ERRORS, REPORT = "rows.jsonl", "errors.jsonl", "report.json"
+
+
+def run_check(spec: CheckSpec, out_dir: Path, on_progress: OnProgress) -> CheckReport:
+    """Write rows.jsonl, errors.jsonl and report.json to out_dir and return the report.
+
+    Raises UserFault for what `codes.LIMIT_CODES` lists; whatever is wrong with the file itself
+    is in the report.
+    """
+    with (out_dir / ROWS).open("wb") as rows_file:
+        check = _Check(spec, out_dir, rows_file, on_progress)
+        check.read()
+    report = check.report()
+    with (out_dir / ERRORS).open("wb") as file:
+        for problem in report.problems:
+            file.write(orjson.dumps(problem.model_dump()) + b"\n")
+    (out_dir / REPORT).write_text(report.model_dump_json(indent=2), encoding="utf-8")
+    return report
+
+
+class _Check:
+    """The counts of one check, while the file goes by."""
+
+    def __init__(
+        self, spec: CheckSpec, out_dir: Path, rows_file: IO[bytes], on_progress: OnProgress
+    ) -> None:
+        self._spec = spec
+        self._out_dir = out_dir
+        self._rows_file = rows_file
+        self._rows_sha = hashlib.sha256()
+        self._on_progress = on_progress
+        self._problems = Problems(spec.limits.listed)
+        self._tokens = TokenCounter(spec, spec.tokenizer_dir) if spec.tokenizer_dir else None
+        self._other = _digests(spec.compare_with) if spec.compare_with else None
+        self._seen: dict[bytes, int] = {}
+        self._source: Source | None = None
+        self._container: Container | None = None
+        self._format: RowFormat | None = None
+        self._rows = self._usable = self._rows_bytes = self._overlap = 0
+
+    def read(self) -> None:
+        try:
+            self._source = Source(self._spec.source, self._spec.limits, self._on_progress)
+            if not self._source.head:
+                raise FileUnusable(Finding("empty_file"))
+            for line, item in self._items(self._source):
+                self._one(line, item)
+        except FileUnusable as problem:
+            for finding in problem.findings:
+                self._problems.add(None, finding)
+        if not self._usable and not self._problems.total("error"):
+            self._problems.add(None, Finding("no_usable_rows"))
+
+    def _items(self, source: Source) -> Iterable[Item]:
+        self._container = self._choose_container(source)
+        if self._container == "jsonl":
+            return json_lines(source, self._problems)
+        if self._container == "csv":
+            return csv_rows(source, self._problems, self._spec.limits.line_bytes)
+        if self._container == "text":
+            return paragraphs(source, self._problems)
+        return self._parquet(source)
+
+    def _choose_container(self, source: Source) -> Container:
+        asked = self._spec.format
+        if asked in ("csv", "text"):
+            source.refuse_utf16()
+        if asked in ("csv", "parquet"):
+            return asked
+        found = detect_container(source, self._spec.source_name)
+        if asked == "text" and found == "csv":
+            return "text"
+        if asked not in ("auto", "text") and found == "text":
+            return "jsonl"  # so that each line is named as not being JSON
+        return found
+
+    def _parquet(self, source: Source) -> Iterator[Item]:
+        path = self._spec.source
+        if source.compression != "none":
+            path = spool(source, self._out_dir / "unpacked.parquet")
+        try:
+            yield from parquet_rows(path, source)
+        finally:
+            if path != self._spec.source:
+                path.unlink()
+
+    def _one(self, line: int, item: dict[str, Any] | RowUnusable) -> None:
+        self._rows += 1
+        if self._rows > self._spec.limits.rows:
+            raise UserFault(
+                "limit_rows",
+                f"The file has more than {self._spec.limits.rows} rows.",
+                fix="Split it into several files.",
+            )
+        findings: list[Finding] = []
+        if isinstance(item, RowUnusable):
+            findings.extend(item.findings)
+        else:
+            self._read_row(line, item, findings)
+        for finding in findings:
+            self._problems.add(line, finding)
+
+    def _read_row(self, line: int, item: dict[str, Any], findings: list[Finding]) -> None:
+        try:
+            row = READERS[self._row_format(item)](item, findings)
+        except RowUnusable as problem:
+            findings.extend(problem.findings)
+            return
+        if not any(finding.is_error for finding in findings):
+            self._use(line, row, findings)
+
+    def _row_format(self, values: dict[str, Any]) -> RowFormat:
+        if self._format is None:
+            asked = self._spec.format
+            if asked in ("auto", "csv", "parquet"):
+                self._format = detect(values)
+            else:
+                self._format = cast(RowFormat, asked)
+        return self._format
+
+    def _use(self, line: int, row: Row, findings: list[Finding]) -> None:
+        try:
+            written = orjson.dumps(row)
+        except TypeError as error:  # a date or bytes in a Parquet column of tools
+            findings.append(Finding("wrong_type", message=f"Not a value of JSON: {error}."))
+            return
+        if self._tokens and not self._tokens.measure(row, written, findings):
+            return
+        digest = _digest(written)
+        if (first := self._seen.setdefault(digest, line)) != line:
+            findings.append(
+                Finding("duplicate_row", message=f"The same row stands in line {first}.")
+            )
+        if self._other is not None and digest in self._other:
+            self._overlap += 1
+            findings.append(Finding("in_both_sets"))
+        self._usable += 1
+        written += b"\n"
+        self._rows_bytes += len(written)
+        self._rows_sha.update(written)
+        self._rows_file.write(written)
+
+    def report(self) -> CheckReport:
+        tokens, problems = self._tokens, self._problems
+        compression: Compression = self._source.compression if self._source else "none"
+        errors = problems.total("error")
+        with self._spec.source.open("rb") as file:
+            source_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return CheckReport(
+            ok=errors == 0,
+            source_name=self._spec.source_name,
+            container=self._container,
+            compression=compression,
+            format=self._format,
+            rows=self._rows,
+            rows_usable=self._usable,
+            rows_dropped=tokens.dropped if tokens else 0,
+            rows_cut=tokens.cut if tokens else 0,
+            tokens_total=tokens.total if tokens else None,
+            tokens_trained=tokens.trained if tokens else None,
+            lengths=tokens.histogram() if tokens else [],
+            length_percentiles=tokens.percentiles() if tokens else {},
+            duplicates=problems.counts["duplicate_row"],
+            overlap=self._overlap if self._other is not None else None,
+            errors=errors,
+            warnings=problems.total("warning"),
+            problem_counts=dict(sorted(problems.counts.items())),
+            problems=problems.listed,
+            source_bytes=self._spec.source.stat().st_size,
+            decoded_bytes=self._source.decoded if self._source else 0,
+            rows_bytes=self._rows_bytes,
+            source_sha256=source_sha256,
+            rows_sha256=self._rows_sha.hexdigest(),
+        )
+
+
+def _digest(written: bytes) -> bytes:
+    """Eight bytes tell ten million rows apart with a chance of a collision of 3 in a million."""
+    return hashlib.blake2b(written, digest_size=8).digest()
+
+
+def _digests(rows: Path) -> frozenset[bytes]:
+    with rows.open("rb") as file:
+        return frozenset(_digest(line.rstrip(b"\n")) for line in file)

@@ -1,0 +1,93 @@
+"""What a check is told and what it reports. Both are JSON files in the check's folder."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+from finetune.records.check.codes import Severity
+
+RowFormat = Literal["chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text"]
+Format = Literal[
+    "auto", "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "csv", "parquet"
+]
+Container = Literal["jsonl", "text", "csv", "parquet"]
+Compression = Literal["none", "gzip", "zstd"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(_Strict):
+    """What a file may ask of the check. `decoded_bytes` counts what comes out of gzip, zstd or
+    Parquet, while it comes out: a few kilobytes can unpack to terabytes."""
+
+    decoded_bytes: PositiveInt = 8 * 2**30
+    line_bytes: PositiveInt = 16 * 2**20
+    rows: PositiveInt = 20_000_000
+    listed: PositiveInt = 1000
+
+
+class CheckSpec(_Strict):
+    """`compare_with`: canonical rows of the other set (training against validation)."""
+
+    source: Path
+    source_name: str
+    format: Format = "auto"
+    tokenizer_dir: Path | None = None
+    max_length: PositiveInt | None = None
+    overflow: Literal["refuse", "drop", "cut"] = "refuse"
+    compare_with: Path | None = None
+    limits: Limits = Limits()
+
+
+class Problem(_Strict):
+    """`line`: of the unpacked file, or the row of a Parquet file, from 1; None: the whole file."""
+
+    line: int | None
+    field: str | None
+    code: str
+    severity: Severity
+    message: str
+    fix: str
+
+
+class LengthBin(_Strict):
+    """Rows with more tokens than the bin before and at most `up_to`."""
+
+    up_to: int
+    rows: int
+
+
+class CheckReport(_Strict):
+    """The reading of the whole file. Equal bytes, spec and tokenizer give an equal report.
+
+    `rows` counts what the file holds, usable or not; tokens are those of the usable rows, after
+    cutting; `trained` are the tokens that are labels.
+    """
+
+    ok: bool
+    source_name: str
+    container: Container | None
+    compression: Compression
+    format: RowFormat | None
+    rows: int
+    rows_usable: int
+    rows_dropped: int
+    rows_cut: int
+    tokens_total: int | None = Field(description="None without a tokenizer")
+    tokens_trained: int | None
+    lengths: list[LengthBin]
+    length_percentiles: dict[str, int]
+    duplicates: int
+    overlap: int | None = Field(description="rows that are in compare_with too")
+    errors: int
+    warnings: int
+    problem_counts: dict[str, int]
+    problems: list[Problem]
+    source_bytes: int
+    decoded_bytes: int
+    rows_bytes: int
+    source_sha256: str
+    rows_sha256: str

@@ -1,0 +1,113 @@
+"""JSON as the standard has it: no duplicate keys, no NaN, no lone surrogates.
+
+Fast where orjson can vouch for a line, slow (the standard library with hooks) where it cannot:
+orjson refuses NaN, bad UTF-8 and surrogates, but lets the last of two equal keys win.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+import orjson
+
+from finetune.records.check.problems import Finding, RowUnusable
+
+_KEY_END = re.compile(rb'"[ \t\r\n]*:')
+_MAX_DEPTH = 100
+
+
+def loads(line: bytes) -> Any:
+    """Raises RowUnusable with invalid_utf8, invalid_json, duplicate_key, not_finite,
+    lone_surrogate or too_deep."""
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return _loads_slowly(line)
+    # Each key of the text ends in `":`, so with as many of those as keys read, none was lost.
+    # More of them may also stand inside strings (JSON in JSON); then the slow reader decides.
+    if len(_KEY_END.findall(line)) != _count_keys([value], -1):
+        return _loads_slowly(line)
+    return value
+
+
+def _count_keys(value: Any, depth: int) -> int:
+    """Keys of all objects within. Raises RowUnusable too_deep, or not_finite (for 1e999)."""
+    if depth > _MAX_DEPTH:
+        raise RowUnusable(Finding("too_deep"))
+    keys = 0
+    if isinstance(value, dict):
+        keys = len(value)
+        value = value.values()
+    for item in value:
+        if isinstance(item, dict | list):
+            keys += _count_keys(item, depth + 1)
+        elif isinstance(item, float) and not math.isfinite(item):
+            message = "A number is too large to be one of a computer's numbers."
+            raise RowUnusable(Finding("not_finite", message=message))
+    return keys
+
+
+def _loads_slowly(line: bytes) -> Any:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise RowUnusable(invalid_utf8(error)) from error
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+        )
+    except json.JSONDecodeError as error:
+        raise RowUnusable(
+            Finding("invalid_json", message=f"Not JSON at column {error.colno}: {error.msg}.")
+        ) from error
+    except RecursionError as error:
+        raise RowUnusable(Finding("too_deep")) from error
+    except ValueError as error:  # an integer of more than 4300 digits
+        raise RowUnusable(Finding("invalid_json", message=f"Not usable JSON: {error}.")) from error
+    _count_keys([value], -1)
+    _refuse_surrogates(value, "")
+    return value
+
+
+def invalid_utf8(error: UnicodeDecodeError) -> Finding:
+    wrong = error.object[error.start : error.end].hex(" ")
+    return Finding(
+        "invalid_utf8", message=f"Not UTF-8 at byte {error.start + 1} of the line: {wrong}."
+    )
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                message = f"The key '{printable(key)}' stands twice in one object."
+                raise RowUnusable(Finding("duplicate_key", printable(key), message))
+            seen.add(key)
+    return read
+
+
+def _refuse_constant(name: str) -> Any:
+    raise RowUnusable(Finding("not_finite", message=f"{name} is not JSON."))
+
+
+def _refuse_surrogates(value: Any, field: str) -> None:
+    if isinstance(value, str):
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            raise RowUnusable(Finding("lone_surrogate", printable(field) or None))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            inner = f"{field}.{key}" if field else key
+            _refuse_surrogates(key, inner)
+            _refuse_surrogates(item, inner)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _refuse_surrogates(item, f"{field}[{index}]")
+
+
+def printable(text: str, limit: int = 80) -> str:
+    """A piece of the customer's text that is safe to put into a message or a JSON file."""
+    short = text if len(text) <= limit else text[:limit] + "..."
+    return short.encode("utf-8", "backslashreplace").decode()

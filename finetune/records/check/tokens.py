@@ -1,0 +1,100 @@
+"""Counting a row's tokens, total and trained, and finding rows that are too long."""
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import UserFault
+from finetune.records.check.codes import CODES
+from finetune.records.check.problems import Finding
+from finetune.records.check.spec import CheckSpec, LengthBin
+from finetune.records.rows import Row
+
+_PERCENTILES = (50, 90, 95, 99, 100)
+
+
+class TokenCounter:
+    """Encodes rows as the trainer will. `total` and `trained` are of the rows that are used."""
+
+    def __init__(self, spec: CheckSpec, tokenizer_dir: Path) -> None:
+        from finetune.records.encode import RowEncoder, load_tokenizer
+
+        tokenizer = load_tokenizer(tokenizer_dir)
+        self._encoder = RowEncoder(tokenizer)
+        self._spec = spec
+        self._control = _control_tokens(tokenizer)
+        self.total = 0
+        self.trained = 0
+        self.dropped = 0
+        self.cut = 0
+        self.lengths: Counter[int] = Counter()
+
+    def measure(self, row: Row, written: bytes, findings: list[Finding]) -> bool:
+        """Whether the row is used; `written` is the row as JSON. Every usable row is counted,
+        in `lengths` at its length before cutting."""
+        from finetune.records.encode import cut
+
+        if match := self._control.search(written):
+            token = match[0].decode()
+            findings.append(
+                Finding("control_token", message=f"The text holds the control token '{token}'.")
+            )
+        try:
+            encoded = self._encoder.encode(row)
+            length = len(encoded.input_ids)
+            self.lengths[length] += 1
+            limit = self._spec.max_length
+            if limit is not None and length > limit:
+                if not self._overflow(length, limit, findings):
+                    return False
+                encoded = cut(encoded, limit)
+                self.cut += 1
+        except UserFault as fault:
+            if fault.code not in CODES:
+                raise
+            findings.append(Finding(fault.code, message=fault.message, fix=fault.fix))
+            return False
+        self.total += len(encoded.input_ids)
+        self.trained += encoded.trained_count
+        return True
+
+    def _overflow(self, length: int, limit: int, findings: list[Finding]) -> bool:
+        message = f"The row has {length} tokens; max_length is {limit}."
+        if self._spec.overflow == "refuse":
+            findings.append(Finding("too_long", message=message))
+            return False
+        if self._spec.overflow == "drop":
+            findings.append(Finding("too_long_dropped", message=f"{message} It is left out."))
+            self.dropped += 1
+            return False
+        findings.append(Finding("too_long_cut", message=f"{message} Its end is cut off."))
+        return True
+
+    def histogram(self) -> list[LengthBin]:
+        """Rows by length, in bins that double, from 16 tokens up."""
+        bins: Counter[int] = Counter()
+        for length, rows in self.lengths.items():
+            bins[max(16, 1 << (length - 1).bit_length())] += rows
+        return [LengthBin(up_to=up_to, rows=bins[up_to]) for up_to in sorted(bins)]
+
+    def percentiles(self) -> dict[str, int]:
+        """Nearest-rank percentiles of the length, {"p50": ..., "p100": ...}."""
+        total = self.lengths.total()
+        if not total:
+            return {}
+        found, seen = {}, 0
+        wanted = [(f"p{p}", -(-p * total // 100)) for p in _PERCENTILES]
+        for length in sorted(self.lengths):
+            seen += self.lengths[length]
+            while wanted and seen >= wanted[0][1]:
+                found[wanted.pop(0)[0]] = length
+        return found
+
+
+def _control_tokens(tokenizer: Any) -> re.Pattern[bytes]:
+    """Finds special tokens in text: the tokenizer takes <s> for one even where HTML means it."""
+    texts = {str(token) for token in tokenizer.all_special_tokens}
+    texts |= {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special}
+    longest_first = sorted(filter(None, texts), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)).encode() or b"(?!)")
