@@ -19,6 +19,8 @@ class StoredFile(TenantOwned):
     status = models.CharField(max_length=12, default="uploaded")
     status_details = models.TextField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
+    # Set: the bytes are destroyed, and the row only keeps its id for the jobs that name it.
+    deleted_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         indexes = [models.Index(fields=["tenant", "-created_at", "-id"], name="tenants_file_page")]

@@ -1,0 +1,153 @@
+"""Reads: one row by its public id, and pages of rows. All of the open tenant scope, nothing else.
+
+An id that is malformed, unknown or another tenant's is the same: not found.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from django.db.models import Model, Q, QuerySet
+
+from finetune.errors import UserFault
+from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Event, Job
+from tenants.errors import NotFound
+from tenants.models import ApiKey, AuditEntry, License, Membership, StoredFile, Upload
+
+Row = TypeVar("Row", bound=Model)
+
+HEX = re.compile(r"[0-9a-f]{32}")
+PREFIXES: dict[type[Model], str] = {
+    StoredFile: "file-",
+    Upload: "upload_",
+    Job: "ftjob-",
+    Event: "ftevent-",
+    Checkpoint: "ftckpt_",
+    Artifact: "artifact-",
+    Dataset: "dataset-",
+    License: "license-",
+    ApiKey: "key-",
+    Membership: "member-",
+    AuditEntry: "audit-",
+}
+NOUNS: dict[type[Model], str] = {
+    StoredFile: "file",
+    Upload: "upload",
+    Job: "fine-tuning job",
+    Event: "event",
+    Checkpoint: "checkpoint",
+    Artifact: "artifact",
+    Dataset: "dataset",
+    License: "licence",
+    ApiKey: "key",
+    Membership: "member",
+    AuditEntry: "audit entry",
+}
+
+
+@dataclass(frozen=True)
+class Page(Generic[Row]):
+    rows: Sequence[Row]
+    has_more: bool
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which page: after which public id, how many, in which direction of time."""
+
+    after: str | None = None
+    limit: int = 20
+    newest_first: bool = True
+
+
+def public_id(row: Model) -> str:
+    return f"{PREFIXES[type(row)]}{row.pk.hex}"
+
+
+def parse_id(prefix: str, text: str) -> UUID | None:
+    """The UUID in `<prefix><32 hex digits>`, else None."""
+    rest = text.removeprefix(prefix)
+    return UUID(rest) if rest != text and HEX.fullmatch(rest) else None
+
+
+def files() -> QuerySet[StoredFile]:
+    """Files whose bytes still exist."""
+    return StoredFile.objects.filter(deleted_at=None)
+
+
+def artifacts() -> QuerySet[Artifact]:
+    """Models that can be served and taken away."""
+    return Artifact.objects.filter(deleted_at=None).select_related("base", "job", "metrics_file")
+
+
+def jobs() -> QuerySet[Job]:
+    return Job.objects.select_related("base").prefetch_related("artifacts__metrics_file")
+
+
+def catalogue() -> QuerySet[CatalogModel]:
+    """Base models on the shelf; not a tenant's, everybody may know of them."""
+    return CatalogModel.objects.filter(retired_at=None)
+
+
+def find(rows: QuerySet[Row], text: str, *, param: str | None = None) -> Row:
+    """The row of that public id among `rows`. Raises NotFound, which never repeats the id."""
+    wanted = parse_id(PREFIXES[rows.model], text)
+    row = rows.filter(pk=wanted).first() if wanted else None
+    if row is None:
+        noun = NOUNS[rows.model]
+        raise NotFound(f"{noun.replace(' ', '_')}_not_found", f"No such {noun}.", param=param)
+    return row
+
+
+def page(rows: QuerySet[Row], cut: Cut, *, by: str = "created_at") -> Page[Row]:
+    """One page in the order of `by`, ties by id. Raises NotFound for an unknown `after`."""
+    descending = "-" if cut.newest_first else ""
+    if cut.after is not None:
+        last = find(rows, cut.after, param="after")
+        rows = rows.filter(_beyond(last, by, "lt" if cut.newest_first else "gt"))
+    found = list(rows.order_by(f"{descending}{by}", f"{descending}id")[: cut.limit + 1])
+    return Page(found[: cut.limit], len(found) > cut.limit)
+
+
+def _beyond(last: Model, by: str, way: str) -> Q:
+    value = getattr(last, by)
+    return Q(**{f"{by}__{way}": value}) | Q(**{by: value, f"id__{way}": last.pk})
+
+
+def with_metadata(rows: QuerySet[Job], wanted: dict[str, str] | None) -> QuerySet[Job]:
+    """Jobs whose metadata holds all of `wanted`; None: jobs without metadata."""
+    if wanted is None:
+        return rows.filter(metadata={})
+    return rows.filter(metadata__contains=wanted) if wanted else rows
+
+
+def read_cut(query: dict[str, str], *, limit: int, most: int) -> Cut:
+    """`after`, `limit` and `order` of a query string. Raises UserFault naming the parameter."""
+    given = query.get("limit", str(limit))
+    if not given.isdecimal() or not given.isascii() or not 1 <= int(given[:9]) <= most:
+        raise UserFault(
+            "invalid_value", f"`limit` must be a whole number from 1 to {most}.", param="limit"
+        )
+    order = query.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise UserFault("invalid_value", "`order` must be `asc` or `desc`.", param="order")
+    return Cut(query.get("after"), int(given), order == "desc")
+
+
+def read_metadata(query: dict[str, str]) -> dict[str, str] | None:
+    """The filter in `metadata[k]=v`; `metadata=null` is None. Raises UserFault for both at once."""
+    wanted: dict[str, Any] = {}
+    for name, value in query.items():
+        if name.startswith("metadata[") and name.endswith("]"):
+            wanted[name[9:-1]] = value
+    if "metadata" not in query:
+        return wanted
+    if query["metadata"] != "null" or wanted:
+        raise UserFault(
+            "invalid_value",
+            "Filter by `metadata[key]=value`, or by `metadata=null`, not by both.",
+            param="metadata",
+        )
+    return None

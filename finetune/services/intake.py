@@ -1,0 +1,119 @@
+"""Takes customers' files in and lets go of them: bytes to the vault, a row, the check of a
+training file; never while a transaction is open for longer than the rows need."""
+
+from collections.abc import Iterable
+from typing import BinaryIO
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.transaction import on_commit
+
+from finetune.errors import UserFault
+from finetune.models import Dataset, Job
+from finetune.services.datasets import request_check
+from finetune.states import LIVE_JOB_STATES
+from tenants.database.scope import tenant_scope
+from tenants.errors import Conflict
+from tenants.models import StoredFile
+from tenants.services import files
+from tenants.services.files import Kept, chunks, keep
+from tenants.services.vaults import open_vault
+from tenants.vault.vault import Vault
+
+TRAINING = "fine-tune"
+RESULTS = "fine-tune-results"
+ACCEPTED = (TRAINING, "user_data")
+
+
+def check_purpose(purpose: str) -> None:
+    """Raises UserFault for a purpose that cannot be brought."""
+    if purpose not in ACCEPTED:
+        raise UserFault(
+            "invalid_purpose",
+            f"Files with the purpose {purpose[:32]!r} cannot be uploaded here.",
+            fix=f"Use one of: {', '.join(ACCEPTED)}. Files of {RESULTS!r} are made by jobs.",
+            param="purpose",
+        )
+
+
+def vault_of(tenant_id: UUID) -> Vault:
+    with tenant_scope(tenant_id):
+        return open_vault()
+
+
+def keep_bytes(*, vault: Vault, source: BinaryIO | Iterable[bytes], limit: int = 0) -> Kept:
+    """Streams into the vault, outside any scope. Raises Invalid beyond `limit` (default: the
+    largest file of the settings)."""
+    pieces = chunks(source) if hasattr(source, "read") else source
+    return keep(vault=vault, pieces=pieces, limit=limit or settings.MAX_FILE_BYTES)
+
+
+def receive_file(
+    *, filename: str, purpose: str, kept: Kept, life: int | None = None, actor: str
+) -> StoredFile:
+    """Names kept bytes, in the open scope, and has a training file's structure checked.
+
+    Raises UserFault for an unknown purpose or an empty training file, Invalid for a bad `life`.
+    """
+    check_purpose(purpose)
+    if purpose == TRAINING and kept.bytes == 0:
+        raise UserFault(
+            "empty_file",
+            "The file is empty.",
+            fix="Upload a file with at least one row.",
+            param="file",
+        )
+    status = "uploaded" if purpose == TRAINING else "processed"
+    file = files.create_file(
+        filename=filename, purpose=purpose, kept=kept, status=status, life=life, actor=actor
+    )
+    if purpose == TRAINING:
+        request_check(file=file)
+    return file
+
+
+def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> None:
+    """Destroys a file's bytes and every reading of it.
+
+    Raises NotFound, and Conflict while a job that has not ended needs it.
+    """
+    file = StoredFile.objects.select_for_update().filter(id=file_id, deleted_at=None).first()
+    if file is None:
+        raise files.no_such_file()
+    needs = Q(training_file=file) | Q(validation_file=file)
+    job = Job.objects.filter(needs, state__in=LIVE_JOB_STATES).first()
+    if job is not None:
+        raise Conflict(
+            "file_in_use",
+            f"The fine-tuning job {job.public_id} still needs this file.",
+            fix="Wait until the job has ended, or cancel it, then delete the file.",
+        )
+    _drop_readings(file)
+    files.delete_file(file_id=file_id, actor=actor, action=action)
+
+
+def expire_file(*, tenant_id: UUID, file_id: UUID) -> None:
+    """Deletes a file whose time has come; one that a live job needs waits for the job's end."""
+    with tenant_scope(tenant_id):
+        due = StoredFile.objects.filter(id=file_id, deleted_at=None, expires_at__isnull=False)
+        if not due.exists():
+            return
+        try:
+            delete_file(file_id=file_id, actor="system:expiry", action="file.expire")
+        except Conflict:
+            return
+
+
+def _drop_readings(file: StoredFile) -> None:
+    """The rows of the readings stay for the jobs that were trained on them; their bytes go."""
+    vault = open_vault()
+    readings = Dataset.objects.select_for_update().filter(file=file)
+    names = [name for each in readings for name in (each.rows_object, each.errors_object) if name]
+    Dataset.objects.filter(file=file).update(rows_object="", errors_object="")
+
+    def drop() -> None:
+        for name in names:
+            vault.delete(name)
+
+    on_commit(drop)
