@@ -1,4 +1,4 @@
-"""Asks a model, or its base, one question and streams the plain answer: for trying, not for work."""
+"""Asks a model or its base one question and streams the answer: for trying, not for work."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,0 +1,35 @@
+"""What is generated in the docs is current, and their links lead somewhere."""
+
+import importlib.util
+import platform
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def test_the_settings_table_is_current() -> None:
+    spec = importlib.util.spec_from_file_location("table", ROOT / "scripts" / "settings_table.py")
+    assert spec is not None
+    assert spec.loader is not None
+    table = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(table)
+    assert table.TARGET.read_text("utf-8") == table.page(), "run scripts/settings_table.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8")):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_import_platform_is_the_standard_librarys() -> None:
+    assert platform.python_implementation() == "CPython"
+    assert not (ROOT / "platform" / "__init__.py").exists()
+    assert sys.modules["platform"].__file__ is not None
+    assert str(ROOT) not in sys.modules["platform"].__file__
