@@ -7,9 +7,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
+import boto3
 import pytest
 
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
@@ -24,6 +27,16 @@ class S3Server:
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
+
+    @cached_property
+    def _client(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+        )
 
     def start(self) -> None:
         self._process = subprocess.Popen(
@@ -56,8 +69,8 @@ class S3Server:
             self._process = None
 
     def bucket(self, name: str) -> str:
-        """Make a bucket, and return the address of the store in it."""
-        (self.root / name).mkdir(exist_ok=True)
+        """Make a bucket over the wire (a new folder may go unnoticed); returns its address."""
+        self._client.create_bucket(Bucket=name)
         return self.url(name)
 
     def url(self, path: str) -> str:

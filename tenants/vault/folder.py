@@ -58,7 +58,8 @@ class FolderStore:
         with self._explained(key), suppress(FileNotFoundError, NotADirectoryError):
             if not path.is_dir():  # a folder is no object
                 path.unlink()
-        _prune(path.parent, self.root)
+                _sync_folder(path.parent)
+                self._prune(path.parent)
 
     def list(self, prefix: str = "") -> Iterator[str]:
         folder = check_prefix(prefix).rpartition("/")[0]
@@ -111,15 +112,26 @@ class FolderStore:
             _sync_folder(path.parent)
 
     def _move_into_place(self, temporary: Path, target: Path) -> None:
-        for _ in range(5):
+        with self._folders(fcntl.LOCK_SH):  # between these two calls none may be pruned
             self._make_folder(target.parent)
-            # a delete beside us may prune the folder between the two calls
-            with suppress(FileNotFoundError):
-                os.replace(temporary, target)
-                break
-        else:
-            raise FileNotFoundError(errno.ENOENT, "the folder of the object keeps vanishing")
-        _sync_folder(target.parent)
+            os.replace(temporary, target)
+        with suppress(FileNotFoundError):  # deleted already, and its folder with it
+            _sync_folder(target.parent)
+
+    def _prune(self, folder: Path) -> None:
+        """Remove folders that are now empty: a deleted tenant leaves no trace of its id."""
+        with self._folders(fcntl.LOCK_EX), suppress(OSError):
+            while folder != self.root:
+                folder.rmdir()
+                folder = folder.parent
+
+    @contextmanager
+    def _folders(self, lock: int) -> Iterator[None]:
+        """The tree of folders, shared among writers or for a pruner alone; across processes."""
+        self._make_folder(self._partial)
+        with _opened(self._partial) as descriptor:
+            fcntl.flock(descriptor, lock)
+            yield
 
     def _listing_failed(self, error: OSError) -> None:
         if error.errno not in _MISSING or not self.root.is_dir():
@@ -172,16 +184,14 @@ def _lock(descriptor: int) -> bool:
 
 
 def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with _opened(path) as descriptor:
         os.fsync(descriptor)
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _prune(folder: Path, root: Path) -> None:
-    """Remove folders that are now empty, so that a deleted tenant leaves no trace of its id."""
-    with suppress(OSError):
-        while folder != root:
-            folder.rmdir()
-            folder = folder.parent

@@ -61,8 +61,9 @@ def _aws(uri: str) -> tink.KmsClient:
     from botocore.config import Config
     from tink.integration import awskms
 
-    region = (uri.split(":") + [""] * 5)[4] or None
+    parts = uri.split(":")  # aws-kms : //arn : aws : kms : region : account : key/...
+    if len(parts) < 7:
+        raise ValueError("the key's ARN is not complete")
     waits = Config(connect_timeout=3, read_timeout=10, retries={"total_max_attempts": 3})
-    return awskms.new_client(
-        boto3_client=boto3.client("kms", region_name=region, config=waits), key_uri=uri
-    )
+    client = boto3.Session().client("kms", region_name=parts[4], config=waits)
+    return awskms.new_client(boto3_client=client, key_uri=uri)

@@ -18,7 +18,7 @@ from tenants.vault.store import DAY, Writer, check_key, check_prefix
 
 PART = 16 << 20  # bytes; S3 allows 10,000 parts, so an object may have 156 GiB
 _MISSING = {"NoSuchKey", "404", "NotFound"}
-_FULL = {"QuotaExceeded", "InsufficientStorage", "507", "XMinioStorageFull"}
+_FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull"}
 _ATTEMPTS = 3  # a refused connection is known in 0.2 s, a silent host in 10 s
 # boto3 would otherwise add checksums that other servers do not know, and check ranges against the
 # checksum of the whole; the vault authenticates every byte anyway.
@@ -91,13 +91,21 @@ class S3Store:
         before = datetime.now(UTC) - timedelta(seconds=older_than_s)
         swept = 0
         with self._explained():
-            pages = self._client.get_paginator("list_multipart_uploads")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix):
-                for upload in page.get("Uploads", []):
-                    if upload["Initiated"] <= before:
-                        self.abort(upload["Key"], upload["UploadId"])
-                        swept += 1
+            for upload in self._unfinished():
+                if upload["Initiated"] <= before:
+                    self.abort(upload["Key"], upload["UploadId"])
+                    swept += 1
         return swept
+
+    def _unfinished(self) -> Iterator[dict[str, Any]]:
+        pages = self._client.get_paginator("list_multipart_uploads")
+        try:
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix):
+                yield from page.get("Uploads", [])
+        except ClientError as error:
+            # rclone's way of saying that the bucket has none
+            if error.response["Error"].get("Code") != "NoSuchUpload":
+                raise
 
     def abort(self, full_key: str, upload_id: str) -> None:
         """Forget an unfinished upload; one that is already gone is no error."""
@@ -129,14 +137,12 @@ class S3Store:
 
     def _explain(self, error: ClientError, key: str) -> VaultError:
         code = error.response["Error"].get("Code", "")
-        if code in _FULL:
+        if code in _FULL or error.response["ResponseMetadata"].get("HTTPStatusCode") == 507:
             return StorageFull(self.where)
         if code == "NoSuchBucket" or (code in _MISSING and self._bucket_is_gone()):
             return StorageDown(self.where, "there is no such bucket", "Create the bucket.")
         if key and code in _MISSING:
             return ObjectMissing(key)
-        if code in {"PreconditionFailed", "412"}:
-            return ObjectDamaged(key, "it was replaced while it was being read")
         return StorageDown(self.where, error)
 
     def _bucket_is_gone(self) -> bool:
@@ -250,12 +256,12 @@ class _RangeReader(io.RawIOBase):
         raise StorageDown(self._store.where, cause) from cause
 
     def _request(self) -> Any:
-        span = f"bytes={self._place}-"
-        # the ETag keeps the ranges of one reader from coming out of two objects
-        full_key = self._store.full_key(self._key)
-        return self._store.call(
-            "get_object", self._key, Key=full_key, Range=span, IfMatch=self._etag
-        )["Body"]
+        full_key, span = self._store.full_key(self._key), f"bytes={self._place}-"
+        answer = self._store.call("get_object", self._key, Key=full_key, Range=span)
+        if answer["ETag"] != self._etag:  # not IfMatch, which some servers ignore
+            answer["Body"].close()
+            raise ObjectDamaged(self._key, "it was replaced while it was being read")
+        return answer["Body"]
 
     def _drop_body(self) -> None:
         if self._body is not None:
