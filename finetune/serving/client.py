@@ -1,0 +1,163 @@
+"""The model server's caller: one connection a call, closed to cancel."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.serving.protocol import (
+    MAX_LINE,
+    Delta,
+    GenerateRequest,
+    HasAdapterRequest,
+    LoadAdapterRequest,
+    Status,
+    StatusRequest,
+)
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class ServingClient:
+    """Errors of the server arrive as the UserFault or OurFault that it raised; a server that
+    cannot be reached, or that ends in the middle, is OurFault `serving_unavailable`."""
+
+    def __init__(self, socket: Path | str) -> None:
+        self._socket = str(socket)
+
+    async def has_adapter(self, base_digest: str, digest: str) -> bool:
+        reply = await self._ask(HasAdapterRequest(base_digest=base_digest, digest=digest))
+        return bool(reply["loaded"])
+
+    async def load_adapter(
+        self,
+        base_path: Path | str,
+        digest: str,
+        safetensors: bytes,
+        config: dict[str, Any],
+        *,
+        base_digest: str,
+    ) -> None:
+        """Send an adapter; the base is loaded if need be. Sending it again does nothing.
+
+        Raises UserFault `adapter_unsupported`, `adapter_mismatch`, `adapter_too_large`.
+        """
+        request = LoadAdapterRequest(
+            base_path=str(base_path),
+            base_digest=base_digest,
+            digest=digest,
+            config=config,
+            bytes=len(safetensors),
+        )
+        await self._ask(request, safetensors)
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Delta, None]:
+        """Deltas as they come, the last with `usage`. Leaving the iterator (`aclose`) cancels.
+
+        Raises OurFault `adapter_not_loaded` (send it, ask again), `overloaded`, `shutting_down`;
+        UserFault `context_length_exceeded`, `invalid_request`, `invalid_prompt`, ...
+        """
+        async with self._connected() as connection:
+            await _write(connection, request)
+            while True:
+                delta = Delta.model_validate(await _read(connection))
+                yield delta
+                if delta.usage is not None:
+                    return
+
+    async def collect(self, request: GenerateRequest) -> list[Delta]:
+        """One delta for each choice, in order, with its whole text; the last has the usage."""
+        whole = [Delta(index=index) for index in range(request.n)]
+        async with aclosing(self.generate(request)) as deltas:
+            async for delta in deltas:
+                if delta.usage is not None:
+                    return [*whole, delta]
+                whole[delta.index] = _joined(whole[delta.index], delta)
+        raise _unavailable("the answer broke off")
+
+    async def status(self) -> Status:
+        return Status.model_validate(await self._ask(StatusRequest()))
+
+    async def wait_ready(self, seconds: float = 60) -> Status:
+        """Wait for a server that is starting. Raises OurFault `serving_unavailable`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return await self.status()
+            except OurFault as error:
+                if error.code != "serving_unavailable" or time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(0.05)
+
+    async def _ask(self, request: BaseModel, payload: bytes = b"") -> dict[str, Any]:
+        async with self._connected() as connection:
+            await _write(connection, request, payload)
+            return await _read(connection)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        try:
+            reader, writer = await asyncio.open_unix_connection(self._socket, limit=MAX_LINE)
+        except OSError as error:
+            raise _unavailable(str(error)) from error
+        try:
+            yield reader, writer
+        except OSError as error:
+            raise _unavailable(str(error)) from error
+        finally:
+            writer.close()
+
+
+async def _write(connection: Connection, request: BaseModel, payload: bytes = b"") -> None:
+    _, writer = connection
+    writer.write(request.model_dump_json().encode() + b"\n")
+    writer.write(payload)
+    try:
+        await writer.drain()
+    except ConnectionError:
+        return  # refused while it was sent; the reply says why
+
+
+async def _read(connection: Connection) -> dict[str, Any]:
+    line = await connection[0].readline()
+    if not line.endswith(b"\n"):
+        raise _unavailable("the answer broke off")
+    frame: dict[str, Any] = json.loads(line)
+    if "error" in frame:
+        raise _fault(frame["error"])
+    return frame
+
+
+def _fault(error: dict[str, Any]) -> FinetuneError:
+    kind = UserFault if error["family"] == "user" else OurFault
+    return kind(
+        error["code"],
+        error["message"],
+        where=error["where"],
+        fix=error["fix"],
+        param=error["param"],
+    )
+
+
+def _joined(whole: Delta, delta: Delta) -> Delta:
+    return Delta(
+        index=whole.index,
+        text=whole.text + delta.text,
+        logprobs=whole.logprobs + delta.logprobs,
+        tool_calls=whole.tool_calls + delta.tool_calls,
+        finish_reason=delta.finish_reason or whole.finish_reason,
+    )
+
+
+def _unavailable(reason: str) -> OurFault:
+    return OurFault(
+        "serving_unavailable",
+        f"The model server does not answer: {reason}",
+        fix="See that `python -m finetune.serving` runs on this socket.",
+    )

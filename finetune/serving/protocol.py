@@ -1,0 +1,146 @@
+"""What crosses the socket: one JSON object a line, and raw bytes after a line that announces them.
+
+A connection carries one call at a time. Every answer line is a `Delta`, a reply or an error; the
+caller's hanging up is the only way, and a sure way, to cancel.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, model_validator
+
+MAX_LINE = 32 * 2**20  # bytes of one JSON line; a longer request is refused
+MAX_STOP = 4  # as in OpenAI's API
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GenerateRequest(_Frame):
+    """One chat (`messages`) or completion (`prompt`, text or token ids) to be answered `n` times.
+
+    `adapter_digest` None asks for the plain base. `max_tokens` None goes on to the end of the
+    context. `logprobs` asks for each chosen token's, `top_logprobs` for that many alternatives.
+    """
+
+    op: Literal["generate"] = "generate"
+    base_path: str
+    base_digest: str
+    adapter_digest: str | None = None
+    messages: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    prompt: str | list[int] | None = None
+    echo: bool = False
+    suffix: str | None = None
+    n: int = Field(1, ge=1, le=128)
+    temperature: float = Field(1.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_tokens: PositiveInt | None = None
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=MAX_STOP)
+    seed: int | None = None
+    logprobs: bool = False
+    top_logprobs: int = Field(0, ge=0, le=20)
+
+    @model_validator(mode="after")
+    def _one_kind_of_prompt(self) -> Self:
+        if (self.messages is None) == (self.prompt is None):
+            raise ValueError("give either messages or prompt")
+        if self.echo and self.prompt is None:
+            raise ValueError("echo goes with prompt, not with messages")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs")
+        return self
+
+
+class HasAdapterRequest(_Frame):
+    op: Literal["has_adapter"] = "has_adapter"
+    base_digest: str
+    digest: str
+
+
+class LoadAdapterRequest(_Frame):
+    """`bytes` raw bytes of safetensors follow the line."""
+
+    op: Literal["load_adapter"] = "load_adapter"
+    base_path: str
+    base_digest: str
+    digest: str
+    config: dict[str, Any]
+    bytes: PositiveInt
+
+
+class StatusRequest(_Frame):
+    op: Literal["status"] = "status"
+
+
+Request = Annotated[
+    GenerateRequest | HasAdapterRequest | LoadAdapterRequest | StatusRequest,
+    Field(discriminator="op"),
+]
+REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
+
+
+class TopLogprob(_Frame):
+    """`bytes` are the token's own, so that halves of a character can be put together."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(_Frame):
+    """`logprob` is None for an echoed prompt's first token, which nothing predicts.
+
+    `text_offset` counts characters from the start of the choice's text.
+    """
+
+    token: str
+    logprob: float | None
+    bytes: list[int]
+    top_logprobs: list[TopLogprob] = []
+    text_offset: int = 0
+
+
+class ToolCall(_Frame):
+    """`arguments` is a string of JSON, as on OpenAI's wire."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+class Usage(_Frame):
+    """`prompt_tokens` count once, however many choices; `completion_tokens` are of all choices,
+    the end-of-turn token included."""
+
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Delta(_Frame):
+    """What choice `index` gained. The last delta of an answer has `usage` and no choice's news."""
+
+    index: int = 0
+    text: str = ""
+    logprobs: list[TokenLogprob] = []
+    tool_calls: list[ToolCall] = []
+    finish_reason: FinishReason | None = None
+    usage: Usage | None = None
+
+
+class LoadedBase(_Frame):
+    digest: str
+    precision: str
+    context_length: int
+    adapters: list[str]
+    running: int
+    waiting: int
+
+
+class Status(_Frame):
+    pid: int
+    memory_mb: int
+    bases: list[LoadedBase]

@@ -1,0 +1,99 @@
+"""The one thread that runs models: a lane for each base with work, a step of each in turn."""
+
+import logging
+import threading
+
+import torch
+
+from finetune.errors import FinetuneError, OurFault
+from finetune.serving.bases import Base
+from finetune.serving.lane import Lane, Limits
+from finetune.serving.ticket import Ticket
+
+log = logging.getLogger(__name__)
+
+
+class Scheduler:
+    """`submit` from any thread; answers come through each ticket's `emit`."""
+
+    def __init__(
+        self, limits: Limits, *, max_waiting: int = 256, threads: int | None = None
+    ) -> None:
+        self._limits = limits
+        self._max_waiting = max_waiting
+        self._threads = threads
+        self._lanes: dict[Base, Lane] = {}
+        self._inbox: list[Ticket] = []
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="model", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Raises OurFault `overloaded` when too many wait, `shutting_down` at the end."""
+        with self._wake:
+            if self._stopping:
+                raise _shutting_down()
+            lanes = list(self._lanes.values())
+            if len(self._inbox) + sum(len(lane.waiting) for lane in lanes) >= self._max_waiting:
+                raise OurFault(
+                    "overloaded",
+                    f"{self._max_waiting} requests are waiting already.",
+                    fix="Try again in a moment.",
+                )
+            self._inbox.append(ticket)
+            self._wake.notify()
+
+    def load(self, base: Base) -> tuple[int, int]:
+        """(running, waiting) choices and prompts of a base."""
+        with self._wake:
+            lane = self._lanes.get(base)
+            arriving = sum(ticket.base is base for ticket in self._inbox)
+        return (len(lane.running), arriving + len(lane.waiting)) if lane else (0, arriving)
+
+    def stop(self) -> None:
+        """End after the current step; what was under way fails with `shutting_down`."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # OpenMP keeps it for each thread apart
+        while self._take_in():
+            for lane in list(self._lanes.values()):
+                self._step(lane)
+        for lane in self._lanes.values():
+            lane.abandon(_shutting_down())
+        for ticket in self._inbox:
+            ticket.fail(_shutting_down())
+
+    def _take_in(self) -> bool:
+        """Hand new tickets to their lanes and forget idle lanes; sleep while there is no work."""
+        with self._wake:
+            self._lanes = {base: lane for base, lane in self._lanes.items() if not lane.idle}
+            self._wake.wait_for(lambda: self._stopping or self._inbox or self._lanes)
+            if self._stopping:
+                return False
+            for ticket in self._inbox:
+                if ticket.base not in self._lanes:
+                    self._lanes[ticket.base] = Lane(ticket.base, self._limits)
+                self._lanes[ticket.base].add(ticket)
+            self._inbox = []
+            return True
+
+    def _step(self, lane: Lane) -> None:
+        try:
+            lane.step()
+        except FinetuneError as error:
+            lane.abandon(error)
+        except Exception as error:  # whatever broke, the other bases' answers go on
+            log.exception("a step of base %s failed", lane.base.digest)
+            lane.abandon(OurFault("generation_failed", f"The model failed: {error}"))
+
+
+def _shutting_down() -> OurFault:
+    return OurFault("shutting_down", "The model server is stopping.", fix="Try again in a moment.")

@@ -1,0 +1,273 @@
+"""The unix-socket server: parses calls, loads what they need, passes answers on as they come."""
+
+import asyncio
+import logging
+import os
+import stat
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, assert_never
+
+import psutil
+from pydantic import BaseModel, ValidationError
+
+from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.serving.bases import Base
+from finetune.serving.protocol import (
+    MAX_LINE,
+    REQUEST,
+    Delta,
+    GenerateRequest,
+    HasAdapterRequest,
+    LoadAdapterRequest,
+    LoadedBase,
+    Request,
+    Status,
+    StatusRequest,
+)
+from finetune.serving.scheduler import Scheduler
+from finetune.serving.store import ModelStore
+from finetune.serving.ticket import Ticket, encode_prompt
+
+log = logging.getLogger(__name__)
+
+_STALLED = 60.0  # seconds in which a caller must take what it is sent, or lose its answer
+_Outbox = asyncio.Queue[Delta | FinetuneError]
+
+
+class Server:
+    def __init__(self, store: ModelStore, scheduler: Scheduler) -> None:
+        self._store = store
+        self._scheduler = scheduler
+        self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._calls: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def listening(self, path: Path) -> AsyncIterator[None]:
+        """Serve on a socket that only this user may open; gone from the disk at the end.
+
+        Raises UserFault `socket_in_use` while another server answers there.
+        """
+        _free(path)
+        server = await _start(self._connected, path)
+        self._scheduler.start()
+        try:
+            yield
+        finally:
+            server.close()
+            path.unlink(missing_ok=True)
+            await asyncio.to_thread(self._scheduler.stop)  # fails what is under way, by name
+            if self._calls:
+                await asyncio.wait(self._calls, timeout=2)
+            for call in list(self._calls):
+                call.cancel()
+            self._loader.shutdown(wait=False, cancel_futures=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        try:
+            while await self._call(reader, writer):
+                pass
+        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+            pass  # the caller is gone; its ticket was cancelled on the way here
+        finally:
+            self._calls.discard(task)
+            writer.close()
+
+    async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """One call of a connection; False at its end."""
+        try:
+            line = await reader.readline()
+        except ValueError:
+            await _send_error(writer, _too_long())
+            return False  # where the line ends is unknown, so nothing after it can be read
+        if not line:
+            return False
+        try:
+            await self._answer(_parse(line), reader, writer)
+        except FinetuneError as error:
+            await _send_error(writer, error)
+            return error.code != "adapter_too_large"  # its bytes are still on the way
+        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+            raise
+        except Exception as error:
+            log.exception("a call failed")
+            await _send_error(writer, OurFault("server_error", f"The call failed: {error}"))
+        return True
+
+    async def _answer(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        match request:
+            case GenerateRequest():
+                await self._generate(request, reader, writer)
+            case LoadAdapterRequest():
+                self._store.check_upload(request.bytes)
+                await self._load_adapter(request, await reader.readexactly(request.bytes))
+                await _send(writer, {"ok": True})
+            case HasAdapterRequest():
+                known = self._store.has_adapter(request.base_digest, request.digest)
+                await _send(writer, {"loaded": known})
+            case StatusRequest():
+                await _send(writer, self._status())
+            case _:
+                assert_never(request)
+
+    async def _load_adapter(self, request: LoadAdapterRequest, data: bytes) -> None:
+        if self._store.has_adapter(request.base_digest, request.digest):
+            return
+        base = await self._base(request.base_path, request.base_digest)
+        await self._in_loader(self._store.add_adapter, base, request.digest, data, request.config)
+
+    async def _base(self, path: str, digest: str) -> Base:
+        if (known := self._store.loaded(digest)) is not None:
+            return known
+        base: Base = await self._in_loader(self._store.base, Path(path), digest)
+        return base
+
+    async def _in_loader(self, function: Any, *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._loader, function, *args)
+
+    # --- generation
+
+    async def _generate(
+        self,
+        request: GenerateRequest,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        adapter = None
+        if request.adapter_digest is not None:
+            adapter = self._store.adapter(request.base_digest, request.adapter_digest)
+        base = await self._base(request.base_path, request.base_digest)
+        prompt = await asyncio.to_thread(encode_prompt, base, request)
+        outbox: _Outbox = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def emit(item: Delta | FinetuneError) -> None:
+            with suppress(RuntimeError):  # the loop has ended: nobody listens any more
+                loop.call_soon_threadsafe(outbox.put_nowait, item)
+
+        ticket = Ticket(request, base, adapter, prompt, emit)
+        self._scheduler.submit(ticket)
+        try:
+            await _until_gone(_relay(outbox, writer), reader)
+        finally:
+            ticket.cancelled = True  # no effect on what is complete
+
+    def _status(self) -> Status:
+        return Status(
+            pid=os.getpid(),
+            memory_mb=psutil.Process().memory_info().rss >> 20,
+            bases=[self._loaded(base) for base in self._store.bases()],
+        )
+
+    def _loaded(self, base: Base) -> LoadedBase:
+        running, waiting = self._scheduler.load(base)
+        return LoadedBase(
+            digest=base.digest,
+            precision=str(base.dtype).removeprefix("torch."),
+            context_length=base.context_length,
+            adapters=self._store.adapters_of(base),
+            running=running,
+            waiting=waiting,
+        )
+
+
+async def _relay(outbox: _Outbox, writer: asyncio.StreamWriter) -> None:
+    """Write deltas until the one with usage; a caller that stops reading is cut off."""
+    while True:
+        item = await outbox.get()
+        if isinstance(item, FinetuneError):
+            raise item
+        await _send(writer, item)
+        if item.usage is not None:
+            return
+
+
+async def _until_gone(work: Any, reader: asyncio.StreamReader) -> None:
+    """Run `work`, but give up at once when the caller hangs up.
+
+    Callers send nothing during an answer, so that reading ends means that they are gone.
+    """
+    working = asyncio.create_task(work)
+    listening = asyncio.create_task(reader.read(1))
+    try:
+        await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ConnectionResetError("the caller hung up")
+        await working
+    finally:
+        for task in (working, listening):
+            task.cancel()
+        await asyncio.gather(working, listening, return_exceptions=True)
+
+
+def _parse(line: bytes) -> Request:
+    try:
+        return REQUEST.validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        raise UserFault(
+            "invalid_request", f"{where or 'The call'}: {first['msg']}", param=where or None
+        ) from error
+
+
+async def _send(writer: asyncio.StreamWriter, frame: BaseModel | dict[str, Any]) -> None:
+    line = (
+        frame.model_dump_json(exclude_defaults=True)
+        if isinstance(frame, BaseModel)
+        else _json(frame)
+    )
+    writer.write(line.encode() + b"\n")
+    async with asyncio.timeout(_STALLED):
+        await writer.drain()
+
+
+async def _send_error(writer: asyncio.StreamWriter, error: FinetuneError) -> None:
+    await _send(writer, {"error": error.as_dict()})
+
+
+def _json(frame: dict[str, Any]) -> str:
+    import json
+
+    return json.dumps(frame, ensure_ascii=False)
+
+
+def _too_long() -> UserFault:
+    return UserFault("request_too_large", f"A call has at most {MAX_LINE >> 20} MB.")
+
+
+async def _start(connected: Any, path: Path) -> asyncio.Server:
+    mask = os.umask(0o177)  # the socket is born 0600; a chmod afterwards would leave a gap
+    try:
+        return await asyncio.start_unix_server(connected, path, limit=MAX_LINE)
+    finally:
+        os.umask(mask)
+
+
+def _free(path: Path) -> None:
+    """Remove a socket that a killed server left behind."""
+    import socket
+
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise UserFault("socket_in_use", "There is a file of that name.", where=str(path))
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise UserFault(
+        "socket_in_use",
+        "Another model server answers on this socket.",
+        where=str(path),
+        fix="Stop it, or give another --socket.",
+    )

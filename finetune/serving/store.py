@@ -1,0 +1,87 @@
+"""The bases and adapters in memory; those unused for longest go first. Nothing touches the disk
+but reading a base."""
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from finetune.errors import OurFault, UserFault
+from finetune.serving.adapters import Adapter, read_adapter
+from finetune.serving.bases import Base, Precision, load_base
+
+
+class ModelStore:
+    """Whoever holds a base or an adapter keeps it usable after it has been put out of the store.
+
+    `base` and `add_adapter` may take seconds; call them from one loading thread.
+    """
+
+    def __init__(self, *, max_bases: int, adapter_bytes: int, precision: Precision) -> None:
+        self._max_bases = max_bases
+        self.adapter_bytes = adapter_bytes
+        self._precision: Precision = precision
+        self._bases: OrderedDict[str, Base] = OrderedDict()
+        self._adapters: OrderedDict[tuple[str, str], Adapter] = OrderedDict()
+
+    def bases(self) -> list[Base]:
+        return list(self._bases.values())
+
+    def adapters_of(self, base: Base) -> list[str]:
+        return [digest for owner, digest in list(self._adapters) if owner == base.digest]
+
+    def loaded(self, digest: str) -> Base | None:
+        """The base, if it is in memory; counts as a use."""
+        base = self._bases.get(digest)
+        if base is not None:
+            self._bases.move_to_end(digest)
+        return base
+
+    def base(self, path: Path, digest: str) -> Base:
+        """The base, read from its folder if need be. Raises what `load_base` raises."""
+        if (known := self.loaded(digest)) is not None:
+            return known
+        while len(self._bases) >= self._max_bases:
+            self._drop_base(next(iter(self._bases)))
+        self._bases[digest] = load_base(path, digest, self._precision)
+        return self._bases[digest]
+
+    def adapter(self, base_digest: str, digest: str) -> Adapter:
+        """Raises OurFault `adapter_not_loaded`: the caller then sends it and asks again."""
+        key = (base_digest, digest)
+        if base_digest not in self._bases or key not in self._adapters:
+            raise OurFault(
+                "adapter_not_loaded",
+                f"The adapter {digest} is not in this server's memory.",
+                fix="Send it with load_adapter and ask again.",
+            )
+        self._adapters.move_to_end(key)
+        return self._adapters[key]
+
+    def has_adapter(self, base_digest: str, digest: str) -> bool:
+        return base_digest in self._bases and (base_digest, digest) in self._adapters
+
+    def add_adapter(
+        self, base: Base, digest: str, safetensors: bytes, config: dict[str, Any]
+    ) -> None:
+        """Read an adapter and put out others to keep within the memory for adapters."""
+        adapter = read_adapter(base.model, digest, safetensors, config)
+        self._adapters[(base.digest, digest)] = adapter
+        self._adapters.move_to_end((base.digest, digest))
+        while sum(a.nbytes for a in self._adapters.values()) > self.adapter_bytes:
+            if len(self._adapters) == 1:
+                break  # checked on upload; the base's type may be wider than the file's
+            self._adapters.popitem(last=False)
+
+    def check_upload(self, size: int) -> None:
+        """Raises UserFault `adapter_too_large` before the bytes are read."""
+        if size > self.adapter_bytes:
+            raise UserFault(
+                "adapter_too_large",
+                f"The adapter has {size >> 20} MB; this server keeps {self.adapter_bytes >> 20}.",
+                fix="Train with a smaller r, or start the server with more --adapter-mb.",
+            )
+
+    def _drop_base(self, digest: str) -> None:
+        del self._bases[digest]
+        for key in [key for key in self._adapters if key[0] == digest]:
+            del self._adapters[key]

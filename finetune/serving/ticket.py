@@ -1,0 +1,145 @@
+"""A request on its way through the scheduler: checked, in tokens, with one `Choice` per answer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from finetune.errors import FinetuneError, UserFault
+from finetune.serving.adapters import Adapter
+from finetune.serving.bases import Base
+from finetune.serving.choice import Choice, logprob_entry
+from finetune.serving.detokenize import Detokenizer
+from finetune.serving.protocol import Delta, GenerateRequest, Usage
+from finetune.serving.sampling import Sampler, Scored, stream
+from finetune.serving.stops import StopWatch
+from finetune.serving.tools import ToolCallReader
+
+Emit = Callable[[Delta | FinetuneError], None]
+
+
+@dataclass(eq=False)
+class Ticket:
+    """`emit` is called from the model thread with deltas, the last of which has `usage`, or with
+    one error; `cancelled` may be set from any thread."""
+
+    request: GenerateRequest
+    base: Base
+    adapter: Adapter | None
+    prompt: list[int]
+    emit: Emit
+    choices: list[Choice] = field(init=False)
+    cancelled: bool = False
+    done: bool = False
+
+    def __post_init__(self) -> None:
+        shown = len(self._echo_text)
+        self.choices = [self._choice(index, shown) for index in range(self.request.n)]
+
+    @property
+    def top_logprobs(self) -> int | None:
+        return self.request.top_logprobs if self.request.logprobs else None
+
+    @property
+    def scores_prompt(self) -> bool:
+        return self.request.echo and self.request.logprobs
+
+    def deliver(self, delta: Delta | None) -> None:
+        """Pass a choice's news on; with the last choice's end goes the usage."""
+        if delta is None or self.done:
+            return
+        self.emit(delta)
+        if all(choice.finished for choice in self.choices):
+            self.done = True
+            spent = sum(choice.generated for choice in self.choices)
+            usage = Usage(prompt_tokens=len(self.prompt), completion_tokens=spent)
+            self.emit(Delta(usage=usage))
+
+    def fail(self, error: FinetuneError) -> None:
+        if not self.done:
+            self.done = True
+            self.emit(error)
+
+    def echo(self, choices: list[Choice], scores: list[Scored]) -> None:
+        """Before the first token: the prompt itself, where it was asked for.
+
+        `scores` are of the prompt's tokens from the second on, or empty.
+        """
+        if not self.request.echo:
+            return
+        entries = []
+        if self.top_logprobs is not None:
+            reader, offset = Detokenizer(self.base.tokenizer), 0
+            for token, scored in zip(self.prompt, [None, *scores], strict=True):
+                entries.append(logprob_entry(self.base, token, scored, self.top_logprobs, offset))
+                offset += len(reader.push(token))
+        for choice in choices:
+            self.emit(Delta(index=choice.index, text=self._echo_text, logprobs=entries))
+
+    @property
+    def _echo_text(self) -> str:
+        if not self.request.echo:
+            return ""
+        if isinstance(self.request.prompt, str):
+            return self.request.prompt
+        text: str = self.base.tokenizer.decode(self.prompt, skip_special_tokens=True)
+        return text
+
+    def _choice(self, index: int, shown: int) -> Choice:
+        request = self.request
+        room = self.base.context_length - len(self.prompt)
+        reads_calls = bool(request.tools) and self.base.speaks_tool_calls
+        return Choice(
+            index=index,
+            base=self.base,
+            ids=list(self.prompt),
+            limit=min(request.max_tokens or room, room),
+            sampler=Sampler(request.temperature, request.top_p, stream(request.seed, index)),
+            stop=StopWatch(request.stop),
+            tools=ToolCallReader() if reads_calls else None,
+            top_logprobs=self.top_logprobs,
+            offset=shown,
+        )
+
+
+def encode_prompt(base: Base, request: GenerateRequest) -> list[int]:
+    """The request's prompt in tokens, as training saw it.
+
+    Raises UserFault: `context_length_exceeded`, `suffix_unsupported`, `invalid_prompt`, or what
+    the chat template refuses.
+    """
+    if request.suffix:
+        raise UserFault(
+            "suffix_unsupported",
+            "These models complete text at its end and cannot fill in before a suffix.",
+            fix="Leave out suffix.",
+            param="suffix",
+        )
+    ids = _tokens(base, request)
+    if len(ids) >= base.context_length:
+        raise UserFault(
+            "context_length_exceeded",
+            f"This model's maximum context length is {base.context_length} tokens, and the prompt "
+            f"alone has {len(ids)}.",
+            fix="Shorten the prompt; the answer needs room too.",
+            param="messages" if request.messages is not None else "prompt",
+        )
+    return ids
+
+
+def _tokens(base: Base, request: GenerateRequest) -> list[int]:
+    if request.messages is not None:
+        return base.encoder.render_prompt(request.messages, request.tools)  # type: ignore[arg-type]
+    if isinstance(request.prompt, list):
+        ids = request.prompt
+    else:
+        ids = base.encoder.encode_prompt(request.prompt or "")
+    if not ids:
+        start = base.tokenizer.bos_token_id
+        ids = [] if start is None else [start]
+    if not ids or not all(0 <= token < base.vocabulary_size for token in ids):
+        raise UserFault(
+            "invalid_prompt",
+            f"The prompt is empty or names tokens outside 0 to {base.vocabulary_size - 1}.",
+            fix="Give some text, or token ids of this model.",
+            param="prompt",
+        )
+    return ids
