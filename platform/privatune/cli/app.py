@@ -6,13 +6,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from finetune.errors import FinetuneError, UserFault
+from finetune.errors import FinetuneError
 from privatune.cli import artifacts, files, jobs
 from privatune.cli.chat import chat
 from privatune.cli.check import check
-from privatune.cli.exits import Exit, Stop
+from privatune.cli.exits import Exit, Stop, exit_for
+from privatune.cli.operator import licences, models, tenants
 from privatune.cli.output import AsJson, print_stop
 from privatune.cli.verify import verify
+from tenants.errors import TenantError
 
 
 class Commands(TyperGroup):
@@ -22,7 +24,7 @@ class Commands(TyperGroup):
         as_json = "--json" in [*ctx._protected_args, *ctx.args]
         try:
             return super().invoke(ctx)
-        except (Stop, FinetuneError, OSError) as error:
+        except (Stop, FinetuneError, TenantError, OSError) as error:
             stop = as_stop(error)
             print_stop(stop, as_json=as_json)
             raise typer.Exit(stop.exit_code) from error
@@ -35,10 +37,9 @@ def as_stop(error: Exception) -> Stop:
     match error:
         case Stop():
             return error
-        case FinetuneError():
-            exit_code = Exit.DATA if isinstance(error, UserFault) else Exit.UNAVAILABLE
+        case FinetuneError() | TenantError():
             return Stop(
-                exit_code,
+                exit_for(error.status),
                 error.message,
                 code=error.code,
                 where=error.where,
@@ -56,15 +57,19 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Fine-tune licensed models on private data, and keep the weights.",
 )
-app.command()(check)
+app.command(short_help="Check a training file, offline.")(check)
 app.add_typer(files.app, name="files")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(artifacts.app, name="artifacts")
-app.command("verify")(verify)
+app.command("verify", short_help="Verify an artifact, offline.")(verify)
 app.command()(chat)
+app.add_typer(tenants.tenant_app, name="tenant")
+app.add_typer(tenants.key_app, name="key")
+app.add_typer(licences.app, name="license")
+app.add_typer(models.app, name="models")
 
 
-@app.command()
+@app.command(short_help="Run all of Privatune on this machine.")
 def up(
     data: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path("var/data"),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 
-from privatune.cli.exits import Exit, Stop
+from privatune.cli.exits import Exit, Stop, exit_for
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
@@ -130,7 +130,7 @@ def refusal(response: httpx.Response) -> Stop:
     status = response.status_code
     message = said.get("message") or said.get("detail") or said.get("title")
     return Stop(
-        _exit_code(status),
+        exit_for(status),
         str(message or f"The server answered {status} to {response.request.url.path}."),
         code=str(said.get("code") or f"http_{status}"),
         where=_text(said.get("where")),
@@ -148,19 +148,6 @@ def _said(response: httpx.Response) -> dict[str, Any]:
         return {}
     error = body.get("error", body)
     return error if isinstance(error, dict) else {"message": error}
-
-
-def _exit_code(status: int) -> Exit:
-    match status:
-        case 401 | 403:
-            return Exit.REFUSED
-        case 404 | 410:
-            return Exit.NOT_FOUND
-        case 408 | 429:
-            return Exit.UNAVAILABLE
-        case _ if status >= 500:
-            return Exit.UNAVAILABLE
-    return Exit.DATA
 
 
 def _usual_fix(status: int) -> str | None:

@@ -59,3 +59,15 @@ class Stop(Exception):
             "fix": self.fix,
             "param": self.param,
         }
+
+
+def exit_for(status: int) -> Exit:
+    """The exit code for an HTTP status; our errors carry one too, where no HTTP is spoken."""
+    match status:
+        case 401 | 403:
+            return Exit.REFUSED
+        case 404 | 410:
+            return Exit.NOT_FOUND
+        case 408 | 429:
+            return Exit.UNAVAILABLE
+    return Exit.UNAVAILABLE if status >= 500 else Exit.DATA

@@ -10,7 +10,7 @@ from privatune.cli.output import AsJson, notes, print_facts, print_json, print_t
 from privatune.cli.upload import processed, refused, upload
 from privatune.cli.watch import ended, watch
 
-app = typer.Typer(no_args_is_help=True, help="Create, list, watch and steer fine-tuning jobs.")
+app = typer.Typer(no_args_is_help=True, help="Create, list, watch and steer jobs.")
 
 JOBS = "/v1/fine_tuning/jobs"
 JobId = Annotated[str, typer.Argument(help="The job's id, like ftjob-...")]

@@ -1,0 +1,66 @@
+"""What every operator command needs: Django set up for a data folder, and who acts.
+
+They need the database: that of a running `privatune up` (--data), or DATABASE_URL and its kin.
+"""
+
+import getpass
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from privatune.cli.exits import Exit, Stop
+from privatune.cli.output import print_facts, print_json
+
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", help="The folder of a running `privatune up`; else PRIVATUNE_DATA."),
+]
+TenantSlug = Annotated[str, typer.Option("--tenant", help="The tenant's short name.")]
+
+
+@contextmanager
+def services(data: Path | None) -> Iterator[None]:
+    """Django, set up for the data folder; a database that is not there is one clear line."""
+    if data is not None:
+        os.environ["PRIVATUNE_DATA"] = str(data.resolve())
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
+    import django
+
+    from privatune.env import Missing
+
+    try:
+        django.setup()
+    except Missing as error:
+        raise Stop(Exit.USAGE, str(error), code="setting_missing") from error
+    from django.db import OperationalError, ProgrammingError
+
+    try:
+        yield
+    except (OperationalError, ProgrammingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise Stop(
+            Exit.UNAVAILABLE,
+            f"The database cannot be used: {reason}",
+            code="database_unavailable",
+            fix="start `privatune up --data DIR` and give the same --data DIR here, or check "
+            "DATABASE_URL.",
+        ) from error
+
+
+def actor() -> str:
+    return f"operator:{getpass.getuser()}"
+
+
+def show(facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        return print_json(facts)
+    login = facts.pop("login", None)
+    if login:
+        facts |= {"login": login["email"], "password": login["password"]}
+    readable = {k: " ".join(v) if isinstance(v, list) else v for k, v in facts.items()}
+    print_facts(readable)
+    return None

@@ -1,0 +1,71 @@
+"""`privatune tenant` and `privatune key`: who may come in."""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from privatune.cli.operator.session import DataFolder, TenantSlug, actor, services, show
+from privatune.cli.output import AsJson
+
+tenant_app = typer.Typer(no_args_is_help=True, help="Operator: make tenants.")
+key_app = typer.Typer(no_args_is_help=True, help="Operator: make API keys.")
+
+
+@tenant_app.command("create")
+def create_tenant(
+    slug: Annotated[str, typer.Argument(help="Its short name: a-z, 0-9 and hyphens.")],
+    name: Annotated[str | None, typer.Option(help="Its full name.")] = None,
+    owner: Annotated[
+        str | None, typer.Option(help="An e-mail address: a new owner with a fresh password.")
+    ] = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a tenant with its own encryption key, and with --owner a person who may sign in."""
+    with services(data):
+        from tenants.roles import Role
+        from tenants.services import tenants
+
+        made = tenants.create_tenant(slug=slug, name=name or slug, actor=actor())
+        facts: dict[str, Any] = {"id": str(made.id), "tenant": made.slug, "name": made.name}
+        if owner:
+            password = secrets.token_urlsafe(12)
+            user = tenants.create_user(email=owner, password=password)
+            tenants.add_member(tenant_id=made.id, user=user, role=Role.OWNER, actor=actor())
+            facts["login"] = {"email": user.email, "password": password}
+    show(facts, as_json=as_json)
+
+
+@key_app.command("create")
+def create_key(
+    tenant: TenantSlug,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "key",
+    scope: Annotated[
+        list[str] | None, typer.Option(help="Only this scope, e.g. files:read; repeatable.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="Expires after so many days.")] = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key. It is shown once and kept nowhere."""
+    with services(data):
+        from tenants.services import tenants
+
+        expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
+        key, secret = tenants.create_key(
+            tenant_id=tenants.find_tenant(slug=tenant),
+            name=name,
+            scopes=scope,
+            expires_at=expires_at,
+            actor=actor(),
+        )
+        facts = {
+            "id": str(key.id),
+            "name": key.name,
+            "api_key": secret,
+            "scopes": key.scopes,
+            "expires_at": expires_at.isoformat() if expires_at else None,
+        }
+    show(facts, as_json=as_json)
