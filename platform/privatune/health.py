@@ -1,4 +1,4 @@
-"""`/healthz`: 200 when the process answers and reaches its database, else 503 saying what is not."""
+"""`/healthz`: 200 when the process answers and reaches its database, else 503 and what is down."""
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
