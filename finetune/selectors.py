@@ -4,7 +4,7 @@ An id that is malformed, unknown or another tenant's is the same: not found.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -83,7 +83,13 @@ def artifacts() -> QuerySet[Artifact]:
 
 
 def jobs() -> QuerySet[Job]:
-    return Job.objects.select_related("base").prefetch_related("artifacts__metrics_file")
+    return Job.objects.select_related("base", "training_file", "validation_file")
+
+
+def results_of(jobs: Iterable[Job]) -> dict[UUID, Artifact]:
+    """By job id, the artifact of each that has one; also of a model that was deleted since."""
+    made = Artifact.objects.filter(job__in=list(jobs)).select_related("job", "metrics_file")
+    return {artifact.job.id: artifact for artifact in made}
 
 
 def catalogue() -> QuerySet[CatalogModel]:

@@ -2,7 +2,7 @@
 training file; never while a transaction is open for longer than the rows need."""
 
 from collections.abc import Iterable
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -45,7 +45,7 @@ def vault_of(tenant_id: UUID) -> Vault:
 def keep_bytes(*, vault: Vault, source: BinaryIO | Iterable[bytes], limit: int = 0) -> Kept:
     """Streams into the vault, outside any scope. Raises Invalid beyond `limit` (default: the
     largest file of the settings)."""
-    pieces = chunks(source) if hasattr(source, "read") else source
+    pieces = chunks(cast(BinaryIO, source)) if hasattr(source, "read") else source
     return keep(vault=vault, pieces=pieces, limit=limit or settings.MAX_FILE_BYTES)
 
 

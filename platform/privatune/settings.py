@@ -40,6 +40,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "privatune.middleware.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -54,7 +55,9 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "axes.middleware.AxesMiddleware",
+    "privatune.middleware.ApiErrors",
 ]
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # privatune.middleware put it there
 
 ROOT_URLCONF = "privatune.urls"
 ASGI_APPLICATION = "privatune.asgi.application"
@@ -95,8 +98,10 @@ def _database(url: str) -> dict[str, object]:
 
 DATABASES = {
     "default": _database(read("DATABASE_URL")) | {"CONN_MAX_AGE": 60},
-    "owner": _database(read("DATABASE_OWNER_URL")),
-    "operator": _database(read("DATABASE_OPERATOR_URL")),
+    # A process that is not given these roles has the app's rights under their names: migrating or
+    # administering then fails in the database, as it should.
+    "owner": _database(read("DATABASE_OWNER_URL") or read("DATABASE_URL")),
+    "operator": _database(read("DATABASE_OPERATOR_URL") or read("DATABASE_URL")),
 }
 DATABASE_ROUTERS = ["tenants.database.router.OwnerMigrates"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -1,8 +1,9 @@
 """Every address of the server."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import include, path, re_path
 
+from privatune import problems
 from privatune.health import healthz
 
 urlpatterns = [
@@ -10,5 +11,13 @@ urlpatterns = [
     path("operator/", admin.site.urls),
     path("accounts/", include("allauth.account.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
+    path("v1/", include("finetune.api.wire.urls")),
+    path("api/v1/", include("finetune.api.own.urls")),
+    re_path(r"^(?:v1|api)(?:/.*)?$", problems.unknown_api_route),
     path("", include("privatune.portal.urls")),
 ]
+
+handler400 = "privatune.problems.bad_request"
+handler403 = "privatune.problems.forbidden"
+handler404 = "privatune.problems.not_found"
+handler500 = "privatune.problems.server_error"

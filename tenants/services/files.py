@@ -1,4 +1,4 @@
-"""Brings a tenant's bytes into its vault and lets go of them again. What the bytes mean is not known here."""
+"""Brings a tenant's bytes into its vault and lets go of them; what they mean is not known here."""
 
 import unicodedata
 import uuid

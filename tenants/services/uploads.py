@@ -1,4 +1,4 @@
-"""Large files in parts: each part lies in the vault until `complete` joins them in the order given."""
+"""Large files in parts, each of which lies in the vault until `complete` joins them in order."""
 
 import hashlib
 import uuid
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from django.db import transaction
-from django.db.models import Sum
+from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from tenants.errors import Conflict, Invalid, NotFound
@@ -53,7 +53,7 @@ def add_part(*, upload_id: uuid.UUID, kept: Kept) -> UploadPart:
     Parts may come in any order and at the same time, so the sum is taken under the upload's lock.
     """
     upload = _pending(upload_id)
-    held = upload.parts.aggregate(sum=Sum("bytes"))["sum"] or 0
+    held = _parts(upload).aggregate(sum=Sum("bytes"))["sum"] or 0
     if held + kept.bytes > upload.bytes:
         raise Invalid(
             "upload_too_many_bytes",
@@ -71,7 +71,7 @@ def ordered_parts(*, upload_id: uuid.UUID, part_ids: list[uuid.UUID | None]) -> 
     """The parts as `complete` names them. Raises Invalid for one that is unknown or named twice,
     and when their sizes do not add up to what was promised."""
     upload = _pending(upload_id)
-    known = {part.id: part for part in upload.parts.all()}
+    known = {part.id: part for part in _parts(upload)}
     if len(set(part_ids)) != len(part_ids) or not all(each in known for each in part_ids):
         raise Invalid(
             "invalid_part_ids",
@@ -169,10 +169,14 @@ def _pending(upload_id: uuid.UUID) -> Upload:
     return upload
 
 
+def _parts(upload: Upload) -> QuerySet[UploadPart]:
+    return UploadPart.objects.filter(upload=upload)
+
+
 def _drop_parts(upload: Upload) -> None:
     vault = open_vault()
-    names = list(upload.parts.values_list("object_name", flat=True))
-    upload.parts.all().delete()
+    names = list(_parts(upload).values_list("object_name", flat=True))
+    _parts(upload).delete()
 
     def drop() -> None:
         for name in names:

@@ -1,0 +1,111 @@
+"""Reads what a request carries: JSON with the place of a mistake, forms, query parameters."""
+
+import json
+import re
+from typing import Any, NoReturn, TypeVar
+
+from django.core.files.uploadedfile import UploadedFile
+from django.http import HttpRequest
+from pydantic import BaseModel
+
+from finetune.errors import UserFault
+
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+# PostgreSQL stores neither NUL nor half a surrogate pair; both can hide in JSON's escapes.
+SUSPECT = re.compile(r"\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}|[dD][c-fC-F][0-9a-fA-F]{2})")
+
+
+def read_json(request: HttpRequest) -> Any:
+    """The body as JSON. Raises UserFault with line and column of what is wrong."""
+    try:
+        text = request.body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UserFault(
+            "invalid_json",
+            "The body is not valid UTF-8.",
+            where=f"byte {error.start + 1}",
+            fix="Send JSON encoded as UTF-8.",
+        ) from None
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise UserFault(
+            "invalid_json",
+            f"The body is not valid JSON: {error.msg}.",
+            where=f"line {error.lineno}, column {error.colno}",
+            fix="Send one JSON object as the body.",
+        ) from None
+    except RecursionError:
+        raise UserFault("invalid_json", "The body is nested too deeply.") from None
+    if SUSPECT.search(text):
+        _check_text(value)
+    return value
+
+
+def parse(model: type[Parsed], request: HttpRequest) -> Parsed:
+    """The body as `model`. Raises UserFault, or pydantic's error naming the field."""
+    value = read_json(request)
+    if not isinstance(value, dict):
+        raise UserFault("invalid_json", "The body must be a JSON object.", where="line 1, column 1")
+    return model.model_validate(value)
+
+
+def read_form(request: HttpRequest) -> dict[str, str]:
+    """A multipart form's text fields; each may come once. Raises UserFault for other bodies."""
+    if request.content_type != "multipart/form-data":
+        raise UserFault(
+            "form_expected",
+            "This address takes a multipart/form-data body.",
+            fix="Send the file as a form field, as `client.files.create(file=...)` does.",
+        )
+    fields = {name: values[-1] for name, values in request.POST.lists() if values}
+    for name, value in fields.items():
+        if "\0" in value:
+            raise UserFault("invalid_value", f"`{name}` holds a NUL character.", param=name)
+    return fields
+
+
+def form_file(request: HttpRequest, name: str) -> "UploadedFile[bytes]":
+    """The file in the form's field. Raises UserFault when it is missing."""
+    file = request.FILES.get(name)
+    if not isinstance(file, UploadedFile):
+        raise UserFault(
+            "missing_required_parameter",
+            f"The form has no file in the field `{name}`.",
+            fix=f"Send the bytes as the form's file field `{name}`.",
+            param=name,
+        )
+    return file
+
+
+def query(request: HttpRequest, known: frozenset[str]) -> dict[str, str]:
+    """The query parameters. Raises UserFault for one that is not `known`: a misspelt filter that
+    is ignored would answer another question."""
+    values = {name: str(value) for name, value in request.GET.items()}
+    for name, value in values.items():
+        if name.partition("[")[0] not in known:
+            raise UserFault(
+                "unknown_parameter", "There is no such query parameter.", param=name[:64]
+            )
+        if "\0" in value or "\0" in name:
+            raise UserFault("invalid_value", "A NUL character is not allowed.", param=name[:64])
+    return values
+
+
+def _check_text(value: Any) -> None:
+    whole = json.dumps(value, ensure_ascii=False)
+    try:
+        whole.encode("utf-8")
+    except UnicodeEncodeError:
+        _refuse_text("a lone surrogate (half of a character)")
+    if "\\u0000" in whole.replace("\\\\", ""):
+        _refuse_text("a NUL character")
+
+
+def _refuse_text(what: str) -> NoReturn:
+    raise UserFault("invalid_json", f"The body holds {what} in a string.", fix="Leave it out.")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise UserFault("invalid_json", f"{name} is not JSON.", fix="Send a number or null.")

@@ -1,0 +1,1 @@
+"""Our own API: what OpenAI's wire has no words for. Described by the OpenAPI document it serves."""

@@ -1,0 +1,72 @@
+"""/api/v1/artifacts: what training left, and the signed bundle to take away."""
+
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from finetune import selectors
+from finetune.api.own.base import OwnView
+from finetune.api.own.fields import IdField, ReferenceField
+from finetune.api.own.pages import page_schema, paged
+from finetune.api.streams import download
+from finetune.models import Artifact, Job
+from finetune.services import artifacts
+from tenants.roles import Scope
+
+
+class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
+    id = IdField()
+    job = ReferenceField(Job, "job_id")
+    model = serializers.CharField(source="model_name")
+    base_model = serializers.CharField(source="base.name")
+    bytes = serializers.IntegerField(source="bundle_bytes")
+    sha256 = serializers.CharField(source="bundle_sha256")
+    passport = serializers.JSONField()
+    report = serializers.JSONField()
+
+    class Meta:
+        model = Artifact
+        fields = [
+            "id", "job", "model", "base_model", "digest", "adapter_sha256", "bytes", "sha256",
+            "passport", "report", "created_at",
+        ]  # fmt: skip
+
+
+class Artifacts(OwnView):
+    scopes = {"get": Scope.MODELS_READ}
+
+    @page_schema(ArtifactSerializer, "The models you made")
+    def get(self, request: Request) -> dict[str, Any]:
+        return paged(ArtifactSerializer, request, selectors.artifacts())
+
+
+class OneArtifact(OwnView):
+    scopes = {"get": Scope.MODELS_READ}
+
+    @extend_schema(responses=ArtifactSerializer, summary="One model with its passport")
+    def get(self, request: Request, artifact_id: str) -> Any:
+        return ArtifactSerializer(selectors.find(selectors.artifacts(), artifact_id)).data
+
+
+class Bundle(OwnView):
+    scopes = {"get": Scope.ARTIFACTS_READ}
+
+    @extend_schema(
+        responses={(200, "application/x-tar"): OpenApiTypes.BINARY},
+        summary="The signed bundle, as a .tar",
+    )
+    def get(self, request: Request, artifact_id: str) -> HttpResponseBase:
+        artifact = selectors.find(selectors.artifacts(), artifact_id)
+        artifacts.require_export(artifact=artifact)
+        response = download(
+            artifacts.open_bundle(artifact=artifact),
+            filename=f"{artifact.model_name.replace(':', '_')}.tar",
+            size=artifact.bundle_bytes,
+            content_type="application/x-tar",
+        )
+        response["x-privatune-sha256"] = artifact.bundle_sha256
+        return response

@@ -1,0 +1,50 @@
+"""/api/v1/audit: who did what, as a chain whose every link covers the one before."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from finetune.api.own.base import OwnView
+from finetune.api.own.fields import IdField
+from finetune.api.own.pages import page_schema, paged
+from tenants.models import AuditEntry
+from tenants.roles import Scope
+from tenants.services.audit import first_broken_link
+
+
+class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
+    id = IdField()
+
+    class Meta:
+        model = AuditEntry
+        fields = ["id", "seq", "at", "actor", "action", "target", "data", "previous", "digest"]
+
+
+CHECK = inline_serializer(
+    "AuditCheck",
+    {
+        "intact": serializers.BooleanField(),
+        "first_broken_seq": serializers.IntegerField(allow_null=True),
+        "last_digest": serializers.CharField(allow_null=True),
+    },
+)
+
+
+class Audit(OwnView):
+    scopes = {"get": Scope.TENANT_READ}
+
+    @page_schema(AuditEntrySerializer, "The audit trail, newest first")
+    def get(self, request: Request) -> dict[str, Any]:
+        return paged(AuditEntrySerializer, request, AuditEntry.objects.all(), by="seq")
+
+
+class AuditCheck(OwnView):
+    scopes = {"get": Scope.TENANT_READ}
+
+    @extend_schema(responses=CHECK, summary="Recomputes the whole chain")
+    def get(self, request: Request) -> dict[str, Any]:
+        broken = first_broken_link()
+        last = AuditEntry.objects.order_by("-seq").values_list("digest", flat=True).first()
+        return {"intact": broken is None, "first_broken_seq": broken, "last_digest": last}

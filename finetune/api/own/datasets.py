@@ -1,0 +1,75 @@
+"""/api/v1/datasets: what the check of a file found, and every problem row as a file."""
+
+from typing import Any
+
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from finetune import selectors
+from finetune.api.own.base import OwnView
+from finetune.api.own.fields import IdField, ReferenceField
+from finetune.api.own.pages import page_schema, paged
+from finetune.api.streams import download
+from finetune.models import Dataset
+from tenants.errors import NotFound
+from tenants.models import StoredFile
+from tenants.roles import Scope
+from tenants.services.vaults import open_vault
+
+
+class DatasetSerializer(serializers.ModelSerializer[Dataset]):
+    """`model` null: structure only, as checked right after the upload."""
+
+    id = IdField()
+    file = ReferenceField(StoredFile, "file_id")
+    model = serializers.CharField(source="base.name", default=None, allow_null=True)
+    report = serializers.JSONField(allow_null=True)
+    error = serializers.JSONField(allow_null=True)
+
+    class Meta:
+        model = Dataset
+        fields = [
+            "id", "file", "model", "state", "format", "max_length", "overflow", "rows",
+            "tokens_trained", "rows_sha256", "report", "error", "created_at",
+        ]  # fmt: skip
+
+
+class Datasets(OwnView):
+    scopes = {"get": Scope.FILES_READ}
+
+    @page_schema(DatasetSerializer, "Readings of your files")
+    def get(self, request: Request) -> dict[str, Any]:
+        return paged(DatasetSerializer, request, Dataset.objects.select_related("base"))
+
+
+class OneDataset(OwnView):
+    scopes = {"get": Scope.FILES_READ}
+
+    @extend_schema(responses=DatasetSerializer, summary="One reading with its report")
+    def get(self, request: Request, dataset_id: str) -> Any:
+        return DatasetSerializer(selectors.find(Dataset.objects.all(), dataset_id)).data
+
+
+class DatasetErrors(OwnView):
+    scopes = {"get": Scope.FILES_READ}
+
+    @extend_schema(
+        responses={(200, "application/jsonl"): OpenApiTypes.BINARY},
+        summary="Every listed problem, one JSON object a line",
+    )
+    def get(self, request: Request, dataset_id: str) -> HttpResponseBase:
+        dataset = selectors.find(Dataset.objects.all(), dataset_id)
+        if not dataset.errors_object:
+            raise NotFound(
+                "no_errors_file",
+                "There is no list of problems for this reading.",
+                fix="It is written when the check ends; a deleted file has none any more.",
+            )
+        return download(
+            open_vault().open(dataset.errors_object),
+            filename=f"problems-{dataset.id.hex[:8]}.jsonl",
+            content_type="application/jsonl",
+        )

@@ -1,0 +1,49 @@
+"""Pages of our own API: `after`, `limit`, `order`, as on the wire, and their description."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.db.models import QuerySet
+from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from finetune.api.bodies import query
+from finetune.selectors import Page, page, read_cut
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+MOST = 100
+PARAMETERS = [
+    OpenApiParameter("after", str, description="Id of the last row of the page before."),
+    OpenApiParameter(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": MOST, "default": 20},
+        description="Rows on a page.",
+    ),
+    OpenApiParameter("order", str, enum=["asc", "desc"], description="By time; default desc."),
+]
+
+
+def paged(
+    serializer: type[serializers.Serializer[Any]],
+    request: Request,
+    rows: QuerySet[Any],
+    *,
+    by: str = "created_at",
+) -> dict[str, Any]:
+    asked = query(request._request, frozenset({"after", "limit", "order"}))
+    found: Page[Any] = page(rows, read_cut(asked, limit=20, most=MOST), by=by)
+    return {"data": serializer(found.rows, many=True).data, "has_more": found.has_more}
+
+
+def page_schema(
+    serializer: type[serializers.Serializer[Any]], summary: str
+) -> Callable[[Method], Method]:
+    """Describes a GET that answers a page of `serializer`."""
+    name = serializer.__name__.removesuffix("Serializer")
+    shape = inline_serializer(
+        f"{name}Page",
+        {"data": serializer(many=True), "has_more": serializers.BooleanField()},
+    )
+    return extend_schema(parameters=PARAMETERS, responses=shape, summary=summary)

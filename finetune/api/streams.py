@@ -1,0 +1,33 @@
+"""Bytes out of a vault as a response: decrypted piece by piece, outside any transaction."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import BinaryIO
+
+from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
+
+PIECE = 1 << 18
+
+
+def download(
+    stream: BinaryIO,
+    *,
+    filename: str,
+    size: int | None = None,
+    content_type: str = "application/octet-stream",
+) -> StreamingHttpResponse:
+    """`stream` as an attachment. Under ASGI a plain iterator would be read into memory whole."""
+    response = StreamingHttpResponse(pieces(stream), content_type=content_type)
+    response["Content-Disposition"] = content_disposition_header(True, filename) or "attachment"
+    if size is not None:
+        response["Content-Length"] = str(size)
+    return response
+
+
+async def pieces(stream: BinaryIO) -> AsyncIterator[bytes]:
+    try:
+        while piece := await asyncio.to_thread(stream.read, PIECE):
+            yield piece
+    finally:
+        stream.close()

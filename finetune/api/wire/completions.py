@@ -1,0 +1,162 @@
+"""/v1/completions: untemplated text, whole or streamed, for one prompt or several."""
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+from uuid import uuid4
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from pydantic import Field
+
+from finetune.api.bodies import parse
+from finetune.api.wire.generating import (
+    Deltas,
+    GeneratingView,
+    stream_reply,
+    usage_object,
+    whole_reply,
+)
+from finetune.api.wire.sampling import Sampling, now
+from finetune.errors import UserFault
+from finetune.services.gateway import Target
+from finetune.serving.protocol import Delta, TokenLogprob, Usage
+
+MAX_PROMPTS = 64
+DEFAULT_TOKENS = 16  # OpenAI's
+
+NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "best_of": (1,),
+    "frequency_penalty": (0,),
+    "logit_bias": ({},),
+    "presence_penalty": (0,),
+    "suffix": ("",),
+}
+
+
+class CompletionRequest(Sampling):
+    prompt: str | list[str] | list[int] | list[list[int]]
+    max_tokens: int | None = Field(None, ge=1)
+    echo: bool | None = None
+    logprobs: int | None = Field(None, ge=0, le=5)
+
+    def prompts(self) -> list[str | list[int]]:
+        """Raises UserFault for none, too many, or an empty one."""
+        given: list[Any] = self.prompt if isinstance(self.prompt, list) else [self.prompt]
+        if given and all(isinstance(each, int) for each in given):
+            given = [given]
+        if not 1 <= len(given) <= MAX_PROMPTS or not all(given):
+            raise UserFault(
+                "invalid_value",
+                f"`prompt` must be 1 to {MAX_PROMPTS} texts or lists of token ids, none empty.",
+                param="prompt",
+            )
+        return given
+
+    def generation(self, prompt: str | list[int]) -> dict[str, Any]:
+        return self.drawing() | {
+            "prompt": prompt,
+            "echo": bool(self.echo),
+            "max_tokens": self.max_tokens or DEFAULT_TOKENS,
+            "logprobs": self.logprobs is not None,
+            "top_logprobs": self.logprobs or 0,
+        }
+
+
+class Completions(GeneratingView):
+    async def post(self, request: HttpRequest) -> HttpResponseBase:
+        asked = parse(CompletionRequest, request)
+        asked.refuse_unoffered(NEUTRAL)
+        prompts = asked.prompts()
+        target = await self.resolve(asked.model)
+        deltas = await self._all(target, asked, prompts)
+        head = {
+            "id": f"cmpl-{uuid4().hex}",
+            "object": "text_completion",
+            "created": now(),
+            "model": target.model,
+            "system_fingerprint": target.fingerprint,
+        }
+        if asked.stream:
+            return stream_reply(events(head, asked, deltas), target)
+        return whole_reply(await whole(head, asked, deltas, len(prompts)), target)
+
+    async def _all(
+        self, target: Target, asked: CompletionRequest, prompts: list[str | list[int]]
+    ) -> Deltas:
+        """The prompts one after the other, their choices numbered on, and one sum of usage."""
+        first = await self.deltas(target, asked.generation(prompts[0]))
+
+        async def rest() -> Deltas:
+            used = [0, 0]
+            for number, prompt in enumerate(prompts):
+                deltas = first if number == 0 else await self.deltas(
+                    target, asked.generation(prompt)
+                )  # fmt: skip
+                async with aclosing(deltas) as stream:  # type: ignore[type-var]
+                    async for delta in stream:
+                        if delta.usage is None:
+                            index = number * (asked.n or 1) + delta.index
+                            yield delta.model_copy(update={"index": index})
+                        else:
+                            used[0] += delta.usage.prompt_tokens
+                            used[1] += delta.usage.completion_tokens
+            yield Delta(usage=Usage(prompt_tokens=used[0], completion_tokens=used[1]))
+
+        return rest()
+
+
+async def whole(
+    head: dict[str, Any], asked: CompletionRequest, deltas: Deltas, prompts: int
+) -> dict[str, Any]:
+    count = prompts * (asked.n or 1)
+    texts = [""] * count
+    tokens: list[list[TokenLogprob]] = [[] for _ in range(count)]
+    reasons: list[str | None] = [None] * count
+    usage = Usage(prompt_tokens=0, completion_tokens=0)
+    async for delta in deltas:
+        if delta.usage is not None:
+            usage = delta.usage
+            continue
+        texts[delta.index] += delta.text
+        tokens[delta.index] += delta.logprobs
+        reasons[delta.index] = delta.finish_reason or reasons[delta.index]
+    choices = [
+        choice(i, texts[i], tokens[i] if asked.logprobs is not None else None, reasons[i])
+        for i in range(count)
+    ]
+    return {**head, "choices": choices, "usage": usage_object(usage)}
+
+
+async def events(
+    head: dict[str, Any], asked: CompletionRequest, deltas: Deltas
+) -> AsyncIterator[dict[str, Any]]:
+    async for delta in deltas:
+        if delta.usage is None:
+            tokens = delta.logprobs if asked.logprobs is not None and delta.logprobs else None
+            shown = choice(delta.index, delta.text, tokens, delta.finish_reason)
+            yield {**head, "choices": [shown]} | ({"usage": None} if asked.include_usage else {})
+        elif asked.include_usage:
+            yield {**head, "choices": [], "usage": usage_object(delta.usage)}
+
+
+def choice(
+    index: int, text: str, tokens: list[TokenLogprob] | None, reason: str | None
+) -> dict[str, Any]:
+    return {
+        "index": index,
+        "text": text,
+        "logprobs": logprobs_object(tokens) if tokens is not None else None,
+        "finish_reason": reason,
+    }
+
+
+def logprobs_object(tokens: list[TokenLogprob]) -> dict[str, Any]:
+    return {
+        "tokens": [each.token for each in tokens],
+        "token_logprobs": [each.logprob for each in tokens],
+        "top_logprobs": [
+            {top.token: top.logprob for top in each.top_logprobs} or None for each in tokens
+        ],
+        "text_offset": [each.text_offset for each in tokens],
+    }

@@ -1,0 +1,123 @@
+"""/v1/files: upload, list, retrieve, read back, delete."""
+
+from typing import Any, BinaryIO, cast
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from finetune import selectors
+from finetune.api.base import ApiView, fingerprint
+from finetune.api.bodies import form_file, query, read_form
+from finetune.api.streams import download
+from finetune.api.wire.keeping import KeepingView
+from finetune.api.wire.pages import created, listing, seconds
+from finetune.errors import UserFault
+from finetune.services import intake
+from tenants.models import StoredFile
+from tenants.roles import Scope
+from tenants.services.files import check_life, label_of
+from tenants.services.vaults import open_vault
+
+FIELDS = frozenset({"file", "purpose", "expires_after[anchor]", "expires_after[seconds]"})
+
+
+def file_object(file: StoredFile) -> dict[str, Any]:
+    return {
+        "id": file.public_id,
+        "object": "file",
+        "bytes": file.bytes,
+        "created_at": created(file),
+        "expires_at": seconds(file.expires_at),
+        "filename": file.filename,
+        "purpose": file.purpose,
+        "status": file.status,
+        "status_details": file.status_details,
+    }
+
+
+class Files(KeepingView):
+    scopes = {"get": Scope.FILES_READ, "post": Scope.FILES_WRITE}
+
+    def get(self, request: HttpRequest) -> dict[str, Any]:
+        asked = query(request, frozenset({"after", "limit", "order", "purpose"}))
+        rows = selectors.files()
+        if "purpose" in asked:
+            rows = rows.filter(purpose=asked["purpose"])
+        cut = selectors.read_cut(asked, limit=10_000, most=10_000)
+        return listing(selectors.page(rows, cut), file_object)
+
+    def post(self, request: HttpRequest) -> HttpResponseBase:
+        fields = read_form(request)
+        refuse_unknown(fields, FIELDS)
+        purpose = required(fields, "purpose")
+        intake.check_purpose(purpose)
+        life = expiry(fields)
+        check_life(life)
+        file = form_file(request, "file")
+        vault = intake.vault_of(self.caller.principal.tenant_id)
+        kept = intake.keep_bytes(vault=vault, source=cast(BinaryIO, file))
+        name = label_of(file.name or "")
+        wish = fingerprint(sha256=kept.sha256, purpose=purpose, life=life, name=name)
+
+        def make() -> dict[str, Any]:
+            stored = intake.receive_file(
+                filename=name, purpose=purpose, kept=kept, life=life, actor=self.caller.actor
+            )
+            return file_object(stored)
+
+        return self.once_kept(request, wish, make, vault=vault, kept=kept)
+
+
+class File(ApiView):
+    scopes = {"get": Scope.FILES_READ, "delete": Scope.FILES_WRITE}
+
+    def get(self, request: HttpRequest, file_id: str) -> dict[str, Any]:
+        return file_object(selectors.find(selectors.files(), file_id))
+
+    def delete(self, request: HttpRequest, file_id: str) -> dict[str, Any]:
+        file = selectors.find(selectors.files(), file_id)
+        intake.delete_file(file_id=file.id, actor=self.caller.actor)
+        return {"id": file.public_id, "object": "file", "deleted": True}
+
+
+class FileContent(ApiView):
+    scopes = {"get": Scope.FILES_READ}
+
+    def get(self, request: HttpRequest, file_id: str) -> HttpResponseBase:
+        file = selectors.find(selectors.files(), file_id)
+        return download(
+            open_vault().open(file.object_name), filename=file.filename, size=file.bytes
+        )
+
+
+def required(fields: dict[str, str], name: str) -> str:
+    if name not in fields:
+        raise UserFault("missing_required_parameter", f"`{name}` is missing.", param=name)
+    return fields[name]
+
+
+def refuse_unknown(fields: dict[str, str], known: frozenset[str]) -> None:
+    for name in fields:
+        if name not in known:
+            raise UserFault("unknown_parameter", "There is no such form field.", param=name[:64])
+
+
+def expiry(fields: dict[str, str]) -> int | None:
+    """Seconds of `expires_after`, which a form carries as two fields."""
+    anchor = fields.get("expires_after[anchor]")
+    life = fields.get("expires_after[seconds]")
+    if anchor is None and life is None:
+        return None
+    if anchor != "created_at":
+        raise UserFault(
+            "invalid_expires_after",
+            "`expires_after.anchor` must be `created_at`.",
+            param="expires_after.anchor",
+        )
+    if life is None or not (life.isascii() and life.isdecimal()):
+        raise UserFault(
+            "invalid_expires_after",
+            "`expires_after.seconds` must be a whole number.",
+            param="expires_after.seconds",
+        )
+    return int(life[:12])

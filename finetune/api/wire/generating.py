@@ -1,0 +1,83 @@
+"""What chat and completions share: from a request to the deltas of the serving process, and out
+again as one JSON object or as server-sent events."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Any
+
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from finetune.api.base import AsyncApiView, reply
+from finetune.services import gateway
+from finetune.services.gateway import Target
+from finetune.serving.protocol import Delta, Usage
+from tenants.roles import Scope
+
+Deltas = AsyncIterator[Delta]
+Show = Callable[[Delta], Iterable[dict[str, Any]]]
+
+
+class GeneratingView(AsyncApiView):
+    scopes = {"post": Scope.INFER}
+
+    async def resolve(self, name: str) -> Target:
+        found: Target = await self.in_scope(lambda: gateway.resolve(name=name))
+        return found
+
+    async def deltas(self, target: Target, generation: dict[str, Any]) -> Deltas:
+        """Answers once the first delta is there, so that what fails before it has a status."""
+
+        async def load() -> tuple[bytes, dict[str, Any]]:
+            artifact_id = target.artifact_id
+            assert artifact_id is not None
+            loaded: tuple[bytes, dict[str, Any]] = await self.in_scope(
+                lambda: gateway.load_adapter(artifact_id=artifact_id)
+            )
+            return loaded
+
+        stream = gateway.generate(target=target, generation=generation, load=load)
+        first = await anext(stream)
+        return _from(first, stream)
+
+
+async def _from(first: Delta, rest: Deltas) -> Deltas:
+    try:
+        yield first
+        async for delta in rest:
+            yield delta
+    finally:
+        await rest.aclose()  # type: ignore[attr-defined]
+
+
+def stream_reply(events: AsyncIterator[dict[str, Any]], target: Target) -> HttpResponseBase:
+    response = StreamingHttpResponse(_lines(events), content_type="text/event-stream")
+    response["Cache-Control"] = "no-cache"
+    response["X-Accel-Buffering"] = "no"
+    return named(response, target)
+
+
+def whole_reply(body: dict[str, Any], target: Target) -> HttpResponseBase:
+    return named(reply(body), target)
+
+
+def named(response: HttpResponseBase, target: Target) -> HttpResponseBase:
+    """Says which bytes answered; without an adapter's digest it was the plain base."""
+    response["x-privatune-base-digest"] = target.base_digest
+    if target.adapter_digest is not None:
+        response["x-privatune-adapter-digest"] = target.adapter_digest
+    return response
+
+
+async def _lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
+    async for event in events:
+        yield b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+    yield b"data: [DONE]\n\n"
+
+
+def usage_object(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }

@@ -1,0 +1,131 @@
+"""The body of `POST /v1/fine_tuning/jobs`, and what it asks of the job service."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from finetune import selectors
+from finetune.errors import UserFault
+from finetune.services.jobs import Hyperparameters, JobRequest
+from tenants.models import StoredFile
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _whole_or_auto(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise ValueError('must be a whole number or "auto"')
+
+
+def _number_or_auto(value: Any) -> Any:
+    if value == "auto" or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise ValueError('must be a number or "auto"')
+
+
+Whole = Annotated[Any, AfterValidator(_whole_or_auto)]
+Number = Annotated[Any, AfterValidator(_number_or_auto)]
+
+
+class WireHyperparameters(_Strict):
+    n_epochs: Whole = "auto"
+    batch_size: Whole = "auto"
+    learning_rate_multiplier: Number = "auto"
+
+
+class Supervised(_Strict):
+    hyperparameters: WireHyperparameters = WireHyperparameters()
+
+
+class Method(_Strict):
+    type: str
+    supervised: Supervised | None = None
+    dpo: Any = None
+    reinforcement: Any = None
+
+
+class JobCreate(_Strict):
+    """OpenAI's fields, then ours, which ride on `extra_body`."""
+
+    model: str
+    training_file: str
+    validation_file: str | None = None
+    method: Method | None = None
+    hyperparameters: WireHyperparameters | None = None
+    suffix: str | None = None
+    seed: int | None = None
+    metadata: dict[str, str] | None = None
+    integrations: list[Any] | None = None
+
+    adapter: dict[str, Any] | None = None
+    max_length: int | None = None
+    packing: bool = False
+    overflow: Literal["refuse", "drop", "cut"] = "refuse"
+    evaluation: dict[str, Any] | None = Field(default=None)
+
+    def request(self) -> JobRequest:
+        """Raises UserFault for what is not offered, NotFound for a file that is not there."""
+        self._check_offered()
+        return JobRequest(
+            model=self.model,
+            training_file=_file(self.training_file, "training_file").id,
+            validation_file=(
+                _file(self.validation_file, "validation_file").id if self.validation_file else None
+            ),
+            hyperparameters=Hyperparameters(**self.chosen().model_dump()),
+            adapter=self.adapter,
+            max_length=self.max_length,
+            packing=self.packing,
+            overflow=self.overflow,
+            evaluation=self.evaluation,
+            suffix=self.suffix,
+            seed=self.seed,
+            metadata=self.metadata or {},
+        )
+
+    def chosen(self) -> WireHyperparameters:
+        if self.method is not None and self.method.supervised is not None:
+            return self.method.supervised.hyperparameters
+        return self.hyperparameters or WireHyperparameters()
+
+    def field_of(self, param: str | None) -> str | None:
+        """Where the request had the field that the service calls `hyperparameters.…`."""
+        if param and param.startswith("hyperparameters.") and self.hyperparameters is None:
+            return f"method.supervised.{param}"
+        return param
+
+    def _check_offered(self) -> None:
+        if self.method is not None and self.method.type != "supervised":
+            raise UserFault(
+                "unsupported_method",
+                f"The method {self.method.type[:32]!r} is not offered.",
+                fix='Use `{"type": "supervised"}`.',
+                param="method.type",
+            )
+        if self.method is not None and (self.method.dpo or self.method.reinforcement):
+            raise UserFault(
+                "unsupported_parameter",
+                "Only `method.supervised` goes with the type `supervised`.",
+                param="method",
+            )
+        if self.method is not None and self.method.supervised and self.hyperparameters:
+            raise UserFault(
+                "invalid_value",
+                "`hyperparameters` is deprecated and cannot come together with `method`.",
+                fix="Give them in `method.supervised.hyperparameters` alone.",
+                param="hyperparameters",
+            )
+        if self.integrations:
+            raise UserFault(
+                "unsupported_parameter",
+                "Integrations are not offered: no data leaves for third parties.",
+                fix="Read the metrics from the job's events or from its result file.",
+                param="integrations",
+            )
+
+
+def _file(public_id: str, param: str) -> StoredFile:
+    return selectors.find(selectors.files(), public_id, param=param)

@@ -1,0 +1,182 @@
+"""/v1/fine_tuning/jobs: create, list, retrieve, cancel, pause, resume, events, checkpoints."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.http import HttpRequest
+
+from finetune import selectors
+from finetune.api.base import ApiView
+from finetune.api.bodies import parse, query
+from finetune.api.wire.job_create import JobCreate
+from finetune.api.wire.pages import created, listing, seconds
+from finetune.errors import UserFault
+from finetune.models import Artifact, Checkpoint, Event, Job
+from finetune.services import jobs
+from tenants.roles import Scope
+
+NAMES = ("n_epochs", "batch_size", "learning_rate_multiplier")
+
+
+def job_object(job: Job) -> dict[str, Any]:
+    return job_objects([job])(job)
+
+
+def job_objects(rows: Sequence[Job]) -> Callable[[Job], dict[str, Any]]:
+    """Shows any of `rows`; their results are read at once."""
+    results = selectors.results_of(rows)
+    return lambda job: _shown(job, results.get(job.id))
+
+
+def _shown(job: Job, artifact: Artifact | None) -> dict[str, Any]:
+    hyperparameters = shown_hyperparameters(job)
+    return {
+        "id": job.public_id,
+        "object": "fine_tuning.job",
+        "created_at": created(job),
+        "error": shown_error(job),
+        "fine_tuned_model": artifact.model_name if artifact else None,
+        "finished_at": seconds(job.finished_at),
+        "hyperparameters": hyperparameters,
+        "model": job.base.name,
+        "organization_id": f"org-{job.tenant_id.hex}",
+        "result_files": (
+            [artifact.metrics_file.public_id] if artifact and artifact.metrics_file else []
+        ),
+        "seed": job.seed,
+        "status": job.state,
+        "trained_tokens": job.trained_tokens,
+        "training_file": job.training_file.public_id,
+        "validation_file": job.validation_file.public_id if job.validation_file else None,
+        "estimated_finish": seconds(job.estimated_finish),
+        "integrations": [],
+        "metadata": job.metadata or None,
+        "method": {
+            "type": job.method,
+            job.method: {"hyperparameters": hyperparameters},
+        },
+        "resolved": job.resolved,
+    }
+
+
+def shown_hyperparameters(job: Job) -> dict[str, Any]:
+    """What each "auto" became, once that is known, else what was asked."""
+    asked = job.requested.get("hyperparameters", {})
+    found = (job.resolved or {}).get("values", {})
+    return {name: found.get(name, asked.get(name, "auto")) for name in NAMES}
+
+
+def shown_error(job: Job) -> dict[str, Any] | None:
+    if not job.error:
+        return None
+    fix = job.error.get("fix")
+    return {
+        "code": job.error.get("code"),
+        "message": " ".join(part for part in (job.error.get("message"), fix) if part),
+        "param": job.error.get("param"),
+    }
+
+
+def event_object(event: Event) -> dict[str, Any]:
+    return {
+        "id": event.public_id,
+        "object": "fine_tuning.job.event",
+        "created_at": created(event),
+        "level": event.level,
+        "message": event.message,
+        "type": "metrics" if event.type == "metrics" else "message",
+        "data": event.data,
+    }
+
+
+def checkpoint_object(checkpoint: Checkpoint) -> dict[str, Any]:
+    metrics = checkpoint.metrics
+    return {
+        "id": checkpoint.public_id,
+        "object": "fine_tuning.job.checkpoint",
+        "created_at": created(checkpoint),
+        "fine_tuned_model_checkpoint": f"{checkpoint.public_id}:step-{checkpoint.step}",
+        "fine_tuning_job_id": checkpoint.job.public_id,
+        "step_number": checkpoint.step,
+        "metrics": {
+            "step": checkpoint.step,
+            "train_loss": metrics.get("train_loss"),
+            "train_mean_token_accuracy": metrics.get("train_accuracy"),
+            "valid_loss": metrics.get("valid_loss"),
+            "valid_mean_token_accuracy": metrics.get("valid_mean_token_accuracy"),
+            "full_valid_loss": metrics.get("valid_loss"),
+            "full_valid_mean_token_accuracy": metrics.get("valid_mean_token_accuracy"),
+        },
+    }
+
+
+class Jobs(ApiView):
+    scopes = {"get": Scope.JOBS_READ, "post": Scope.JOBS_WRITE}
+
+    def get(self, request: HttpRequest) -> dict[str, Any]:
+        asked = query(request, frozenset({"after", "limit", "metadata"}))
+        wanted = selectors.read_metadata(asked)
+        rows = selectors.with_metadata(selectors.jobs(), wanted)
+        cut = selectors.read_cut(asked, limit=20, most=100)
+        page = selectors.page(rows, cut)
+        return listing(page, job_objects(page.rows))
+
+    def post(self, request: HttpRequest) -> dict[str, Any]:
+        asked = parse(JobCreate, request)
+        try:
+            job = jobs.create_job(request=asked.request(), actor=self.caller.actor)
+        except UserFault as fault:
+            fault.param = asked.field_of(fault.param)
+            raise
+        return job_object(job)
+
+
+class OneJob(ApiView):
+    scopes = {"get": Scope.JOBS_READ}
+
+    def get(self, request: HttpRequest, job_id: str) -> dict[str, Any]:
+        return job_object(selectors.find(selectors.jobs(), job_id))
+
+
+class _Verb(ApiView):
+    scopes = {"post": Scope.JOBS_WRITE}
+
+    def post(self, request: HttpRequest, job_id: str) -> dict[str, Any]:
+        job = selectors.find(selectors.jobs(), job_id)
+        return job_object(type(self).act(job_id=job.id, actor=self.caller.actor))
+
+    act: Any
+
+
+class Cancel(_Verb):
+    act = staticmethod(jobs.cancel_job)
+
+
+class Pause(_Verb):
+    act = staticmethod(jobs.pause_job)
+
+
+class Resume(_Verb):
+    act = staticmethod(jobs.resume_job)
+
+
+class Events(ApiView):
+    scopes = {"get": Scope.JOBS_READ}
+
+    def get(self, request: HttpRequest, job_id: str) -> dict[str, Any]:
+        job = selectors.find(selectors.jobs(), job_id)
+        asked = query(request, frozenset({"after", "limit"}))
+        cut = selectors.read_cut(asked, limit=20, most=100)
+        rows = Event.objects.filter(job=job)
+        return listing(selectors.page(rows, cut, by="seq"), event_object)
+
+
+class Checkpoints(ApiView):
+    scopes = {"get": Scope.JOBS_READ}
+
+    def get(self, request: HttpRequest, job_id: str) -> dict[str, Any]:
+        job = selectors.find(selectors.jobs(), job_id)
+        asked = query(request, frozenset({"after", "limit"}))
+        cut = selectors.read_cut(asked, limit=10, most=100)
+        rows = Checkpoint.objects.filter(job=job).select_related("job")
+        return listing(selectors.page(rows, cut, by="step"), checkpoint_object)

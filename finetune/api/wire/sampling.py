@@ -1,0 +1,85 @@
+"""What chat and completions share: how tokens are drawn, and which parameters are not offered.
+
+A parameter that would change the answer and is not offered is refused, never ignored. `user` and
+its like are labels for the provider's own records; they change nothing here and are accepted.
+"""
+
+import time
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from finetune.errors import UserFault
+
+MAX_STOP = 4
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    include_usage: bool = False
+    include_obfuscation: bool = False
+
+
+def _stops(value: str | list[str] | None) -> list[str]:
+    stops = [value] if isinstance(value, str) else (value or [])
+    if len(stops) > MAX_STOP or not all(stops):
+        raise ValueError(f"give at most {MAX_STOP} stop sequences, none of them empty")
+    return stops
+
+
+Stop = Annotated[str | list[str] | None, AfterValidator(_stops)]
+
+
+class Sampling(BaseModel):
+    """`neutral` of a subclass: parameters not offered, with the values that change nothing."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    model: str
+    n: int | None = Field(None, ge=1, le=128)
+    temperature: float | None = Field(None, ge=0, le=2)
+    top_p: float | None = Field(None, gt=0, le=1)
+    stop: Stop = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: str | None = None
+
+    def refuse_unoffered(self, neutral: dict[str, tuple[Any, ...]]) -> None:
+        """Raises UserFault for a parameter that is unknown, or known and not at rest."""
+        for name, value in (self.model_extra or {}).items():
+            if name not in neutral:
+                raise UserFault(
+                    "unknown_parameter", f"There is no parameter `{name[:64]}`.", param=name[:64]
+                )
+            if value is not None and value not in neutral[name]:
+                raise UserFault(
+                    "unsupported_parameter",
+                    f"The parameter `{name}` is not offered here.",
+                    fix="Leave it out.",
+                    param=name,
+                )
+        if self.stream_options is not None and not self.stream:
+            raise UserFault(
+                "invalid_value",
+                "`stream_options` goes with `stream: true`.",
+                param="stream_options",
+            )
+
+    @property
+    def include_usage(self) -> bool:
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def drawing(self) -> dict[str, Any]:
+        """As the serving process wants it; OpenAI's defaults where nothing was said."""
+        return {
+            "n": self.n or 1,
+            "temperature": 1.0 if self.temperature is None else self.temperature,
+            "top_p": 1.0 if self.top_p is None else self.top_p,
+            "stop": self.stop,
+            "seed": self.seed,
+        }
+
+
+def now() -> int:
+    return int(time.time())

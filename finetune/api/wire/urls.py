@@ -1,0 +1,26 @@
+"""The addresses of OpenAI's wire, below /v1/."""
+
+from django.urls import path
+
+from finetune.api.wire import chat, completions, files, jobs, models, uploads
+
+urlpatterns = [
+    path("files", files.Files.as_view()),
+    path("files/<str:file_id>", files.File.as_view()),
+    path("files/<str:file_id>/content", files.FileContent.as_view()),
+    path("uploads", uploads.Uploads.as_view()),
+    path("uploads/<str:upload_id>/parts", uploads.Parts.as_view()),
+    path("uploads/<str:upload_id>/complete", uploads.Complete.as_view()),
+    path("uploads/<str:upload_id>/cancel", uploads.Cancel.as_view()),
+    path("fine_tuning/jobs", jobs.Jobs.as_view()),
+    path("fine_tuning/jobs/<str:job_id>", jobs.OneJob.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/cancel", jobs.Cancel.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/pause", jobs.Pause.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/resume", jobs.Resume.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/events", jobs.Events.as_view()),
+    path("fine_tuning/jobs/<str:job_id>/checkpoints", jobs.Checkpoints.as_view()),
+    path("models", models.Models.as_view()),
+    path("models/<str:model>", models.OneModel.as_view()),
+    path("chat/completions", chat.ChatCompletions.as_view()),
+    path("completions", completions.Completions.as_view()),
+]

@@ -1,0 +1,59 @@
+"""What every request gets, whoever answers it: an id, and errors told in the API's own shape."""
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponse
+
+from privatune import problems
+
+Next = Callable[[HttpRequest], Any]
+
+
+class RequestMiddleware:
+    """Outermost. The id is ours, whatever the client sent: it must be unique in the log, where
+    django-structlog finds it as the request's own header."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Next) -> None:
+        self._next = get_response
+        self._asynchronous = iscoroutinefunction(get_response)
+        if self._asynchronous:
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        request_id = f"req_{secrets.token_hex(16)}"
+        request.META["HTTP_X_REQUEST_ID"] = request_id
+        if self._asynchronous:
+            return self._awaited(request, request_id)
+        return _marked(self._next(request), request_id)
+
+    async def _awaited(self, request: HttpRequest, request_id: str) -> HttpResponse:
+        return _marked(await self._next(request), request_id)
+
+
+class ApiErrors:
+    """Innermost, so that no other middleware sees an exception of the API's views."""
+
+    sync_capable = True
+    async_capable = True
+
+    def __init__(self, get_response: Next) -> None:
+        self._next = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        return self._next(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return problems.told(request, exception) if problems.is_api(request.path) else None
+
+
+def _marked(response: HttpResponse, request_id: str) -> HttpResponse:
+    response["x-request-id"] = request_id
+    return response

@@ -1,0 +1,228 @@
+"""Every error on its way out: what went wrong, as the API face that was asked tells it.
+
+`/v1` answers in OpenAI's shape, `/api` in RFC 9457's; other addresses keep Django's pages. What
+nobody foresaw is logged with the request's id and told without its insides.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import RawPostDataException, UnreadablePostError
+from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
+from pydantic import ValidationError
+from rest_framework.exceptions import APIException
+from rest_framework.exceptions import ValidationError as SerializerError
+
+from finetune.errors import FinetuneError, OurFault
+from tenants.errors import TenantError
+from tenants.vault import errors as vault
+
+log = logging.getLogger(__name__)
+
+WIRE, OWN = "/v1/", "/api/"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`message` is a whole sentence; `fix` says what to do; `param` names the request's field."""
+
+    status: int
+    code: str
+    message: str
+    where: str | None = None
+    fix: str | None = None
+    param: str | None = None
+
+    @property
+    def text(self) -> str:
+        parts = [self.message, f"({self.where})" if self.where else "", self.fix or ""]
+        return " ".join(part for part in parts if part)
+
+    @property
+    def permanent(self) -> bool:
+        """Whether asking again unchanged is in vain."""
+        return self.status < 500 and self.status not in (408, 429)
+
+
+NOT_FOUND = Problem(404, "not_found", "There is nothing at this address.")
+TOO_LARGE = Problem(413, "request_too_large", "The request's body is too large for this address.")
+UNEXPECTED = Problem(
+    500,
+    "internal_error",
+    "Something on our side broke.",
+    fix="Try again; if it stays, give the operator the x-request-id of this answer.",
+)
+VAULT_STATUS: dict[type[vault.VaultError], int] = {
+    vault.StorageFull: 503,
+    vault.StorageDown: 503,
+    vault.KeyUnavailable: 503,
+    vault.KeyDestroyed: 410,
+}
+
+
+def explain(error: BaseException) -> Problem | None:
+    """The problem that an exception tells of; None when nobody foresaw it."""
+    if isinstance(error, TenantError | FinetuneError):
+        return Problem(error.status, error.code, error.message, error.where, error.fix, error.param)
+    if isinstance(error, vault.VaultError):
+        status = VAULT_STATUS.get(type(error))
+        return Problem(status, error.code, error.message, fix=error.fix) if status else None
+    if isinstance(error, ValidationError):
+        return _of_pydantic(error)
+    if isinstance(error, APIException):
+        return _of_rest(error)
+    return _of_django(error)
+
+
+def _of_pydantic(error: ValidationError) -> Problem:
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    param = ".".join(str(part) for part in first["loc"]) or None
+    message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        return Problem(400, "unknown_parameter", f"There is no parameter `{param}`.", param=param)
+    if first["type"] == "missing":
+        return Problem(400, "missing_required_parameter", f"`{param}` is missing.", param=param)
+    return Problem(400, "invalid_value", f"`{param}`: {message}.", param=param)
+
+
+def _of_rest(error: APIException) -> Problem:
+    if isinstance(error, SerializerError):
+        param, detail = _first_detail(error.detail)
+        return Problem(400, "invalid_value", detail, param=param)
+    return Problem(error.status_code, str(error.default_code), str(error.detail))
+
+
+def _first_detail(detail: Any, path: str = "") -> tuple[str | None, str]:
+    """DRF nests its findings by field and by row; the first one is told."""
+    if isinstance(detail, dict):
+        name, inner = next(iter(detail.items()))
+        field = path if name == "non_field_errors" else f"{path}.{name}".lstrip(".")
+        return _first_detail(inner, field)
+    if isinstance(detail, list):
+        return _first_detail(detail[0], path)
+    return path or None, str(detail)
+
+
+def _of_django(error: BaseException) -> Problem | None:
+    if isinstance(error, Http404):
+        return NOT_FOUND
+    if isinstance(error, PermissionDenied):
+        return Problem(403, "forbidden", "You may not do this.")
+    if isinstance(error, RequestDataTooBig):
+        return TOO_LARGE
+    if isinstance(error, TooManyFieldsSent | TooManyFilesSent):
+        return Problem(400, "too_many_fields", "The form has too many fields or files.")
+    if isinstance(error, MultiPartParserError):
+        return Problem(400, "invalid_form", f"The form cannot be read: {error}.")
+    if isinstance(error, UnreadablePostError | RawPostDataException):
+        return Problem(400, "unreadable_body", "The request's body could not be read.")
+    if isinstance(error, SuspiciousOperation):
+        return Problem(400, "bad_request", "The request was refused as malformed.")
+    if isinstance(error, OperationalError | InterfaceError):
+        return Problem(503, "database_down", "The database does not answer.", fix="Try again.")
+    return None
+
+
+# --- The two faces ------------------------------------------------------------------------------
+
+
+def answer(path: str, problem: Problem) -> HttpResponse:
+    response = _wire(problem) if path.startswith(WIRE) else _rfc9457(problem)
+    if problem.permanent:
+        response["x-should-retry"] = "false"  # the openai package obeys it
+    if problem.status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _wire(problem: Problem) -> JsonResponse:
+    # OpenAI's clients take 409 for a lock that will be free soon; our conflicts are permanent.
+    status = 400 if problem.status == 409 else problem.status
+    kind = "server_error" if status >= 500 else "invalid_request_error"
+    error = {
+        "message": problem.text,
+        "type": kind,
+        "param": problem.param,
+        "code": problem.code,
+    }
+    return JsonResponse({"error": error}, status=status)
+
+
+def _rfc9457(problem: Problem) -> JsonResponse:
+    body: dict[str, Any] = {
+        "type": f"urn:privatune:problem:{problem.code}",
+        "title": problem.message,
+        "status": problem.status,
+        "detail": problem.text,
+        "code": problem.code,
+    }
+    extra = {"param": problem.param, "where": problem.where, "fix": problem.fix}
+    body |= {name: value for name, value in extra.items() if value is not None}
+    return JsonResponse(body, status=problem.status, content_type="application/problem+json")
+
+
+def is_api(path: str) -> bool:
+    return path.startswith((WIRE, OWN)) or path in ("/v1", "/api")
+
+
+def told(request: HttpRequest, error: BaseException) -> HttpResponse:
+    """The answer to an exception that a view of an API raised; logs what is ours to mend."""
+    problem = explain(error)
+    if problem is None or isinstance(error, OurFault):
+        log.error(
+            "request %s: %s %s failed",
+            request.headers.get("x-request-id", "-"),
+            request.method,
+            request.path,
+            exc_info=error,
+        )
+    return answer(request.path, problem or UNEXPECTED)
+
+
+def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
+    """REST framework's hook."""
+    return told(context["request"]._request, error)
+
+
+# --- Django's hooks: urls.py names them ---------------------------------------------------------
+
+
+@csrf_exempt
+def unknown_api_route(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+    return answer(request.path, NOT_FOUND)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_api(request.path):
+        return told(request, exception)
+    return defaults.bad_request(request, exception)
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_api(request.path):
+        return told(request, exception)
+    return defaults.permission_denied(request, exception)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if is_api(request.path):
+        return answer(request.path, NOT_FOUND)
+    return defaults.page_not_found(request, exception)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if is_api(request.path):
+        return answer(request.path, UNEXPECTED)
+    return defaults.server_error(request)

@@ -1,0 +1,117 @@
+"""A live server over the tests' own database and data folder, for the unmodified openai client."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.finetune.api.customers import Customer, new_customer
+
+ROOT = Path(__file__).resolve().parents[3]
+MAX_FILE_MB = 96
+TINY = "tiny"
+
+
+@contextmanager
+def serving_http(application: str) -> Iterator[tuple[str, int]]:
+    """Runs the ASGI application; gives its address and the id of its process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {
+        "DJANGO_SETTINGS_MODULE": "tests.settings",
+        "PYTHONPATH": os.pathsep.join(
+            [str(ROOT / "platform"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+        ),
+        "PRIVATUNE_MAX_FILE_MB": str(MAX_FILE_MB),
+        "PRIVATUNE_LOG_LEVEL": "WARNING",
+    }
+    command = [
+        *(sys.executable, "-m", "granian", application, "--interface", "asgi"),
+        *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        _wait(f"http://127.0.0.1:{port}/healthz", process)
+        yield f"http://127.0.0.1:{port}", process.pid
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
+    ends = time.monotonic() + 60
+    while time.monotonic() < ends:
+        if process.poll() is not None:
+            pytest.fail("the server did not start")
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    pytest.fail("the server does not answer")
+
+
+@pytest.fixture(scope="session")
+def server(django_db_setup: None) -> Iterator[tuple[str, int]]:
+    with serving_http("privatune.asgi:application") as running:
+        yield running
+
+
+@pytest.fixture
+def base_url(server: tuple[str, int], committed: None) -> str:
+    return server[0]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(django_db_setup: None, django_db_blocker: object, tiny_base: Path) -> str:
+    """The tiny base in the store and in the catalogue."""
+    from finetune.services.catalog import import_model
+
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        import_model(source=str(tiny_base), name=TINY, licence="Apache-2.0", actor="test")
+    return TINY
+
+
+@pytest.fixture
+def customer(base_url: str, tiny_model: str) -> Customer:
+    return new_customer(base_url, models=[tiny_model])
+
+
+@pytest.fixture
+def training_file(customer: Customer) -> str:
+    """A checked training file of the customer."""
+    from tests.finetune.api.customers import chat_rows
+
+    sent = customer.client().files.create(file=("rows.jsonl", chat_rows()), purpose="fine-tune")
+    customer.check_files()
+    return sent.id
+
+
+@pytest.fixture(scope="session")
+def model_server(django_db_setup: None) -> Iterator[None]:
+    """The serving process on the settings' socket."""
+    from django.conf import settings
+
+    from finetune.serving.client import ServingClient
+
+    command = [sys.executable, "-m", "finetune.serving", "--socket", str(settings.SERVING_SOCKET)]
+    process = subprocess.Popen([*command, "--threads", "1"], cwd=ROOT)
+    try:
+        import asyncio
+
+        asyncio.run(ServingClient(settings.SERVING_SOCKET).wait_ready())
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+Make = Callable[..., Customer]

@@ -1,0 +1,68 @@
+"""Tenants as the tests need them: a licence, keys, and the openai client over them."""
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+from openai import OpenAI
+from openai._models import BaseModel
+
+from finetune.models import Dataset
+from finetune.services.datasets import perform_check
+from tenants.database.scope import tenant_scope
+from tenants.services.licences import issue_license
+from tenants.services.tenants import create_key, create_tenant
+
+
+@dataclass(frozen=True)
+class Customer:
+    tenant_id: UUID
+    slug: str
+    key: str
+    base_url: str
+
+    def client(self, **options: Any) -> OpenAI:
+        settings: dict[str, Any] = {"max_retries": 0, "timeout": 60} | options
+        return OpenAI(base_url=f"{self.base_url}/v1", api_key=self.key, **settings)
+
+    def http(self, **headers: str) -> httpx.Client:
+        """Without an SDK, for requests that no SDK would send."""
+        return httpx.Client(
+            base_url=self.base_url,
+            headers={"Authorization": f"Bearer {self.key}"} | headers,
+            timeout=60,
+        )
+
+    def check_files(self) -> None:
+        """Does what a worker does: every reading that waits is checked, for real."""
+        with tenant_scope(self.tenant_id):
+            waiting = list(Dataset.objects.filter(state="pending").values_list("id", flat=True))
+        for dataset_id in waiting:
+            perform_check(tenant_id=self.tenant_id, dataset_id=dataset_id)
+
+
+def new_customer(
+    base_url: str = "", *, scopes: Iterable[str] | None = None, models: Iterable[str] = ()
+) -> Customer:
+    slug = f"t-{uuid.uuid4().hex[:10]}"
+    tenant = create_tenant(slug=slug, name="Test", actor="test")
+    for model in models:
+        issue_license(tenant_id=tenant.id, model=model, actor="test")
+    _, secret = create_key(tenant_id=tenant.id, name="test", actor="test", scopes=scopes)
+    return Customer(tenant.id, slug, secret, base_url)
+
+
+def strict(answer: BaseModel) -> None:
+    """The SDK builds its models without looking; here each field is validated."""
+    type(answer).model_validate(answer.to_dict(mode="python"))
+
+
+def chat_rows(count: int = 4) -> bytes:
+    row = (
+        '{"messages": [{"role": "user", "content": "Say %d."},'
+        ' {"role": "assistant", "content": "It is %d."}]}\n'
+    )
+    return "".join(row % (i, i) for i in range(count)).encode()
