@@ -1,5 +1,6 @@
 """Readings of a tenant's files: one frozen row per file and settings, asked for here."""
 
+from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -31,7 +32,12 @@ def reading_of(
     *, file: StoredFile, base: CatalogModel | None, max_length: int | None, overflow: str
 ) -> Dataset:
     """Gets or makes the row. One that ended by a fault of ours is set to be tried again."""
-    key = {"file": file, "base": base, "max_length": max_length, "overflow": overflow}
+    key: dict[str, Any] = {
+        "file": file,
+        "base": base,
+        "max_length": max_length,
+        "overflow": overflow,
+    }
     try:
         with transaction.atomic():
             dataset, _ = Dataset.objects.get_or_create(**key)

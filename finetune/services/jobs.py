@@ -179,7 +179,8 @@ def _no_model(model: str) -> NotFound:
 
 
 def _usable_file(file_id: UUID, param: str) -> StoredFile:
-    file = StoredFile.objects.filter(id=file_id).first()
+    # Locked: whoever deletes the file waits, and then finds this job.
+    file = StoredFile.objects.select_for_update().filter(id=file_id, deleted_at=None).first()
     if file is None:
         raise NotFound("file_not_found", "There is no such file.", param=param)
     if file.purpose != "fine-tune":

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from celery import current_app
 from django.db import transaction
-from kombu.exceptions import OperationalError
+from kombu.exceptions import ChannelError, OperationalError
 
 RUN_JOB = "finetune.tasks.run_job"
 VALIDATE_JOB = "finetune.tasks.validate_job"
@@ -22,6 +22,16 @@ log = logging.getLogger(__name__)
 def nudge(task: str, tenant_id: UUID, row_id: UUID) -> None:
     """Sends the task when the open transaction commits; at once when none is open."""
     transaction.on_commit(lambda: _send(task, str(tenant_id), str(row_id)))
+
+
+def depth(queue: str) -> int:
+    """Messages that wait in the queue; 0 when it does not exist or the broker cannot say."""
+    try:
+        with current_app.connection_or_acquire() as broker:
+            return int(broker.default_channel.queue_declare(queue, passive=True).message_count)
+    except (OperationalError, ChannelError, OSError) as error:
+        log.info("the broker does not say how long the queue %s is: %s", queue, error)
+        return 0
 
 
 def _send(task: str, *ids: str) -> None:

@@ -1,0 +1,64 @@
+"""`python -m finetune.packaging FOLDER`: builds an artifact in a process of its own.
+
+Comparing logits loads the base twice: that memory goes back when the process ends, and a worker
+that supervises many runs stays small. FOLDER/request.json says what to build; the signing key comes
+on standard input, so that it stands in no file and no environment. Leaves FOLDER/bundle,
+FOLDER/bundle.tar and FOLDER/info.json, or error.json and exit code 70.
+"""
+
+import ctypes
+import json
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from finetune.errors import FinetuneError, OurFault
+from finetune.packaging.bundle import build, tar
+from finetune.packaging.request import BuildRequest, BuiltBundle
+from finetune.packaging.signing import load_signer
+from finetune.states import ExitCode
+
+PR_SET_PDEATHSIG = 1
+
+
+def main(folder: Path) -> int:
+    # A worker that is killed must not leave us behind with its key.
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        _build(folder)
+    except Exception as error:
+        fault = _fault(error)
+        (folder / "error.json").write_text(json.dumps(fault.as_dict()), encoding="utf-8")
+        return ExitCode.OURS
+    return ExitCode.DONE
+
+
+def _build(folder: Path) -> None:
+    signer = load_signer(sys.stdin.read())
+    request = BuildRequest.model_validate_json((folder / "request.json").read_bytes())
+    info = build(
+        folder / "bundle",
+        adapter_dir=request.adapter_dir,
+        passport=request.passport,
+        license_terms=request.license_terms,
+        signer=signer,
+        base_dir=request.base_dir,
+    )
+    sha256 = tar(folder / "bundle", folder / "bundle.tar")
+    size = (folder / "bundle.tar").stat().st_size
+    built = BuiltBundle(bundle=info, sha256=sha256, bytes=size)
+    (folder / "info.json").write_text(built.model_dump_json(), encoding="utf-8")
+
+
+def _fault(error: Exception) -> FinetuneError:
+    if isinstance(error, FinetuneError):
+        return error
+    traceback.print_exception(error)
+    if isinstance(error, OSError) and error.errno is not None:
+        return OurFault("packaging_io", f"The artifact could not be written: {error.strerror}.")
+    return OurFault("packaging_failed", f"The artifact could not be built: {type(error).__name__}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,77 @@
+"""What a tenant takes away: its bundles and adapters, from its vault, if its licence allows it."""
+
+from typing import Any, BinaryIO
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from finetune.models import Artifact, Checkpoint
+from finetune.services.signing import public_key_pem
+from finetune.storage import delete_prefix
+from tenants.errors import NotFound
+from tenants.models import License
+from tenants.services import audit
+from tenants.services.licences import Right, require_license
+from tenants.services.vaults import open_vault
+
+__all__ = [
+    "delete_model",
+    "load_adapter",
+    "open_bundle",
+    "public_key_pem",
+    "require_export",
+]
+
+
+def require_export(*, artifact: Artifact) -> License:
+    """The licence that allows taking the weights away. Raises Refused, saying what is missing."""
+    return require_license(model=artifact.base.name, right=Right.EXPORT)
+
+
+def open_bundle(*, artifact: Artifact) -> BinaryIO:
+    """The signed .tar, as a stream that outlives the open scope. Ask `require_export` first.
+
+    Raises ObjectMissing, ObjectDamaged, StorageDown.
+    """
+    return open_vault().open(artifact.bundle_object)
+
+
+def load_adapter(*, artifact: Artifact) -> tuple[bytes, dict[str, Any]]:
+    """(safetensors, adapter_config.json) for the serving process."""
+    return open_vault().read_bytes(artifact.adapter_object), dict(artifact.adapter_config)
+
+
+def delete_model(*, name: str, actor: str) -> UUID:
+    """Destroys a fine-tuned model's weights: adapter, bundle, checkpoints. Its job's history stays.
+
+    Returns the artifact's id. Raises NotFound, also when it is deleted already.
+    """
+    artifact = Artifact.objects.select_for_update().filter(model_name=name, deleted_at=None).first()
+    if artifact is None:
+        raise NotFound(
+            "model_not_found",
+            f"The model `{name}` does not exist or you do not have access to it.",
+            param="model",
+        )
+    checkpoints = Checkpoint.objects.filter(job=artifact.job)
+    prefixes = list(checkpoints.values_list("prefix", flat=True))
+    checkpoints.delete()
+    artifact.deleted_at = timezone.now()
+    artifact.save(update_fields=["deleted_at"])
+    audit.record(
+        actor=actor,
+        action="model.delete",
+        target=name,
+        data={"artifact": artifact.public_id, "digest": artifact.digest},
+    )
+    vault = open_vault()
+
+    def destroy() -> None:
+        vault.delete(artifact.bundle_object)
+        vault.delete(artifact.adapter_object)
+        for prefix in prefixes:
+            delete_prefix(vault, prefix)
+
+    transaction.on_commit(destroy)
+    return artifact.id

@@ -1,0 +1,212 @@
+"""The worker's side of a check: decrypt into a private folder, read in a limited child, freeze."""
+
+import errno
+import logging
+import secrets
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Q, Value
+from django.db.models.functions import Now
+
+from finetune.errors import FinetuneError, UserFault
+from finetune.models import Dataset, Job
+from finetune.records.check import CheckReport, CheckSpec, check_in_child
+from finetune.services import nudges
+from finetune.services.pulse import Pulse
+from finetune.services.runs import LeaseLost, as_error
+from finetune.services.steps import note
+from finetune.states import DatasetState, JobState
+from finetune.storage import dataset_prefix, delete_prefix, fetch_file, store_file
+from finetune.workspace import private_folder
+from tenants.database.scope import tenant_scope
+from tenants.models import StoredFile
+from tenants.services.vaults import vault_for
+from tenants.vault.errors import KeyUnavailable, StorageDown, StorageFull, VaultError
+from tenants.vault.vault import Vault
+
+log = logging.getLogger(__name__)
+
+WAIT_SECONDS = 30  # before storage or disk are tried again
+
+FAILED = {
+    "family": "ours",
+    "code": "check_failed",
+    "message": "The check itself failed; the file may be in order.",
+    "where": None,
+    "param": None,
+    "fix": "Create the job again, or upload the file again; tell the operator if it fails again.",
+}
+
+CLAIM = """
+UPDATE finetune_dataset
+SET state = 'checking', lease_until = clock_timestamp() + %(lease)s, updated_at = now()
+WHERE id = %(id)s AND state IN ('pending', 'checking')
+  AND (lease_until IS NULL OR lease_until < clock_timestamp())
+"""
+BEAT = """
+UPDATE finetune_dataset SET lease_until = clock_timestamp() + %(lease)s
+WHERE id = %(id)s AND state = 'checking'
+"""
+
+
+def check(*, tenant_id: UUID, dataset_id: UUID) -> None:
+    """Reads the file once, whoever asks how often; the row says what came out.
+
+    A check is a pure function of the file, so a second worker that believes the first dead does
+    harm to nobody: the first to write its result wins.
+    """
+    if not _write(CLAIM, tenant_id, dataset_id):
+        return
+
+    def beat() -> None:
+        if not _write(BEAT, tenant_id, dataset_id):
+            raise LeaseLost
+
+    with Pulse(beat, lambda: None, None):
+        try:
+            _check(tenant_id, dataset_id)
+        except (StorageFull, StorageDown, KeyUnavailable) as error:
+            _wait(tenant_id, dataset_id, str(error))
+        except (FinetuneError, VaultError) as error:
+            _end(tenant_id, dataset_id, DatasetState.REFUSED, error=_as_error(error))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                _wait(tenant_id, dataset_id, "the worker's disk is full")
+            else:
+                log.exception("the check of dataset %s failed", dataset_id)
+                _end(tenant_id, dataset_id, DatasetState.REFUSED, error=FAILED)
+        except Exception:
+            # Ended and not left to the sweeper: what failed here would fail at every sweep.
+            log.exception("the check of dataset %s failed", dataset_id)
+            _end(tenant_id, dataset_id, DatasetState.REFUSED, error=FAILED)
+
+
+def _check(tenant_id: UUID, dataset_id: UUID) -> None:
+    with tenant_scope(tenant_id):
+        dataset = Dataset.objects.select_related("file", "base").get(id=dataset_id)
+        vault = vault_for(tenant_id)
+    with private_folder(settings.WORK_DIR, f"check-{dataset_id}") as folder:
+        source, out = folder / "source", folder / "out"
+        out.mkdir(mode=0o700)
+        fetch_file(vault, dataset.file.object_name, source, sha256=dataset.file.sha256)
+        report = check_in_child(
+            _spec_of(dataset, source),
+            out,
+            memory_mb=settings.CHECK_MEMORY_MB,
+            seconds=settings.CHECK_SECONDS,
+            progress=None,
+        )
+        _freeze(tenant_id, dataset, report, out, vault)
+
+
+def _spec_of(dataset: Dataset, source: Path) -> CheckSpec:
+    base = dataset.base
+    return CheckSpec(
+        source=source,
+        source_name=dataset.file.filename,
+        tokenizer_dir=settings.MODEL_STORE / base.path if base else None,
+        max_length=dataset.max_length,
+        overflow=cast(Any, dataset.overflow),  # one of pydantic's three, or it raises
+    )
+
+
+def _freeze(
+    tenant_id: UUID, dataset: Dataset, report: CheckReport, out: Path, vault: Vault
+) -> None:
+    """Stores rows and problems under names of this attempt, then writes the row, once."""
+    prefix = dataset_prefix(dataset.id, secrets.token_hex(4))
+    rows = store_file(vault, prefix + "rows.jsonl", out / "rows.jsonl")
+    store_file(vault, prefix + "errors.jsonl", out / "errors.jsonl")
+    won = _end(
+        tenant_id,
+        dataset.id,
+        DatasetState.READY if report.ok else DatasetState.REFUSED,
+        format=report.format,
+        report=report.model_dump(mode="json"),
+        error=None,
+        rows=report.rows_usable,
+        tokens_trained=report.tokens_trained or 0,
+        rows_object=prefix + "rows.jsonl",
+        rows_sha256=rows.sha256,
+        errors_object=prefix + "errors.jsonl",
+    )
+    if not won:
+        delete_prefix(vault, prefix)
+
+
+def _end(tenant_id: UUID, dataset_id: UUID, state: DatasetState, **result: Any) -> bool:
+    """Writes the result unless another worker has; the file's status follows a structure check."""
+    with tenant_scope(tenant_id):
+        won = Dataset.objects.filter(id=dataset_id, state=DatasetState.CHECKING).update(
+            state=state, lease_until=None, **result
+        )
+        dataset = Dataset.objects.select_related("base", "file").get(id=dataset_id)
+        if won and dataset.base is None:
+            _mark_file(dataset)
+        if won:
+            _nudge_jobs(dataset)
+    return bool(won)
+
+
+def _mark_file(dataset: Dataset) -> None:
+    ok = dataset.state == DatasetState.READY
+    StoredFile.objects.filter(id=dataset.file.id, purpose="fine-tune").update(
+        status="processed" if ok else "error", status_details=None if ok else summary(dataset)
+    )
+
+
+def _nudge_jobs(dataset: Dataset) -> None:
+    """Jobs that wait for this reading need not wait for the sweeper."""
+    for job in _jobs_waiting_for(dataset):
+        nudges.nudge(nudges.VALIDATE_JOB, job.tenant_id, job.id)
+
+
+def _jobs_waiting_for(dataset: Dataset) -> list[Job]:
+    needs = Q(training_data=dataset) | Q(validation_data=dataset)
+    return list(Job.objects.filter(needs, state=JobState.VALIDATING_FILES))
+
+
+def summary(dataset: Dataset) -> str:
+    """What is wrong with a refused reading, in one or two sentences."""
+    if dataset.error:
+        return str(dataset.error["message"])
+    report = dataset.report or {}
+    errors = [p for p in report.get("problems", []) if p.get("severity") == "error"]
+    counts = ", ".join(f"{code} ({n})" for code, n in report.get("problem_counts", {}).items())
+    if not errors:
+        return f"The file cannot be trained on: {counts}."
+    first = errors[0]
+    where = f"line {first['line']}" if first.get("line") else "the file"
+    return f"{where}: {first['message']} Found: {counts}."
+
+
+def _wait(tenant_id: UUID, dataset_id: UUID, reason: str) -> None:
+    """Back to pending, not to be claimed for a while; jobs that need it say what they wait for."""
+    log.warning("the check of dataset %s waits: %s", dataset_id, reason)
+    later: Any = Now() + Value(timedelta(seconds=WAIT_SECONDS))
+    error = {"family": "outside", "code": "waiting", "message": reason}
+    with tenant_scope(tenant_id):
+        before = Dataset.objects.get(id=dataset_id)
+        Dataset.objects.filter(id=dataset_id, state=DatasetState.CHECKING).update(
+            state=DatasetState.PENDING, lease_until=later, error=error
+        )
+        if before.error != error:
+            for job in _jobs_waiting_for(before):
+                note(job, f"Waiting: {reason}", level="warn")
+
+
+def _write(statement: str, tenant_id: UUID, dataset_id: UUID) -> bool:
+    lease: Any = timedelta(seconds=settings.LEASE_SECONDS)
+    with tenant_scope(tenant_id), connection.cursor() as cursor:
+        cursor.execute(statement, {"id": dataset_id, "lease": lease})
+        return bool(cursor.rowcount)
+
+
+def _as_error(error: FinetuneError | VaultError) -> dict[str, Any]:
+    family = "user" if isinstance(error, UserFault) else "ours"
+    return as_error(error) | {"family": family}

@@ -1,0 +1,119 @@
+"""Takes over what the training process says: its events, its progress, its checkpoints."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+
+from finetune.models import Checkpoint, Event, Job
+from finetune.services import runs
+from finetune.services.runs import Lease
+from finetune.services.steps import line, write_events
+from finetune.storage import checkpoint_prefix, delete_prefix, store_file
+from tenants.database.scope import tenant_scope
+from tenants.vault.vault import Vault
+
+
+class History:
+    """The job's history while one attempt at it runs. Every write is fenced by the lease.
+
+    After a crash the trainer does the steps since the last checkpoint again, bit for bit; their
+    metrics are already written, and are not written twice.
+    """
+
+    def __init__(self, lease: Lease, vault: Vault) -> None:
+        self._lease = lease
+        self._vault = vault
+        self._taken = 0  # the last seq of the trainer's that is written
+        with tenant_scope(lease.tenant_id):
+            last = (
+                Event.objects.filter(job_id=lease.job_id, type="metrics").order_by("-seq").first()
+            )
+        self._last_step = int(last.data.get("step", 0)) if last else 0
+
+    def take(self, events: list[dict[str, Any]], run_dir: Path) -> None:
+        """Writes the events in order; a checkpoint is stored first, so that its event never lies.
+
+        Raises LeaseLost, StorageFull, StorageDown, django.db.Error; the same events may then be
+        given again, and what was written is not written twice.
+        """
+        waiting: list[dict[str, Any]] = []
+        for event in events:
+            if event["seq"] <= self._taken or self._is_repeated(event):
+                continue
+            waiting.append(event)
+            if event["type"] == "checkpoint":
+                self._take_checkpoint(waiting, run_dir)
+                waiting = []
+        if waiting:
+            with runs.fenced(self._lease) as job:
+                self._write(job, waiting)
+            self._note(waiting)
+
+    def _is_repeated(self, event: dict[str, Any]) -> bool:
+        return event["type"] == "metrics" and event["data"]["step"] <= self._last_step
+
+    def _note(self, written: list[dict[str, Any]]) -> None:
+        self._taken = written[-1]["seq"]
+        steps = [event["data"]["step"] for event in written if event["type"] == "metrics"]
+        self._last_step = max([self._last_step, *steps])
+
+    def _take_checkpoint(self, events: list[dict[str, Any]], run_dir: Path) -> None:
+        """`events` end with the checkpoint's own."""
+        told = events[-1]["data"]
+        prefix = checkpoint_prefix(self._lease.run_id, self._lease.epoch, told["step"])
+        stored = self._store(prefix, run_dir / told["path"], told["sha256"])
+        if stored is None:
+            events[-1] = events[-1] | {
+                "type": "message",
+                "message": f"The checkpoint at step {told['step']} was replaced by a newer one"
+                " before it could be stored.",
+            }
+        with runs.fenced(self._lease) as job:
+            self._write(job, events)
+            replaced = self._keep(job, told, prefix, stored) if stored is not None else ""
+        self._note(events)
+        if replaced:
+            delete_prefix(self._vault, replaced)
+
+    def _store(self, prefix: str, folder: Path, told: dict[str, str]) -> dict[str, Any] | None:
+        """Name -> {sha256, bytes} of what is now in the vault; None when the trainer, which keeps
+        only its newest, removed the folder meanwhile."""
+        files = {}
+        try:
+            for name in sorted(told):
+                info = store_file(self._vault, prefix + name, folder / name)
+                files[name] = {"sha256": info.sha256, "bytes": info.plaintext_bytes}
+        except FileNotFoundError:
+            files = {}
+        if {name: file["sha256"] for name, file in files.items()} == told:
+            return files
+        delete_prefix(self._vault, prefix)
+        return None
+
+    def _keep(self, job: Job, told: dict[str, Any], prefix: str, files: dict[str, Any]) -> str:
+        """Writes the row; returns the prefix of an earlier attempt's objects that it replaces."""
+        old = Checkpoint.objects.filter(job=job, step=told["step"]).first()
+        values = {
+            "run_id": self._lease.run_id,
+            "epoch": self._lease.epoch,
+            "prefix": prefix,
+            "files": files,
+            "metrics": told.get("metrics") or {},
+        }
+        Checkpoint.objects.update_or_create(job=job, step=told["step"], defaults=values)
+        runs.made_progress(self._lease)
+        return old.prefix if old is not None and old.prefix != prefix else ""
+
+    def _write(self, job: Job, events: list[dict[str, Any]]) -> None:
+        lines = [
+            line(e["message"], type=e["type"], level=e["level"], data=e["data"]) for e in events
+        ]
+        metrics = [event["data"] for event in events if event["type"] == "metrics"]
+        changes: dict[str, Any] = {}
+        if metrics:
+            changes["total_steps"] = metrics[-1]["total_steps"]
+            left = timedelta(seconds=float(metrics[-1]["seconds_left"]))
+            changes["estimated_finish"] = timezone.now() + left
+        write_events(job.id, lines, **changes)

@@ -1,0 +1,120 @@
+"""Fills the private folder of an attempt: the spec, the base, the rows, the last checkpoint."""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from finetune.errors import OurFault
+from finetune.launcher import probe_precision
+from finetune.models import Checkpoint, Dataset, Job
+from finetune.packaging.base import read_base
+from finetune.services import runs
+from finetune.services.runs import Lease
+from finetune.services.steps import note
+from finetune.storage import fetch_file
+from finetune.trainer.spec import RunSpec
+from tenants.database.scope import tenant_scope
+from tenants.vault.errors import ObjectDamaged, ObjectMissing
+from tenants.vault.vault import Vault
+
+log = logging.getLogger(__name__)
+
+STATE = "trainer_state.json"
+
+
+def prepare(lease: Lease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
+    """The spec that the trainer will find in `run_dir`, beside all that it names.
+
+    Raises OurFault, ObjectMissing, ObjectDamaged, StorageDown, OSError, LeaseLost.
+    """
+    base_dir = settings.MODEL_STORE / job.base.path
+    _require_same_base(base_dir, job)
+    spec = RunSpec.model_validate((job.resolved or {})["spec"] | _machine(lease, job, run_dir))
+    spec.write(run_dir)
+    (run_dir / spec.base).symlink_to(base_dir.resolve())
+    _fetch_rows(job.training_data, vault, run_dir / spec.data.train)
+    if spec.data.valid:
+        _fetch_rows(job.validation_data, vault, run_dir / spec.data.valid)
+    _restore(lease, job, vault, run_dir, keeps_best=spec.keep == "best")
+    return spec
+
+
+def _require_same_base(base_dir: Path, job: Job) -> None:
+    try:
+        found = read_base(base_dir).digest
+    except FileNotFoundError:
+        found = "nothing"
+    if found != job.base.digest:
+        raise OurFault(
+            "base_missing",
+            f"This worker's model store does not hold the model `{job.base.name}` as catalogued.",
+            fix="The operator should import it on this machine, or share the model store.",
+        )
+
+
+def _machine(lease: Lease, job: Job, run_dir: Path) -> dict[str, Any]:
+    """Precision, device and threads: chosen where the training first runs, and never again.
+
+    Another choice would change the result's bits, so an attempt on another machine keeps it.
+    """
+    chosen = (job.resolved or {}).get("machine")
+    if chosen:
+        return dict(chosen)
+    told = probe_precision(settings.MODEL_STORE / job.base.path, run_dir)
+    threads = settings.TRAINER_THREADS or len(os.sched_getaffinity(0))
+    machine = {"precision": told["precision"], "device": told["device"], "threads": threads}
+    with runs.fenced(lease) as locked:
+        resolved = dict(locked.resolved or {})
+        resolved["machine"] = machine
+        resolved["reasons"] = dict(resolved.get("reasons", {})) | {"precision": told["reason"]}
+        note(locked, f"Precision: {told['precision']}. {told['reason']}", resolved=resolved)
+    return machine
+
+
+def _fetch_rows(data: Dataset | None, vault: Vault, path: Path) -> None:
+    if data is None or not data.rows_object:
+        raise OurFault("rows_missing", "The checked rows of the training file are gone.")
+    fetch_file(vault, data.rows_object, path, sha256=data.rows_sha256)
+
+
+def _restore(
+    lease: Lease, job: Job, vault: Vault, run_dir: Path, *, keeps_best: bool
+) -> None:
+    """The newest checkpoint that is whole, and the best one if the result may be that."""
+    with tenant_scope(lease.tenant_id):
+        stored = {c.step: c for c in Checkpoint.objects.filter(job=job).order_by("-step")}
+    folder = run_dir / "checkpoints"
+    for step, checkpoint in stored.items():
+        if not _fetch(checkpoint, vault, folder / str(step)):
+            _warn(lease, f"The checkpoint at step {step} is damaged; an earlier one is used.")
+            continue
+        best = json.loads((folder / str(step) / STATE).read_bytes())["best_step"]
+        if not keeps_best or best is None or best == step:
+            return
+        if best in stored and _fetch(stored[best], vault, folder / str(best)):
+            return
+        shutil.rmtree(folder / str(step))  # without the best one it could not be finished
+
+
+def _fetch(checkpoint: Checkpoint, vault: Vault, folder: Path) -> bool:
+    """False, and no folder, when an object is missing or is not what was stored."""
+    if folder.exists():
+        return True
+    try:
+        for name, file in checkpoint.files.items():
+            fetch_file(vault, checkpoint.prefix + name, folder / name, sha256=file["sha256"])
+    except (ObjectMissing, ObjectDamaged) as error:
+        log.warning("checkpoint %s: %s", checkpoint.id, error)
+        shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
+
+
+def _warn(lease: Lease, message: str) -> None:
+    with runs.fenced(lease) as job:
+        note(job, message, level="warn")

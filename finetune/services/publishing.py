@@ -1,0 +1,249 @@
+"""From a finished training to the one committed result: packed and signed, stored, published.
+
+The bundle is built in a process of its own; one fenced transaction then writes the artifact, the
+result file, the charge and the job's end, all or nothing.
+"""
+
+import json
+import time
+import uuid
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from finetune.errors import OurFault
+from finetune.launcher import launch_packaging
+from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
+from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
+from finetune.packaging.request import BuildRequest, BuiltBundle
+from finetune.services import runs
+from finetune.services.pulse import Pulse
+from finetune.services.runs import Lease, LeaseLost, Wishes
+from finetune.services.signing import signing_key
+from finetune.services.steps import step
+from finetune.states import ExitCode, JobState
+from finetune.storage import artifact_prefix, delete_prefix, run_prefix, store_file
+from finetune.trainer.spec import RunSpec
+from tenants.database.scope import tenant_scope
+from tenants.models import Tenant
+from tenants.services import audit, files
+from tenants.services.licences import charge, terms_of
+from tenants.vault.errors import VaultError
+from tenants.vault.vault import Vault
+
+LOOK_SECONDS = 0.1
+ACTOR = "system:worker"
+
+
+def publish(lease: Lease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -> None:
+    """Raises LeaseLost, OurFault, StorageFull, StorageDown; then nothing is published."""
+    with tenant_scope(lease.tenant_id):
+        job = Job.objects.select_related(
+            "base", "license", "training_data__file", "validation_data__file"
+        ).get(id=lease.job_id)
+        tenant = Tenant.objects.get(id=lease.tenant_id)
+    report = json.loads((run_dir / "result" / "report.json").read_bytes())
+    spec = RunSpec.read(run_dir)
+    request = BuildRequest(
+        adapter_dir=run_dir / "result",
+        base_dir=settings.MODEL_STORE / job.base.path,
+        passport=_passport(job, tenant, spec, report),
+        license_terms=_terms(job, tenant),
+    )
+    built = _package(run_dir, request, spec.threads or 1, pulse)
+    artifact_id = _artifact_id(lease.run_id, lease.epoch)
+    prefix = artifact_prefix(artifact_id)
+    stored = {
+        name: store_file(vault, prefix + name, path)
+        for name, path in (
+            ("bundle.tar", run_dir / "bundle.tar"),
+            ("adapter_model.safetensors", run_dir / "result" / "adapter_model.safetensors"),
+            ("metrics.csv", run_dir / "result" / "metrics.csv"),
+        )
+    }
+    if stored["bundle.tar"].sha256 != built.sha256:
+        raise OurFault("bundle_changed", "The bundle changed between packing and storing.")
+    metrics = stored["metrics.csv"]
+    kept = files.Kept(prefix + "metrics.csv", metrics.plaintext_bytes, metrics.sha256)
+    config = json.loads((run_dir / "result" / "adapter_config.json").read_bytes())
+    _commit(lease, artifact_id, built, kept, config, report)
+    _tidy(lease, vault, keep=artifact_id)
+
+
+def _commit(
+    lease: Lease,
+    artifact_id: uuid.UUID,
+    built: BuiltBundle,
+    kept: files.Kept,
+    adapter_config: dict[str, Any],
+    report: dict[str, Any],
+) -> None:
+    prefix = artifact_prefix(artifact_id)
+    with runs.fenced(lease) as job:
+        if job.cancel_requested_at is not None:
+            runs.grant_wishes(lease, job)
+            return
+        name = model_name(job, Tenant.objects.get(id=lease.tenant_id))
+        metrics_file = files.create_file(
+            filename=f"step_metrics_{job.public_id}.csv",
+            purpose="fine-tune-results",
+            kept=kept,
+            status="processed",
+            life=None,
+            actor=ACTOR,
+        )
+        artifact = Artifact.objects.create(
+            id=artifact_id,
+            job=job,
+            base=job.base,
+            model_name=name,
+            digest=built.bundle.digest,
+            adapter_sha256=built.bundle.adapter_sha256,
+            bundle_object=prefix + "bundle.tar",
+            bundle_bytes=built.bytes,
+            bundle_sha256=built.sha256,
+            adapter_object=prefix + "adapter_model.safetensors",
+            adapter_config=adapter_config,
+            passport=built.bundle.passport.model_dump(mode="json"),
+            metrics_file=metrics_file,
+            report=report,
+        )
+        tokens = int(report["trained_tokens"])
+        charge(licence=job.license, kind="train", tokens=tokens, reference=job.public_id)
+        step(
+            job,
+            JobState.SUCCEEDED,
+            f"The job has successfully completed. New fine-tuned model created: {name}",
+            data={"artifact": artifact.public_id, "digest": artifact.digest},
+            trained_tokens=tokens,
+            pause_requested_at=None,
+        )
+        runs.finish(lease)
+        audit.record(
+            actor=ACTOR,
+            action="artifact.publish",
+            target=artifact.public_id,
+            data={"job": job.public_id, "model": name, "digest": artifact.digest},
+        )
+
+
+def model_name(job: Job, tenant: Tenant) -> str:
+    return f"ft:{job.base.name}:{tenant.slug}:{job.suffix}:{job.id.hex[:8]}"
+
+
+def _artifact_id(run_id: uuid.UUID, epoch: int) -> uuid.UUID:
+    """One per attempt, and known without a row: what a killed publisher stored can be found."""
+    return uuid.uuid5(run_id, str(epoch))
+
+
+def _package(
+    run_dir: Path, request: BuildRequest, threads: int, pulse: "Pulse[Wishes]"
+) -> BuiltBundle:
+    (run_dir / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
+    child = launch_packaging(run_dir, key=signing_key(), threads=threads)
+    try:
+        while (code := child.poll()) is None:
+            if pulse.lost:
+                raise LeaseLost
+            time.sleep(LOOK_SECONDS)
+    finally:
+        child.kill()
+    if code == ExitCode.DONE:
+        return BuiltBundle.model_validate_json((run_dir / "info.json").read_bytes())
+    try:
+        told = json.loads((run_dir / "error.json").read_bytes())
+    except FileNotFoundError:
+        raise OurFault("packaging_died", f"Packaging ended with exit code {code}.") from None
+    raise OurFault(told["code"], told["message"], where=told["where"], fix=told["fix"])
+
+
+def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -> Passport:
+    base = job.base
+    return Passport(
+        name=model_name(job, tenant),
+        tenant=tenant.name,
+        created=datetime.now(UTC),
+        code_version=version("privatune"),
+        base=BaseUsed(
+            name=base.name,
+            digest=base.digest,
+            licence=base.licence,
+            source=base.source,
+            architecture=base.architecture,
+            parameters=base.parameters,
+        ),
+        datasets=[
+            _dataset(role, data)
+            for role, data in (("train", job.training_data), ("validation", job.validation_data))
+            if data is not None
+        ],
+        hyperparameters=_hyperparameters(job, spec),
+        seed=spec.seed,
+        precision=spec.precision,
+        steps=report["steps"],
+        epochs=report["epochs"],
+        seconds=report["seconds"],
+        evaluation=Evaluation(
+            train_loss=report["train_loss"],
+            validation_loss=report["valid_loss"],
+            base_validation_loss=report["base_valid_loss"],
+        ),
+    )
+
+
+def _dataset(role: Any, data: Dataset) -> DatasetUsed:
+    report = data.report or {}
+    return DatasetUsed(
+        role=role,
+        name=data.file.filename,
+        sha256=data.file.sha256,
+        rows=data.rows,
+        tokens=report.get("tokens_total"),
+        trained_tokens=data.tokens_trained,
+    )
+
+
+def _hyperparameters(job: Job, spec: RunSpec) -> dict[str, Any]:
+    resolved = job.resolved or {}
+    return dict(resolved.get("hyperparameters", {})) | {
+        "learning_rate": spec.optim.learning_rate,
+        "max_length": spec.max_length,
+        "packing": spec.packing,
+        "keep": spec.keep,
+        "adapter": spec.adapter.model_dump(mode="json"),
+    }
+
+
+def _terms(job: Job, tenant: Tenant) -> dict[str, Any]:
+    return {
+        "licence": job.base.licence,
+        "model": job.base.name,
+        "terms": job.base.terms,
+        "holder": tenant.name,
+        "granted": terms_of(job.license),
+    }
+
+
+def _tidy(lease: Lease, vault: Vault, *, keep: uuid.UUID) -> None:
+    """Removes what attempts that were cut off had stored and nobody names. Best effort: these are
+    ciphertext in the tenant's own vault."""
+    with tenant_scope(lease.tenant_id):
+        named = {
+            prefix + name
+            for prefix, stored in Checkpoint.objects.filter(job_id=lease.job_id).values_list(
+                "prefix", "files"
+            )
+            for name in stored
+        }
+        attempts = list(Run.objects.filter(job_id=lease.job_id).values_list("id", "epoch"))
+    try:
+        for run_id, epochs in attempts:
+            delete_prefix(vault, run_prefix(run_id), keep=frozenset(named))
+            for epoch in range(1, epochs + 1):
+                if (artifact_id := _artifact_id(run_id, epoch)) != keep:
+                    delete_prefix(vault, artifact_prefix(artifact_id))
+    except VaultError:
+        return

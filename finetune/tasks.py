@@ -1,0 +1,49 @@
+"""Celery's side: tasks take ids, call one service, and may come late, twice or never.
+
+Run the training worker as `celery -A privatune.celery_app worker -Q train --pool threads -c 1`:
+with this pool the process that gets SIGTERM supervises the training itself, and lets it yield.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from celery import shared_task
+from celery.signals import worker_ready, worker_shutting_down
+
+from finetune.services import attempt, datasets, intake, sweeping, validation
+
+
+@shared_task(name="finetune.tasks.run_job")
+def run_job(tenant_id: str, job_id: str) -> None:
+    attempt.perform(tenant_id=UUID(tenant_id), job_id=UUID(job_id))
+
+
+@shared_task(name="finetune.tasks.validate_job")
+def validate_job(tenant_id: str, job_id: str) -> None:
+    validation.validate(tenant_id=UUID(tenant_id), job_id=UUID(job_id))
+
+
+@shared_task(name="finetune.tasks.check_dataset")
+def check_dataset(tenant_id: str, dataset_id: str) -> None:
+    datasets.perform_check(tenant_id=UUID(tenant_id), dataset_id=UUID(dataset_id))
+
+
+@shared_task(name="finetune.tasks.expire_file")
+def expire_file(tenant_id: str, file_id: str) -> None:
+    intake.expire_file(tenant_id=UUID(tenant_id), file_id=UUID(file_id))
+
+
+@shared_task(name="finetune.tasks.sweep")
+def sweep() -> None:
+    sweeping.sweep()
+
+
+@worker_ready.connect
+def _tidy_at_start(**_: Any) -> None:
+    sweeping.tidy()
+
+
+@worker_shutting_down.connect
+def _yield_the_run(**_: Any) -> None:
+    # Runs inside the signal handler: set the flag and nothing else.
+    attempt.shutdown.asked = True
