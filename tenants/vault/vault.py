@@ -206,7 +206,7 @@ class _Inlet(io.RawIOBase):
 class _PlainReader(io.RawIOBase):
     """Decrypts forwards; once something was wrong, it stays wrong."""
 
-    def __init__(self, plain: BinaryIO, source: _Inlet, key: str) -> None:
+    def __init__(self, plain: io.BufferedReader, source: _Inlet, key: str) -> None:
         self._plain = plain
         self._source = source
         self._key = key
@@ -219,12 +219,10 @@ class _PlainReader(io.RawIOBase):
         if self._error is not None:
             raise self._error
         try:
-            data = self._plain.read(len(buffer))
+            return self._plain.readinto(buffer)
         except (tink.TinkError, VaultError, OSError) as error:
             self._error = self._explain(error)
             raise self._error from error
-        buffer[: len(data)] = data
-        return len(data)
 
     def _explain(self, error: Exception) -> VaultError:
         cause = self._source.error or error
@@ -248,7 +246,7 @@ def _start(key: str, sink: Writer, tenant_key: TenantKey, bound_to: bytes) -> Pl
     return PlainWriter(key, outlet, primitive.new_encrypting_stream(outlet, bound_to))
 
 
-def _decrypt(source: _Inlet, key: str, tenant_key: TenantKey, bound_to: bytes) -> BinaryIO:
+def _decrypt(source: _Inlet, key: str, tenant_key: TenantKey, bound_to: bytes) -> io.BufferedReader:
     """Read the header and open its data key; what follows in `source` is tink's stream."""
     start = _read_exactly(source, len(_MAGIC) + 4)
     length = int.from_bytes(start[len(_MAGIC) :], "big")
