@@ -19,9 +19,9 @@ class _Strict(BaseModel):
 class AdapterSpec(_Strict):
     """LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), rsLoRA (Kalajdzievski 2023) through peft."""
 
-    r: int = Field(16, ge=1, le=512)
+    r: int = Field(default=16, ge=1, le=512)
     alpha: PositiveFloat = 32
-    dropout: float = Field(0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
     use_dora: bool = False
     use_rslora: bool = False
@@ -34,8 +34,8 @@ class OptimSpec(_Strict):
     beta1: float = 0.9
     beta2: float = 0.999
     eps: PositiveFloat = 1e-8
-    weight_decay: float = Field(0.0, ge=0)
-    warmup_ratio: float = Field(0.03, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     max_grad_norm: PositiveFloat = 1.0
 
@@ -67,6 +67,7 @@ class RunSpec(_Strict):
     micro_batch_tokens: PositiveInt = 2048
     max_length: PositiveInt = 1024
     packing: bool = False
+    share_prefixes: bool = True  # rows that begin alike are computed once (same sums; see layout)
     seed: int = 0
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
     device: Literal["cpu", "cuda"] = "cpu"

@@ -1,0 +1,98 @@
+"""`python -m finetune.trainer RUN_DIR`: one run, from spec.json to result/.
+
+Ends with an ExitCode; 64 and 70 leave RUN_DIR/error.json, which never quotes training data.
+`--detached` lets the run outlive the process that started it.
+"""
+
+import argparse
+import errno
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.states import ExitCode
+from finetune.trainer.lifeline import Stop, Yielded, die_with_parent
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+RESERVE_BYTES = 16 << 10  # given back on a full disk, so that the error can be written
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = _options(argv)
+    run_dir: Path = options.run_dir
+    stop = Stop()
+    stop.listen()
+    if not options.detached:
+        die_with_parent()
+    if (run_dir / "result").is_dir():
+        return ExitCode.DONE  # killed between the result and the exit
+    try:
+        (run_dir / "error.json").unlink(missing_ok=True)
+        (run_dir / ".reserve").write_bytes(b"\0" * RESERVE_BYTES)
+        _train(run_dir, stop)
+    except Yielded:
+        return ExitCode.YIELDED
+    except Exception as error:
+        return _fail(run_dir, _fault(error))
+    finally:
+        (run_dir / ".reserve").unlink(missing_ok=True)
+    return ExitCode.DONE
+
+
+def _options(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m finetune.trainer", description=__doc__)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--detached", action="store_true", help="outlive the parent process")
+    return parser.parse_args(argv)
+
+
+def _train(run_dir: Path, stop: Stop) -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matmuls on CUDA
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    from finetune.trainer.loop import train
+
+    train(run_dir, stop)
+
+
+def _fault(error: Exception) -> FinetuneError:
+    if isinstance(error, FinetuneError):
+        return error
+    traceback.print_exception(error)
+    if isinstance(error, OSError) and error.errno in NO_SPACE:
+        return OurFault(
+            "disk_full",
+            "The disk is full; the last complete checkpoint is kept.",
+            where=error.filename,
+            fix="Free space on the disk of the run folders; the run goes on from its checkpoint.",
+        )
+    if (
+        isinstance(error, MemoryError)
+        or "out of memory" in str(error)
+        or ("not enough memory" in str(error))
+    ):
+        return OurFault(
+            "out_of_memory",
+            "The memory is not enough for a micro-batch.",
+            fix="Lower micro_batch_tokens or max_length, or turn gradient_checkpointing on.",
+        )
+    # The text of a foreign error may quote data, so only its type is told; the log has the rest
+    return OurFault("internal", f"The trainer failed: {type(error).__name__}.")
+
+
+def _fail(run_dir: Path, fault: FinetuneError) -> int:
+    print(f"{fault.code}: {fault}", file=sys.stderr)
+    (run_dir / ".reserve").unlink(missing_ok=True)
+    body = json.dumps(fault.as_dict(), indent=2, ensure_ascii=False) + "\n"
+    (run_dir / "error.json").write_text(body, encoding="utf-8")
+    return ExitCode.DATA if isinstance(fault, UserFault) else ExitCode.OURS
+
+
+if __name__ == "__main__":
+    sys.exit(main())

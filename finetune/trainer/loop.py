@@ -1,0 +1,347 @@
+"""The training loop, top to bottom: every method gets its resume, yield, spike guard, evaluation,
+early stop, checkpoints and events from here. It keeps no global state.
+"""
+
+import math
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+
+from finetune.errors import OurFault, UserFault
+from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.trainer import optim
+from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer.data import Plan, make_plan, micro_batches, read_rows
+from finetune.trainer.events import EventLog
+from finetune.trainer.families import causal_lm
+from finetune.trainer.families.causal_lm import CausalLM
+from finetune.trainer.layout import Layout, Row, lay_out
+from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.memory import peak_memory_mb
+from finetune.trainer.objectives.sft import Sums, sft
+from finetune.trainer.result import write_result
+from finetune.trainer.spec import RunSpec
+from finetune.trainer.state import StepMetrics, TrainerState
+
+MAX_SKIPPED_IN_A_ROW = 3
+SPEED_WINDOW = 20  # steps that tokens/s and the time left are taken over
+
+Objective = Callable[[CausalLM, Layout], Sums]
+
+
+def train(run_dir: Path, stop: Stop) -> None:
+    """Train what RUN_DIR/spec.json says, from the newest checkpoint if there is one.
+
+    Raises Yielded after SIGTERM, UserFault and OurFault.
+    """
+    spec = RunSpec.read(run_dir)
+    events = EventLog(run_dir / "events.jsonl")
+    try:
+        run = prepare(spec, run_dir, events, stop)
+        try:
+            run_to_the_end(run)
+        except Yielded:
+            save(run, yielded=True)
+            raise
+        write_result(run_dir, spec, run.state, run.model, run.checkpoints)
+        events.message("Training is done.", steps=run.state.step)
+    finally:
+        events.close()
+
+
+@dataclass
+class Run:
+    spec: RunSpec
+    model: CausalLM
+    objective: Objective
+    optimizer: torch.optim.AdamW
+    rows: Sequence[Row]
+    valid: Sequence[Row]
+    plan: Plan
+    state: TrainerState
+    checkpoints: Checkpoints
+    events: EventLog
+    stop: Stop
+    speed: "Speedometer"
+    saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
+
+
+def prepare(spec: RunSpec, run_dir: Path, events: EventLog, stop: Stop) -> Run:
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    encoder = RowEncoder(load_tokenizer(run_dir / spec.base))
+    data = spec.data
+    rows = read_rows(run_dir, data.train, encoder, spec.max_length, data.train_sha256)
+    valid: list[Row] = []
+    if data.valid:
+        valid = read_rows(run_dir, data.valid, encoder, spec.max_length, data.valid_sha256)
+    plan = make_plan(
+        rows,
+        batch_size=spec.batch_size,
+        epochs=spec.epochs,
+        seed=spec.seed,
+        pack_to=spec.max_length if spec.packing else None,
+    )
+    stop.check()
+    model = causal_lm.load(
+        run_dir / spec.base,
+        spec.adapter,
+        precision=spec.precision,
+        device=spec.device,
+        seed=spec.seed,
+        gradient_checkpointing=spec.gradient_checkpointing,
+    )
+    model.check_faithful(rows[:2])
+    run = Run(
+        spec=spec,
+        model=model,
+        objective=sft,
+        optimizer=optim.adamw(model.parameters, spec.optim),
+        rows=rows,
+        valid=valid,
+        plan=plan,
+        state=TrainerState(spec_sha256=sha256(spec.model_dump_json().encode()).hexdigest()),
+        checkpoints=Checkpoints(run_dir),
+        events=events,
+        stop=stop,
+        speed=Speedometer(),
+    )
+    restore(run)
+    return run
+
+
+def run_to_the_end(run: Run) -> None:
+    spec, state, plan = run.spec, run.state, run.plan
+    announce(run)
+    if run.valid and state.base_valid_loss is None:
+        state.base_valid_loss, accuracy = evaluate(run)
+        run.events.message(
+            f"The base's validation loss is {state.base_valid_loss:.4f}.",
+            base_valid_loss=state.base_valid_loss,
+            base_valid_mean_token_accuracy=accuracy,
+        )
+
+    while state.pending or (state.step < plan.total_steps and not state.stopped_early):
+        if state.pending is None and not step(run):
+            continue  # skipped, and said so
+        metrics = state.pending
+        assert metrics is not None
+        ends = state.step == plan.total_steps or state.step % plan.steps_per_epoch == 0
+        evaluates = run.valid and (ends or due(spec.eval_every, state.step, ends))
+        if evaluates:
+            metrics.valid_loss, metrics.valid_mean_token_accuracy = evaluate(run)
+        report(run, metrics)
+        better = evaluates and note_gain(state, metrics, spec.early_stop_patience)
+        if better or ends or state.stopped_early or due(spec.save_every, state.step, ends):
+            save(run)
+
+
+def step(run: Run) -> bool:
+    """One optimizer step: sums over its micro-batches, one division, clip, AdamW.
+
+    Yielded may come between micro-batches; the step then has not happened. False: it was skipped
+    because its loss or gradient is not a finite number.
+    """
+    state, spec, model = run.state, run.spec, run.model
+    started = time.monotonic()
+    torch.manual_seed(derived_seed(spec.seed, state.step))  # dropout, whatever ran before
+    model.train(True)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss, weight, right, tokens = 0.0, 0, 0, 0
+    rows = [run.rows[number] for number in run.plan.rows_of(state.step)]
+    for part in micro_batches(rows, spec.micro_batch_tokens):
+        run.stop.check()
+        layout = lay_out_for(run, part)
+        sums = run.objective(model, layout)
+        sums.loss.backward()
+        loss += float(sums.loss.detach())
+        right += int(sums.right)
+        weight += sums.weight
+        tokens += layout.tokens
+    rate = optim.learning_rate(state.step, run.plan.total_steps, spec.optim)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    optim.mean_gradients(model.parameters, weight)
+    norm = optim.clip(model.parameters, spec.optim.max_grad_norm)
+    state.step += 1
+    state.seconds += time.monotonic() - started
+    run.speed.note(tokens, time.monotonic() - started)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        skip(run, loss, norm)
+        return False
+    run.optimizer.step()
+    state.skipped_in_a_row = 0
+    state.trained_tokens += weight
+    state.pending = StepMetrics(
+        step=state.step,
+        epoch=round(state.step / run.plan.steps_per_epoch, 4),
+        train_loss=loss / weight,
+        train_accuracy=right / weight,
+        learning_rate=rate,
+        grad_norm=norm,
+        trained_tokens=state.trained_tokens,
+    )
+    return True
+
+
+def skip(run: Run, loss: float, norm: float) -> None:
+    """The spike guard: a step that is not finite leaves the weights alone, and is told."""
+    state = run.state
+    state.skipped_steps += 1
+    state.skipped_in_a_row += 1
+    text = f"Step {state.step} was skipped: loss {loss}, gradient norm {norm}."
+    run.events.message(text, level="warn", step=state.step, skipped_steps=state.skipped_steps)
+    if state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+        raise UserFault(
+            "training_diverged",
+            f"{MAX_SKIPPED_IN_A_ROW} steps in a row had a loss or gradient that is not finite.",
+            where=f"step {state.step}",
+            param="learning_rate_multiplier",
+            fix="Lower the learning rate multiplier, or raise the batch size.",
+        )
+
+
+@torch.no_grad()
+def evaluate(run: Run) -> tuple[float, float]:
+    """(loss, token accuracy) over all validation tokens; every token weighs the same."""
+    run.model.train(False)
+    loss, weight, right = 0.0, 0, 0
+    for part in micro_batches(run.valid, run.spec.micro_batch_tokens):
+        run.stop.check()
+        sums = run.objective(run.model, lay_out_for(run, part))
+        loss += float(sums.loss)
+        right += int(sums.right)
+        weight += sums.weight
+    return loss / weight, right / weight
+
+
+def lay_out_for(run: Run, rows: Sequence[Row]) -> Layout:
+    # With dropout, rows that begin alike must still draw different masks
+    share = run.spec.share_prefixes and run.spec.adapter.dropout == 0
+    return lay_out(rows, share_prefixes=share, device=run.spec.device)
+
+
+def due(every: int | None, step: int, epoch_ends: bool) -> bool:
+    return epoch_ends if every is None else step % every == 0
+
+
+def note_gain(state: TrainerState, metrics: StepMetrics, patience: int | None) -> bool:
+    """Remember the best evaluation; True if this is it. Too many without one stop the run."""
+    assert metrics.valid_loss is not None
+    if state.best_loss is None or metrics.valid_loss < state.best_loss:
+        state.best_loss, state.best_step = metrics.valid_loss, metrics.step
+        state.evaluations_without_gain = 0
+        return True
+    state.evaluations_without_gain += 1
+    state.stopped_early = patience is not None and state.evaluations_without_gain >= patience
+    return False
+
+
+def report(run: Run, metrics: StepMetrics) -> None:
+    state = run.state
+    state.history.append(metrics)
+    state.pending = None
+    run.events.metrics(
+        metrics.shown()
+        | {
+            "total_steps": run.plan.total_steps,
+            "tokens_per_second": round(run.speed.tokens_per_second, 1),
+            "memory_mb": peak_memory_mb(),
+            "seconds_left": round(run.speed.seconds(run.plan.total_steps - state.step), 1),
+        }
+    )
+
+
+def save(run: Run, *, yielded: bool = False) -> None:
+    """Checkpoint, unless nothing happened since the last one (or, yielding, at all)."""
+    state, model = run.state, run.model
+    now = (state.step, state.pending is not None)
+    if run.saved == now or (yielded and state.step == 0):
+        return
+    state.events_seq = run.events.seq
+    tensors = optim.state_tensors(run.optimizer, model.parameter_names)
+    digests = run.checkpoints.save(state, model.adapter_state(), tensors)
+    run.saved = now
+    last = state.pending or (state.history[-1] if state.history else None)
+    run.events.checkpoint(
+        {
+            "step": state.step,
+            "path": f"checkpoints/{state.step}",
+            "metrics": last.shown() if last else {},
+            "sha256": digests,
+        }
+    )
+    run.checkpoints.prune(state.best_step)
+
+
+def restore(run: Run) -> None:
+    found, problems = run.checkpoints.latest()
+    for problem in problems:
+        run.events.message(problem, level="warn")
+    run.state.machine = machine()
+    if found is None:
+        return
+    if found.state.spec_sha256 != run.state.spec_sha256:
+        raise OurFault("spec_changed", "The checkpoint is of another spec.", where=str(found.path))
+    if found.state.machine != machine():
+        text = "The checkpoint comes from another machine type: the last bits may differ."
+        run.events.message(text, level="warn", was=found.state.machine, now=machine())
+    run.state = found.state.model_copy(update={"machine": machine()})
+    run.saved = (run.state.step, run.state.pending is not None)
+    run.events.seq = max(run.events.seq, found.state.events_seq)
+    run.model.load_adapter_state(found.adapter)
+    optim.load_state_tensors(run.optimizer, run.model.parameter_names, found.optimizer)
+    run.events.message(f"Resumed from step {run.state.step}.", step=run.state.step)
+
+
+def announce(run: Run) -> None:
+    trained = sum(row.trained for row in run.rows)
+    run.events.message(
+        f"{len(run.rows)} rows, {trained} trained tokens an epoch, {run.plan.total_steps} steps, "
+        f"{run.spec.precision} on {run.spec.device}.",
+        rows=len(run.rows),
+        trained_tokens_per_epoch=trained,
+        total_steps=run.plan.total_steps,
+        adapter_parameters=sum(p.numel() for p in run.model.parameters),
+    )
+
+
+def derived_seed(seed: int, step: int) -> int:
+    return int.from_bytes(sha256(f"privatune {seed} {step}".encode()).digest()[:8], "big") >> 1
+
+
+def machine() -> dict[str, str]:
+    """What else decides the last bits of a result, besides the spec."""
+    return {
+        "torch": torch.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "arch": platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }
+
+
+class Speedometer:
+    """Tokens per second and time left over the last steps of this process."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[int, float]] = deque(maxlen=SPEED_WINDOW)
+
+    def note(self, tokens: int, seconds: float) -> None:
+        self._steps.append((tokens, seconds))
+
+    @property
+    def tokens_per_second(self) -> float:
+        seconds = sum(s for _, s in self._steps)
+        return sum(t for t, _ in self._steps) / seconds if seconds else 0.0
+
+    def seconds(self, steps: int) -> float:
+        done = len(self._steps)
+        return steps * sum(s for _, s in self._steps) / done if done else 0.0

@@ -1,0 +1,1 @@
+"""An objective turns a micro-batch into sums: (loss sum, weight, metrics); never means."""

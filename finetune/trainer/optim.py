@@ -1,0 +1,71 @@
+"""AdamW, the learning-rate schedule, and the gradient's norm."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from finetune.trainer.spec import OptimSpec
+
+
+def adamw(parameters: Sequence[nn.Parameter], spec: OptimSpec) -> torch.optim.AdamW:
+    """Decoupled weight decay (Loshchilov & Hutter 2019), one fused kernel for all tensors."""
+    return torch.optim.AdamW(
+        parameters,
+        lr=spec.learning_rate,
+        betas=(spec.beta1, spec.beta2),
+        eps=spec.eps,
+        weight_decay=spec.weight_decay,
+        fused=True,
+    )
+
+
+def learning_rate(step: int, total: int, spec: OptimSpec) -> float:
+    """For step 0 ... total-1; the formulas of transformers' schedules, which start at zero."""
+    warmup = math.ceil(total * spec.warmup_ratio)
+    if step < warmup:
+        return spec.learning_rate * step / warmup
+    if spec.schedule == "constant":
+        return spec.learning_rate
+    done = (step - warmup) / max(1, total - warmup)
+    if spec.schedule == "linear":
+        return spec.learning_rate * (1 - done)
+    return spec.learning_rate * max(0.0, 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def mean_gradients(parameters: Sequence[nn.Parameter], weight: int) -> None:
+    """Gradients of the step's sum become those of its mean: one division, whatever the cut."""
+    torch._foreach_div_(gradients(parameters), weight)
+
+
+def gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    return [p.grad for p in parameters if p.grad is not None]
+
+
+def clip(parameters: Sequence[nn.Parameter], max_norm: float) -> float:
+    """Scale the gradients down to `max_norm`; returns the norm before, which may be infinite."""
+    return float(nn.utils.clip_grad_norm_(parameters, max_norm))
+
+
+def state_tensors(optimizer: torch.optim.AdamW, names: Sequence[str]) -> dict[str, Tensor]:
+    """AdamW's moments and step counts as flat named tensors; `names` in parameter order."""
+    states = optimizer.state_dict()["state"]
+    return {
+        f"{names[index]}.{key}": value.cpu().contiguous()
+        for index, state in states.items()
+        for key, value in state.items()
+    }
+
+
+def load_state_tensors(
+    optimizer: torch.optim.AdamW, names: Sequence[str], tensors: dict[str, Tensor]
+) -> None:
+    keys = ("step", "exp_avg", "exp_avg_sq")
+    packed = optimizer.state_dict()
+    packed["state"] = {
+        index: {key: tensors[f"{name}.{key}"] for key in keys}
+        for index, name in enumerate(names)
+        if f"{name}.step" in tensors
+    }
+    optimizer.load_state_dict(packed)
