@@ -20,7 +20,8 @@ class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Lists and looks up through the operator's role; never deletes: history is evidence."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return self.model._base_manager.using(OPERATOR).order_by(*self.get_ordering(request))
+        every: QuerySet[Any] = self.model._base_manager.using(OPERATOR)
+        return every.order_by(*self.get_ordering(request))
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         kwargs["queryset"] = db_field.remote_field.model._base_manager.using(OPERATOR)
@@ -88,11 +89,6 @@ class LicenseForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def validate_unique(self) -> None:
         """Done in clean(): Django's own check would ask the app's role, outside any scope."""
-
-    def _validate_constraints(self) -> None:
-        """As validate_unique."""
-
-    validate_constraints = _validate_constraints
 
 
 @admin.register(License)

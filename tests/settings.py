@@ -3,7 +3,9 @@
 The server itself starts only when a test asks for the database (tests/fixtures/database.py).
 """
 
+import atexit
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,6 +13,8 @@ from privatune.stack.secrets import ensure_secrets
 
 if "PRIVATUNE_TEST_DATA" not in os.environ:
     os.environ["PRIVATUNE_TEST_DATA"] = tempfile.mkdtemp(prefix="privatune-test-")
+    # Made here, so removed here: also by mypy and manage.py, which load these settings too.
+    atexit.register(shutil.rmtree, os.environ["PRIVATUNE_TEST_DATA"], ignore_errors=True)
 TEST_DATA = Path(os.environ["PRIVATUNE_TEST_DATA"])
 for _name, _value in ensure_secrets(TEST_DATA).items():
     os.environ[_name] = _value

@@ -1,4 +1,4 @@
-"""Row-level security and composite foreign keys as model constraints, so that migrations carry them.
+"""Row-level security and composite foreign keys as model constraints, carried by migrations.
 
 A table gets them by being a `TenantOwned` model; nobody has to remember.
 """
@@ -7,7 +7,6 @@ from typing import Any
 
 from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
-from django.db.backends.ddl_references import Statement
 from django.db.models.constraints import BaseConstraint
 
 CURRENT = "NULLIF(current_setting('privatune.tenant', true), '')::uuid"
@@ -16,19 +15,21 @@ CURRENT = "NULLIF(current_setting('privatune.tenant', true), '')::uuid"
 class _SqlConstraint(BaseConstraint):
     """A constraint that is statements of its own and not a clause of CREATE TABLE."""
 
-    def constraint_sql(  # type: ignore[override]
-        self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor
-    ) -> None:
+    def constraint_sql(
+        self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
+    ) -> str:
+        assert schema_editor is not None
         # CREATE TABLE is still to come: run ours right after it.
         statement = self.create_sql(model, schema_editor)
-        if statement is not None:
+        if statement:
             schema_editor.deferred_sql.append(statement)
+        return ""
 
     def validate(self, *args: Any, **kwargs: Any) -> None:
         """The database enforces it."""
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.deconstruct() == other.deconstruct()  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.deconstruct() == other.deconstruct()
 
     __hash__ = BaseConstraint.__hash__
 
@@ -46,12 +47,12 @@ class TenantIsolation(_SqlConstraint):
 
     def create_sql(
         self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
-    ) -> Statement:
+    ) -> str:
         assert model is not None
         assert schema_editor is not None
         table = schema_editor.quote_name(model._meta.db_table)
         check = f'"{self.column}" = {CURRENT}'
-        return Statement(
+        return (
             f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;"
             f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY;"
             f"CREATE POLICY tenant_isolation ON {table} USING ({check}) WITH CHECK ({check});"
@@ -61,11 +62,11 @@ class TenantIsolation(_SqlConstraint):
 
     def remove_sql(
         self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
-    ) -> Statement:
+    ) -> str:
         assert model is not None
         assert schema_editor is not None
         table = schema_editor.quote_name(model._meta.db_table)
-        return Statement(
+        return (
             f"DROP POLICY tenant_isolation ON {table};DROP POLICY owner_access ON {table};"
             f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY;"
             f"ALTER TABLE {table} DISABLE ROW LEVEL SECURITY"
@@ -88,29 +89,26 @@ class TenantReference(_SqlConstraint):
 
     def create_sql(
         self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
-    ) -> None:
+    ) -> str:
         assert model is not None
         assert schema_editor is not None
         quote = schema_editor.quote_name
         # At the migration's end: the table pointed at may get its unique key later in the same one.
         schema_editor.deferred_sql.append(
-            Statement(
-                f"ALTER TABLE {quote(model._meta.db_table)} ADD CONSTRAINT {quote(self.name)}"
-                f' FOREIGN KEY ("tenant_id", {quote(self.column)})'
-                f' REFERENCES {quote(self.to_table)} ("tenant_id", "id")'
-                " DEFERRABLE INITIALLY DEFERRED"
-            )
+            f"ALTER TABLE {quote(model._meta.db_table)} ADD CONSTRAINT {quote(self.name)}"
+            f' FOREIGN KEY ("tenant_id", {quote(self.column)})'
+            f' REFERENCES {quote(self.to_table)} ("tenant_id", "id")'
+            " DEFERRABLE INITIALLY DEFERRED"
         )
+        return ""
 
     def remove_sql(
         self, model: type[models.Model] | None, schema_editor: BaseDatabaseSchemaEditor | None
-    ) -> Statement:
+    ) -> str:
         assert model is not None
         assert schema_editor is not None
         quote = schema_editor.quote_name
-        return Statement(
-            f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT {quote(self.name)}"
-        )
+        return f"ALTER TABLE {quote(model._meta.db_table)} DROP CONSTRAINT {quote(self.name)}"
 
     def deconstruct(self) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         path, args, kwargs = super().deconstruct()

@@ -91,4 +91,4 @@ def _grant_operator(cursor: CursorWrapper, role: str, table: str, *, policy: boo
 
 def _run(cursor: CursorWrapper, statement: str, *, role: str, table: str = "") -> None:
     names = {"role": sql.Identifier(role), "table": sql.Identifier(table)}
-    cursor.execute(sql.SQL(statement).format(**names).as_string())  # type: ignore[arg-type]
+    cursor.execute(sql.SQL(statement).format(**names).as_string())

@@ -1,4 +1,4 @@
-"""Opens a tenant's scope: one transaction in which both the ORM and PostgreSQL see that tenant only.
+"""Opens a tenant's scope: one transaction in which ORM and PostgreSQL see that tenant only.
 
 Two locks on one door. django-scopes makes a manager raise outside a scope; row-level security makes
 even raw SQL return nothing. The setting is local to the transaction, so a pooled connection never
@@ -41,4 +41,4 @@ def current_tenant_id() -> UUID:
     tenant_id = get_scope().get("tenant")
     if tenant_id is None:
         raise LookupError("no tenant scope is open; wrap the call in tenant_scope(...)")
-    return tenant_id
+    return UUID(str(tenant_id))

@@ -4,13 +4,14 @@ import uuid
 from typing import Any
 
 from django.db import models
+from django.db.models.base import ModelBase
 from django_scopes import ScopedManager
 
 from tenants.database.constraints import TenantIsolation, TenantReference
 from tenants.database.scope import current_tenant_id
 
 
-class TenantForeignKey(models.ForeignKey):
+class TenantForeignKey(models.ForeignKey[Any, Any]):
     """A foreign key to another row of the same tenant.
 
     Django's own one-column constraint is off; the metaclass adds the composite one, which also
@@ -22,7 +23,7 @@ class TenantForeignKey(models.ForeignKey):
         super().__init__(to, on_delete, **kwargs)
 
 
-class OwnerKey(models.ForeignKey):
+class OwnerKey(models.ForeignKey[Any, Any]):
     """The key to the owning tenant, filled on save from the open scope when it is not given.
 
     Not a field default: migrations evaluate those, and outside any scope.
@@ -34,11 +35,11 @@ class OwnerKey(models.ForeignKey):
         return super().pre_save(model_instance, add)
 
 
-class _TenantModelBase(type(models.Model)):  # type: ignore[misc]
+class _TenantModelBase(ModelBase):
     """Adds the isolation constraints to each concrete model before Django reads its Meta."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **kw: Any) -> Any:
-        meta = attrs.get("Meta")
+        meta: Any = attrs.get("Meta")
         if any(isinstance(base, mcs) for base in bases) and not getattr(meta, "abstract", False):
             app = attrs["__module__"].split(".")[0]
             meta = meta or type("Meta", (), {})
@@ -88,3 +89,6 @@ class TenantOwned(models.Model, metaclass=_TenantModelBase):
 
     class Meta:
         abstract = True
+
+    def validate_constraints(self, exclude: Any = None) -> None:
+        """The database enforces them; Django's own look would query where no scope is open."""

@@ -15,7 +15,8 @@ class LicenseState(models.TextChoices):
 class License(TenantOwned):
     """The right to use one catalogue model, named as in the catalogue.
 
-    `token_budget` counts trained tokens (tokens whose loss was taken, times epochs); null: no limit.
+    `token_budget` counts trained tokens (tokens whose loss was taken, times epochs); null:
+    no limit.
     """
 
     operator_access = True

@@ -1,4 +1,4 @@
-"""What happened: the audit chain, and what an earlier request with the same key already answered."""
+"""What happened: the audit chain, and what an earlier request with the same key was answered."""
 
 from django.db import models
 

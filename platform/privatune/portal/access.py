@@ -49,7 +49,7 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
     def decorate(view: Callable[..., Any]) -> Any:
         @login_required
         @wraps(view)
-        def inside(request: RoomRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        def inside(request: RoomRequest, *args: Any, **kwargs: Any) -> Any:
             if not enter(request):
                 return render(request, "portal/no_tenant.html", status=403)
             try:

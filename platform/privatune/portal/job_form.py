@@ -22,8 +22,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 class JobForm(forms.Form):
     model = forms.ChoiceField(label=_("Model"))
-    training_file = forms.ModelChoiceField(queryset=None, label=_("Training data"))
-    validation_file = forms.ModelChoiceField(
+    training_file: Any = forms.ModelChoiceField(queryset=None, label=_("Training data"))
+    validation_file: Any = forms.ModelChoiceField(
         queryset=None,
         required=False,
         label=_("Validation data"),

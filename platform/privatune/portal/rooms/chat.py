@@ -6,6 +6,7 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -23,7 +24,7 @@ LONGEST_PROMPT = 4000  # characters, as the page says
 
 @require_POST
 @room(Scope.INFER, own_scope=True)
-def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
+def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
     """`which` = base or tuned, `prompt`, `system`. Plain text, as it comes."""
     prompt = request.POST.get("prompt", "").strip()
     if not prompt or len(prompt) > LONGEST_PROMPT:

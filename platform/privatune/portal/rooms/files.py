@@ -13,6 +13,7 @@ from django.http import (
     JsonResponse,
     StreamingHttpResponse,
 )
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
@@ -92,7 +93,7 @@ def delete(request: RoomRequest, file_id: UUID) -> HttpResponse:
 
 
 @room(Scope.FILES_READ, own_scope=True)
-def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpResponse:
+def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpResponseBase:
     """Every listed problem as JSON lines."""
     with tenant_scope(request.belonging.tenant_id):
         reading = Dataset.objects.filter(id=dataset_id, file_id=file_id).first()

@@ -10,6 +10,7 @@ from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
@@ -85,7 +86,7 @@ def curve(request: RoomRequest, job_id: UUID) -> HttpResponse:
 
 
 @room(Scope.JOBS_READ, own_scope=True)
-def stream(request: RoomRequest, job_id: UUID) -> HttpResponse:
+def stream(request: RoomRequest, job_id: UUID) -> HttpResponseBase:
     """Server-sent events: new points and state, until the job has ended.
 
     Each look opens a scope of its own, so that a watcher holds no transaction.

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
 from finetune.errors import FinetuneError
@@ -41,7 +42,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
 
 
 @room(Scope.ARTIFACTS_READ, own_scope=True)
-def download(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
+def download(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
     with tenant_scope(request.belonging.tenant_id):
         artifact = _artifact(artifact_id)
         try:
