@@ -1,0 +1,154 @@
+"""Build the artifact: adapter, passport, licence, card, bill of software, manifest, signature."""
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from finetune.errors import OurFault
+from finetune.packaging.archive import write_tar
+from finetune.packaging.card import model_card
+from finetune.packaging.files import pretty_json, publish_folder, sha256_file
+from finetune.packaging.manifest import MANIFEST, SIGNATURE, SIGNER_KEY, Manifest
+from finetune.packaging.passport import Parity, Passport
+from finetune.packaging.sbom import software_bill
+from finetune.packaging.serve import serve_files
+from finetune.packaging.signing import Signer
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+# how training went, for whoever judges the result
+TRAINING_FILES = ("metrics.csv", "report.json")
+
+
+class BundleInfo(BaseModel):
+    """`digest` is `sha256:<hex>` of manifest.json and names the artifact; `bytes` of all files."""
+
+    model_config = ConfigDict(frozen=True)
+
+    digest: str
+    files: dict[str, str]
+    bytes: int
+    adapter_sha256: str
+    signer: str
+    passport: Passport
+
+
+def build(
+    out_dir: Path,
+    *,
+    adapter_dir: Path,
+    passport: Passport,
+    license_terms: dict[str, Any],
+    signer: Signer,
+    base_dir: Path | None = None,
+) -> BundleInfo:
+    """Write the signed artifact to `out_dir`, which must not exist; it appears whole or not at all.
+
+    With `base_dir` the packed adapter is loaded again and its logits are compared with those of
+    `adapter_dir` before anything is signed; the passport records the difference.
+    OurFault: `adapter_missing`, `adapter_broken`, `parity_failed`, `artifact_exists`.
+    """
+    staging = out_dir.parent / f".{out_dir.name}-{uuid.uuid4().hex}"
+    staging.mkdir(parents=True)
+    try:
+        _copy_adapter(adapter_dir, staging)
+        if base_dir is not None:
+            parity = _compare_logits(base_dir, adapter_dir, staging / "adapter")
+            passport = passport.model_copy(update={"parity": passport.parity | parity})
+        _write_documents(staging, passport, license_terms, signer)
+        info = _seal(staging, passport, signer)
+        if not publish_folder(staging, out_dir):
+            raise OurFault(
+                "artifact_exists", "The place of the artifact is taken.", where=str(out_dir)
+            )
+        return info
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def tar(out_dir: Path, tar_path: Path) -> str:
+    """Pack an artifact's folder; the bytes follow from its files alone. Returns their SHA-256."""
+    partial = tar_path.with_name(f".{tar_path.name}-{uuid.uuid4().hex}")
+    try:
+        with partial.open("xb") as out:
+            write_tar(out_dir, out)
+        partial.replace(tar_path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return sha256_file(tar_path)
+
+
+def _copy_adapter(adapter_dir: Path, staging: Path) -> None:
+    missing = [name for name in ADAPTER_FILES if not (adapter_dir / name).is_file()]
+    if missing:
+        raise OurFault("adapter_missing", f"Training left no {missing[0]}.", where=str(adapter_dir))
+    _require_finite(adapter_dir / ADAPTER_FILES[0])
+    for place, names in (("adapter", ADAPTER_FILES), ("training", TRAINING_FILES)):
+        (staging / place).mkdir()
+        for name in names:
+            if (adapter_dir / name).is_file():
+                shutil.copyfile(adapter_dir / name, staging / place / name)
+    if not any((staging / "training").iterdir()):
+        (staging / "training").rmdir()
+
+
+def _require_finite(path: Path) -> None:
+    import torch
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - not a mapping
+                if not bool(torch.isfinite(tensors.get_tensor(name)).all()):
+                    raise OurFault("adapter_broken", f"{name} holds NaN or infinity.")
+    except SafetensorError as error:
+        raise OurFault("adapter_broken", f"The adapter cannot be read: {error}") from error
+
+
+def _compare_logits(base_dir: Path, reference: Path, packed: Path) -> dict[str, Parity]:
+    from finetune.packaging.parity import compare_adapters  # torch and peft
+
+    return {"adapter": compare_adapters(base_dir, reference, packed)}
+
+
+def _write_documents(
+    staging: Path, passport: Passport, license_terms: dict[str, Any], signer: Signer
+) -> None:
+    adapter = staging / "adapter"
+    rank = json.loads((adapter / "adapter_config.json").read_bytes()).get("r", 16)
+    adapter_sha256 = sha256_file(adapter / "adapter_model.safetensors")
+    licence = str(license_terms.get("licence", passport.base.licence))
+    texts = {
+        "passport.json": pretty_json(passport.model_dump(mode="json")),
+        "license.json": pretty_json(license_terms),
+        "model-card.md": model_card(passport, licence).encode(),
+        "sbom.cdx.json": pretty_json(software_bill(passport, adapter_sha256)),
+        SIGNER_KEY: signer.public_pem.encode(),
+        **{name: text.encode() for name, text in serve_files(passport, rank).items()},
+    }
+    for name, content in texts.items():
+        (staging / name).parent.mkdir(exist_ok=True)
+        (staging / name).write_bytes(content)
+
+
+def _seal(staging: Path, passport: Passport, signer: Signer) -> BundleInfo:
+    """List and sign what is there; nothing may be written afterwards."""
+    import hashlib
+
+    manifest = Manifest.of(staging)
+    listed = manifest.encoded()
+    (staging / MANIFEST).write_bytes(listed)
+    signer.sign(staging, staging / SIGNATURE)
+    sealed = (staging / MANIFEST, staging / SIGNATURE)
+    return BundleInfo(
+        digest="sha256:" + hashlib.sha256(listed).hexdigest(),
+        files={name: file.sha256 for name, file in manifest.files.items()},
+        bytes=sum(file.bytes for file in manifest.files.values())
+        + sum(path.stat().st_size for path in sealed),
+        adapter_sha256=manifest.files["adapter/adapter_model.safetensors"].sha256,
+        signer=signer.fingerprint,
+        passport=passport,
+    )

@@ -1,0 +1,92 @@
+"""The model card of an artifact: its passport, for people (`model-card.md`)."""
+
+import json
+
+from finetune.packaging.passport import Passport
+
+
+def model_card(passport: Passport, licence: str) -> str:
+    """Markdown with the front matter that Hugging Face tools read."""
+    parts = [_front_matter(passport, licence), _about(passport), _data(passport)]
+    parts += [_training(passport), _evaluation(passport), _use(passport)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _front_matter(passport: Passport, licence: str) -> str:
+    values = {
+        "base_model": passport.base.name,
+        "library_name": "peft",
+        "license": licence,
+        "pipeline_tag": "text-generation",
+    }
+    # JSON strings are YAML strings, so no name can break out of the front matter
+    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    return "\n".join(["---", *lines, "tags:", "- lora", "- peft", "---"])
+
+
+def _about(passport: Passport) -> str:
+    base = passport.base
+    return (
+        f"# {_plain(passport.name)}\n\n"
+        f"An adapter for {_plain(base.name)} ({base.architecture}, {base.parameters:,} parameters, "
+        f"licence {_plain(base.licence)}), made for {_plain(passport.tenant)} on "
+        f"{passport.created.date().isoformat()}. It works only with the base of digest "
+        f"`{base.digest}`."
+    )
+
+
+def _data(passport: Passport) -> str:
+    rows = [
+        f"| {used.role} | {_plain(used.name)} | {used.rows:,} | `{used.sha256}` |"
+        for used in passport.datasets
+    ]
+    return "\n".join(
+        ["## Data", "", "| role | name | rows | SHA-256 |", "|---|---|---|---|", *rows]
+    )
+
+
+def _training(passport: Passport) -> str:
+    settings = [
+        f"| {key} | {_plain(json.dumps(value, ensure_ascii=False))} |"
+        for key, value in sorted(passport.hyperparameters.items())
+    ]
+    return "\n".join(
+        [
+            "## Training",
+            "",
+            f"Method {passport.method}, {passport.steps:,} steps over {passport.epochs:g} epochs "
+            f"in {passport.precision}, seed {passport.seed}, Privatune {passport.code_version}.",
+            "",
+            "| setting | value |",
+            "|---|---|",
+            *settings,
+        ]
+    )
+
+
+def _evaluation(passport: Passport) -> str:
+    found = passport.evaluation
+    rows = [
+        ("training loss", found.train_loss),
+        ("validation loss", found.validation_loss),
+        ("validation loss of the base", found.base_validation_loss),
+        *sorted(found.metrics.items()),
+    ]
+    lines = [f"| {_plain(name)} | {value:.4f} |" for name, value in rows if value is not None]
+    if not lines:
+        return "## Evaluation\n\nNothing was measured on data outside training."
+    return "\n".join(["## Evaluation", "", "| measure | value |", "|---|---|", *lines])
+
+
+def _use(passport: Passport) -> str:
+    return (
+        "## Use\n\n"
+        "`serve/README.md` has commands for peft and vLLM. `passport.json` has all of the above "
+        "for machines, `license.json` the terms, `manifest.json` the SHA-256 of every file; "
+        "`privatune verify` checks them and the signature offline."
+    )
+
+
+def _plain(text: str) -> str:
+    """Text that cannot end a table cell or open HTML."""
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())

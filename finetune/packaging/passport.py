@@ -1,0 +1,71 @@
+"""The passport of an artifact: what it was made from, how, and how good it is (`passport.json`)."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class BaseUsed(_Part):
+    """The base that the adapter was trained on and needs."""
+
+    name: str
+    digest: str
+    licence: str
+    source: str
+    architecture: str
+    parameters: int
+
+
+class DatasetUsed(_Part):
+    """One file of training or validation rows, by digest; never its content."""
+
+    role: Literal["train", "validation"]
+    name: str
+    sha256: str
+    rows: int
+    tokens: int | None = None
+    trained_tokens: int | None = None
+
+
+class Evaluation(_Part):
+    """Mean losses in nats per trained token; `base_` is the base without the adapter."""
+
+    train_loss: float | None = None
+    validation_loss: float | None = None
+    base_validation_loss: float | None = None
+    metrics: dict[str, float] = {}
+
+
+class Parity(_Part):
+    """The packed weights, loaded again, against those that training left (largest difference of
+    logits over a probe of `tokens` tokens); `moved` is how far the adapter takes the base."""
+
+    tokens: int
+    max_abs_diff: float
+    moved: float
+    same_top_token: bool
+
+
+class Passport(_Part):
+    format: Literal["privatune-passport/1"] = "privatune-passport/1"
+    name: str
+    tenant: str
+    created: AwareDatetime
+    code_version: str
+    base: BaseUsed
+    datasets: list[DatasetUsed]
+    family: str = "causal_lm"
+    method: str = "sft"
+    hyperparameters: dict[str, Any]
+    seed: int
+    precision: str
+    steps: int
+    epochs: float
+    seconds: float | None = None
+    evaluation: Evaluation = Evaluation()
+    parents: list[str] = []
+    parity: dict[str, Parity] = {}

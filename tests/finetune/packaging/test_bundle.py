@@ -1,0 +1,204 @@
+"""An artifact holds all that its owner needs, loads with stock tools, and is the same each time."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from finetune.errors import OurFault
+from finetune.packaging.bundle import build, tar
+from finetune.packaging.manifest import Manifest
+from finetune.packaging.parity import compare_adapters
+from finetune.packaging.passport import Passport
+from finetune.packaging.signing import generate_key, load_signer
+from finetune.packaging.verify import verify
+
+IDS = torch.tensor([[5, 17, 80, 3]])
+
+
+def test_the_artifact_has_every_promised_part(artifact):
+    names = {p.relative_to(artifact).as_posix() for p in artifact.rglob("*") if p.is_file()}
+    assert names == {
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+        "license.json",
+        "manifest.json",
+        "model-card.md",
+        "model.sig",
+        "passport.json",
+        "sbom.cdx.json",
+        "serve/README.md",
+        "serve/compose.yaml",
+        "signer.pem",
+        "training/metrics.csv",
+    }
+
+
+def test_plain_peft_loads_the_adapter_and_computes_the_same(artifact, adapter, tiny_base):
+    trained = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(tiny_base), adapter)
+    loaded = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(tiny_base), artifact / "adapter"
+    )
+    plain = AutoModelForCausalLM.from_pretrained(tiny_base)
+    assert torch.equal(loaded(IDS).logits, trained(IDS).logits)
+    assert not torch.allclose(loaded(IDS).logits, plain(IDS).logits)
+
+
+def test_the_same_input_gives_the_same_digest(built, adapter, passport, signer, tmp_path):
+    terms = {"licence": "Apache-2.0", "may": ["train", "export", "serve"]}
+    again = build(
+        tmp_path / "again",
+        adapter_dir=adapter,
+        passport=passport,
+        license_terms=terms,
+        signer=signer,
+    )
+    assert again.digest == built[1].digest
+
+
+def test_the_tar_is_a_function_of_the_files(artifact, tmp_path):
+    copy = Path(shutil.copytree(artifact, tmp_path / "elsewhere", copy_function=shutil.copyfile))
+    (copy / "passport.json").chmod(0o600)
+    assert tar(artifact, tmp_path / "one.tar") == tar(copy, tmp_path / "two.tar")
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+
+
+def test_stock_tar_unpacks_what_verifies(artifact, tmp_path):
+    tar(artifact, tmp_path / "a.tar")
+    (tmp_path / "unpacked").mkdir()
+    subprocess.run(
+        ["tar", "xf", tmp_path / "a.tar", "-C", tmp_path / "unpacked"], check=True, timeout=60
+    )
+    assert verify(tmp_path / "unpacked").ok
+
+
+def test_stock_model_signing_accepts_the_artifact(artifact, tmp_path):
+    command = [sys.executable, "-m", "model_signing", "verify", "key", str(artifact)]
+    options = ["--signature", str(artifact / "model.sig")]
+    options += ["--public_key", str(artifact / "signer.pem")]
+    done = subprocess.run(
+        [*command, *options], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_documents_say_what_the_passport_knows(artifact, passport, built):
+    assert Passport.model_validate_json((artifact / "passport.json").read_text()) == passport
+    card = (artifact / "model-card.md").read_text()
+    assert card.startswith("---\n")
+    assert "base_model: " in card
+    assert "validation loss | 0.6000" in card
+    assert "a\\|b&lt;c>" in card
+    bill = json.loads((artifact / "sbom.cdx.json").read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    versions = {part["name"]: part["version"] for part in bill["components"]}
+    assert versions["torch"] == torch.__version__
+    refs = {part["bom-ref"] for part in bill["components"]}
+    assert {ref for edge in bill["dependencies"] for ref in edge["dependsOn"]} <= refs
+    assert "--max-lora-rank 8" in (artifact / "serve" / "README.md").read_text()
+    assert Manifest.model_validate_json((artifact / "manifest.json").read_text()).files.keys() == (
+        built[1].files.keys()
+    )
+
+
+def test_an_artifact_is_published_whole_or_not_at_all(adapter, passport, tmp_path):
+    class Broken:
+        public_pem = "x"
+
+        def sign(self, folder, signature):
+            raise RuntimeError("no key today")
+
+    with pytest.raises(RuntimeError):
+        build(
+            tmp_path / "out",
+            adapter_dir=adapter,
+            passport=passport,
+            license_terms={},
+            signer=Broken(),
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_is_taken_stays_as_it_is(artifact, adapter, passport, signer):
+    with pytest.raises(OurFault) as fault:
+        build(artifact, adapter_dir=adapter, passport=passport, license_terms={}, signer=signer)
+    assert fault.value.code == "artifact_exists"
+    assert verify(artifact).ok
+
+
+def test_an_adapter_with_nan_is_never_signed(adapter, passport, signer, tmp_path):
+    broken = Path(shutil.copytree(adapter, tmp_path / "broken"))
+    tensors = load_file(broken / "adapter_model.safetensors")
+    next(iter(tensors.values()))[0, 0] = float("nan")
+    save_file(tensors, broken / "adapter_model.safetensors")
+    with pytest.raises(OurFault) as fault:
+        build(
+            tmp_path / "out",
+            adapter_dir=broken,
+            passport=passport,
+            license_terms={},
+            signer=signer,
+        )
+    assert fault.value.code == "adapter_broken"
+
+
+def test_logits_are_compared_before_signing_and_recorded(
+    adapter, passport, signer, tiny_base, tmp_path
+):
+    info = build(
+        tmp_path / "out",
+        adapter_dir=adapter,
+        passport=passport,
+        license_terms={},
+        signer=signer,
+        base_dir=tiny_base,
+    )
+    recorded = json.loads((tmp_path / "out" / "passport.json").read_text())["parity"]["adapter"]
+    assert recorded == info.passport.parity["adapter"].model_dump()
+    assert recorded["max_abs_diff"] == 0
+    assert recorded["moved"] > 0.01
+
+
+def test_other_weights_fail_the_comparison(adapter, tiny_base, tmp_path):
+    other = Path(shutil.copytree(adapter, tmp_path / "other"))
+    tensors = load_file(other / "adapter_model.safetensors")
+    save_file({k: v * 1.01 for k, v in tensors.items()}, other / "adapter_model.safetensors")
+    with pytest.raises(OurFault) as fault:
+        compare_adapters(tiny_base, adapter, other)
+    assert fault.value.code == "parity_failed"
+
+
+def test_an_adapter_whose_names_do_not_fit_is_found(adapter, tiny_base, tmp_path):
+    renamed = Path(shutil.copytree(adapter, tmp_path / "renamed"))
+    tensors = load_file(renamed / "adapter_model.safetensors")
+    save_file({f"x.{k}": v for k, v in tensors.items()}, renamed / "adapter_model.safetensors")
+    with pytest.raises(OurFault) as fault:
+        compare_adapters(tiny_base, renamed, renamed)
+    assert fault.value.code == "parity_failed"
+
+
+def test_a_signer_never_shows_its_key():
+    pem = generate_key()
+    assert pem.decode().split("\n")[1] not in repr(load_signer(pem))
+
+
+def test_only_a_p256_key_signs():
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP384R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    for pem in (key, b"nonsense"):
+        with pytest.raises(OurFault) as fault:
+            load_signer(pem)
+        assert fault.value.code == "signing_key"
