@@ -28,10 +28,7 @@ def list_artifacts(
         return print_json({"data": artifacts})
     print_table(
         ("ID", "MODEL", "SIZE", "DIGEST", "CREATED"),
-        [
-            (a["id"], a.get("model"), size(a.get("bytes")), a.get("digest"), a.get("created_at"))
-            for a in artifacts
-        ],
+        [(a["id"], a["model"], size(a["bytes"]), a["digest"], a["created_at"]) for a in artifacts],
     )
     return None
 

@@ -2,6 +2,7 @@
 
 import sys
 
+import typer
 from typer.cli import get_docs_for_click
 from typer.main import get_command
 
@@ -37,8 +38,8 @@ JSON for each event as it comes, and the job last.
 def page() -> str:
     """The whole page as Markdown."""
     command = get_command(app)
-    with command.make_context("privatune", [], resilient_parsing=True) as context:
-        commands = get_docs_for_click(obj=command, ctx=context, indent=1, name="privatune")
+    context = typer.Context(command, info_name="privatune")
+    commands = get_docs_for_click(obj=command, ctx=context, indent=1, name="privatune")
     codes = "".join(f"* `{int(code)}`: {meaning}\n" for code, meaning in MEANING.items())
     return f"{INTRODUCTION}{codes}\n{commands.strip()}\n"
 

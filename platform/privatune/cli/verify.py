@@ -7,10 +7,17 @@ import typer
 from rich.markup import escape
 
 from privatune.cli.exits import Exit, Stop
-from privatune.cli.output import AsJson, fail, print_facts, print_json, results
+from privatune.cli.output import AsJson, fail, print_facts, print_json, results, size
 
 if TYPE_CHECKING:
     from finetune.packaging.verify import VerifyReport
+
+
+TRUST = {
+    "key": "the key you gave",
+    "fingerprint": "the fingerprint you gave",
+    "embedded": "nothing: give --key to know who signed it",
+}
 
 
 def verify(
@@ -24,17 +31,16 @@ def verify(
             "which proves that nothing changed since it was signed, not by whom.",
         ),
     ] = None,
+    fingerprint: Annotated[
+        str | None, typer.Option(help="Or only that key's fingerprint: sha256:...")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify an artifact offline: every file, nothing added, the signature. Exit code 1 if not."""
-    report = check(path, key.read_text(encoding="utf-8") if key else None)
-    show(report, as_json=as_json)
-
-
-def check(path: Path, public_key_pem: str | None) -> "VerifyReport":
     from finetune.packaging.verify import verify as verify_bundle
 
-    return verify_bundle(path, public_key_pem)
+    pem = key.read_text(encoding="utf-8") if key else None
+    show(verify_bundle(path, pem, trusted_fingerprint=fingerprint), as_json=as_json)
 
 
 def show(report: "VerifyReport", *, as_json: bool) -> None:
@@ -42,7 +48,14 @@ def show(report: "VerifyReport", *, as_json: bool) -> None:
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
-        print_facts({"digest": report.digest, "signer": report.signer})
+        print_facts(
+            {
+                "digest": report.digest,
+                "files": f"{report.files}, {size(report.bytes)}",
+                "signer": report.signer,
+                "compared with": TRUST[report.trust],
+            }
+        )
         for problem in report.problems:
             results().print(f"[red]{escape(str(problem))}[/]", soft_wrap=True)
         if report.ok:

@@ -5,7 +5,6 @@ training template can produce it: hassil's own recogniser is asked.
 """
 
 import json
-import math
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -85,16 +84,15 @@ def _draw(
     count: int,
     fair: Callable[[Command], bool],
 ) -> list[Command]:
-    """An intent by chance, then one of its templates, then a sentence, until there are enough."""
+    """A kind of call by chance, then one of its templates, then a sentence, until enough."""
     rng = random.Random(f"{split} {grammar.seed}")  # noqa: S311
     speaker = Speaker(grammar.parsed, rng, devices)
-    by_intent: dict[str, list[Template]] = defaultdict(list)
+    kinds: dict[tuple[str, ...], list[Template]] = defaultdict(list)
     for template in templates:
-        by_intent[template.intent].append(template)
-    weights = [math.sqrt(len(found)) for found in by_intent.values()]
+        kinds[template.kind].append(template)
     drawn: dict[str, Command] = {}
     for _ in range(100 * count):
-        template = rng.choice(rng.choices(list(by_intent.values()), weights)[0])
+        template = rng.choice(rng.choice(list(kinds.values())))
         text, slots = speaker.say(template)
         command = Command(text, compact(template.intent, slots), template)
         if text not in drawn and fair(command):

@@ -1,0 +1,84 @@
+"""The demo's fine-tune, through the unmodified openai package: upload, create, watch."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from openai import OpenAI
+from openai.types import FileObject
+from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
+from rich.console import Console
+
+from privatune.cli.progress import JobBar
+from privatune.demo.stack import DemoFailed
+
+EPOCHS = 1
+BATCH_ROWS = 4
+LEARNING_RATE_MULTIPLIER = 5.0
+ADAPTER = {"r": 16, "alpha": 32}
+FINAL = ("succeeded", "failed", "cancelled")
+
+
+def upload(client: OpenAI, path: Path) -> FileObject:
+    """Uploads and waits for the server's check of every row."""
+    with path.open("rb") as content:
+        file = client.files.create(file=content, purpose="fine-tune")
+    file = client.files.wait_for_processing(file.id, poll_interval=0.5)
+    if file.status != "processed":
+        raise DemoFailed(f"{path.name} did not pass its check: {file.status_details}")
+    return file
+
+
+def train(client: OpenAI, *, model: str, train_id: str, heldout_id: str) -> FineTuningJob:
+    return client.fine_tuning.jobs.create(
+        model=model,
+        training_file=train_id,
+        validation_file=heldout_id,
+        suffix="home",
+        seed=0,
+        method={
+            "type": "supervised",
+            "supervised": {
+                "hyperparameters": {
+                    "n_epochs": EPOCHS,
+                    "batch_size": BATCH_ROWS,
+                    "learning_rate_multiplier": LEARNING_RATE_MULTIPLIER,
+                }
+            },
+        },
+        extra_body={"adapter": ADAPTER},
+    )
+
+
+def watch(client: OpenAI, job: FineTuningJob, console: Console) -> FineTuningJob:
+    """Shows events and figures until the job ends. Raises DemoFailed unless it succeeded."""
+    newest: str | None = None
+    with JobBar("training", console) as bar:
+        while job.status not in FINAL:
+            time.sleep(1)
+            job = client.fine_tuning.jobs.retrieve(job.id)
+            bar.state(job.status)
+            for event in _news(client, job.id, newest):
+                newest = event.id
+                _tell(event, bar)
+    if job.status != "succeeded":
+        raise DemoFailed(f"The job {job.status}: {job.error.message if job.error else ''}")
+    return job
+
+
+def _news(client: OpenAI, job_id: str, newest: str | None) -> list[FineTuningJobEvent]:
+    """Events since `newest`, oldest first; the API lists the newest first."""
+    fresh = []
+    for event in client.fine_tuning.jobs.list_events(job_id, limit=100):
+        if event.id == newest:
+            break
+        fresh.append(event)
+    return fresh[::-1]
+
+
+def _tell(event: FineTuningJobEvent, bar: JobBar) -> None:
+    if event.type == "metrics":
+        data: Any = event.data or {}
+        bar.metrics(data)
+    else:
+        bar.say(event.message)
