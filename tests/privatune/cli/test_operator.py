@@ -1,0 +1,107 @@
+"""The operator's commands, on a real database."""
+
+import json
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privatune.cli.exits import Exit
+from tests.privatune.cli.conftest import Run
+
+pytestmark = pytest.mark.usefixtures("committed")
+
+
+@pytest.fixture
+def operate(run: Run) -> Any:
+    """Runs a command that must succeed and returns its JSON."""
+
+    def call(*words: str) -> Any:
+        done = run(*words, "--json")
+        assert done.exit_code == 0, done.output
+        return json.loads(done.stdout)
+
+    return call
+
+
+@pytest.fixture
+def slug() -> str:
+    return f"t-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def model(operate: Any, tiny_base: Path) -> str:
+    name = f"tiny-{uuid.uuid4().hex[:8]}"
+    operate("models", "import", str(tiny_base), "--name", name, "--licence", "Apache-2.0")
+    return name
+
+
+def test_a_tenant_gets_a_key_that_works_and_an_owner_who_may_sign_in(
+    operate: Any, slug: str
+) -> None:
+    from tenants.access import authenticate_key
+    from tenants.models import User
+
+    made = operate("tenant", "create", slug, "--name", "Acme", "--owner", f"{slug}@example.org")
+    assert (made["tenant"], made["name"]) == (slug, "Acme")
+    user = User.objects.get(email=f"{slug}@example.org")
+    assert user.check_password(made["login"]["password"])
+    key = operate("key", "create", "--tenant", slug, "--scope", "files:read", "--days", "3")
+    principal = authenticate_key(key["api_key"])
+    assert str(principal.tenant_id) == made["id"]
+    assert key["scopes"] == ["files:read"]
+
+
+def test_a_licence_is_issued_shown_and_revoked(operate: Any, slug: str, model: str) -> None:
+    operate("tenant", "create", slug)
+    issued = operate(
+        "license", "issue", "--tenant", slug, "--model", model, "--right", "train",
+        "--right", "serve", "--valid-until", "2031-12-31", "--token-budget", "5000",
+    )  # fmt: skip
+    assert issued["rights"] == ["train", "serve"]
+    assert issued["valid_until"] == "2032-01-01T00:00:00+00:00"  # the whole last day counts
+    [shown] = operate("license", "show", "--tenant", slug)["data"]
+    assert (shown["state"], shown["tokens_left"]) == ("active", 5000)
+    assert operate("license", "revoke", "--tenant", slug, "--model", model)["state"] == "revoked"
+    [after] = operate("license", "show", "--tenant", slug)["data"]
+    assert after["state"] == "revoked"
+
+
+def test_an_imported_model_is_in_the_list(operate: Any, model: str) -> None:
+    listed = {row["name"]: row for row in operate("models", "list")["data"]}
+    assert listed[model]["licence"] == "Apache-2.0"
+    assert listed[model]["digest"].startswith("sha256:")
+
+
+@pytest.mark.parametrize(
+    ("words", "exit_code", "says"),
+    [
+        (("tenant", "create", "No Good"), Exit.DATA, "no usable short name"),
+        (("key", "create", "--tenant", "nobody"), Exit.NOT_FOUND, "no tenant 'nobody'"),
+        (("license", "show", "--tenant", "nobody"), Exit.NOT_FOUND, "privatune tenant create"),
+        (("models", "import", "/nowhere/at/all"), Exit.DATA, "/nowhere/at/all"),
+    ],
+)
+def test_a_refusal_says_what_and_how_to_mend_it(
+    run: Run, words: tuple[str, ...], exit_code: Exit, says: str
+) -> None:
+    done = run(*words)
+    assert done.exit_code == exit_code, done.output
+    assert says in done.stderr
+    assert "Fix:" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_a_licence_for_an_unknown_model_is_refused(run: Run, operate: Any, slug: str) -> None:
+    operate("tenant", "create", slug)
+    done = run("license", "issue", "--tenant", slug, "--model", "no-such-model")
+    assert (done.exit_code, "privatune models list" in done.stderr) == (Exit.NOT_FOUND, True)
+
+
+def test_tables_are_for_people(run: Run, operate: Any, slug: str, model: str) -> None:
+    operate("tenant", "create", slug)
+    done = run("license", "issue", "--tenant", slug, "--model", model)
+    assert "train export serve" in done.stdout
+    shown = run("license", "show", "--tenant", slug, env={"COLUMNS": "200"})
+    assert model in shown.stdout
