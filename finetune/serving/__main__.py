@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from finetune.errors import UserFault
+from finetune.serving import sockets
 from finetune.states import ExitCode
 
 _PARENT = os.getppid()  # before the heavy imports, during which the parent could end
@@ -32,6 +33,8 @@ def _arguments() -> argparse.Namespace:
 
 
 async def _serve(arguments: argparse.Namespace) -> None:
+    sockets.free(arguments.socket)  # before the slow imports
+
     import torch
 
     from finetune.serving.lane import Limits

@@ -7,6 +7,7 @@ request joins at the next token and a long prompt does not hold the others up fo
 from collections import deque
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from finetune.errors import FinetuneError, OurFault
@@ -75,6 +76,7 @@ class Lane:
         for at in range(0, len(ticket.choices), rows):
             self.waiting.append(Prompt(ticket, ticket.choices[at : at + rows]))
 
+    @torch.inference_mode()
     def step(self) -> None:
         """A piece of the prompts, then a token for each running choice."""
         self._drop_done()

@@ -1,9 +1,9 @@
 """The unix-socket server: parses calls, loads what they need, passes answers on as they come."""
 
 import asyncio
+import json
 import logging
 import os
-import stat
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -14,6 +14,7 @@ import psutil
 from pydantic import BaseModel, ValidationError
 
 from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.serving import sockets
 from finetune.serving.bases import Base
 from finetune.serving.protocol import (
     MAX_LINE,
@@ -50,8 +51,8 @@ class Server:
 
         Raises UserFault `socket_in_use` while another server answers there.
         """
-        _free(path)
-        server = await _start(self._connected, path)
+        sockets.free(path)
+        server = await sockets.start(self._connected, path)
         self._scheduler.start()
         try:
             yield
@@ -222,7 +223,7 @@ async def _send(writer: asyncio.StreamWriter, frame: BaseModel | dict[str, Any])
     line = (
         frame.model_dump_json(exclude_defaults=True)
         if isinstance(frame, BaseModel)
-        else _json(frame)
+        else json.dumps(frame, ensure_ascii=False)
     )
     writer.write(line.encode() + b"\n")
     async with asyncio.timeout(_STALLED):
@@ -233,41 +234,5 @@ async def _send_error(writer: asyncio.StreamWriter, error: FinetuneError) -> Non
     await _send(writer, {"error": error.as_dict()})
 
 
-def _json(frame: dict[str, Any]) -> str:
-    import json
-
-    return json.dumps(frame, ensure_ascii=False)
-
-
 def _too_long() -> UserFault:
     return UserFault("request_too_large", f"A call has at most {MAX_LINE >> 20} MB.")
-
-
-async def _start(connected: Any, path: Path) -> asyncio.Server:
-    mask = os.umask(0o177)  # the socket is born 0600; a chmod afterwards would leave a gap
-    try:
-        return await asyncio.start_unix_server(connected, path, limit=MAX_LINE)
-    finally:
-        os.umask(mask)
-
-
-def _free(path: Path) -> None:
-    """Remove a socket that a killed server left behind."""
-    import socket
-
-    if not path.exists():
-        return
-    if not stat.S_ISSOCK(path.stat().st_mode):
-        raise UserFault("socket_in_use", "There is a file of that name.", where=str(path))
-    with socket.socket(socket.AF_UNIX) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise UserFault(
-        "socket_in_use",
-        "Another model server answers on this socket.",
-        where=str(path),
-        fix="Stop it, or give another --socket.",
-    )

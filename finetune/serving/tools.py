@@ -34,16 +34,19 @@ class ToolCallReader:
             end = pending.find(CLOSE, start)
             if end < 0:
                 break
+            said += self._speech(pending[:start])
             found = self._parse(pending[start + len(OPEN) : end])
             # what cannot be read as a call is shown as it stands, never dropped
-            said += pending[:start] if found else pending[: end + len(CLOSE)]
+            said += "" if found else pending[start : end + len(CLOSE)]
             calls += found
             pending = pending[end + len(CLOSE) :]
         cut = start if start >= 0 else len(pending) - held_suffix(pending, [OPEN])
         self._held = pending[cut:]
-        said += pending[:cut]
-        # the line breaks that the template puts between calls are no speech
-        return ("" if self.count and not said.strip() else said), calls
+        return said + self._speech(pending[:cut]), calls
+
+    def _speech(self, text: str) -> str:
+        """Text between calls; the line breaks that templates put there say nothing."""
+        return "" if self.count and text.isspace() else text
 
     def flush(self) -> str:
         """An unfinished call, or the start of what was no marker after all."""

@@ -1,0 +1,125 @@
+"""Text as it streams: whole characters only, no part of a stop sequence, calls in one piece."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune.serving.detokenize import Detokenizer
+from finetune.serving.stops import StopWatch
+from finetune.serving.tools import ToolCallReader, speaks_tool_calls
+from finetune.serving.vocabulary import Vocabulary
+from tests.tiny import build_tokenizer
+
+TOKENIZER: Any = build_tokenizer()
+
+
+def stream(ids: list[int]) -> list[str]:
+    reader = Detokenizer(TOKENIZER)
+    return [*(reader.push(token) for token in ids), reader.flush()]
+
+
+@given(st.text(max_size=40))
+@settings(max_examples=200, deadline=None)
+def test_streamed_text_is_the_text(text: str) -> None:
+    ids = TOKENIZER.encode(text, add_special_tokens=False)
+    pieces = stream(ids)
+    assert "".join(pieces) == TOKENIZER.decode(ids, skip_special_tokens=True)
+    if "\ufffd" not in text:
+        assert not any("\ufffd" in piece for piece in pieces)
+
+
+@given(st.lists(st.integers(0, len(TOKENIZER) - 1), max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_any_tokens_add_up_to_their_decoding(ids: list[int]) -> None:
+    assert "".join(stream(ids)) == TOKENIZER.decode(ids, skip_special_tokens=True)
+
+
+def test_an_emoji_comes_out_when_its_last_byte_has_come() -> None:
+    ids = TOKENIZER.encode("🛋", add_special_tokens=False)
+    assert len(ids) == 4
+    assert stream(ids) == ["", "", "", "🛋", ""]
+
+
+def test_a_character_that_is_never_completed_shows_at_the_end() -> None:
+    ids = TOKENIZER.encode("a开", add_special_tokens=False)
+    assert stream(ids[:-1]) == ["a", *[""] * (len(ids) - 2), "\ufffd"]
+
+
+@given(st.text(max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_bytes_of_tokens_add_up_to_the_text(text: str) -> None:
+    vocabulary = Vocabulary(TOKENIZER)
+    ids = TOKENIZER.encode(text, add_special_tokens=False)
+    joined = b"".join(vocabulary.bytes_of(token) for token in ids)
+    assert joined.decode() == text or any(token < 3 for token in ids)
+
+
+def test_pieces_of_sentencepiece_are_bytes_spaces_and_text() -> None:
+    class Pieces:
+        class backend_tokenizer:
+            decoder = None
+
+        def convert_ids_to_tokens(self, token: int) -> str:
+            return ["<0xE5>", "▁light", "开"][token]
+
+    vocabulary = Vocabulary(Pieces())
+    assert [vocabulary.bytes_of(i) for i in range(3)] == [b"\xe5", b" light", "开".encode()]
+
+
+@given(st.text("abcEND", max_size=30), st.integers(1, 5))
+@settings(max_examples=300, deadline=None)
+def test_nothing_of_a_stop_sequence_is_shown_however_text_is_cut(text: str, size: int) -> None:
+    watch, shown = StopWatch(["END", "bb"]), ""
+    for at in range(0, len(text), size):
+        shown += watch.push(text[at : at + size])
+        if watch.stopped:
+            break
+    shown += watch.flush()
+    ends = [at for stop in ("END", "bb") if (at := text.find(stop)) >= 0]
+    assert shown == (text[: min(ends)] if ends else text)
+    assert watch.stopped == bool(ends)
+
+
+def test_text_that_cannot_become_a_stop_sequence_is_shown_at_once() -> None:
+    watch = StopWatch(["END"])
+    assert [watch.push(part) for part in ("xE", "N", "x", "E")] == ["x", "", "ENx", ""]
+
+
+CALL = '<tool_call>\n{"name": "turn_on", "arguments": {"area": "厨房"}}\n</tool_call>'
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_a_call_comes_in_one_piece_and_not_as_text(size: int) -> None:
+    reader, said, calls = ToolCallReader(), "", []
+    text = "Wait. " + CALL + "\n" + CALL
+    for at in range(0, len(text), size):
+        more, found = reader.push(text[at : at + size])
+        said += more
+        calls += found
+    assert said + reader.flush() == "Wait. "
+    assert [(call.index, call.name) for call in calls] == [(0, "turn_on"), (1, "turn_on")]
+    assert json.loads(calls[0].arguments) == {"area": "厨房"}
+    assert calls[0].id != calls[1].id
+
+
+def test_a_list_of_calls_is_read_as_smollm_writes_it() -> None:
+    _, calls = ToolCallReader().push('<tool_call>[{"name": "a"}, {"name": "b"}]</tool_call>')
+    assert [call.name for call in calls] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "text", ["<tool_call>not json</tool_call>", '<tool_call>{"x": 1}</tool_call>', "<tool_call>{"]
+)
+def test_what_is_no_call_stays_text(text: str) -> None:
+    reader = ToolCallReader()
+    said, calls = reader.push(text)
+    assert (said + reader.flush(), calls) == (text, [])
+
+
+def test_only_templates_that_write_such_calls_are_read_so() -> None:
+    assert speaks_tool_calls("...<tool_call>{{ call | tojson }}</tool_call>...")
+    assert not speaks_tool_calls("<|im_start|>")
+    assert not speaks_tool_calls(None)
