@@ -1,11 +1,15 @@
 """Signatures over a folder with `model-signing` and a P-256 key, in the Sigstore bundle format."""
 
 import hashlib
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -40,10 +44,8 @@ class Signer:
         """
         from model_signing.signing import Config
 
-        with tempfile.NamedTemporaryFile(suffix=".pem") as key:  # made with mode 0600
-            key.write(self.private_pem)
-            key.flush()
-            config = Config().use_elliptic_key_signer(private_key=key.name)
+        with _in_memory(self.private_pem) as key:
+            config = Config().use_elliptic_key_signer(private_key=key)
             config.set_hashing_config(_hashing(folder, signature)).sign(folder, signature)
 
 
@@ -52,7 +54,7 @@ def load_signer(private_pem: bytes | str) -> Signer:
     pem = private_pem.encode() if isinstance(private_pem, str) else private_pem
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise OurFault("signing_key", f"The signing key cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise OurFault("signing_key", "The signing key is not a P-256 key.")
@@ -70,7 +72,7 @@ def fingerprint(public_pem: bytes | str) -> str:
     pem = public_pem.encode() if isinstance(public_pem, str) else public_pem
     try:
         key = serialization.load_pem_public_key(pem)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise UserFault("public_key", f"The public key cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise UserFault("public_key", "The public key is not a P-256 key.")
@@ -100,6 +102,17 @@ def check_signature(folder: Path, signature: Path, public_pem: str) -> str | Non
     except Exception as error:  # whatever a forged file makes the library raise, it is refused
         return f"{type(error).__name__}: {error}"
     return None
+
+
+@contextmanager
+def _in_memory(secret: bytes) -> Iterator[str]:
+    """A path to read `secret` from that is on no disk: the library takes keys by path only."""
+    handle = os.memfd_create("key", os.MFD_CLOEXEC)
+    try:
+        os.write(handle, secret)
+        yield f"/proc/self/fd/{handle}"
+    finally:
+        os.close(handle)
 
 
 def _hashing(folder: Path, signature: Path) -> Any:
