@@ -128,6 +128,11 @@ def load(
     model = loaded.to(device)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
+    return attach(model, adapter, seed=seed)
+
+
+def attach(model: Any, adapter: AdapterSpec, *, seed: int) -> CausalLM:
+    """Put a fresh, seeded adapter on a loaded base. Raises UserFault where it does not fit."""
     torch.manual_seed(seed)
     try:
         peft_model = get_peft_model(model, _lora_config(adapter))

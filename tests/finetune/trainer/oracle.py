@@ -1,0 +1,106 @@
+"""TRL's SFTTrainer on exactly our rows, order, adapter and schedule: the oracle of the loss."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel, set_peft_model_state_dict
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from finetune.trainer.data import Plan
+from finetune.trainer.families.causal_lm import DTYPES, _lora_config
+from finetune.trainer.layout import Row
+from finetune.trainer.spec import RunSpec
+
+
+class Stopwatch(TrainerCallback):
+    """(wall, process) seconds of each optimizer step, batch collation included."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[float, float]] = []
+        self._last = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), time.process_time()
+
+    def on_train_begin(self, *_: Any, **__: Any) -> None:
+        self._last = self._now()
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        now = self._now()
+        self.steps.append((now[0] - self._last[0], now[1] - self._last[1]))
+        self._last = now
+
+
+def train_with_trl(
+    base: Path,
+    spec: RunSpec,
+    rows: Sequence[Row],
+    plan: Plan,
+    adapter: dict[str, torch.Tensor] | None,
+    *,
+    out: Path,
+    max_steps: int,
+    bf16: bool = False,
+) -> tuple[list[float], PeftModel, Stopwatch]:
+    """Losses of each step, the trained model, and the times.
+
+    The rows are given to TRL in our plan's order, pre-tokenised and with labels, and taken
+    sequentially; every epoch's last batch must be full (TRL has no epoch borders then).
+    """
+    order = [number for step in range(max_steps) for number in plan.rows_of(step)]
+    assert len(order) == max_steps * spec.batch_size
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES[spec.precision])
+    config = SFTConfig(
+        output_dir=str(out),
+        per_device_train_batch_size=spec.batch_size,
+        max_steps=max_steps,
+        learning_rate=spec.optim.learning_rate,
+        lr_scheduler_type=spec.optim.schedule,
+        warmup_steps=spec.optim.warmup_ratio,
+        adam_beta2=spec.optim.beta2,
+        adam_epsilon=spec.optim.eps,
+        weight_decay=spec.optim.weight_decay,
+        max_grad_norm=spec.optim.max_grad_norm,
+        seed=spec.seed,
+        max_length=spec.max_length,
+        train_sampling_strategy="sequential",
+        gradient_checkpointing=False,  # memory suffices; the oracle is timed at its best
+        dataset_kwargs={"skip_prepare_dataset": True},
+        use_cpu=True,
+        bf16=bf16,
+        fp16=False,
+        logging_steps=1,
+        logging_strategy="steps",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+    watch = Stopwatch()
+    trainer = SFTTrainer(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list([_example(rows[number]) for number in order]),
+        processing_class=AutoTokenizer.from_pretrained(base),
+        peft_config=_lora_config(spec.adapter),
+        callbacks=[watch],
+    )
+    if adapter is not None:
+        for parameter in trainer.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(next(iter(adapter.values())).dtype)
+        set_peft_model_state_dict(trainer.model, adapter)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return losses, trainer.model, watch
+
+
+def _example(row: Row) -> dict[str, list[int]]:
+    ids = list(row.input_ids)
+    labels = [i if trained else -100 for i, trained in zip(ids, row.labels, strict=True)]
+    return {"input_ids": ids, "labels": labels}
