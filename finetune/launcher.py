@@ -140,13 +140,13 @@ def isolation() -> tuple[str, ...]:
     return ()
 
 
-def probe_precision(base_dir: Path, home: Path) -> dict[str, str]:
-    """`python -m finetune.trainer.precision`: {"precision", "device", "reason"} for this machine.
+def probe_machine(base_dir: Path, home: Path) -> dict[str, str]:
+    """`python -m finetune.trainer.machine`: {"precision", "device", "reason"} for this machine.
 
     Raises OurFault `probe_failed`.
     """
     tried = subprocess.run(
-        [*isolation(), sys.executable, "-P", "-m", "finetune.trainer.precision", str(base_dir)],
+        [*isolation(), sys.executable, "-P", "-m", "finetune.trainer.machine", str(base_dir)],
         cwd=home,
         env=scrubbed_environment(home, threads=len(os.sched_getaffinity(0))),
         stdin=subprocess.DEVNULL,
@@ -156,6 +156,6 @@ def probe_precision(base_dir: Path, home: Path) -> dict[str, str]:
     )
     if tried.returncode != 0:
         last = tried.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise OurFault("probe_failed", f"The precision could not be probed: {last}")
+        raise OurFault("probe_failed", f"The machine could not be probed: {last}")
     told: dict[str, str] = json.loads(tried.stdout.splitlines()[-1])
     return told

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 
 from finetune.errors import OurFault
-from finetune.launcher import probe_precision
+from finetune.launcher import probe_machine
 from finetune.models import Checkpoint, Dataset, Job
 from finetune.packaging.base import read_base
 from finetune.services import runs
@@ -65,7 +65,7 @@ def _machine(lease: Lease, job: Job, run_dir: Path) -> dict[str, Any]:
     chosen = (job.resolved or {}).get("machine")
     if chosen:
         return dict(chosen)
-    told = probe_precision(settings.MODEL_STORE / job.base.path, run_dir)
+    told = probe_machine(settings.MODEL_STORE / job.base.path, run_dir)
     threads = settings.TRAINER_THREADS or len(os.sched_getaffinity(0))
     machine = {"precision": told["precision"], "device": told["device"], "threads": threads}
     with runs.fenced(lease) as locked:

@@ -1,0 +1,272 @@
+"""kill -9 at any point ends in the same bytes, one result, and nothing left in the clear.
+
+A real Celery worker over the filesystem broker, a real training process, a real packaging process.
+The lease is three seconds here, so that the reaper need not be waited for.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from celery import Celery
+from django.conf import settings
+
+from finetune.models import Artifact, Checkpoint, Event, Job, Run
+from finetune.services import runs, sweeping, validation
+from finetune.states import JobState, RunState
+from tenants.database.scope import tenant_scope
+from tenants.models import UsageEntry
+from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+ROWS, EPOCHS, BATCH = 48, 10, 4
+STEPS = ROWS // BATCH * EPOCHS
+SENTINEL = "the secret word is rhabarber"
+PATIENCE = 120.0  # seconds for anything to happen on a busy machine
+
+
+@dataclass
+class Floor:
+    """A worker that can be killed and started again, and the sweeper's part, played by the test."""
+
+    bench: Bench
+    folder: Path
+    worker: "subprocess.Popen[bytes] | None" = None
+    app: Celery = field(init=False)
+
+    def __post_init__(self) -> None:
+        broker = self.folder / "queue"
+        self.app = Celery(f"test-{uuid.uuid4().hex}", set_as_current=False)
+        for name in ("messages", "processed", "control"):
+            (broker / name).mkdir(parents=True)
+        self.app.conf.update(
+            broker_url="filesystem://",
+            broker_transport_options={
+                "data_folder_in": str(broker / "messages"),
+                "data_folder_out": str(broker / "messages"),
+                "processed_folder": str(broker / "processed"),
+                "control_folder": str(broker / "control"),
+            },
+        )
+
+    def start_worker(self) -> None:
+        environment = os.environ | {
+            "DJANGO_SETTINGS_MODULE": "privatune.settings",
+            "BROKER_URL": f"filesystem://{self.folder / 'queue'}",
+            "PRIVATUNE_LEASE_SECONDS": "3",
+            "PRIVATUNE_HEARTBEAT_SECONDS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
+        with (self.folder / "worker.log").open("ab") as log:
+            self.worker = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "celery", "-A", "privatune.celery_app", "worker"),
+                    *("-Q", "train", "--pool", "threads", "-c", "1"),
+                    *("--without-gossip", "--without-mingle", "--without-heartbeat"),
+                ],
+                env=environment,
+                stdout=log,
+                stderr=log,
+            )
+
+    def child(self) -> psutil.Process | None:
+        """The training or packaging process of the worker."""
+        assert self.worker is not None
+        try:
+            children = psutil.Process(self.worker.pid).children(recursive=True)
+            return next((c for c in children if _module(c)), None)
+        except psutil.NoSuchProcess:
+            return None
+
+    def kill(self, victim: str) -> None:
+        assert self.worker is not None
+        child = self.child()
+        if victim in ("worker", "both"):
+            self.worker.kill()
+        if victim in ("trainer", "both") and child is not None:
+            child.kill()
+        if victim != "trainer":
+            self.worker.wait()
+            if child is not None:  # with its worker dead it may not go on
+                child.wait(5)
+            self.start_worker()
+
+    def stop(self) -> None:
+        if self.worker is not None and self.worker.poll() is None:
+            self.worker.kill()
+            self.worker.wait()
+
+    def sweep(self) -> None:
+        """As the sweeper does, for this test's tenant alone: other tests leave work behind."""
+        for tenant_id, kind, row_id in sweeping.due():
+            if tenant_id != self.bench.tenant.id:
+                continue
+            if kind == "reap":
+                runs.reap(tenant_id=tenant_id, run_id=row_id)
+            elif kind == "run":
+                ids = [str(tenant_id), str(row_id)]
+                self.app.send_task("finetune.tasks.run_job", args=ids, queue="train")
+
+    def until(self, happened: Callable[[], Any], what: str) -> None:
+        deadline, swept = time.monotonic() + PATIENCE, 0.0
+        while not happened():
+            if time.monotonic() > deadline:
+                log = (self.folder / "worker.log").read_text()[-6000:]
+                pytest.fail(f"{what} did not happen within {PATIENCE} s; the worker said: {log}")
+            if time.monotonic() - swept > 0.5:
+                self.sweep()
+                swept = time.monotonic()
+            time.sleep(0.05)
+
+    # --- what the tests wait for ---
+
+    def state(self, job: Job) -> str:
+        state = self.bench.job(job).state
+        if state == JobState.FAILED:
+            pytest.fail(f"the job failed: {self.bench.job(job).error}")
+        return state
+
+    def is_training(self) -> bool:
+        child = self.child()
+        return child is not None and _module(child) == "finetune.trainer"
+
+    def is_packaging(self) -> bool:
+        child = self.child()
+        return child is not None and _module(child) == "finetune.packaging"
+
+    def stored_checkpoints(self, job: Job) -> int:
+        with tenant_scope(self.bench.tenant.id):
+            return Checkpoint.objects.filter(job=job).count()
+
+
+def _module(process: psutil.Process) -> str:
+    try:
+        line = process.cmdline()
+    except psutil.Error:
+        return ""
+    return next((part for part in line if part in ("finetune.trainer", "finetune.packaging")), "")
+
+
+@pytest.fixture
+def floor(committed: None, tiny_base: Path, tmp_path: Path) -> Iterator[Floor]:
+    floor = Floor(new_bench(tiny_base), tmp_path)
+    yield floor
+    floor.stop()
+
+
+def queued_job(bench: Bench) -> Job:
+    """Validated here, with the machine's choice made: precision decides the bits."""
+    rows = chat_rows(ROWS)
+    rows[0]["messages"][0]["content"] = SENTINEL
+    job = bench.create(
+        file=bench.add_file(jsonl(rows)),
+        seed=11,
+        hyperparameters={"n_epochs": EPOCHS, "batch_size": BATCH, "learning_rate_multiplier": 1},
+    )
+    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    with tenant_scope(bench.tenant.id):
+        job = Job.objects.get(id=job.id)
+        assert job.state == JobState.QUEUED, job.error
+        job.resolved["machine"] = {"precision": "fp32", "device": "cpu", "threads": 1}
+        job.save(update_fields=["resolved"])
+    return job
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, str]:
+    """The adapter's SHA-256 of the first run that nobody disturbs; the others compare with it."""
+    return {}
+
+
+def finish(floor: Floor, job: Job) -> Artifact:
+    floor.until(lambda: floor.state(job) == JobState.SUCCEEDED, "success")
+    with tenant_scope(floor.bench.tenant.id):
+        artifact = Artifact.objects.get(job=job)
+        usage = UsageEntry.objects.get(reference=job.public_id)
+        seqs = list(Event.objects.filter(job=job).order_by("seq").values_list("seq", flat=True))
+        steps = [
+            data["step"]
+            for data in Event.objects.filter(job=job, type="metrics")
+            .order_by("seq")
+            .values_list("data", flat=True)
+        ]
+        run = Run.objects.get(job=job)
+    assert run.state == RunState.SUCCEEDED
+    assert usage.tokens == artifact.report["trained_tokens"]
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert steps == list(range(1, STEPS + 1)), "each step's metrics, once"
+    assert floor.worker is not None
+    floor.worker.send_signal(signal.SIGTERM)
+    assert floor.worker.wait(30) == 0
+    assert_nothing_is_left_in_the_clear()
+    return artifact
+
+
+def assert_nothing_is_left_in_the_clear() -> None:
+    assert list(settings.WORK_DIR.iterdir()) == []
+    objects = [path for path in (settings.DATA / "objects").rglob("*") if path.is_file()]
+    assert objects
+    assert not [path for path in objects if SENTINEL.encode() in path.read_bytes()]
+
+
+@pytest.fixture
+def expected(undisturbed: dict[str, str], committed: None, tiny_base: Path, tmp_path: Path) -> str:
+    if not undisturbed:
+        folder = tmp_path / "undisturbed"
+        folder.mkdir()
+        floor = Floor(new_bench(tiny_base), folder)
+        try:
+            floor.start_worker()
+            undisturbed["sha256"] = finish(floor, queued_job(floor.bench)).adapter_sha256
+        finally:
+            floor.stop()
+    return undisturbed["sha256"]
+
+
+@pytest.mark.parametrize("victim", ["trainer", "worker", "both"])
+def test_killed_early_in_the_middle_and_at_publishing_the_result_is_the_same(
+    victim: str, expected: str, floor: Floor
+) -> None:
+    job = queued_job(floor.bench)
+    floor.start_worker()
+    floor.until(floor.is_training, "the start of the training")
+    floor.kill(victim)
+    floor.until(lambda: floor.stored_checkpoints(job) >= 1, "a checkpoint")
+    assert floor.is_training(), "the training was over before it could be disturbed"
+    floor.kill(victim)
+    floor.until(floor.is_packaging, "packaging")
+    floor.kill(victim)
+    assert finish(floor, job).adapter_sha256 == expected
+    assert floor.bench.job(job).state == JobState.SUCCEEDED
+    with tenant_scope(floor.bench.tenant.id):
+        assert Run.objects.get(job=job).epoch == 4
+
+
+def test_a_worker_that_is_told_to_stop_gives_its_run_back_at_once(
+    expected: str, floor: Floor
+) -> None:
+    job = queued_job(floor.bench)
+    floor.start_worker()
+    floor.until(lambda: floor.stored_checkpoints(job) >= 1, "a checkpoint")
+    assert floor.worker is not None
+    floor.worker.send_signal(signal.SIGTERM)
+    assert floor.worker.wait(30) == 0
+    with tenant_scope(floor.bench.tenant.id):
+        run = Run.objects.get(job=job)
+        newest = Checkpoint.objects.filter(job=job).order_by("-step")[0]
+    assert (run.state, run.attempts, run.exit_code) == (RunState.WAITING, 0, 75)
+    assert 0 < newest.step < STEPS
+    assert_nothing_is_left_in_the_clear()
+    floor.start_worker()
+    assert finish(floor, job).adapter_sha256 == expected
+    assert f"Resumed from step {newest.step}." in floor.bench.messages(job)
