@@ -5,6 +5,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import IO, Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
@@ -26,6 +27,7 @@ Send = Callable[[Message], Awaitable[None]]
 FORM_OVERHEAD = 1 << 20  # bytes of a form around its file
 PART_BYTES = 64 * 1024 * 1024
 WRITE = 1 << 20  # bytes collected before the spool, which may go to disk, takes them in a thread
+DRAIN_SECONDS = 10.0
 DRAIN = 64 * 1024 * 1024  # bytes thrown away after a refusal, so that the client reads the answer
 
 
@@ -76,10 +78,12 @@ class Limited:
     async def drain(self) -> None:
         """A client that is still sending would meet a reset instead of the answer."""
         dropped = 0
-        while not self.finished and dropped < DRAIN:
-            message = await self._receive()
-            dropped += len(message.get("body", b""))
-            self.finished = not message.get("more_body", False)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self.finished and dropped < DRAIN:
+                    message = await self._receive()
+                    dropped += len(message.get("body", b""))
+                    self.finished = not message.get("more_body", False)
 
 
 class Application(ASGIHandler):
@@ -114,8 +118,8 @@ class Application(ASGIHandler):
         response = problems.answer(str(scope["path"]), problem)
         response["x-request-id"] = f"req_{secrets.token_hex(16)}"
         response["Connection"] = "close"
-        await body.drain()
         await self.send_response(response, send)
+        await body.drain()
 
 
 async def _fill(spool: EncryptedSpool, receive: Receive) -> None:

@@ -44,11 +44,24 @@ class ApiErrors:
 
     def __init__(self, get_response: Next) -> None:
         self._next = get_response
-        if iscoroutinefunction(get_response):
+        self._asynchronous = iscoroutinefunction(get_response)
+        if self._asynchronous:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
+        if "\0" in request.path and problems.is_api(request.path):
+            return self._nothing(request)  # PostgreSQL takes no NUL: no row can have that name
         return self._next(request)
+
+    def _nothing(self, request: HttpRequest) -> Any:
+        response = problems.unknown_api_route(request)
+        if not self._asynchronous:
+            return response
+
+        async def later() -> HttpResponse:
+            return response
+
+        return later()
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         return problems.told(request, exception) if problems.is_api(request.path) else None

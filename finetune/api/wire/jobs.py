@@ -13,6 +13,8 @@ from finetune.api.wire.pages import created, listing, seconds
 from finetune.errors import UserFault
 from finetune.models import Artifact, Checkpoint, Event, Job
 from finetune.services import jobs
+from finetune.services.publishing import model_name
+from tenants.models import Tenant
 from tenants.roles import Scope
 
 NAMES = ("n_epochs", "batch_size", "learning_rate_multiplier")
@@ -62,7 +64,7 @@ def _shown(job: Job, artifact: Artifact | None) -> dict[str, Any]:
 def shown_hyperparameters(job: Job) -> dict[str, Any]:
     """What each "auto" became, once that is known, else what was asked."""
     asked = job.requested.get("hyperparameters", {})
-    found = (job.resolved or {}).get("values", {})
+    found = (job.resolved or {}).get("hyperparameters", {})
     return {name: found.get(name, asked.get(name, "auto")) for name in NAMES}
 
 
@@ -89,13 +91,13 @@ def event_object(event: Event) -> dict[str, Any]:
     }
 
 
-def checkpoint_object(checkpoint: Checkpoint) -> dict[str, Any]:
+def checkpoint_object(checkpoint: Checkpoint, model: str) -> dict[str, Any]:
     metrics = checkpoint.metrics
     return {
         "id": checkpoint.public_id,
         "object": "fine_tuning.job.checkpoint",
         "created_at": created(checkpoint),
-        "fine_tuned_model_checkpoint": f"{checkpoint.public_id}:step-{checkpoint.step}",
+        "fine_tuned_model_checkpoint": f"{model}:ckpt-step-{checkpoint.step}",
         "fine_tuning_job_id": checkpoint.job.public_id,
         "step_number": checkpoint.step,
         "metrics": {
@@ -179,4 +181,6 @@ class Checkpoints(ApiView):
         asked = query(request, frozenset({"after", "limit"}))
         cut = selectors.read_cut(asked, limit=10, most=100)
         rows = Checkpoint.objects.filter(job=job).select_related("job")
-        return listing(selectors.page(rows, cut, by="step"), checkpoint_object)
+        name = model_name(job, Tenant.objects.get(id=job.tenant_id))
+        page = selectors.page(rows, cut, by="step")
+        return listing(page, lambda checkpoint: checkpoint_object(checkpoint, name))

@@ -76,7 +76,7 @@ class Sampling(BaseModel):
             "n": self.n or 1,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "top_p": 1.0 if self.top_p is None else self.top_p,
-            "stop": self.stop,
+            "stop": self.stop or [],
             "seed": self.seed,
         }
 

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,9 +27,7 @@ def serving_http(application: str) -> Iterator[tuple[str, int]]:
         port = probe.getsockname()[1]
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
-        "PYTHONPATH": os.pathsep.join(
-            [str(ROOT / "platform"), str(ROOT), os.environ.get("PYTHONPATH", "")]
-        ),
+        "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
         "PRIVATUNE_MAX_FILE_MB": str(MAX_FILE_MB),
         "PRIVATUNE_LOG_LEVEL": "WARNING",
     }
@@ -112,6 +110,3 @@ def model_server(django_db_setup: None) -> Iterator[None]:
     finally:
         process.terminate()
         process.wait(20)
-
-
-Make = Callable[..., Customer]

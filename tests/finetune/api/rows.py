@@ -1,0 +1,74 @@
+"""Rows that workers would have written, so that the API has something to show."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from finetune import selectors
+from finetune.models import Artifact, Checkpoint, Job, Run
+from finetune.services.steps import line, write_events
+from finetune.states import JobState, RunState
+from tenants.database.scope import tenant_scope
+from tenants.services.files import create_file, keep
+from tenants.services.vaults import open_vault
+from tests.finetune.api.customers import Customer
+
+HEADER = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n"
+
+
+def give_result(customer: Customer, job_id: str, adapter: Path | None = None) -> str:
+    """Ends the job with an artifact (of a real adapter folder, if given); gives its model name."""
+    weights = (adapter / "adapter_model.safetensors").read_bytes() if adapter else b"weights"
+    config = json.loads((adapter / "adapter_config.json").read_bytes()) if adapter else {}
+    with tenant_scope(customer.tenant_id):
+        job = selectors.find(selectors.jobs(), job_id)
+        vault = open_vault()
+        prefix = f"artifacts/{job.id}/"
+        vault.put_bytes(f"{prefix}adapter_model.safetensors", weights)
+        bundle = vault.put_bytes(f"{prefix}bundle.tar", b"a tar")
+        metrics = create_file(
+            filename="metrics.csv",
+            purpose="fine-tune-results",
+            kept=keep(vault=vault, pieces=[f"{HEADER}1,2.0,0.5,,\n".encode()], limit=1 << 20),
+            status="processed",
+            life=None,
+            actor="test",
+        )
+        artifact = Artifact.objects.create(
+            job=job,
+            base=job.base,
+            model_name=f"ft:{job.base.name}:{customer.slug}::{job.id.hex[:8]}",
+            digest=f"sha256:{'0' * 64}",
+            adapter_sha256=hashlib.sha256(weights).hexdigest(),
+            bundle_object=f"{prefix}bundle.tar",
+            bundle_bytes=bundle.plaintext_bytes,
+            bundle_sha256=bundle.sha256,
+            adapter_object=f"{prefix}adapter_model.safetensors",
+            adapter_config=config,
+            passport={},
+            metrics_file=metrics,
+        )
+        Job.objects.filter(id=job.id).update(
+            state=JobState.SUCCEEDED,
+            trained_tokens=1234,
+            resolved={"hyperparameters": {"n_epochs": 3}, "reasons": {"n_epochs": "few rows"}},
+        )
+    return artifact.model_name
+
+
+def give_event(customer: Customer, job_id: str, kind: str, data: dict[str, Any]) -> None:
+    with tenant_scope(customer.tenant_id):
+        job = selectors.find(selectors.jobs(), job_id)
+        write_events(job.id, [line("a step", type=kind, data=data)])
+
+
+def give_checkpoint(customer: Customer, job_id: str, step: int) -> UUID:
+    with tenant_scope(customer.tenant_id):
+        job = selectors.find(selectors.jobs(), job_id)
+        run = Run.objects.create(job=job, state=RunState.SUCCEEDED)
+        checkpoint = Checkpoint.objects.create(
+            job=job, run=run, epoch=1, step=step, prefix="x/", metrics={"train_loss": 0.5}
+        )
+    return checkpoint.id

@@ -1,0 +1,277 @@
+"""/v1/models, /v1/chat/completions and /v1/completions: the openai client against a real model
+server with a real adapter."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai import APIStatusError, BadRequestError, NotFoundError, OpenAI, PermissionDeniedError
+
+from tests.finetune.api.conftest import TINY
+from tests.finetune.api.customers import Customer, new_customer, strict
+from tests.finetune.api.rows import give_result
+
+HELLO: list[Any] = [{"role": "user", "content": "Say 3."}]
+
+
+@pytest.fixture(scope="session")
+def adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A LoRA adapter with weights that change every answer."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(1)
+    base = AutoModelForCausalLM.from_pretrained(tiny_base)
+    config = LoraConfig(r=4, lora_alpha=64, target_modules="all-linear", init_lora_weights=False)
+    folder = tmp_path_factory.mktemp("adapter")
+    get_peft_model(base, config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def tuned(customer: Customer, training_file: str, adapter: Path, model_server: None) -> str:
+    """The customer's own fine-tuned model."""
+    job = customer.client().fine_tuning.jobs.create(model=TINY, training_file=training_file)
+    return give_result(customer, job.id, adapter)
+
+
+def ask(client: OpenAI, model: str, **options: Any) -> Any:
+    given: dict[str, Any] = {"temperature": 0, "max_tokens": 8, "seed": 1} | options
+    return client.chat.completions.create(model=model, messages=HELLO, **given)
+
+
+def test_base_and_tuned_model_answer_and_say_which_bytes_did(
+    customer: Customer, tuned: str, adapter: Path
+) -> None:
+    import hashlib
+
+    client = customer.client()
+    raw = client.chat.completions.with_raw_response.create(
+        model=tuned, messages=HELLO, temperature=0, max_tokens=8
+    )
+    answer = raw.parse()
+    strict(answer)
+    weights = (adapter / "adapter_model.safetensors").read_bytes()
+    digest = hashlib.sha256(weights).hexdigest()
+    assert raw.headers["x-privatune-adapter-digest"] == f"sha256:{digest}"
+    assert raw.headers["x-privatune-base-digest"].startswith("sha256:")
+    base = client.chat.completions.with_raw_response.create(
+        model=TINY, messages=HELLO, temperature=0, max_tokens=8
+    )
+    assert "x-privatune-adapter-digest" not in base.headers
+    plain = base.parse()
+    strict(plain)
+    assert plain.choices[0].message.content != answer.choices[0].message.content
+    assert plain.system_fingerprint != answer.system_fingerprint
+    assert (answer.model, plain.model) == (tuned, TINY)
+    assert answer.usage is not None
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert ask(client, tuned).choices[0].message.content == answer.choices[0].message.content
+
+
+def test_a_stream_tells_the_same_as_the_whole(customer: Customer, tuned: str) -> None:
+    client = customer.client()
+    whole = ask(client, tuned, logprobs=True, top_logprobs=2)
+    text, tokens, reason, usage = "", 0, None, None
+    stream = ask(
+        client,
+        tuned,
+        logprobs=True,
+        top_logprobs=2,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    for chunk in stream:
+        strict(chunk)
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            text += choice.delta.content or ""
+            tokens += len(choice.logprobs.content) if choice.logprobs else 0
+            reason = choice.finish_reason or reason
+    assert text == whole.choices[0].message.content
+    assert tokens == len(whole.choices[0].logprobs.content)
+    assert reason == whole.choices[0].finish_reason
+    assert usage == whole.usage
+    strict(whole)
+    assert len(whole.choices[0].logprobs.content[0].top_logprobs) == 2
+
+
+def test_several_choices_seeds_and_stops(customer: Customer, tuned: str) -> None:
+    client = customer.client()
+    several = ask(client, tuned, n=3, temperature=1, seed=5)
+    strict(several)
+    assert [choice.index for choice in several.choices] == [0, 1, 2]
+    again = ask(client, tuned, n=3, temperature=1, seed=5)
+    assert [c.message.content for c in several.choices] == [
+        c.message.content for c in again.choices
+    ]
+    text = ask(client, tuned).choices[0].message.content
+    if len(text) > 2:
+        cut = ask(client, tuned, stop=[text[2:4]])
+        assert cut.choices[0].message.content == text[: text.index(text[2:4])]
+        assert cut.choices[0].finish_reason == "stop"
+    assert ask(client, tuned, max_tokens=1).choices[0].finish_reason in ("length", "stop")
+    assert ask(client, tuned, max_tokens=None, max_completion_tokens=2).usage.completion_tokens <= 2
+
+
+def test_completions_answer_each_prompt_in_order(customer: Customer, tuned: str) -> None:
+    client = customer.client()
+    options: dict[str, Any] = {"model": tuned, "temperature": 0, "max_tokens": 4}
+    one = client.completions.create(prompt="Say", **options)
+    strict(one)
+    many = client.completions.create(prompt=["It is", "Say"], **options)
+    strict(many)
+    assert [choice.index for choice in many.choices] == [0, 1]
+    assert many.choices[1].text == one.choices[0].text
+    echoed = client.completions.create(prompt="Say", echo=True, logprobs=1, **options)
+    assert echoed.choices[0].text == "Say" + one.choices[0].text
+    assert echoed.choices[0].logprobs is not None
+    assert echoed.choices[0].logprobs.tokens is not None
+    assert "".join(echoed.choices[0].logprobs.tokens) == echoed.choices[0].text
+    streamed = client.completions.create(prompt=["It is", "Say"], stream=True, **options)
+    texts = ["", ""]
+    for chunk in streamed:
+        for choice in chunk.choices:
+            texts[choice.index] += choice.text
+    assert texts == [choice.text for choice in many.choices]
+
+
+UNOFFERED: list[tuple[dict[str, Any], str]] = [
+    ({"frequency_penalty": 0.5}, "frequency_penalty"),
+    ({"logit_bias": {"5": 3}}, "logit_bias"),
+    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"tool_choice": "required"}, "tool_choice"),
+    ({"store": True}, "store"),
+    ({"reasoning_effort": "high"}, "reasoning_effort"),
+    ({"extra_body": {"top_k": 5}}, "top_k"),
+    ({"temperature": 3}, "temperature"),
+    ({"n": 0}, "n"),
+    ({"top_logprobs": 2}, "top_logprobs"),
+    ({"stop": ["a", "b", "c", "d", "e"]}, "stop"),
+    ({"stream_options": {"include_usage": True}}, "stream_options"),
+]
+
+
+def test_a_parameter_that_cannot_be_honoured_is_refused(customer: Customer) -> None:
+    client = customer.client()
+    for given, param in UNOFFERED:
+        with pytest.raises(BadRequestError) as refused:
+            ask(client, TINY, **given)
+        assert refused.value.param == param
+    with pytest.raises(BadRequestError) as refused:
+        client.completions.create(model=TINY, prompt="x", best_of=3)
+    assert refused.value.param == "best_of"
+    picture = [{"type": "image_url", "image_url": {"url": "data:,"}}]
+    with pytest.raises(BadRequestError) as refused:
+        client.chat.completions.create(
+            model=TINY,
+            messages=[{"role": "user", "content": picture}],  # type: ignore[misc,list-item]
+        )
+    assert refused.value.param == "messages.0.content.0"
+
+
+def test_what_changes_nothing_is_accepted(customer: Customer, model_server: None) -> None:
+    answer = ask(
+        customer.client(),
+        TINY,
+        user="u",
+        frequency_penalty=0,
+        response_format={"type": "text"},
+        metadata={"a": "b"},
+        store=False,
+        service_tier="auto",
+    )
+    assert answer.choices
+
+
+def test_a_prompt_beyond_the_context_is_refused_before_a_stream_begins(
+    customer: Customer, model_server: None
+) -> None:
+    messages: list[Any] = [{"role": "user", "content": "word " * 5000}]
+    with pytest.raises(BadRequestError) as refused:
+        customer.client().chat.completions.create(model=TINY, messages=messages, stream=True)
+    assert refused.value.code == "context_length_exceeded"
+
+
+def test_models_are_those_of_the_licence_and_ones_own(customer: Customer, tuned: str) -> None:
+    client = customer.client()
+    listed = client.models.list().data
+    for each in listed:
+        strict(each)
+    assert {each.id for each in listed} == {TINY, tuned}
+    assert client.models.retrieve(tuned).owned_by == customer.slug
+    with pytest.raises(PermissionDeniedError):
+        client.models.delete(TINY)
+    gone = client.models.delete(tuned)
+    strict(gone)
+    assert gone.deleted
+    with pytest.raises(NotFoundError):
+        ask(client, tuned)
+    assert [each.id for each in client.models.list()] == [TINY]
+
+
+def test_a_foreign_unknown_or_unlicensed_model_is_never_answered_by_the_base(
+    customer: Customer, tuned: str, base_url: str
+) -> None:
+    other = new_customer(base_url, models=[TINY]).client()
+    bodies = []
+    for name in (tuned, "ft:tiny:nobody::00000000", "no-such-model", tuned + ":ckpt-step-10"):
+        with pytest.raises(NotFoundError) as absent:
+            ask(other, name)
+        bodies.append(absent.value.response.content)
+        with pytest.raises(NotFoundError):
+            other.models.retrieve(name)
+        with pytest.raises(NotFoundError):
+            other.models.delete(name)
+    assert len(set(bodies)) == 1
+    with pytest.raises(PermissionDeniedError, match="hold no licence"):
+        ask(new_customer(base_url).client(), TINY)
+
+
+def test_without_the_model_server_the_answer_is_503(customer: Customer, settings: Any) -> None:
+    """In process, with a socket that nobody listens on."""
+    from django.test import Client
+
+    settings.SERVING_SOCKET = Path("/nonexistent/serving.sock")
+    response = Client().post(
+        "/v1/chat/completions",
+        {"model": TINY, "messages": HELLO},
+        content_type="application/json",
+        headers={"Authorization": f"Bearer {customer.key}"},
+    )
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "serving_unavailable"
+    assert "x-should-retry" not in response
+
+
+def test_leaving_a_stream_stops_the_work(customer: Customer, model_server: None) -> None:
+    import asyncio
+    import time
+
+    from django.conf import settings
+
+    from finetune.serving.client import ServingClient
+
+    def running() -> int:
+        status = asyncio.run(ServingClient(settings.SERVING_SOCKET).status())
+        return sum(base.running + base.waiting for base in status.bases)
+
+    stream = ask(customer.client(), TINY, stream=True, max_tokens=None, temperature=1, n=4)
+    next(iter(stream))
+    stream.close()
+    ends = time.monotonic() + 10
+    while running() and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert running() == 0
+
+
+def test_errors_carry_the_sdks_type(customer: Customer) -> None:
+    with pytest.raises(APIStatusError) as refused:
+        ask(customer.client(), "nothing")
+    assert refused.value.body == {
+        "message": refused.value.body["message"],  # type: ignore[index]
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": "model_not_found",
+    }

@@ -1,0 +1,281 @@
+"""Generated from the URL configuration: every route of the API against another tenant's rows, no
+key, and a key without the scope. A route that is not in the table of examples fails."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+
+from finetune import selectors
+from finetune.models import Artifact, CatalogModel, Dataset, Event
+from tenants.database.scope import tenant_scope
+from tenants.models import AuditEntry, License, Membership, User
+from tenants.roles import ALL_SCOPES, Role
+from tenants.services.files import create_file, keep
+from tenants.services.members import invite
+from tenants.services.tenants import create_key
+from tenants.services.uploads import create_upload
+from tenants.services.vaults import open_vault
+from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.rows import give_checkpoint, give_event, give_result
+
+pytestmark = pytest.mark.django_db
+
+NOWHERE = "0" * 32
+MEMBER = {"email": "new@example.org", "role": "viewer"}
+JOB = {"model": "shelf", "training_file": f"file-{NOWHERE}"}
+CHAT = {"model": "shelf", "messages": [{"role": "user", "content": "hi"}]}
+
+
+@dataclass(frozen=True)
+class Example:
+    """How a route is asked. `kind` names the row whose id it takes; None: it takes none."""
+
+    kind: str | None = None
+    bodies: dict[str, Any] = field(default_factory=dict)
+
+
+EXAMPLES = {
+    "v1/files": Example(bodies={"post": {"purpose": "user_data"}}),
+    "v1/files/<str:file_id>": Example("file"),
+    "v1/files/<str:file_id>/content": Example("file"),
+    "v1/uploads": Example(bodies={"post": {"bytes": 1, "filename": "a", "mime_type": "b"}}),
+    "v1/uploads/<str:upload_id>/parts": Example("upload"),
+    "v1/uploads/<str:upload_id>/complete": Example(
+        "upload", {"post": {"part_ids": [f"part_{NOWHERE}"]}}
+    ),
+    "v1/uploads/<str:upload_id>/cancel": Example("upload"),
+    "v1/fine_tuning/jobs": Example(bodies={"post": JOB}),
+    "v1/fine_tuning/jobs/<str:job_id>": Example("job"),
+    "v1/fine_tuning/jobs/<str:job_id>/cancel": Example("job"),
+    "v1/fine_tuning/jobs/<str:job_id>/pause": Example("job"),
+    "v1/fine_tuning/jobs/<str:job_id>/resume": Example("job"),
+    "v1/fine_tuning/jobs/<str:job_id>/events": Example("job"),
+    "v1/fine_tuning/jobs/<str:job_id>/checkpoints": Example("job"),
+    "v1/models": Example(),
+    "v1/models/<str:model>": Example("model"),
+    "v1/chat/completions": Example(bodies={"post": CHAT}),
+    "v1/completions": Example(bodies={"post": {"model": "shelf", "prompt": "hi"}}),
+    "api/v1/artifacts": Example(),
+    "api/v1/artifacts/<str:artifact_id>": Example("artifact"),
+    "api/v1/artifacts/<str:artifact_id>/content": Example("artifact"),
+    "api/v1/audit": Example(),
+    "api/v1/audit/check": Example(),
+    "api/v1/catalog": Example(),
+    "api/v1/catalog/<str:name>": Example(),  # the shelf is the same for everybody
+    "api/v1/datasets": Example(),
+    "api/v1/datasets/<str:dataset_id>": Example("dataset"),
+    "api/v1/datasets/<str:dataset_id>/errors": Example("dataset"),
+    "api/v1/keys": Example(bodies={"post": {"name": "k"}}),
+    "api/v1/keys/<str:key_id>": Example("key"),
+    "api/v1/licences": Example(),
+    "api/v1/licences/<str:licence_id>": Example("license"),
+    "api/v1/members": Example(bodies={"post": MEMBER}),
+    "api/v1/members/<str:member_id>": Example("member", {"patch": {"role": "owner"}}),
+    "api/v1/signing-key": Example(),
+    "api/v1/usage": Example(),
+}
+PUBLIC = {"api/v1/schema", "api/v1/docs", r"^(?:v1|api)(?:/.*)?$"}
+
+
+def api_routes() -> Iterator[tuple[str, Any]]:
+    for route, callback in _walk(get_resolver().url_patterns, ""):
+        if route.startswith(("v1", "api", "^(?:v1")):
+            yield route, callback
+
+
+def _walk(patterns: list[Any], before: str) -> Iterator[tuple[str, Any]]:
+    for pattern in patterns:
+        route = before + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            yield from _walk(pattern.url_patterns, route)
+        elif isinstance(pattern, URLPattern):
+            yield route, pattern.callback
+
+
+def calls(*, with_id: bool = False) -> list[tuple[str, str]]:
+    """(route, method) of everything that needs a key."""
+    return [
+        (route, method)
+        for route, callback in api_routes()
+        if route not in PUBLIC and (not with_id or EXAMPLES.get(route, Example()).kind)
+        for method in callback.view_class.scopes
+    ]
+
+
+@pytest.fixture
+def owner() -> Customer:
+    """A tenant that holds one row of every kind."""
+    CatalogModel.objects.create(
+        name="shelf", digest=f"sha256:{NOWHERE}", path="none", architecture="Llama", parameters=1,
+        context_length=64, bytes=1, licence="Apache-2.0", source="test",
+    )  # fmt: skip
+    return new_customer(models=["shelf"])
+
+
+@pytest.fixture
+def ids(owner: Customer) -> dict[str, str]:
+    """The public id of each kind of the owner's rows."""
+    from finetune.models import Job
+
+    with tenant_scope(owner.tenant_id):
+        kept = keep(vault=open_vault(), pieces=[b"secret"], limit=100)
+        file = create_file(
+            filename="a", purpose="fine-tune", kept=kept, status="processed", life=None, actor="t"
+        )
+        upload = create_upload(
+            filename="a", purpose="user_data", bytes=5, mime_type="b", life=None, limit=9, actor="t"
+        )
+        errors = open_vault().put_bytes("datasets/errors", b"{}\n")
+        dataset = Dataset.objects.create(file=file, errors_object="datasets/errors")
+        assert errors.plaintext_bytes
+        licence = License.objects.get()
+        base = CatalogModel.objects.get(name="shelf")
+        job = Job.objects.create(base=base, license=licence, training_file=file)
+        member = invite(email=f"{uuid.uuid4().hex}@example.org", role=Role.OWNER, actor="t")
+    give_checkpoint(owner, job.public_id, 1)
+    give_event(owner, job.public_id, "message", {})
+    model = give_result(owner, job.public_id)
+    key, _ = create_key(tenant_id=owner.tenant_id, name="second", actor="t")
+    with tenant_scope(owner.tenant_id):
+        rows = {
+            "file": file, "upload": upload, "job": job, "dataset": dataset, "license": licence,
+            "key": key, "member": member, "artifact": Artifact.objects.get(),
+            "event": Event.objects.first(), "audit": AuditEntry.objects.first(),
+        }  # fmt: skip
+        public = {kind: selectors.public_id(row) for kind, row in rows.items() if row is not None}
+        return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}
+
+
+def nowhere(kind: str, known: str) -> str:
+    """An id of the same form that nobody has."""
+    if kind == "model":
+        return known[:-8] + "00000000"
+    return known[:-32] + NOWHERE
+
+
+def send(
+    customer: Customer | None, route: str, method: str, row_id: str = "shelf"
+) -> tuple[int, bytes, dict[str, str]]:
+    """Status, body and headers, less what differs between any two answers."""
+    prefix, bracket, rest = route.partition("<")
+    path = f"/{prefix}{row_id}{rest.partition('>')[2]}" if bracket else f"/{prefix}"
+    options: dict[str, Any] = {"content_type": "application/json"}
+    if customer is not None:
+        options["headers"] = {"Authorization": f"Bearer {customer.key}"}
+    body = EXAMPLES[route].bodies.get(method, {})
+    if method == "get":
+        options.pop("content_type")
+        body = {}
+    response = getattr(Client(raise_request_exception=False), method)(path, body, **options)
+    content = response.getvalue() if not response.streaming else b"streamed"
+    headers = {name: value for name, value in response.items() if name != "x-request-id"}
+    assert response["x-request-id"]
+    return response.status_code, content, headers
+
+
+def test_every_route_is_in_the_table_and_the_table_names_no_other() -> None:
+    routes = {route for route, _ in api_routes()}
+    assert routes - PUBLIC == set(EXAMPLES)
+    assert routes >= PUBLIC
+
+
+@pytest.mark.parametrize(("route", "method"), calls(with_id=True))
+def test_another_tenants_id_answers_as_one_that_nobody_has(
+    owner: Customer, ids: dict[str, str], route: str, method: str
+) -> None:
+    kind = EXAMPLES[route].kind
+    assert kind is not None
+    stranger = new_customer(models=["shelf"])
+    with tenant_scope(owner.tenant_id):
+        before = AuditEntry.objects.count()
+    foreign = send(stranger, route, method, ids[kind])
+    assert foreign[0] == 404
+    assert foreign == send(stranger, route, method, nowhere(kind, ids[kind]))
+    assert send(stranger, route, method, "nonsense")[:2] == foreign[:2]
+    with tenant_scope(owner.tenant_id):
+        assert AuditEntry.objects.count() == before, "a stranger's request changed something"
+    own = send(owner, route, method, ids[kind])
+    assert own[0] != 404, "the owner must find the row, or this test shows nothing"
+
+
+@pytest.mark.parametrize(("route", "method"), calls())
+def test_a_route_without_a_key_is_401(owner: Customer, route: str, method: str) -> None:
+    assert send(None, route, method)[0] == 401
+
+
+@pytest.mark.parametrize(("route", "method"), calls())
+def test_a_key_without_the_scope_is_403(owner: Customer, route: str, method: str) -> None:
+    needed = dict(api_routes())[route].view_class.scopes[method]
+    limited = new_customer(scopes=ALL_SCOPES - {needed})
+    status, body, _ = send(limited, route, method)
+    assert status == 403
+    assert needed.value.encode() in body
+    only = new_customer(scopes={needed}, models=["shelf"])
+    assert send(only, route, method)[0] not in (401, 403), "the named scope must be enough"
+
+
+LISTS = {
+    "/v1/files": "file",
+    "/v1/fine_tuning/jobs": "job",
+    "/api/v1/artifacts": "artifact",
+    "/api/v1/audit": "audit",
+    "/api/v1/datasets": "dataset",
+    "/api/v1/keys": "key",
+    "/api/v1/licences": "license",
+    "/api/v1/members": "member",
+}
+
+
+def test_lists_show_own_rows_only_and_take_no_foreign_cursor(
+    owner: Customer, ids: dict[str, str]
+) -> None:
+    stranger = new_customer(models=["shelf"])
+    for path, kind in LISTS.items():
+        headers = {"Authorization": f"Bearer {stranger.key}"}
+        body = Client().get(path, headers=headers).content
+        assert ids[kind].encode() not in body
+        mine = Client().get(path, headers={"Authorization": f"Bearer {owner.key}"}).content
+        assert ids[kind].encode() in mine
+        foreign = Client().get(path, {"after": ids[kind]}, headers=headers)
+        absent = Client().get(path, {"after": nowhere(kind, ids[kind])}, headers=headers)
+        assert foreign.status_code == 404
+        assert foreign.content == absent.content
+
+
+@pytest.mark.parametrize("field_name", ["training_file", "validation_file"])
+def test_a_foreign_file_in_a_body_is_as_one_that_nobody_has(
+    owner: Customer, ids: dict[str, str], field_name: str
+) -> None:
+    stranger = new_customer(models=["shelf"])
+    with tenant_scope(stranger.tenant_id):
+        kept = keep(vault=open_vault(), pieces=[b"x"], limit=9)
+        own = create_file(
+            filename="a", purpose="fine-tune", kept=kept, status="processed", life=None, actor="t"
+        )
+    answers = [
+        Client().post(
+            "/v1/fine_tuning/jobs",
+            {"model": "shelf", "training_file": own.public_id} | {field_name: file_id},
+            content_type="application/json",
+            headers={"Authorization": f"Bearer {stranger.key}"},
+        )
+        for file_id in (ids["file"], f"file-{NOWHERE}")
+    ]
+    assert [each.status_code for each in answers] == [404, 404]
+    assert answers[0].content == answers[1].content
+
+
+def test_members_of_one_tenant_are_no_members_of_another(owner: Customer) -> None:
+    stranger = new_customer()
+    email = f"{uuid.uuid4().hex}@example.org"
+    for customer in (owner, stranger):
+        with tenant_scope(customer.tenant_id):
+            invite(email=email, role=Role.VIEWER, actor="t")
+    assert User.objects.filter(email=email).count() == 1
+    with tenant_scope(stranger.tenant_id):
+        assert Membership.objects.count() == 1

@@ -1,0 +1,253 @@
+"""/v1/fine_tuning/jobs, by the unmodified openai client."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from openai import BadRequestError, NotFoundError, PermissionDeniedError
+
+from finetune.models import Job
+from finetune.states import JobState
+from tenants.database.scope import tenant_scope
+from tenants.models import LicenseState
+from tenants.services.licences import change_license, issue_license
+from tests.finetune.api.customers import Customer, chat_rows, new_customer, strict
+from tests.finetune.api.rows import give_checkpoint, give_event, give_result
+
+
+def test_a_job_is_created_with_every_parameter_and_told_back(
+    customer: Customer, training_file: str
+) -> None:
+    client = customer.client()
+    job = client.fine_tuning.jobs.create(
+        model="tiny",
+        training_file=training_file,
+        validation_file=training_file,
+        method={
+            "type": "supervised",
+            "supervised": {
+                "hyperparameters": {
+                    "n_epochs": 2,
+                    "batch_size": "auto",
+                    "learning_rate_multiplier": 0.5,
+                }
+            },
+        },
+        suffix="my-model",
+        seed=7,
+        metadata={"team": "a", "run": "1"},
+        extra_body={
+            "adapter": {"r": 8, "alpha": 16, "dropout": 0.1, "use_dora": True},
+            "max_length": 64,
+            "packing": True,
+            "overflow": "drop",
+            "evaluation": {"every_steps": 5, "keep": "best"},
+        },
+    )
+    strict(job)
+    assert job.status == "validating_files"
+    assert job.error is None
+    assert job.result_files == []
+    assert (job.model, job.seed, job.metadata) == ("tiny", 7, {"team": "a", "run": "1"})
+    assert job.method is not None
+    assert job.method.supervised is not None
+    assert job.method.supervised.hyperparameters is not None
+    assert job.method.supervised.hyperparameters.n_epochs == 2
+    assert job.hyperparameters.batch_size == "auto"
+    assert job.training_file == job.validation_file == training_file
+    with tenant_scope(customer.tenant_id):
+        asked = Job.objects.get(suffix="my-model").requested
+    assert asked["adapter"] == {"r": 8, "alpha": 16, "dropout": 0.1, "use_dora": True}
+    assert (asked["max_length"], asked["packing"], asked["overflow"]) == (64, True, "drop")
+    assert asked["evaluation"] == {"every_steps": 5, "keep": "best"}
+    events = client.fine_tuning.jobs.list_events(job.id)
+    for event in events:
+        strict(event)
+    assert [event.message for event in events][-1] == f"Created fine-tuning job: {job.id}"
+
+
+def test_the_deprecated_hyperparameters_still_work(customer: Customer, training_file: str) -> None:
+    job = customer.client().fine_tuning.jobs.create(
+        model="tiny", training_file=training_file, hyperparameters={"n_epochs": 3}
+    )
+    strict(job)
+    assert job.hyperparameters.n_epochs == 3
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs"),
+    ({"hyperparameters": {"n_epochs": 51}}, "hyperparameters.n_epochs"),
+    ({"hyperparameters": {"n_epochs": "3"}}, "hyperparameters.n_epochs"),
+    ({"hyperparameters": {"n_epochs": True}}, "hyperparameters.n_epochs"),
+    ({"hyperparameters": {"batch_size": 257}}, "hyperparameters.batch_size"),
+    ({"hyperparameters": {"batch_size": 1.5}}, "hyperparameters.batch_size"),
+    (
+        {"hyperparameters": {"learning_rate_multiplier": 0}},
+        "hyperparameters.learning_rate_multiplier",
+    ),
+    (
+        {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 99}}}},
+        "method.supervised.hyperparameters.n_epochs",
+    ),
+    ({"method": {"type": "dpo", "dpo": {}}}, "method.type"),
+    ({"method": {"type": "reinforcement"}}, "method.type"),
+    ({"suffix": ""}, "suffix"),
+    ({"suffix": "x" * 65}, "suffix"),
+    ({"suffix": "a:b"}, "suffix"),
+    ({"seed": -1}, "seed"),
+    ({"metadata": {str(i): "x" for i in range(17)}}, "metadata"),
+    ({"metadata": {"k": "x" * 513}}, "metadata.k"),
+    ({"metadata": {"k": 1}}, "metadata.k"),
+    ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
+    ({"extra_body": {"adapter": {"r": 0}}}, "adapter.r"),
+    ({"extra_body": {"adapter": {"rank": 8}}}, "adapter.rank"),
+    ({"extra_body": {"max_length": 0}}, "max_length"),
+    ({"extra_body": {"overflow": "ignore"}}, "overflow"),
+    ({"extra_body": {"learning_rate": 1}}, "learning_rate"),
+    ({"extra_body": {"evaluation": {"keep": "best"}}}, "validation_file"),
+]
+
+
+@pytest.mark.parametrize(("given", "param"), BAD, ids=[f"{p}-{i}" for i, (_, p) in enumerate(BAD)])
+def test_a_value_out_of_range_is_refused_with_its_field(
+    customer: Customer, training_file: str, given: dict[str, Any], param: str
+) -> None:
+    client = customer.client()
+    with pytest.raises(BadRequestError) as refused:
+        client.fine_tuning.jobs.create(model="tiny", training_file=training_file, **given)
+    assert refused.value.param == param
+    assert refused.value.type == "invalid_request_error"
+    assert client.fine_tuning.jobs.list().data == []
+
+
+def test_a_file_that_does_not_serve_is_refused_with_what_to_do(customer: Customer) -> None:
+    client = customer.client()
+    waiting = client.files.create(file=("a.jsonl", chat_rows()), purpose="fine-tune")
+    with pytest.raises(BadRequestError, match="wait_for_processing") as refused:
+        client.fine_tuning.jobs.create(model="tiny", training_file=waiting.id)
+    assert refused.value.param == "training_file"
+    other = client.files.create(file=("a.txt", b"x"), purpose="user_data")
+    with pytest.raises(BadRequestError, match="purpose='fine-tune'") as refused:
+        client.fine_tuning.jobs.create(model="tiny", training_file=other.id)
+    assert refused.value.code == "invalid_file_purpose"
+    for missing in ("file-" + "0" * 32, "nonsense"):
+        with pytest.raises(NotFoundError) as absent:
+            client.fine_tuning.jobs.create(model="tiny", training_file=missing)
+        assert absent.value.param == "training_file"
+    bad = client.files.create(file=("a.jsonl", b"{}\n"), purpose="fine-tune")
+    customer.check_files()
+    with pytest.raises(BadRequestError, match="did not pass its check"):
+        client.fine_tuning.jobs.create(model="tiny", training_file=bad.id)
+
+
+def test_a_model_without_a_licence_is_refused_with_the_licence_state(
+    base_url: str, tiny_model: str
+) -> None:
+    customer = new_customer(base_url)
+    client = customer.client()
+    sent = client.files.create(file=("rows.jsonl", chat_rows()), purpose="fine-tune")
+    customer.check_files()
+
+    def refusal() -> PermissionDeniedError:
+        with pytest.raises(PermissionDeniedError) as refused:
+            client.fine_tuning.jobs.create(model=tiny_model, training_file=sent.id)
+        return refused.value
+
+    assert "hold no licence" in str(refusal())
+    assert refusal().param == "model"
+    licence = issue_license(
+        tenant_id=customer.tenant_id,
+        model=tiny_model,
+        actor="test",
+        valid_until=timezone.now() - timedelta(days=1),
+    )
+    assert "expired on" in str(refusal())
+    change_license(
+        tenant_id=customer.tenant_id,
+        license_id=licence.id,
+        actor="test",
+        state=LicenseState.SUSPENDED,
+    )
+    assert "suspended" in str(refusal())
+    with pytest.raises(NotFoundError):
+        client.fine_tuning.jobs.create(model="no-such-model", training_file=sent.id)
+
+
+def test_jobs_are_listed_newest_first_and_found_by_metadata(
+    customer: Customer, training_file: str
+) -> None:
+    client = customer.client()
+    made = [
+        client.fine_tuning.jobs.create(
+            model="tiny",
+            training_file=training_file,
+            metadata={"team": "ab"[i % 2], "n": str(i)} if i else None,
+        ).id
+        for i in range(5)
+    ]
+    assert [job.id for job in client.fine_tuning.jobs.list(limit=2)] == made[::-1]
+    found = client.fine_tuning.jobs.list(metadata={"team": "b"})
+    assert [job.id for job in found] == [made[3], made[1]]
+    assert not client.fine_tuning.jobs.list(metadata={"team": "b", "n": "2"}).data
+    bare = client.fine_tuning.jobs.list(extra_query={"metadata": "null"})
+    assert [job.id for job in bare] == [made[0]]
+
+
+def test_a_job_is_paused_resumed_and_cancelled(customer: Customer, training_file: str) -> None:
+    client = customer.client()
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=training_file)
+    with pytest.raises(BadRequestError) as early:
+        client.fine_tuning.jobs.pause(job.id)
+    assert early.value.code == "job_not_pausable"
+    with tenant_scope(customer.tenant_id):
+        Job.objects.update(state=JobState.QUEUED)
+    paused: str = client.fine_tuning.jobs.pause(job.id).status  # a state that the SDK's enum lacks
+    assert paused == "paused"
+    assert client.fine_tuning.jobs.resume(job.id).status == "queued"
+    with pytest.raises(BadRequestError):
+        client.fine_tuning.jobs.resume(job.id)
+    cancelled = client.fine_tuning.jobs.cancel(job.id)
+    strict(cancelled)
+    assert cancelled.status == "cancelled"
+    assert cancelled.finished_at is not None
+
+
+def test_a_finished_job_tells_its_model_results_metrics_and_checkpoints(
+    customer: Customer, training_file: str
+) -> None:
+    client = customer.client()
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=training_file)
+    artifact = give_result(customer, job.id)
+    for step in (10, 20):
+        give_checkpoint(customer, job.id, step)
+        give_event(customer, job.id, "metrics", {"step": step, "train_loss": 1.0 / step})
+    done = client.fine_tuning.jobs.retrieve(job.id)
+    strict(done)
+    assert done.status == "succeeded"
+    assert done.fine_tuned_model == artifact
+    assert done.trained_tokens == 1234
+    assert done.hyperparameters.n_epochs == 3
+    csv = client.files.content(done.result_files[0]).text
+    assert csv.startswith("step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n")
+    checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id, limit=1)
+    for checkpoint in checkpoints.data:
+        strict(checkpoint)
+    assert [each.step_number for each in checkpoints] == [20, 10]
+    metrics = [e for e in client.fine_tuning.jobs.list_events(job.id) if e.type == "metrics"]
+    assert [e.data["step"] for e in metrics] == [20, 10]  # type: ignore[index]
+
+
+def test_a_failed_job_tells_why_and_what_to_do(customer: Customer, training_file: str) -> None:
+    client = customer.client()
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=training_file)
+    with tenant_scope(customer.tenant_id):
+        Job.objects.update(
+            state=JobState.FAILED,
+            error={"code": "rows_too_long", "message": "3 rows are too long.", "param": None,
+                   "fix": "Set overflow.", "where": None},
+        )  # fmt: skip
+    failed = client.fine_tuning.jobs.retrieve(job.id)
+    strict(failed)
+    assert failed.error is not None
+    assert failed.error.message == "3 rows are too long. Set overflow."

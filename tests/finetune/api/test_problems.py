@@ -1,0 +1,135 @@
+"""Bad requests, each named: which code, which field, which place."""
+
+import socket
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.finetune.api.conftest import MAX_FILE_MB
+from tests.finetune.api.customers import Customer, new_customer
+
+WIRE_KEYS = {"message", "type", "param", "code"}
+
+
+def wire_error(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"].startswith("req_")
+    error: dict[str, Any] = response.json()["error"]
+    assert set(error) == WIRE_KEYS
+    return error
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b'{"model": "tiny",\n "training_file": }', "(line 2, column 19)"),
+        (b"", "(line 1, column 1)"),
+        (b"[]", "(line 1, column 1)"),
+        (b'{"model": "t\xff"}', "(byte 13)"),
+        (b'{"seed": NaN}', "NaN is not JSON"),
+        (b'{"model": "\\ud800"}', "lone surrogate"),
+        (b'{"model": "a\\u0000"}', "NUL"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_malformed_json_is_told_with_its_place(customer: Customer, body: bytes, place: str) -> None:
+    with customer.http() as http:
+        for path in ("/v1/fine_tuning/jobs", "/v1/chat/completions"):
+            error = wire_error(http.post(path, content=body), 400)
+            assert error["code"] == "invalid_json"
+            assert place in error["message"]
+        own = http.post("/api/v1/keys", content=body, headers={"content-type": "application/json"})
+        assert own.status_code == 400
+        assert own.headers["content-type"] == "application/problem+json"
+        assert place in own.json()["detail"] or own.json()["code"] in (
+            "parse_error",
+            "invalid_value",
+        )
+
+
+def test_a_missing_or_wrong_key_is_401(base_url: str) -> None:
+    for headers in ({}, {"Authorization": "Bearer nonsense"}, {"Authorization": "Basic eDp5"}):
+        response = httpx.get(f"{base_url}/v1/models", headers=headers)
+        error = wire_error(response, 401)
+        assert error["type"] == "invalid_request_error"
+        assert response.headers["www-authenticate"] == "Bearer"
+        assert response.headers["x-should-retry"] == "false"
+        own = httpx.get(f"{base_url}/api/v1/keys", headers=headers)
+        assert own.status_code == 401
+        assert own.json()["type"].startswith("urn:privatune:problem:")
+
+
+def test_unknown_addresses_and_methods_answer_in_the_apis_own_shape(customer: Customer) -> None:
+    with customer.http() as http:
+        for method in ("GET", "POST", "DELETE"):
+            error = wire_error(http.request(method, "/v1/assistants"), 404)
+            assert error["code"] == "not_found"
+        wire_error(http.get("/v1/files/"), 404)
+        wire_error(http.put("/v1/files"), 405)
+        own = http.get("/api/v2/nothing")
+        assert own.status_code == 404
+        assert own.headers["content-type"] == "application/problem+json"
+        assert {"type", "title", "status", "detail"} <= set(own.json())
+        assert http.put("/api/v1/keys").json()["status"] == 405
+
+
+def test_the_request_id_is_ours_and_new_each_time(customer: Customer) -> None:
+    with customer.http(**{"x-request-id": "theirs"}) as http:
+        ids = {http.get("/v1/models").headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+    assert "theirs" not in ids
+
+
+def test_an_unknown_query_parameter_is_refused_and_not_ignored(customer: Customer) -> None:
+    with customer.http() as http:
+        error = wire_error(http.get("/v1/files?purpos=fine-tune"), 400)
+        assert error["param"] == "purpos"
+        wire_error(http.get("/v1/files?purpose=%00"), 400)
+        wire_error(http.get("/v1/files/%00"), 404)
+        wire_error(http.get("/v1/models/a%00b"), 404)
+
+
+def test_a_form_that_is_no_form_is_named(customer: Customer) -> None:
+    with customer.http() as http:
+        error = wire_error(http.post("/v1/files", json={"purpose": "fine-tune"}), 400)
+        assert error["code"] == "form_expected"
+        no_file = http.post("/v1/files", files={"purpose": (None, "fine-tune")})
+        assert wire_error(no_file, 400)["param"] == "file"
+        no_purpose = http.post("/v1/files", files={"file": ("a", b"x")})
+        assert wire_error(no_purpose, 400)["param"] == "purpose"
+        unknown = http.post(
+            "/v1/files", data={"purpose": "user_data", "nme": "x"}, files={"file": ("a", b"x")}
+        )
+        assert wire_error(unknown, 400)["param"] == "nme"
+        torn = http.post(
+            "/v1/files", content=b"--x\r\n", headers={"content-type": "multipart/form-data"}
+        )
+        assert wire_error(torn, 400)["code"] == "invalid_form"
+
+
+def test_a_body_too_large_is_refused_before_it_is_read(server: tuple[str, int]) -> None:
+    """The client announces 10 GB and sends nothing of it: the answer comes all the same."""
+    host, port = server[0].removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as line:
+        line.sendall(
+            b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10737418240\r\n\r\n"
+        )
+        answer = line.recv(1 << 16)
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"request_too_large" in answer
+
+
+def test_a_body_that_grows_too_large_is_refused(base_url: str) -> None:
+    customer = new_customer(base_url)
+
+    def endless() -> Any:
+        for _ in range(MAX_FILE_MB + 8):
+            yield bytes(1 << 20)
+
+    with customer.http() as http:
+        response = http.post("/v1/files", content=endless())
+        assert wire_error(response, 413)["code"] == "request_too_large"
+        large = http.post("/v1/fine_tuning/jobs", content=b'{"x": "' + b"a" * (17 << 20) + b'"}')
+        wire_error(large, 413)
