@@ -1,0 +1,41 @@
+"""Checking bytes in this process, as most tests of the checker do."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from finetune.records.check import CheckReport, CheckSpec
+from finetune.records.check.run import run_check
+from tests.tiny import build_tokenizer
+
+Check = Callable[..., CheckReport]
+
+
+@pytest.fixture
+def out_dir(tmp_path: Path) -> Path:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def check(tmp_path: Path, out_dir: Path) -> Check:
+    """check(data, name="data.jsonl", **spec) -> report; the files lie in out_dir."""
+
+    def run(data: bytes | Path, name: str = "data.jsonl", **spec: object) -> CheckReport:
+        source = data
+        if isinstance(data, bytes):
+            source = tmp_path / "source"
+            source.write_bytes(data)
+        told = CheckSpec.model_validate({"source": source, "source_name": name, **spec})
+        return run_check(told, out_dir, lambda read: None)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tokenizer_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    build_tokenizer("default_system").save_pretrained(folder)
+    return folder

@@ -1,0 +1,70 @@
+"""Chat templates of real models, and tokenizers that know their control tokens."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import trl
+from transformers import PreTrainedTokenizerFast
+
+from tests.tiny import build_tokenizer
+
+# Mistral 7B Instruct v0.1 to v0.3: no system role, a space before the answer, </s> after it
+MISTRAL = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}"
+    "{% endif %}"
+    "{% if message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+    "{% elif message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}"
+    "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}"
+    "{% endfor %}"
+)
+# SmolLM2's, out of its GGUF file: puts a system message before whatever has none
+SMOLLM2 = (
+    "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}"
+    "{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    "<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+    "'<|im_end|>' + '\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+# As many model cards mark it: the end token stands outside of the mark
+MARKED_WITHOUT_END = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] }}{% endgeneration %}"
+    "{% else %}{{ m['content'] }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# What some fine-tunes of plain base models use: no token ends an answer
+PLAIN_WORDS = (
+    "{% for m in messages %}### {{ m['role'] }}:\n{{ m['content'] }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}### assistant:\n{% endif %}"
+)
+
+OWN = {
+    "mistral": MISTRAL,
+    "smollm2": SMOLLM2,
+    "marked_without_end": MARKED_WITHOUT_END,
+    "plain_words": PLAIN_WORDS,
+}
+_CONTROL = re.compile(r"<[|｜][\w▁｜|]+?[|｜]>|<start_of_turn>|<end_of_turn>|<turn\|>|<\|turn>")
+
+
+def source(name: str) -> str:
+    """One of ours above, or a model's own template as TRL ships it."""
+    if name in OWN:
+        return OWN[name]
+    folder = Path(trl.__file__).parent / "chat_templates"
+    return (folder / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+@cache
+def tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """Tiny vocabulary, the template's control tokens, and pad = eos as careless bases have it."""
+    template = source(name)
+    built = build_tokenizer("none")
+    control = sorted(set(_CONTROL.findall(template)))
+    built.add_special_tokens({"additional_special_tokens": control})
+    built.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"})
+    built.chat_template = template
+    return built

@@ -1,0 +1,118 @@
+"""The check's own process: its limits, its reports and its end."""
+
+import gzip
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from finetune.errors import OurFault, UserFault
+from finetune.records.check import CheckReport, CheckSpec, check_in_child
+from finetune.records.check import child as child_module
+from finetune.records.check.codes import LIMIT_CODES
+
+ROW = b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n'
+MB = 2**20
+
+
+def run(tmp_path: Path, data: bytes, **told: Any) -> CheckReport:
+    source = tmp_path / "source"
+    source.write_bytes(data)
+    limits = {key: told.pop(key) for key in ("memory_mb", "seconds", "progress") if key in told}
+    spec = CheckSpec.model_validate({"source": source, "source_name": "data.jsonl", **told})
+    return check_in_child(spec, tmp_path / "out", **limits)
+
+
+def fault(tmp_path: Path, data: bytes, **told: Any) -> UserFault:
+    with pytest.raises(UserFault) as caught:
+        run(tmp_path, data, **told)
+    assert caught.value.code in LIMIT_CODES
+    return caught.value
+
+
+def parquet_bomb(path: Path, megabytes: int, rows: int) -> bytes:
+    """One large value, and very many rows that refer to it: under a kilobyte of file."""
+    value = pa.array(["x" * megabytes * MB])
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), value)
+    pq.write_table(pa.table({"text": column}), path, compression="zstd")
+    return path.read_bytes()
+
+
+def test_the_report_is_the_same_twice_and_names_its_files(
+    tmp_path: Path, tokenizer_dir: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    first = run(tmp_path, ROW * 3, tokenizer_dir=tokenizer_dir, progress=lambda *p: told.append(p))
+    written = (tmp_path / "out" / "rows.jsonl").read_bytes()
+    second = run(tmp_path, ROW * 3, tokenizer_dir=tokenizer_dir)
+    assert first == second
+    assert first.rows_sha256 == hashlib.sha256(written).hexdigest()
+    assert first.source_sha256 == hashlib.sha256(ROW * 3).hexdigest()
+    assert (first.rows_bytes, first.source_bytes) == (len(written), 3 * len(ROW))
+    assert told[-1] == (3 * len(ROW), 3 * len(ROW))
+
+
+def test_bombs_are_refused_while_they_unpack(tmp_path: Path) -> None:
+    limits = {"limits": {"decoded_bytes": 50 * MB}}
+    for bomb in (zstandard.compress(b" " * 300 * MB), gzip.compress(b" " * 300 * MB)):
+        assert len(bomb) < MB
+        assert fault(tmp_path, bomb, **limits).code == "limit_decoded_bytes"
+    bomb = parquet_bomb(tmp_path / "bomb", megabytes=1, rows=1_000_000)
+    assert len(bomb) < 100_000
+    assert fault(tmp_path, bomb, **limits).code == "limit_decoded_bytes"
+
+
+def test_a_file_that_wants_too_much_memory_ends_the_child_alone(tmp_path: Path) -> None:
+    bomb = parquet_bomb(tmp_path / "bomb", megabytes=30, rows=100)
+    found = fault(tmp_path, bomb, memory_mb=400)
+    assert found.code == "limit_memory"
+    assert "400 MB" in found.message
+
+
+def test_too_many_rows_and_too_much_time_are_named(tmp_path: Path) -> None:
+    assert fault(tmp_path, ROW * 11, limits={"rows": 10}).code == "limit_rows"
+    slow = b"".join(b'{"text": "%d"}\n' % number for number in range(1_000_000))
+    assert fault(tmp_path, slow, seconds=1).code == "limit_time"
+
+
+def test_a_base_without_tokenizer_is_named(tmp_path: Path) -> None:
+    assert fault(tmp_path, ROW, tokenizer_dir=tmp_path).code == "no_tokenizer"
+
+
+def test_the_caller_can_cancel_and_nothing_is_left_running(tmp_path: Path) -> None:
+    started: list[int] = []
+
+    def cancel(read: int, total: int) -> None:
+        started.extend(_children())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, ROW * 200_000, progress=cancel)
+    assert started
+    assert not set(started) & set(_children())
+
+
+def _children() -> list[int]:
+    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return [int(pid) for pid in text.split()]
+
+
+def test_a_crash_is_our_fault_and_says_how_it_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "_environment", lambda: {"PYTHONHOME": "/nowhere"})
+    with pytest.raises(OurFault) as caught:
+        run(tmp_path, ROW)
+    assert caught.value.code == "check_crashed"
+    assert "exit code 1" in caught.value.message
+
+
+def test_the_child_has_no_credentials_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgres://secret")
+    assert "secret" not in json.dumps(child_module._environment())
