@@ -6,6 +6,7 @@ From home-assistant-intents (Apache-2.0), read with hassil. Sampling stands in `
 
 import json
 import random
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,10 +35,16 @@ LEFT_OUT = (
     "[volume] (up|down) to",  # "turn the pantry down to 30": its sound, its blinds?
 )  # fmt: skip
 
-# "Safe." "Stop." What is meant cannot be told from one bare word.
-BARE = ("[<the>] {name}", "stop [playing] [[<the>] <media>]")
+# "Safe." "Stop." "The library to 48." What is meant could be anything.
+UNCLEAR = (
+    "[<the>] {name}",
+    "stop [playing] [[<the>] <media>]",
+    "[<numeric_value_set>] [<the>] {area} [to] {brightness}[([ ]%)| percent]",
+)
 
-HELD_OUT_SHARE = 0.25  # of each kind of call that has two templates or more
+UNITS = re.compile("(start_)?(hours|minutes)")
+HELD_OUT_SHARE = 0.25
+PHRASINGS = 3  # a kind of call with fewer is trained on only: two at least are left to learn from
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,9 @@ class Template:
 
     @property
     def kind(self) -> tuple[str, ...]:
-        """Templates of one kind mean the same kind of call."""
-        return (self.intent, *(f"{k}={v}" for k, v in self.fixed), *self.slots)
+        """Templates of one kind mean the same kind of call; hours and minutes are one kind."""
+        slots = {UNITS.sub("time", slot) for slot in self.slots}
+        return (self.intent, *(f"{key}={value}" for key, value in self.fixed), *sorted(slots))
 
 
 class Grammar:
@@ -84,7 +92,7 @@ class Grammar:
             for block in body["data"]:
                 domains = _domains(block)
                 for text in block["sentences"]:
-                    if text in BARE or any(part in text for part in LEFT_OUT):
+                    if text in UNCLEAR or any(part in text for part in LEFT_OUT):
                         continue
                     if "{name}" in text and not domains:
                         continue
@@ -111,7 +119,7 @@ def _hold_out(templates: tuple[Template, ...], rng: random.Random) -> tuple[Temp
         kinds[template.kind][template.text].append(template)
     held: list[Template] = []
     for same in kinds.values():
-        if len(same) > 1:
+        if len(same) >= PHRASINGS:
             count = max(1, round(len(same) * HELD_OUT_SHARE))
             for text in rng.sample(sorted(same), count):
                 held += same[text]

@@ -14,12 +14,13 @@ AREAS = (
 
 FLOORS = ("ground", "first", "second", "third", "top", "lower", "upper", "middle")
 
-DEVICES: dict[str, tuple[str, ...]] = {
-    "light": (  # none ends in lamp or light: "turn on the {area} <light>" would say the same
-        "chandelier", "lava globe", "spots", "wall washer", "LED strip", "Christmas tree",
+# None ends in lamp or light: "turn on the {area} <light>" would say the same.
+THINGS: dict[str, tuple[str, ...]] = {
+    "light": (
+        "chandelier", "lava globe", "spots", "wall washer", "neon strip", "christmas tree",
         "lantern", "pendant", "candelabra", "sconce", "light bar", "uplighter", "neon sign",
         "paper moon", "disco ball", "torchiere", "flood beam", "light tube", "star projector",
-        "brass dome", "arc stand", "dashboard glow", "salt crystal", "desk clip",
+        "brass dome", "arc stand", "dashboard glow", "salt crystal", "bulb cluster",
     ),
     "switch": (
         "kettle", "coffee machine", "seat heater", "towel warmer", "fish tank pump", "printer",
@@ -28,17 +29,17 @@ DEVICES: dict[str, tuple[str, ...]] = {
         "dash cam", "humidifier", "battery charger", "water softener", "game console",
     ),
     "fan": (
-        "ceiling fan", "tower fan", "exhaust fan", "extractor", "box fan", "desk fan",
-        "ventilator", "roof blower", "pedestal fan", "cabin blower", "attic fan", "turbine",
+        "ceiling fan", "tower fan", "exhaust fan", "extractor", "box fan", "table fan",
+        "ventilator", "roof blower", "pedestal fan", "cabin blower", "window fan", "turbo fan",
     ),
     "media_player": (
         "soundbar", "television", "record player", "car stereo", "smart speaker", "projector",
         "radio", "jukebox", "home cinema", "shower speaker", "boombox", "headrest screen",
-        "turntable", "hi-fi", "Apple TV",
+        "turntable", "media box", "subwoofer",
     ),
     "climate": (
         "thermostat", "heat pump", "air conditioner", "radiator", "cabin heater", "wall heater",
-        "underfloor heating", "mini split", "boiler", "patio heater", "chiller", "parking heater",
+        "floor heating", "mini split", "boiler", "patio heater", "chiller", "parking heater",
     ),
     "cover": (
         "driver window", "sunroof", "tailgate", "roller blind", "projector screen", "skylight",
@@ -51,6 +52,12 @@ DEVICES: dict[str, tuple[str, ...]] = {
         "bike shed", "wine cellar", "fuel cap", "deadbolt", "gun cabinet",
     ),
 }  # fmt: skip
+
+# What tells two of a kind apart: "the left sunroof", "grandma's kettle".
+MARKS = (
+    "left", "right", "old", "new", "big", "small", "grandma's", "spare", "corner", "red", "green",
+    "silver", "noisy", "second", "upper", "lower", "maria's", "oak", "travel", "guest", "tall",
+)  # fmt: skip
 
 # What a person says freely, where the grammar only marks a gap.
 SPOKEN: dict[str, tuple[str, ...]] = {
@@ -73,9 +80,20 @@ SPOKEN_NUMBERS: dict[str, tuple[float, ...]] = {
     "timer_hours": tuple(range(2, 13)),
 }
 
-# The third of each kind that only held-out questions name.
-HELDOUT_DEVICES = {domain: names[2::3] for domain, names in DEVICES.items()}
-TRAIN_DEVICES = {
-    domain: tuple(name for name in names if name not in HELDOUT_DEVICES[domain])
-    for domain, names in DEVICES.items()
+
+def _named(things: tuple[str, ...], first: int) -> tuple[str, ...]:
+    """Each thing by its plain name and under two marks."""
+    marks = [MARKS[(first + 7 * i) % len(MARKS)] for i in range(2 * len(things))]
+    marked = (f"{mark} {thing}" for mark, thing in zip(marks, things * 2, strict=True))
+    return (*things, *marked)
+
+
+# A third of each kind of thing is named by held-out questions only.
+HELDOUT_DEVICES = {
+    domain: _named(things[2::3], first) for first, (domain, things) in enumerate(THINGS.items())
 }
+TRAIN_DEVICES = {
+    domain: _named(tuple(t for i, t in enumerate(things) if i % 3 != 2), first)
+    for first, (domain, things) in enumerate(THINGS.items())
+}
+DEVICES = {domain: TRAIN_DEVICES[domain] + HELDOUT_DEVICES[domain] for domain in THINGS}
