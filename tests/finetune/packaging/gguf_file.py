@@ -39,8 +39,15 @@ def _gguf_name(name: str) -> str:
     return f"{NAMES[stem]}.{kind}"
 
 
-def write_gguf(folder: Path, target: Path, *, pre: str = "smollm", template: bool = True) -> Path:
-    """`folder` (LLaMA, byte-level BPE) as an unquantised GGUF at `target`."""
+def write_gguf(
+    folder: Path,
+    target: Path,
+    *,
+    pre: str = "smollm",
+    template: bool = True,
+    quantised: bool = False,
+) -> Path:
+    """`folder` (LLaMA, byte-level BPE) as a GGUF at `target`, in float32 or Q8_0."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     config = model.config
@@ -64,7 +71,12 @@ def write_gguf(folder: Path, target: Path, *, pre: str = "smollm", template: boo
             tensor = _permuted(tensor, config.num_attention_heads)
         if "k_proj" in name:
             tensor = _permuted(tensor, config.num_key_value_heads)
-        out.add_tensor(_gguf_name(name), tensor.numpy())
+        data = tensor.contiguous().numpy()
+        if quantised and data.ndim == 2:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            out.add_tensor(_gguf_name(name), gguf.quants.quantize(data, kind), raw_dtype=kind)
+        else:
+            out.add_tensor(_gguf_name(name), data)
     out.write_header_to_file()
     out.write_kv_data_to_file()
     out.write_tensors_to_file()

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -19,7 +20,7 @@ from transformers import (
 
 from finetune.errors import OurFault
 from finetune.packaging.base import BaseModelInfo, check_base, import_base, read_base
-from tests.tiny import build_tiny_base, build_tokenizer
+from tests.tiny import SENTENCES, build_tiny_base, build_tokenizer
 
 SIZES = {
     "hidden_size": 32,
@@ -190,3 +191,26 @@ def test_importing_again_mends_a_store_folder_that_lost_a_file(source, tmp_path)
     (tmp_path / "store" / info.path / "tokenizer.json").unlink()
     bring(source, tmp_path / "store")
     assert check_base(tmp_path / "store" / info.path).digest == info.digest
+
+
+def test_a_sentencepiece_tokenizer_keeps_its_tokens(source, tmp_path):
+    (tmp_path / "text").write_text("\n".join(SENTENCES * 20))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(tmp_path / "text"),
+        model_prefix=str(tmp_path / "tokenizer"),
+        vocab_size=318,
+        model_type="bpe",
+        byte_fallback=True,
+        character_coverage=1.0,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.model").rename(source / "tokenizer.model")
+    (source / "tokenizer.json").unlink()
+    special = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    config = {"tokenizer_class": "LlamaTokenizer", **special}
+    (source / "tokenizer_config.json").write_text(json.dumps(config))
+    info = bring(source, tmp_path / "store")
+    ours = AutoTokenizer.from_pretrained(tmp_path / "store" / info.path)
+    theirs = sentencepiece.SentencePieceProcessor(model_file=str(source / "tokenizer.model"))
+    for text in ("turn on the light", "set 21 开灯 é"):
+        assert ours(text, add_special_tokens=False).input_ids == theirs.encode(text)

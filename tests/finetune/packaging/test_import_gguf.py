@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from finetune.errors import UserFault
@@ -27,6 +28,17 @@ def test_an_unpacked_model_computes_what_the_packed_one_did(tied, tmp_path):
         assert torch.equal(stored.state_dict()[name], weight), name
     assert info.tied_head is tied
     assert info.dtype == "bfloat16"
+
+
+def test_quantised_blocks_are_unpacked_to_within_their_step(tiny_base, tmp_path):
+    packed = write_gguf(tiny_base, tmp_path / "tiny.gguf", quantised=True)
+    info = bring(packed, tmp_path / "store")
+    stored = load_file(tmp_path / "store" / info.path / "model.safetensors")
+    for name, weight in load_file(tiny_base / "model.safetensors").items():
+        step = weight.abs().max() / 127  # Q8_0: 255 levels over each block of 32
+        assert stored[name].dtype == torch.bfloat16
+        assert (stored[name].float() - weight).abs().max() <= step, name
+    assert any("quantisation" in notice for notice in info.notices)
 
 
 def test_settings_come_back_as_they_were_meant(tiny_base, tmp_path):
