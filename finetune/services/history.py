@@ -72,10 +72,10 @@ class History:
             }
         with runs.fenced(self._lease) as job:
             self._write(job, events)
-            replaced = self._keep(job, told, prefix, stored) if stored is not None else ""
+            unneeded = self._keep(job, told, prefix, stored) if stored is not None else []
         self._note(events)
-        if replaced:
-            delete_prefix(self._vault, replaced)
+        for each in unneeded:
+            delete_prefix(self._vault, each)
 
     def _store(self, prefix: str, folder: Path, told: dict[str, str]) -> dict[str, Any] | None:
         """Name -> {sha256, bytes} of what is now in the vault; None when the trainer, which keeps
@@ -92,8 +92,10 @@ class History:
         delete_prefix(self._vault, prefix)
         return None
 
-    def _keep(self, job: Job, told: dict[str, Any], prefix: str, files: dict[str, Any]) -> str:
-        """Writes the row; returns the prefix of an earlier attempt's objects that it replaces."""
+    def _keep(
+        self, job: Job, told: dict[str, Any], prefix: str, files: dict[str, Any]
+    ) -> list[str]:
+        """Writes the row; returns the prefixes of objects that it makes unneeded."""
         old = Checkpoint.objects.filter(job=job, step=told["step"]).first()
         values = {
             "run_id": self._lease.run_id,
@@ -104,7 +106,8 @@ class History:
         }
         Checkpoint.objects.update_or_create(job=job, step=told["step"], defaults=values)
         runs.made_progress(self._lease)
-        return old.prefix if old is not None and old.prefix != prefix else ""
+        replaced = [old.prefix] if old is not None and old.prefix != prefix else []
+        return replaced + _drop_unneeded(job)
 
     def _write(self, job: Job, events: list[dict[str, Any]]) -> None:
         lines = [
@@ -117,3 +120,18 @@ class History:
             left = timedelta(seconds=float(metrics[-1]["seconds_left"]))
             changes["estimated_finish"] = timezone.now() + left
         write_events(job.id, lines, **changes)
+
+
+def _drop_unneeded(job: Job) -> list[str]:
+    """Keeps the newest two (one may be damaged), the best, and those at the end of an epoch, which
+    the customer sees as the job's checkpoints; forgets the others and returns their prefixes."""
+    newest_first = list(Checkpoint.objects.filter(job=job).order_by("-step"))
+    evaluated = [c for c in newest_first if c.metrics.get("valid_loss") is not None]
+    best = min(evaluated, key=lambda c: c.metrics["valid_loss"], default=None)
+    unneeded = [
+        checkpoint
+        for checkpoint in newest_first[2:]
+        if checkpoint != best and float(checkpoint.metrics.get("epoch", 0.5)) % 1 != 0
+    ]
+    Checkpoint.objects.filter(id__in=[each.id for each in unneeded]).delete()
+    return [each.prefix for each in unneeded]

@@ -82,9 +82,7 @@ def _fetch_rows(data: Dataset | None, vault: Vault, path: Path) -> None:
     fetch_file(vault, data.rows_object, path, sha256=data.rows_sha256)
 
 
-def _restore(
-    lease: Lease, job: Job, vault: Vault, run_dir: Path, *, keeps_best: bool
-) -> None:
+def _restore(lease: Lease, job: Job, vault: Vault, run_dir: Path, *, keeps_best: bool) -> None:
     """The newest checkpoint that is whole, and the best one if the result may be that."""
     with tenant_scope(lease.tenant_id):
         stored = {c.step: c for c in Checkpoint.objects.filter(job=job).order_by("-step")}

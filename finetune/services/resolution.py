@@ -1,10 +1,12 @@
 """Turns what was asked into what will be done: every "auto" a number, with the reason beside it."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetune.models import Dataset, Job
 from finetune.services.job_request import JobRequest
+from finetune.trainer import auto
 from finetune.trainer.spec import DataSpec, OptimSpec, RunSpec
 
 LONGEST_DEFAULT = 2048  # tokens a row; longer ones are trained on request
@@ -13,15 +15,17 @@ SAVE_EVERY = 50  # optimizer steps at most between two checkpoints
 
 @dataclass(frozen=True)
 class Resolved:
-    """`hyperparameters` in OpenAI's terms; `spec` is a RunSpec's, less what the machine decides."""
+    """`hyperparameters` in OpenAI's terms, `reasons` for those that were "auto"; `spec` is a
+    RunSpec's fields, of which precision, device and threads are chosen where the training runs."""
 
     hyperparameters: dict[str, Any]
     reasons: dict[str, str]
     spec: dict[str, Any]
     trained_tokens: int
-    total_steps: int | None
+    total_steps: int | None  # None: known once the rows are packed
 
     def as_dict(self) -> dict[str, Any]:
+        """As `Job.resolved` keeps it, and the wire and the portal show it."""
         return {
             "hyperparameters": self.hyperparameters,
             "reasons": self.reasons,
@@ -29,11 +33,56 @@ class Resolved:
             "trained_tokens": self.trained_tokens,
         }
 
-    def shown(self, name: str) -> str:
-        return str(self.hyperparameters.get(name, self.spec.get(name)))
-
 
 def max_length(job: Job) -> int:
     """Tokens a row may have: as asked, else what the base was made for, up to a default."""
     asked = job.requested.get("max_length")
     return int(asked or min(job.base.context_length, LONGEST_DEFAULT))
+
+
+def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
+    """A pure function of the job, its files and the code: asked twice, it answers the same."""
+    request = JobRequest.model_validate(job.requested)
+    values, reasons = auto.resolve(
+        rows=train.rows,
+        tokens=train.tokens_trained,
+        base_parameters=job.base.parameters,
+        requested=auto.Requested(**request.hyperparameters.model_dump()),
+    )
+    spec = _spec(job, request, values, train, valid)
+    steps = math.ceil(train.rows / values.batch_size) * values.n_epochs
+    shown = asdict(values)
+    del shown["learning_rate"]
+    return Resolved(
+        hyperparameters=shown,
+        reasons=reasons,
+        spec=spec.model_dump(mode="json"),
+        trained_tokens=train.tokens_trained * values.n_epochs,
+        total_steps=None if spec.packing else steps,
+    )
+
+
+def _spec(
+    job: Job, request: JobRequest, values: auto.Resolved, train: Dataset, valid: Dataset | None
+) -> RunSpec:
+    evaluation = request.evaluation_spec()
+    return RunSpec(
+        base_digest=job.base.digest,
+        base_name=job.base.name,
+        data=DataSpec(
+            train_sha256=train.rows_sha256,
+            valid="data/valid.jsonl" if valid else None,
+            valid_sha256=valid.rows_sha256 if valid else None,
+        ),
+        adapter=request.adapter_spec(),
+        optim=OptimSpec(learning_rate=values.learning_rate),
+        epochs=values.n_epochs,
+        batch_size=values.batch_size,
+        max_length=max_length(job),
+        packing=request.packing,
+        seed=job.seed,
+        eval_every=evaluation.every_steps,
+        save_every=SAVE_EVERY,
+        early_stop_patience=evaluation.early_stop_patience,
+        keep=evaluation.keep,
+    )

@@ -1,4 +1,4 @@
-"""From `validating_files` to `queued`: files read for this model, every "auto" resolved, budget kept.
+"""From `validating_files` to `queued`: files read for the model, "auto" resolved, budget kept.
 
 The worker's side. Twice at once does no harm: a reading is claimed once, and the last transaction
 looks at the job's state under its lock.
@@ -41,7 +41,7 @@ def validate(*, tenant_id: UUID, job_id: UUID) -> None:
             _refuse(tenant_id, job_id, _file_error(data, param))
             return
     overlap = _overlap(tenant_id, train, valid) if valid is not None else 0
-    resolved = resolution.resolve(job, train)
+    resolved = resolution.resolve(job, train, valid)
     _queue(tenant_id, job_id, resolved, overlap)
 
 
@@ -111,7 +111,7 @@ def _queue(tenant_id: UUID, job_id: UUID, resolved: Resolved, overlap: int) -> N
             text = f"{overlap} rows of the validation file also stand in the training file."
             note(job, text, level="warn", data={"overlap": overlap})
         for name, reason in resolved.reasons.items():
-            note(job, f"{name}: {resolved.shown(name)}. {reason}")
+            note(job, f"{name}: {reason}")
         step(
             job,
             JobState.QUEUED,

@@ -57,12 +57,14 @@ class Desk:
     def metrics(self, number: int) -> None:
         self.say("metrics", f"Step {number}/9", step=number, total_steps=9, seconds_left=5.0)
 
-    def checkpoint(self, number: int, content: bytes = b"weights") -> Path:
+    def checkpoint(self, number: int, content: bytes = b"weights", **metrics: float) -> Path:
         folder = self.run_dir / "checkpoints" / str(number)
         folder.mkdir(parents=True)
         (folder / "adapter_model.safetensors").write_bytes(content)
         sha256 = {"adapter_model.safetensors": hashlib.sha256(content).hexdigest()}
-        self.say("checkpoint", step=number, path=f"checkpoints/{number}", sha256=sha256, metrics={})
+        self.say(
+            "checkpoint", step=number, path=f"checkpoints/{number}", sha256=sha256, metrics=metrics
+        )
         return folder
 
     def taking(self, lease: Lease | None = None) -> Taking:
@@ -213,3 +215,17 @@ def test_a_later_attempt_replaces_a_checkpoint_of_the_same_step(desk: Desk) -> N
     assert kept.epoch == 2
     assert desk.vault.read_bytes(kept.prefix + "adapter_model.safetensors") == b"second"
     assert list(desk.vault.list(checkpoint_prefix(lease.run_id, 1, 1))) == []
+
+
+def test_only_the_checkpoints_that_somebody_may_need_are_kept(desk: Desk) -> None:
+    taking = desk.taking()
+    for number, epoch, loss in ((1, 0.3, 0.5), (2, 0.6, 0.9), (3, 1.0, 0.8), (4, 1.3, 0.9)):
+        desk.checkpoint(number, epoch=epoch, valid_loss=loss)
+    desk.checkpoint(5, epoch=1.6)
+    desk.checkpoint(6, epoch=1.9)
+    taking.take()
+    with tenant_scope(desk.bench.tenant.id):
+        kept = Checkpoint.objects.order_by("step").values_list("step", flat=True)
+        assert list(kept) == [1, 3, 5, 6]  # the best, an epoch's end, the newest two
+    prefixes = {name.split("/")[-2] for name in desk.vault.list("runs/")}
+    assert prefixes == {"1", "3", "5", "6"}

@@ -1,0 +1,154 @@
+"""From upload to queue: files read for the model, "auto" resolved with reasons, budget kept."""
+
+import json
+import os
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from finetune.models import Dataset, Run
+from finetune.services import checking, datasets, validation
+from finetune.states import DatasetState, JobState, RunState
+from tenants.database.scope import tenant_scope
+from tenants.models import StoredFile
+from tenants.services.licences import change_license
+from tenants.services.vaults import open_vault
+from tenants.vault.errors import StorageDown
+from tests.fixtures.jobs import Bench, chat_rows, jsonl
+
+
+def check(bench: Bench, data: bytes) -> tuple[StoredFile, Dataset]:
+    """As after an upload: structure only."""
+    file = bench.add_file(data, status="uploaded")
+    with tenant_scope(bench.tenant.id):
+        dataset = datasets.request_check(file=file)
+    datasets.perform_check(tenant_id=bench.tenant.id, dataset_id=dataset.id)
+    with tenant_scope(bench.tenant.id):
+        return StoredFile.objects.get(id=file.id), Dataset.objects.get(id=dataset.id)
+
+
+def test_a_sound_file_becomes_processed_and_its_rows_are_frozen(bench: Bench) -> None:
+    file, dataset = check(bench, jsonl(chat_rows(12)))
+    assert (file.status, file.status_details) == ("processed", None)
+    assert (dataset.state, dataset.format, dataset.rows) == (DatasetState.READY, "chat", 12)
+    with tenant_scope(bench.tenant.id):
+        rows = open_vault().read_bytes(dataset.rows_object).splitlines()
+    assert json.loads(rows[0])["messages"][1]["role"] == "assistant"
+    assert list(settings.WORK_DIR.glob("check-*")) == []
+
+
+def test_a_faulty_file_becomes_error_and_says_line_and_cause(bench: Bench) -> None:
+    data = jsonl(chat_rows(3)) + b'{"messages": []}\n{broken\n'
+    file, dataset = check(bench, data)
+    assert file.status == "error"
+    assert file.status_details is not None
+    assert "line 4" in file.status_details
+    assert dataset.state == DatasetState.REFUSED
+    assert {p["line"] for p in dataset.report["problems"]} >= {4, 5}
+    with tenant_scope(bench.tenant.id):
+        assert len(open_vault().read_bytes(dataset.errors_object).splitlines()) >= 2
+
+
+def test_a_check_runs_once_however_often_it_is_nudged(bench: Bench) -> None:
+    file, first = check(bench, jsonl(chat_rows(3)))
+    with tenant_scope(bench.tenant.id):
+        again = datasets.request_check(file=file)
+    datasets.perform_check(tenant_id=bench.tenant.id, dataset_id=again.id)
+    with tenant_scope(bench.tenant.id):
+        assert Dataset.objects.get(id=first.id).rows_object == first.rows_object
+
+
+def test_while_the_storage_is_down_a_check_waits_and_the_job_says_so_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = bench.create()
+
+    def down(*_: Any, **__: Any) -> None:
+        raise StorageDown("its address", "no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checking, "fetch_file", down)
+        patch.setattr(checking, "WAIT_SECONDS", 0)
+        for _ in range(2):
+            validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    assert bench.job(job).state == JobState.VALIDATING_FILES
+    assert sum("Waiting: " in message for message in bench.messages(job)) == 1
+    with tenant_scope(bench.tenant.id):
+        Dataset.objects.update(lease_until=None)
+    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    assert bench.job(job).state == JobState.QUEUED
+
+
+def test_a_valid_job_is_queued_with_every_choice_made_and_its_reason(bench: Bench) -> None:
+    job = bench.create(hyperparameters={"batch_size": 6})
+    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    job = bench.job(job)
+    assert job.state == JobState.QUEUED
+    chosen = job.resolved["hyperparameters"]
+    assert chosen["batch_size"] == 6
+    assert chosen["n_epochs"] >= 1
+    assert chosen["learning_rate_multiplier"] == 1.0
+    assert set(job.resolved["reasons"]) == {"n_epochs", "learning_rate_multiplier"}
+    assert "auto" not in json.dumps(job.resolved["spec"])
+    assert job.total_steps == 4 * chosen["n_epochs"]
+    with tenant_scope(bench.tenant.id):
+        assert Run.objects.get(job=job).state == RunState.WAITING
+        data = job.training_data
+        assert data is not None
+        assert job.resolved["spec"]["data"]["train_sha256"] == data.rows_sha256
+        assert job.resolved["trained_tokens"] == data.tokens_trained * chosen["n_epochs"]
+    assert any(message.startswith("n_epochs: ") for message in bench.messages(job))
+
+
+def test_validating_twice_queues_once(bench: Bench) -> None:
+    job = bench.create()
+    for _ in range(2):
+        validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    with tenant_scope(bench.tenant.id):
+        assert Run.objects.filter(job=job).count() == 1
+
+
+def test_a_row_that_is_too_long_fails_the_job_with_what_where_and_fix(bench: Bench) -> None:
+    rows = chat_rows(5)
+    rows[2]["messages"][0]["content"] = "long " * 200
+    job = bench.create(file=bench.add_file(jsonl(rows)), max_length=64)
+    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    error = bench.job(job).error
+    assert bench.job(job).state == JobState.FAILED
+    assert (error["code"], error["param"]) == ("invalid_training_file", "training_file")
+    assert error["where"] == "line 3"
+    assert error["fix"]
+
+
+def test_rows_that_stand_in_both_files_are_told(bench: Bench) -> None:
+    both = bench.add_file(jsonl(chat_rows(4, start=10) + chat_rows(2)))
+    job = bench.create(validation_file=both.id)
+    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    assert bench.job(job).resolved["spec"]["data"]["valid"]
+    text = "6 rows of the validation file also stand in the training file."
+    assert text in bench.messages(job)
+
+
+def test_a_job_beyond_the_budget_fails_before_it_runs(bench: Bench) -> None:
+    change_license(
+        tenant_id=bench.tenant.id, license_id=bench.license.id, actor="t", token_budget=100
+    )
+    job = bench.create(hyperparameters={"n_epochs": 3})
+    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    error = bench.job(job).error
+    assert error["code"] == "license_required"
+    assert "has 100 left" in error["message"]
+    with tenant_scope(bench.tenant.id):
+        assert not Run.objects.exists()
+
+
+def test_a_file_that_eats_the_checker_ends_as_the_customers_error(
+    bench: Bench, settings: Any
+) -> None:
+    settings.CHECK_SECONDS = 0.01
+    file, dataset = check(bench, jsonl(chat_rows(3)))
+    assert dataset.state == DatasetState.REFUSED
+    assert dataset.error["code"] == "limit_time"
+    assert file.status == "error"
+    assert os.listdir(settings.WORK_DIR) == []
