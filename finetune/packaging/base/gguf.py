@@ -84,7 +84,7 @@ def _load_model(source: Path) -> Any:
                 source.parent,
                 gguf_file=source.name,
                 dtype=torch.bfloat16,
-                # without it transformers keeps the blocks packed and the result cannot be saved
+                # plain weights, whatever kernels for packed blocks this machine may have
                 quantization_config=GgufConfig(dequantize=True),
                 output_loading_info=True,
                 local_files_only=True,
