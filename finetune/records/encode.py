@@ -182,12 +182,8 @@ def _mask(offsets: Sequence[CharSpan], spans: list[CharSpan]) -> list[bool]:
 
     One that begins before the span holds text of the prompt and stays untrained.
     """
-    starts = [start for start, _ in spans]
-    trained = []
-    for begin, _ in offsets:
-        index = bisect_right(starts, begin) - 1
-        trained.append(index >= 0 and begin < spans[index][1])
-    return trained
+    edges = [edge for span in spans for edge in span]
+    return [bisect_right(edges, begin) % 2 == 1 for begin, _ in offsets]
 
 
 def _checked(encoded: Encoded) -> Encoded:

@@ -13,7 +13,8 @@ import orjson
 
 from finetune.records.check.problems import Finding, RowUnusable
 
-_KEY_END = re.compile(rb'"[ \t\r\n]*:')
+_KEY_END = re.compile(rb'(?<!\\)"[ \t\r\n]*:')
+_SURROGATE_ESCAPE = re.compile(rb"\\u[dD]")
 _MAX_DEPTH = 100
 
 
@@ -25,8 +26,10 @@ def loads(line: bytes) -> Any:
     except orjson.JSONDecodeError:
         return _loads_slowly(line)
     # Each key of the text ends in `":`, so with as many of those as keys read, none was lost.
-    # More of them may also stand inside strings (JSON in JSON); then the slow reader decides.
-    if len(_KEY_END.findall(line)) != _count_keys([value], -1):
+    # More of them may also stand in strings, and a key may end in a backslash, which looks as if
+    # it escaped the quote; then the slow reader decides.
+    keys = _count_keys([value], -1)
+    if rb'\\"' in line or len(_KEY_END.findall(line)) != keys:
         return _loads_slowly(line)
     return value
 
@@ -66,7 +69,8 @@ def _loads_slowly(line: bytes) -> Any:
     except ValueError as error:  # an integer of more than 4300 digits
         raise RowUnusable(Finding("invalid_json", message=f"Not usable JSON: {error}.")) from error
     _count_keys([value], -1)
-    _refuse_surrogates(value, "")
+    if _SURROGATE_ESCAPE.search(line):  # UTF-8 itself cannot hold any
+        _refuse_surrogates(value, "")
     return value
 
 

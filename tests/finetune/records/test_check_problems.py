@@ -34,6 +34,7 @@ LINES: dict[str, tuple[bytes, str, str | None]] = {
     "a number too large": (b'{"messages": [1e999]}', "not_finite", None),
     "a key twice": (b'{"messages": [], "messages": []}', "duplicate_key", "messages"),
     "a key twice, escaped": (b'{"m": [{"role": 1, "rol\\u0065": 2}]}', "duplicate_key", "role"),
+    "a key twice, ending in a backslash": (rb'{"a\\": 1, "a\\": 2}', "duplicate_key", "a\\"),
     "a key twice, spaced": (b'{"a" :1, "a"\t: 2}', "duplicate_key", "a"),
     "half a pair": (rb'{"messages": [{"role": "\ud83d"}]}', "lone_surrogate", "messages[0].role"),
     "half a pair as key": (rb'{"\udc00": 1}', "lone_surrogate", r"\udc00"),

@@ -22,8 +22,6 @@ TEXT = PAGE.read_text(encoding="utf-8")
 EXAMPLES = re.findall(
     r"^### (\w+)\n\n[^`#]*?(?:`[^`]+`[^`#]*?)*```(\w+)\n(.*?)```", TEXT, re.MULTILINE | re.DOTALL
 )
-    r"^### (\w+)\n\n[^`#]*?(?:`[^`]+`[^`#]*?)*```(\w+)\n(.*?)```", TEXT, re.M | re.S
-)
 
 
 def table(codes: dict[str, Code]) -> str:
