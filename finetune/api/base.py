@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from django.db import close_old_connections, connection
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import method_decorator
@@ -41,7 +41,7 @@ class ApiView(View):
         handler, method = self._handler(request)
         self.caller = self._admit(request, method)
         response = self._run(request, handler, method, **kwargs)
-        close_old_connections()  # a long download must not hold a connection of the pool
+        release_connection()  # a long download must not hold a connection of the pool
         return response
 
     def _run(
@@ -98,10 +98,17 @@ class AsyncApiView(ApiView):
         def scoped() -> Any:
             with tenant_scope(self.caller.principal.tenant_id):
                 answer = work()
-            close_old_connections()  # the answer may stream for minutes
+            release_connection()  # the answer may stream for minutes
             return answer
 
         return await sync_to_async(scoped)()
+
+
+def release_connection() -> None:
+    """Gives the thread's connection back to the pool before the request ends, unless whoever
+    called us is in the middle of a transaction of its own."""
+    if not connection.in_atomic_block:
+        close_old_connections()
 
 
 def reply(answer: Any) -> HttpResponseBase:

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from rest_framework.exceptions import APIException
 from rest_framework.exceptions import ValidationError as SerializerError
 
-from finetune.errors import FinetuneError, OurFault
+from finetune.errors import FinetuneError
 from tenants.errors import TenantError
 from tenants.vault import errors as vault
 
@@ -179,8 +179,8 @@ def is_api(path: str) -> bool:
 
 def told(request: HttpRequest, error: BaseException) -> HttpResponse:
     """The answer to an exception that a view of an API raised; logs what is ours to mend."""
-    problem = explain(error)
-    if problem is None or isinstance(error, OurFault):
+    problem = explain(error) or UNEXPECTED
+    if problem.status >= 500:
         log.error(
             "request %s: %s %s failed",
             request.headers.get("x-request-id", "-"),
@@ -188,7 +188,7 @@ def told(request: HttpRequest, error: BaseException) -> HttpResponse:
             request.path,
             exc_info=error,
         )
-    return answer(request.path, problem or UNEXPECTED)
+    return answer(request.path, problem)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:

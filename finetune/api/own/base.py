@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ClassVar
 
-from django.db import close_old_connections
 from django.http import HttpRequest
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
@@ -15,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from finetune.api.base import release_connection
 from finetune.api.bodies import read_json
 from finetune.api.identity import Caller, attempt_of, identify
 from tenants.database.scope import tenant_scope
@@ -92,7 +92,7 @@ def _scoped(handler: Callable[..., Any], method: str) -> Callable[..., Any]:
                 answer = handler(view, request, **kwargs)
             else:
                 answer = _once(view, request, lambda: handler(view, request, **kwargs))
-        close_old_connections()
+        release_connection()
         return answer if hasattr(answer, "status_code") else Response(answer)
 
     return run
