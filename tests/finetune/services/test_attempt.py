@@ -1,0 +1,242 @@
+"""One attempt: what is missing outside makes it wait, what is at fault ends it, nothing is lost."""
+
+import errno
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+
+from finetune.models import Checkpoint, Job, Run
+from finetune.services import attempt, preparation, validation
+from finetune.services.pulse import Pulse
+from finetune.services.runs import Lease, Wishes
+from finetune.states import ExitCode, JobState, RunState
+from finetune.storage import checkpoint_prefix
+from tenants.database.scope import tenant_scope
+from tenants.services.vaults import open_vault
+from tenants.vault.errors import StorageDown, StorageFull
+from tests.finetune.services.test_runs import claim, leased, queued
+from tests.fixtures.jobs import Bench
+
+
+def perform(bench: Bench, job: Job) -> None:
+    attempt.perform(tenant_id=bench.tenant.id, job_id=job.id)
+
+
+def run_of(bench: Bench, job: Job) -> Run:
+    with tenant_scope(bench.tenant.id):
+        return Run.objects.get(job=job)
+
+
+def pulse() -> "Pulse[Wishes]":
+    return Pulse(lambda: None, Wishes, Wishes())
+
+
+def test_a_full_disk_makes_the_run_wait_before_anybody_claims_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(bench)
+    monkeypatch.setattr(attempt, "LEAST_FREE_BYTES", 1 << 62)
+    for _ in range(2):
+        perform(bench, job)
+        with tenant_scope(bench.tenant.id):
+            Run.objects.update(not_before=None)
+    run = run_of(bench, job)
+    assert (run.state, run.epoch) == (RunState.WAITING, 0)
+    assert "disk is full" in run.wait_reason
+    assert sum("disk is full" in message for message in bench.messages(job)) == 1
+    assert bench.job(job).state == JobState.QUEUED
+
+
+def test_a_storage_that_is_down_makes_the_run_wait_before_anybody_claims_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(bench)
+
+    class Down:
+        def health(self) -> None:
+            raise StorageDown("its address", "no answer")
+
+    monkeypatch.setattr(attempt, "object_store", Down)
+    perform(bench, job)
+    run = run_of(bench, job)
+    assert (run.state, run.epoch) == (RunState.WAITING, 0)
+    assert run.not_before is not None
+    assert "does not work" in run.wait_reason
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        StorageDown("its address", "no answer"),
+        StorageFull("its address"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_what_fails_outside_while_preparing_costs_no_attempt_and_leaves_no_folder(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    job = queued(bench)
+
+    def fail(lease: Lease, job: Job, vault: Any, run_dir: Path) -> None:
+        (run_dir / "rows.jsonl").write_text("secret")
+        raise error
+
+    monkeypatch.setattr(preparation, "prepare", fail)
+    perform(bench, job)
+    run = run_of(bench, job)
+    assert (run.state, run.attempts) == (RunState.WAITING, 0)
+    assert run.not_before is not None
+    assert bench.job(job).state == JobState.QUEUED
+    assert os.listdir(settings.WORK_DIR) == []
+
+
+def test_a_fault_of_ours_is_tried_again_and_then_fails_with_its_cause(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(bench)
+
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(preparation, "prepare", fail)
+    for _ in range(settings.RUN_ATTEMPTS):
+        perform(bench, job)
+        with tenant_scope(bench.tenant.id):
+            Run.objects.update(not_before=None)
+    ended = bench.job(job)
+    assert ended.state == JobState.FAILED
+    assert ended.error["code"] == "internal_error"
+    assert run_of(bench, job).epoch == settings.RUN_ATTEMPTS
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "job_state", "run_state"),
+    [
+        (ExitCode.DATA, {"code": "row_too_long"}, JobState.FAILED, RunState.FAILED),
+        (ExitCode.OURS, {"code": "internal"}, JobState.QUEUED, RunState.WAITING),
+        (ExitCode.OURS, {"code": "disk_full"}, JobState.QUEUED, RunState.WAITING),
+        (ExitCode.YIELDED, None, JobState.QUEUED, RunState.WAITING),
+        (-9, None, JobState.QUEUED, RunState.WAITING),
+    ],
+)
+def test_each_way_that_the_trainer_ends_has_its_consequence(
+    bench: Bench,
+    tmp_path: Path,
+    code: int,
+    told: dict[str, str] | None,
+    job_state: JobState,
+    run_state: RunState,
+) -> None:
+    job = queued(bench)
+    lease = leased(bench, job)
+    if told:
+        error = {"message": "why", "where": "here", "fix": "so", "param": None} | told
+        (tmp_path / "error.json").write_text(json.dumps(error))
+    with tenant_scope(bench.tenant.id):
+        vault = open_vault()
+    attempt._conclude(lease, code, tmp_path, vault, pulse())
+    assert bench.job(job).state == job_state
+    run = run_of(bench, job)
+    assert run.state == run_state
+    if code == ExitCode.DATA:
+        assert bench.job(job).error["fix"] == "so"
+    if told == {"code": "disk_full"} or code == ExitCode.YIELDED:
+        assert run.attempts == 0
+
+
+def test_a_worker_that_is_shutting_down_claims_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(bench)
+    monkeypatch.setattr(attempt.shutdown, "asked", True)
+    perform(bench, job)
+    assert run_of(bench, job).epoch == 0
+    assert claim(bench, job) is not None
+
+
+class Prepared:
+    """A validated and claimed job with checkpoints at steps 1 to 3 in the vault."""
+
+    def __init__(self, bench: Bench, *, best: int | None) -> None:
+        job = bench.create()
+        validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+        with tenant_scope(bench.tenant.id):
+            row = Job.objects.get(id=job.id)
+            row.resolved["machine"] = {"precision": "fp32", "device": "cpu", "threads": 1}
+            row.save()
+            self.vault = open_vault()
+        self.bench, self.job = bench, bench.job(job)
+        self.lease = leased(bench, job)
+        for number in (1, 2, 3):
+            self.store(number, {"best_step": best})
+
+    def store(self, number: int, state: dict[str, Any]) -> None:
+        prefix = checkpoint_prefix(self.lease.run_id, 1, number)
+        body = json.dumps(state | {"step": number}).encode()
+        self.vault.put_bytes(prefix + "trainer_state.json", body)
+        files = {"trainer_state.json": {"sha256": hashlib.sha256(body).hexdigest()}}
+        with tenant_scope(self.bench.tenant.id):
+            Checkpoint.objects.create(
+                job=self.job,
+                run_id=self.lease.run_id,
+                epoch=1,
+                step=number,
+                prefix=prefix,
+                files=files,
+            )
+
+    def damage(self, number: int) -> None:
+        name = checkpoint_prefix(self.lease.run_id, 1, number) + "trainer_state.json"
+        path = settings.DATA / "objects" / str(self.bench.tenant.id) / name
+        body = bytearray(path.read_bytes())
+        body[-1] ^= 1
+        path.write_bytes(body)
+
+    def restored(self, folder: Path, *, keeps_best: bool = False) -> set[str]:
+        preparation._restore(self.lease, self.job, self.vault, folder, keeps_best=keeps_best)
+        found = folder / "checkpoints"
+        return {path.name for path in found.iterdir()} if found.exists() else set()
+
+
+def test_the_private_folder_holds_what_the_trainer_needs_and_no_more(
+    bench: Bench, tmp_path: Path
+) -> None:
+    prepared = Prepared(bench, best=None)
+    with tenant_scope(bench.tenant.id):
+        job = Job.objects.select_related("base", "training_data").get(id=prepared.job.id)
+    spec = preparation.prepare(prepared.lease, job, prepared.vault, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "spec.json",
+        "base",
+        "data",
+        "checkpoints",
+    }
+    assert (tmp_path / "base").is_symlink()
+    assert (tmp_path / "base" / "config.json").exists()
+    rows = (tmp_path / "data" / "train.jsonl").read_bytes()
+    assert hashlib.sha256(rows).hexdigest() == spec.data.train_sha256
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_the_job_says_so(
+    bench: Bench, tmp_path: Path
+) -> None:
+    prepared = Prepared(bench, best=None)
+    prepared.damage(3)
+    assert prepared.restored(tmp_path) == {"2"}
+    text = "The checkpoint at step 3 is damaged; an earlier one is used."
+    assert text in bench.messages(prepared.job)
+
+
+def test_the_best_checkpoint_is_restored_too_when_the_result_may_be_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    prepared = Prepared(bench, best=1)
+    assert prepared.restored(tmp_path / "a", keeps_best=True) == {"3", "1"}
+    prepared.damage(1)
+    assert prepared.restored(tmp_path / "b", keeps_best=True) == set()
