@@ -14,7 +14,7 @@ from django.db.models import Model, Q, QuerySet
 from finetune.errors import UserFault
 from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Event, Job
 from tenants.errors import NotFound
-from tenants.models import ApiKey, AuditEntry, License, Membership, StoredFile, Upload
+from tenants.models import ApiKey, AuditEntry, License, Membership, StoredFile, Upload, UsageEntry
 
 Row = TypeVar("Row", bound=Model)
 
@@ -31,6 +31,7 @@ PREFIXES: dict[type[Model], str] = {
     ApiKey: "key-",
     Membership: "member-",
     AuditEntry: "audit-",
+    UsageEntry: "usage-",
 }
 NOUNS: dict[type[Model], str] = {
     StoredFile: "file",
@@ -44,6 +45,7 @@ NOUNS: dict[type[Model], str] = {
     ApiKey: "key",
     Membership: "member",
     AuditEntry: "audit entry",
+    UsageEntry: "usage entry",
 }
 
 

@@ -192,6 +192,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "finetune.api.own.problem_schema.add_problems",
+    ],
 }
 
 HTTPS = read("PRIVATUNE_HTTPS") == "1"
@@ -227,6 +231,7 @@ TIME_ZONE = "UTC"
 STATIC_URL = "/static/"
 STATIC_ROOT = ROOT / "staticfiles"
 STATICFILES_DIRS = [
+    ROOT / "platform" / "privatune" / "portal" / "static",
     ("vendor/htmx", ROOT / "node_modules" / "htmx.org" / "dist"),
     ("vendor/tabler", ROOT / "node_modules" / "@tabler" / "core" / "dist"),
     ("vendor/uplot", ROOT / "node_modules" / "uplot" / "dist"),

@@ -51,7 +51,7 @@ class Keys(OwnView):
 
     @extend_schema(
         request=KeyWishSerializer,
-        responses=NewKeySerializer,
+        responses={200: NewKeySerializer},
         summary="Make a key; `scopes` default to those of the key that asks",
     )
     def post(self, request: Request) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Keys(OwnView):
 class OneKey(OwnView):
     scopes = {"delete": Scope.TENANT_WRITE}
 
-    @extend_schema(responses=ApiKeySerializer, summary="Revoke a key; it stays in the list")
+    @extend_schema(responses={200: ApiKeySerializer}, summary="Revoke a key; it stays in the list")
     def delete(self, request: Request, key_id: str) -> Any:
         key = selectors.find(ApiKey.objects.all(), key_id)
         revoke_key(

@@ -35,7 +35,7 @@ class LicenceSerializer(serializers.ModelSerializer[License]):
 
 
 class UsageSerializer(serializers.ModelSerializer[UsageEntry]):
-    id = serializers.UUIDField(read_only=True)
+    id = IdField()
     licence = ReferenceField(License, "license_id")
     model = serializers.CharField(source="license.model")
 

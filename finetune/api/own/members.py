@@ -46,7 +46,9 @@ class Members(OwnView):
     def get(self, request: Request) -> dict[str, Any]:
         return paged(MemberSerializer, request, Membership.objects.select_related("user"))
 
-    @extend_schema(request=MemberWishSerializer, responses=MemberSerializer, summary="Add a member")
+    @extend_schema(
+        request=MemberWishSerializer, responses={200: MemberSerializer}, summary="Add a member"
+    )
     def post(self, request: Request) -> Any:
         wish = MemberWishSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
@@ -72,7 +74,7 @@ class OneMember(OwnView):
         changed = change_role(member_id=member.id, role=role, actor=self.caller.actor)
         return MemberSerializer(changed).data
 
-    @extend_schema(responses=GONE, summary="Remove a member")
+    @extend_schema(responses={200: GONE}, summary="Remove a member")
     def delete(self, request: Request, member_id: str) -> dict[str, Any]:
         member = selectors.find(Membership.objects.all(), member_id)
         remove_member(member_id=member.id, actor=self.caller.actor)

@@ -46,4 +46,9 @@ def page_schema(
         f"{name}Page",
         {"data": serializer(many=True), "has_more": serializers.BooleanField()},
     )
-    return extend_schema(parameters=PARAMETERS, responses=shape, summary=summary)
+    return extend_schema(
+        operation_id=f"{name.lower()}_list",
+        parameters=PARAMETERS,
+        responses=shape,
+        summary=summary,
+    )

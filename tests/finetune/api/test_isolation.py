@@ -13,9 +13,10 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from finetune import selectors
 from finetune.models import Artifact, CatalogModel, Dataset, Event
 from tenants.database.scope import tenant_scope
-from tenants.models import AuditEntry, License, Membership, User
+from tenants.models import AuditEntry, License, Membership, UsageEntry, User
 from tenants.roles import ALL_SCOPES, Role
 from tenants.services.files import create_file, keep
+from tenants.services.licences import charge
 from tenants.services.members import invite
 from tenants.services.tenants import create_key
 from tenants.services.uploads import create_upload
@@ -136,6 +137,7 @@ def ids(owner: Customer) -> dict[str, str]:
         licence = License.objects.get()
         base = CatalogModel.objects.get(name="shelf")
         job = Job.objects.create(base=base, license=licence, training_file=file)
+        charge(licence=licence, kind="train", tokens=1, reference="job")
         member = invite(email=f"{uuid.uuid4().hex}@example.org", role=Role.OWNER, actor="t")
     give_checkpoint(owner, job.public_id, 1)
     give_event(owner, job.public_id, "message", {})
@@ -145,7 +147,8 @@ def ids(owner: Customer) -> dict[str, str]:
         rows = {
             "file": file, "upload": upload, "job": job, "dataset": dataset, "license": licence,
             "key": key, "member": member, "artifact": Artifact.objects.get(),
-            "event": Event.objects.first(), "audit": AuditEntry.objects.first(),
+            "usage": UsageEntry.objects.get(), "event": Event.objects.first(),
+            "audit": AuditEntry.objects.first(),
         }  # fmt: skip
         public = {kind: selectors.public_id(row) for kind, row in rows.items() if row is not None}
         return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}
@@ -230,6 +233,7 @@ LISTS = {
     "/api/v1/keys": "key",
     "/api/v1/licences": "license",
     "/api/v1/members": "member",
+    "/api/v1/usage": "usage",
 }
 
 

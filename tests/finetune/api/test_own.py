@@ -1,0 +1,193 @@
+"""/api/v1: what OpenAI's wire has no words for."""
+
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from tenants.access import authenticate_key
+from tenants.database.scope import tenant_scope
+from tenants.errors import NotAuthenticated
+from tenants.models import ApiKey, AuditEntry, IdempotencyRecord, License
+from tenants.roles import Scope
+from tenants.services.licences import charge
+from tests.finetune.api.customers import Customer, new_customer
+
+
+@pytest.fixture
+def live_customer(server: tuple[str, int], committed: None) -> Customer:
+    return new_customer(server[0])
+
+
+class Api:
+    """The Django test client with a key."""
+
+    def __init__(self, customer: Customer) -> None:
+        self._headers = {"Authorization": f"Bearer {customer.key}"}
+
+    def __call__(
+        self, method: str, path: str, body: Any = None, *, status: int = 200, key: str = ""
+    ) -> Any:
+        options: dict[str, Any] = {
+            "headers": self._headers | ({"Idempotency-Key": key} if key else {})
+        }
+        if body is not None:
+            options |= {"data": body, "content_type": "application/json"}
+        response = getattr(Client(), method)(f"/api/v1/{path}", **options)
+        assert response.status_code == status, response.content
+        return response.json()
+
+
+@pytest.fixture
+def customer(db: None) -> Customer:
+    return new_customer(models=["shelf"])
+
+
+@pytest.fixture
+def api(customer: Customer) -> Api:
+    return Api(customer)
+
+
+def test_a_key_is_made_shown_once_and_revoked(api: Api) -> None:
+    made = api("post", "keys", {"name": "ci", "scopes": ["files:read"]})
+    assert authenticate_key(made["secret"]).scopes == {Scope.FILES_READ}
+    listed = {each["id"]: each for each in api("get", "keys")["data"]}
+    assert "secret" not in listed[made["id"]]
+    revoked = api("delete", f"keys/{made['id']}")
+    assert revoked["revoked_at"] is not None
+    with pytest.raises(NotAuthenticated):
+        authenticate_key(made["secret"])
+
+
+def test_a_repeated_request_makes_one_key_and_keeps_no_secret(api: Api, customer: Customer) -> None:
+    key = uuid.uuid4().hex
+    first = api("post", "keys", {"name": "ci"}, key=key)
+    again = api("post", "keys", {"name": "ci"}, key=key)
+    assert again == first | {"secret": None}
+    api("post", "keys", {"name": "other"}, status=422, key=key)
+    with tenant_scope(customer.tenant_id):
+        assert ApiKey.objects.filter(name="ci").count() == 1
+        assert first["secret"] not in str(list(IdempotencyRecord.objects.values()))
+
+
+def test_a_key_cannot_pass_on_more_than_it_has(db: None) -> None:
+    limited = Api(new_customer(scopes=[Scope.TENANT_WRITE, Scope.TENANT_READ]))
+    problem = limited("post", "keys", {"name": "more", "scopes": ["infer"]}, status=403)
+    assert (problem["code"], problem["param"]) == ("scope_beyond_own", "scopes")
+    assert set(limited("post", "keys", {"name": "same"})["scopes"]) == {
+        "tenant:write",
+        "tenant:read",
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, "name"),
+        ({"name": "x" * 81}, "name"),
+        ({"name": "x", "scopes": ["root"]}, "scopes.0"),
+        ({"name": "x", "expires_at": "soon"}, "expires_at"),
+    ],
+)
+def test_a_field_at_fault_is_named(api: Api, body: Any, param: str) -> None:
+    problem = api("post", "keys", body, status=400)
+    assert problem["param"] == param
+    assert problem["status"] == 400
+    assert problem["type"] == f"urn:privatune:problem:{problem['code']}"
+
+
+def test_members_come_change_and_go_but_an_owner_stays(api: Api, customer: Customer) -> None:
+    email = f"{uuid.uuid4().hex}@example.org"
+    owner = api("post", "members", {"email": email, "role": "owner"})
+    assert owner["email"] == email
+    api("post", "members", {"email": email, "role": "viewer"}, status=409)
+    problem = api("patch", f"members/{owner['id']}", {"role": "viewer"}, status=403)
+    assert problem["code"] == "last_owner"
+    api("delete", f"members/{owner['id']}", status=403)
+    second = api("post", "members", {"email": "x" + email, "role": "owner"})
+    assert api("patch", f"members/{owner['id']}", {"role": "viewer"})["role"] == "viewer"
+    assert api("delete", f"members/{owner['id']}") == {"removed": True}
+    assert [each["id"] for each in api("get", "members")["data"]] == [second["id"]]
+
+
+def test_licences_and_usage_tell_what_is_left(api: Api, customer: Customer) -> None:
+    with tenant_scope(customer.tenant_id):
+        licence = License.objects.get()
+        licence.token_budget = 100
+        licence.save()
+        charge(licence=licence, kind="train", tokens=60, reference="job-1")
+    (shown,) = api("get", "licences")["data"]
+    assert shown["tokens_left"] == 40
+    assert shown["rights"] == ["train", "export", "serve"]
+    assert api("get", f"licences/{shown['id']}") == shown
+    (used,) = api("get", "usage")["data"]
+    assert (used["licence"], used["model"], used["tokens"]) == (shown["id"], "shelf", 60)
+
+
+def test_the_audit_trail_is_paged_and_its_chain_is_checked(api: Api, customer: Customer) -> None:
+    api("post", "keys", {"name": "ci"})
+    entries = api("get", "audit?limit=1")
+    assert entries["has_more"]
+    assert entries["data"][0]["action"] == "key.create"
+    rest = api("get", f"audit?limit=100&after={entries['data'][0]['id']}")
+    assert [each["seq"] for each in rest["data"]] == list(range(rest["data"][0]["seq"], 0, -1))
+    checked = api("get", "audit/check")
+    assert checked == {
+        "intact": True,
+        "first_broken_seq": None,
+        "last_digest": entries["data"][0]["digest"],
+    }
+    with tenant_scope(customer.tenant_id):
+        AuditEntry.objects.create(
+            seq=99, actor="x", action="forged", at="now", previous="", digest=""
+        )
+    assert api("get", "audit/check")["first_broken_seq"] == 99
+
+
+def test_the_signing_key_is_a_public_key(api: Api) -> None:
+    pem = api("get", "signing-key")["public_key_pem"]
+    assert pem.startswith("-----BEGIN PUBLIC KEY-----")
+
+
+def test_the_schema_is_openapi_3_1_and_describes_every_route_without_a_warning() -> None:
+    from drf_spectacular.drainage import GENERATOR_STATS, reset_generator_stats
+    from drf_spectacular.generators import SchemaGenerator
+
+    reset_generator_stats()
+    generator: Any = SchemaGenerator  # untyped
+    document = generator().get_schema(request=None, public=True)
+    assert not GENERATOR_STATS, "see the warnings on standard error"
+    assert document["openapi"].startswith("3.1")
+    from tests.finetune.api.test_isolation import EXAMPLES
+
+    routes = {f"/{r.replace('<str:', '{').replace('>', '}')}" for r in EXAMPLES if "api/" in r}
+    assert set(document["paths"]) == routes
+
+
+def test_the_documentation_needs_nothing_from_elsewhere() -> None:
+    response = Client().get("/api/v1/docs")
+    assert response.status_code == 200
+    page = response.content.decode()
+    assert "https://" not in page
+    assert "<script>" not in page
+    served = Client().get("/api/v1/schema")
+    assert served.status_code == 200
+    assert b"openapi: 3.1" in served.getvalue()
+
+
+def test_no_generated_request_breaks_the_server(live_customer: Customer) -> None:
+    """schemathesis makes requests from the document: none may end in a 5xx, and what is answered
+    must be as described."""
+    command = [
+        *(str(Path(sys.executable).with_name("schemathesis")), "run"),
+        *(f"{live_customer.base_url}/api/v1/schema", "--max-examples", "8", "--seed", "1"),
+        *("--phases", "examples,fuzzing", "--header", f"Authorization: Bearer {live_customer.key}"),
+        *("--checks", "not_a_server_error,response_schema_conformance,content_type_conformance"),
+        *("--mode", "all", "--no-color"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout[-4000:]
