@@ -35,7 +35,7 @@ def list_artifacts(
 
 @app.command("pull")
 def pull_artifact(
-    artifact_id: Annotated[str, typer.Argument(help="The artifact's id.")],
+    artifact_id: Annotated[str, typer.Argument(help="The artifact's id, or its model's name.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="The folder to put it in.")
     ] = Path(),
@@ -43,7 +43,7 @@ def pull_artifact(
 ) -> None:
     """Fetch an artifact as ID.tar, with the signer's public key beside it, and verify it."""
     client = Client.from_environment()
-    artifact = client.get(f"{ARTIFACTS}/{artifact_id}")
+    artifact = client.get(f"{ARTIFACTS}/{_id_of(client, artifact_id)}")
     output.mkdir(parents=True, exist_ok=True)
     key = output / "signing-key.pem"
     key.write_text(client.get(SIGNING_KEY)["public_key_pem"], encoding="utf-8")
@@ -54,6 +54,15 @@ def pull_artifact(
 
 
 app.command("verify")(verify)
+
+
+def _id_of(client: Client, wanted: str) -> str:
+    """The id of an artifact given by id or by its model's name (`ft:…`); an unknown one as it is,
+    so that the server says that there is none."""
+    if not wanted.startswith("ft:"):
+        return wanted
+    found = (a["id"] for a in client.pages(ARTIFACTS, limit=10_000) if a["model"] == wanted)
+    return next(found, wanted)
 
 
 def fetch(client: Client, artifact: dict[str, Any], path: Path) -> None:
