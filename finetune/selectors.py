@@ -105,7 +105,7 @@ def find(rows: QuerySet[Row], text: str, *, param: str | None = None) -> Row:
     row = rows.filter(pk=wanted).first() if wanted else None
     if row is None:
         noun = NOUNS[rows.model]
-        raise NotFound(f"{noun.replace(' ', '_')}_not_found", f"No such {noun}.", param=param)
+        raise NotFound(f"{noun.split()[-1]}_not_found", f"No such {noun}.", param=param)
     return row
 
 

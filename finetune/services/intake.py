@@ -12,7 +12,7 @@ from django.db.transaction import on_commit
 from finetune.errors import UserFault
 from finetune.models import Dataset, Job
 from finetune.services.datasets import request_check
-from finetune.states import LIVE_JOB_STATES
+from finetune.states import LIVE_JOB_STATES, DatasetState
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict
 from tenants.models import StoredFile
@@ -24,6 +24,14 @@ from tenants.vault.vault import Vault
 TRAINING = "fine-tune"
 RESULTS = "fine-tune-results"
 ACCEPTED = (TRAINING, "user_data")
+DELETED = {
+    "family": "user",
+    "code": "file_deleted",
+    "message": "The file was deleted before its check ended.",
+    "where": None,
+    "param": None,
+    "fix": "Upload it again.",
+}
 
 
 def check_purpose(purpose: str) -> None:
@@ -106,9 +114,15 @@ def expire_file(*, tenant_id: UUID, file_id: UUID) -> None:
 
 
 def _drop_readings(file: StoredFile) -> None:
-    """The rows of the readings stay for the jobs that were trained on them; their bytes go."""
+    """The rows of the readings stay for the jobs that were trained on them; their bytes go.
+
+    A check under way finds its row ended, and lets go of what it made.
+    """
     vault = open_vault()
     readings = Dataset.objects.select_for_update().filter(file=file)
+    readings.filter(state__in=(DatasetState.PENDING, DatasetState.CHECKING)).update(
+        state=DatasetState.REFUSED, error=DELETED
+    )
     names = [name for each in readings for name in (each.rows_object, each.errors_object) if name]
     Dataset.objects.filter(file=file).update(rows_object="", errors_object="")
 

@@ -2,6 +2,7 @@
 again as one JSON object or as server-sent events."""
 
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
@@ -9,10 +10,14 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from finetune.api.base import AsyncApiView, reply
+from finetune.errors import FinetuneError
 from finetune.services import gateway
 from finetune.services.gateway import Target
 from finetune.serving.protocol import Delta, Usage
+from tenants.errors import TenantError
 from tenants.roles import Scope
+
+log = logging.getLogger(__name__)
 
 Deltas = AsyncIterator[Delta]
 Show = Callable[[Delta], Iterable[dict[str, Any]]]
@@ -70,9 +75,25 @@ def named(response: HttpResponseBase, target: Target) -> HttpResponseBase:
 
 
 async def _lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    async for event in events:
-        yield b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+    try:
+        async for event in events:
+            yield _line(event)
+    except (FinetuneError, TenantError) as error:
+        log.warning("a stream broke off: %s", error)
+        yield _line(
+            {"error": _told(error)}
+        )  # the status is sent; the SDK raises what it reads here
+        return
     yield b"data: [DONE]\n\n"
+
+
+def _line(event: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+
+
+def _told(error: FinetuneError | TenantError) -> dict[str, Any]:
+    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    return {"message": str(error), "type": kind, "param": error.param, "code": error.code}
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """/v1/files, by the unmodified openai client."""
 
 import hashlib
+import threading
 import time
+from typing import Any
 
 import psutil
 import pytest
 from openai import BadRequestError, NotFoundError
 
+from finetune.records.check import check_in_child
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tenants.services.vaults import object_store
@@ -122,6 +125,28 @@ def test_a_file_that_a_live_job_needs_stays(customer: Customer, training_file: s
     client.fine_tuning.jobs.cancel(job.id)
     assert client.files.delete(training_file).deleted
     assert client.fine_tuning.jobs.retrieve(job.id).training_file == training_file
+
+
+def test_a_file_deleted_while_it_is_checked_leaves_nothing(customer: Customer) -> None:
+    client = customer.client()
+    sent = client.files.create(file=("a.jsonl", chat_rows()), purpose="fine-tune")
+    claimed = threading.Event()
+    deleted = threading.Event()
+
+    def slow_check(*args: Any, **options: Any) -> Any:
+        claimed.set()
+        deleted.wait(20)
+        return check_in_child(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finetune.services.checking.check_in_child", slow_check)
+        worker = threading.Thread(target=customer.check_files)
+        worker.start()
+        assert claimed.wait(20)
+        client.files.delete(sent.id)
+        deleted.set()
+        worker.join(30)
+    assert list(object_store().list(f"{customer.tenant_id}/")) == []
 
 
 def test_a_bad_training_file_ends_in_error_with_the_reason(customer: Customer) -> None:
