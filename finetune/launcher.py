@@ -94,7 +94,8 @@ def _execute(
         process = subprocess.Popen(
             [*isolation(), sys.executable, "-P", "-m", module, str(folder)],
             cwd=folder,
-            env=scrubbed_environment(folder, threads=threads),
+            env=scrubbed_environment(folder, threads=threads)
+            | {"PRIVATUNE_PARENT_PID": str(os.getpid())},
             stdin=subprocess.PIPE if pipe else subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

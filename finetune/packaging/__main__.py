@@ -8,6 +8,7 @@ FOLDER/bundle.tar and FOLDER/info.json, or error.json and exit code 70.
 
 import ctypes
 import json
+import os
 import signal
 import sys
 import traceback
@@ -23,8 +24,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(folder: Path) -> int:
-    # A worker that is killed must not leave us behind with its key.
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _die_with_parent()
     try:
         _build(folder)
     except Exception as error:
@@ -32,6 +32,16 @@ def main(folder: Path) -> int:
         (folder / "error.json").write_text(json.dumps(fault.as_dict()), encoding="utf-8")
         return ExitCode.OURS
     return ExitCode.DONE
+
+
+def _die_with_parent() -> None:
+    """A worker that is killed must not leave us behind with its key.
+
+    PRIVATUNE_PARENT_PID tells a parent that died before this call from whoever adopted us since.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.environ.get("PRIVATUNE_PARENT_PID", str(os.getppid())) != str(os.getppid()):
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _build(folder: Path) -> None:

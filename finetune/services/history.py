@@ -52,7 +52,7 @@ class History:
             self._note(waiting)
 
     def _is_repeated(self, event: dict[str, Any]) -> bool:
-        return event["type"] == "metrics" and event["data"]["step"] <= self._last_step
+        return event["type"] == "metrics" and int(event["data"]["step"]) <= self._last_step
 
     def _note(self, written: list[dict[str, Any]]) -> None:
         self._taken = written[-1]["seq"]

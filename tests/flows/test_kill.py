@@ -21,7 +21,7 @@ from celery import Celery
 from django.conf import settings
 
 from finetune.models import Artifact, Checkpoint, Event, Job, Run
-from finetune.services import runs, sweeping, validation
+from finetune.services import jobs, runs, sweeping, validation
 from finetune.states import JobState, RunState
 from tenants.database.scope import tenant_scope
 from tenants.models import UsageEntry
@@ -270,3 +270,27 @@ def test_a_worker_that_is_told_to_stop_gives_its_run_back_at_once(
     floor.start_worker()
     assert finish(floor, job).adapter_sha256 == expected
     assert f"Resumed from step {newest.step}." in floor.bench.messages(job)
+
+
+def test_pause_resume_and_cancel_reach_a_training_while_it_runs(floor: Floor) -> None:
+    job = queued_job(floor.bench)
+    floor.start_worker()
+    floor.until(floor.is_training, "the start of the training")
+    ask(floor, jobs.pause_job, job)
+    floor.until(lambda: floor.state(job) == JobState.PAUSED, "the pause")
+    ask(floor, jobs.resume_job, job)
+    floor.until(lambda: floor.stored_checkpoints(job) >= 1, "a checkpoint")
+    ask(floor, jobs.cancel_job, job)
+    floor.until(lambda: floor.state(job) == JobState.CANCELLED, "the cancellation")
+    floor.until(lambda: floor.child() is None, "the end of the training process")
+    floor.until(lambda: not list(settings.WORK_DIR.iterdir()), "the end of the private folder")
+    with tenant_scope(floor.bench.tenant.id):
+        states = set(Run.objects.filter(job=job).values_list("state", flat=True))
+        assert states == {RunState.CANCELLED}
+        assert not Artifact.objects.filter(job=job).exists()
+        assert not UsageEntry.objects.filter(reference=job.public_id).exists()
+
+
+def ask(floor: Floor, verb: Callable[..., Job], job: Job) -> None:
+    with tenant_scope(floor.bench.tenant.id):
+        verb(job_id=job.id, actor="test")
