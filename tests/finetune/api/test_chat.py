@@ -1,12 +1,25 @@
 """/v1/models, /v1/chat/completions and /v1/completions: the openai client against a real model
 server with a real adapter."""
 
+import asyncio
+import hashlib
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import APIStatusError, BadRequestError, NotFoundError, OpenAI, PermissionDeniedError
+from django.conf import settings
+from django.test import Client
+from openai import (
+    APIStatusError,
+    APITimeoutError,
+    BadRequestError,
+    NotFoundError,
+    OpenAI,
+    PermissionDeniedError,
+)
 
+from finetune.serving.client import ServingClient
 from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, new_customer, strict
 from tests.finetune.api.rows import give_result
@@ -36,6 +49,12 @@ def tuned(customer: Customer, training_file: str, adapter: Path, model_server: N
     return give_result(customer, job.id, adapter)
 
 
+def running() -> int:
+    """Choices that the model server works on now."""
+    status = asyncio.run(ServingClient(settings.SERVING_SOCKET).status())
+    return sum(base.running + base.waiting for base in status.bases)
+
+
 def ask(client: OpenAI, model: str, **options: Any) -> Any:
     given: dict[str, Any] = {"temperature": 0, "max_tokens": 8, "seed": 1} | options
     return client.chat.completions.create(model=model, messages=HELLO, **given)
@@ -44,8 +63,6 @@ def ask(client: OpenAI, model: str, **options: Any) -> Any:
 def test_base_and_tuned_model_answer_and_say_which_bytes_did(
     customer: Customer, tuned: str, adapter: Path
 ) -> None:
-    import hashlib
-
     client = customer.client()
     raw = client.chat.completions.with_raw_response.create(
         model=tuned, messages=HELLO, temperature=0, max_tokens=8
@@ -229,11 +246,11 @@ def test_a_foreign_unknown_or_unlicensed_model_is_never_answered_by_the_base(
         ask(new_customer(base_url).client(), TINY)
 
 
-def test_without_the_model_server_the_answer_is_503(customer: Customer, settings: Any) -> None:
+def test_without_the_model_server_the_answer_is_503(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In process, with a socket that nobody listens on."""
-    from django.test import Client
-
-    settings.SERVING_SOCKET = Path("/nonexistent/serving.sock")
+    monkeypatch.setattr(settings, "SERVING_SOCKET", Path("/nonexistent/serving.sock"))
     response = Client().post(
         "/v1/chat/completions",
         {"model": TINY, "messages": HELLO},
@@ -246,17 +263,6 @@ def test_without_the_model_server_the_answer_is_503(customer: Customer, settings
 
 
 def test_leaving_a_stream_stops_the_work(customer: Customer, model_server: None) -> None:
-    import asyncio
-    import time
-
-    from django.conf import settings
-
-    from finetune.serving.client import ServingClient
-
-    def running() -> int:
-        status = asyncio.run(ServingClient(settings.SERVING_SOCKET).status())
-        return sum(base.running + base.waiting for base in status.bases)
-
     stream = ask(customer.client(), TINY, stream=True, max_tokens=None, temperature=1, n=4)
     next(iter(stream))
     stream.close()
@@ -275,3 +281,20 @@ def test_errors_carry_the_sdks_type(customer: Customer) -> None:
         "param": "model",
         "code": "model_not_found",
     }
+
+
+def test_hanging_up_while_the_whole_answer_is_made_stops_the_work(
+    customer: Customer, model_server: None
+) -> None:
+    ask(customer.client(), TINY)  # the base is loaded
+    long: dict[str, Any] = {"n": 64, "max_tokens": None, "temperature": 1}
+    started = time.monotonic()
+    with pytest.raises(APITimeoutError):
+        ask(customer.client(timeout=0.4), TINY, **long)
+    while running():
+        time.sleep(0.02)
+    stopped = time.monotonic() - started
+    started = time.monotonic()
+    ask(customer.client(), TINY, **long)
+    whole = time.monotonic() - started
+    assert stopped < whole / 2

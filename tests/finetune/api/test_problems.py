@@ -1,6 +1,8 @@
 """Bad requests, each named: which code, which field, which place."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import httpx
@@ -133,3 +135,18 @@ def test_a_body_that_grows_too_large_is_refused(base_url: str) -> None:
         assert wire_error(response, 413)["code"] == "request_too_large"
         large = http.post("/v1/fine_tuning/jobs", content=b'{"x": "' + b"a" * (17 << 20) + b'"}')
         wire_error(large, 413)
+
+
+def test_many_requests_at_once_share_the_database_pool(customer: Customer) -> None:
+    """Twice as many downloads as the pool has connections are open while others ask."""
+    client = customer.client()
+    sent = client.files.create(file=("a.bin", bytes(8 << 20)), purpose="user_data")
+
+    with ExitStack() as held:
+        for _ in range(40):
+            http = held.enter_context(customer.http())
+            response = held.enter_context(http.stream("GET", f"/v1/files/{sent.id}/content"))
+            assert response.status_code == 200
+        with ThreadPoolExecutor(40) as pool:
+            listed = pool.map(lambda _: client.files.list().data[0].id, range(80))
+        assert set(listed) == {sent.id}
