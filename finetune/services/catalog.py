@@ -1,14 +1,20 @@
-"""The operator's verbs on the catalogue: bring a base model in, and take one off the shelf."""
+"""The operator's verb on the catalogue: bring a base model in."""
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
 
 from finetune.errors import UserFault
 from finetune.models import CatalogModel
+
+if TYPE_CHECKING:
+    from finetune.packaging.base import BaseModelInfo
+
+log = logging.getLogger(__name__)
 
 
 def import_model(
@@ -26,17 +32,17 @@ def import_model(
     Importing the same bytes under the same name again changes nothing. Raises UserFault when the
     source is refused (it says why) or the name already means other bytes.
     """
-    from finetune.packaging.base import download_base, import_base
+    from finetune.packaging.base import import_base  # torch and transformers
 
-    say = progress or (lambda _message: None)
-    path = Path(source)
-    if not path.exists():
-        say(f"downloading {source}")
-        path = download_base(source, settings.MODEL_STORE / ".hub")
-    say(f"importing {path}")
-    extra: dict[str, Any] = {"chat_template": chat_template} if chat_template else {}
+    say = progress or (lambda _line: None)
     info = import_base(
-        path, settings.MODEL_STORE, name=name, licence=licence, source_label=source, **extra
+        _local(source, say),
+        settings.MODEL_STORE,
+        name=name,
+        licence=licence,
+        source_label=source,
+        chat_template=chat_template,
+        progress=_Phases(say),
     )
     with transaction.atomic():
         existing = CatalogModel.objects.select_for_update().filter(name=name).first()
@@ -47,10 +53,43 @@ def import_model(
                 fix="Choose another name: jobs and licences refer to it.",
                 param="name",
             )
-        return existing or _catalogue(info, edition)
+        model = existing or _catalogue(info, edition)
+    log.info("%s imported the model %s (%s)", actor, model.name, model.digest)
+    return model
 
 
-def _catalogue(info: Any, edition: str) -> CatalogModel:
+def _local(source: str, say: Callable[[str], None]) -> Path:
+    """The folder or file itself, or the hub id downloaded."""
+    from finetune.packaging.base import download_base
+
+    path = Path(source)
+    if path.exists():
+        return path
+    if source.startswith((".", "/", "~")) or source.endswith(".gguf"):
+        raise UserFault(
+            "source_not_found",
+            f"There is no folder or file {source!r}.",
+            fix="Give a folder in safetensors, a .gguf file, or a hub id like Org/Model.",
+            param="source",
+        )
+    say(f"downloading {source}")
+    return download_base(source, settings.MODEL_STORE / ".hub")
+
+
+class _Phases:
+    """Says each phase of an import once."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._said = ""
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase != self._said:
+            self._said = phase
+            self._say(f"{phase} ({total / 1e6:.0f} MB)")
+
+
+def _catalogue(info: "BaseModelInfo", edition: str) -> CatalogModel:
     return CatalogModel.objects.create(
         name=info.name,
         family=info.family,

@@ -69,7 +69,10 @@ def publish(lease: Lease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -
     metrics = stored["metrics.csv"]
     kept = files.Kept(prefix + "metrics.csv", metrics.plaintext_bytes, metrics.sha256)
     config = json.loads((run_dir / "result" / "adapter_config.json").read_bytes())
-    _commit(lease, artifact_id, built, kept, config, report)
+    try:
+        _commit(lease, artifact_id, built, kept, config, report)
+    finally:
+        _drop_unless_published(lease, artifact_id, vault)
     _tidy(lease, vault, keep=artifact_id)
 
 
@@ -225,6 +228,14 @@ def _terms(job: Job, tenant: Tenant) -> dict[str, Any]:
         "holder": tenant.name,
         "granted": terms_of(job.license),
     }
+
+
+def _drop_unless_published(lease: Lease, artifact_id: uuid.UUID, vault: Vault) -> None:
+    """The lease was lost or the job cancelled meanwhile: nobody will name these objects."""
+    with tenant_scope(lease.tenant_id):
+        published = Artifact.objects.filter(id=artifact_id).exists()
+    if not published:
+        delete_prefix(vault, artifact_prefix(artifact_id))
 
 
 def _tidy(lease: Lease, vault: Vault, *, keep: uuid.UUID) -> None:

@@ -33,7 +33,7 @@ def sweep() -> None:
             waiting[queue].append((NUDGE_FOR[kind], tenant_id, row_id))
     for queue, nudges_due in waiting.items():
         _nudge_again(queue, nudges_due)
-    tidy()
+    remove_private_leftovers()
 
 
 def _nudge_again(queue: str, waiting: list[tuple[str, UUID, UUID]]) -> None:
@@ -50,10 +50,14 @@ def due() -> list[tuple[UUID, str, UUID]]:
         return list(cursor.fetchall())
 
 
-def tidy() -> None:
-    """Removes what killed processes of this machine left in the work folder and in the store."""
+def remove_private_leftovers() -> None:
     for name in remove_leftovers(settings.WORK_DIR):
         log.warning("removed the private folder %s of a dead process", name)
+
+
+def tidy() -> None:
+    """At a worker's start: what killed processes left on this machine and in the store."""
+    remove_private_leftovers()
     try:
         object_store().sweep_partial()
     except VaultError as error:

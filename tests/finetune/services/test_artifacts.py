@@ -1,0 +1,167 @@
+"""The one result: published behind the fence or not at all, exported by licence, deleted."""
+
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import IntegrityError
+
+from finetune.models import Artifact, Job
+from finetune.packaging.verify import verify
+from finetune.services import artifacts, jobs, preparation, publishing, runs, validation
+from finetune.services.pulse import Pulse
+from finetune.services.runs import Lease, LeaseLost, Wishes
+from finetune.states import JobState
+from tenants.database.scope import tenant_scope
+from tenants.errors import NotFound, Refused
+from tenants.models import LicenseState, StoredFile, UsageEntry
+from tenants.services.licences import change_license
+from tenants.services.vaults import open_vault
+from tests.finetune.services.test_runs import expire, leased, reap
+from tests.fixtures.jobs import Bench
+
+pytestmark = pytest.mark.slow
+
+
+class Trained:
+    """A claimed job with a private folder in which the real trainer has just ended."""
+
+    def __init__(self, bench: Bench, run_dir: Path) -> None:
+        self.bench, self.run_dir = bench, run_dir
+        job = bench.create(suffix="home", hyperparameters={"n_epochs": 1})
+        validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+        with tenant_scope(bench.tenant.id):
+            row = Job.objects.get(id=job.id)
+            row.resolved["machine"] = {"precision": "fp32", "device": "cpu", "threads": 1}
+            row.save()
+            self.vault = open_vault()
+        self.job, self.lease = job, leased(bench, job)
+        with tenant_scope(bench.tenant.id):
+            full = Job.objects.select_related("base", "training_data").get(id=job.id)
+        preparation.prepare(self.lease, full, self.vault, run_dir)
+        from finetune.launcher import launch_trainer
+
+        assert launch_trainer(run_dir, threads=1).process.wait(120) == 0
+
+    def publish(self, lease: Lease | None = None) -> None:
+        pulse = Pulse(lambda: None, Wishes, Wishes())
+        publishing.publish(lease or self.lease, self.run_dir, self.vault, pulse)
+
+
+def package_once(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The bundle is built by the first publisher and given to the later ones of the test."""
+    built: dict[str, Any] = {}
+    real = publishing._package
+
+    def package(*arguments: Any) -> Any:
+        if "it" not in built:
+            built["it"] = real(*arguments)
+        return built["it"]
+
+    monkeypatch.setattr(publishing, "_package", package)
+    return built
+
+
+def test_the_result_is_published_once_and_is_what_the_customer_takes_away(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    trained = Trained(bench, run_dir)
+    built = package_once(monkeypatch)
+    trained.publish()
+    assert built
+    with pytest.raises(LeaseLost):
+        trained.publish()  # its right ended with the first
+
+    with tenant_scope(bench.tenant.id):
+        artifact = Artifact.objects.get(job=trained.job)
+        assert artifact.model_name == f"ft:tiny:{bench.tenant.slug}:home:{trained.job.id.hex[:8]}"
+        usage = UsageEntry.objects.get(reference=trained.job.public_id)
+        assert usage.tokens == bench.job(trained.job).trained_tokens
+        results = StoredFile.objects.get(purpose="fine-tune-results")
+        assert artifact.metrics_file == results
+        csv = open_vault().read_bytes(results.object_name).decode()
+        header = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
+        assert csv.splitlines()[0] == header
+        with pytest.raises(IntegrityError):
+            _publish_again(artifact)
+
+    _check_the_bundle(bench, artifact, tmp_path)
+    _check_deletion(bench, artifact)
+
+
+def _publish_again(artifact: Artifact) -> None:
+    from django.db import transaction
+
+    with transaction.atomic():
+        Artifact.objects.create(
+            job=artifact.job,
+            base=artifact.base,
+            model_name="another",
+            digest="x",
+            adapter_sha256="x",
+            bundle_object="x",
+            bundle_bytes=0,
+            bundle_sha256="x",
+            adapter_object="x",
+            adapter_config={},
+            passport={},
+        )
+
+
+def _check_the_bundle(bench: Bench, artifact: Artifact, tmp_path: Path) -> None:
+    with tenant_scope(bench.tenant.id):
+        artifacts.require_export(artifact=artifact)
+        stream = artifacts.open_bundle(artifact=artifact)
+        weights, config = artifacts.load_adapter(artifact=artifact)
+    bundle = tmp_path / "bundle.tar"
+    with stream:  # after the scope has closed
+        bundle.write_bytes(stream.read())
+    report = verify(bundle, artifacts.public_key_pem())
+    assert report.ok, report.problems
+    assert report.trust == "key"
+    assert report.digest == artifact.digest
+    with tarfile.open(bundle) as archive:
+        member = archive.extractfile("adapter/adapter_model.safetensors")
+        assert member is not None
+        assert member.read() == weights
+    assert config["base_model_name_or_path"] == "tiny"
+    change_license(
+        tenant_id=bench.tenant.id,
+        license_id=bench.license.id,
+        actor="t",
+        state=LicenseState.SUSPENDED,
+    )
+    with tenant_scope(bench.tenant.id), pytest.raises(Refused, match="is suspended"):
+        artifacts.require_export(artifact=artifact)
+
+
+def _check_deletion(bench: Bench, artifact: Artifact) -> None:
+    with tenant_scope(bench.tenant.id):
+        artifacts.delete_model(name=artifact.model_name, actor="t")
+        with pytest.raises(NotFound):
+            artifacts.delete_model(name=artifact.model_name, actor="t")
+
+
+def test_nothing_is_published_by_who_lost_the_lease_or_after_a_cancellation(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = Trained(bench, tmp_path)
+    package_once(monkeypatch)
+    expire(trained.lease)
+    reap(trained.lease)
+    fresh = leased(bench, trained.job)
+    with pytest.raises(LeaseLost):
+        trained.publish()
+    with tenant_scope(bench.tenant.id):
+        assert not Artifact.objects.exists()
+        jobs.cancel_job(job_id=trained.job.id, actor="t")
+    trained.publish(fresh)
+    assert bench.job(trained.job).state == JobState.CANCELLED
+    assert list(trained.vault.list("artifacts/")) == []
+    with tenant_scope(bench.tenant.id):
+        assert not Artifact.objects.exists()
+        assert not UsageEntry.objects.exists()
+        assert not runs.due(trained.job.id)
