@@ -42,6 +42,8 @@ class Refusal(Exception):
 def body_limit(scope: Message) -> int:
     """Bytes a body may have at this address."""
     path = str(scope["path"])
+    if problems.is_api(path) and not _header(scope, b"authorization"):
+        return FORM_OVERHEAD  # enough to be told 401; nobody unknown fills our disk
     if path.startswith("/v1/uploads/"):
         return PART_BYTES + FORM_OVERHEAD
     if path.startswith((problems.WIRE, problems.OWN)) and path != "/v1/files":
@@ -50,10 +52,12 @@ def body_limit(scope: Message) -> int:
 
 
 def declared_length(scope: Message) -> int:
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+    value = _header(scope, b"content-length")
+    return int(value) if value.isdigit() else 0
+
+
+def _header(scope: Message, wanted: bytes) -> bytes:
+    return next((bytes(value) for name, value in scope["headers"] if name == wanted), b"")
 
 
 class Limited:

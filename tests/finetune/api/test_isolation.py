@@ -27,6 +27,7 @@ from tests.finetune.api.rows import give_checkpoint, give_event, give_result
 pytestmark = pytest.mark.django_db
 
 NOWHERE = "0" * 32
+CLIENT = Client(raise_request_exception=False)  # one: each would load the middleware anew
 MEMBER = {"email": "new@example.org", "role": "viewer"}
 JOB = {"model": "shelf", "training_file": f"file-{NOWHERE}"}
 CHAT = {"model": "shelf", "messages": [{"role": "user", "content": "hi"}]}
@@ -174,7 +175,7 @@ def send(
     if method == "get":
         options.pop("content_type")
         body = {}
-    response = getattr(Client(raise_request_exception=False), method)(path, body, **options)
+    response = getattr(CLIENT, method)(path, body, **options)
     content = response.getvalue() if not response.streaming else b"streamed"
     headers = {name: value for name, value in response.items() if name != "x-request-id"}
     assert response["x-request-id"]
@@ -207,12 +208,12 @@ def test_another_tenants_id_answers_as_one_that_nobody_has(
 
 
 @pytest.mark.parametrize(("route", "method"), calls())
-def test_a_route_without_a_key_is_401(owner: Customer, route: str, method: str) -> None:
+def test_a_route_without_a_key_is_401(route: str, method: str) -> None:
     assert send(None, route, method)[0] == 401
 
 
 @pytest.mark.parametrize(("route", "method"), calls())
-def test_a_key_without_the_scope_is_403(owner: Customer, route: str, method: str) -> None:
+def test_a_key_without_the_scope_is_403(route: str, method: str) -> None:
     needed = dict(api_routes())[route].view_class.scopes[method]
     limited = new_customer(scopes=ALL_SCOPES - {needed})
     status, body, _ = send(limited, route, method)
@@ -243,12 +244,12 @@ def test_lists_show_own_rows_only_and_take_no_foreign_cursor(
     stranger = new_customer(models=["shelf"])
     for path, kind in LISTS.items():
         headers = {"Authorization": f"Bearer {stranger.key}"}
-        body = Client().get(path, headers=headers).content
+        body = CLIENT.get(path, headers=headers).content
         assert ids[kind].encode() not in body
-        mine = Client().get(path, headers={"Authorization": f"Bearer {owner.key}"}).content
+        mine = CLIENT.get(path, headers={"Authorization": f"Bearer {owner.key}"}).content
         assert ids[kind].encode() in mine
-        foreign = Client().get(path, {"after": ids[kind]}, headers=headers)
-        absent = Client().get(path, {"after": nowhere(kind, ids[kind])}, headers=headers)
+        foreign = CLIENT.get(path, {"after": ids[kind]}, headers=headers)
+        absent = CLIENT.get(path, {"after": nowhere(kind, ids[kind])}, headers=headers)
         assert foreign.status_code == 404
         assert foreign.content == absent.content
 
@@ -264,7 +265,7 @@ def test_a_foreign_file_in_a_body_is_as_one_that_nobody_has(
             filename="a", purpose="fine-tune", kept=kept, status="processed", life=None, actor="t"
         )
     answers = [
-        Client().post(
+        CLIENT.post(
             "/v1/fine_tuning/jobs",
             {"model": "shelf", "training_file": own.public_id} | {field_name: file_id},
             content_type="application/json",

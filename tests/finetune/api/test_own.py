@@ -23,6 +23,9 @@ def live_customer(server: tuple[str, int], committed: None) -> Customer:
     return new_customer(server[0])
 
 
+CLIENT = Client()
+
+
 class Api:
     """The Django test client with a key."""
 
@@ -37,7 +40,7 @@ class Api:
         }
         if body is not None:
             options |= {"data": body, "content_type": "application/json"}
-        response = getattr(Client(), method)(f"/api/v1/{path}", **options)
+        response = getattr(CLIENT, method)(f"/api/v1/{path}", **options)
         assert response.status_code == status, response.content
         return response.json()
 

@@ -116,11 +116,17 @@ def test_a_body_too_large_is_refused_before_it_is_read(server: tuple[str, int]) 
     host, port = server[0].removeprefix("http://").split(":")
     with socket.create_connection((host, int(port)), timeout=10) as line:
         line.sendall(
-            b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10737418240\r\n\r\n"
+            b"POST /v1/files HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer x\r\n"
+            b"Content-Length: 10737418240\r\n\r\n"
         )
         answer = line.recv(1 << 16)
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"request_too_large" in answer
+
+
+def test_nobody_without_a_key_can_send_much(base_url: str) -> None:
+    wire_error(httpx.post(f"{base_url}/v1/files", content=bytes(1 << 10)), 401)
+    wire_error(httpx.post(f"{base_url}/v1/files", content=bytes(2 << 20)), 413)
 
 
 def test_a_body_that_grows_too_large_is_refused(base_url: str) -> None:
