@@ -1,7 +1,8 @@
 """TRL's SFTTrainer on exactly our rows, order, adapter and schedule: the oracle of the loss."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,54 @@ from datasets import Dataset
 from peft import PeftModel, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
+from trl.kernels import chunked_logprob
 
 from finetune.trainer.data import Plan
 from finetune.trainer.families.causal_lm import DTYPES, _lora_config
 from finetune.trainer.layout import Row
 from finetune.trainer.spec import RunSpec
+
+
+class _WideTorch:
+    float32 = torch.float64
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+@contextmanager
+def nothing_narrowed() -> Iterator[None]:
+    """transformers' norms and TRL's loss compute in float32 even where the model is float64, and
+    that rounding (1e-7) would hide a fault. Under this, a float64 tensor stays float64, and TRL's
+    fused head, which allocates float32 by name, allocates float64."""
+    to, float_ = torch.Tensor.to, torch.Tensor.float
+
+    def wide_to(self: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if self.dtype == torch.float64 and torch.float32 in (*args, kwargs.get("dtype")):
+            return self
+        return to(self, *args, **kwargs)
+
+    def wide_float(self: torch.Tensor) -> torch.Tensor:
+        return self if self.dtype == torch.float64 else float_(self)
+
+    torch.Tensor.to, torch.Tensor.float = wide_to, wide_float  # type: ignore[method-assign]
+    chunked_logprob.torch = _WideTorch()
+    try:
+        yield
+    finally:
+        torch.Tensor.to, torch.Tensor.float = to, float_  # type: ignore[method-assign]
+        chunked_logprob.torch = torch
+
+
+class Recording(SFTTrainer):
+    """Keeps each step's loss as computed; the log adds it up in float32."""
+
+    losses: list[float]
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().compute_loss(*args, **kwargs)
+        self.losses.append(float(loss.detach()))
+        return loss
 
 
 class Stopwatch(TrainerCallback):
@@ -82,7 +126,7 @@ def train_with_trl(
         disable_tqdm=True,
     )
     watch = Stopwatch()
-    trainer = SFTTrainer(
+    trainer = Recording(
         model=model,
         args=config,
         train_dataset=Dataset.from_list([_example(rows[number]) for number in order]),
@@ -95,9 +139,9 @@ def train_with_trl(
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(next(iter(adapter.values())).dtype)
         set_peft_model_state_dict(trainer.model, adapter)
+    trainer.losses = []
     trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return losses, trainer.model, watch
+    return trainer.losses, trainer.model, watch
 
 
 def _example(row: Row) -> dict[str, list[int]]:

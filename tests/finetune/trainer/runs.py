@@ -1,0 +1,101 @@
+"""Run folders on the tiny base, and the trainer as a process of its own."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.trainer.layout import Row
+from finetune.trainer.spec import OptimSpec, RunSpec
+
+PLACES = ["kitchen", "bedroom", "living room", "hall", "客厅"]
+SYSTEM = "answers with one JSON call"
+
+
+def chat_rows(count: int, *, start: int = 0) -> list[dict[str, Any]]:
+    """Rows of unlike lengths that begin alike, as a real file's do."""
+    rows = []
+    for i in range(start, start + count):
+        place = PLACES[i % len(PLACES)]
+        call = json.dumps({"intent": "HassTurnOn", "area": place, "n": i * i})
+        question = "turn on the light in the " + place + " please" * (i % 4)
+        messages = [
+            {"role": "system", "content": SYSTEM},
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": call},
+        ]
+        rows.append({"messages": messages})
+    return rows
+
+
+def encoded(base: Path, rows: list[dict[str, Any]]) -> list[Row]:
+    encoder = RowEncoder(load_tokenizer(base))
+    done = [encoder.encode(row) for row in rows]  # type: ignore[arg-type]
+    return [Row(tuple(e.input_ids), tuple(e.trained)) for e in done]
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    path.write_text(text, encoding="utf-8")
+
+
+def make_run(folder: Path, base: Path, *, valid: bool = True, rows: int = 20, **spec: Any) -> Path:
+    """A run folder ready to start: spec.json, base, data."""
+    (folder / "data").mkdir(parents=True)
+    (folder / "base").symlink_to(base)
+    write_jsonl(folder / "data" / "train.jsonl", chat_rows(rows))
+    if valid:
+        write_jsonl(folder / "data" / "valid.jsonl", chat_rows(6, start=100))
+        spec.setdefault("data", {"valid": "data/valid.jsonl"})
+    settings: dict[str, Any] = {
+        "epochs": 2,
+        "batch_size": 4,
+        "optim": OptimSpec(learning_rate=1e-2).model_dump(),
+        "threads": 1,
+    }
+    RunSpec.model_validate(settings | spec).write(folder)
+    return folder
+
+
+def start(run_dir: Path, *options: str, **popen: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "finetune.trainer", str(run_dir), *options],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        **popen,
+    )
+
+
+def finish(run_dir: Path, *options: str, **popen: Any) -> tuple[int, str]:
+    """(exit code, standard error) of the trainer run to its end."""
+    process = start(run_dir, *options, **popen)
+    _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+def events(run_dir: Path, type_: str | None = None) -> list[dict[str, Any]]:
+    lines = (run_dir / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    return [event for event in found if type_ in (None, event["type"])]
+
+
+def result_hash(run_dir: Path) -> str:
+    """Of the adapter and of the metrics: both must survive any interruption unchanged."""
+    names = ("adapter_model.safetensors", "metrics.csv", "adapter_config.json")
+    whole = b"".join((run_dir / "result" / name).read_bytes() for name in names)
+    return hashlib.sha256(whole).hexdigest()
+
+
+def report(run_dir: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run_dir / "result" / "report.json").read_text())
+    return found
+
+
+def error(run_dir: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run_dir / "error.json").read_text())
+    return found

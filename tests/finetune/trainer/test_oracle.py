@@ -1,0 +1,85 @@
+"""The same losses, step by step, as TRL's SFTTrainer."""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from peft import get_peft_model_state_dict
+
+from finetune.trainer import loop, optim
+from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer.data import Plan, make_plan
+from finetune.trainer.events import EventLog
+from finetune.trainer.families import causal_lm
+from finetune.trainer.layout import Row
+from finetune.trainer.lifeline import Stop
+from finetune.trainer.objectives.sft import sft
+from finetune.trainer.spec import AdapterSpec, OptimSpec, RunSpec
+from finetune.trainer.state import TrainerState
+from tests.finetune.trainer.runs import chat_rows, encoded
+
+STEPS = 50
+
+
+def spec_of(precision: str) -> RunSpec:
+    return RunSpec.model_validate(
+        {
+            "precision": precision,
+            "epochs": 10,
+            "batch_size": 4,
+            "micro_batch_tokens": 150,  # several micro-batches a step: accumulation is compared too
+            "adapter": AdapterSpec(r=4).model_dump(),
+            "optim": OptimSpec(
+                learning_rate=5e-3, warmup_ratio=0.1, weight_decay=0.01, max_grad_norm=0.5
+            ).model_dump(),
+        }
+    )
+
+
+def train_ours(
+    base: Path, spec: RunSpec, rows: list[Row], plan: Plan, folder: Path
+) -> tuple[list[float], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Losses of each step, the adapter before, the adapter after."""
+    model = causal_lm.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=1)
+    before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
+    run = loop.Run(
+        spec=spec,
+        model=model,
+        objective=sft,
+        optimizer=optim.adamw(model.parameters, spec.optim),
+        rows=rows,
+        valid=[],
+        plan=plan,
+        state=TrainerState(spec_sha256=""),
+        checkpoints=Checkpoints(folder),
+        events=EventLog(folder / "events.jsonl"),
+        stop=Stop(),
+        speed=loop.Speedometer(),
+    )
+    loop.run_to_the_end(run)
+    run.events.close()
+    return [m.train_loss for m in run.state.history], before, model.adapter_state()
+
+
+@pytest.mark.parametrize(("precision", "within"), [("fp32", 1e-5), ("fp64", 1e-9)])
+def test_fifty_steps_have_the_losses_of_trl(
+    tiny_base: Path, tmp_path: Path, precision: str, within: float
+) -> None:
+    from tests.finetune.trainer.oracle import nothing_narrowed, train_with_trl
+
+    spec = spec_of(precision)
+    rows = encoded(tiny_base, chat_rows(20))
+    plan = make_plan(rows, batch_size=4, epochs=10, seed=5, pack_to=None)
+    assert plan.total_steps == STEPS
+    with nothing_narrowed() if precision == "fp64" else nullcontext():
+        ours, before, after = train_ours(tiny_base, spec, rows, plan, tmp_path)
+        theirs, model, _ = train_with_trl(
+            tiny_base, spec, rows, plan, before, out=tmp_path, max_steps=STEPS
+        )
+    assert len(theirs) == len(ours) == STEPS
+    assert ours[-1] < 0.9 * ours[0]  # it learns, so later steps compare more than the start
+    gaps = [abs(a - b) / b for a, b in zip(ours, theirs, strict=True)]
+    assert max(gaps) < within, f"step {gaps.index(max(gaps)) + 1}: {max(gaps)}"
+    for name, tensor in get_peft_model_state_dict(model).items():
+        torch.testing.assert_close(after[name], tensor.cpu(), rtol=0, atol=1e3 * within)

@@ -1,0 +1,332 @@
+"""A run folder through the real process: it ends, fails and goes on as promised."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from finetune.states import ExitCode
+from tests.finetune.trainer.runs import (
+    error,
+    events,
+    finish,
+    make_run,
+    report,
+    result_hash,
+    start,
+    write_jsonl,
+)
+
+STEPS = 10  # 20 rows, 4 a step, 2 epochs
+SETTINGS = {"save_every": 3, "eval_every": 4, "adapter": {"r": 4, "dropout": 0.1}}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = make_run(tmp_path_factory.mktemp("undisturbed") / "run", tiny_base, **SETTINGS)
+    code, err = finish(folder)
+    assert code == ExitCode.DONE, err
+    return folder
+
+
+def test_a_run_leaves_a_peft_adapter_and_says_what_happened(
+    undisturbed: Path, tiny_base: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    told = report(undisturbed)
+    assert told["steps"] == STEPS
+    assert told["valid_loss"] < told["base_valid_loss"]
+    metrics = [event["data"] for event in events(undisturbed, "metrics")]
+    assert [m["step"] for m in metrics] == list(range(1, STEPS + 1))
+    assert [m["step"] for m in metrics if "valid_loss" in m] == [4, 5, 8, 10]
+    assert metrics[-1]["total_steps"] == STEPS
+    assert [event["seq"] for event in events(undisturbed)] == list(
+        range(1, len(events(undisturbed)) + 1)
+    )
+    assert (undisturbed / "result" / "metrics.csv").read_text().count("\n") == STEPS + 1
+    kept = sorted(int(p.name) for p in (undisturbed / "checkpoints").iterdir())
+    assert kept == sorted({9, 10, told["best_step"]})
+    base = AutoModelForCausalLM.from_pretrained(tiny_base)
+    tuned = PeftModel.from_pretrained(base, undisturbed / "result")
+    saved = load_file(undisturbed / "result" / "adapter_model.safetensors")
+    assert saved
+    assert all(torch.isfinite(tensor).all() for tensor in saved.values())
+    assert any(tensor.abs().max() > 0 for name, tensor in saved.items() if "lora_B" in name)
+    assert tuned.peft_config["default"].r == 4
+
+
+def test_the_same_spec_gives_the_same_bytes(
+    undisturbed: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    again = make_run(tmp_path / "run", tiny_base, **SETTINGS)
+    assert finish(again)[0] == ExitCode.DONE
+    assert result_hash(again) == result_hash(undisturbed)
+
+
+def until(run_dir: Path, process: subprocess.Popen[str], seen: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not seen():
+        assert process.poll() is None, "the trainer ended before it could be disturbed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def steps_told(run_dir: Path) -> int:
+    path = run_dir / "events.jsonl"
+    return path.read_bytes().count(b'"type": "metrics"') if path.exists() else 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [0, 2, 7])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_and_resumed_it_ends_in_the_same_bytes(
+    undisturbed: Path, tiny_base: Path, tmp_path: Path, how: signal.Signals, at: int
+) -> None:
+    folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
+    process = start(folder)
+    until(folder, process, lambda: (folder / "events.jsonl").exists() and steps_told(folder) >= at)
+    process.send_signal(how)
+    process.communicate(timeout=60)
+    if how == signal.SIGTERM:
+        assert process.returncode == ExitCode.YIELDED
+        newest = max([int(p.name) for p in (folder / "checkpoints").glob("[0-9]*")] or [0])
+        assert newest >= steps_told(folder)  # nothing that was told is lost
+    else:
+        assert process.returncode == -signal.SIGKILL
+    code, err = finish(folder)
+    assert code == ExitCode.DONE, err
+    assert result_hash(folder) == result_hash(undisturbed)
+    told = [event["data"]["step"] for event in events(folder, "metrics")]
+    assert told == list(range(1, STEPS + 1))  # none repeated, none missing
+    numbers = [event["seq"] for event in events(folder)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_resumed_from_every_checkpoint_it_ends_in_the_same_bytes(
+    undisturbed: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """In one process: yielding before each micro-batch in turn, then going on, to the end."""
+    from finetune.trainer.lifeline import Stop, Yielded
+    from finetune.trainer.loop import train
+
+    class StopAfter(Stop):
+        def __init__(self, checks: int) -> None:
+            super().__init__()
+            self.left = checks
+
+        def check(self) -> None:
+            self.left -= 1
+            self.requested = self.left < 0
+            super().check()
+
+    folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
+    yields = 0
+    while True:
+        try:
+            train(folder, StopAfter(3))
+        except Yielded:
+            yields += 1
+            assert yields < 60
+            continue
+        break
+    assert yields >= 6
+    assert result_hash(folder) == result_hash(undisturbed)
+
+
+def test_a_damaged_checkpoint_is_told_and_an_older_one_used(
+    undisturbed: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
+    process = start(folder)
+    until(folder, process, lambda: (folder / "checkpoints" / "6").exists())
+    process.kill()
+    process.communicate()
+    newest = max((folder / "checkpoints").glob("[0-9]*"), key=lambda p: int(p.name))
+    optimizer = bytearray((newest / "optimizer.safetensors").read_bytes())
+    optimizer[-1] ^= 1
+    (newest / "optimizer.safetensors").write_bytes(optimizer)
+    (folder / "events.jsonl").open("ab").write(b'{"seq": 99, "half a li')
+    assert finish(folder)[0] == ExitCode.DONE
+    warnings = [event["message"] for event in events(folder) if event["level"] == "warn"]
+    assert any("SHA-256" in text for text in warnings)
+    assert result_hash(folder) == result_hash(undisturbed)
+
+
+def test_the_trainer_dies_with_its_worker(tiny_base: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", tiny_base, epochs=50, rows=40)
+    worker = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import subprocess, sys, time\n"
+            "p = subprocess.Popen([sys.executable, '-m', 'finetune.trainer', sys.argv[1]])\n"
+            "print(p.pid, flush=True); time.sleep(300)",
+            str(folder),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert worker.stdout is not None
+    trainer = int(worker.stdout.readline())
+    until(folder, worker, lambda: steps_told(folder) >= 2)
+    worker.kill()
+    worker.wait()
+    deadline = time.monotonic() + 10
+    while alive(trainer) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not alive(trainer)
+    worker.stdout.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_early_stop_ends_at_the_best_and_says_so(tiny_base: Path, tmp_path: Path) -> None:
+    folder = make_run(
+        tmp_path / "run",
+        tiny_base,
+        epochs=50,
+        eval_every=1,
+        early_stop_patience=2,
+        keep="best",
+        optim={"learning_rate": 0.5, "warmup_ratio": 0, "schedule": "constant"},
+    )
+    code, err = finish(folder)
+    assert code == ExitCode.DONE, err
+    told = report(folder)
+    assert told["stopped_early"] is True
+    assert told["steps"] == told["best_step"] + 2 < 250
+    assert told["result_step"] == told["best_step"]
+    assert told["valid_loss"] == told["best_valid_loss"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"{not json\n", "bad_json"),
+        (b'{"messages": [{"role": "user", "content": "hi"}]}\n', "nothing_trained"),
+        (b'{"text": "' + b"long " * 200 + b'"}\n', "row_too_long"),
+        (b'{"question": 1}\n', "bad_row"),
+    ],
+)
+def test_bad_rows_end_in_64_with_the_line(
+    tiny_base: Path, tmp_path: Path, line: bytes, code: str
+) -> None:
+    folder = make_run(tmp_path / "run", tiny_base, valid=False, max_length=128)
+    (folder / "data" / "train.jsonl").open("ab").write(line)
+    exit_code, _ = finish(folder)
+    assert exit_code == ExitCode.DATA
+    told = error(folder)
+    assert (told["family"], told["code"]) == ("user", code)
+    assert told["where"] == "train.jsonl line 21"
+    assert told["fix"]
+    assert not (folder / "result").exists()
+
+
+def test_other_data_than_the_specs_is_refused(tiny_base: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", tiny_base, valid=False, data={"train_sha256": "0" * 64})
+    assert finish(folder)[0] == ExitCode.OURS
+    assert error(folder)["code"] == "data_changed"
+
+
+def test_divergence_is_never_stepped_silently(tiny_base: Path, tmp_path: Path) -> None:
+    """A base with an infinite weight: each loss is not a number."""
+    from safetensors.torch import save_file
+
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in tiny_base.iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tiny_base / "model.safetensors")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"] * 1e38
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    folder = make_run(tmp_path / "run", broken, valid=False)
+    assert finish(folder)[0] != ExitCode.DONE
+    assert error(folder)["code"] in {"training_diverged", "unfaithful_architecture"}
+
+
+def test_a_full_disk_is_told_and_corrupts_nothing(
+    undisturbed: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """A real limit of the kernel on file size: the tensors do not fit, the events do."""
+    folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)); "
+        "from finetune.trainer.__main__ import main; sys.exit(main([sys.argv[1]]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", limited, str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == ExitCode.OURS
+    assert error(folder)["code"] == "disk_full"
+    assert list((folder / "checkpoints").iterdir()) == []
+    assert finish(folder)[0] == ExitCode.DONE  # with space again, it goes on
+    assert not (folder / "error.json").exists()
+    assert result_hash(folder) == result_hash(undisturbed)
+
+
+def test_packing_trains_every_row_once_an_epoch(tiny_base: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", tiny_base, packing=True, batch_size=1, max_length=200)
+    code, err = finish(folder)
+    assert code == ExitCode.DONE, err
+    said = events(folder, "message")[0]["data"]
+    assert said["rows"] == 20
+    assert report(folder)["steps"] < 2 * 20
+    assert report(folder)["trained_tokens"] == 2 * said["trained_tokens_per_epoch"]
+
+
+def test_the_trainer_imports_no_django_and_opens_no_socket(tiny_base: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", tiny_base, epochs=1)
+    watched = (
+        "import sys\n"
+        "def hook(event, args):\n"
+        "    assert event not in ('socket.connect', 'socket.getaddrinfo'), event\n"
+        "sys.addaudithook(hook)\n"
+        "from finetune.trainer.__main__ import main\n"
+        "code = main([sys.argv[1]])\n"
+        "mine = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted(mine & {'django', 'celery', 'tenants', 'privatune', 'pickle5', 'boto3'}))\n"
+        "sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", watched, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == ExitCode.DONE, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_file_of_a_run_is_a_pickle(undisturbed: Path) -> None:
+    names = {p.suffix for p in undisturbed.rglob("*") if p.is_file() and "base" not in p.parts}
+    assert names <= {".json", ".jsonl", ".safetensors", ".csv"}
+    for path in (undisturbed / "checkpoints").rglob("*.json"):
+        json.loads(path.read_text())
+
+
+def test_completion_and_text_rows_train_too(tiny_base: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", tiny_base, valid=False, epochs=1)
+    rows = [{"prompt": f"say {i}:", "completion": f" {i * i}"} for i in range(6)]
+    write_jsonl(folder / "data" / "train.jsonl", [*rows, {"text": "the fan is off"}])
+    assert finish(folder)[0] == ExitCode.DONE
