@@ -21,7 +21,7 @@ from privatune.demo.home import AREAS, DEVICES, FLOORS, HELDOUT_DEVICES, SPOKEN,
 from privatune.demo.sampling import Speaker
 
 SYSTEM = "Reply with one JSON call."
-TRAIN_ROWS = 1000
+TRAIN_ROWS = 800
 HELDOUT_ROWS = 200
 
 _FIRST = ("name", "area", "floor", "domain", "device_class")

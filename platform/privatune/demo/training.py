@@ -14,7 +14,7 @@ from privatune.demo.stack import DemoFailed
 
 EPOCHS = 1
 BATCH_ROWS = 4
-LEARNING_RATE_MULTIPLIER = 5.0
+LEARNING_RATE_MULTIPLIER = 2.0  # a rate of 2e-3 for this base: 86% exactly right, 1e-3: 78%
 ADAPTER = {"r": 16, "alpha": 32}
 FINAL = ("succeeded", "failed", "cancelled")
 

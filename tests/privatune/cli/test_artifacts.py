@@ -1,0 +1,109 @@
+"""Artifacts from the command line: fetched whole, verified offline against the operator's key."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from finetune.packaging.bundle import tar
+from finetune.packaging.signing import Signer, generate_key, load_signer
+from privatune.cli.exits import Exit
+from tests.finetune.packaging.conftest import (  # noqa: F401  fixtures
+    adapter,
+    artifact,
+    built,
+    passport,
+    signer,
+)
+from tests.privatune.cli.conftest import Run, Scripted
+
+ROW = {
+    "id": "artifact-1", "job": "ftjob-1", "model": "ft:tiny:acme::1", "bytes": 4096,
+    "digest": "sha256:0a", "created_at": "2026-01-02T03:04:05Z",
+}  # fmt: skip
+
+
+@pytest.fixture
+def packed(artifact: Path, tmp_path: Path) -> Path:  # noqa: F811
+    path = tmp_path / "packed.tar"
+    tar(artifact, path)
+    return path
+
+
+@pytest.fixture
+def key(signer: Signer, tmp_path: Path) -> Path:  # noqa: F811
+    path = tmp_path / "operator.pem"
+    path.write_text(signer.public_pem)
+    return path
+
+
+def test_a_whole_artifact_is_verified_folder_and_tar(
+    run: Run,
+    artifact: Path,  # noqa: F811
+    packed: Path,
+    key: Path,
+) -> None:
+    for path in (artifact, packed):
+        done = run("verify", str(path), "--key", str(key), "--json")
+        assert done.exit_code == 0, done.output
+        report = json.loads(done.stdout)
+        assert (report["ok"], report["trust"], report["problems"]) == (True, "key", [])
+
+
+def test_without_a_key_it_says_that_the_signer_is_not_known(run: Run, packed: Path) -> None:
+    done = run("artifacts", "verify", str(packed), env={"COLUMNS": "200"})
+    assert done.exit_code == 0
+    assert "give --key to know who signed it" in done.stdout
+
+
+def test_another_operators_key_fails(run: Run, packed: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.pem"
+    other.write_text(load_signer(generate_key()).public_pem)
+    done = run("verify", str(packed), "--key", str(other))
+    assert done.exit_code == Exit.FAILED
+    assert "not by the expected" in done.output
+
+
+def test_a_changed_file_fails_and_is_named(
+    run: Run,
+    artifact: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(artifact, copy)
+    (copy / "model-card.md").write_text("Better than it is.")
+    done = run("verify", str(copy))
+    assert done.exit_code == Exit.FAILED
+    assert "model-card.md: was changed" in done.stdout
+    told = run("verify", str(copy), "--json")
+    assert (told.exit_code, json.loads(told.stdout)["ok"]) == (Exit.FAILED, False)
+
+
+def test_pull_fetches_and_verifies_with_the_operators_key(
+    run: Run, server: Scripted, packed: Path, key: Path, tmp_path: Path
+) -> None:
+    server.on("GET /api/v1/artifacts/artifact-1", (200, ROW))
+    server.on("GET /api/v1/artifacts/artifact-1/content", (200, packed.read_bytes()))
+    server.on("GET /api/v1/signing-key", (200, {"public_key_pem": key.read_text()}))
+    done = run("artifacts", "pull", "artifact-1", "-o", str(tmp_path / "out"), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["trust"] == "key"
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["artifact-1.tar", "signing-key.pem"]
+
+
+def test_a_refused_pull_leaves_no_half_file(run: Run, server: Scripted, tmp_path: Path) -> None:
+    server.on("GET /api/v1/artifacts/artifact-1", (200, ROW))
+    server.on("GET /api/v1/signing-key", (200, {"public_key_pem": "pem"}))
+    server.on("GET /api/v1/artifacts/artifact-1/content", (403, {"detail": "No right to export."}))
+    done = run("artifacts", "pull", "artifact-1", "-o", str(tmp_path / "out"))
+    assert done.exit_code == Exit.REFUSED
+    assert "No right to export." in done.stderr
+    assert not list((tmp_path / "out").glob("*.tar")) + list((tmp_path / "out").glob(".*"))
+
+
+def test_the_list_shows_each_artifact(run: Run, server: Scripted) -> None:
+    server.on("GET /api/v1/artifacts", (200, {"data": [ROW], "has_more": False}))
+    assert json.loads(run("artifacts", "list", "--json").stdout)["data"] == [ROW]
+    assert "ft:tiny:acme::1" in run("artifacts", "list", env={"COLUMNS": "200"}).stdout
