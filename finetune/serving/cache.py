@@ -56,7 +56,7 @@ class RaggedCache(Cache):
         self.lengths = [old + new for old, new in zip(self.lengths, counts, strict=True)]
         return positions
 
-    def update(  # type: ignore[override]
+    def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
         """New states [rows, kv heads, width, head dim] in, all of the batch out."""

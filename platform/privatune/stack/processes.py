@@ -113,7 +113,7 @@ def services_for(*, host: str, port: int, data: Path, serving_socket: str) -> li
         ),
         Service(
             "trainer",
-            [*celery, *quiet, "-Q", "train", "--pool", "solo", "-n", "train@%h"],
+            [*celery, *quiet, "-Q", "train", "--pool", "threads", "-c", "1", "-n", "train@%h"],
             stop_seconds=60,  # a run in progress writes its checkpoint first
         ),
         Service(

@@ -11,13 +11,13 @@ from django.http import (
     Http404,
     HttpResponse,
     JsonResponse,
-    StreamingHttpResponse,
 )
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from finetune.api.streams import download
 from finetune.errors import FinetuneError
 from finetune.models import Dataset
 from finetune.services import intake
@@ -27,6 +27,7 @@ from tenants.errors import TenantError
 from tenants.models import StoredFile
 from tenants.roles import Scope
 from tenants.services.vaults import open_vault
+from tenants.vault.errors import VaultError
 
 PAGE = 20
 
@@ -47,9 +48,10 @@ def upload(request: RoomRequest) -> HttpResponse:
     if sent is None:
         return JsonResponse({"message": _("No file was chosen.")}, status=400)
     tenant_id = request.belonging.tenant_id
+    vault, kept = intake.vault_of(tenant_id), None
     try:
         # Streamed into the vault first, outside any transaction; the row comes after.
-        kept = intake.keep_bytes(vault=intake.vault_of(tenant_id), source=sent)
+        kept = intake.keep_bytes(vault=vault, source=sent)
         with tenant_scope(tenant_id):
             file = intake.receive_file(
                 filename=sent.name or "file",
@@ -58,7 +60,11 @@ def upload(request: RoomRequest) -> HttpResponse:
                 actor=request.principal.actor,
             )
     except (TenantError, FinetuneError) as error:
+        if kept is not None:
+            vault.delete(kept.object_name)  # refused: leave nothing that no row names
         return JsonResponse({"message": error.message, "fix": error.fix}, status=error.status)
+    except VaultError as error:  # storage full or down: ours to mend, and nothing is stored
+        return JsonResponse({"message": error.message, "fix": error.fix}, status=503)
     return JsonResponse({"next": f"/files/{file.id}/"})
 
 
@@ -100,12 +106,11 @@ def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpRespons
         if reading is None or not reading.errors_object:
             raise Http404
         vault, name = open_vault(), reading.errors_object
-    stream = vault.open(name)
-    answer = StreamingHttpResponse(
-        iter(lambda: stream.read(1 << 16), b""), content_type="application/jsonl"
+    return download(
+        vault.open(name),
+        filename=f"problems-{file_id.hex[:8]}.jsonl",
+        content_type="application/jsonl",
     )
-    answer["Content-Disposition"] = f'attachment; filename="problems-{file_id.hex[:8]}.jsonl"'
-    return answer
 
 
 def _file(file_id: UUID) -> StoredFile:

@@ -4,10 +4,11 @@ import json
 from typing import Any
 from uuid import UUID
 
-from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
+from finetune.api.streams import download as download_stream
 from finetune.errors import FinetuneError
 from finetune.models import Artifact
 from finetune.services import artifacts
@@ -49,13 +50,12 @@ def download(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
             stream = artifacts.open_bundle(artifact=artifact)
         except (TenantError, FinetuneError) as error:
             return render(request, "portal/refused.html", {"error": error}, status=error.status)
-    answer = StreamingHttpResponse(
-        iter(lambda: stream.read(1 << 20), b""), content_type="application/x-tar"
+    return download_stream(
+        stream,
+        filename=artifact.model_name.replace(":", "_") + ".tar",
+        size=artifact.bundle_bytes,
+        content_type="application/x-tar",
     )
-    name = artifact.model_name.replace(":", "_")
-    answer["Content-Disposition"] = f'attachment; filename="{name}.tar"'
-    answer["Content-Length"] = str(artifact.bundle_bytes)
-    return answer
 
 
 def _artifact(artifact_id: UUID) -> Artifact:

@@ -1,0 +1,214 @@
+"""The main job over HTTP with the unmodified openai client: on the embedded default, across a stop
+and a start, and on production parts (Redis, an S3 server)."""
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from openai import NotFoundError, OpenAI
+
+from finetune.packaging.verify import verify
+from privatune.stack.folder import free_port
+from tests.fixtures.stack import Stack, StackTenant, import_tiny, start_stack, stop_stack
+from tests.s3 import s3_server
+
+pytestmark = pytest.mark.slow
+
+
+def rows(count: int, offset: int = 0) -> bytes:
+    return "\n".join(
+        json.dumps({"messages": [
+            {"role": "user", "content": f"turn on lamp {i % 7} now"},
+            {"role": "assistant", "content": f"lamp {i % 7} is on"},
+        ]})
+        for i in range(offset, offset + count)
+    ).encode()  # fmt: skip
+
+
+def client_of(stack: Stack, tenant: StackTenant) -> OpenAI:
+    return OpenAI(base_url=stack.base_url, api_key=tenant.api_key, max_retries=2)
+
+
+def bring(client: OpenAI, data: bytes, name: str = "train.jsonl") -> str:
+    file = client.files.create(file=(name, io.BytesIO(data)), purpose="fine-tune")
+    assert client.files.wait_for_processing(file.id, poll_interval=0.5).status == "processed"
+    return file.id
+
+
+def wait_for(client: OpenAI, job_id: str, *states: str, seconds: float = 240) -> Any:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        job = client.fine_tuning.jobs.retrieve(job_id)
+        if job.status in states:
+            return job
+        assert job.status not in {"failed", "cancelled"}, job.error
+        time.sleep(0.3)
+    events = client.fine_tuning.jobs.list_events(job_id, limit=20)
+    pytest.fail(f"still {job.status}: {[event.message for event in events]}")
+
+
+def run_main_job(stack: Stack, tenant: StackTenant, folder: Path) -> None:
+    """Upload, train, fetch, verify, load with plain peft, ask."""
+    client = client_of(stack, tenant)
+    job = client.fine_tuning.jobs.create(
+        model="tiny",
+        training_file=bring(client, rows(40)),
+        validation_file=bring(client, rows(10, offset=3), "valid.jsonl"),
+        suffix="lamps",
+        seed=7,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}},
+        extra_body={"adapter": {"r": 4, "alpha": 8}},
+    )
+    done = wait_for(client, job.id, "succeeded")
+    assert done.fine_tuned_model.startswith(f"ft:tiny:{tenant.slug}:lamps:")
+    assert done.error is None
+    assert done.trained_tokens > 0
+    [result] = done.result_files
+    table = client.files.content(result).text.splitlines()
+    assert table[0] == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
+
+    own = httpx.Client(
+        base_url=f"{stack.url}/api/v1",
+        headers={"Authorization": f"Bearer {tenant.api_key}"},
+        timeout=60,
+    )
+    [artifact] = own.get("/artifacts").json()["data"]
+    bundle = folder / "bundle.tar"
+    bundle.write_bytes(own.get(f"/artifacts/{artifact['id']}/content").content)
+    key = own.get("/signing-key").json()["public_key_pem"]
+    report = verify(bundle, key.encode())
+    assert report.ok, report.problems
+    with tarfile.open(bundle) as tar:
+        tar.extractall(folder / "bundle", filter="data")
+    assert_loads_with_peft(folder / "bundle" / "adapter", stack)
+
+    asked = {"messages": [{"role": "user", "content": "turn on lamp 3 now"}], "max_tokens": 8}
+    raw = client.chat.completions.with_raw_response.create(model=done.fine_tuned_model, **asked)
+    assert raw.headers["x-privatune-adapter-digest"].endswith(artifact["adapter_sha256"])
+    assert raw.parse().choices[0].message.content is not None
+    streamed = client.chat.completions.create(model=done.fine_tuned_model, stream=True, **asked)
+    assert [chunk.choices[0].finish_reason for chunk in streamed if chunk.choices][-1]
+
+
+def assert_loads_with_peft(adapter: Path, stack: Stack) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    [base] = [path for path in (stack.data / "models").iterdir() if (path / "base.json").exists()]
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+    assert any("lora_B" in name for name, _ in model.named_parameters())
+
+
+def test_the_main_job_on_the_embedded_stack(stack: Stack, tmp_path: Path) -> None:
+    run_main_job(stack, stack.new_tenant("main"), tmp_path)
+
+
+def test_a_strangers_model_and_job_do_not_exist(stack: Stack) -> None:
+    owner, stranger = stack.new_tenant("owner"), stack.new_tenant("stranger")
+    client = client_of(stack, owner)
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=bring(client, rows(8)))
+    done = wait_for(client, job.id, "succeeded")
+    other = client_of(stack, stranger)
+    with pytest.raises(NotFoundError):
+        other.fine_tuning.jobs.retrieve(job.id)
+    with pytest.raises(NotFoundError):
+        other.chat.completions.create(
+            model=done.fine_tuned_model, messages=[{"role": "user", "content": "hello"}]
+        )
+
+
+def test_a_stopped_stack_goes_on_where_it_was(tmp_path: Path, tiny_base: Path) -> None:
+    """SIGTERM in the middle of a run, start again: same key, same data, the run continues."""
+    with a_stack(tmp_path / "data", tiny_base) as (stack, process):
+        tenant = stack.new_tenant("stop")
+        client = client_of(stack, tenant)
+        job = client.fine_tuning.jobs.create(
+            model="tiny",
+            training_file=bring(client, rows(60)),
+            method={"type": "supervised", "supervised": {
+                "hyperparameters": {"n_epochs": 12, "batch_size": 2}}},
+        )  # fmt: skip
+        wait_for(client, job.id, "running")
+        wait_for_metrics(client, job.id)
+        assert stop_stack(process) == 0
+    with a_stack(tmp_path / "data", None) as (stack, _process):
+        client = client_of(stack, tenant)
+        wait_for(client, job.id, "succeeded", seconds=400)
+        events = list(client.fine_tuning.jobs.list_events(job.id, limit=100))
+        steps = [event.data["step"] for event in events if event.type == "metrics"]
+        assert len(steps) == len(set(steps)), "a step was reported twice"
+
+
+def wait_for_metrics(client: OpenAI, job_id: str) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        events = client.fine_tuning.jobs.list_events(job_id, limit=5)
+        if any(event.type == "metrics" for event in events):
+            return
+        time.sleep(0.3)
+    pytest.fail("no metrics arrived")
+
+
+@contextmanager
+def a_stack(data: Path, base: Path | None, **extra: str) -> Iterator[tuple[Stack, Any]]:
+    process, first = start_stack(data, free_port(), **extra)
+    running = Stack.of(data, first, **extra)
+    try:
+        if base is not None:
+            import_tiny(running, base)
+        yield running, process
+    finally:
+        if process.poll() is None:
+            stop_stack(process)
+
+
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    path = shutil.which("redis-server")
+    if path is None:
+        pytest.fail("redis-server is missing: apt-get install -y redis-server (make setup does)")
+    port = free_port()
+    folder.mkdir()
+    process = subprocess.Popen(
+        [path, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield f"redis://127.0.0.1:{port}/0"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_the_main_job_on_redis_and_s3(tmp_path: Path, tiny_base: Path) -> None:
+    with redis_server(tmp_path / "redis") as broker, s3_server(tmp_path / "s3") as s3:
+        extra = {
+            "BROKER_URL": broker,
+            "PRIVATUNE_OBJECTS": s3.bucket("tenants"),
+            "AWS_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"],
+            "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"],
+        }
+        with a_stack(tmp_path / "data", tiny_base, **extra) as (stack, _process):
+            run_main_job(stack, stack.new_tenant("s3"), tmp_path)
+        # What the operator of the bucket sees: ciphertext under the tenant's prefix, and no rows.
+        stored = [path for path in (tmp_path / "s3" / "tenants").rglob("*") if path.is_file()]
+        assert stored
+        assert not any(b"lamp" in path.read_bytes() for path in stored)
+        assert not list((tmp_path / "data" / "objects").iterdir())
