@@ -65,7 +65,7 @@ def run(folder: Path, console: Console) -> Report:
         console.rule("The signed artifact, verified offline")
         artifact, path = take_away(own, job.id, folder)
         verified = verify(path, folder / "signing-key.pem")
-        console.print(f"{path}: every file is as it was signed")
+        console.print(f"{path}: every file is as it was signed", soft_wrap=True)
 
         console.rule("Base and tuned model answer the same held-out questions")
         tuned_answers = ask(openai, tuned_model, heldout, console)
@@ -111,7 +111,8 @@ def draw(folder: Path, console: Console) -> list[Command]:
     console.print(
         f"{len(train)} rows to train on, {len(heldout)} held-out questions from "
         f"{len({command.template for command in heldout})} sentence templates and about devices "
-        f"that no training row uses"
+        f"that no training row uses",
+        soft_wrap=True,
     )
     return heldout
 
@@ -129,7 +130,10 @@ def admit(stack: Stack, weights: Path, console: Console) -> Access:
     stack.operate("tenant", "create", tenant, "--name", "Acme Homes")
     key = stack.operate("key", "create", "--tenant", tenant, "--name", "demo")
     model = importing()
-    console.print(f"base {model['name']}, {model['parameters']:,} parameters, {model['digest']}")
+    console.print(
+        f"base {model['name']}, {model['parameters']:,} parameters, {model['digest']}",
+        soft_wrap=True,
+    )
     licence = stack.operate("license", "issue", "--tenant", tenant, "--model", MODEL)
     console.print(f"tenant {tenant} may {', '.join(licence['rights'])}")
     return Access(tenant, key["api_key"])
