@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.trainer.__main__ import main
 from finetune.trainer.layout import Row
 from finetune.trainer.spec import OptimSpec, RunSpec
 
@@ -61,21 +63,23 @@ def make_run(folder: Path, base: Path, *, valid: bool = True, rows: int = 20, **
     return folder
 
 
-def start(run_dir: Path, *options: str, **popen: Any) -> subprocess.Popen[str]:
+def start(run_dir: Path) -> subprocess.Popen[str]:
+    """The trainer as the process that it is."""
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "finetune.trainer", str(run_dir), *options],
+        [sys.executable, "-W", "ignore", "-m", "finetune.trainer", str(run_dir)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
-        **popen,
     )
 
 
-def finish(run_dir: Path, *options: str, **popen: Any) -> tuple[int, str]:
-    """(exit code, standard error) of the trainer run to its end."""
-    process = start(run_dir, *options, **popen)
-    _, err = process.communicate(timeout=120)
-    return process.returncode, err
+def finish(run_dir: Path) -> int:
+    """The exit code of the trainer, run to its end in this process (its imports take seconds)."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        return main([str(run_dir), "--detached"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def events(run_dir: Path, type_: str | None = None) -> list[dict[str, Any]]:

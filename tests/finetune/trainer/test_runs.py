@@ -32,8 +32,7 @@ SETTINGS = {"save_every": 3, "eval_every": 4, "adapter": {"r": 4, "dropout": 0.1
 @pytest.fixture(scope="module")
 def undisturbed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_run(tmp_path_factory.mktemp("undisturbed") / "run", tiny_base, **SETTINGS)
-    code, err = finish(folder)
-    assert code == ExitCode.DONE, err
+    assert finish(folder) == ExitCode.DONE
     return folder
 
 
@@ -65,11 +64,13 @@ def test_a_run_leaves_a_peft_adapter_and_says_what_happened(
     assert tuned.peft_config["default"].r == 4
 
 
-def test_the_same_spec_gives_the_same_bytes(
+def test_the_same_spec_gives_the_same_bytes_in_a_process_of_its_own(
     undisturbed: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     again = make_run(tmp_path / "run", tiny_base, **SETTINGS)
-    assert finish(again)[0] == ExitCode.DONE
+    process = start(again)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.DONE, err
     assert result_hash(again) == result_hash(undisturbed)
 
 
@@ -103,8 +104,7 @@ def test_stopped_and_resumed_it_ends_in_the_same_bytes(
         assert newest >= steps_told(folder)  # nothing that was told is lost
     else:
         assert process.returncode == -signal.SIGKILL
-    code, err = finish(folder)
-    assert code == ExitCode.DONE, err
+    assert finish(folder) == ExitCode.DONE
     assert result_hash(folder) == result_hash(undisturbed)
     told = [event["data"]["step"] for event in events(folder, "metrics")]
     assert told == list(range(1, STEPS + 1))  # none repeated, none missing
@@ -156,7 +156,7 @@ def test_a_damaged_checkpoint_is_told_and_an_older_one_used(
     optimizer[-1] ^= 1
     (newest / "optimizer.safetensors").write_bytes(optimizer)
     (folder / "events.jsonl").open("ab").write(b'{"seq": 99, "half a li')
-    assert finish(folder)[0] == ExitCode.DONE
+    assert finish(folder) == ExitCode.DONE
     warnings = [event["message"] for event in events(folder) if event["level"] == "warn"]
     assert any("SHA-256" in text for text in warnings)
     assert result_hash(folder) == result_hash(undisturbed)
@@ -206,8 +206,7 @@ def test_early_stop_ends_at_the_best_and_says_so(tiny_base: Path, tmp_path: Path
         keep="best",
         optim={"learning_rate": 0.5, "warmup_ratio": 0, "schedule": "constant"},
     )
-    code, err = finish(folder)
-    assert code == ExitCode.DONE, err
+    assert finish(folder) == ExitCode.DONE
     told = report(folder)
     assert told["stopped_early"] is True
     assert told["steps"] == told["best_step"] + 2 < 250
@@ -229,8 +228,7 @@ def test_bad_rows_end_in_64_with_the_line(
 ) -> None:
     folder = make_run(tmp_path / "run", tiny_base, valid=False, max_length=128)
     (folder / "data" / "train.jsonl").open("ab").write(line)
-    exit_code, _ = finish(folder)
-    assert exit_code == ExitCode.DATA
+    assert finish(folder) == ExitCode.DATA
     told = error(folder)
     assert (told["family"], told["code"]) == ("user", code)
     assert told["where"] == "train.jsonl line 21"
@@ -240,24 +238,22 @@ def test_bad_rows_end_in_64_with_the_line(
 
 def test_other_data_than_the_specs_is_refused(tiny_base: Path, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", tiny_base, valid=False, data={"train_sha256": "0" * 64})
-    assert finish(folder)[0] == ExitCode.OURS
+    assert finish(folder) == ExitCode.OURS
     assert error(folder)["code"] == "data_changed"
 
 
-def test_divergence_is_never_stepped_silently(tiny_base: Path, tmp_path: Path) -> None:
-    """A base with an infinite weight: each loss is not a number."""
-    from safetensors.torch import save_file
-
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    for file in tiny_base.iterdir():
-        (broken / file.name).write_bytes(file.read_bytes())
-    tensors = load_file(tiny_base / "model.safetensors")
-    tensors["model.norm.weight"] = tensors["model.norm.weight"] * 1e38
-    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
-    folder = make_run(tmp_path / "run", broken, valid=False)
-    assert finish(folder)[0] != ExitCode.DONE
-    assert error(folder)["code"] in {"training_diverged", "unfaithful_architecture"}
+def test_a_step_that_is_not_finite_is_skipped_and_told_and_the_third_ends_the_run(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    """A learning rate that throws the weights beyond what float32 holds."""
+    optim = {"learning_rate": 1e30, "warmup_ratio": 0, "schedule": "constant"}
+    folder = make_run(tmp_path / "run", tiny_base, valid=False, optim=optim)
+    assert finish(folder) == ExitCode.DATA
+    told = error(folder)
+    assert (told["code"], told["param"]) == ("training_diverged", "learning_rate_multiplier")
+    warnings = [event for event in events(folder) if event["level"] == "warn"]
+    assert [event["data"]["skipped_steps"] for event in warnings] == [1, 2, 3]
+    assert not (folder / "result").exists()
 
 
 def test_a_full_disk_is_told_and_corrupts_nothing(
@@ -279,15 +275,14 @@ def test_a_full_disk_is_told_and_corrupts_nothing(
     assert done.returncode == ExitCode.OURS
     assert error(folder)["code"] == "disk_full"
     assert list((folder / "checkpoints").iterdir()) == []
-    assert finish(folder)[0] == ExitCode.DONE  # with space again, it goes on
+    assert finish(folder) == ExitCode.DONE  # with space again, it goes on
     assert not (folder / "error.json").exists()
     assert result_hash(folder) == result_hash(undisturbed)
 
 
 def test_packing_trains_every_row_once_an_epoch(tiny_base: Path, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", tiny_base, packing=True, batch_size=1, max_length=200)
-    code, err = finish(folder)
-    assert code == ExitCode.DONE, err
+    assert finish(folder) == ExitCode.DONE
     said = events(folder, "message")[0]["data"]
     assert said["rows"] == 20
     assert report(folder)["steps"] < 2 * 20
@@ -304,7 +299,7 @@ def test_the_trainer_imports_no_django_and_opens_no_socket(tiny_base: Path, tmp_
         "from finetune.trainer.__main__ import main\n"
         "code = main([sys.argv[1]])\n"
         "mine = {name.partition('.')[0] for name in sys.modules}\n"
-        "print(sorted(mine & {'django', 'celery', 'tenants', 'privatune', 'pickle5', 'boto3'}))\n"
+        "print(sorted(mine & {'django', 'celery', 'tenants', 'privatune'}))\n"
         "sys.exit(code)"
     )
     done = subprocess.run(
@@ -329,4 +324,4 @@ def test_completion_and_text_rows_train_too(tiny_base: Path, tmp_path: Path) -> 
     folder = make_run(tmp_path / "run", tiny_base, valid=False, epochs=1)
     rows = [{"prompt": f"say {i}:", "completion": f" {i * i}"} for i in range(6)]
     write_jsonl(folder / "data" / "train.jsonl", [*rows, {"text": "the fan is off"}])
-    assert finish(folder)[0] == ExitCode.DONE
+    assert finish(folder) == ExitCode.DONE

@@ -1,0 +1,110 @@
+"""What is chosen before a run: precision, hyperparameters left to us, order, packs, rates."""
+
+import subprocess
+import sys
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+
+from finetune.trainer import precision
+from finetune.trainer.auto import Requested, resolve
+from finetune.trainer.data import Plan, micro_batches, pack
+from finetune.trainer.layout import Row
+from finetune.trainer.optim import learning_rate
+from finetune.trainer.spec import OptimSpec
+
+
+def test_every_row_once_an_epoch_in_an_order_of_seed_and_epoch_alone() -> None:
+    plan = Plan(tuple((i,) for i in range(10)), batch_size=4, epochs=2, seed=1)
+    assert (plan.steps_per_epoch, plan.total_steps) == (3, 6)
+    first = [plan.rows_of(step) for step in (0, 1, 2)]
+    second = [plan.rows_of(step) for step in (3, 4, 5)]
+    assert [len(rows) for rows in first] == [4, 4, 2]
+    assert sorted(chain(*first)) == sorted(chain(*second)) == list(range(10))
+    assert first != second
+    assert plan.rows_of(0) == [7, 3, 0, 1]  # a promise to checkpoints of older versions
+    other = Plan(plan.items, batch_size=4, epochs=2, seed=2)
+    assert other.rows_of(0) != plan.rows_of(0)
+
+
+def test_packs_hold_every_row_whole_and_once() -> None:
+    lengths = [5, 9, 3, 3, 7, 1, 10, 2]
+    packs = pack(lengths, 10)
+    assert sorted(row for rows in packs for row in rows) == list(range(8))
+    assert all(sum(lengths[row] for row in rows) <= 10 for rows in packs)
+    assert len(packs) == 4  # 40 tokens into tens
+
+
+def test_micro_batches_keep_to_the_tokens_and_lose_nothing() -> None:
+    rows = [Row(range(n), [True] * n) for n in (9, 2, 30, 4)]
+    parts = list(micro_batches(rows, 12))
+    assert [[len(row) for row in part] for part in parts] == [[2, 4], [9], [30]]
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear"])
+def test_learning_rates_are_those_of_transformers(name: str) -> None:
+    build = {"cosine": get_cosine_schedule_with_warmup, "linear": get_linear_schedule_with_warmup}
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    schedule = build[name](optimizer, num_warmup_steps=3, num_training_steps=30)
+    spec = OptimSpec.model_validate({"learning_rate": 0.3, "warmup_ratio": 0.1, "schedule": name})
+    for step in range(30):
+        assert learning_rate(step, 30, spec) == pytest.approx(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+
+
+def test_what_was_left_to_us_is_resolved_with_a_reason() -> None:
+    values, reasons = resolve(
+        rows=800, tokens=16_000, base_parameters=134_515_008, requested=Requested()
+    )
+    assert (values.n_epochs, values.batch_size) == (3, 8)
+    assert values.learning_rate == pytest.approx(9.7e-4, rel=0.01)
+    assert set(reasons) == {"n_epochs", "batch_size", "learning_rate_multiplier"}
+    asked = Requested(n_epochs=5, batch_size=2, learning_rate_multiplier=0.5)
+    values, reasons = resolve(rows=9, tokens=90, base_parameters=7_000_000_000, requested=asked)
+    assert (values.n_epochs, values.batch_size) == (5, 2)
+    assert values.learning_rate == pytest.approx(1e-4)
+    assert reasons == {}
+
+
+@pytest.mark.parametrize(("rows", "epochs", "batch"), [(10, 10, 4), (3000, 2, 16), (50_000, 1, 64)])
+def test_many_rows_mean_few_epochs_and_large_batches(rows: int, epochs: int, batch: int) -> None:
+    values, _ = resolve(rows=rows, tokens=1, base_parameters=10**9, requested=Requested())
+    assert (values.n_epochs, values.batch_size) == (epochs, batch)
+
+
+def test_without_native_bf16_the_precision_is_fp32_and_untried(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: {"avx2"})
+    assert precision.choose(tiny_base) == ("fp32", "This processor has no bf16 arithmetic.")
+
+
+@pytest.mark.parametrize(("half", "expected"), [(0.5, "bf16"), (0.95, "fp32")])
+def test_with_native_bf16_the_faster_one_wins(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, half: float, expected: str
+) -> None:
+    monkeypatch.setattr(precision, "_cpu_flags", lambda: {"avx512_bf16"})
+    times = {"fp32": 1.0, "bf16": half}
+    monkeypatch.setattr(precision, "_seconds", lambda _base, name: times[name])
+    chosen, reason = precision.choose(tiny_base)
+    assert chosen == expected
+    assert f"{1 / half:.1f} times" in reason
+
+
+def test_the_probe_really_trains_a_step(tiny_base: Path) -> None:
+    state = torch.random.get_rng_state()
+    assert precision._seconds(tiny_base, "bf16") > 0
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_spec_and_auto_import_neither_torch_nor_django() -> None:
+    """The platform reads specs in its web process, which must stay small."""
+    code = (
+        "import sys; import finetune.trainer.spec, finetune.trainer.auto; "
+        "sys.exit('torch' in sys.modules or 'django' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
