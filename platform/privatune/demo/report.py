@@ -13,6 +13,7 @@ from privatune.demo.commands import Command
 from privatune.demo.score import Comparison, Score
 
 EXAMPLES = 8
+LONGEST = 90  # characters of an answer that the table shows
 
 
 class Report(BaseModel):
@@ -38,14 +39,17 @@ def side_by_side(
     console: Console, commands: Sequence[Command], base: Sequence[str], tuned: Sequence[str]
 ) -> None:
     """The first held-out questions with both answers, right ones in green."""
-    table = Table("command", "base", "tuned", title="The same held-out questions", show_lines=True)
+    table = Table("command", title="The same held-out questions", show_lines=True)
+    table.add_column("base", overflow="fold")
+    table.add_column("tuned", overflow="fold")
     for command, before, after in list(zip(commands, base, tuned, strict=True))[:EXAMPLES]:
         table.add_row(escape(command.text), _cell(before, command), _cell(after, command))
     console.print(table)
 
 
 def _cell(answer: str, command: Command) -> str:
-    short = answer if len(answer) <= 120 else f"{answer[:117]}..."
+    line = " ".join(answer.split())
+    short = line if len(line) <= LONGEST else f"{line[: LONGEST - 3]}..."
     colour = "green" if answer.strip() == command.call else "red"
     return f"[{colour}]{escape(short)}[/]"
 

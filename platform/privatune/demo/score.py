@@ -67,7 +67,9 @@ def wilson(right: int, rows: int, z: float = Z95) -> tuple[float, float]:
     middle = (share + squared / (2 * rows)) / (1 + squared / rows)
     root = math.sqrt(share * (1 - share) / rows + squared / (4 * rows * rows))
     half = z * root / (1 + squared / rows)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    low = 0.0 if right == 0 else middle - half  # exactly, not to the last bit of a float
+    high = 1.0 if right == rows else middle + half
+    return low, high
 
 
 def compare(base: Sequence[bool], tuned: Sequence[bool]) -> Comparison:

@@ -48,6 +48,11 @@ def test_wilson_interval_matches_published_values() -> None:
     assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
 
 
+def test_wilson_interval_ends_at_nothing_and_all_exactly() -> None:
+    assert wilson(0, 12)[0] == 0.0
+    assert wilson(12, 12)[1] == 1.0
+
+
 def test_mcnemar_counts_only_pairs_that_differ() -> None:
     base = [True] * 50 + [False] * 6
     tuned = [True] * 50 + [True] * 5 + [False]
