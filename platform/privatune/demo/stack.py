@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from privatune.stack.folder import free_port
+from privatune.stack.folder import FolderLock, StackError, free_port
 
 STOP_SECONDS = 90
 COMMAND = [sys.executable, "-m", "privatune.cli"]
@@ -55,6 +56,21 @@ class Operation:
             words = " ".join(self._command[len(COMMAND) :])
             raise DemoFailed(f"`privatune {words}` failed:\n{said.strip()}")
         return json.loads(out)
+
+
+def clear(data: Path) -> None:
+    """Removes an earlier demo's data: a run broken off there would go on beside the new one.
+
+    Raises DemoFailed when a stack still runs on it.
+    """
+    if not data.exists():
+        return
+    try:
+        lock = FolderLock(data)
+    except StackError as error:
+        raise DemoFailed(str(error)) from error
+    shutil.rmtree(data)
+    lock.release()
 
 
 @contextmanager
