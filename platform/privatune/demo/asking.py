@@ -9,8 +9,8 @@ from rich.progress import Progress
 
 from privatune.demo.commands import Command
 
-AT_A_TIME = 8
-LONGEST_ANSWER = 64  # tokens; the longest right answer has about 40
+AT_A_TIME = 16
+LONGEST_ANSWER = 40  # tokens; the longest right answer has 28
 
 
 def ask(client: OpenAI, model: str, commands: Sequence[Command], console: Console) -> list[str]:
