@@ -16,8 +16,10 @@ if "PRIVATUNE_TEST_DATA" not in os.environ:
     # Made here, so removed here: also by mypy and manage.py, which load these settings too.
     atexit.register(shutil.rmtree, os.environ["PRIVATUNE_TEST_DATA"], ignore_errors=True)
 TEST_DATA = Path(os.environ["PRIVATUNE_TEST_DATA"])
-for _name, _value in ensure_secrets(TEST_DATA).items():
-    os.environ[_name] = _value
+# Over the caller's own: tests must never reach a real database. HTTPS alone is the caller's to say,
+# for `check --deploy`.
+_https = os.environ.get("PRIVATUNE_HTTPS", "0")
+os.environ.update(ensure_secrets(TEST_DATA) | {"PRIVATUNE_HTTPS": _https})
 os.environ["PRIVATUNE_DATA"] = str(TEST_DATA)
 os.environ["PRIVATUNE_ALLOWED_HOSTS"] = "127.0.0.1,localhost,testserver"
 
