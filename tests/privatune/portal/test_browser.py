@@ -121,6 +121,13 @@ def test_upload_train_watch_and_download_by_mouse(
     assert any(name.endswith("adapter/adapter_model.safetensors") for name in names)
     assert any(name.endswith("manifest.json") for name in names)
 
+    model_address = page.url
+    page.goto("/files/")
+    page.click("main table a:has-text('lamps.jsonl')")
+    page.wait_for_selector(".bars span")
+    page.screenshot(path=shots / f"file-read-{language}.png", full_page=True)
+    page.goto(model_address)
+
     page.get_by_label(words["question"]).fill("turn on lamp 3")
     page.click(f"button:has-text('{words['ask']}')")
     for which in ("base", "tuned"):

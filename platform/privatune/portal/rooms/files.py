@@ -121,12 +121,12 @@ def _file(file_id: UUID) -> StoredFile:
 
 
 def _shown(reading: Dataset) -> dict[str, Any]:
-    """A reading and its report as the template shows them; the histogram as percent of its peak."""
+    """A reading and its report as the template shows them; the lengths for the histogram."""
     report: dict[str, Any] = reading.report or {}
     return {
         "reading": reading,
         "report": report,
         "problems": (report.get("problems") or [])[:100],
         "counts": sorted((report.get("problem_counts") or {}).items(), key=lambda c: -c[1]),
-        "histogram": json.dumps(report.get("length_histogram") or []),
+        "histogram": json.dumps(report.get("lengths") or []),
     }

@@ -16,7 +16,7 @@
       const name = document.createElement("small");
       fill.style.height = `${Math.max(2, (100 * bin.rows) / peak)}%`;
       fill.title = `${bin.rows}`;
-      name.textContent = `≤${bin.upto}`;
+      name.textContent = `≤${bin.up_to}`;
       bar.append(fill, name);
       bars.append(bar);
     }
