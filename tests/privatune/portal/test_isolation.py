@@ -1,0 +1,118 @@
+"""Generated from the portal's URL configuration: every room against another tenant's rows, without
+sign-in, and by a viewer. A room that is not in the table fails."""
+
+import uuid
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import URLPattern
+
+from finetune.models import Artifact, CatalogModel, Dataset, Job
+from privatune.portal.urls import urlpatterns
+from tenants.database.scope import tenant_scope
+from tenants.models import License, User
+from tenants.roles import Role
+from tenants.services.files import create_file, keep
+from tenants.services.tenants import add_member
+from tenants.services.vaults import open_vault
+from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.rows import give_result
+
+pytestmark = pytest.mark.django_db
+
+NOWHERE = uuid.UUID(int=0)
+CLIENT = Client(raise_request_exception=False)
+
+# Rooms without an id, and whether they only take a form.
+PLAIN = {
+    "": "get", "tenant/switch": "post", "files/": "get", "files/upload": "post", "jobs/": "get",
+    "jobs/new": "get", "models/": "get", "licences/": "get",
+}  # fmt: skip
+POSTED = {"delete", "cancel", "pause", "resume", "chat"}
+ROUTES = [str(each.pattern) for each in urlpatterns if isinstance(each, URLPattern)]
+WITH_ID = [route for route in ROUTES if "<uuid:" in route]
+
+
+@pytest.fixture
+def owner() -> Customer:
+    CatalogModel.objects.create(
+        name="shelf", digest="sha256:0", path="none", architecture="Llama", parameters=1,
+        context_length=64, bytes=1, licence="Apache-2.0", source="test",
+    )  # fmt: skip
+    return new_customer(models=["shelf"])
+
+
+@pytest.fixture
+def ids(owner: Customer) -> dict[str, uuid.UUID]:
+    with tenant_scope(owner.tenant_id):
+        kept = keep(vault=open_vault(), pieces=[b"secret"], limit=100)
+        file = create_file(
+            filename="a", purpose="fine-tune", kept=kept, status="processed", life=None, actor="t"
+        )
+        open_vault().put_bytes("datasets/errors", b"{}\n")
+        dataset = Dataset.objects.create(file=file, errors_object="datasets/errors")
+        job = Job.objects.create(
+            base=CatalogModel.objects.get(name="shelf"),
+            license=License.objects.get(),
+            training_file=file,
+        )
+    give_result(owner, job.public_id)
+    with tenant_scope(owner.tenant_id):
+        artifact = Artifact.objects.get()
+    return {
+        "file_id": file.id, "dataset_id": dataset.id, "job_id": job.id, "artifact_id": artifact.id,
+    }  # fmt: skip
+
+
+def person(customer: Customer, role: Role = Role.OWNER) -> User:
+    user = User.objects.create_user(f"{uuid.uuid4().hex}@{customer.slug}.example", "x" * 16)
+    add_member(tenant_id=customer.tenant_id, user=user, role=role, actor="test")
+    return user
+
+
+def visit(user: User | None, route: str, ids: dict[str, uuid.UUID]) -> tuple[int, bytes]:
+    path = "/" + route
+    for name, value in ids.items():
+        path = path.replace(f"<uuid:{name}>", str(value))
+    CLIENT.logout()
+    if user is not None:
+        CLIENT.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
+    posted = PLAIN.get(route) == "post" or route.rsplit("/", 1)[-1] in POSTED
+    data: dict[str, Any] = {"prompt": "hi"}
+    response = CLIENT.post(path, data) if posted else CLIENT.get(path)
+    return response.status_code, b"streamed" if response.streaming else response.content
+
+
+def test_the_table_names_every_room_without_an_id() -> None:
+    assert set(ROUTES) - set(WITH_ID) == set(PLAIN)
+
+
+@pytest.mark.parametrize("route", WITH_ID)
+def test_another_tenants_row_answers_as_one_that_nobody_has(
+    owner: Customer, ids: dict[str, uuid.UUID], route: str
+) -> None:
+    stranger = person(new_customer(models=["shelf"]))
+    foreign = visit(stranger, route, ids)
+    assert foreign[0] == 404
+    assert foreign == visit(stranger, route, dict.fromkeys(ids, NOWHERE))
+    assert visit(person(owner), route, ids)[0] != 404, "or this test shows nothing"
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_without_sign_in_every_room_leads_to_the_sign_in(
+    ids: dict[str, uuid.UUID], route: str
+) -> None:
+    assert visit(None, route, ids)[0] == 302
+
+
+@pytest.mark.parametrize("route", ["files/upload", "jobs/new", "jobs/<uuid:job_id>/cancel"])
+def test_a_viewer_changes_nothing(owner: Customer, ids: dict[str, uuid.UUID], route: str) -> None:
+    assert visit(person(owner, Role.VIEWER), route, ids)[0] == 403
+
+
+def test_a_person_of_no_tenant_sees_no_room(ids: dict[str, uuid.UUID]) -> None:
+    nobody = User.objects.create_user(f"{uuid.uuid4().hex}@example.org", "x" * 16)
+    status, body = visit(nobody, "", ids)
+    assert status == 403
+    assert b"belong to no organisation" in body
