@@ -5,7 +5,7 @@ from django.db import migrations
 DUE = """
 CREATE FUNCTION privatune_due()
 RETURNS TABLE (tenant_id uuid, kind text, id uuid)
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
     -- a job whose files nobody has checked yet, or whose check was left half-way
     SELECT j.tenant_id, 'validate', j.id FROM public.finetune_job j
         WHERE j.state = 'validating_files'

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.models.constraints import BaseConstraint
 
-CURRENT = "NULLIF(current_setting('privatune.tenant', true), '')::uuid"
+CURRENT = "(SELECT NULLIF(current_setting('privatune.tenant', true), '')::uuid)"
 
 
 class _SqlConstraint(BaseConstraint):

@@ -11,26 +11,26 @@ FUNCTIONS = {
         CREATE FUNCTION privatune_key(wanted text)
         RETURNS TABLE (tenant_id uuid, key_id uuid, digest text, scopes text[], name text,
                        expires_at timestamptz, revoked_at timestamptz)
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
             SELECT tenant_id, id, digest, scopes, name, expires_at, revoked_at
             FROM public.tenants_apikey WHERE prefix = wanted
         $$""",
     "privatune_memberships(uuid)": """
         CREATE FUNCTION privatune_memberships(who uuid)
         RETURNS TABLE (tenant_id uuid, membership_id uuid, role text, slug text, name text)
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
             SELECT m.tenant_id, m.id, m.role, t.slug, t.name
             FROM public.tenants_membership m JOIN public.tenants_tenant t ON t.id = m.tenant_id
             WHERE m.user_id = who ORDER BY t.name, t.id
         $$""",
     "privatune_tenant(text)": """
         CREATE FUNCTION privatune_tenant(wanted text) RETURNS uuid
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
             SELECT id FROM public.tenants_tenant WHERE slug = wanted
         $$""",
     "privatune_tenant_ids()": """
         CREATE FUNCTION privatune_tenant_ids() RETURNS SETOF uuid
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
+        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
             SELECT id FROM public.tenants_tenant ORDER BY id
         $$""",
 }

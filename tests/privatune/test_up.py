@@ -1,0 +1,69 @@
+"""What `privatune up` says when it cannot start: one clear line, and nothing is touched."""
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from privatune.stack.folder import FolderLock, StackError, free_port, require_port
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def up(data: Path, port: int) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "privatune.cli", "up", "--data", str(data)]
+    return subprocess.run(
+        [*command, "--port", str(port)], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = up(tmp_path / "data", port)
+    assert done.returncode != 0
+    assert f"Port {port} on 127.0.0.1 cannot be used" in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_data_folder_in_use_names_its_process(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path / "data")
+    done = up(tmp_path / "data", free_port())
+    lock.release()
+    assert done.returncode != 0
+    assert "is in use by process" in done.stderr
+    assert "Traceback" not in done.stderr
+    FolderLock(tmp_path / "data").release()
+
+
+def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("")
+    with pytest.raises(StackError, match="cannot be used"):
+        FolderLock(tmp_path / "data")
+
+
+def test_a_free_port_is_accepted() -> None:
+    require_port("127.0.0.1", free_port())
+
+
+def test_an_old_python_is_one_clear_line(tmp_path: Path) -> None:
+    """A stand-in for Python 3.10: it fails the version question and says its version."""
+    old = tmp_path / "python3.10"
+    old.write_text('#!/bin/sh\ncase "$1" in -V) echo Python 3.10.1 ;; *) exit 1 ;; esac\n')
+    old.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(ROOT / "scripts" / "setup"), "run"],
+        env={"PYTHON": str(old), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "needs Python 3.11 or newer" in done.stderr
+    assert "3.10.1" in done.stderr
