@@ -6,25 +6,21 @@ on standard input, so that it stands in no file and no environment. Leaves FOLDE
 FOLDER/bundle.tar and FOLDER/info.json, or error.json and exit code 70.
 """
 
-import ctypes
 import json
-import os
-import signal
 import sys
 import traceback
 from pathlib import Path
 
 from finetune.errors import FinetuneError, OurFault
+from finetune.lifeline import die_with_parent
 from finetune.packaging.bundle import build, tar
 from finetune.packaging.request import BuildRequest, BuiltBundle
 from finetune.packaging.signing import load_signer
 from finetune.states import ExitCode
 
-PR_SET_PDEATHSIG = 1
-
 
 def main(folder: Path) -> int:
-    _die_with_parent()
+    die_with_parent()  # it holds the signing key
     try:
         _build(folder)
     except Exception as error:
@@ -32,16 +28,6 @@ def main(folder: Path) -> int:
         (folder / "error.json").write_text(json.dumps(fault.as_dict()), encoding="utf-8")
         return ExitCode.OURS
     return ExitCode.DONE
-
-
-def _die_with_parent() -> None:
-    """A worker that is killed must not leave us behind with its key.
-
-    PRIVATUNE_PARENT_PID tells a parent that died before this call from whoever adopted us since.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.environ.get("PRIVATUNE_PARENT_PID", str(os.getppid())) != str(os.getppid()):
-        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _build(folder: Path) -> None:

@@ -13,8 +13,9 @@ import traceback
 from pathlib import Path
 
 from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.lifeline import die_with_parent
 from finetune.states import ExitCode
-from finetune.trainer.lifeline import Stop, Yielded, die_with_parent
+from finetune.trainer.lifeline import Stop, Yielded
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 RESERVE_BYTES = 16 << 10  # given back on a full disk, so that the error can be written

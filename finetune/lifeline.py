@@ -1,0 +1,28 @@
+"""A child process of a worker dies with it, so that none is left behind with a tenant's data."""
+
+import ctypes
+import os
+import signal
+import threading
+import time
+
+PR_SET_PDEATHSIG = 1
+POLL_SECONDS = 0.5
+
+
+def die_with_parent() -> None:
+    """A worker killed with -9 says nothing; its lease moves on, and two of us must not run.
+
+    The kernel's signal comes at once, but also when the parent's *thread* that started us ends
+    (prctl(2)), so a launcher must start and await the process in one thread. The poll covers a
+    parent that died before the call; PRIVATUNE_PARENT_PID says who that was.
+    """
+    parent = int(os.environ.get("PRIVATUNE_PARENT_PID") or os.getppid())
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent-watch").start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
