@@ -10,8 +10,8 @@ from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from finetune import selectors
 from finetune.errors import FinetuneError
-from finetune.models import Artifact
 from finetune.services import gateway
 from privatune.portal.access import RoomRequest, room
 from tenants.database.scope import tenant_scope
@@ -31,7 +31,7 @@ def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
         return _plain(_("Ask something, in at most 4000 characters."), 400)
     tenant_id = request.belonging.tenant_id
     with tenant_scope(tenant_id):
-        artifact = Artifact.objects.filter(id=artifact_id, deleted_at=None).first()
+        artifact = selectors.artifacts().filter(id=artifact_id).first()
         if artifact is None:
             raise Http404
         name = artifact.base.name if request.POST.get("which") == "base" else artifact.model_name

@@ -17,6 +17,7 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from finetune import selectors
 from finetune.api.streams import download
 from finetune.errors import FinetuneError
 from finetune.models import Dataset
@@ -34,7 +35,7 @@ PAGE = 20
 
 @room(Scope.FILES_READ)
 def index(request: RoomRequest) -> HttpResponse:
-    found = StoredFile.objects.filter(deleted_at=None).order_by("-created_at", "-id")
+    found = selectors.files().order_by("-created_at", "-id")
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
     limit_mb = settings.MAX_FILE_BYTES // (1024 * 1024)
     return render(request, "portal/files.html", {"page": page, "limit_mb": limit_mb})
@@ -114,7 +115,7 @@ def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpRespons
 
 
 def _file(file_id: UUID) -> StoredFile:
-    file = StoredFile.objects.filter(id=file_id, deleted_at=None).first()
+    file = selectors.files().filter(id=file_id).first()
     if file is None:
         raise Http404
     return file

@@ -4,10 +4,11 @@ from django.db.models import Sum
 from django.http import HttpResponse
 from django.shortcuts import render
 
-from finetune.models import Artifact, CatalogModel, Job
+from finetune import selectors
+from finetune.models import CatalogModel, Job
 from finetune.states import JobState
 from privatune.portal.access import RoomRequest, room
-from tenants.models import License, StoredFile
+from tenants.models import License
 from tenants.roles import Scope
 from tenants.services.licences import tokens_left
 
@@ -18,10 +19,10 @@ def home(request: RoomRequest) -> HttpResponse:
         request,
         "portal/home.html",
         {
-            "jobs": Job.objects.select_related("base", "training_file").order_by("-created_at")[:5],
+            "jobs": selectors.jobs().order_by("-created_at")[:5],
             "running": Job.objects.filter(state=JobState.RUNNING).count(),
-            "files": StoredFile.objects.filter(purpose="fine-tune", deleted_at=None).count(),
-            "models": Artifact.objects.filter(deleted_at=None).count(),
+            "files": selectors.files().filter(purpose="fine-tune").count(),
+            "models": selectors.artifacts().count(),
             "licences": License.objects.filter(state="active").count(),
         },
     )

@@ -14,15 +14,16 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
+from finetune import selectors
 from finetune.errors import FinetuneError
-from finetune.models import Artifact, CatalogModel, Event, Job
+from finetune.models import Event, Job
 from finetune.services import jobs
 from finetune.states import FINAL_JOB_STATES
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.job_form import JobForm
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
-from tenants.models import License, StoredFile
+from tenants.models import License
 from tenants.roles import Scope
 
 PAGE = 20
@@ -32,7 +33,7 @@ POINTS = 2000
 
 @room(Scope.JOBS_READ)
 def index(request: RoomRequest) -> HttpResponse:
-    found = Job.objects.select_related("base", "training_file").order_by("-created_at", "-id")
+    found = selectors.jobs().order_by("-created_at", "-id")
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
     return render(request, "portal/jobs.html", {"page": page})
 
@@ -43,8 +44,8 @@ def new(request: RoomRequest) -> HttpResponse:
     licensed = License.objects.filter(state="active", may_train=True).values_list(
         "model", flat=True
     )
-    bases = CatalogModel.objects.filter(name__in=list(licensed), retired_at=None)
-    files = StoredFile.objects.filter(purpose="fine-tune", deleted_at=None).order_by("-created_at")
+    bases = selectors.catalogue().filter(name__in=list(licensed))
+    files = selectors.files().filter(purpose="fine-tune").order_by("-created_at")
     form = JobForm(request.POST or None, bases=bases, files=files, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
         try:
@@ -154,14 +155,14 @@ def _progress(job: Job) -> dict[str, Any]:
         "events": Event.objects.filter(job=job)
         .exclude(type="metrics")
         .order_by("-seq")[:EVENTS_SHOWN],
-        "artifact": Artifact.objects.filter(job=job, deleted_at=None).first(),
+        "artifact": selectors.artifacts().filter(job=job).first(),
         "final": job.state in FINAL_JOB_STATES,
         "reasons": sorted(reasons.items()),
     }
 
 
 def _job(job_id: UUID) -> Job:
-    job = Job.objects.select_related("base", "training_file").filter(id=job_id).first()
+    job = selectors.jobs().filter(id=job_id).first()
     if job is None:
         raise Http404
     return job

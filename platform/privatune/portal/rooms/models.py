@@ -8,6 +8,7 @@ from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
+from finetune import selectors
 from finetune.api.streams import download as download_stream
 from finetune.errors import FinetuneError
 from finetune.models import Artifact
@@ -20,7 +21,7 @@ from tenants.roles import Scope
 
 @room(Scope.MODELS_READ)
 def index(request: RoomRequest) -> HttpResponse:
-    made = Artifact.objects.select_related("base", "job").filter(deleted_at=None)
+    made = selectors.artifacts()
     return render(request, "portal/models.html", {"models": made.order_by("-created_at")})
 
 
@@ -59,11 +60,7 @@ def download(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
 
 
 def _artifact(artifact_id: UUID) -> Artifact:
-    found = (
-        Artifact.objects.select_related("base", "job")
-        .filter(id=artifact_id, deleted_at=None)
-        .first()
-    )
+    found = selectors.artifacts().filter(id=artifact_id).first()
     if found is None:
         raise Http404
     return found
