@@ -28,11 +28,6 @@ FUNCTIONS = {
         LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
             SELECT id FROM public.tenants_tenant WHERE slug = wanted
         $$""",
-    "privatune_tenant_ids()": """
-        CREATE FUNCTION privatune_tenant_ids() RETURNS SETOF uuid
-        LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
-            SELECT id FROM public.tenants_tenant ORDER BY id
-        $$""",
 }
 
 

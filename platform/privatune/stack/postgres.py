@@ -3,7 +3,6 @@
 Connections need a password (SCRAM) even on the socket, so another local user gets nowhere.
 """
 
-import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -100,7 +99,3 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         self._server.stop()
-
-
-def is_root() -> bool:
-    return os.geteuid() == 0
