@@ -4,6 +4,9 @@ PY := .venv/bin/python
 # One thread a process in tests: the thread count changes the bits of a result.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
+# A process a core, each with its own database; a file's tests stay together and share fixtures.
+SIDE_BY_SIDE := -n auto --dist loadfile
+
 help:
 	@echo "make demo    set up, then run the main job end to end (ends by itself)"
 	@echo "make up      set up, then keep the whole stack running at http://127.0.0.1:8000"
@@ -24,10 +27,10 @@ up: setup-run
 	@$(PY) -m privatune.cli up --data var/data --port 8000
 
 test: setup
-	$(TEST_ENV) $(PY) -m pytest
+	$(TEST_ENV) $(PY) -m pytest $(SIDE_BY_SIDE)
 
 fast: setup
-	$(TEST_ENV) $(PY) -m pytest -m "not slow and not browser"
+	$(TEST_ENV) $(PY) -m pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
 
 check: setup
 	@scripts/check

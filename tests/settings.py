@@ -11,8 +11,14 @@ from pathlib import Path
 
 from privatune.stack.secrets import ensure_secrets
 
+# Side by side, each of pytest's worker processes needs a folder and a database of its own, while
+# the programs that a test starts share the one of its worker.
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+if os.environ.get("PRIVATUNE_TEST_DATA_OF", _worker) != _worker:
+    del os.environ["PRIVATUNE_TEST_DATA"]
 if "PRIVATUNE_TEST_DATA" not in os.environ:
     os.environ["PRIVATUNE_TEST_DATA"] = tempfile.mkdtemp(prefix="privatune-test-")
+    os.environ["PRIVATUNE_TEST_DATA_OF"] = _worker
     # Made here, so removed here: also by mypy and manage.py, which load these settings too.
     atexit.register(shutil.rmtree, os.environ["PRIVATUNE_TEST_DATA"], ignore_errors=True)
 TEST_DATA = Path(os.environ["PRIVATUNE_TEST_DATA"])
