@@ -1,21 +1,22 @@
-"""What every room of the portal has in common: a signed-in person, one tenant, its scope open."""
+"""What every room of the portal has in common: a signed-in person, one tenant, its scope open.
+
+The tenant stands in the address, `/t/<slug>/...`, and nowhere else: being added to another tenant
+changes nothing of what an open page does.
+"""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
-from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST
+from django.urls import reverse
 
 from tenants.access import Belonging, Principal, belongings_of
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.roles import Scope
-
-_SESSION_KEY = "tenant"
 
 
 class RoomRequest(HttpRequest):
@@ -26,22 +27,22 @@ class RoomRequest(HttpRequest):
     principal: Principal
 
 
-def enter(request: HttpRequest) -> bool:
-    """Finds the person's tenant and puts it on the request; False when there is none."""
+def enter(request: HttpRequest, slug: str) -> None:
+    """Puts the tenant of that slug on the request. Raises Http404 when there is none, and the same
+    when the person does not belong to it."""
     user: Any = request.user
     belongings = belongings_of(user.pk)
-    chosen = request.session.get(_SESSION_KEY)
-    current = next((b for b in belongings if str(b.tenant_id) == chosen), None)
-    if current is None and not belongings:
-        return False
+    current = next((each for each in belongings if each.slug == slug), None)
+    if current is None:
+        raise Http404
     request.belongings = belongings  # type: ignore[attr-defined]
-    request.belonging = current or belongings[0]  # type: ignore[attr-defined]
-    request.principal = request.belonging.principal(user.email)  # type: ignore[attr-defined]
-    return True
+    request.belonging = current  # type: ignore[attr-defined]
+    request.principal = current.principal(user.email)  # type: ignore[attr-defined]
 
 
 def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """Decorates a view: sign-in, membership, the role's scope, then the tenant's database scope.
+    """Decorates a view under `/t/<slug>/`: sign-in, membership, the role's scope, then the tenant's
+    database scope. The view does not get the slug: the request knows the tenant.
 
     `own_scope`: the view streams and opens scopes itself, for short pieces.
     """
@@ -49,9 +50,8 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
     def decorate(view: Callable[..., Any]) -> Any:
         @login_required
         @wraps(view)
-        def inside(request: RoomRequest, *args: Any, **kwargs: Any) -> Any:
-            if not enter(request):
-                return render(request, "portal/no_tenant.html", status=403)
+        def inside(request: RoomRequest, slug: str, *args: Any, **kwargs: Any) -> Any:
+            enter(request, slug)
             try:
                 request.principal.require(scope)
             except Refused as error:
@@ -70,16 +70,24 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
     return decorate
 
 
-@require_POST
+def address_of(request: HttpRequest, name: str, *args: Any) -> str:
+    """The address of the room of that name, in the tenant of the request."""
+    belonging: Belonging = request.belonging  # type: ignore[attr-defined]
+    return reverse(f"portal:{name}", args=(belonging.slug, *args))
+
+
+def go(request: HttpRequest, name: str, *args: Any) -> HttpResponse:
+    """A redirect to a room of the same tenant."""
+    return redirect(address_of(request, name, *args))
+
+
 @login_required
-def switch_tenant(request: HttpRequest) -> HttpResponse:
-    """Another of the person's own tenants; any other id is as unknown as a wrong one."""
+def organisations(request: HttpRequest) -> HttpResponse:
+    """The person's organisations to choose from; with exactly one there is nothing to choose."""
     user: Any = request.user
-    try:
-        wanted = UUID(request.POST.get("tenant", ""))
-    except ValueError:
-        raise Http404 from None
-    if wanted not in {b.tenant_id for b in belongings_of(user.pk)}:
-        raise Http404
-    request.session[_SESSION_KEY] = str(wanted)
-    return redirect("portal:home")
+    belongings = belongings_of(user.pk)
+    if not belongings:
+        return render(request, "portal/no_tenant.html", status=403)
+    if len(belongings) == 1:
+        return redirect("portal:home", belongings[0].slug)
+    return render(request, "portal/organisations.html", {"belongings": belongings})

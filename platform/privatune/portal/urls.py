@@ -1,14 +1,13 @@
-"""The rooms of the portal."""
+"""The rooms of the portal. Each stands under its organisation's address: `/t/<slug>/...`."""
 
-from django.urls import path
+from django.urls import include, path
 
-from privatune.portal.access import switch_tenant
+from privatune.portal.access import organisations
 from privatune.portal.rooms import chat, files, home, jobs, models
 
 app_name = "portal"
-urlpatterns = [
+rooms = [
     path("", home.home, name="home"),
-    path("tenant/switch", switch_tenant, name="switch-tenant"),
     path("files/", files.index, name="files"),
     path("files/upload", files.upload, name="upload"),
     path("files/<uuid:file_id>/", files.detail, name="file"),
@@ -27,4 +26,8 @@ urlpatterns = [
     path("models/<uuid:artifact_id>/download", models.download, name="model-download"),
     path("models/<uuid:artifact_id>/chat", chat.chat, name="model-chat"),
     path("licences/", home.licences, name="licences"),
+]
+urlpatterns = [
+    path("", organisations, name="organisations"),
+    path("t/<slug:slug>/", include(rooms)),
 ]

@@ -45,10 +45,14 @@ class Customer:
 
 
 def new_customer(
-    base_url: str = "", *, scopes: Iterable[str] | None = None, models: Iterable[str] = ()
+    base_url: str = "",
+    *,
+    scopes: Iterable[str] | None = None,
+    models: Iterable[str] = (),
+    name: str = "Test",
 ) -> Customer:
     slug = f"t-{uuid.uuid4().hex[:10]}"
-    tenant = create_tenant(slug=slug, name="Test", actor="test")
+    tenant = create_tenant(slug=slug, name=name, actor="test")
     for model in models:
         issue_license(tenant_id=tenant.id, model=model, actor="test")
     _, secret = create_key(tenant_id=tenant.id, name="test", actor="test", scopes=scopes)

@@ -76,7 +76,7 @@ def sign_in(page: Any, tenant: StackTenant, language: str) -> None:
     page.fill("#id_login", tenant.email)
     page.fill("#id_password", tenant.password)
     page.click(f"main button:has-text('{WORDS[language]['sign_in']}')")
-    page.wait_for_url(re.compile(r"/$"))
+    page.wait_for_url(re.compile(rf"/t/{tenant.slug}/$"))
 
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
@@ -122,7 +122,7 @@ def test_upload_train_watch_and_download_by_mouse(
     assert any(name.endswith("manifest.json") for name in names)
 
     model_address = page.url
-    page.goto("/files/")
+    page.goto(f"/t/{tenant.slug}/files/")
     page.click("main table a:has-text('lamps.jsonl')")
     page.wait_for_selector(".bars span")
     page.screenshot(path=shots / f"file-read-{language}.png", full_page=True)
@@ -149,7 +149,7 @@ def test_a_bad_file_shows_line_field_and_fix(
     page: Any, tenant: StackTenant, shots: Path, language: str
 ) -> None:
     sign_in(page, tenant, language)
-    page.goto("/files/")
+    page.goto(f"/t/{tenant.slug}/files/")
     bad = rows(3) + b'\n{"messages": [{"role": "user", "content": ""}]}\n{"messages": NaN}\n'
     page.set_input_files(
         "#file", {"name": "bad.jsonl", "mimeType": "application/jsonl", "buffer": bad}
@@ -167,15 +167,16 @@ def test_another_tenants_addresses_do_not_exist(
     """Every address that tenant A can see in its rooms, opened by tenant B."""
     sign_in(page, tenant, "en")
     seen: set[str] = set()
-    for room in ("/files/", "/jobs/", "/models/"):
-        page.goto(room)
+    for room in ("files", "jobs", "models"):
+        page.goto(f"/t/{tenant.slug}/{room}/")
         hrefs = page.eval_on_selector_all("main a", "links => links.map(a => a.pathname)")
         seen |= {href for href in hrefs if re.search(r"[0-9a-f-]{36}", href)}
     assert len(seen) >= 3
     other = stack.new_tenant("stranger")
     page.context.clear_cookies()
     sign_in(page, other, "en")
-    for address in sorted(seen):
+    own = {address.replace(f"/t/{tenant.slug}/", f"/t/{other.slug}/") for address in seen}
+    for address in sorted(seen | own):
         assert page.goto(address).status == 404, address
         for verb in ("cancel", "delete", "stream", "curve", "download"):
             answer = page.request.get(f"{stack.url}{address}{verb}")

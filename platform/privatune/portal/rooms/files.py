@@ -13,7 +13,7 @@ from django.http import (
     JsonResponse,
 )
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -22,7 +22,7 @@ from finetune.api.streams import download
 from finetune.errors import FinetuneError
 from finetune.models import Dataset
 from finetune.services import intake
-from privatune.portal.access import RoomRequest, room
+from privatune.portal.access import RoomRequest, address_of, go, room
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
 from tenants.models import StoredFile
@@ -66,7 +66,7 @@ def upload(request: RoomRequest) -> HttpResponse:
         return JsonResponse({"message": error.message, "fix": error.fix}, status=error.status)
     except VaultError as error:  # storage full or down: ours to mend, and nothing is stored
         return JsonResponse({"message": error.message, "fix": error.fix}, status=503)
-    return JsonResponse({"next": f"/files/{file.id}/"})
+    return JsonResponse({"next": address_of(request, "file", file.id)})
 
 
 @room(Scope.FILES_READ)
@@ -94,9 +94,9 @@ def delete(request: RoomRequest, file_id: UUID) -> HttpResponse:
         intake.delete_file(file_id=file.id, actor=request.principal.actor)
     except (TenantError, FinetuneError) as error:
         messages.error(request, str(error))
-        return redirect("portal:file", file_id=file.id)
+        return go(request, "file", file.id)
     messages.success(request, _("The file was deleted."))
-    return redirect("portal:files")
+    return go(request, "files")
 
 
 @room(Scope.FILES_READ, own_scope=True)

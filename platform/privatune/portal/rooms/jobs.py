@@ -11,7 +11,7 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
 from finetune import selectors
@@ -19,7 +19,7 @@ from finetune.errors import FinetuneError
 from finetune.models import Event, Job
 from finetune.services import jobs
 from finetune.states import FINAL_JOB_STATES
-from privatune.portal.access import RoomRequest, room
+from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import JobForm
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
@@ -53,7 +53,7 @@ def new(request: RoomRequest) -> HttpResponse:
         except (TenantError, FinetuneError) as error:
             form.take(error)
         else:
-            return redirect("portal:job", job_id=job.id)
+            return go(request, "job", job.id)
     return render(request, "portal/job_new.html", {"form": form, "bases": bases, "files": files})
 
 
@@ -75,7 +75,7 @@ def act(request: RoomRequest, job_id: UUID, verb: str) -> HttpResponse:
         verbs[verb](job_id=job.id, actor=request.principal.actor)
     except (TenantError, FinetuneError) as error:
         messages.error(request, str(error))
-    return redirect("portal:job", job_id=job.id)
+    return go(request, "job", job.id)
 
 
 @room(Scope.JOBS_READ)

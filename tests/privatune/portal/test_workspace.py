@@ -1,0 +1,94 @@
+"""The workspace stands in the address: nobody is led into another one, and `/` only offers."""
+
+import uuid
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+
+from tenants.database.scope import tenant_scope
+from tenants.models import Membership, StoredFile, User
+from tenants.roles import Role
+from tenants.services.members import remove_member
+from tenants.services.tenants import add_member
+from tests.finetune.api.customers import Customer, chat_rows, new_customer
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def engineer() -> User:
+    return User.objects.create_user(f"{uuid.uuid4().hex}@work.example", "x" * 16)
+
+
+@pytest.fixture
+def browser(engineer: User) -> Client:
+    client = Client()
+    client.force_login(engineer, backend="allauth.account.auth_backends.AuthenticationBackend")
+    return client
+
+
+def join(customer: Customer, user: User) -> None:
+    add_member(tenant_id=customer.tenant_id, user=user, role=Role.ENGINEER, actor="test")
+
+
+def names(customer: Customer) -> list[str]:
+    with tenant_scope(customer.tenant_id):
+        return list(StoredFile.objects.values_list("filename", flat=True))
+
+
+def test_being_added_elsewhere_moves_nobodys_next_upload(browser: Client, engineer: User) -> None:
+    """The lure: a tenant that sorts first adds the engineer, who goes on with the page he has."""
+    own, lure = new_customer(name="Zeta works"), new_customer(name="Aardvark")
+    join(own, engineer)
+    [(home, _)] = browser.get("/", follow=True).redirect_chain
+    assert home == f"/t/{own.slug}/"
+    join(lure, engineer)
+    file = SimpleUploadedFile("secret.jsonl", chat_rows())
+    answer = browser.post(f"{home}files/upload", {"file": file}).json()
+    assert answer["next"].startswith(home)
+    assert (names(own), names(lure)) == (["secret.jsonl"], [])
+    assert "secret.jsonl" in browser.get(f"{home}files/").content.decode()
+
+
+def test_with_several_organisations_the_root_lets_the_person_choose(
+    browser: Client, engineer: User
+) -> None:
+    both = [new_customer(), new_customer()]
+    for each in both:
+        join(each, engineer)
+    answer = browser.get("/")
+    assert answer.status_code == 200
+    for each in both:
+        assert f'href="/t/{each.slug}/"' in answer.content.decode()
+
+
+def test_every_link_and_form_of_a_room_stays_in_its_organisation(
+    browser: Client, engineer: User
+) -> None:
+    customer = new_customer()
+    join(customer, engineer)
+    for room in ("", "files/", "jobs/", "jobs/new", "models/", "licences/"):
+        page = browser.get(f"/t/{customer.slug}/{room}").content.decode()
+        assert f'href="/t/{customer.slug}/files/"' in page
+        assert 'href="/files/"' not in page
+
+
+def test_a_person_of_no_tenant_sees_no_room(browser: Client) -> None:
+    answer = browser.get("/")
+    assert answer.status_code == 403
+    assert b"belong to no organisation" in answer.content
+
+
+def test_a_removed_member_is_out_at_the_next_request(browser: Client, engineer: User) -> None:
+    customer = new_customer()
+    join(customer, engineer)
+    assert browser.get(f"/t/{customer.slug}/files/").status_code == 200
+    with tenant_scope(customer.tenant_id):
+        member = Membership.objects.get(user=engineer)
+        Membership.objects.create(
+            user=User.objects.create_user(f"{uuid.uuid4().hex}@work.example"), role=Role.OWNER
+        )
+        remove_member(member_id=member.id, actor="test")
+    assert browser.get(f"/t/{customer.slug}/files/").status_code == 404
+    assert browser.get("/").status_code == 403
