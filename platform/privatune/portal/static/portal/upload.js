@@ -43,6 +43,7 @@
     event.preventDefault();
     if (input.files.length) send(input.files[0]);
   });
+  if (input.files.length) send(input.files[0]); // chosen before this script had loaded
   for (const kind of ["dragover", "dragleave", "drop"]) {
     form.addEventListener(kind, (event) => {
       event.preventDefault();
