@@ -12,16 +12,20 @@ Every environment variable that the server reads; made by `scripts/settings_tabl
 
 Any variable marked *secret* can also be given as a file: set `NAME_FILE` to its path (container
 secrets). With `PRIVATUNE_DATA` pointing at a data folder that `privatune up` has made, what is
-absent is filled in from that folder.
+absent is filled in from its `secrets/<process>.json`, which holds what that process may know.
 
-| variable | meaning | default |
-|---|---|---|
+`PRIVATUNE_PROCESS` says what a process is. Reading a variable that the process must not know is an
+error, and a web, worker or trainer that finds one in its environment does not start. Serving reads
+no variable at all.
+
+| variable | meaning | default | known to |
+|---|---|---|---|
 """
 
 
 def page() -> str:
     sys.path[:0] = [str(ROOT / "platform")]
-    from privatune.env import VARIABLES
+    from privatune.env import DJANGO, VARIABLES
 
     rows = []
     for variable in VARIABLES:
@@ -29,7 +33,8 @@ def page() -> str:
         default = "required" if variable.default is None else f"`{variable.default}`"
         if variable.default == "":
             default = "empty"
-        rows.append(f"| `{variable.name}` | {meaning} | {default} |")
+        known = "all" if variable.known_to == DJANGO else ", ".join(sorted(variable.known_to))
+        rows.append(f"| `{variable.name}` | {meaning} | {default} | {known} |")
     return HEAD + "\n".join(rows) + "\n"
 
 

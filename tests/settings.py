@@ -25,12 +25,21 @@ TEST_DATA = Path(os.environ["PRIVATUNE_TEST_DATA"])
 # Over the caller's own: tests must never reach a real database. HTTPS alone is the caller's to say,
 # for `check --deploy`.
 _https = os.environ.get("PRIVATUNE_HTTPS", "0")
-os.environ.update(ensure_secrets(TEST_DATA) | {"PRIVATUNE_HTTPS": _https})
+_values = ensure_secrets(TEST_DATA)
+os.environ.update(_values | {"PRIVATUNE_HTTPS": _https, "PRIVATUNE_PROCESS": "operator"})
 os.environ["PRIVATUNE_DATA"] = str(TEST_DATA)
 os.environ["PRIVATUNE_ALLOWED_HOSTS"] = "127.0.0.1,localhost,testserver"
 
 from privatune.settings import *  # noqa: E402, F403
-from privatune.settings import CELERY_BEAT_SCHEDULE  # noqa: E402
+from privatune.settings import CELERY_BEAT_SCHEDULE, DATABASES, _database  # noqa: E402
+
+# Tests stand for every process in one, which no process of the product is.
+SECRET_KEY = _values["PRIVATUNE_SECRET_KEY"]
+DATABASES |= {
+    "owner": _database(_values["DATABASE_OWNER_URL"]),
+    "operator": _database(_values["DATABASE_OPERATOR_URL"]),
+}
+OPERATOR_ROOMS = True
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 assert CELERY_BEAT_SCHEDULE

@@ -1,4 +1,5 @@
-"""The operator's signing key, from the file that the settings name; made there when absent."""
+"""The operator's signing key, from the file that the settings name; made there when absent. Only
+the processes that publish are told where it is; the others know its public half."""
 
 import os
 from contextlib import suppress
@@ -6,12 +7,16 @@ from pathlib import Path
 
 from django.conf import settings
 
+from finetune.errors import OurFault
 from finetune.packaging.signing import generate_key, load_signer
 
 
 def signing_key() -> bytes:
-    """The private key as PEM. Raises OSError when the file cannot be read or made."""
-    path: Path = settings.SIGNING_KEY_FILE
+    """The private key as PEM. Raises OSError when the file cannot be read or made, and OurFault
+    in a process that must not sign."""
+    path: Path | None = settings.SIGNING_KEY_FILE
+    if path is None:
+        raise OurFault("signing_key_not_ours", "This process must not know the signing key.")
     with suppress(FileNotFoundError):
         return path.read_bytes()
     _create(path)
@@ -20,7 +25,9 @@ def signing_key() -> bytes:
 
 def public_key_pem() -> str:
     """What customers verify with; safe to give to anybody."""
-    return load_signer(signing_key()).public_pem
+    if settings.SIGNING_KEY_FILE is not None:
+        return load_signer(signing_key()).public_pem
+    return Path(settings.SIGNING_PUBLIC_KEY_FILE).read_text("ascii")
 
 
 def _create(path: Path) -> None:

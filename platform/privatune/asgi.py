@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import IO, Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
+os.environ.setdefault("PRIVATUNE_PROCESS", "web")
 
 import django
 from django.conf import settings

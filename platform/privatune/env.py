@@ -1,13 +1,33 @@
 """Every environment variable that the server reads, in one list: the docs' table is made from it.
 
 Any secret NAME can also come from a file: NAME_FILE (container secrets). With PRIVATUNE_DATA set
-and a variable absent, the data folder's own secrets fill in (the embedded default).
+and a variable absent, the data folder's own secrets fill in (the embedded default). Which process
+may know which variable stands here too, and nothing else is read.
 """
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+
+
+class Process(StrEnum):
+    """What runs, told by PRIVATUNE_PROCESS."""
+
+    WEB = "web"
+    WORKER = "worker"  # checks files, sweeps
+    TRAINER = "trainer"  # trains and publishes: signs
+    SERVING = "serving"  # answers from a socket; knows nothing
+    MIGRATE = "migrate"  # changes the schema, then is gone
+    OPERATOR = "operator"  # the operator's command line
+
+
+LONG_LIVED = frozenset({Process.WEB, Process.WORKER, Process.TRAINER, Process.SERVING})
+DJANGO = frozenset(Process) - {Process.SERVING}
+SERVICES = DJANGO - {Process.MIGRATE}
+SIGNING = frozenset({Process.TRAINER, Process.OPERATOR})
 
 
 @dataclass(frozen=True)
@@ -16,21 +36,25 @@ class Variable:
     meaning: str
     default: str | None = None
     secret: bool = False
+    known_to: frozenset[Process] = DJANGO
 
 
 VARIABLES = (
     Variable("PRIVATUNE_DATA", "Data folder of the embedded stack; also the run workspace.", "var/data"),
-    Variable("PRIVATUNE_SECRET_KEY", "Django's signing key.", secret=True),
+    Variable("PRIVATUNE_PROCESS", "What this process is: web, worker, trainer, migrate or operator.", "operator"),
+    Variable("PRIVATUNE_SECRET_KEY", "Django's signing key.", secret=True, known_to=frozenset({Process.WEB})),
     Variable("PRIVATUNE_ALLOWED_HOSTS", "Host names served, comma-separated.", "127.0.0.1,localhost"),
     Variable("PRIVATUNE_TRUSTED_ORIGINS", "Origins for CSRF when behind TLS, comma-separated.", ""),
     Variable("PRIVATUNE_HTTPS", "1: cookies are secure, HTTP is redirected, HSTS is sent.", "1"),
     Variable("DATABASE_URL", "PostgreSQL as the app's role (no ownership, no RLS bypass).", secret=True),
-    Variable("DATABASE_OWNER_URL", "PostgreSQL as the owner role; give it to migrations only.", "", secret=True),
-    Variable("DATABASE_OPERATOR_URL", "PostgreSQL as the operator role; the web needs it for the admin.", "", secret=True),
-    Variable("BROKER_URL", "Celery broker: amqp://, redis:// or filesystem:///folder.", secret=True),
+    Variable("DATABASE_OWNER_URL", "PostgreSQL as the owner role; give it to migrations only.", "", secret=True, known_to=frozenset({Process.MIGRATE})),
+    Variable("DATABASE_OPERATOR_URL", "PostgreSQL as the operator role, which only reads; without it the web serves no `/operator/`.", "", secret=True, known_to=frozenset({Process.WEB})),
+    Variable("DATABASE_OPERATOR_ROLE", "Name of the operator role, to which migrations grant what it may read.", "privatune_operator"),
+    Variable("BROKER_URL", "Celery broker: amqp://, redis:// or filesystem:///folder.", secret=True, known_to=SERVICES),
     Variable("PRIVATUNE_OBJECTS", "Object store: file:///folder or s3://bucket/prefix?endpoint=…&region=…"),
-    Variable("PRIVATUNE_MASTER_KEY", "Key that wraps tenant keys: file:/path (a Tink keyset).", secret=True),
-    Variable("PRIVATUNE_SIGNING_KEY", "PEM file of the P-256 key that signs artifacts."),
+    Variable("PRIVATUNE_MASTER_KEY", "Key that wraps tenant keys: file:/path (a Tink keyset).", secret=True, known_to=SERVICES),
+    Variable("PRIVATUNE_SIGNING_KEY", "PEM file of the P-256 key that signs artifacts.", known_to=SIGNING),
+    Variable("PRIVATUNE_SIGNING_PUBLIC_KEY", "PEM file of its public half, which the web shows to customers; needed by the web.", ""),
     Variable("PRIVATUNE_MODELS", "Folder of imported base models."),
     Variable("PRIVATUNE_WORK", "Folder for private run folders (fast local disk, never shared)."),
     Variable("PRIVATUNE_SERVING_SOCKET", "Unix socket of the serving process."),
@@ -52,26 +76,76 @@ class Missing(RuntimeError):
     """A setting is absent; the message names it and says how to give it."""
 
 
+class Misplaced(RuntimeError):
+    """A process asks for, or was given, what it must not know; the message says who may."""
+
+
 def data_dir() -> Path:
     return Path(os.environ.get("PRIVATUNE_DATA", "var/data")).resolve()
 
 
-def _embedded() -> dict[str, str]:
-    """What `privatune up` wrote for its own data folder, if there is one."""
-    path = data_dir() / "secrets" / "env.json"
+def process() -> Process:
+    """What this process is. Raises Missing for a name that is none."""
+    name = os.environ.get("PRIVATUNE_PROCESS") or Process.OPERATOR
     try:
-        loaded = json.loads(path.read_text("utf-8"))
+        return Process(name)
+    except ValueError:
+        known = ", ".join(Process)
+        raise Missing(f"PRIVATUNE_PROCESS is {name!r}; it must be one of {known}.") from None
+
+
+def knows(name: str, kind: Process | None = None) -> bool:
+    """Whether a process, this one by default, may know the variable."""
+    return (kind or process()) in _BY_NAME[name].known_to
+
+
+def misplaced(given: Mapping[str, str], kind: Process) -> list[str]:
+    """The names in an environment that a process of that kind must not be given."""
+    forbidden = {variable.name for variable in VARIABLES if kind not in variable.known_to}
+    return sorted(
+        name for name, value in given.items() if value and name.removesuffix("_FILE") in forbidden
+    )
+
+
+def embedded_file(data: Path, kind: Process) -> Path:
+    """Where `privatune up` keeps what a process of that kind may know of its data folder."""
+    return data / "secrets" / f"{kind}.json"
+
+
+def _embedded() -> dict[str, str]:
+    """What `privatune up` wrote for this kind of process, if there is a data folder."""
+    try:
+        loaded = json.loads(embedded_file(data_dir(), process()).read_text("utf-8"))
     except FileNotFoundError:
         return {}
     return {str(key): str(value) for key, value in loaded.items()}
 
 
+def _refuse_misplaced() -> None:
+    """What runs for months must not hold what it never uses: whoever breaks in would hold it."""
+    kind = process()
+    found = misplaced(os.environ, kind) if kind in LONG_LIVED else []
+    if found:
+        may = ", ".join(sorted(_BY_NAME[found[0].removesuffix("_FILE")].known_to))
+        raise Misplaced(
+            f"The process `{kind}` was given {found[0]}, which it must not know. Take it out of "
+            f"this process's environment; only these use it: {may}."
+        )
+
+
+_refuse_misplaced()
 _EMBEDDED = _embedded()
 
 
 def read(name: str) -> str:
-    """The variable's value: environment, NAME_FILE, the data folder's own, then the default."""
+    """The variable's value: environment, NAME_FILE, the data folder's own, then the default.
+
+    Raises Misplaced when this process must not know it, and Missing when nothing gives it.
+    """
     variable = _BY_NAME[name]
+    if not knows(name):
+        may = ", ".join(sorted(variable.known_to))
+        raise Misplaced(f"The process `{process()}` must not know {name}; only these do: {may}.")
     if name in os.environ:
         return os.environ[name]
     if variable.secret and f"{name}_FILE" in os.environ:
@@ -84,6 +158,11 @@ def read(name: str) -> str:
         f"{name} is not set ({variable.meaning}) Set it in the environment, or start the embedded "
         "stack once with `privatune up --data DIR` and set PRIVATUNE_DATA=DIR."
     )
+
+
+def read_if_known(name: str) -> str:
+    """As `read`, and empty in a process that must not know the variable."""
+    return read(name) if knows(name) else ""
 
 
 def read_list(name: str) -> list[str]:

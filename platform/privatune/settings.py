@@ -6,12 +6,13 @@ from csp.constants import NONE, SELF
 from psycopg.conninfo import conninfo_to_dict
 
 from privatune import logs
-from privatune.env import data_dir, read, read_int, read_list
+from privatune.env import data_dir, read, read_if_known, read_int, read_list
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = data_dir()
 
-SECRET_KEY = read("PRIVATUNE_SECRET_KEY")
+# Empty outside the web: Django then refuses to sign anything there.
+SECRET_KEY = read_if_known("PRIVATUNE_SECRET_KEY")
 DEBUG = False
 ALLOWED_HOSTS = read_list("PRIVATUNE_ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = read_list("PRIVATUNE_TRUSTED_ORIGINS")
@@ -100,9 +101,11 @@ DATABASES = {
     "default": _database(read("DATABASE_URL")) | {"CONN_MAX_AGE": 60},
     # A process that is not given these roles has the app's rights under their names: migrating or
     # administering then fails in the database, as it should.
-    "owner": _database(read("DATABASE_OWNER_URL") or read("DATABASE_URL")),
-    "operator": _database(read("DATABASE_OPERATOR_URL") or read("DATABASE_URL")),
+    "owner": _database(read_if_known("DATABASE_OWNER_URL") or read("DATABASE_URL")),
+    "operator": _database(read_if_known("DATABASE_OPERATOR_URL") or read("DATABASE_URL")),
 }
+OPERATOR_ROLE = read("DATABASE_OPERATOR_ROLE")
+OPERATOR_ROOMS = bool(read_if_known("DATABASE_OPERATOR_URL"))  # whether `/operator/` is served
 DATABASE_ROUTERS = ["tenants.database.router.OwnerMigrates"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -140,7 +143,7 @@ AXES_USERNAME_FORM_FIELD = "login"
 
 # --- Celery: nudges, never truth ---------------------------------------------------------------
 
-BROKER_URL = read("BROKER_URL")
+BROKER_URL = read_if_known("BROKER_URL") or "memory://"  # a migration nudges nobody
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # the row decides; an unacked message would be redelivered for hours
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
@@ -155,8 +158,11 @@ CELERY_BEAT_SCHEDULE = {
 # --- Storage, models, runs ---------------------------------------------------------------------
 
 OBJECTS_URL = read("PRIVATUNE_OBJECTS")
-MASTER_KEY_URI = read("PRIVATUNE_MASTER_KEY")
-SIGNING_KEY_FILE = Path(read("PRIVATUNE_SIGNING_KEY"))
+MASTER_KEY_URI = read_if_known("PRIVATUNE_MASTER_KEY")
+# None where this process must not sign (see env.py); the public half is for everyone.
+_signing_key = read_if_known("PRIVATUNE_SIGNING_KEY")
+SIGNING_KEY_FILE = Path(_signing_key) if _signing_key else None
+SIGNING_PUBLIC_KEY_FILE = Path(read("PRIVATUNE_SIGNING_PUBLIC_KEY"))
 MODEL_STORE = Path(read("PRIVATUNE_MODELS"))
 WORK_DIR = Path(read("PRIVATUNE_WORK"))
 SERVING_SOCKET = Path(read("PRIVATUNE_SERVING_SOCKET"))

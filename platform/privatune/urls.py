@@ -1,5 +1,6 @@
 """Every address of the server."""
 
+from django.conf import settings
 from django.contrib import admin
 from django.urls import include, path, re_path
 
@@ -8,7 +9,7 @@ from privatune.health import healthz
 
 urlpatterns = [
     path("healthz", healthz),
-    path("operator/", admin.site.urls),
+    *([path("operator/", admin.site.urls)] if settings.OPERATOR_ROOMS else []),
     path("accounts/", include("allauth.account.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("v1/", include("finetune.api.wire.urls")),

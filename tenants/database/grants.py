@@ -7,6 +7,7 @@ operator  reads and writes the few tables of licences and health; no customer co
 from typing import Any
 
 from django.apps import apps
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.utils import CursorWrapper
 from psycopg import sql
@@ -41,7 +42,7 @@ def grant_after_migrate(*, using: str, app_config: Any, **kwargs: Any) -> None:
 def apply_grants() -> None:
     """Idempotent; needs the owner connection."""
     app = connections[DEFAULT_DB_ALIAS].settings_dict["USER"]
-    operator = connections["operator"].settings_dict["USER"]
+    operator = settings.OPERATOR_ROLE
     with connections["owner"].cursor() as cursor:
         _grant_app(cursor, app)
         for table in operator_tables():

@@ -1,5 +1,5 @@
-"""Run once before each start of the embedded stack, in a process of its own: migrations, the
-artifact signing key, and on the first start a demo tenant with a login and a key.
+"""Run once before each start of the embedded stack, in a process of its own and after the
+migrations: the artifact signing key, and on the first start a demo tenant with a login and a key.
 
     python -m privatune.stack.prepare
 """
@@ -17,21 +17,21 @@ def main() -> int:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
     django.setup()
     from django.conf import settings
-    from django.core.management import call_command
 
-    call_command("migrate", verbosity=0)
-    ensure_signing_key(settings.SIGNING_KEY_FILE)
+    ensure_signing_key(settings.SIGNING_KEY_FILE, settings.SIGNING_PUBLIC_KEY_FILE)
     credentials = ensure_first_tenant(settings.DATA / "secrets" / "first.json")
     json.dump(credentials, sys.stdout)
     return 0
 
 
-def ensure_signing_key(path: Path) -> None:
-    """The P-256 key that signs artifacts; made once. Losing it means signing under a new name."""
-    from finetune.packaging.signing import generate_key
+def ensure_signing_key(path: Path, public: Path) -> None:
+    """The P-256 key that signs artifacts; made once. Losing it means signing under a new name.
+    Its public half lies beside it, for the processes that must not sign."""
+    from finetune.packaging.signing import generate_key, load_signer
 
     if not path.exists():
         _write_private(path, generate_key())
+    _write_private(public, load_signer(path.read_bytes()).public_pem.encode())
 
 
 def ensure_first_tenant(path: Path) -> dict[str, object]:

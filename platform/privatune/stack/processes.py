@@ -9,6 +9,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from privatune.env import Process
+from privatune.stack.environments import environment_of
+
 PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -26,7 +29,7 @@ class Service:
     name: str
     command: list[str]
     stop_seconds: float = 10
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)  # all of it, nothing is inherited
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     failures: int = 0
@@ -36,10 +39,9 @@ class Service:
 class Supervisor:
     """Order of the list is the order of starting; stopping is the reverse."""
 
-    def __init__(self, services: list[Service], logs: Path, environment: dict[str, str]) -> None:
+    def __init__(self, services: list[Service], logs: Path) -> None:
         self.services = services
         self.logs = logs
-        self.environment = environment
         logs.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def start(self) -> None:
@@ -53,7 +55,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=self.environment | service.environment,
+                env=service.environment,
                 preexec_fn=_die_with_parent,  # noqa: PLW1509  the supervisor has one thread
             )
         service.started = time.monotonic()
@@ -96,7 +98,8 @@ def _wait_or_kill(process: "subprocess.Popen[bytes]", seconds: float) -> None:
 
 
 def services_for(*, host: str, port: int, data: Path, serving_socket: str) -> list[Service]:
-    """The processes of an all-in-one stack; the same commands run alone in production."""
+    """The processes of an all-in-one stack, each with its own environment; the same commands run
+    alone in production."""
     python = sys.executable
     celery = [python, "-m", "celery", "-A", "privatune.celery_app", "worker", "--loglevel=INFO"]
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
@@ -104,21 +107,25 @@ def services_for(*, host: str, port: int, data: Path, serving_socket: str) -> li
         Service(
             "serving",
             [python, "-m", "finetune.serving", "--socket", serving_socket],
+            environment=environment_of(Process.SERVING, data),
         ),
         Service(
             "worker",
             [*celery, *quiet, "-Q", "io", "--pool", "threads", "-c", "4", "-n", "io@%h"]
             + ["-B", "-s", str(data / "run" / "beat")],
             stop_seconds=20,
+            environment=environment_of(Process.WORKER, data),
         ),
         Service(
             "trainer",
             [*celery, *quiet, "-Q", "train", "--pool", "threads", "-c", "1", "-n", "train@%h"],
             stop_seconds=60,  # a run in progress writes its checkpoint first
+            environment=environment_of(Process.TRAINER, data),
         ),
         Service(
             "web",
             [python, "-m", "granian", "--interface", "asgi", "--host", host, "--port", str(port)]
             + ["--no-ws", "--workers", "1", "privatune.asgi:application"],
+            environment=environment_of(Process.WEB, data),
         ),
     ]

@@ -7,6 +7,8 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+from privatune.env import VARIABLES, Process, embedded_file, knows
+
 ROLES = ("postgres", "privatune_owner", "privatune_app", "privatune_operator")
 
 
@@ -21,14 +23,24 @@ def socket_path(data: Path, name: str) -> Path:
 
 
 def ensure_secrets(data: Path) -> dict[str, str]:
-    """Reads or makes `secrets/env.json`: what privatune.env fills in for absent variables."""
-    folder = data / "secrets"
-    path = folder / "env.json"
+    """Reads or makes `secrets/env.json`, which only the supervisor reads, and beside it one file
+    for each kind of process with what that kind may know (privatune.env)."""
+    path = data / "secrets" / "env.json"
     if path.exists():
-        return {str(k): str(v) for k, v in json.loads(path.read_text("utf-8")).items()}
-    for each in (folder, data / "run", data / "objects", data / "models", data / "work"):
-        each.mkdir(parents=True, exist_ok=True, mode=0o700)
-    values = _make(data)
+        values = {str(k): str(v) for k, v in json.loads(path.read_text("utf-8")).items()}
+    else:
+        for name in ("secrets", "run", "objects", "models", "work"):
+            (data / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        values = _make(data)
+    values.setdefault("PRIVATUNE_SIGNING_PUBLIC_KEY", str(data / "secrets" / "signing.pub.pem"))
+    _write(path, values)
+    for kind in Process:
+        known = {v.name for v in VARIABLES if knows(v.name, kind)}
+        _write(embedded_file(data, kind), {k: v for k, v in values.items() if k in known})
+    return values
+
+
+def _write(path: Path, values: dict[str, str]) -> None:
     partial = path.with_suffix(".tmp")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -36,7 +48,6 @@ def ensure_secrets(data: Path) -> dict[str, str]:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
-    return values
 
 
 def _make(data: Path) -> dict[str, str]:

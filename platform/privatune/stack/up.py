@@ -11,6 +11,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from privatune.env import Process
+from privatune.stack.environments import environment_of
 from privatune.stack.folder import FolderLock, StackError, require_port
 from privatune.stack.postgres import EmbeddedPostgres
 from privatune.stack.processes import Supervisor, services_for
@@ -28,12 +30,11 @@ def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool =
     lock = FolderLock(data)
     stopping = _Stopping()
     values = ensure_secrets(data)
-    environment = _environment(data, values)
     _say("Starting PostgreSQL …")
     postgres = EmbeddedPostgres(data / "pg", values)
     try:
-        credentials = _prepare(environment)
-        _run(data, host, port, environment, credentials, as_json, stopping)
+        credentials = _prepare(data)
+        _run(data, host, port, values, credentials, as_json, stopping)
     finally:
         postgres.stop()
         lock.release()
@@ -56,15 +57,14 @@ def _run(
     data: Path,
     host: str,
     port: int,
-    environment: dict[str, str],
+    values: dict[str, str],
     credentials: dict[str, Any],
     as_json: bool,
     stopping: _Stopping,
 ) -> None:
-    services = services_for(
-        host=host, port=port, data=data, serving_socket=environment["PRIVATUNE_SERVING_SOCKET"]
-    )
-    supervisor = Supervisor(services, data / "logs", environment)
+    socket = os.environ.get("PRIVATUNE_SERVING_SOCKET", values["PRIVATUNE_SERVING_SOCKET"])
+    services = services_for(host=host, port=port, data=data, serving_socket=socket)
+    supervisor = Supervisor(services, data / "logs")
     try:
         _say("Starting web, workers and serving …")
         supervisor.start()
@@ -80,28 +80,22 @@ def _run(
         supervisor.stop()
 
 
-def _environment(data: Path, values: dict[str, str]) -> dict[str, str]:
-    """What the children get: the caller's environment wins over the data folder's values."""
-    environment = values | dict(os.environ)
-    environment.pop("DATABASE_SUPERUSER_PASSWORD", None)
-    environment["PRIVATUNE_DATA"] = str(data)
-    environment["DJANGO_SETTINGS_MODULE"] = "privatune.settings"
-    environment["PYTHONUNBUFFERED"] = "1"
-    return environment
-
-
-def _prepare(environment: dict[str, str]) -> dict[str, Any]:
+def _prepare(data: Path) -> dict[str, Any]:
+    """Two processes, so that what holds the owner's address holds nothing else and is gone."""
     _say("Applying migrations …")
+    _once(["django", "migrate", "--verbosity", "0"], environment_of(Process.MIGRATE, data))
+    made = _once(["privatune.stack.prepare"], environment_of(Process.OPERATOR, data))
+    return dict(json.loads(made))
+
+
+def _once(module: list[str], environment: dict[str, str]) -> bytes:
     done = subprocess.run(
-        [sys.executable, "-m", "privatune.stack.prepare"],
-        env=environment,
-        capture_output=True,
-        check=False,
+        [sys.executable, "-m", *module], env=environment, capture_output=True, check=False
     )
     if done.returncode != 0:
         last = done.stderr.decode(errors="replace").strip()
         raise StackError(f"Preparing the database failed:\n{last}")
-    return dict(json.loads(done.stdout))
+    return done.stdout
 
 
 def _wait_ready(url: str, supervisor: Supervisor, stopping: _Stopping) -> bool:
