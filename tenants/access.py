@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
+from tenants.actor import Actor
 from tenants.errors import NotAuthenticated, Refused
 from tenants.roles import ROLE_SCOPES, Role, Scope
 
@@ -16,10 +17,10 @@ KEY_PREFIX = "pt-"
 
 @dataclass(frozen=True)
 class Principal:
-    """`actor` is what the audit trail shows: `key:<name>` or an e-mail address."""
+    """`actor` is what the audit trail shows: `key:<name>` or an e-mail address, with the ids."""
 
     tenant_id: UUID
-    actor: str
+    actor: Actor
     scopes: frozenset[str]
 
     def require(self, scope: Scope) -> None:
@@ -38,12 +39,14 @@ class Belonging:
 
     tenant_id: UUID
     membership_id: UUID
+    user_id: UUID
     role: Role
     slug: str
     name: str
 
     def principal(self, email: str) -> Principal:
-        return Principal(self.tenant_id, email, frozenset(ROLE_SCOPES[self.role]))
+        actor = Actor.person(email, self.user_id)
+        return Principal(self.tenant_id, actor, frozenset(ROLE_SCOPES[self.role]))
 
 
 def digest_of(secret: str) -> str:
@@ -63,16 +66,17 @@ def authenticate_key(secret: str) -> Principal:
         raise wrong
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tenant_id, digest, scopes, name, expires_at, revoked_at FROM privatune_key(%s)",
+            "SELECT tenant_id, key_id, digest, scopes, name, expires_at, revoked_at"
+            " FROM privatune_key(%s)",
             [prefix],
         )
         row = cursor.fetchone()
-    if row is None or not hmac.compare_digest(row[1], digest_of(secret)):
+    if row is None or not hmac.compare_digest(row[2], digest_of(secret)):
         raise wrong
-    tenant_id, _digest, scopes, name, expires_at, revoked_at = row
+    tenant_id, key_id, _digest, scopes, name, expires_at, revoked_at = row
     if revoked_at is not None or (expires_at is not None and expires_at <= timezone.now()):
         raise wrong
-    return Principal(tenant_id, f"key:{name}", frozenset(scopes))
+    return Principal(tenant_id, Actor.key(name, key_id), frozenset(scopes))
 
 
 def belongings_of(user_id: UUID) -> list[Belonging]:
@@ -82,7 +86,7 @@ def belongings_of(user_id: UUID) -> list[Belonging]:
             "SELECT tenant_id, membership_id, role, slug, name FROM privatune_memberships(%s)",
             [user_id],
         )
-        return [Belonging(t, m, Role(r), s, n) for t, m, r, s, n in cursor.fetchall()]
+        return [Belonging(t, m, user_id, Role(r), s, n) for t, m, r, s, n in cursor.fetchall()]
 
 
 def tenant_id_of(slug: str) -> UUID | None:

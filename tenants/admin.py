@@ -1,13 +1,14 @@
 """The operator's rooms: tenants and licences. Reads through the operator's database role, which the
 database itself keeps away from customer content; writes through the same services as everyone."""
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from tenants.actor import Actor
 from tenants.errors import TenantError
 from tenants.models import License, LicenseState, Tenant, UsageEntry, User
 from tenants.services.licences import Right, change_license, issue_license
@@ -39,8 +40,8 @@ class ReadOnlyAdmin(OperatorAdmin):
         return False
 
 
-def actor_of(request: HttpRequest) -> str:
-    return f"operator:{request.user}"
+def actor_of(request: HttpRequest) -> Actor:
+    return Actor.operator(str(request.user), cast(User, request.user).pk)
 
 
 @admin.register(Tenant)

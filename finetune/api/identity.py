@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from django.http import HttpRequest
 
 from tenants.access import Principal, authenticate_key, digest_of
+from tenants.actor import Actor
 from tenants.errors import Invalid, NotAuthenticated
 from tenants.services.idempotency import Attempt
 
@@ -20,7 +21,7 @@ class Caller:
     mark: str
 
     @property
-    def actor(self) -> str:
+    def actor(self) -> Actor:
         return self.principal.actor
 
 

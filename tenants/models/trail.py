@@ -8,13 +8,20 @@ from tenants.models.base import TenantOwned
 class AuditEntry(TenantOwned):
     """One link of the tenant's chain: `digest` = SHA-256 over the entry and the previous digest.
 
-    The app's database role may insert and read here, never change or delete.
+    The app's database role may insert and read here, never change or delete. `version` is the rule
+    of the digest (tenants/trail/chain.py); ids are not foreign keys: they outlive what they name.
     """
 
     seq = models.BigIntegerField()
-    actor = models.CharField(max_length=120)
+    version = models.SmallIntegerField(default=1)
+    kind = models.CharField(max_length=10, blank=True)
+    actor = models.CharField(
+        max_length=330
+    )  # an e-mail address has up to 254, with room for a mark
+    user_id = models.UUIDField(null=True)
+    key_id = models.UUIDField(null=True)
     action = models.CharField(max_length=60)
-    target = models.CharField(max_length=160, blank=True)
+    target = models.CharField(max_length=330, blank=True)
     data = models.JSONField(default=dict)
     at = models.CharField(max_length=32)  # ISO 8601 as hashed
     previous = models.CharField(max_length=64, blank=True)

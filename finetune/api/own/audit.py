@@ -19,7 +19,10 @@ class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
 
     class Meta:
         model = AuditEntry
-        fields = ["id", "seq", "at", "actor", "action", "target", "data", "previous", "digest"]
+        fields = [
+            *("id", "seq", "version", "at", "kind", "actor", "user_id", "key_id"),
+            *("action", "target", "data", "previous", "digest"),
+        ]
 
 
 CHECK = inline_serializer(

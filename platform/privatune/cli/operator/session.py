@@ -14,6 +14,7 @@ import typer
 
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import print_facts, print_json
+from tenants.actor import Actor
 
 DataFolder = Annotated[
     Path | None,
@@ -51,8 +52,8 @@ def services(data: Path | None) -> Iterator[None]:
         ) from error
 
 
-def actor() -> str:
-    return f"operator:{getpass.getuser()}"
+def actor() -> Actor:
+    return Actor.operator(getpass.getuser())
 
 
 def show(facts: dict[str, Any], *, as_json: bool) -> None:

@@ -1,0 +1,1 @@
+"""The audit trail's proofs, without Django: entries linked, heads signed, exports checked."""
