@@ -1,4 +1,4 @@
-"""Each process is given what it uses and nothing else: by the stack, by compose, by privatune.env."""
+"""Each process is given what it uses and nothing else: by the stack, compose and privatune.env."""
 
 import json
 import os
