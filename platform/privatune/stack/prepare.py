@@ -18,6 +18,7 @@ def main() -> int:
     django.setup()
     from django.conf import settings
 
+    assert settings.SIGNING_KEY_FILE is not None  # `up` starts this as the operator's process
     ensure_signing_key(settings.SIGNING_KEY_FILE, settings.SIGNING_PUBLIC_KEY_FILE)
     credentials = ensure_first_tenant(settings.DATA / "secrets" / "first.json")
     json.dump(credentials, sys.stdout)
