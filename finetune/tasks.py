@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
-from finetune.services import attempt, datasets, intake, sweeping, validation
+from finetune.services import attempt, datasets, intake, sweeping, trail, validation
 
 Task = TypeVar("Task", bound=Callable[..., None])
 
@@ -39,6 +39,16 @@ def check_dataset(tenant_id: str, dataset_id: str) -> None:
 @task("expire_file")
 def expire_file(tenant_id: str, file_id: str) -> None:
     intake.expire_file(tenant_id=UUID(tenant_id), file_id=UUID(file_id))
+
+
+@task("sign_head")
+def sign_head(tenant_id: str, _row_id: str) -> None:
+    trail.sign_head(tenant_id=UUID(tenant_id))
+
+
+@task("sign_heads")
+def sign_heads() -> None:
+    trail.sign_heads()
 
 
 @task("sweep")

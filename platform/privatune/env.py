@@ -17,7 +17,7 @@ class Process(StrEnum):
     """What runs, told by PRIVATUNE_PROCESS."""
 
     WEB = "web"
-    WORKER = "worker"  # checks files, sweeps
+    WORKER = "worker"  # checks files, sweeps, signs the audit trails' heads
     TRAINER = "trainer"  # trains and publishes: signs
     SERVING = "serving"  # answers from a socket; knows nothing
     MIGRATE = "migrate"  # changes the schema, then is gone
@@ -27,7 +27,7 @@ class Process(StrEnum):
 LONG_LIVED = frozenset({Process.WEB, Process.WORKER, Process.TRAINER, Process.SERVING})
 DJANGO = frozenset(Process) - {Process.SERVING}
 SERVICES = DJANGO - {Process.MIGRATE}
-SIGNING = frozenset({Process.TRAINER, Process.OPERATOR})
+SIGNING = frozenset({Process.TRAINER, Process.WORKER, Process.OPERATOR})
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ VARIABLES = (
     Variable("BROKER_URL", "Celery broker: amqp://, redis:// or filesystem:///folder.", secret=True, known_to=SERVICES),
     Variable("PRIVATUNE_OBJECTS", "Object store: file:///folder or s3://bucket/prefix?endpoint=…&region=…"),
     Variable("PRIVATUNE_MASTER_KEY", "Key that wraps tenant keys: file:/path (a Tink keyset).", secret=True, known_to=SERVICES),
-    Variable("PRIVATUNE_SIGNING_KEY", "PEM file of the P-256 key that signs artifacts.", known_to=SIGNING),
+    Variable("PRIVATUNE_SIGNING_KEY", "PEM file of the P-256 key that signs artifacts and audit heads.", known_to=SIGNING),
     Variable("PRIVATUNE_SIGNING_PUBLIC_KEY", "PEM file of its public half, which the web shows to customers; needed by the web.", ""),
     Variable("PRIVATUNE_MODELS", "Folder of imported base models."),
     Variable("PRIVATUNE_WORK", "Folder for private run folders (fast local disk, never shared)."),

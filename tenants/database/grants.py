@@ -12,7 +12,13 @@ from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.utils import CursorWrapper
 from psycopg import sql
 
-APPEND_ONLY = ("tenants_auditentry", "tenants_usageentry", "finetune_event")
+APPEND_ONLY = (
+    "tenants_auditentry",
+    "tenants_audithead",
+    "tenants_keyprint",
+    "tenants_usageentry",
+    "finetune_event",
+)
 
 # Tables without tenant_id that the operator's admin needs to sign in and keep its log.
 OPERATOR_PLAIN_TABLES = (

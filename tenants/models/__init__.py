@@ -2,12 +2,14 @@ from tenants.models.base import TenantForeignKey, TenantOwned
 from tenants.models.files import StoredFile, Upload, UploadPart
 from tenants.models.identity import ApiKey, Membership, Tenant, User
 from tenants.models.licences import License, LicenseState, UsageEntry
-from tenants.models.trail import AuditEntry, IdempotencyRecord
+from tenants.models.trail import AuditEntry, AuditHead, IdempotencyRecord, KeyPrint
 
 __all__ = [
     "ApiKey",
     "AuditEntry",
+    "AuditHead",
     "IdempotencyRecord",
+    "KeyPrint",
     "License",
     "LicenseState",
     "Membership",

@@ -33,6 +33,21 @@ class AuditEntry(TenantOwned):
         ]
 
 
+class AuditHead(TenantOwned):
+    """Where the chain stood, signed by the operator (tenants/trail/heads.py). Only ever added."""
+
+    seq = models.BigIntegerField()
+    digest = models.CharField(max_length=64)
+    at = models.CharField(max_length=32)  # ISO 8601 as signed
+    signer = models.CharField(max_length=71)
+    signature = models.CharField(max_length=120)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "seq"], name="tenants_head_seq_once")
+        ]
+
+
 class IdempotencyRecord(TenantOwned):
     """The first answer to a request, for whoever asks the same again.
 
@@ -50,3 +65,17 @@ class IdempotencyRecord(TenantOwned):
         constraints = [
             models.UniqueConstraint(fields=["tenant", "route", "key"], name="tenants_idem_once")
         ]
+
+
+class KeyPrint(models.Model):
+    """The fingerprint of a key of this installation. A process whose file has another does not
+    start (privatune/gate.py). Written once, by `privatune keys register`; the app never changes it.
+    """
+
+    name = models.CharField(primary_key=True, max_length=10)  # master or signing
+    fingerprint = models.CharField(max_length=200)
+    place = models.CharField(max_length=400)  # where it lay when it was registered, for people
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.fingerprint}"

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -9,9 +12,11 @@ from rest_framework.request import Request
 from finetune.api.own.base import OwnView
 from finetune.api.own.fields import IdField
 from finetune.api.own.pages import page_schema, paged
+from finetune.services import trail
 from tenants.models import AuditEntry
 from tenants.roles import Scope
 from tenants.services.audit import first_broken_link
+from tenants.services.heads import head_json, newest_head
 
 
 class AuditEntrySerializer(serializers.ModelSerializer[AuditEntry]):
@@ -31,6 +36,9 @@ CHECK = inline_serializer(
         "intact": serializers.BooleanField(),
         "first_broken_seq": serializers.IntegerField(allow_null=True),
         "last_digest": serializers.CharField(allow_null=True),
+        "signed_head": serializers.DictField(
+            allow_null=True, help_text="The newest signed head: keep it, and compare later."
+        ),
     },
 )
 
@@ -50,4 +58,28 @@ class AuditCheck(OwnView):
     def get(self, request: Request) -> dict[str, Any]:
         broken = first_broken_link()
         last = AuditEntry.objects.order_by("-seq").values_list("digest", flat=True).first()
-        return {"intact": broken is None, "first_broken_seq": broken, "last_digest": last}
+        head = newest_head()
+        return {
+            "intact": broken is None,
+            "first_broken_seq": broken,
+            "last_digest": last,
+            "signed_head": head_json(head) if head else None,
+        }
+
+
+class AuditExport(OwnView):
+    scopes = {"get": Scope.TENANT_READ}
+
+    @extend_schema(
+        responses={(200, "application/jsonl"): OpenApiTypes.BINARY},
+        summary="The whole trail as JSON lines, with its signed heads",
+        description="`privatune audit verify FILE` checks it offline.",
+    )
+    def get(self, request: Request) -> HttpResponseBase:
+        tenant_id = self.caller.principal.tenant_id
+        response = StreamingHttpResponse(
+            trail.export(tenant_id=tenant_id, actor=self.caller.actor),
+            content_type="application/jsonl",
+        )
+        response["Content-Disposition"] = 'attachment; filename="audit.jsonl"'
+        return response

@@ -21,6 +21,7 @@ urlpatterns = [
     path("artifacts/<str:artifact_id>/content", artifacts.Bundle.as_view()),
     path("audit", audit.Audit.as_view()),
     path("audit/check", audit.AuditCheck.as_view()),
+    path("audit/export", audit.AuditExport.as_view()),
     path("catalog", catalog.Catalog.as_view()),
     path("catalog/<str:name>", catalog.OneCatalogModel.as_view()),
     path("datasets", datasets.Datasets.as_view()),

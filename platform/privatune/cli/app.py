@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from finetune.errors import FinetuneError
-from privatune.cli import artifacts, files, jobs
+from privatune.cli import artifacts, audit, files, jobs
 from privatune.cli.chat import chat
 from privatune.cli.check import check
 from privatune.cli.exits import Exit, Stop, exit_for
@@ -61,6 +61,7 @@ app.command(short_help="Check a training file, offline.")(check)
 app.add_typer(files.app, name="files")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(audit.app, name="audit")
 app.command("verify", short_help="Verify an artifact, offline.")(verify)
 app.command()(chat)
 app.add_typer(tenants.tenant_app, name="tenant")

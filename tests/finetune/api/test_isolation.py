@@ -67,6 +67,7 @@ EXAMPLES = {
     "api/v1/artifacts/<str:artifact_id>/content": Example("artifact"),
     "api/v1/audit": Example(),
     "api/v1/audit/check": Example(),
+    "api/v1/audit/export": Example(),
     "api/v1/catalog": Example(),
     "api/v1/catalog/<str:name>": Example(),  # the shelf is the same for everybody
     "api/v1/datasets": Example(),

@@ -143,6 +143,7 @@ def test_the_audit_trail_is_paged_and_its_chain_is_checked(api: Api, customer: C
         "intact": True,
         "first_broken_seq": None,
         "last_digest": entries["data"][0]["digest"],
+        "signed_head": None,
     }
     with tenant_scope(customer.tenant_id):
         AuditEntry.objects.create(

@@ -1,0 +1,67 @@
+"""The audit trail's way out, and who signs its heads: the worker, which knows the signing key."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from uuid import UUID
+
+from asgiref.sync import sync_to_async
+from django.db import close_old_connections, connection
+
+from finetune.services import nudges
+from finetune.services.signing import public_key_pem, signing_key
+from tenants.database.scope import tenant_scope
+from tenants.models import AuditEntry
+from tenants.services import audit, heads
+from tenants.services.trail_export import export_pages
+
+SIGN_WAIT_SECONDS = 5.0  # for the worker; then what is new leaves chained and not yet signed
+LOOK_SECONDS = 0.1
+
+
+def sign_heads() -> int:
+    """Every tenant's that is due. Raises OSError or OurFault when the key cannot be used."""
+    return heads.sign_due(private_pem=signing_key())
+
+
+def sign_head(*, tenant_id: UUID) -> None:
+    """One tenant's, now. Raises ChainBroken, OSError, OurFault."""
+    heads.sign_tenant(tenant_id=tenant_id, private_pem=signing_key())
+
+
+def export(*, tenant_id: UUID, actor: str) -> AsyncIterator[bytes]:
+    """The tenant's audit trail as JSON lines. In the open scope: the export is an entry itself,
+    and a head over it is asked of a worker."""
+    audit.record(actor=actor, action="audit.export")
+    nudges.nudge(nudges.SIGN_HEAD, tenant_id, tenant_id)
+    return _stream(tenant_id, public_key_pem())
+
+
+async def _stream(tenant_id: UUID, public_pem: str) -> AsyncIterator[bytes]:
+    deadline = time.monotonic() + SIGN_WAIT_SECONDS
+    while not await sync_to_async(_is_signed)(tenant_id) and time.monotonic() < deadline:
+        await asyncio.sleep(LOOK_SECONDS)
+    pages = export_pages(tenant_id=tenant_id, public_key_pem=public_pem)
+    while (page := await sync_to_async(_next)(pages)) is not None:
+        yield page
+
+
+def _is_signed(tenant_id: UUID) -> bool:
+    with tenant_scope(tenant_id):
+        head = heads.newest_head()
+        last = AuditEntry.objects.order_by("-seq").values_list("seq", flat=True).first()
+        signed = head is not None and last is not None and head.seq >= last
+    _release()
+    return signed
+
+
+def _next(pages: Iterator[bytes]) -> bytes | None:
+    page = next(pages, None)
+    _release()
+    return page
+
+
+def _release() -> None:
+    """A slow reader must not hold a connection of the pool."""
+    if not connection.in_atomic_block:
+        close_old_connections()
