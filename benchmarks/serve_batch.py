@@ -32,6 +32,7 @@ def requests(count: int, tokens: int) -> list[GenerateRequest]:
     texts = [f"Write a long text about {TOPICS[i % 8]}, part {i}." for i in range(count)]
     return [
         GenerateRequest(
+            tenant="bench",
             base_path="-",
             base_digest="-",
             temperature=0,

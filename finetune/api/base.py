@@ -94,6 +94,10 @@ class AsyncApiView(ApiView):
         self.caller = await sync_to_async(self._admit)(request, method)
         return reply(await handler(request, **kwargs))
 
+    def still_admitted(self) -> None:
+        """For answers that go on for long. Raises what a request of this key would get now."""
+        self._admit(self.request, (self.request.method or "").lower())
+
     async def in_scope(self, work: Callable[[], Any]) -> Any:
         def scoped() -> Any:
             with tenant_scope(self.caller.principal.tenant_id):

@@ -1,4 +1,10 @@
-"""What a tenant takes away: its bundles and adapters, from its vault, if its licence allows it."""
+"""What a tenant takes away: its bundles and adapters, from its vault, if its licence allows it.
+
+The only place that opens weights for anybody, and each of its doors asks for the right itself:
+`export` for what leaves, `serve` for what goes into the serving process. Metrics and reports of
+problems say how training went and hold no weights; they are files like the customer's own and need
+no right of a licence. Checkpoints are not given out at all.
+"""
 
 from typing import Any, BinaryIO
 from uuid import UUID
@@ -7,10 +13,10 @@ from django.db import transaction
 from django.utils import timezone
 
 from finetune.models import Artifact, Checkpoint
+from finetune.services.eviction import evict
 from finetune.services.signing import public_key_pem
 from finetune.storage import delete_prefix
 from tenants.errors import NotFound
-from tenants.models import License
 from tenants.services import audit
 from tenants.services.licences import Right, require_license
 from tenants.services.vaults import open_vault
@@ -20,30 +26,30 @@ __all__ = [
     "load_adapter",
     "open_bundle",
     "public_key_pem",
-    "require_export",
 ]
 
 
-def require_export(*, artifact: Artifact) -> License:
-    """The licence that allows taking the weights away. Raises Refused, saying what is missing."""
-    return require_license(model=artifact.base.name, right=Right.EXPORT)
-
-
 def open_bundle(*, artifact: Artifact) -> BinaryIO:
-    """The signed .tar, as a stream that outlives the open scope. Ask `require_export` first.
+    """The signed .tar, as a stream that outlives the open scope.
 
-    Raises ObjectMissing, ObjectDamaged, StorageDown.
+    Raises Refused without the right to export; ObjectMissing, ObjectDamaged, StorageDown.
     """
+    require_license(model=artifact.base.name, right=Right.EXPORT)
     return open_vault().open(artifact.bundle_object)
 
 
 def load_adapter(*, artifact: Artifact) -> tuple[bytes, dict[str, Any]]:
-    """(safetensors, adapter_config.json) for the serving process."""
+    """(safetensors, adapter_config.json) for the serving process.
+
+    Raises Refused without the right to serve; ObjectMissing, ObjectDamaged, StorageDown.
+    """
+    require_license(model=artifact.base.name, right=Right.SERVE)
     return open_vault().read_bytes(artifact.adapter_object), dict(artifact.adapter_config)
 
 
 def delete_model(*, name: str, actor: str) -> UUID:
-    """Destroys a fine-tuned model's weights: adapter, bundle, checkpoints. Its job's history stays.
+    """Destroys a fine-tuned model's weights: adapter, bundle, checkpoints, and what serving has of
+    them in memory. Its job's history stays.
 
     Returns the artifact's id. Raises NotFound, also when it is deleted already.
     """
@@ -73,5 +79,9 @@ def delete_model(*, name: str, actor: str) -> UUID:
         for prefix in prefixes:
             delete_prefix(vault, prefix)
 
+    def forget() -> None:
+        evict(tenant_id=artifact.tenant_id, adapter_sha256=artifact.adapter_sha256)
+
     transaction.on_commit(destroy)
+    transaction.on_commit(forget)
     return artifact.id

@@ -1,38 +1,52 @@
 """Lets a tenant ask its models: resolves a name to base and adapter, and speaks to the serving
 process, which holds no data of its own. Never answers with another model than the one asked for."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import time
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import close_old_connections, connection
 
 from finetune import selectors
-from finetune.errors import OurFault
+from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.models import Artifact, CatalogModel
 from finetune.services import artifacts
+from finetune.services.eviction import label
+from finetune.serving import costs
 from finetune.serving.client import ServingClient
-from finetune.serving.protocol import Delta, GenerateRequest
-from tenants.errors import NotFound
+from finetune.serving.protocol import CostLimits, Delta, GenerateRequest
+from tenants.database.scope import current_tenant_id, tenant_scope
+from tenants.errors import NotFound, TenantError
 from tenants.models import License
 from tenants.services.licences import Right, require_license
 
-LoadAdapter = Callable[[], Awaitable[tuple[bytes, dict[str, Any]]]]
+Still = Callable[[], None]
 
+ASK_AGAIN_SECONDS = 5.0  # how long an answer goes on after a licence, key or membership has ended
 ATTEMPTS = 3  # an adapter just sent may be put out again by others before it is asked
 
 
 class ServingDown(OurFault):
     status = 503
+    retry_after = 1  # seconds
+
+
+class TooManyWaiting(UserFault):
+    status = 429
+    retry_after = 1  # seconds
 
 
 @dataclass(frozen=True)
 class Target:
     """What answers. `adapter_digest` None: the plain base. Usable outside the tenant's scope."""
 
+    tenant_id: UUID
     model: str
     base_path: Path
     base_digest: str
@@ -80,61 +94,122 @@ def resolve(*, name: str) -> Target:
     return _target(name, base, found if isinstance(found, Artifact) else None)
 
 
-def load_adapter(*, artifact_id: UUID) -> tuple[bytes, dict[str, Any]]:
-    """The adapter's weights (safetensors) and PEFT config, from the vault. In the open scope."""
-    artifact = selectors.artifacts().filter(id=artifact_id).first()
-    if artifact is None:  # deleted since it was resolved
-        raise no_such_model("model")
-    return artifacts.load_adapter(artifact=artifact)
+async def check_cost(*, target: Target, generations: list[dict[str, Any]]) -> None:
+    """Raises UserFault `request_too_costly` when the prompts of one request cost too much together.
+
+    One prompt's cost is checked by `generate`.
+    """
+    client = ServingClient(settings.SERVING_SOCKET)
+    try:
+        cost = await client.measure([_request(target, each) for each in generations])
+    except FinetuneError as fault:
+        raise _told(fault) from fault
+    costs.check_cost(cost, _limits())
 
 
 async def generate(
-    *, target: Target, generation: dict[str, Any], load: LoadAdapter
+    *, target: Target, generation: dict[str, Any], still: Still = lambda: None
 ) -> AsyncGenerator[Delta, None]:
-    """What the serving process answers, as it comes. Outside any scope; `load` opens one if the
-    process does not have the adapter. Closing the generator cancels the work.
+    """What the serving process answers, as it comes. Outside any scope. Closing the generator
+    cancels the work.
 
-    `generation` are GenerateRequest's fields besides the model's. Raises ServingDown (503), or
-    UserFault for what the model cannot be asked.
+    Asks for the licence itself, at the beginning and again while the answer goes on, together with
+    `still`, which raises when the caller may no longer be answered. `generation` are
+    GenerateRequest's fields besides the model's. Raises NotFound, Refused, ServingDown (503),
+    TooManyWaiting (429), or UserFault for what the model cannot be asked.
     """
     client = ServingClient(settings.SERVING_SOCKET)
-    request = GenerateRequest(
-        base_path=str(target.base_path),
-        base_digest=target.base_digest,
-        adapter_digest=target.adapter_digest,
-        **generation,
-    )
+    request = _request(target, generation)
+    asked = await _permitted(target, still)
     for attempt in range(ATTEMPTS):
         try:
             async with aclosing(client.generate(request)) as deltas:
                 async for delta in deltas:
+                    if time.monotonic() - asked > ASK_AGAIN_SECONDS:
+                        asked = await _permitted(target, still)
                     yield delta
                 return
-        except OurFault as fault:
+        except FinetuneError as fault:
             if fault.code != "adapter_not_loaded" or attempt == ATTEMPTS - 1:
                 raise _told(fault) from fault
-        await _provide(client, target, await load())
+        await _provide(client, target)
+        asked = await _permitted_or_evicted(client, target, still)
 
 
-async def _provide(
-    client: ServingClient, target: Target, adapter: tuple[bytes, dict[str, Any]]
-) -> None:
+def _request(target: Target, generation: dict[str, Any]) -> GenerateRequest:
+    return GenerateRequest(
+        tenant=str(target.tenant_id),
+        base_path=str(target.base_path),
+        base_digest=target.base_digest,
+        adapter_digest=target.adapter_digest,
+        limits=_limits(),
+        **generation,
+    )
+
+
+def _limits() -> CostLimits:
+    return CostLimits(tokens=settings.INFER_MAX_TOKENS, logprobs=settings.INFER_MAX_LOGPROBS)
+
+
+async def _permitted(target: Target, still: Still) -> float:
+    """When it was seen that the target may answer. Raises NotFound, Refused, what `still` does."""
+    asked = time.monotonic()
+
+    def ask() -> None:
+        still()
+        if resolve(name=target.model) != target:
+            raise no_such_model("model")  # deleted, and another made under its name
+
+    await _in_scope(target, ask)
+    return asked
+
+
+async def _permitted_or_evicted(client: ServingClient, target: Target, still: Still) -> float:
+    """The adapter is there: if its model was deleted on the way, nobody else would remove it."""
+    try:
+        return await _permitted(target, still)
+    except (TenantError, FinetuneError):
+        await client.evict(str(target.tenant_id), adapter_digest=target.adapter_digest)
+        raise
+
+
+async def _provide(client: ServingClient, target: Target) -> None:
+    def load() -> tuple[bytes, dict[str, Any]]:
+        artifact = selectors.artifacts().filter(id=target.artifact_id).first()
+        if artifact is None:  # deleted since it was resolved
+            raise no_such_model("model")
+        return artifacts.load_adapter(artifact=artifact)
+
+    weights, config = await _in_scope(target, load)
     assert target.adapter_digest is not None
-    weights, config = adapter
     try:
         await client.load_adapter(
             target.base_path,
             target.adapter_digest,
             weights,
             config,
+            tenant=str(target.tenant_id),
             base_digest=target.base_digest,
         )
-    except OurFault as fault:
+    except FinetuneError as fault:
         raise _told(fault) from fault
 
 
-def _told(fault: OurFault) -> OurFault:
-    """What passes by itself is a 503, which clients try again; the rest stays a 500."""
+async def _in_scope(target: Target, work: Callable[[], Any]) -> Any:
+    def scoped() -> Any:
+        with tenant_scope(target.tenant_id):
+            answer = work()
+        if not connection.in_atomic_block:
+            close_old_connections()  # the answer may stream for minutes
+        return answer
+
+    return await sync_to_async(scoped)()
+
+
+def _told(fault: FinetuneError) -> FinetuneError:
+    """What passes by itself is a 503 or a 429, which clients try again; the rest stays as it is."""
+    if fault.code == "too_many_waiting":
+        return TooManyWaiting(fault.code, fault.message, fix=fault.fix)
     if fault.code not in ("serving_unavailable", "overloaded", "shutting_down"):
         return fault
     return ServingDown(
@@ -155,10 +230,11 @@ def no_such_model(param: str | None) -> NotFound:
 
 def _target(name: str, base: CatalogModel, artifact: Artifact | None) -> Target:
     return Target(
+        tenant_id=current_tenant_id(),
         model=name,
         base_path=settings.MODEL_STORE / base.path,
         base_digest=base.digest,
         context_length=base.context_length,
         artifact_id=artifact.id if artifact else None,
-        adapter_digest=f"sha256:{artifact.adapter_sha256}" if artifact else None,
+        adapter_digest=label(artifact.adapter_sha256 if artifact else None),
     )

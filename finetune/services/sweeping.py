@@ -6,7 +6,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from finetune.services import nudges, runs
+from finetune.services import eviction, nudges, runs
 from finetune.workspace import remove_leftovers
 from tenants.services.vaults import object_store
 from tenants.vault.errors import VaultError
@@ -33,6 +33,7 @@ def sweep() -> None:
             waiting[queue].append((NUDGE_FOR[kind], tenant_id, row_id))
     for queue, nudges_due in waiting.items():
         _nudge_again(queue, nudges_due)
+    eviction.reconcile()
     remove_private_leftovers()
 
 

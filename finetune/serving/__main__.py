@@ -26,7 +26,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--adapter-mb", type=int, default=1024, help="memory for adapters")
     parser.add_argument("--kv-mb", type=int, default=1024, help="memory for a base's answers")
     parser.add_argument("--max-rows", type=int, default=32, help="answers written at once")
-    parser.add_argument("--max-waiting", type=int, default=256, help="requests that may wait")
+    parser.add_argument("--max-waiting", type=int, default=1024, help="answers that may wait")
+    parser.add_argument("--tenant-waiting", type=int, default=256, help="of one tenant")
     parser.add_argument("--threads", type=int, help="processor threads for the model")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
     return parser.parse_args()
@@ -50,7 +51,12 @@ async def _serve(arguments: argparse.Namespace) -> None:
         adapter_bytes=arguments.adapter_mb << 20,
         precision=arguments.precision,
     )
-    scheduler = Scheduler(limits, max_waiting=arguments.max_waiting, threads=arguments.threads)
+    scheduler = Scheduler(
+        limits,
+        max_waiting=arguments.max_waiting,
+        tenant_waiting=arguments.tenant_waiting,
+        threads=arguments.threads,
+    )
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)

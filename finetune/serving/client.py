@@ -13,10 +13,14 @@ from pydantic import BaseModel
 from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.serving.protocol import (
     MAX_LINE,
+    Cost,
     Delta,
+    Evicted,
+    EvictRequest,
     GenerateRequest,
     HasAdapterRequest,
     LoadAdapterRequest,
+    MeasureRequest,
     Status,
     StatusRequest,
 )
@@ -31,9 +35,26 @@ class ServingClient:
     def __init__(self, socket: Path | str) -> None:
         self._socket = str(socket)
 
-    async def has_adapter(self, base_digest: str, digest: str) -> bool:
-        reply = await self._ask(HasAdapterRequest(base_digest=base_digest, digest=digest))
+    async def has_adapter(self, tenant: str, base_digest: str, digest: str) -> bool:
+        reply = await self._ask(
+            HasAdapterRequest(tenant=tenant, base_digest=base_digest, digest=digest)
+        )
         return bool(reply["loaded"])
+
+    async def measure(self, requests: list[GenerateRequest]) -> Cost:
+        """What the requests, all of one base, cost together. Raises what `generate` would of their
+        prompts."""
+        return Cost.model_validate(await self._ask(MeasureRequest(requests=requests)))
+
+    async def evict(
+        self, tenant: str, *, base_digest: str | None = None, adapter_digest: str | None = None
+    ) -> Evicted:
+        """Forget the tenant's adapters and end its answers with `model_evicted`: all of them, or
+        those on one base, or of one adapter."""
+        request = EvictRequest(
+            tenant=tenant, base_digest=base_digest, adapter_digest=adapter_digest
+        )
+        return Evicted.model_validate(await self._ask(request))
 
     async def load_adapter(
         self,
@@ -42,6 +63,7 @@ class ServingClient:
         safetensors: bytes,
         config: dict[str, Any],
         *,
+        tenant: str,
         base_digest: str,
     ) -> None:
         """Send an adapter; the base is loaded if need be. Sending it again does nothing.
@@ -49,6 +71,7 @@ class ServingClient:
         Raises UserFault `adapter_unsupported`, `adapter_mismatch`, `adapter_too_large`.
         """
         request = LoadAdapterRequest(
+            tenant=tenant,
             base_path=str(base_path),
             base_digest=base_digest,
             digest=digest,
@@ -61,7 +84,8 @@ class ServingClient:
         """Deltas as they come, the last with `usage`. Leaving the iterator (`aclose`) cancels.
 
         Raises OurFault `adapter_not_loaded` (send it, ask again), `overloaded`, `shutting_down`;
-        UserFault `context_length_exceeded`, `invalid_request`, `invalid_prompt`, ...
+        UserFault `context_length_exceeded`, `request_too_costly`, `too_many_waiting`,
+        `model_evicted`, `invalid_request`, `invalid_prompt`, ...
         """
         async with self._connected() as connection:
             await _write(connection, request)

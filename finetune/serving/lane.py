@@ -1,11 +1,12 @@
 """One base's batch: who waits, whose prompt is being read, who is being answered.
 
 A step reads a piece of the waiting prompts and gives every running choice one token, so a new
-request joins at the next token and a long prompt does not hold the others up for long.
+request joins at the next token and a long prompt does not hold the others up for long. Rows are
+shared between tenants: who has fewer gets some of who has more, who goes on with them later.
 """
 
-from collections import deque
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,8 +15,11 @@ from finetune.errors import FinetuneError, OurFault
 from finetune.serving.bases import Base
 from finetune.serving.cache import RaggedCache
 from finetune.serving.choice import Choice
+from finetune.serving.prompt import Prompt, over
+from finetune.serving.reading import Reading
 from finetune.serving.sampling import Scored, sample, score
 from finetune.serving.ticket import Ticket
+from finetune.serving.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -27,25 +31,6 @@ class Limits:
     kv_bytes: int = 1 << 30
     chunk: int = 512
     scored_chunk: int = 64  # where an echoed prompt is scored: logits stand for each position
-
-
-@dataclass(eq=False)
-class Prompt:
-    """Choices that begin with the same tokens; read once, then continued apart."""
-
-    ticket: Ticket
-    choices: list[Choice]
-    read: int = 0
-    scores: list[Scored] = field(default_factory=list)  # of an echoed prompt's tokens
-
-    @property
-    def ids(self) -> list[int]:
-        return self.choices[0].ids
-
-    @property
-    def fresh(self) -> bool:
-        """Not put off before: its prompt has yet to be echoed."""
-        return self.choices[0].generated == 0
 
 
 @dataclass(eq=False)
@@ -61,35 +46,40 @@ class Lane:
         self._clear()
 
     def _clear(self) -> None:
-        self.waiting: deque[Prompt] = deque()
-        self._reading: list[Prompt] = []
-        self._reading_cache = RaggedCache()
+        self.waiting = Turns()
+        self._reading = Reading(self.base, self._limits.chunk, scored=False)
+        self._scoring = Reading(self.base, self._limits.scored_chunk, scored=True)
         self.running: list[Row] = []
         self._cache = RaggedCache()
 
     @property
     def idle(self) -> bool:
-        return not (self.waiting or self._reading or self.running)
+        return not (self.waiting or self._being_read or self.running)
+
+    @property
+    def _being_read(self) -> list[Prompt]:
+        return self._reading.prompts + self._scoring.prompts
 
     def add(self, ticket: Ticket) -> None:
         rows = self._limits.rows
         for at in range(0, len(ticket.choices), rows):
-            self.waiting.append(Prompt(ticket, ticket.choices[at : at + rows]))
+            self.waiting.join(Prompt(ticket, ticket.choices[at : at + rows]), self._held())
 
     @torch.inference_mode()
     def step(self) -> None:
         """A piece of the prompts, then a token for each running choice."""
         self._drop_done()
         self._admit()
-        if self._reading:
-            self._read()
+        for reading in (self._reading, self._scoring):
+            if reading.prompts:
+                self._read(reading)
         self._make_room()
         if self.running:
             self._decode()
 
     def abandon(self, error: FinetuneError) -> None:
         """Fail everything and start afresh; the next request finds a working lane."""
-        prompts = [*self.waiting, *self._reading]
+        prompts = [*self.waiting.prompts(), *self._being_read]
         for ticket in [p.ticket for p in prompts] + [row.ticket for row in self.running]:
             ticket.fail(error)
         self._clear()
@@ -98,30 +88,60 @@ class Lane:
 
     def _drop_done(self) -> None:
         """Let go of what was cancelled, or failed in another row of the same ticket."""
-        self.waiting = deque(p for p in self.waiting if not _over(p.ticket))
-        for at in reversed(range(len(self._reading))):
-            if _over(self._reading[at].ticket):
-                self._leave_reading(at)
+        self.waiting.drop_done()
+        self._reading.drop_done()
+        self._scoring.drop_done()
         for at in reversed(range(len(self.running))):
-            if _over(self.running[at].ticket):
+            if over(self.running[at].ticket):
                 self._leave_running(at)
 
+    def _held(self) -> Counter[str]:
+        """Rows by tenant: of answers, and of prompts that are being read for them."""
+        held = Counter(row.ticket.request.tenant for row in self.running)
+        for prompt in self._being_read:
+            held[prompt.tenant] += len(prompt.choices)
+        return held
+
     def _admit(self) -> None:
-        """First come, first served, as long as rows and memory last; one alone always goes."""
-        scoring = any(p.ticket.scores_prompt for p in self._reading)
-        while self.waiting:
-            prompt = self.waiting[0]
-            rows = len(self.running) + sum(len(p.choices) for p in self._reading)
-            if rows and not self._fits(rows + len(prompt.choices), len(prompt.ids)):
-                return
-            if self._reading and (scoring or prompt.ticket.scores_prompt):
-                return  # scored prompts are read by themselves, in smaller pieces
-            self._reading.append(self.waiting.popleft())
-            self._reading_cache.lengths.append(0)
-            scoring = prompt.ticket.scores_prompt
+        while self.waiting and self._admit_next():
+            pass
+
+    def _admit_next(self) -> bool:
+        """Let some choices of one prompt begin, in the order of turns; False when none can."""
+        held = self._held()
+        for prompt in self.waiting.order(held):
+            tenant = prompt.tenant
+            if prompt.ticket.scores_prompt and any(
+                p.tenant == tenant for p in self._scoring.prompts
+            ):
+                continue  # slow reading: one at a time of each tenant
+            if count := self._make_way(prompt, held):
+                taken = self.waiting.take(prompt, count)
+                (self._scoring if taken.ticket.scores_prompt else self._reading).join(taken)
+                return True
+            if not held[tenant]:
+                return False  # the next room is its own, not for those that have some
+        return False
+
+    def _make_way(self, prompt: Prompt, held: Counter[str]) -> int:
+        """How many of the prompt's choices can begin; one alone always can.
+
+        Tenants that would still hold more than the prompt's put rows off for it.
+        """
+        granted, tenant = 0, prompt.tenant
+        while granted < len(prompt.choices):
+            if self._fits(held.total() + granted + 1, len(prompt.ids)):
+                granted += 1
+                continue
+            richest = max(held, key=held.__getitem__, default=tenant)
+            if held[richest] <= held[tenant] + granted + 1:
+                break
+            self._put_off(richest)
+            held[richest] -= 1
+        return granted if held.total() else max(1, granted)
 
     def _fits(self, rows: int, length: int) -> bool:
-        lengths = [len(p.ids) for p in self._reading] + self._cache.lengths
+        lengths = [len(p.ids) for p in self._being_read] + self._cache.lengths
         return rows <= self._limits.rows and self._bytes(rows, max([length, *lengths]) + 64) <= (
             self._limits.kv_bytes
         )
@@ -130,17 +150,31 @@ class Lane:
         return rows * length * self.base.kv_bytes_per_token
 
     def _make_room(self) -> None:
-        """Put the latest comers off while the batch outgrows its memory; they resume later."""
+        """Put the latest comers of who has most off while the batch outgrows its memory."""
         while len(self.running) > 1 and (
             self._bytes(len(self.running), max(self._cache.lengths) + 1) > self._limits.kv_bytes
         ):
-            row = self._leave_running(len(self.running) - 1)
-            self.waiting.appendleft(Prompt(row.ticket, [row.choice]))
+            held = Counter(row.ticket.request.tenant for row in self.running)
+            self._put_off_running(max(held, key=held.__getitem__))
 
-    def _leave_reading(self, at: int) -> None:
-        self._reading_cache.drop(at)
-        self._reading[at] = self._reading[-1]
-        self._reading.pop()
+    def _put_off(self, tenant: str) -> None:
+        """Take the tenant's latest row back into the queue; what is only being read goes first."""
+        for reading in (self._reading, self._scoring):
+            for at in reversed(range(len(reading.prompts))):
+                prompt = reading.prompts[at]
+                if prompt.tenant == tenant:
+                    kept = prompt.choices[:-1]
+                    self.waiting.put_back(Prompt(prompt.ticket, prompt.choices[-1:]))
+                    prompt.choices = kept or prompt.choices
+                    if not kept:
+                        reading.leave(at)
+                    return
+        self._put_off_running(tenant)
+
+    def _put_off_running(self, tenant: str) -> None:
+        at = max(i for i, row in enumerate(self.running) if row.ticket.request.tenant == tenant)
+        row = self._leave_running(at)
+        self.waiting.put_back(Prompt(row.ticket, [row.choice]))
 
     def _leave_running(self, at: int) -> Row:
         row = self.running[at]
@@ -151,43 +185,25 @@ class Lane:
 
     # --- the model
 
-    def _read(self) -> None:
-        scoring = self._reading[0].ticket.scores_prompt
-        budget = self._limits.scored_chunk if scoring else self._limits.chunk
-        width = max(1, budget // len(self._reading))
-        pieces = [p.ids[p.read : p.read + width] for p in self._reading]
-        adapters = [p.ticket.adapter for p in self._reading]
-        logits = self.base.forward(self._reading_cache, pieces, adapters, every_position=scoring)
-        for at in reversed(range(len(self._reading))):
-            prompt = self._reading[at]
-            prompt.read += len(pieces[at])
-            if scoring:
-                self._score_prompt(prompt, logits[at], len(pieces[at]))
+    def _read(self, reading: Reading) -> None:
+        for at, count, logits in reading.read():
+            prompt = reading.prompts[at]
+            self.waiting.charge(prompt.tenant, count)
             if prompt.read == len(prompt.ids):
-                last = logits[at, len(pieces[at]) - 1] if scoring else logits[at]
-                self._start(at, last)
+                self._start(reading, at, logits)
 
-    def _score_prompt(self, prompt: Prompt, logits: Tensor, count: int) -> None:
-        """logits [width, vocab] of the piece just read, each position predicting the next."""
-        if not prompt.fresh:
-            return
-        following = prompt.ids[prompt.read - count + 1 : prompt.read + 1]
-        if following:
-            top = prompt.ticket.request.top_logprobs
-            prompt.scores += score(logits[: len(following)], following, top)
-
-    def _start(self, at: int, logits: Tensor) -> None:
+    def _start(self, reading: Reading, at: int, logits: Tensor) -> None:
         """logits [vocab] after a whole prompt: the first token of each of its choices."""
-        prompt = self._reading[at]
+        prompt = reading.prompts[at]
         if prompt.fresh:
             prompt.ticket.echo(prompt.choices, prompt.scores)
         rows = [Row(prompt.ticket, choice) for choice in prompt.choices]
         self._advance(rows, logits.expand(len(rows), -1))
-        going = [] if _over(prompt.ticket) else [row for row in rows if not row.choice.finished]
+        going = [] if over(prompt.ticket) else [row for row in rows if not row.choice.finished]
         if going:
-            self._cache.take(self._reading_cache, at, len(going))
+            self._cache.take(reading.cache, at, len(going))
             self.running += going
-        self._leave_reading(at)
+        reading.leave(at)
 
     def _decode(self) -> None:
         last = [[row.choice.ids[-1]] for row in self.running]
@@ -195,7 +211,7 @@ class Lane:
         self._advance(self.running, self.base.forward(self._cache, last, adapters))
         for at in reversed(range(len(self.running))):
             row = self.running[at]
-            if row.choice.finished or _over(row.ticket):
+            if row.choice.finished or over(row.ticket):
                 self._leave_running(at)
 
     def _advance(self, rows: list[Row], logits: Tensor) -> None:
@@ -204,6 +220,7 @@ class Lane:
         tokens = sample(logits.nan_to_num(), [row.choice.sampler for row in rows])
         scores = _scores(rows, logits, tokens)
         for row, token, scored, ok in zip(rows, tokens, scores, sound, strict=True):
+            self.waiting.charge(row.ticket.request.tenant, 1)
             if ok:
                 row.ticket.deliver(row.choice.accept(token, scored))
             else:
@@ -215,10 +232,6 @@ def _scores(rows: list[Row], logits: Tensor, tokens: list[int]) -> list[Scored |
     if not wanted:
         return [None] * len(rows)
     return list(score(logits, tokens, max(wanted)))
-
-
-def _over(ticket: Ticket) -> bool:
-    return ticket.cancelled or ticket.done
 
 
 def _no_number() -> OurFault:

@@ -12,20 +12,40 @@ MAX_LINE = 32 * 2**20  # bytes of one JSON line; a longer request is refused
 MAX_STOP = 4  # as in OpenAI's API
 
 FinishReason = Literal["stop", "length", "tool_calls"]
+Tenant = Annotated[str, Field(min_length=1, max_length=64)]  # an opaque id
 
 
 class _Frame(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Cost(_Frame):
+    """What one prompt asks for: `tokens` = n x (prompt + answer at its longest), and `logprobs` =
+    log-probabilities to be told, alternatives and an echoed prompt's included."""
+
+    tokens: int
+    logprobs: int
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(tokens=self.tokens + other.tokens, logprobs=self.logprobs + other.logprobs)
+
+
+class CostLimits(_Frame):
+    tokens: PositiveInt
+    logprobs: PositiveInt
+
+
 class GenerateRequest(_Frame):
     """One chat (`messages`) or completion (`prompt`, text or token ids) to be answered `n` times.
 
-    `adapter_digest` None asks for the plain base. `max_tokens` None goes on to the end of the
-    context. `logprobs` asks for each chosen token's, `top_logprobs` for that many alternatives.
+    `tenant` says whose turn it takes and whose adapters it may name; the gateway sets it, never a
+    client. `adapter_digest` None asks for the plain base. `max_tokens` None goes on to the end of
+    the context. `logprobs` asks for each chosen token's, `top_logprobs` for that many alternatives.
+    `limits` is what the request may cost at most.
     """
 
     op: Literal["generate"] = "generate"
+    tenant: Tenant
     base_path: str
     base_digest: str
     adapter_digest: str | None = None
@@ -42,6 +62,7 @@ class GenerateRequest(_Frame):
     seed: int | None = None
     logprobs: bool = False
     top_logprobs: int = Field(0, ge=0, le=20)
+    limits: CostLimits | None = None
 
     @model_validator(mode="after")
     def _one_kind_of_prompt(self) -> Self:
@@ -54,16 +75,25 @@ class GenerateRequest(_Frame):
         return self
 
 
+class MeasureRequest(_Frame):
+    """What these requests cost together, before the first of them is begun."""
+
+    op: Literal["measure"] = "measure"
+    requests: list[GenerateRequest] = Field(min_length=1)
+
+
 class HasAdapterRequest(_Frame):
     op: Literal["has_adapter"] = "has_adapter"
+    tenant: Tenant
     base_digest: str
     digest: str
 
 
 class LoadAdapterRequest(_Frame):
-    """`bytes` raw bytes of safetensors follow the line."""
+    """`bytes` raw bytes of safetensors follow the line. Only this tenant can name the adapter."""
 
     op: Literal["load_adapter"] = "load_adapter"
+    tenant: Tenant
     base_path: str
     base_digest: str
     digest: str
@@ -71,12 +101,31 @@ class LoadAdapterRequest(_Frame):
     bytes: PositiveInt
 
 
+class EvictRequest(_Frame):
+    """Forget a tenant's adapters and end its answers: all, those on one base, or one adapter's."""
+
+    op: Literal["evict"] = "evict"
+    tenant: Tenant
+    base_digest: str | None = None
+    adapter_digest: str | None = None
+
+
+class Evicted(_Frame):
+    adapters: int
+    answers: int
+
+
 class StatusRequest(_Frame):
     op: Literal["status"] = "status"
 
 
 Request = Annotated[
-    GenerateRequest | HasAdapterRequest | LoadAdapterRequest | StatusRequest,
+    GenerateRequest
+    | MeasureRequest
+    | HasAdapterRequest
+    | LoadAdapterRequest
+    | EvictRequest
+    | StatusRequest,
     Field(discriminator="op"),
 ]
 REQUEST: TypeAdapter[Request] = TypeAdapter(Request)
@@ -131,16 +180,27 @@ class Delta(_Frame):
     usage: Usage | None = None
 
 
+class Resident(_Frame):
+    tenant: str
+    digest: str
+
+
 class LoadedBase(_Frame):
+    """`running` counts choices, `waiting` those that are not being answered yet."""
+
     digest: str
     precision: str
     context_length: int
-    adapters: list[str]
+    adapters: list[Resident]
     running: int
     waiting: int
+    tenants: list[str] = []  # who is being answered, or waits to be
 
 
 class Status(_Frame):
+    """`turns`: steps of the model since the start."""
+
     pid: int
+    turns: int
     memory_mb: int
     bases: list[LoadedBase]

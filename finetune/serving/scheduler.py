@@ -2,10 +2,11 @@
 
 import logging
 import threading
+from collections import Counter
 
 import torch
 
-from finetune.errors import FinetuneError, OurFault
+from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.serving.bases import Base
 from finetune.serving.lane import Lane, Limits
 from finetune.serving.ticket import Ticket
@@ -17,10 +18,17 @@ class Scheduler:
     """`submit` from any thread; answers come through each ticket's `emit`."""
 
     def __init__(
-        self, limits: Limits, *, max_waiting: int = 256, threads: int | None = None
+        self,
+        limits: Limits,
+        *,
+        max_waiting: int = 1024,
+        tenant_waiting: int = 256,
+        threads: int | None = None,
     ) -> None:
+        self.turns = 0  # steps taken, of all bases
         self._limits = limits
         self._max_waiting = max_waiting
+        self._tenant_waiting = tenant_waiting
         self._threads = threads
         self._lanes: dict[Base, Lane] = {}
         self._inbox: list[Ticket] = []
@@ -32,26 +40,39 @@ class Scheduler:
         self._thread.start()
 
     def submit(self, ticket: Ticket) -> None:
-        """Raises OurFault `overloaded` when too many wait, `shutting_down` at the end."""
+        """Raises UserFault `too_many_waiting` when the tenant has too many choices waiting, or
+        OurFault: `overloaded` when all have, `shutting_down` at the end."""
         with self._wake:
             if self._stopping:
                 raise _shutting_down()
-            lanes = list(self._lanes.values())
-            if len(self._inbox) + sum(len(lane.waiting) for lane in lanes) >= self._max_waiting:
+            waiting = self._waiting(list(self._lanes.values()), self._inbox)
+            if waiting[ticket.request.tenant] >= self._tenant_waiting:
+                raise _too_many_waiting(self._tenant_waiting)
+            if waiting.total() >= self._max_waiting:
                 raise OurFault(
                     "overloaded",
-                    f"{self._max_waiting} requests are waiting already.",
+                    f"{self._max_waiting} answers are waiting to be begun already.",
                     fix="Try again in a moment.",
                 )
             self._inbox.append(ticket)
             self._wake.notify()
 
     def load(self, base: Base) -> tuple[int, int]:
-        """(running, waiting) choices and prompts of a base."""
+        """(running, waiting) choices of a base."""
         with self._wake:
             lane = self._lanes.get(base)
-            arriving = sum(ticket.base is base for ticket in self._inbox)
-        return (len(lane.running), arriving + len(lane.waiting)) if lane else (0, arriving)
+            arriving = [ticket for ticket in self._inbox if ticket.base is base]
+        waiting = self._waiting([lane] if lane else [], arriving)
+        return len(lane.running) if lane else 0, waiting.total()
+
+    def _waiting(self, lanes: list[Lane], arriving: list[Ticket]) -> Counter[str]:
+        """Choices that wait to be begun, by tenant."""
+        waiting: Counter[str] = Counter()
+        for lane in lanes:
+            waiting.update(lane.waiting.rows.copy())  # the model thread goes on changing it
+        for ticket in arriving:
+            waiting[ticket.request.tenant] += len(ticket.choices)
+        return waiting
 
     def stop(self) -> None:
         """End after the current step; what was under way fails with `shutting_down`."""
@@ -86,6 +107,7 @@ class Scheduler:
             return True
 
     def _step(self, lane: Lane) -> None:
+        self.turns += 1
         try:
             lane.step()
         except FinetuneError as error:
@@ -93,6 +115,14 @@ class Scheduler:
         except Exception as error:  # whatever broke, the other bases' answers go on
             log.exception("a step of base %s failed", lane.base.digest)
             lane.abandon(OurFault("generation_failed", f"The model failed: {error}"))
+
+
+def _too_many_waiting(most: int) -> UserFault:
+    return UserFault(
+        "too_many_waiting",
+        f"You have {most} answers (requests x n) waiting to be begun already.",
+        fix="Wait for some of them, or ask for fewer at a time.",
+    )
 
 
 def _shutting_down() -> OurFault:

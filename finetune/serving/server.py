@@ -15,16 +15,23 @@ from pydantic import BaseModel, ValidationError
 
 from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.serving import sockets
+from finetune.serving.adapters import Adapter
 from finetune.serving.bases import Base
+from finetune.serving.costs import check_cost, cost_of
 from finetune.serving.protocol import (
     MAX_LINE,
     REQUEST,
+    Cost,
     Delta,
+    Evicted,
+    EvictRequest,
     GenerateRequest,
     HasAdapterRequest,
     LoadAdapterRequest,
     LoadedBase,
+    MeasureRequest,
     Request,
+    Resident,
     Status,
     StatusRequest,
 )
@@ -44,6 +51,7 @@ class Server:
         self._scheduler = scheduler
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._calls: set[asyncio.Task[None]] = set()
+        self._answering: dict[Ticket, _Outbox] = {}
 
     @asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
@@ -111,18 +119,23 @@ class Server:
                 await self._load_adapter(request, await reader.readexactly(request.bytes))
                 await _send(writer, {"ok": True})
             case HasAdapterRequest():
-                known = self._store.has_adapter(request.base_digest, request.digest)
+                known = self._store.has_adapter(request.base_digest, request.tenant, request.digest)
                 await _send(writer, {"loaded": known})
+            case MeasureRequest():
+                await _send(writer, await self._measure(request))
+            case EvictRequest():
+                await _send(writer, self._evict(request))
             case StatusRequest():
                 await _send(writer, self._status())
             case _:
                 assert_never(request)
 
     async def _load_adapter(self, request: LoadAdapterRequest, data: bytes) -> None:
-        if self._store.has_adapter(request.base_digest, request.digest):
+        if self._store.has_adapter(request.base_digest, request.tenant, request.digest):
             return
         base = await self._base(request.base_path, request.base_digest)
-        await self._in_loader(self._store.add_adapter, base, request.digest, data, request.config)
+        owned = request.tenant, request.digest
+        await self._in_loader(self._store.add_adapter, base, *owned, data, request.config)
 
     async def _base(self, path: str, digest: str) -> Base:
         if (known := self._store.loaded(digest)) is not None:
@@ -141,11 +154,11 @@ class Server:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        adapter = None
-        if request.adapter_digest is not None:
-            adapter = self._store.adapter(request.base_digest, request.adapter_digest)
+        self._adapter(request)  # absent: say so before anything is loaded or read
         base = await self._base(request.base_path, request.base_digest)
         prompt = await asyncio.to_thread(encode_prompt, base, request)
+        if request.limits is not None:
+            check_cost(cost_of(request, len(prompt), base.context_length), request.limits)
         outbox: _Outbox = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
@@ -153,16 +166,43 @@ class Server:
             with suppress(RuntimeError):  # the loop has ended: nobody listens any more
                 loop.call_soon_threadsafe(outbox.put_nowait, item)
 
-        ticket = Ticket(request, base, adapter, prompt, emit)
+        # From here to the submission nothing waits, so that no eviction falls in between.
+        ticket = Ticket(request, base, self._adapter(request), prompt, emit)
         self._scheduler.submit(ticket)
+        self._answering[ticket] = outbox
         try:
             await _until_gone(_relay(outbox, writer), reader)
         finally:
             ticket.cancelled = True  # no effect on what is complete
+            del self._answering[ticket]
+
+    def _adapter(self, request: GenerateRequest) -> Adapter | None:
+        if request.adapter_digest is None:
+            return None
+        return self._store.adapter(request.base_digest, request.tenant, request.adapter_digest)
+
+    async def _measure(self, request: MeasureRequest) -> Cost:
+        total = Cost(tokens=0, logprobs=0)
+        for each in request.requests:
+            base = await self._base(each.base_path, each.base_digest)
+            prompt = await asyncio.to_thread(encode_prompt, base, each)
+            total += cost_of(each, len(prompt), base.context_length)
+        return total
+
+    def _evict(self, request: EvictRequest) -> Evicted:
+        adapters = self._store.evict(
+            request.tenant, base_digest=request.base_digest, digest=request.adapter_digest
+        )
+        ended = [ticket for ticket in self._answering if _concerns(request, ticket.request)]
+        for ticket in ended:
+            ticket.cancelled = True
+            self._answering[ticket].put_nowait(_evicted())
+        return Evicted(adapters=adapters, answers=len(ended))
 
     def _status(self) -> Status:
         return Status(
             pid=os.getpid(),
+            turns=self._scheduler.turns,
             memory_mb=psutil.Process().memory_info().rss >> 20,
             bases=[self._loaded(base) for base in self._store.bases()],
         )
@@ -173,10 +213,19 @@ class Server:
             digest=base.digest,
             precision=str(base.dtype).removeprefix("torch."),
             context_length=base.context_length,
-            adapters=self._store.adapters_of(base),
+            adapters=[Resident(tenant=t, digest=d) for t, d in self._store.adapters_of(base)],
             running=running,
             waiting=waiting,
+            tenants=sorted({t.request.tenant for t in self._answering if t.base is base}),
         )
+
+
+def _concerns(eviction: EvictRequest, request: GenerateRequest) -> bool:
+    return (
+        eviction.tenant == request.tenant
+        and eviction.base_digest in (None, request.base_digest)
+        and eviction.adapter_digest in (None, request.adapter_digest)
+    )
 
 
 async def _relay(outbox: _Outbox, writer: asyncio.StreamWriter) -> None:
@@ -232,6 +281,14 @@ async def _send(writer: asyncio.StreamWriter, frame: BaseModel | dict[str, Any])
 
 async def _send_error(writer: asyncio.StreamWriter, error: FinetuneError) -> None:
     await _send(writer, {"error": error.as_dict()})
+
+
+def _evicted() -> UserFault:
+    return UserFault(
+        "model_evicted",
+        "The model was deleted, or the right to use it ended, while it answered.",
+        fix="`GET /v1/models` lists the models that you can use.",
+    )
 
 
 def _too_long() -> UserFault:

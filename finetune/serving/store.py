@@ -3,11 +3,19 @@ but reading a base."""
 
 from collections import OrderedDict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from finetune.errors import OurFault, UserFault
 from finetune.serving.adapters import Adapter, read_adapter
 from finetune.serving.bases import Base, Precision, load_base
+
+
+class _Key(NamedTuple):
+    """A digest alone is no right: equal bytes of another tenant are another adapter."""
+
+    base: str
+    tenant: str
+    digest: str
 
 
 class ModelStore:
@@ -21,13 +29,14 @@ class ModelStore:
         self.adapter_bytes = adapter_bytes
         self._precision: Precision = precision
         self._bases: OrderedDict[str, Base] = OrderedDict()
-        self._adapters: OrderedDict[tuple[str, str], Adapter] = OrderedDict()
+        self._adapters: OrderedDict[_Key, Adapter] = OrderedDict()
 
     def bases(self) -> list[Base]:
         return list(self._bases.values())
 
-    def adapters_of(self, base: Base) -> list[str]:
-        return [digest for owner, digest in list(self._adapters) if owner == base.digest]
+    def adapters_of(self, base: Base) -> list[tuple[str, str]]:
+        """(tenant, digest) of each."""
+        return [(key.tenant, key.digest) for key in list(self._adapters) if key.base == base.digest]
 
     def loaded(self, digest: str) -> Base | None:
         """The base, if it is in memory; counts as a use."""
@@ -45,9 +54,9 @@ class ModelStore:
         self._bases[digest] = load_base(path, digest, self._precision)
         return self._bases[digest]
 
-    def adapter(self, base_digest: str, digest: str) -> Adapter:
+    def adapter(self, base_digest: str, tenant: str, digest: str) -> Adapter:
         """Raises OurFault `adapter_not_loaded`: the caller then sends it and asks again."""
-        key = (base_digest, digest)
+        key = _Key(base_digest, tenant, digest)
         if base_digest not in self._bases or key not in self._adapters:
             raise OurFault(
                 "adapter_not_loaded",
@@ -57,16 +66,17 @@ class ModelStore:
         self._adapters.move_to_end(key)
         return self._adapters[key]
 
-    def has_adapter(self, base_digest: str, digest: str) -> bool:
-        return base_digest in self._bases and (base_digest, digest) in self._adapters
+    def has_adapter(self, base_digest: str, tenant: str, digest: str) -> bool:
+        return base_digest in self._bases and _Key(base_digest, tenant, digest) in self._adapters
 
     def add_adapter(
-        self, base: Base, digest: str, safetensors: bytes, config: dict[str, Any]
+        self, base: Base, tenant: str, digest: str, safetensors: bytes, config: dict[str, Any]
     ) -> None:
         """Read an adapter and put out others to keep within the memory for adapters."""
         adapter = read_adapter(base.model, digest, safetensors, config)
-        self._adapters[(base.digest, digest)] = adapter
-        self._adapters.move_to_end((base.digest, digest))
+        key = _Key(base.digest, tenant, digest)
+        self._adapters[key] = adapter
+        self._adapters.move_to_end(key)
         while sum(a.nbytes for a in self._adapters.values()) > self.adapter_bytes:
             if len(self._adapters) == 1:
                 break  # checked on upload; the base's type may be wider than the file's
@@ -81,7 +91,20 @@ class ModelStore:
                 fix="Train with a smaller r, or start the server with more --adapter-mb.",
             )
 
+    def evict(self, tenant: str, *, base_digest: str | None, digest: str | None) -> int:
+        """Drop a tenant's adapters, of one base or digest where given; how many there were."""
+        doomed = [
+            key
+            for key in list(self._adapters)
+            if key.tenant == tenant
+            and base_digest in (None, key.base)
+            and digest in (None, key.digest)
+        ]
+        for key in doomed:
+            self._adapters.pop(key, None)
+        return len(doomed)
+
     def _drop_base(self, digest: str) -> None:
         del self._bases[digest]
-        for key in [key for key in self._adapters if key[0] == digest]:
+        for key in [key for key in self._adapters if key.base == digest]:
             del self._adapters[key]

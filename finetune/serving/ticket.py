@@ -13,6 +13,8 @@ from finetune.serving.sampling import Sampler, Scored, stream
 from finetune.serving.stops import StopWatch
 from finetune.serving.tools import ToolCallReader
 
+_PIECE = 128  # log-probabilities of an echo told in one delta: nobody has to hold them all at once
+
 Emit = Callable[[Delta | FinetuneError], None]
 
 
@@ -72,7 +74,9 @@ class Ticket:
                 entries.append(logprob_entry(self.base, token, scored, self.top_logprobs, offset))
                 offset += len(reader.push(token))
         for choice in choices:
-            self.emit(Delta(index=choice.index, text=self._echo_text, logprobs=entries))
+            self.emit(Delta(index=choice.index, text=self._echo_text, logprobs=entries[:_PIECE]))
+            for at in range(_PIECE, len(entries), _PIECE):
+                self.emit(Delta(index=choice.index, logprobs=entries[at : at + _PIECE]))
 
     @property
     def _echo_text(self) -> str:

@@ -61,7 +61,6 @@ class Bundle(OwnView):
     )
     def get(self, request: Request, artifact_id: str) -> HttpResponseBase:
         artifact = selectors.find(selectors.artifacts(), artifact_id)
-        artifacts.require_export(artifact=artifact)
         response = download(
             artifacts.open_bundle(artifact=artifact),
             filename=f"{artifact.model_name.replace(':', '_')}.tar",

@@ -19,6 +19,7 @@ from finetune.api.wire.generating import (
 )
 from finetune.api.wire.sampling import Sampling, now
 from finetune.errors import UserFault
+from finetune.services import gateway
 from finetune.services.gateway import Target
 from finetune.serving.protocol import Delta, TokenLogprob, Usage
 
@@ -69,6 +70,9 @@ class Completions(GeneratingView):
         asked.refuse_unoffered(NEUTRAL)
         prompts = asked.prompts()
         target = await self.resolve(asked.model)
+        if len(prompts) > 1:
+            generations = [asked.generation(prompt) for prompt in prompts]
+            await gateway.check_cost(target=target, generations=generations)
         deltas = await self._all(target, asked, prompts)
         head = {
             "id": f"cmpl-{uuid4().hex}",

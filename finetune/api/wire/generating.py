@@ -33,15 +33,7 @@ class GeneratingView(AsyncApiView):
     async def deltas(self, target: Target, generation: dict[str, Any]) -> Deltas:
         """Answers once the first delta is there, so that what fails before it has a status."""
 
-        async def load() -> tuple[bytes, dict[str, Any]]:
-            artifact_id = target.artifact_id
-            assert artifact_id is not None
-            loaded: tuple[bytes, dict[str, Any]] = await self.in_scope(
-                lambda: gateway.load_adapter(artifact_id=artifact_id)
-            )
-            return loaded
-
-        stream = gateway.generate(target=target, generation=generation, load=load)
+        stream = gateway.generate(target=target, generation=generation, still=self.still_admitted)
         first = await anext(stream)
         return _from(first, stream)
 

@@ -70,6 +70,19 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
     return decorate
 
 
+def still_allowed(request: RoomRequest, scope: Scope) -> None:
+    """For answers that go on for long: reads the person's membership anew.
+
+    Raises Refused once it has ended, or no longer has the scope.
+    """
+    user: Any = request.user
+    tenant_id = request.belonging.tenant_id
+    now = next((each for each in belongings_of(user.pk) if each.tenant_id == tenant_id), None)
+    if now is None:
+        raise Refused("membership_ended", "You no longer belong to this organisation.")
+    now.principal(user.email).require(scope)
+
+
 def address_of(request: HttpRequest, name: str, *args: Any) -> str:
     """The address of the room of that name, in the tenant of the request."""
     belonging: Belonging = request.belonging  # type: ignore[attr-defined]

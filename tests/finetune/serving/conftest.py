@@ -77,7 +77,8 @@ def adapters(base: Base, adapter_folders: dict[str, Path]) -> dict[str, Adapter]
 
 def ask(**fields: Any) -> GenerateRequest:
     """A greedy request to the tiny base unless said otherwise."""
-    given = {"base_path": "-", "base_digest": "tiny", "temperature": 0.0, "max_tokens": 16}
+    given = {"tenant": "t", "base_path": "-", "base_digest": "tiny", "temperature": 0.0}
+    given["max_tokens"] = 16
     if "prompt" not in fields and "messages" not in fields:
         given["messages"] = [{"role": "user", "content": "turn on the light"}]
     return GenerateRequest.model_validate(given | fields)
@@ -158,6 +159,9 @@ def _submit(
 # --- the process
 
 
+WAITING = ("--max-waiting", "300", "--tenant-waiting", "200")
+
+
 class Process:
     """A real `python -m finetune.serving`."""
 
@@ -195,7 +199,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """One server for the tests that leave it as they found it."""
-    process = Process(tmp_path_factory.mktemp("s") / "s.sock", "--max-waiting", "8")
+    process = Process(tmp_path_factory.mktemp("s") / "s.sock", *WAITING)
     asyncio.run(process.client.wait_ready(60))
     yield process
     process.popen.kill()

@@ -54,9 +54,9 @@ def test_an_adapter_that_was_not_sent_is_never_the_base(
     weights, config = read_files(adapter_folders["lora"])
 
     async def send_and_ask() -> tuple[bool, bool, str, str]:
-        before = await client.has_adapter("tiny", "a1")
-        await client.load_adapter(tiny_base, "a1", weights, config, base_digest="tiny")
-        after = await client.has_adapter("tiny", "a1")
+        before = await client.has_adapter("t", "tiny", "a1")
+        await client.load_adapter(tiny_base, "a1", weights, config, tenant="t", base_digest="tiny")
+        after = await client.has_adapter("t", "tiny", "a1")
         adapted = await text_of(client, request_for(adapter_digest="a1"))
         return before, after, adapted, await text_of(client, request_for())
 
@@ -69,7 +69,7 @@ def test_an_adapter_belongs_to_the_base_it_was_sent_for(
     server: Process, tiny_base: Path, adapter_folders: dict[str, Path]
 ) -> None:
     sent = server.client.load_adapter(
-        tiny_base, "a2", *read_files(adapter_folders["other"]), base_digest="tiny"
+        tiny_base, "a2", *read_files(adapter_folders["other"]), tenant="t", base_digest="tiny"
     )
     run(sent)
     request = ask(base_path=str(tiny_base), base_digest="another", adapter_digest="a2")
@@ -113,17 +113,24 @@ def test_hanging_up_stops_the_work(server: Process, request_for: Any) -> None:
     assert run(hang_up()) < 100
 
 
-def test_a_full_queue_is_said_by_name(server: Process, request_for: Any) -> None:
-    async def crowd() -> list[Any]:
+def test_full_queues_are_said_by_name(server: Process, request_for: Any) -> None:
+    async def crowd(tenants: list[str]) -> list[Any]:
         # 40 choices a request: 32 rows are answered at once, so that the rest must wait
-        requests = [request_for(n=40, max_tokens=30, temperature=1.0) for _ in range(16)]
+        requests = [
+            request_for(tenant=tenant, n=40, max_tokens=30, temperature=1.0) for tenant in tenants
+        ]
         work = (server.client.collect(request) for request in requests)
         return list(await asyncio.gather(*work, return_exceptions=True))
 
-    results = run(crowd())
-    refused = [r for r in results if isinstance(r, OurFault)]
-    assert {error.code for error in refused} == {"overloaded"}
-    assert len(results) - len(refused) >= 4
+    def codes(results: list[Any]) -> set[str]:
+        return {result.code for result in results if isinstance(result, FinetuneError)}
+
+    alone = run(crowd(["a"] * 16))
+    assert codes(alone) == {"too_many_waiting"}
+    assert sum(isinstance(result, UserFault) for result in alone) <= 16 - 4
+    all_of_them = run(crowd(list("abcdefghijklmnop")))
+    assert codes(all_of_them) == {"overloaded"}
+    assert sum(isinstance(result, OurFault) for result in all_of_them) <= 16 - 6
 
 
 @pytest.mark.parametrize(
@@ -152,7 +159,9 @@ def raw(server: Process, data: bytes) -> dict[str, Any]:
 
 def test_what_is_no_call_is_refused_with_the_field(server: Process) -> None:
     assert raw(server, b"{not json\n")["error"]["code"] == "invalid_request"
-    assert raw(server, b'{"op": "has_adapter"}\n')["error"]["param"].endswith("base_digest")
+    assert raw(server, b'{"op": "has_adapter", "tenant": "t"}\n')["error"]["param"].endswith(
+        "base_digest"
+    )
     error = raw(server, b'{"op": "reboot"}\n')["error"]
     assert (error["family"], error["code"]) == ("user", "invalid_request")
 
@@ -160,7 +169,13 @@ def test_what_is_no_call_is_refused_with_the_field(server: Process) -> None:
 def test_an_adapter_beyond_the_servers_memory_is_refused_before_it_is_read(
     server: Process,
 ) -> None:
-    call = {"op": "load_adapter", "base_path": "-", "base_digest": "b", "digest": "d"}
+    call = {
+        "op": "load_adapter",
+        "tenant": "t",
+        "base_path": "-",
+        "base_digest": "b",
+        "digest": "d",
+    }
     line = json.dumps(call | {"config": {}, "bytes": 1 << 40}).encode() + b"\n"
     assert raw(server, line)["error"]["code"] == "adapter_too_large"
 
@@ -265,9 +280,9 @@ def test_bases_and_adapters_unused_for_longest_make_room(
     weights, config = read_files(adapter_folders["lora"])
 
     async def change() -> tuple[list[str], bool]:
-        await client.load_adapter(tiny_base, "a", weights, config, base_digest="one")
+        await client.load_adapter(tiny_base, "a", weights, config, tenant="t", base_digest="one")
         await client.collect(ask(base_path=str(tiny_base), base_digest="two"))
         status = await client.status()
-        return [base.digest for base in status.bases], await client.has_adapter("one", "a")
+        return [base.digest for base in status.bases], await client.has_adapter("t", "one", "a")
 
     assert run(change()) == (["two"], False)

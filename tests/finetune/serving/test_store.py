@@ -16,12 +16,12 @@ def test_the_adapter_unused_for_longest_goes_first(
     weights, config = read_files(adapter_folders["lora"])
     store = ModelStore(max_bases=1, adapter_bytes=1 << 30, precision="fp32")
     base = store.base(tiny_base, "tiny")
-    store.add_adapter(base, "a", weights, config)
-    store.adapter_bytes = 2 * store.adapter("tiny", "a").nbytes
-    store.add_adapter(base, "b", weights, config)
-    store.adapter("tiny", "a")  # used again, so that b is now the older
-    store.add_adapter(base, "c", weights, config)
-    assert sorted(store.adapters_of(base)) == ["a", "c"]
+    store.add_adapter(base, "t", "a", weights, config)
+    store.adapter_bytes = 2 * store.adapter("tiny", "t", "a").nbytes
+    store.add_adapter(base, "t", "b", weights, config)
+    store.adapter("tiny", "t", "a")  # used again, so that b is now the older
+    store.add_adapter(base, "t", "c", weights, config)
+    assert sorted(store.adapters_of(base)) == [("t", "a"), ("t", "c")]
     with pytest.raises(OurFault) as caught:
-        store.adapter("tiny", "b")
+        store.adapter("tiny", "t", "b")
     assert caught.value.code == "adapter_not_loaded"

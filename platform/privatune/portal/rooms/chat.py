@@ -1,10 +1,10 @@
 """Asks a model or its base one question and streams the answer: for trying, not for work."""
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from finetune import selectors
 from finetune.errors import FinetuneError
 from finetune.services import gateway
-from privatune.portal.access import RoomRequest, room
+from privatune.portal.access import RoomRequest, room, still_allowed
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
 from tenants.roles import Scope
@@ -29,8 +29,7 @@ def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
     prompt = request.POST.get("prompt", "").strip()
     if not prompt or len(prompt) > LONGEST_PROMPT:
         return _plain(_("Ask something, in at most 4000 characters."), 400)
-    tenant_id = request.belonging.tenant_id
-    with tenant_scope(tenant_id):
+    with tenant_scope(request.belonging.tenant_id):
         artifact = selectors.artifacts().filter(id=artifact_id).first()
         if artifact is None:
             raise Http404
@@ -43,25 +42,23 @@ def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
     return StreamingHttpResponse(
-        _answer(tenant_id, target, messages), content_type="text/plain; charset=utf-8"
+        _answer(request, target, messages), content_type="text/plain; charset=utf-8"
     )
 
 
 async def _answer(
-    tenant_id: UUID, target: gateway.Target, messages: list[dict[str, Any]]
+    request: RoomRequest, target: gateway.Target, messages: list[dict[str, Any]]
 ) -> AsyncIterator[str]:
-    def load() -> tuple[bytes, dict[str, Any]]:
-        assert target.artifact_id is not None
-        with tenant_scope(tenant_id):
-            return gateway.load_adapter(artifact_id=target.artifact_id)
+    def still() -> None:
+        still_allowed(request, Scope.INFER)
 
     generation = {"messages": messages, "temperature": 0.0, "max_tokens": LONGEST_ANSWER}
     try:
-        async for delta in gateway.generate(
-            target=target, generation=generation, load=sync_to_async(load)
-        ):
-            if delta.text:
-                yield delta.text
+        deltas = gateway.generate(target=target, generation=generation, still=still)
+        async with aclosing(deltas):
+            async for delta in deltas:
+                if delta.text:
+                    yield delta.text
     except (TenantError, FinetuneError) as error:
         # The status line is sent already: what went wrong is said where the answer would stand.
         yield f"[{error.message}]"
