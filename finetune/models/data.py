@@ -10,7 +10,8 @@ from tenants.models import StoredFile, TenantForeignKey, TenantOwned
 class Dataset(TenantOwned):
     """`base` null: structure only, as checked right after the upload.
 
-    `rows_object` and `errors_object` name objects in the tenant's vault.
+    `rows_object` and `errors_object` name objects in the tenant's vault: rows, and the problems
+    with what they quote of the file.
     """
 
     file = TenantForeignKey(StoredFile, on_delete=models.CASCADE, related_name="datasets")
@@ -19,7 +20,7 @@ class Dataset(TenantOwned):
     overflow = models.CharField(max_length=8, default="refuse")
     state = models.CharField(max_length=10, default=DatasetState.PENDING)
     format = models.CharField(max_length=20, blank=True)
-    report = models.JSONField(null=True)  # finetune.records.check.CheckReport
+    report = models.JSONField(null=True)  # CheckReport.figures(): no word of the file's
     error = models.JSONField(null=True)  # set when the check itself could not be done
     rows = models.BigIntegerField(default=0)
     tokens_trained = models.BigIntegerField(default=0)

@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 
 from finetune.errors import FinetuneError, UserFault
 from finetune.models import Dataset, Job
-from finetune.records.check import CheckReport, CheckSpec, check_in_child
+from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
 from finetune.services import nudges
 from finetune.services.pulse import Pulse
 from finetune.services.runs import LeaseLost, as_error
@@ -118,7 +118,10 @@ def _spec_of(dataset: Dataset, source: Path) -> CheckSpec:
 def _freeze(
     tenant_id: UUID, dataset: Dataset, report: CheckReport, out: Path, vault: Vault
 ) -> None:
-    """Stores rows and problems under names of this attempt, then writes the row, once."""
+    """Stores rows and problems under names of this attempt, then writes the row, once.
+
+    The problems quote the file, so they stand in the vault and the row has figures only.
+    """
     prefix = dataset_prefix(dataset.id, secrets.token_hex(4))
     rows = store_file(vault, prefix + "rows.jsonl", out / "rows.jsonl")
     store_file(vault, prefix + "errors.jsonl", out / "errors.jsonl")
@@ -126,8 +129,8 @@ def _freeze(
         tenant_id,
         dataset.id,
         DatasetState.READY if report.ok else DatasetState.REFUSED,
-        format=report.format,
-        report=report.model_dump(mode="json"),
+        format=report.format or "",  # none could be told
+        report=report.figures(),
         error=None,
         rows=report.rows_usable,
         tokens_trained=report.tokens_trained or 0,
@@ -172,17 +175,17 @@ def _jobs_waiting_for(dataset: Dataset) -> list[Job]:
 
 
 def summary(dataset: Dataset) -> str:
-    """What is wrong with a refused reading, in one or two sentences."""
+    """What is wrong with a refused reading, in one or two sentences and no word of the file's:
+    this stands in the file's row, in the job's error and in its events."""
     if dataset.error:
         return str(dataset.error["message"])
     report = dataset.report or {}
-    errors = [p for p in report.get("problems", []) if p.get("severity") == "error"]
+    first = report.get("first_error")
     counts = ", ".join(f"{code} ({n})" for code, n in report.get("problem_counts", {}).items())
-    if not errors:
+    if not first:
         return f"The file cannot be trained on: {counts}."
-    first = errors[0]
-    where = f"line {first['line']}" if first.get("line") else "the file"
-    return f"{where}: {first['message']} Found: {counts}."
+    where = f"line {first['line']}" if first["line"] else "the file"
+    return f"{where}: {CODES[first['code']].title} Found: {counts}."
 
 
 def _wait(tenant_id: UUID, dataset_id: UUID, reason: str) -> None:

@@ -1,5 +1,6 @@
 """Readings of a tenant's files: one frozen row per file and settings, asked for here."""
 
+import json
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +10,7 @@ from finetune.models import CatalogModel, Dataset
 from finetune.services import nudges
 from finetune.states import DatasetState
 from tenants.models import StoredFile
+from tenants.services.vaults import open_vault
 
 
 def request_check(
@@ -47,6 +49,22 @@ def reading_of(
         dataset.state, dataset.error, dataset.lease_until = DatasetState.PENDING, None, None
         dataset.save()
     return dataset
+
+
+def full_report(dataset: Dataset) -> dict[str, Any] | None:
+    """The report with its problems, which are read from the vault; without them once the file is
+    deleted. Whoever shows it has asked for the right to read files.
+
+    Raises ObjectMissing, ObjectDamaged, StorageDown, KeyDestroyed.
+    """
+    if dataset.report is None:
+        return None
+    problems: list[Any] = []
+    if dataset.errors_object:
+        with open_vault().open(dataset.errors_object) as lines:
+            problems = [json.loads(line) for line in lines]
+    figures: dict[str, Any] = dataset.report
+    return figures | {"source_name": dataset.file.filename, "problems": problems}
 
 
 def perform_check(*, tenant_id: UUID, dataset_id: UUID) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from finetune.models import Dataset, Job, Run
+from finetune.records.check import CODES
 from finetune.services import checking, nudges, resolution
 from finetune.services.datasets import reading_of
 from finetune.services.resolution import Resolved
@@ -73,8 +74,7 @@ def _is_done(data: Dataset) -> bool:
 
 def _file_error(data: Dataset, param: str) -> dict[str, Any]:
     """What is wrong, where, and how to mend it, in OpenAI's code for it."""
-    problems = (data.report or {}).get("problems", [])
-    first = next((p for p in problems if p["severity"] == "error"), None) or {}
+    first = (data.report or {}).get("first_error") or {}
     fault = data.error or {}
     ours = fault.get("family") == "ours"
     return {
@@ -82,7 +82,7 @@ def _file_error(data: Dataset, param: str) -> dict[str, Any]:
         "message": f"{data.file.public_id} cannot be used. {checking.summary(data)}",
         "param": param,
         "where": f"line {first['line']}" if first.get("line") else fault.get("where"),
-        "fix": first.get("fix") or fault.get("fix"),
+        "fix": CODES[first["code"]].fix if first else fault.get("fix"),
     }
 
 

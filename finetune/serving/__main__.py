@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from finetune.discretion import DiscreetFormatter
 from finetune.errors import UserFault
 from finetune.serving import sockets
 from finetune.states import ExitCode
@@ -72,7 +73,9 @@ async def _serve(arguments: argparse.Namespace) -> None:
 def main() -> int:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(DiscreetFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
         asyncio.run(_serve(_arguments()))
     except UserFault as error:

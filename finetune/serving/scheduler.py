@@ -6,6 +6,7 @@ from collections import Counter
 
 import torch
 
+from finetune.discretion import told
 from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.serving.bases import Base
 from finetune.serving.lane import Lane, Limits
@@ -114,7 +115,7 @@ class Scheduler:
             lane.abandon(error)
         except Exception as error:  # whatever broke, the other bases' answers go on
             log.exception("a step of base %s failed", lane.base.digest)
-            lane.abandon(OurFault("generation_failed", f"The model failed: {error}"))
+            lane.abandon(OurFault("generation_failed", f"The model failed: {told(error)}."))
 
 
 def _too_many_waiting(most: int) -> UserFault:

@@ -13,6 +13,7 @@ from typing import Any, assert_never
 import psutil
 from pydantic import BaseModel, ValidationError
 
+from finetune.discretion import told
 from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.serving import sockets
 from finetune.serving.adapters import Adapter
@@ -105,7 +106,7 @@ class Server:
             raise
         except Exception as error:
             log.exception("a call failed")
-            await _send_error(writer, OurFault("server_error", f"The call failed: {error}"))
+            await _send_error(writer, OurFault("server_error", f"The call failed: {told(error)}."))
         return True
 
     async def _answer(

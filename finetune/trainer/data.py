@@ -39,13 +39,21 @@ def _encode(line: bytes, encoder: RowEncoder, max_length: int, where: str) -> Ro
         row: Any = json.loads(line)
     except ValueError as error:
         raise UserFault(
-            "bad_json", f"Not JSON: {error}.", where=where, fix="Mend the line."
+            "bad_json", f"Not JSON ({type(error).__name__}).", where=where, fix="Mend the line."
         ) from None
     try:
         encoded = encoder.encode(row)
     except UserFault as fault:
-        fault.where = where
-        raise
+        from finetune.records.check.codes import CODES  # only here: it brings Arrow along
+
+        # The fault's own words may quote the row, and this one is told outside the vault.
+        code = CODES.get(fault.code)
+        raise UserFault(
+            fault.code,
+            code.title if code else "The row cannot be encoded for this base.",
+            where=where,
+            fix=code.fix if code else "Check the file with `privatune check --model-dir`.",
+        ) from None
     except (KeyError, TypeError, AttributeError) as error:
         raise UserFault(
             "bad_row",

@@ -1,10 +1,13 @@
 """Celery's entry point: `celery -A privatune.celery_app worker`. Messages are nudges with ids."""
 
 import os
+from logging.config import dictConfig
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 from celery import Celery
+from celery.signals import setup_logging
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
 
@@ -36,3 +39,12 @@ def _transport(url: str) -> dict[str, object]:
 
 app.conf.update(_transport(settings.BROKER_URL))
 app.autodiscover_tasks(["finetune"])
+
+
+def _log_as_the_server_does(**_: Any) -> None:
+    """Celery would put handlers of its own in the place of ours, and they print exceptions'
+    words."""
+    dictConfig(settings.LOGGING)
+
+
+setup_logging.connect(_log_as_the_server_does)

@@ -3,7 +3,13 @@
 Tracebacks are plain: structlog's rich ones print local variables, and those hold rows and prompts.
 """
 
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
 import structlog
+
+from finetune.discretion import trace
 
 
 def configure() -> None:
@@ -13,9 +19,24 @@ def configure() -> None:
             structlog.stdlib.filter_by_level,
             structlog.stdlib.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
-            structlog.processors.format_exc_info,
+            tell_discreetly,
             structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"]),
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def tell_discreetly(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """In the place of structlog's `format_exc_info`, which prints the exceptions' words."""
+    info = event.pop("exc_info", None)
+    error = info[1] if isinstance(info, tuple) else info
+    if error is True:
+        error = sys.exc_info()[1]
+    if isinstance(error, BaseException):
+        event["exception"] = trace(error)
+    for name in ("exc", "error"):
+        event.pop(name, None)  # django-structlog's own copies of the same words
+    return event

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_field
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -14,6 +14,7 @@ from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Dataset
+from finetune.services.datasets import full_report
 from tenants.errors import NotFound
 from tenants.models import StoredFile
 from tenants.roles import Scope
@@ -26,7 +27,7 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
     id = IdField()
     file = ReferenceField(StoredFile, "file_id")
     model = serializers.CharField(source="base.name", default=None, allow_null=True)
-    report = serializers.JSONField(allow_null=True)
+    report = serializers.SerializerMethodField()
     error = serializers.JSONField(allow_null=True)
 
     class Meta:
@@ -36,13 +37,17 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
             "tokens_trained", "rows_sha256", "report", "error", "created_at",
         ]  # fmt: skip
 
+    @extend_schema_field({"type": ["object", "null"], "additionalProperties": True})
+    def get_report(self, dataset: Dataset) -> dict[str, Any] | None:
+        return full_report(dataset)
+
 
 class Datasets(OwnView):
     scopes = {"get": Scope.FILES_READ}
 
     @page_schema(DatasetSerializer, "Readings of your files")
     def get(self, request: Request) -> dict[str, Any]:
-        return paged(DatasetSerializer, request, Dataset.objects.select_related("base"))
+        return paged(DatasetSerializer, request, Dataset.objects.select_related("base", "file"))
 
 
 class OneDataset(OwnView):

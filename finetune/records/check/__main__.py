@@ -9,10 +9,14 @@ import json
 import resource
 import sys
 import time
+import traceback
 from pathlib import Path
 
 from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.states import ExitCode
+
+# How allocators say that they got nothing: Rust (tokenizers), C++ (Arrow, torch), Python
+OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory", "malloc")
 
 
 def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
@@ -25,9 +29,19 @@ def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
         return _fail(out_dir, memory_fault(memory_mb))
     except OSError as error:
         if error.errno != errno.ENOSPC:
-            raise
+            return _fail(out_dir, OurFault("check_crashed", f"The check failed: {_place(error)}."))
         return _fail(out_dir, OurFault("disk_full", f"The disk is full: {error}"))
+    except Exception as error:
+        if any(words in str(error) for words in OUT_OF_MEMORY):
+            return _fail(out_dir, memory_fault(memory_mb))
+        return _fail(out_dir, OurFault("check_crashed", f"The check failed: {_place(error)}."))
     return ExitCode.DONE
+
+
+def _place(error: Exception) -> str:
+    """Type and line of code: what the exception says may quote a row."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
 
 
 def _limit(memory_mb: int, seconds: int) -> None:

@@ -17,15 +17,13 @@ from typing import IO
 
 import finetune
 from finetune.errors import FinetuneError, OurFault, UserFault
-from finetune.records.check.__main__ import memory_fault
+from finetune.records.check.__main__ import OUT_OF_MEMORY, memory_fault
 from finetune.records.check.run import ERRORS, REPORT, ROWS
 from finetune.records.check.spec import CheckReport, CheckSpec
 
 Progress = Callable[[int, int], None]  # bytes of the source read, and its size
 
 _STDERR_KEPT = 64 * 1024
-# How allocators say that they got nothing: Rust (tokenizers), C++ (Arrow, torch), Python
-_OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory", "malloc")
 
 
 def check_in_child(
@@ -127,10 +125,7 @@ def _fault(
             f"The check took more than {seconds} seconds.",
             fix="Split the file into several files.",
         )
-    if any(words in stderr for words in _OUT_OF_MEMORY):
+    if any(words in stderr for words in OUT_OF_MEMORY):
         return memory_fault(memory_mb)
-    return OurFault(
-        "check_crashed",
-        f"The check ended with exit code {code}. {stderr[-2000:]}".strip(),
-        where=str(out_dir),
-    )
+    # What it printed last may quote a row, so only how it ended is told.
+    return OurFault("check_crashed", f"The check ended with exit code {code}.")

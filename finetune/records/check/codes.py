@@ -32,7 +32,9 @@ FILE_CODES: dict[str, Code] = {
     "no_usable_rows": _error("No row of the file can be used.", "Mend the rows listed."),
     "unknown_format": _error(
         "The format of the rows cannot be told from their fields.",
-        "Use one of the formats in the documentation, or name the format when you upload.",
+        "Give every row the fields of one of these: messages (chat), prompt and completion, "
+        "instruction and output (alpaca), conversations (sharegpt), prompt and output "
+        "(fengshenbang), or text.",
     ),
     "json_array": _error(
         "The file is one JSON array, not one object a line.",

@@ -1,7 +1,7 @@
 """What a check is told and what it reports. Both are JSON files in the check's folder."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
@@ -91,3 +91,14 @@ class CheckReport(_Strict):
     rows_bytes: int
     source_sha256: str
     rows_sha256: str
+
+    def figures(self) -> dict[str, Any]:
+        """What may stand in the clear: counts, codes and one line number, no word of the file's.
+
+        The problems quote rows and name the customer's own keys; they go to the vault.
+        """
+        figures = self.model_dump(mode="json", exclude={"problems", "source_name"})
+        first = next((each for each in self.problems if each.severity == "error"), None)
+        return figures | {
+            "first_error": {"code": first.code, "line": first.line} if first else None
+        }

@@ -3,7 +3,9 @@
 Connections need a password (SCRAM) even on the socket, so another local user gets nowhere.
 """
 
+import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -17,6 +19,15 @@ CONF = """
 shared_buffers = 64MB
 max_connections = 60
 password_encryption = scram-sha-256
+"""
+QUIET = """
+# Written by privatune: the log never holds a customer's words. A statement that fails carries rows
+# in its text, in its parameters, and in the DETAIL of its error.
+log_statement = none
+log_min_duration_statement = -1
+log_min_error_statement = panic
+log_parameter_max_length_on_error = 0
+log_error_verbosity = terse
 """
 
 
@@ -32,11 +43,14 @@ class EmbeddedPostgres:
         fresh = not (folder / "PG_VERSION").exists()
         # The passwords are set before the first start ends: until then only this process knows
         # the folder, which is 0700.
-        self._server: Any = get_server(folder, cleanup_mode=None)
         self.folder = folder
         self._values = values
+        noisy = not fresh and self._silence()
+        self._server: Any = get_server(folder, cleanup_mode=None)
         if fresh or not (folder / "privatune.ready").exists():
             self._provision()
+        elif noisy:  # it may have been running since before
+            self._reload()
 
     @property
     def socket_folder(self) -> str:
@@ -93,9 +107,24 @@ class EmbeddedPostgres:
         (self.folder / "pg_hba.conf").write_text(HBA, "utf-8")
         with (self.folder / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write(CONF)
+        self._silence()
+        self._reload()
+        (self.folder / "privatune.ready").touch()
+
+    def _silence(self) -> bool:
+        """Whether the folder was made before its log was kept clean: what it said then goes."""
+        path = self.folder / "postgresql.conf"
+        if not path.exists() or QUIET in path.read_text("utf-8"):
+            return False
+        with path.open("a", encoding="utf-8") as file:
+            file.write(QUIET)
+        with suppress(FileNotFoundError):
+            os.truncate(self.folder / "log", 0)
+        return True
+
+    def _reload(self) -> None:
         with self.superuser() as connection:
             connection.execute("SELECT pg_reload_conf()")
-        (self.folder / "privatune.ready").touch()
 
     def stop(self) -> None:
         self._server.stop()

@@ -22,6 +22,7 @@ from finetune.api.streams import download
 from finetune.errors import FinetuneError
 from finetune.models import Dataset
 from finetune.services import intake
+from finetune.services.datasets import full_report
 from privatune.portal.access import RoomRequest, address_of, go, room
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
@@ -73,7 +74,7 @@ def upload(request: RoomRequest) -> HttpResponse:
 def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
     """The file and its readings; the part with the report asks again while a check goes on."""
     file = _file(file_id)
-    readings = list(file.datasets.select_related("base").order_by("created_at"))
+    readings = list(file.datasets.select_related("base", "file").order_by("created_at"))
     context = {
         "file": file,
         "readings": [_shown(reading) for reading in readings],
@@ -123,7 +124,7 @@ def _file(file_id: UUID) -> StoredFile:
 
 def _shown(reading: Dataset) -> dict[str, Any]:
     """A reading and its report as the template shows them; the lengths for the histogram."""
-    report: dict[str, Any] = reading.report or {}
+    report: dict[str, Any] = full_report(reading) or {}
     return {
         "reading": reading,
         "report": report,
