@@ -43,6 +43,7 @@ class Belonging:
     role: Role
     slug: str
     name: str
+    require_two_factor: bool
 
     def principal(self, email: str) -> Principal:
         actor = Actor.person(email, self.user_id)
@@ -83,10 +84,13 @@ def belongings_of(user_id: UUID) -> list[Belonging]:
     """Every tenant the person belongs to, by name."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tenant_id, membership_id, role, slug, name FROM privatune_memberships(%s)",
+            "SELECT tenant_id, membership_id, role, slug, name, require_two_factor"
+            " FROM privatune_memberships(%s)",
             [user_id],
         )
-        return [Belonging(t, m, user_id, Role(r), s, n) for t, m, r, s, n in cursor.fetchall()]
+        return [
+            Belonging(t, m, user_id, Role(r), s, n, two) for t, m, r, s, n, two in cursor.fetchall()
+        ]
 
 
 def tenant_id_of(slug: str) -> UUID | None:

@@ -8,6 +8,7 @@ from django.db import connection
 
 from finetune.services import eviction, nudges, runs
 from finetune.workspace import remove_leftovers
+from tenants.services import proofs
 from tenants.services.vaults import object_store
 from tenants.vault.errors import VaultError
 
@@ -35,6 +36,7 @@ def sweep() -> None:
         _nudge_again(queue, nudges_due)
     eviction.reconcile()
     remove_private_leftovers()
+    proofs.forget_old()
 
 
 def _nudge_again(queue: str, waiting: list[tuple[str, UUID, UUID]]) -> None:

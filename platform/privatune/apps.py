@@ -1,4 +1,5 @@
-"""Makes our Celery app the process's own, so that services can nudge by task name alone."""
+"""Makes our Celery app the process's own, so that services can nudge by task name alone; connects
+what listens to allauth."""
 
 from django.apps import AppConfig
 
@@ -8,5 +9,7 @@ class PrivatuneConfig(AppConfig):
 
     def ready(self) -> None:
         from privatune import celery_app
+        from privatune.people import second_factor
 
         celery_app.app.set_default()
+        second_factor.connect()

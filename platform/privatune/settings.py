@@ -1,6 +1,7 @@
 """Django's settings, read from the environment (see env.py for every variable)."""
 
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from csp.constants import NONE, SELF
 from psycopg.conninfo import conninfo_to_dict
@@ -20,17 +21,18 @@ CSRF_TRUSTED_ORIGINS = read_list("PRIVATUNE_TRUSTED_ORIGINS")
 INSTALLED_APPS = [
     "privatune",
     "tenants",
-    "django.contrib.admin",
+    "privatune.people.apps.OperatorAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "django.contrib.humanize",
     "django.contrib.postgres",
     "allauth",
     "allauth.account",
     "allauth.mfa",
-    "axes",
+    "allauth.usersessions",
     "csp",
     "django_htmx",
     "django_structlog",
@@ -55,7 +57,6 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
-    "axes.middleware.AxesMiddleware",
     "privatune.middleware.ApiErrors",
 ]
 DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True  # privatune.middleware put it there
@@ -113,7 +114,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_USER_MODEL = "tenants.User"
 AUTHENTICATION_BACKENDS = [
-    "axes.backends.AxesStandaloneBackend",
+    "privatune.people.backend.PasswordBackend",
+    # Never asked for a password, since the first one's refusal is final; sessions name it.
     "allauth.account.auth_backends.AuthenticationBackend",
 ]
 PASSWORD_HASHERS = [
@@ -131,15 +133,39 @@ AUTH_PASSWORD_VALIDATORS = [
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
-ACCOUNT_ADAPTER = "privatune.portal.accounts.ClosedSignup"
+ACCOUNT_ADAPTER = "privatune.people.adapter.People"
 ACCOUNT_EMAIL_VERIFICATION = "none"  # accounts are made by an administrator, never by signing up
-ACCOUNT_RATE_LIMITS = False  # failed logins are counted by django-axes, in the database
+ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False  # nobody is mailed who has no account
+ACCOUNT_RATE_LIMITS = False  # tenants/services/proofs.py counts, over all processes
+ACCOUNT_FORMS = {
+    "change_password": "privatune.people.forms.CountedChangePassword",
+    "reset_password": "privatune.people.forms.OwnAddressReset",
+}
+MFA_ADAPTER = "privatune.people.second_factor.SecondFactors"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_ISSUER = "Privatune"
+MFA_TOTP_TOLERANCE = 1  # clocks of telephones are some seconds off
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # the account's address is the administrator's or inviter's word
+MFA_FORMS = {
+    "authenticate": "privatune.people.forms.CountedAuthenticate",
+    "reauthenticate": "privatune.people.forms.CountedReauthenticate",
+}
+TRUSTED_PROXIES = read_list("PRIVATUNE_TRUSTED_PROXIES")
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
-AXES_FAILURE_LIMIT = 10
-AXES_COOLOFF_TIME = 1  # hours
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_USERNAME_FORM_FIELD = "login"
+
+# --- Mail --------------------------------------------------------------------------------------
+
+_mail = urlsplit(read_if_known("PRIVATUNE_MAIL"))
+MAIL_SERVER = bool(_mail.hostname)  # without one nothing may try to send: ask this first
+EMAIL_HOST = _mail.hostname or ""
+EMAIL_PORT = _mail.port or (465 if _mail.scheme == "smtps" else 587)
+EMAIL_HOST_USER = unquote(_mail.username or "")
+EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
+EMAIL_USE_SSL = _mail.scheme == "smtps"
+EMAIL_USE_TLS = _mail.scheme == "smtp+tls"
+EMAIL_TIMEOUT = 20
+DEFAULT_FROM_EMAIL = read("PRIVATUNE_MAIL_FROM")
 
 # --- Celery: nudges, never truth ---------------------------------------------------------------
 
@@ -267,7 +293,6 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     "loggers": {
         "django.request": {"level": "ERROR"},
-        "axes": {"level": "WARNING"},
         "_granian": {"handlers": ["console"], "level": "INFO", "propagate": False},
         # Their DEBUG lines print what a page shows, a form holds or a statement binds.
         **{

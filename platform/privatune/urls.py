@@ -10,7 +10,7 @@ from privatune.health import healthz
 urlpatterns = [
     path("healthz", healthz),
     *([path("operator/", admin.site.urls)] if settings.OPERATOR_ROOMS else []),
-    path("accounts/", include("allauth.account.urls")),
+    path("accounts/", include("privatune.people.urls")),
     path("i18n/", include("django.conf.urls.i18n")),
     path("v1/", include("finetune.api.wire.urls")),
     path("api/v1/", include("finetune.api.own.urls")),

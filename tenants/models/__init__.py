@@ -2,6 +2,7 @@ from tenants.models.base import TenantForeignKey, TenantOwned
 from tenants.models.files import StoredFile, Upload, UploadPart
 from tenants.models.identity import ApiKey, Membership, Tenant, User
 from tenants.models.licences import License, LicenseState, UsageEntry
+from tenants.models.signing_in import ProofAttempt
 from tenants.models.trail import AuditEntry, AuditHead, IdempotencyRecord, KeyPrint
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "License",
     "LicenseState",
     "Membership",
+    "ProofAttempt",
     "StoredFile",
     "Tenant",
     "TenantForeignKey",

@@ -10,8 +10,8 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from tenants.access import KEY_PREFIX, digest_of, tenant_id_of
-from tenants.database.scope import tenant_scope
-from tenants.errors import Conflict, Invalid, NotFound
+from tenants.database.scope import current_tenant_id, tenant_scope
+from tenants.errors import Conflict, Invalid, NotFound, Refused
 from tenants.models import ApiKey, Membership, Tenant, User
 from tenants.roles import ALL_SCOPES, Role
 from tenants.services.audit import record
@@ -51,6 +51,19 @@ def find_tenant(*, slug: str) -> uuid.UUID:
             fix="Make it with `privatune tenant create`.",
         )
     return tenant_id
+
+
+def require_two_factor(*, required: bool, role: Role, actor: str) -> None:
+    """Whether members of the open scope's tenant must use a second factor. Raises Refused for
+    anybody but an owner."""
+    if role != Role.OWNER:
+        raise Refused(
+            "owner_needed",
+            "Only an owner decides who must use a second factor.",
+            fix="Ask an owner of your organisation.",
+        )
+    Tenant.objects.filter(id=current_tenant_id()).update(require_two_factor=required)
+    record(actor=actor, action="tenant.two_factor", data={"required": required})
 
 
 def create_user(*, email: str, password: str | None) -> User:

@@ -8,17 +8,15 @@ from django.db.utils import ProgrammingError
 from django.test import Client
 
 from tenants.database.scope import tenant_scope
-from tenants.models import License, LicenseState, Tenant, User
+from tenants.models import License, LicenseState, Tenant
 from tenants.services.licences import issue_license
 from tenants.services.tenants import create_tenant
+from tests.fixtures.people import operator_browser
 
 
 @pytest.fixture
 def operator(committed: None) -> Client:
-    user = User.objects.create_superuser(f"{uuid.uuid4().hex}@operator.example", "x" * 16)
-    client = Client()
-    client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
-    return client
+    return operator_browser()
 
 
 @pytest.fixture

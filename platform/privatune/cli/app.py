@@ -11,7 +11,7 @@ from privatune.cli import artifacts, audit, files, jobs
 from privatune.cli.chat import chat
 from privatune.cli.check import check
 from privatune.cli.exits import Exit, Stop, exit_for
-from privatune.cli.operator import licences, models, tenants
+from privatune.cli.operator import licences, models, people, tenants
 from privatune.cli.output import AsJson, print_stop
 from privatune.cli.verify import verify
 from tenants.errors import TenantError
@@ -66,6 +66,7 @@ app.command("verify", short_help="Verify an artifact, offline.")(verify)
 app.command()(chat)
 app.add_typer(tenants.tenant_app, name="tenant")
 app.add_typer(tenants.key_app, name="key")
+app.add_typer(people.user_app, name="user")
 app.add_typer(licences.app, name="license")
 app.add_typer(models.app, name="models")
 

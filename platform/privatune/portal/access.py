@@ -13,6 +13,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
+from privatune.people import second_factor
 from tenants.access import Belonging, Principal, belongings_of
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
@@ -41,8 +42,9 @@ def enter(request: HttpRequest, slug: str) -> None:
 
 
 def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., Any]], Any]:
-    """Decorates a view under `/t/<slug>/`: sign-in, membership, the role's scope, then the tenant's
-    database scope. The view does not get the slug: the request knows the tenant.
+    """Decorates a view under `/t/<slug>/`: sign-in, membership, the second factor if the tenant
+    requires one, the role's scope, then the tenant's database scope. The view does not get the
+    slug: the request knows the tenant.
 
     `own_scope`: the view streams and opens scopes itself, for short pieces.
     """
@@ -52,6 +54,8 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
         @wraps(view)
         def inside(request: RoomRequest, slug: str, *args: Any, **kwargs: Any) -> Any:
             enter(request, slug)
+            if request.belonging.require_two_factor and not second_factor.used(request):
+                return _led_away(request)
             try:
                 request.principal.require(scope)
             except Refused as error:
@@ -71,16 +75,24 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
 
 
 def still_allowed(request: RoomRequest, scope: Scope) -> None:
-    """For answers that go on for long: reads the person's membership anew.
+    """For answers that go on for long: reads the person's membership anew, and the second factor.
 
-    Raises Refused once it has ended, or no longer has the scope.
+    Raises Refused once it has ended, or no longer has the scope, or a factor is now needed.
     """
     user: Any = request.user
     tenant_id = request.belonging.tenant_id
     now = next((each for each in belongings_of(user.pk) if each.tenant_id == tenant_id), None)
     if now is None:
         raise Refused("membership_ended", "You no longer belong to this organisation.")
+    if now.require_two_factor and not second_factor.used(request):
+        raise Refused("second_factor_needed", "This organisation requires a second factor.")
     now.principal(user.email).require(scope)
+
+
+def _led_away(request: RoomRequest) -> HttpResponse:
+    """Here and not in the pages, so that no room can forget it."""
+    back_to = request.get_full_path() if request.method == "GET" else address_of(request, "home")
+    return second_factor.lead(request, second_factor.for_tenant(), back_to=back_to)
 
 
 def address_of(request: HttpRequest, name: str, *args: Any) -> str:

@@ -3,7 +3,7 @@
 from django.urls import include, path
 
 from privatune.portal.access import organisations
-from privatune.portal.rooms import chat, files, home, jobs, models
+from privatune.portal.rooms import chat, files, home, jobs, models, settings
 
 app_name = "portal"
 rooms = [
@@ -26,6 +26,7 @@ rooms = [
     path("models/<uuid:artifact_id>/download", models.download, name="model-download"),
     path("models/<uuid:artifact_id>/chat", chat.chat, name="model-chat"),
     path("licences/", home.licences, name="licences"),
+    path("settings", settings.settings, name="settings"),
 ]
 urlpatterns = [
     path("", organisations, name="organisations"),

@@ -1,0 +1,72 @@
+"""allauth's forms, where they compare a secret without counting, or look an address up by more than
+the account's own."""
+
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from allauth.account.forms import ChangePasswordForm, ResetPasswordForm
+from allauth.core import context
+from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from django.http import HttpRequest
+
+from privatune.people.adapter import told
+from privatune.people.devices import place_of
+from tenants.models import User
+from tenants.services import proofs
+
+
+class _Counted:
+    """A code of six digits is guessed in an afternoon unless somebody counts."""
+
+    user: User
+
+    def clean_code(self) -> str:
+        try:
+            attempt = proofs.begin(
+                subject=proofs.subject_of(f"code:{self.user.pk}"),
+                place=place_of(context.request, self.user.email),
+                limits=proofs.CODE,
+            )
+        except proofs.TooManyAttempts as error:
+            raise told(error) from error
+        code: str = super().clean_code()  # type: ignore[misc]
+        proofs.succeeded(attempt=attempt)
+        return code
+
+
+class CountedAuthenticate(_Counted, AuthenticateForm):  # type: ignore[misc]
+    """The second step of signing in."""
+
+
+class CountedReauthenticate(_Counted, ReauthenticateForm):  # type: ignore[misc]
+    """Confirming in an open session."""
+
+
+class CountedChangePassword(ChangePasswordForm):  # type: ignore[misc]
+    def clean_oldpassword(self) -> str:
+        old: str = self.cleaned_data.get("oldpassword", "")
+        adapter = get_adapter()
+        if not adapter.reauthenticate(self.user, old):
+            raise adapter.validation_error("enter_current_password")
+        return old
+
+
+class OwnAddressReset(ResetPasswordForm):  # type: ignore[misc]
+    """Sends to the account's own address; to an address without an account nothing goes."""
+
+    def clean_email(self) -> str:
+        email: str = self.cleaned_data["email"].strip().lower()
+        self.users = list(User.objects.filter(email=email, is_active=True))
+        return email
+
+    def save(self, request: HttpRequest, **kwargs: Any) -> str:
+        email: str = self.cleaned_data["email"]
+        try:
+            proofs.begin(
+                subject=proofs.subject_of(f"reset:{email}"),
+                place=place_of(request, ""),
+                limits=proofs.CODE,
+            )
+        except proofs.TooManyAttempts:
+            return email  # the page says the same: it tells nobody whom we mail
+        return str(super().save(request, **kwargs))

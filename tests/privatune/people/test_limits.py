@@ -1,0 +1,194 @@
+"""Guessing is limited, at every door; and nobody is locked out by what a stranger does."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from tenants.models import ProofAttempt, User
+from tenants.services import proofs
+from tests.fixtures.people import (
+    PASSWORD,
+    browser_of,
+    code_of,
+    enrol,
+    is_signed_in,
+    new_person,
+    sign_in,
+)
+
+pytestmark = pytest.mark.django_db
+DOORS = ("/accounts/login/", "/operator/login/")
+
+
+@pytest.fixture(autouse=True)
+def _no_attempts_yet() -> Iterator[None]:
+    ProofAttempt.objects.all().delete()
+    yield
+    ProofAttempt.objects.all().delete()
+
+
+def guess(client: Client, email: str, times: int, **headers: str) -> None:
+    for number in range(times):
+        sign_in(client, email, f"wrong guess {number}", **headers)
+
+
+def later(**ago: float) -> None:
+    """As if so much time had passed: what was counted is that much older."""
+    for attempt in ProofAttempt.objects.all():
+        attempt.at -= timedelta(**ago)
+        attempt.save()
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_right_password_after_25_wrong_ones_does_not_sign_in_until_the_time_is_over(
+    door: str,
+) -> None:
+    person, client = new_person(is_staff=True, is_superuser=True), Client()
+    names = {"login": person.email, "username": person.email}
+    for number in range(25):
+        client.post(door, names | {"password": f"wrong guess {number}"})
+    client.post(door, names | {"password": PASSWORD})
+    assert not is_signed_in(client)
+    # Whichever of the doors counted, the other one counts too.
+    guess(client, person.email, 25)
+    assert sign_in(client, person.email) == 200
+    assert not is_signed_in(client)
+    later(hours=1, seconds=1)
+    assert sign_in(client, person.email) == 302
+    assert is_signed_in(client)
+
+
+def test_the_operators_door_takes_no_password_itself() -> None:
+    person, client = new_person(is_staff=True, is_superuser=True), Client()
+    answer = client.post("/operator/login/", {"username": person.email, "password": PASSWORD})
+    assert answer.headers["Location"].startswith("/accounts/login/")
+    assert not is_signed_in(client)
+
+
+def test_guesses_at_invented_addresses_lock_no_real_owner_out() -> None:
+    """Behind one proxy: everybody has the same address."""
+    client, owner = Client(), new_person()
+    for number in range(10):
+        guess(client, f"invented-{number}@nowhere.example", 10)
+    assert sign_in(Client(), owner.email) == 302
+
+
+def test_a_neighbour_behind_the_same_proxy_locks_only_the_account_he_fails_at() -> None:
+    clumsy, other = new_person(), new_person()
+    guess(Client(), clumsy.email, 12)
+    assert sign_in(Client(), other.email) == 302
+    assert sign_in(Client(), clumsy.email) == 200
+
+
+def test_whoever_knows_an_owners_address_cannot_lock_him_out_from_elsewhere() -> None:
+    owner = new_person()
+    guess(Client(), owner.email, 25, REMOTE_ADDR="203.0.113.9")
+    browser = Client()
+    assert sign_in(browser, owner.email, REMOTE_ADDR="198.51.100.1") == 302
+    assert is_signed_in(browser)
+
+
+def test_many_machines_together_are_limited_and_a_known_browser_still_signs_in() -> None:
+    owner, known = new_person(), Client()
+    assert sign_in(known, owner.email) == 302
+    known.post("/accounts/logout/")
+    for machine in range(proofs.PASSWORD.subject.count // 5):
+        guess(Client(), owner.email, 5, REMOTE_ADDR=f"203.0.113.{machine}")
+    stranger = Client()
+    assert sign_in(stranger, owner.email, REMOTE_ADDR="192.0.2.77") == 200
+    assert not is_signed_in(stranger)
+    assert sign_in(known, owner.email) == 302
+    assert is_signed_in(known)
+
+
+def test_a_known_browser_is_known_for_its_own_account_only() -> None:
+    attacker, victim, browser = new_person(), new_person(), Client()
+    assert sign_in(browser, attacker.email) == 302
+    browser.post("/accounts/logout/")
+    guess(browser, victim.email, 10)
+    assert sign_in(browser, victim.email) == 200
+    assert ProofAttempt.objects.filter(device="").count() == 10
+
+
+def test_one_machine_that_tries_many_accounts_is_stopped() -> None:
+    for number in range(proofs.NETWORK.count // 5):
+        guess(Client(), f"spray-{number}@nowhere.example", 5, REMOTE_ADDR="203.0.113.5")
+    owner, client = new_person(), Client()
+    assert sign_in(client, owner.email, REMOTE_ADDR="203.0.113.5") == 200
+    assert not is_signed_in(client)
+
+
+def test_a_header_that_nobody_vouches_for_makes_no_new_place() -> None:
+    person, client = new_person(), Client()
+    for number in range(12):
+        guess(client, person.email, 1, HTTP_X_FORWARDED_FOR=f"198.51.100.{number}")
+    assert sign_in(client, person.email, HTTP_X_FORWARDED_FOR="198.51.100.99") == 200
+    assert not is_signed_in(client)
+
+
+def test_the_page_says_what_happened_in_both_languages() -> None:
+    person, client = new_person(), Client()
+    guess(client, person.email, 10)
+    form = {"login": person.email, "password": PASSWORD}
+    for language, words in (("en", "Too many failed attempts"), ("zh-hans", "失败次数过多")):
+        client.cookies["django_language"] = language
+        page = client.post("/accounts/login/", form).content.decode()
+        assert words in page
+
+
+def test_attempts_are_counted_before_their_secret_is_looked_at() -> None:
+    """The comparison takes long: attempts side by side must not slip through meanwhile."""
+    subject, place = proofs.subject_of("someone@example.org"), proofs.Place("203.0.113.1")
+    for _ in range(proofs.PASSWORD.place.count):
+        proofs.begin(subject=subject, place=place, limits=proofs.PASSWORD)
+    with pytest.raises(proofs.TooManyAttempts):
+        proofs.begin(subject=subject, place=place, limits=proofs.PASSWORD)
+
+
+def test_what_no_limit_looks_at_any_more_is_forgotten() -> None:
+    guess(Client(), "a@nowhere.example", 2)
+    later(hours=2)
+    guess(Client(), "a@nowhere.example", 1)
+    assert proofs.forget_old() == 2
+    assert ProofAttempt.objects.filter(at__gt=timezone.now() - timedelta(minutes=1)).count() == 1
+
+
+def codes_at_sign_in(person: User, client: Client, codes: list[str]) -> None:
+    assert sign_in(client, person.email) == 302
+    for code in codes:
+        client.post("/accounts/2fa/authenticate/", {"code": code})
+
+
+def test_the_second_step_cannot_be_guessed_either() -> None:
+    person, client = new_person(), Client()
+    secret = enrol(person)
+    codes_at_sign_in(person, client, ["000000"] * 10)
+    codes_at_sign_in(person, client, [code_of(secret)])
+    assert not is_signed_in(client)
+    later(hours=1, seconds=1)
+    codes_at_sign_in(person, client, [code_of(secret, steps=1)])
+    assert is_signed_in(client)
+
+
+@pytest.mark.parametrize(
+    ("page", "field"),
+    [
+        ("/accounts/reauthenticate/", "password"),
+        ("/accounts/password/change/", "oldpassword"),
+        ("/accounts/2fa/reauthenticate/", "code"),
+    ],
+)
+def test_a_stolen_session_cannot_guess_on(page: str, field: str) -> None:
+    person = new_person()
+    secret = enrol(person)
+    client = browser_of(person)
+    right = code_of(secret) if field == "code" else PASSWORD
+    form = {"password1": "nine yellow parakeets", "password2": "nine yellow parakeets"}
+    for _ in range(10):
+        assert client.post(page, form | {field: "000000"}).status_code == 200
+    assert client.post(page, form | {field: right}).status_code == 200
+    later(hours=1, seconds=1)
+    assert client.post(page, form | {field: right}).status_code == 302
