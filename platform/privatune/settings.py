@@ -115,7 +115,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 AUTH_USER_MODEL = "tenants.User"
 AUTHENTICATION_BACKENDS = [
     "privatune.people.backend.PasswordBackend",
-    # Never asked for a password, since the first one's refusal is final; sessions name it.
+    # Never asked for a password, since the first one's refusal is final; older sessions name it.
     "allauth.account.auth_backends.AuthenticationBackend",
 ]
 PASSWORD_HASHERS = [

@@ -17,7 +17,10 @@ class OperatorSite(AdminSite):
     site_header = site_title = "Privatune"
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return super().has_permission(request) and second_factor.used(request)
+        admitted = super().has_permission(request) and second_factor.used(request)
+        if admitted:
+            second_factor.arrived(request)
+        return admitted
 
     def login(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         """Leads to what is still missing; takes no password itself."""

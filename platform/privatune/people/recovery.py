@@ -18,7 +18,11 @@ def reset(*, email: str, second_factor: bool, actor: str) -> str:
     authenticators go too and are enrolled anew. Raises NotFound."""
     user = User.objects.filter(email=email.strip().lower()).first()
     if user is None:
-        raise NotFound("user_not_found", f"There is no account {email!r}.")
+        raise NotFound(
+            "user_not_found",
+            f"There is no account {email!r}.",
+            fix="Give the address with which the person signs in.",
+        )
     password = secrets.token_urlsafe(12)
     with transaction.atomic():
         user.set_password(password)

@@ -68,6 +68,11 @@ def come_back(request: HttpRequest) -> str | None:
     return address if url_has_allowed_host_and_scheme(address, allowed_hosts=None) else None
 
 
+def arrived(request: HttpRequest) -> None:
+    """The person is where a factor is required, and has used one: nothing is left to offer."""
+    request.session.pop(_COME_BACK, None)
+
+
 def for_tenant() -> str:
     return _("This organisation requires a second factor. Set one up to go on.")
 

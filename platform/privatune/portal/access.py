@@ -54,8 +54,10 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
         @wraps(view)
         def inside(request: RoomRequest, slug: str, *args: Any, **kwargs: Any) -> Any:
             enter(request, slug)
-            if request.belonging.require_two_factor and not second_factor.used(request):
-                return _led_away(request)
+            if request.belonging.require_two_factor:
+                if not second_factor.used(request):
+                    return _led_away(request)
+                second_factor.arrived(request)
             try:
                 request.principal.require(scope)
             except Refused as error:

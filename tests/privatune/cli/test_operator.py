@@ -53,6 +53,17 @@ def test_a_tenant_gets_a_key_that_works_and_an_owner_who_may_sign_in(
     assert key["scopes"] == ["files:read"]
 
 
+def test_lost_access_comes_back_with_a_fresh_password(operate: Any, slug: str) -> None:
+    from tenants.models import User
+
+    email = f"{slug}@example.org"
+    made = operate("tenant", "create", slug, "--owner", email)
+    login = operate("user", "reset", email, "--second-factor")["login"]
+    user = User.objects.get(email=email)
+    assert user.check_password(login["password"])
+    assert not user.check_password(made["login"]["password"])
+
+
 def test_a_licence_is_issued_shown_and_revoked(operate: Any, slug: str, model: str) -> None:
     operate("tenant", "create", slug)
     issued = operate(
@@ -78,6 +89,7 @@ def test_an_imported_model_is_in_the_list(operate: Any, model: str) -> None:
     ("words", "exit_code", "says"),
     [
         (("tenant", "create", "No Good"), Exit.DATA, "no usable short name"),
+        (("user", "reset", "nobody@nowhere.example"), Exit.NOT_FOUND, "no account"),
         (("key", "create", "--tenant", "nobody"), Exit.NOT_FOUND, "no tenant 'nobody'"),
         (("license", "show", "--tenant", "nobody"), Exit.NOT_FOUND, "privatune tenant create"),
         (("models", "import", "/nowhere/at/all"), Exit.DATA, "/nowhere/at/all"),

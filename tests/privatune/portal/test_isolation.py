@@ -77,7 +77,7 @@ def visit(user: User | None, slug: str, route: str, ids: dict[str, uuid.UUID]) -
         path = path.replace(f"<uuid:{name}>", str(value))
     CLIENT.logout()
     if user is not None:
-        CLIENT.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
+        CLIENT.force_login(user)
     posted = PLAIN.get(route) == "post" or route.rsplit("/", 1)[-1] in POSTED
     data: dict[str, Any] = {"prompt": "hi"}
     response = CLIENT.post(path, data) if posted else CLIENT.get(path)

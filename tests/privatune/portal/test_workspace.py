@@ -24,7 +24,7 @@ def engineer() -> User:
 @pytest.fixture
 def browser(engineer: User) -> Client:
     client = Client()
-    client.force_login(engineer, backend="allauth.account.auth_backends.AuthenticationBackend")
+    client.force_login(engineer)
     return client
 
 
