@@ -9,6 +9,7 @@ from django.db import connection
 from django.utils import timezone
 
 from tenants.actor import Actor
+from tenants.database.scope import tenant_scope
 from tenants.errors import NotAuthenticated, Refused
 from tenants.roles import ROLE_SCOPES, Role, Scope
 
@@ -75,9 +76,19 @@ def authenticate_key(secret: str) -> Principal:
     if row is None or not hmac.compare_digest(row[2], digest_of(secret)):
         raise wrong
     tenant_id, key_id, _digest, scopes, name, expires_at, revoked_at = row
+    if revoked_at is not None:
+        _refuse_if_gone(tenant_id)
     if revoked_at is not None or (expires_at is not None and expires_at <= timezone.now()):
         raise wrong
     return Principal(tenant_id, Actor.key(name, key_id), frozenset(scopes))
+
+
+def _refuse_if_gone(tenant_id: UUID) -> None:
+    """Whoever holds one of its keys may know why none works any more. Raises TenantGone (410)."""
+    from tenants.services.tenants import require_living  # which authenticates by this module
+
+    with tenant_scope(tenant_id):
+        require_living(tenant_id)
 
 
 def belongings_of(user_id: UUID) -> list[Belonging]:

@@ -30,6 +30,19 @@ class Refused(TenantError):
     status = 403
 
 
+class TenantGone(Refused):
+    """The organisation's key and data were destroyed; told only to who belonged to it."""
+
+    status = 410
+
+    def __init__(self) -> None:
+        super().__init__(
+            "tenant_deleted",
+            "This organisation was deleted: its key is destroyed and its data can never be read.",
+            fix="None. Ask the operator for the deletion certificate.",
+        )
+
+
 class NotFound(TenantError):
     """Also what another tenant's id answers: the two must be byte-equal."""
 

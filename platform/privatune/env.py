@@ -69,6 +69,7 @@ VARIABLES = (
     Variable("PRIVATUNE_MAX_FILE_MB", "Largest file.", "512"),
     Variable("PRIVATUNE_CHECK_MEMORY_MB", "Memory limit of the data checker's child process.", "4096"),
     Variable("PRIVATUNE_CHECK_SECONDS", "Time limit of one data check.", "1800"),
+    Variable("PRIVATUNE_BACKUP_DAYS", "Days after which no backup of the database is left; deletion certificates state it.", ""),
     Variable("PRIVATUNE_INFER_MAX_TOKENS", "Most tokens of one request: prompts x n x (prompt + max_tokens).", "131072"),
     Variable("PRIVATUNE_INFER_MAX_LOGPROBS", "Most log-probabilities told in one answer, alternatives included.", "50000"),
     Variable("PRIVATUNE_LOG_LEVEL", "DEBUG, INFO, WARNING or ERROR.", "INFO"),

@@ -49,6 +49,9 @@ class Tenant(models.Model):
     slug = models.SlugField(max_length=40, unique=True)
     name = models.CharField(max_length=120)
     wrapped_key = models.BinaryField(null=True, editable=False)
+    # Set: the key is destroyed and the rest is going. The certificate is signed when all is gone.
+    shredding_at = models.DateTimeField(null=True, editable=False)
+    certificate = models.JSONField(null=True, editable=False)
     # Members without a second factor in their session are let into no room.
     require_two_factor = models.BooleanField(default=False, db_default=False)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -1,5 +1,6 @@
 """Makes tenants, members and keys."""
 
+import hashlib
 import re
 import secrets
 import uuid
@@ -10,8 +11,9 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from tenants.access import KEY_PREFIX, digest_of, tenant_id_of
+from tenants.actor import Actor
 from tenants.database.scope import current_tenant_id, tenant_scope
-from tenants.errors import Conflict, Invalid, NotFound, Refused
+from tenants.errors import Conflict, Invalid, NotFound, Refused, TenantGone
 from tenants.models import ApiKey, Membership, Tenant, User
 from tenants.roles import ALL_SCOPES, Role
 from tenants.services.audit import record
@@ -78,6 +80,7 @@ def create_user(*, email: str, password: str | None) -> User:
 def add_member(*, tenant_id: uuid.UUID, user: User, role: Role, actor: str) -> Membership:
     """Adds the person to the tenant, or changes the role of a member."""
     with tenant_scope(tenant_id):
+        require_living(tenant_id)
         member, _ = Membership.objects.update_or_create(user=user, defaults={"role": role.value})
         record(actor=actor, action="member.add", target=user.email, data={"role": role.value})
     return member
@@ -104,6 +107,7 @@ def create_key(
     prefix = secrets.token_hex(6)
     secret = f"{KEY_PREFIX}{prefix}-{secrets.token_urlsafe(32)}"
     with tenant_scope(tenant_id):
+        require_living(tenant_id)
         key = ApiKey.objects.create(
             name=name,
             prefix=prefix,
@@ -132,8 +136,27 @@ def revoke_key(*, tenant_id: uuid.UUID, key_id: uuid.UUID, actor: str) -> None:
             record(actor=actor, action="key.revoke", target=key.prefix)
 
 
-def shred_tenant(*, tenant_id: uuid.UUID, actor: str) -> None:
-    """Destroys the tenant's key: from then on its objects, backups included, are noise."""
+def destroy_key(*, tenant_id: uuid.UUID, actor: Actor, found: dict[str, int]) -> Tenant:
+    """Destroys the tenant's key and revokes its API keys; nobody is let in from then on.
+
+    From that commit its objects, backups of them included, are noise. `found` is what there was
+    to destroy, for the certificate. Done once: later calls change nothing.
+    """
     with tenant_scope(tenant_id):
-        Tenant.objects.filter(id=tenant_id).update(wrapped_key=None)
-        record(actor=actor, action="tenant.shred")
+        tenant = Tenant.objects.select_for_update().get(id=tenant_id)
+        if tenant.shredding_at is not None:
+            return tenant
+        key = hashlib.sha256(bytes(tenant.wrapped_key or b"")).hexdigest()
+        tenant.shredding_at = timezone.now()
+        tenant.certificate = {"key_fingerprint": f"sha256:{key}", "destroyed": found}
+        tenant.wrapped_key = None
+        tenant.save(update_fields=["shredding_at", "certificate", "wrapped_key"])
+        ApiKey.objects.filter(revoked_at=None).update(revoked_at=tenant.shredding_at)
+        record(actor=actor, action="tenant.shred", target=tenant.slug, data=tenant.certificate)
+    return tenant
+
+
+def require_living(tenant_id: uuid.UUID) -> None:
+    """Inside the tenant's scope. Raises TenantGone (410) once its key is destroyed."""
+    if Tenant.objects.filter(id=tenant_id, shredding_at__isnull=False).exists():
+        raise TenantGone

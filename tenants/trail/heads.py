@@ -24,7 +24,7 @@ class BadKey(ValueError):
 
 def sign_head(private_pem: bytes, *, tenant: str, seq: int, digest: str, at: str) -> dict[str, Any]:
     """The head as it is kept and exported. Raises BadKey."""
-    key = _private(private_pem)
+    key = private_key(private_pem)
     head: dict[str, Any] = {"tenant": tenant, "seq": seq, "digest": digest, "at": at}
     signature = key.sign(signed_text(head), ec.ECDSA(hashes.SHA256()))
     return head | {
@@ -42,7 +42,7 @@ def head_fits(head: Mapping[str, Any], public: str) -> bool:
     """Whether the signature is that key's. Raises BadKey when `public` is none."""
     try:
         signature = base64.b64decode(str(head["signature"]), validate=True)
-        _public(public).verify(signature, signed_text(head), ec.ECDSA(hashes.SHA256()))
+        public_key(public).verify(signature, signed_text(head), ec.ECDSA(hashes.SHA256()))
     except (InvalidSignature, binascii.Error):
         return False
     return True
@@ -50,7 +50,7 @@ def head_fits(head: Mapping[str, Any], public: str) -> bool:
 
 def public_pem(private_pem: bytes) -> str:
     """The public half. Raises BadKey."""
-    public = _private(private_pem).public_key()
+    public = private_key(private_pem).public_key()
     pem = public.public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
@@ -59,13 +59,13 @@ def public_pem(private_pem: bytes) -> str:
 
 def fingerprint(public: str) -> str:
     """`sha256:<hex>` of the public key in DER, the same as an artifact's signer has."""
-    der = _public(public).public_bytes(
+    der = public_key(public).public_bytes(
         serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
     )
     return "sha256:" + hashlib.sha256(der).hexdigest()
 
 
-def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:
+def private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -75,7 +75,7 @@ def _private(pem: bytes) -> ec.EllipticCurvePrivateKey:
     return key
 
 
-def _public(pem: str) -> ec.EllipticCurvePublicKey:
+def public_key(pem: str) -> ec.EllipticCurvePublicKey:
     try:
         key = serialization.load_pem_public_key(pem.encode())
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

@@ -8,6 +8,7 @@ from typer.core import TyperGroup
 
 from finetune.errors import FinetuneError
 from privatune.cli import artifacts, audit, files, jobs
+from privatune.cli.certificate import verify_certificate
 from privatune.cli.chat import chat
 from privatune.cli.check import check
 from privatune.cli.exits import Exit, Stop, exit_for
@@ -63,6 +64,9 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(audit.app, name="audit")
 app.command("verify", short_help="Verify an artifact, offline.")(verify)
+app.command("verify-certificate", short_help="Verify a deletion certificate, offline.")(
+    verify_certificate
+)
 app.command()(chat)
 app.add_typer(tenants.tenant_app, name="tenant")
 app.add_typer(tenants.key_app, name="key")

@@ -18,6 +18,7 @@ from tenants.access import Belonging, Principal, belongings_of
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.roles import Scope
+from tenants.services.tenants import require_living
 
 
 class RoomRequest(HttpRequest):
@@ -59,9 +60,11 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
                     return _led_away(request)
                 second_factor.arrived(request)
             try:
+                with tenant_scope(request.belonging.tenant_id):
+                    require_living(request.belonging.tenant_id)
                 request.principal.require(scope)
             except Refused as error:
-                return render(request, "portal/refused.html", {"error": error}, status=403)
+                return render(request, "portal/refused.html", {"error": error}, status=error.status)
             if own_scope:
                 return view(request, *args, **kwargs)
             with tenant_scope(request.belonging.tenant_id):
@@ -88,6 +91,8 @@ def still_allowed(request: RoomRequest, scope: Scope) -> None:
         raise Refused("membership_ended", "You no longer belong to this organisation.")
     if now.require_two_factor and not second_factor.used(request):
         raise Refused("second_factor_needed", "This organisation requires a second factor.")
+    with tenant_scope(tenant_id):
+        require_living(tenant_id)
     now.principal(user.email).require(scope)
 
 

@@ -117,3 +117,28 @@ def test_tables_are_for_people(run: Run, operate: Any, slug: str, model: str) ->
     assert "train export serve" in done.stdout
     shown = run("license", "show", "--tenant", slug, env={"COLUMNS": "200"})
     assert model in shown.stdout
+
+
+def test_a_tenant_is_destroyed_only_by_its_name_and_the_certificate_is_checked_offline(
+    run: Run, operate: Any, slug: str, tmp_path: Path
+) -> None:
+    from tenants.access import authenticate_key
+    from tenants.errors import TenantGone
+
+    operate("tenant", "create", slug)
+    key = operate("key", "create", "--tenant", slug)["api_key"]
+    looked = operate("tenant", "shred", slug)
+    assert (looked["dry_run"], looked["api_keys"]) == (True, 1)
+    assert run("tenant", "shred", slug, "--confirm", f"{slug}x").exit_code == Exit.USAGE
+    assert authenticate_key(key)
+
+    paper = tmp_path / "certificate.json"
+    signed = operate("tenant", "shred", slug, "--confirm", slug, "--certificate", str(paper))
+    assert (signed["slug"], signed["destroyed"]["api_keys"]) == (slug, 1)
+    with pytest.raises(TenantGone):
+        authenticate_key(key)
+    checked = run("verify-certificate", str(paper), "--fingerprint", signed["signer"])
+    assert checked.exit_code == 0, checked.output
+    paper.write_text(paper.read_text().replace(signed["tenant"], str(uuid.uuid4())))
+    forged = run("verify-certificate", str(paper))
+    assert (forged.exit_code, "does not fit" in forged.output) == (Exit.FAILED, True)

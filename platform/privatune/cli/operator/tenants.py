@@ -1,15 +1,17 @@
 """`privatune tenant` and `privatune key`: who may come in."""
 
+import json
 import secrets
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from privatune.cli.operator.session import DataFolder, TenantSlug, actor, services, show
-from privatune.cli.output import AsJson
+from privatune.cli.output import AsJson, notes, print_json
 
-tenant_app = typer.Typer(no_args_is_help=True, help="Operator: make tenants.")
+tenant_app = typer.Typer(no_args_is_help=True, help="Operator: make tenants, and destroy them.")
 key_app = typer.Typer(no_args_is_help=True, help="Operator: make API keys.")
 
 
@@ -36,6 +38,47 @@ def create_tenant(
             tenants.add_member(tenant_id=made.id, user=user, role=Role.OWNER, actor=actor())
             facts["login"] = {"email": user.email, "password": password}
     show(facts, as_json=as_json)
+
+
+@tenant_app.command("shred")
+def shred_tenant(
+    slug: Annotated[str, typer.Argument(help="The tenant's short name.")],
+    confirm: Annotated[
+        str | None,
+        typer.Option(help="The short name again: destroys. Without it, only shows what would go."),
+    ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(help="Write the signed deletion certificate here.")
+    ] = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Destroy a tenant for good: its key, its data, everybody's access. There is no way back.
+
+    Cut off in the middle, the same command goes on; given again, it shows the same certificate.
+    """
+    if confirm is not None and confirm != slug:
+        raise typer.BadParameter(f"it is not {slug!r}", param_hint="--confirm")
+    with services(data):
+        from finetune.services import shredding
+        from tenants.services import tenants
+
+        tenant_id = tenants.find_tenant(slug=slug)
+        if confirm is None:
+            return _show_what_would_go(slug, shredding.find(tenant_id=tenant_id), as_json)
+        console = notes()
+        signed = shredding.shred(tenant_id=tenant_id, actor=actor(), say=console.print)
+    text = json.dumps(signed, indent=2, ensure_ascii=False)
+    if certificate is not None:
+        certificate.write_text(text + "\n", encoding="utf-8")
+    if as_json or certificate is None:
+        print_json(signed)
+    return None
+
+
+def _show_what_would_go(slug: str, found: dict[str, int], as_json: bool) -> None:
+    show({"tenant": slug, "dry_run": True, **found}, as_json=as_json)
+    notes().print(f"Nothing was changed. To destroy all of it: --confirm {slug}")
 
 
 @key_app.command("create")
