@@ -60,13 +60,13 @@ class _Choice:
     def __init__(self, index: int) -> None:
         self.index = index
         self.text = ""
-        self.logprobs: list[TokenLogprob] = []
+        self.logprobs: list[dict[str, Any]] = []
         self.tool_calls: list[ToolCall] = []
         self.finish_reason: str | None = None
 
     def add(self, delta: Delta) -> None:
         self.text += delta.text
-        self.logprobs += delta.logprobs
+        self.logprobs += logprobs_of(delta.logprobs)
         self.tool_calls += delta.tool_calls
         self.finish_reason = delta.finish_reason or self.finish_reason
 
@@ -115,7 +115,7 @@ def _gain(delta: Delta, logprobs: bool) -> dict[str, Any]:
         ]
     choice = _streamed(delta.index, gained, delta.finish_reason)
     if logprobs and delta.logprobs:
-        choice["logprobs"] = logprobs_object(delta.logprobs)
+        choice["logprobs"] = logprobs_object(logprobs_of(delta.logprobs))
     return choice
 
 
@@ -131,8 +131,12 @@ def tool_call(call: ToolCall) -> dict[str, Any]:
     }
 
 
-def logprobs_object(tokens: list[TokenLogprob]) -> dict[str, Any]:
-    content = [
+def logprobs_object(content: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"content": content, "refusal": None}
+
+
+def logprobs_of(tokens: list[TokenLogprob]) -> list[dict[str, Any]]:
+    return [
         {
             "token": each.token,
             "logprob": each.logprob,
@@ -141,4 +145,3 @@ def logprobs_object(tokens: list[TokenLogprob]) -> dict[str, Any]:
         }
         for each in tokens
     ]
-    return {"content": content, "refusal": None}

@@ -1,5 +1,6 @@
 """/v1/completions: untemplated text, whole or streamed, for one prompt or several."""
 
+import sys
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -115,7 +116,7 @@ async def whole(
 ) -> dict[str, Any]:
     count = prompts * (asked.n or 1)
     texts = [""] * count
-    tokens: list[list[TokenLogprob]] = [[] for _ in range(count)]
+    tokens = [Logprobs() for _ in range(count)]
     reasons: list[str | None] = [None] * count
     usage = Usage(prompt_tokens=0, completion_tokens=0)
     async for delta in deltas:
@@ -123,10 +124,10 @@ async def whole(
             usage = delta.usage
             continue
         texts[delta.index] += delta.text
-        tokens[delta.index] += delta.logprobs
+        tokens[delta.index].add(delta.logprobs)
         reasons[delta.index] = delta.finish_reason or reasons[delta.index]
     choices = [
-        choice(i, texts[i], tokens[i] if asked.logprobs is not None else None, reasons[i])
+        choice(i, texts[i], tokens[i].shown() if asked.logprobs is not None else None, reasons[i])
         for i in range(count)
     ]
     return {**head, "choices": choices, "usage": usage_object(usage)}
@@ -137,30 +138,50 @@ async def events(
 ) -> AsyncIterator[dict[str, Any]]:
     async for delta in deltas:
         if delta.usage is None:
-            tokens = delta.logprobs if asked.logprobs is not None and delta.logprobs else None
-            shown = choice(delta.index, delta.text, tokens, delta.finish_reason)
+            tokens = None
+            if asked.logprobs is not None and delta.logprobs:
+                tokens = Logprobs()
+                tokens.add(delta.logprobs)
+            told = tokens.shown() if tokens else None
+            shown = choice(delta.index, delta.text, told, delta.finish_reason)
             yield {**head, "choices": [shown]} | ({"usage": None} if asked.include_usage else {})
         elif asked.include_usage:
             yield {**head, "choices": [], "usage": usage_object(delta.usage)}
 
 
 def choice(
-    index: int, text: str, tokens: list[TokenLogprob] | None, reason: str | None
+    index: int, text: str, logprobs: dict[str, Any] | None, reason: str | None
 ) -> dict[str, Any]:
     return {
         "index": index,
         "text": text,
-        "logprobs": logprobs_object(tokens) if tokens is not None else None,
+        "logprobs": logprobs,
         "finish_reason": reason,
     }
 
 
-def logprobs_object(tokens: list[TokenLogprob]) -> dict[str, Any]:
-    return {
-        "tokens": [each.token for each in tokens],
-        "token_logprobs": [each.logprob for each in tokens],
-        "top_logprobs": [
-            {top.token: top.logprob for top in each.top_logprobs} or None for each in tokens
-        ],
-        "text_offset": [each.text_offset for each in tokens],
-    }
+class Logprobs:
+    """The wire's columns, filled as tokens come: they take a fraction of the tokens' objects."""
+
+    def __init__(self) -> None:
+        self._tokens: list[str] = []
+        self._own: list[float | None] = []
+        self._top: list[dict[str, float] | None] = []
+        self._offsets: list[int] = []
+
+    def add(self, tokens: list[TokenLogprob]) -> None:
+        self._tokens += [sys.intern(each.token) for each in tokens]
+        self._own += [each.logprob for each in tokens]
+        self._top += [
+            {sys.intern(top.token): top.logprob for top in each.top_logprobs} or None
+            for each in tokens
+        ]
+        self._offsets += [each.text_offset for each in tokens]
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "tokens": self._tokens,
+            "token_logprobs": self._own,
+            "top_logprobs": self._top,
+            "text_offset": self._offsets,
+        }
