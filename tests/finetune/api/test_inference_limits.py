@@ -1,0 +1,287 @@
+"""What one tenant may use of inference, over HTTP against the real serving process: its cost, its
+turns, the web's memory, and how soon an ended right ends an answer."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psutil
+import pytest
+from django.conf import settings
+from openai import APIError, BadRequestError, NotFoundError, PermissionDeniedError
+
+from finetune.models import CatalogModel
+from finetune.services import eviction, gateway
+from finetune.serving.client import ServingClient
+from finetune.serving.protocol import Status
+from tenants.database.scope import tenant_scope
+from tenants.models import ApiKey, License, LicenseState, Tenant
+from tenants.services.licences import change_license
+from tests.finetune.api.conftest import TINY
+from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.test_chat import adapter, ask, running, tuned
+
+__all__ = ["adapter", "tuned"]  # fixtures
+
+FLOOD = {"model": TINY, "prompt": "turn", "n": 128, "max_tokens": 490, "temperature": 1}
+CONTEXT = 512  # tokens, of the tiny base
+
+
+def status() -> Status:
+    return asyncio.run(ServingClient(settings.SERVING_SOCKET).status())
+
+
+def until(true: Callable[[], Any], what: str) -> None:
+    ends = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < ends, what
+        time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def quiet(model_server: None) -> Iterator[None]:
+    yield
+    until(lambda: running() == 0, "the model server did not come to rest")
+
+
+class Flood:
+    """72 requests of n=128, sent again until the block ends; then all hang up."""
+
+    def __init__(self, customer: Customer) -> None:
+        self._customer = customer
+        self._over = threading.Event()
+        self.statuses: list[int] = []
+
+    def __enter__(self) -> "Flood":
+        self._pool = ThreadPoolExecutor(72)
+        for _ in range(72):
+            self._pool.submit(self._send)
+        until(lambda: status().bases[0].waiting >= 128, "no flood came")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._pool.shutdown()
+
+    def _send(self) -> None:
+        with self._customer.http() as http:
+            while not self._over.is_set():
+                with http.stream("POST", "/v1/completions", json=FLOOD | {"stream": True}) as got:
+                    self.statuses.append(got.status_code)
+                    for _ in got.iter_raw():
+                        if self._over.is_set():
+                            return
+                time.sleep(0.2)
+
+
+def test_a_flood_of_one_tenant_leaves_another_its_turn(customer: Customer) -> None:
+    other = new_customer(customer.base_url, models=[TINY])
+    ask(other.client(), TINY, max_tokens=1)  # the base is loaded
+    with Flood(customer) as flood:
+        for _ in range(3):
+            assert ask(other.client(), TINY, max_tokens=1).choices
+        taken = [asyncio.run(turns_for_one_token(other)) for _ in range(5)]
+        assert status().bases[0].waiting >= 64, "the flood had ended"
+        until(lambda: 429 in flood.statuses, "nobody was turned away")
+        assert set(flood.statuses) <= {200, 429}
+        held = status().bases[0].waiting
+    assert held <= 256 + 128
+    # a turn is a token for each running answer, and one answer of the flood may take 490
+    assert min(taken) <= 10
+    assert max(taken) <= 100
+    started = status().turns
+    until(lambda: running() == 0, "who hung up is still answered")
+    assert status().turns - started < 60
+
+
+async def turns_for_one_token(customer: Customer) -> int:
+    """Asked at the socket as the gateway asks, so that the web's own time is not counted."""
+    client = ServingClient(settings.SERVING_SOCKET)
+    target = await gateway._in_scope(_any_target(customer), lambda: gateway.resolve(name=TINY))
+    request = gateway._request(target, {"prompt": "turn", "max_tokens": 1})
+    before = (await client.status()).turns
+    await client.collect(request)
+    return (await client.status()).turns - before
+
+
+def too_costly(customer: Customer, **asked: Any) -> str:
+    given: dict[str, Any] = {"model": TINY, "prompt": [5] * 100, "max_tokens": 1} | asked
+    with pytest.raises(BadRequestError) as refused:
+        customer.client().completions.create(**given)
+    assert refused.value.code == "request_too_costly"
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    return str(refused.value)
+
+
+def test_a_request_beyond_its_cost_is_refused_with_the_numbers(customer: Customer) -> None:
+    limit = settings.INFER_MAX_TOKENS
+    whole = 64 * 128 * (100 + 1)
+    told = too_costly(customer, prompt=[[5] * 100] * 64, n=128)
+    assert f"{whole} tokens" in told
+    assert f"{limit} are allowed" in told
+    told = too_costly(customer, n=128, echo=True, logprobs=5)
+    assert f"{128 * 101 * 6} log-probabilities" in told
+    told = too_costly(customer, prompt=[[5] * 100] * 64, n=2, echo=True, logprobs=5)
+    assert f"{64 * 2 * 101 * 6} log-probabilities" in told
+    assert running() == 0
+
+
+def test_the_webs_memory_stays_when_all_that_is_allowed_is_asked_for(
+    customer: Customer, server: tuple[str, int]
+) -> None:
+    def memory() -> int:
+        web = psutil.Process(server[1])
+        return sum(p.memory_info().rss for p in [web, *web.children(recursive=True)]) >> 20
+
+    def largest() -> int:
+        """Echo and alternatives up to the limit; beyond it nothing is begun."""
+        prompt = [5 + i % 50 for i in range(CONTEXT - 2)]
+        n = settings.INFER_MAX_LOGPROBS // ((CONTEXT - 1) * 6)
+        answer = customer.client().completions.create(
+            model=TINY, prompt=prompt, n=n, echo=True, logprobs=5, max_tokens=1
+        )
+        assert len(answer.choices) == n
+        logprobs = answer.choices[0].logprobs
+        assert logprobs is not None
+        return len(logprobs.tokens or [])
+
+    assert largest() >= CONTEXT - 2
+    before, peak, over = memory(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(0.01):
+            peak = max(peak, memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: largest(), range(8)))
+    over.set()
+    watcher.join()
+    print(f"web process: {before} MB before, {peak} MB at most")
+    assert peak - before < 200
+
+
+def revoke(customer: Customer) -> None:
+    with tenant_scope(customer.tenant_id):
+        licence = License.objects.get(model=TINY)
+    change_license(
+        tenant_id=customer.tenant_id,
+        license_id=licence.id,
+        actor="test",
+        state=LicenseState.REVOKED,
+    )
+
+
+def residents() -> list[str]:
+    return [each.tenant for base in status().bases for each in base.adapters]
+
+
+def test_a_deleted_model_is_out_of_memory_and_its_answer_ends(
+    customer: Customer, tuned: str
+) -> None:
+    client = customer.client()
+    stream = ask(client, tuned, stream=True, max_tokens=None, temperature=1, n=64)
+    next(iter(stream))
+    assert str(customer.tenant_id) in residents()
+    client.models.delete(tuned)
+    assert str(customer.tenant_id) not in residents()
+    with pytest.raises(APIError) as ended:
+        for _ in stream:
+            pass
+    assert ended.value.code == "model_evicted"
+    with pytest.raises(NotFoundError):
+        ask(client, tuned)
+
+
+def test_a_revoked_licence_reaches_memory_and_what_is_being_answered(
+    customer: Customer, tuned: str
+) -> None:
+    client = customer.client()
+    ask(client, tuned)
+    stream = ask(client, TINY, stream=True, max_tokens=None, temperature=1, n=64)
+    next(iter(stream))
+    revoke(customer)
+    assert str(customer.tenant_id) not in residents()
+    with pytest.raises(APIError) as ended:
+        for _ in stream:
+            pass
+    assert ended.value.code == "model_evicted"
+    for model in (TINY, tuned):
+        with pytest.raises(PermissionDeniedError):
+            ask(client, model)
+
+
+def test_a_shredded_tenants_model_answers_no_more(customer: Customer, tuned: str) -> None:
+    ask(customer.client(), tuned)
+    with tenant_scope(customer.tenant_id):
+        Tenant.objects.filter(id=customer.tenant_id).update(wrapped_key=None)
+    assert eviction.evict(tenant_id=customer.tenant_id)
+    assert str(customer.tenant_id) not in residents()
+    with customer.http() as http:
+        body = {"model": tuned, "messages": [{"role": "user", "content": "x"}]}
+        assert http.post("/v1/chat/completions", json=body).status_code in (401, 403, 404, 410)
+    assert str(customer.tenant_id) not in residents()
+
+
+def test_the_sweep_catches_up_with_an_eviction_that_was_missed(
+    customer: Customer, tuned: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(customer.client(), tuned)
+    eviction.reconcile()
+    assert str(customer.tenant_id) in residents()
+    socket = settings.SERVING_SOCKET
+    monkeypatch.setattr(settings, "SERVING_SOCKET", socket.with_name("nobody.sock"))
+    revoke(customer)  # nobody answers, which is no error
+    assert not eviction.evict(tenant_id=customer.tenant_id)
+    eviction.reconcile()
+    monkeypatch.setattr(settings, "SERVING_SOCKET", socket)
+    assert str(customer.tenant_id) in residents()
+    eviction.reconcile()
+    assert str(customer.tenant_id) not in residents()
+    assert CatalogModel.objects.filter(name=TINY).exists()
+
+
+def test_an_answer_that_goes_on_ends_soon_after_its_key(customer: Customer) -> None:
+    ask(customer.client(), TINY)
+    body = FLOOD | {"stream": True, "n": 100}
+    with customer.http() as http, http.stream("POST", "/v1/completions", json=body) as got:
+        lines = got.iter_lines()
+        next(lines)
+        with tenant_scope(customer.tenant_id):
+            ApiKey.objects.update(revoked_at="2020-01-01T00:00:00Z")
+        said = [line for line in lines if "error" in line]
+    assert "invalid_api_key" in said[-1]
+
+
+def test_what_is_asked_again_is_asked_of_the_rows(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In process: a licence that ends by its date, of which nobody is told, ends the answer too."""
+    monkeypatch.setattr(gateway, "ASK_AGAIN_SECONDS", 0.0)
+    seen: list[str] = []
+
+    async def answer() -> None:
+        target = await gateway._in_scope(_any_target(customer), lambda: gateway.resolve(name=TINY))
+        generation = {"prompt": "turn", "max_tokens": 400, "temperature": 1.0, "n": 32}
+        async for delta in gateway.generate(target=target, generation=generation):
+            seen.append(delta.text)
+            if len(seen) == 3:
+                await gateway._in_scope(target, expire)
+
+    def expire() -> None:
+        License.objects.update(valid_until="2020-01-01T00:00:00Z")
+
+    with pytest.raises(Exception, match="expired on 2020-01-01"):
+        asyncio.run(answer())
+    assert len(seen) == 3
+
+
+def _any_target(customer: Customer) -> gateway.Target:
+    from pathlib import Path
+
+    return gateway.Target(customer.tenant_id, TINY, Path(), "", 0, None, None)
