@@ -47,6 +47,7 @@ VARIABLES = (
     Variable("PRIVATUNE_TRUSTED_ORIGINS", "Origins for CSRF when behind TLS, comma-separated.", ""),
     Variable("PRIVATUNE_HTTPS", "1: cookies are secure, HTTP is redirected, HSTS is sent.", "1"),
     Variable("PRIVATUNE_TRUSTED_PROXIES", "Addresses or networks of proxies whose X-Forwarded-For is believed, comma-separated.", ""),
+    Variable("PRIVATUNE_OIDC_HOSTS", "Hosts (host or host:port) of identity providers that organisations may name, comma-separated; empty: none.", ""),
     Variable("PRIVATUNE_MAIL", "Mail server: smtp+tls://user:password@host:587, smtps:// or smtp://; empty: nothing is mailed.", "", secret=True, known_to=frozenset({Process.WEB})),
     Variable("PRIVATUNE_MAIL_FROM", "Sender of mails.", "privatune@localhost"),
     Variable("DATABASE_URL", "PostgreSQL as the app's role (no ownership, no RLS bypass).", secret=True),

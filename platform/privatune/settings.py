@@ -150,6 +150,7 @@ MFA_FORMS = {
     "authenticate": "privatune.people.forms.CountedAuthenticate",
     "reauthenticate": "privatune.people.forms.CountedReauthenticate",
 }
+OIDC_HOSTS = [host.lower() for host in read_list("PRIVATUNE_OIDC_HOSTS")]
 TRUSTED_PROXIES = read_list("PRIVATUNE_TRUSTED_PROXIES")
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"

@@ -2,6 +2,7 @@ from tenants.models.base import TenantForeignKey, TenantOwned
 from tenants.models.files import StoredFile, Upload, UploadPart
 from tenants.models.identity import ApiKey, Membership, Tenant, User
 from tenants.models.licences import License, LicenseState, UsageEntry
+from tenants.models.sign_in import SignInProvider
 from tenants.models.signing_in import ProofAttempt
 from tenants.models.trail import AuditEntry, AuditHead, IdempotencyRecord, KeyPrint
 
@@ -15,6 +16,7 @@ __all__ = [
     "LicenseState",
     "Membership",
     "ProofAttempt",
+    "SignInProvider",
     "StoredFile",
     "Tenant",
     "TenantForeignKey",

@@ -11,6 +11,7 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from privatune.people import second_factor
+from privatune.people.confinement import confined_to
 
 
 class OperatorSite(AdminSite):
@@ -18,6 +19,7 @@ class OperatorSite(AdminSite):
 
     def has_permission(self, request: HttpRequest) -> bool:
         admitted = super().has_permission(request) and second_factor.used(request)
+        admitted = admitted and confined_to(request) is None
         if admitted:
             second_factor.arrived(request)
         return admitted
@@ -28,7 +30,7 @@ class OperatorSite(AdminSite):
             return redirect(_next(request))
         if not request.user.is_authenticated:
             return redirect_to_login(_next(request))
-        if not request.user.is_staff:
+        if not request.user.is_staff or confined_to(request) is not None:
             raise Http404
         return second_factor.lead(request, second_factor.for_operators(), back_to=_next(request))
 

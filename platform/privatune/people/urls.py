@@ -8,12 +8,20 @@ from allauth.mfa.totp import views as totp
 from allauth.mfa.webauthn import views as webauthn
 from django.urls import path, re_path
 
-from privatune.people import pages
+from privatune.people import oidc, pages
+from privatune.people.confinement import whole_session
 
-urlpatterns = [
-    path("", pages.account, name="account"),
+# For whoever is not signed in yet, or wants to be no more.
+_at_the_door = [
     path("login/", account.login, name="account_login"),
     path("logout/", account.logout, name="account_logout"),
+    path("oidc/", oidc.choose, name="account_oidc"),
+    path("oidc/<slug:slug>/", oidc.start, name="account_oidc_start"),
+    path("oidc/<slug:slug>/callback", oidc.callback, name="account_oidc_callback"),
+]
+# About the person's own account: closed to a session that an organisation's provider opened.
+_of_the_person = [
+    path("", pages.account, name="account"),
     path("reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
     path("password/change/", account.password_change, name="account_change_password"),
     path("password/reset/", pages.password_reset, name="account_reset_password"),
@@ -59,3 +67,6 @@ urlpatterns = [
         "2fa/webauthn/keys/<int:pk>/remove/", webauthn.remove_webauthn, name="mfa_remove_webauthn"
     ),
 ]
+for each in _of_the_person:
+    each.callback = whole_session(each.callback)
+urlpatterns = _at_the_door + _of_the_person

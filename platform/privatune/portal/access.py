@@ -12,8 +12,10 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
 
 from privatune.people import second_factor
+from privatune.people.confinement import confined_to, provider_asked_second_factor
 from tenants.access import Belonging, Principal, belongings_of
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
@@ -33,7 +35,7 @@ def enter(request: HttpRequest, slug: str) -> None:
     """Puts the tenant of that slug on the request. Raises Http404 when there is none, and the same
     when the person does not belong to it."""
     user: Any = request.user
-    belongings = belongings_of(user.pk)
+    belongings = _reachable(request)
     current = next((each for each in belongings if each.slug == slug), None)
     if current is None:
         raise Http404
@@ -56,7 +58,7 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
         def inside(request: RoomRequest, slug: str, *args: Any, **kwargs: Any) -> Any:
             enter(request, slug)
             if request.belonging.require_two_factor:
-                if not second_factor.used(request):
+                if not _factor_used(request):
                     return _led_away(request)
                 second_factor.arrived(request)
             try:
@@ -89,15 +91,35 @@ def still_allowed(request: RoomRequest, scope: Scope) -> None:
     now = next((each for each in belongings_of(user.pk) if each.tenant_id == tenant_id), None)
     if now is None:
         raise Refused("membership_ended", "You no longer belong to this organisation.")
-    if now.require_two_factor and not second_factor.used(request):
+    if now.require_two_factor and not _factor_used(request):
         raise Refused("second_factor_needed", "This organisation requires a second factor.")
     with tenant_scope(tenant_id):
         require_living(tenant_id)
     now.principal(user.email).require(scope)
 
 
+def _reachable(request: HttpRequest) -> list[Belonging]:
+    """The person's tenants, as far as this session reaches."""
+    user: Any = request.user
+    only = confined_to(request)
+    return [each for each in belongings_of(user.pk) if only in (None, each.tenant_id)]
+
+
+def _factor_used(request: HttpRequest) -> bool:
+    if confined_to(request) is not None:
+        return provider_asked_second_factor(request)
+    return second_factor.used(request)
+
+
 def _led_away(request: RoomRequest) -> HttpResponse:
     """Here and not in the pages, so that no room can forget it."""
+    if confined_to(request) is not None:
+        error = Refused(
+            "second_factor_needed",
+            _("This organisation requires a second factor, and its provider did not ask for one."),
+            fix=_("Ask whoever runs the provider, or sign in with your password."),
+        )
+        return render(request, "portal/refused.html", {"error": error}, status=403)
     back_to = request.get_full_path() if request.method == "GET" else address_of(request, "home")
     return second_factor.lead(request, second_factor.for_tenant(), back_to=back_to)
 
@@ -116,8 +138,7 @@ def go(request: HttpRequest, name: str, *args: Any) -> HttpResponse:
 @login_required
 def organisations(request: HttpRequest) -> HttpResponse:
     """The person's organisations to choose from; with exactly one there is nothing to choose."""
-    user: Any = request.user
-    belongings = belongings_of(user.pk)
+    belongings = _reachable(request)
     if not belongings:
         return render(request, "portal/no_tenant.html", status=403)
     if len(belongings) == 1:

@@ -3,10 +3,17 @@
 from typing import Any
 
 from django import template
+from django.conf import settings
 
 from privatune.people import second_factor
 
 register = template.Library()
+
+
+@register.simple_tag
+def oidc_offered() -> bool:
+    """Whether the operator lets organisations name identity providers at all."""
+    return bool(settings.OIDC_HOSTS)
 
 
 @register.simple_tag(takes_context=True)

@@ -30,7 +30,10 @@ MOUNTED = {
     "mfa_generate_recovery_codes", "mfa_download_recovery_codes", "mfa_list_webauthn",
     "mfa_add_webauthn", "mfa_reauthenticate_webauthn", "mfa_edit_webauthn", "mfa_remove_webauthn",
 }  # fmt: skip
-OURS = {"account", "account_sessions", "account_end_session", "account_end_other_sessions"}
+OURS = {
+    "account", "account_sessions", "account_end_session", "account_end_other_sessions",
+    "account_oidc", "account_oidc_start", "account_oidc_callback",
+}  # fmt: skip
 
 
 def walk(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -1,25 +1,59 @@
 """What an owner decides for the whole organisation."""
 
+from typing import Any
+
+from django.conf import settings as server
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from privatune.portal.access import RoomRequest, go, room
-from tenants.errors import Refused
+from tenants.errors import Invalid, Refused
+from tenants.models import SignInProvider
 from tenants.roles import Role, Scope
+from tenants.services.sign_in import remove_provider, set_provider
 from tenants.services.tenants import require_two_factor
 
 
 @room(Scope.TENANT_READ)
 def settings(request: RoomRequest) -> HttpResponse:
-    role = request.belonging.role
+    context: dict[str, Any] = {}
     if request.method == "POST":
-        required = request.POST.get("require_two_factor") == "1"
         try:
-            require_two_factor(required=required, role=role, actor=request.principal.actor)
+            _change(request)
         except Refused as error:
             return render(request, "portal/refused.html", {"error": error}, status=403)
-        messages.success(request, _("The settings were saved."))
-        return go(request, "settings")
-    return render(request, "portal/settings.html", {"may_change": role == Role.OWNER})
+        except Invalid as error:
+            context = {"provider_error": str(error)}
+        else:
+            messages.success(request, _("The settings were saved."))
+            return go(request, "settings")
+    callback = reverse("account_oidc_callback", args=(request.belonging.slug,))
+    context |= {
+        "may_change": request.belonging.role == Role.OWNER,
+        "offered": bool(server.OIDC_HOSTS),
+        "provider": SignInProvider.objects.first(),
+        "redirect": request.build_absolute_uri(callback),
+    }
+    return render(
+        request, "portal/settings.html", context, status=400 if "provider_error" in context else 200
+    )
+
+
+def _change(request: RoomRequest) -> None:
+    """Raises Refused and Invalid."""
+    who: dict[str, Any] = {"role": request.belonging.role, "actor": request.principal.actor}
+    match request.POST.get("do"):
+        case "provider":
+            set_provider(
+                issuer=request.POST.get("issuer", ""),
+                client_id=request.POST.get("client_id", ""),
+                secret=request.POST.get("client_secret", ""),
+                **who,
+            )
+        case "remove-provider":
+            remove_provider(**who)
+        case _:
+            require_two_factor(required=request.POST.get("require_two_factor") == "1", **who)
