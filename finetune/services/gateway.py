@@ -175,6 +175,7 @@ async def _permitted_or_evicted(client: ServingClient, target: Target, still: St
 
 async def _provide(client: ServingClient, target: Target) -> None:
     def load() -> tuple[bytes, dict[str, Any]]:
+        assert target.artifact_id is not None  # only adapters are provided
         artifact = selectors.artifacts().filter(id=target.artifact_id).first()
         if artifact is None:  # deleted since it was resolved
             raise no_such_model("model")

@@ -10,7 +10,7 @@ import tenants.models.base
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0006_h2_second_factor")]
+    dependencies = [("tenants", "0007_h7_shredding")]
 
     operations = [
         migrations.CreateModel(
