@@ -49,6 +49,8 @@ NETWORK = Limit(300, timedelta(minutes=10))
 PASSWORD = Limits(Limit(10, timedelta(hours=1)), Limit(100, timedelta(minutes=10)))
 # Six digits, three of them valid at a time: less than one chance in 10,000 an hour.
 CODE = Limits(Limit(10, timedelta(hours=1)), Limit(30, timedelta(hours=1)))
+# A code is valid for 90 seconds: the step it is for, and the ones before and after.
+ONCE = Limits(Limit(1, timedelta(minutes=2)), Limit(1, timedelta(minutes=2)))
 LONGEST = timedelta(hours=1)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 from allauth.account.adapter import get_adapter
 from allauth.account.forms import ChangePasswordForm, ResetPasswordForm
 from allauth.core import context
+from allauth.core.internal.cryptokit import normalize_user_code
+from allauth.mfa.adapter import get_adapter as get_mfa_adapter
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
 from django.http import HttpRequest
 
@@ -13,6 +15,8 @@ from privatune.people.adapter import told
 from privatune.people.devices import place_of
 from tenants.models import User
 from tenants.services import proofs
+
+_ANYWHERE = proofs.Place("anywhere", device="anywhere")
 
 
 class _Counted:
@@ -30,8 +34,18 @@ class _Counted:
         except proofs.TooManyAttempts as error:
             raise told(error) from error
         code: str = super().clean_code()  # type: ignore[misc]
+        self._use_up(code)
         proofs.succeeded(attempt=attempt)
         return code
+
+    def _use_up(self, code: str) -> None:
+        """A code that somebody has read over a shoulder is worth nothing any more (RFC 6238, 5.2),
+        in whichever process it is tried; allauth remembers in one process only."""
+        subject = proofs.subject_of(f"used:{self.user.pk}:{normalize_user_code(code)}")
+        try:
+            proofs.begin(subject=subject, place=_ANYWHERE, limits=proofs.ONCE)
+        except proofs.TooManyAttempts:
+            raise get_mfa_adapter().validation_error("incorrect_code") from None
 
 
 class CountedAuthenticate(_Counted, AuthenticateForm):  # type: ignore[misc]

@@ -40,9 +40,11 @@ def scene(django_db_setup: None, django_db_blocker: Any) -> Iterator[Scene]:
         customer = new_customer(name="Acme 工厂")
         people = {name: member(customer, Role.OWNER).email for name in ("en", "zh-hans", "key")}
         people["operator"] = new_person(is_staff=True, is_superuser=True).email
-    with serving_http("privatune.asgi:application") as (url, _):
-        # A passkey belongs to a host name, and an IP address is none.
-        yield Scene(url.replace("127.0.0.1", "localhost"), customer.slug, people)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PRIVATUNE_OIDC_HOSTS", "login.example.com")
+        with serving_http("privatune.asgi:application") as (url, _):
+            # A passkey belongs to a host name, and an IP address is none.
+            yield Scene(url.replace("127.0.0.1", "localhost"), customer.slug, people)
 
 
 @pytest.fixture
@@ -100,6 +102,9 @@ def test_an_owner_requires_a_second_factor_and_is_led_to_set_one_up(
     if language != "en":
         page.click(f"button[value={language}]")
     shot(f"login-{language}")
+    page.goto("/accounts/oidc/")
+    shot(f"oidc-{language}")
+    page.goto("/accounts/login/")
     sign_in(page, scene.people[language], language)
     if language == "en":  # the second one finds it required already
         page.click(f"nav >> text={words['settings']}")

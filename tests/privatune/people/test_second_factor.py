@@ -1,6 +1,9 @@
 """Second factors: enrolled with real codes, and required at every door where somebody says so."""
 
 import pytest
+from allauth.mfa.models import Authenticator
+from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 
 from privatune.people import recovery
@@ -15,6 +18,7 @@ from tests.fixtures.people import (
     browser_of,
     code_of,
     enrol,
+    enrol_by_form,
     is_signed_in,
     member,
     new_person,
@@ -23,6 +27,50 @@ from tests.fixtures.people import (
 
 pytestmark = pytest.mark.django_db
 NOWHERE = "00000000-0000-0000-0000-000000000000"
+
+
+def test_an_authenticator_app_is_enrolled_and_then_needed_to_sign_in() -> None:
+    person, client = new_person(), Client()
+    sign_in(client, person.email)
+    secret = enrol_by_form(client)
+    client.post("/accounts/logout/")
+    assert sign_in(client, person.email) == 302
+    assert not is_signed_in(client)
+    assert client.post("/accounts/2fa/authenticate/", {"code": "000000"}).status_code == 200
+    assert not is_signed_in(client)
+    client.post("/accounts/2fa/authenticate/", {"code": code_of(secret)})
+    assert is_signed_in(client)
+
+
+def test_a_code_works_once_also_in_another_process() -> None:
+    person = new_person()
+    secret = enrol(person)
+    code = code_of(secret)
+    for works in (True, False):
+        cache.clear()  # another process has a memory of its own
+        client = Client()
+        sign_in(client, person.email)
+        client.post("/accounts/2fa/authenticate/", {"code": code})
+        assert is_signed_in(client) is works
+
+
+def test_a_recovery_code_works_once() -> None:
+    person = new_person()
+    enrol(person)
+    codes = Authenticator.objects.get(user=person, type="recovery_codes").wrap()
+    code = codes.get_unused_codes()[0]
+    for works in (True, False):
+        client = Client()
+        sign_in(client, person.email)
+        client.post("/accounts/2fa/authenticate/", {"code": code})
+        assert is_signed_in(client) is works
+
+
+def test_the_database_alone_makes_no_codes() -> None:
+    secret = enrol(new_person())
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT string_agg(data::text, ' ') FROM mfa_authenticator")
+        assert secret not in cursor.fetchone()[0]
 
 
 @pytest.mark.parametrize("route", [str(each.pattern) for each in rooms])
