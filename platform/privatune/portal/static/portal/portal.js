@@ -9,6 +9,9 @@
   document.addEventListener("htmx:afterSettle", widths);
   widths();
 
+  // On a phone the room bar scrolls: show the room one is in.
+  document.querySelector(".rooms .active")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();
