@@ -1,7 +1,7 @@
 """Readings of a tenant's files: one frozen row per file and settings, asked for here."""
 
 import json
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -51,6 +51,15 @@ def reading_of(
     return dataset
 
 
+def open_errors(dataset: Dataset) -> BinaryIO | None:
+    """Every listed problem as JSON lines, as a stream that outlives the open scope; None: there is
+    no list. They quote the tenant's own rows, so that no licence is asked.
+
+    Raises ObjectMissing, ObjectDamaged, StorageDown.
+    """
+    return open_vault().open(dataset.errors_object) if dataset.errors_object else None
+
+
 def full_report(dataset: Dataset) -> dict[str, Any] | None:
     """The report with its problems, which are read from the vault; without them once the file is
     deleted. Whoever shows it has asked for the right to read files.
@@ -60,8 +69,8 @@ def full_report(dataset: Dataset) -> dict[str, Any] | None:
     if dataset.report is None:
         return None
     problems: list[Any] = []
-    if dataset.errors_object:
-        with open_vault().open(dataset.errors_object) as lines:
+    if (stream := open_errors(dataset)) is not None:
+        with stream as lines:
             problems = [json.loads(line) for line in lines]
     figures: dict[str, Any] = dataset.report
     return figures | {"source_name": dataset.file.filename, "problems": problems}

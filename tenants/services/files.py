@@ -101,6 +101,15 @@ def create_file(
     return file
 
 
+def open_file(*, file: StoredFile) -> BinaryIO:
+    """The bytes as they came, as a stream that outlives the open scope. They are the tenant's own
+    words or figures and hold no weights, so that no licence is asked.
+
+    Raises ObjectMissing, ObjectDamaged, StorageDown.
+    """
+    return open_vault().open(file.object_name)
+
+
 def delete_file(*, file_id: uuid.UUID, actor: str, action: str = "file.delete") -> StoredFile:
     """Destroys the bytes and the label; the row stays as a tombstone for the jobs that name it.
 

@@ -14,11 +14,11 @@ from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Dataset
+from finetune.services import datasets
 from finetune.services.datasets import full_report
 from tenants.errors import NotFound
 from tenants.models import StoredFile
 from tenants.roles import Scope
-from tenants.services.vaults import open_vault
 
 
 class DatasetSerializer(serializers.ModelSerializer[Dataset]):
@@ -67,14 +67,15 @@ class DatasetErrors(OwnView):
     )
     def get(self, request: Request, dataset_id: str) -> HttpResponseBase:
         dataset = selectors.find(Dataset.objects.all(), dataset_id)
-        if not dataset.errors_object:
+        stream = datasets.open_errors(dataset)
+        if stream is None:
             raise NotFound(
                 "no_errors_file",
                 "There is no list of problems for this reading.",
                 fix="It is written when the check ends; a deleted file has none any more.",
             )
         return download(
-            open_vault().open(dataset.errors_object),
+            stream,
             filename=f"problems-{dataset.id.hex[:8]}.jsonl",
             content_type="application/jsonl",
         )

@@ -15,8 +15,7 @@ from finetune.errors import UserFault
 from finetune.services import intake
 from tenants.models import StoredFile
 from tenants.roles import Scope
-from tenants.services.files import check_life, label_of
-from tenants.services.vaults import open_vault
+from tenants.services.files import check_life, label_of, open_file
 
 FIELDS = frozenset({"file", "purpose", "expires_after[anchor]", "expires_after[seconds]"})
 
@@ -85,9 +84,7 @@ class FileContent(ApiView):
 
     def get(self, request: HttpRequest, file_id: str) -> HttpResponseBase:
         file = selectors.find(selectors.files(), file_id)
-        return download(
-            open_vault().open(file.object_name), filename=file.filename, size=file.bytes
-        )
+        return download(open_file(file=file), filename=file.filename, size=file.bytes)
 
 
 def required(fields: dict[str, str], name: str) -> str:

@@ -22,13 +22,12 @@ from finetune.api.streams import download
 from finetune.errors import FinetuneError
 from finetune.models import Dataset
 from finetune.services import intake
-from finetune.services.datasets import full_report
+from finetune.services.datasets import full_report, open_errors
 from privatune.portal.access import RoomRequest, address_of, go, room
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
 from tenants.models import StoredFile
 from tenants.roles import Scope
-from tenants.services.vaults import open_vault
 from tenants.vault.errors import VaultError
 
 PAGE = 20
@@ -105,11 +104,11 @@ def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpRespons
     """Every listed problem as JSON lines."""
     with tenant_scope(request.belonging.tenant_id):
         reading = Dataset.objects.filter(id=dataset_id, file_id=file_id).first()
-        if reading is None or not reading.errors_object:
-            raise Http404
-        vault, name = open_vault(), reading.errors_object
+        stream = open_errors(reading) if reading is not None else None
+    if stream is None:
+        raise Http404
     return download(
-        vault.open(name),
+        stream,
         filename=f"problems-{file_id.hex[:8]}.jsonl",
         content_type="application/jsonl",
     )
