@@ -18,11 +18,9 @@ from requests import RequestException
 
 from privatune.people.confinement import confine
 from tenants.access import tenant_id_of
-from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
 from tenants.models import User
 from tenants.services import sign_in
-from tenants.services.audit import record
 
 log = logging.getLogger(__name__)
 SESSION_SECONDS = 12 * 3600  # the provider is asked again at least once a day
@@ -76,8 +74,6 @@ def _admit(tenant_id: UUID, claims: dict[str, Any]) -> User:
         if member is None:
             raise _Refused(_("You are no member of this organisation."))
         user: User = member.user
-        actor = Actor.person(user.email, user.pk)
-        record(actor=actor, action="session.open", target=user.email, data={"by": "oidc"})
     return user
 
 

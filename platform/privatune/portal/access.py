@@ -17,10 +17,14 @@ from django.utils.translation import gettext as _
 from privatune.people import second_factor
 from privatune.people.confinement import confined_to, provider_asked_second_factor
 from tenants.access import Belonging, Principal, belongings_of
+from tenants.addresses import client_address
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.roles import Scope
+from tenants.services.audit import record
 from tenants.services.tenants import require_living
+
+_ENTERED = "entered"  # in the session: the tenants whose log shows it already
 
 
 class RoomRequest(HttpRequest):
@@ -61,6 +65,7 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
                 if not _factor_used(request):
                     return _led_away(request)
                 second_factor.arrived(request)
+            _note_entry(request)
             try:
                 with tenant_scope(request.belonging.tenant_id):
                     require_living(request.belonging.tenant_id)
@@ -96,6 +101,22 @@ def still_allowed(request: RoomRequest, scope: Scope) -> None:
     with tenant_scope(tenant_id):
         require_living(tenant_id)
     now.principal(user.email).require(scope)
+
+
+def _note_entry(request: RoomRequest) -> None:
+    """Once a session and organisation: its log shows who came in, from where and how."""
+    tenant_id = request.belonging.tenant_id
+    entered = request.session.get(_ENTERED, [])
+    if str(tenant_id) in entered:
+        return
+    how = {
+        "address": client_address(request),
+        "by": "oidc" if confined_to(request) else "password",
+        "second_factor": _factor_used(request),
+    }
+    with tenant_scope(tenant_id):
+        record(actor=request.principal.actor, action="session.enter", data=how)
+    request.session[_ENTERED] = [*entered, str(tenant_id)]
 
 
 def _reachable(request: HttpRequest) -> list[Belonging]:

@@ -7,7 +7,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from tenants.database.scope import tenant_scope
-from tenants.models import Membership, StoredFile, User
+from tenants.models import AuditEntry, Membership, StoredFile, User
 from tenants.roles import Role
 from tenants.services.members import remove_member
 from tenants.services.tenants import add_member
@@ -92,3 +92,19 @@ def test_a_removed_member_is_out_at_the_next_request(browser: Client, engineer: 
         remove_member(member_id=member.id, actor="test")
     assert browser.get(f"/t/{customer.slug}/files/").status_code == 404
     assert browser.get("/").status_code == 403
+
+
+def test_an_organisations_log_shows_each_session_that_came_in_once(
+    browser: Client, engineer: User
+) -> None:
+    here, elsewhere = new_customer(), new_customer()
+    for each in (here, elsewhere):
+        join(each, engineer)
+    for room in ("files/", "jobs/", "files/"):
+        browser.get(f"/t/{here.slug}/{room}", REMOTE_ADDR="203.0.113.8")
+    with tenant_scope(here.tenant_id):
+        entry = AuditEntry.objects.get(action="session.enter")
+    assert (entry.actor, entry.user_id) == (engineer.email, engineer.pk)
+    assert entry.data == {"address": "203.0.113.8", "by": "password", "second_factor": False}
+    with tenant_scope(elsewhere.tenant_id):
+        assert not AuditEntry.objects.filter(action="session.enter").exists()
