@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, assert_never
+from weakref import WeakValueDictionary
 
 import psutil
 from pydantic import BaseModel, ValidationError
@@ -53,6 +54,7 @@ class Server:
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._calls: set[asyncio.Task[None]] = set()
         self._answering: dict[Ticket, _Outbox] = {}
+        self._encoding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
@@ -157,7 +159,7 @@ class Server:
     ) -> None:
         self._adapter(request)  # absent: say so before anything is loaded or read
         base = await self._base(request.base_path, request.base_digest)
-        prompt = await asyncio.to_thread(encode_prompt, base, request)
+        prompt = await self._encode(base, request)
         if request.limits is not None:
             check_cost(cost_of(request, len(prompt), base.context_length), request.limits)
         outbox: _Outbox = asyncio.Queue()
@@ -177,6 +179,12 @@ class Server:
             ticket.cancelled = True  # no effect on what is complete
             del self._answering[ticket]
 
+    async def _encode(self, base: Base, request: GenerateRequest) -> list[int]:
+        """One prompt of each tenant at a time, so that many long ones hold up their own alone."""
+        lock = self._encoding.setdefault(request.tenant, asyncio.Lock())
+        async with lock:
+            return await asyncio.to_thread(encode_prompt, base, request)
+
     def _adapter(self, request: GenerateRequest) -> Adapter | None:
         if request.adapter_digest is None:
             return None
@@ -186,7 +194,7 @@ class Server:
         total = Cost(tokens=0, logprobs=0)
         for each in request.requests:
             base = await self._base(each.base_path, each.base_digest)
-            prompt = await asyncio.to_thread(encode_prompt, base, each)
+            prompt = await self._encode(base, each)
             total += cost_of(each, len(prompt), base.context_length)
         return total
 

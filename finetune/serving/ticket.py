@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from finetune.errors import FinetuneError, UserFault
 from finetune.serving.adapters import Adapter
@@ -117,16 +118,31 @@ def encode_prompt(base: Base, request: GenerateRequest) -> list[int]:
             fix="Leave out suffix.",
             param="suffix",
         )
+    _refuse_hopeless(base, request)
     ids = _tokens(base, request)
     if len(ids) >= base.context_length:
-        raise UserFault(
-            "context_length_exceeded",
-            f"This model's maximum context length is {base.context_length} tokens, and the prompt "
-            f"alone has {len(ids)}.",
-            fix="Shorten the prompt; the answer needs room too.",
-            param="messages" if request.messages is not None else "prompt",
-        )
+        raise _too_long(base, request, len(ids))
     return ids
+
+
+def _refuse_hopeless(base: Base, request: GenerateRequest) -> None:
+    """Before megabytes are put into tokens only to learn that they are too many."""
+    given: list[Any] = [each.get("content") for each in request.messages or ()]
+    given += [request.prompt]
+    characters = sum(len(text) for text in given if isinstance(text, str))
+    least = characters // base.vocabulary.longest
+    if least >= base.context_length:
+        raise _too_long(base, request, least)
+
+
+def _too_long(base: Base, request: GenerateRequest, tokens: int) -> UserFault:
+    return UserFault(
+        "context_length_exceeded",
+        f"This model's maximum context length is {base.context_length} tokens, and the prompt "
+        f"alone has {tokens} or more.",
+        fix="Shorten the prompt; the answer needs room too.",
+        param="messages" if request.messages is not None else "prompt",
+    )
 
 
 def _tokens(base: Base, request: GenerateRequest) -> list[int]:

@@ -1,7 +1,7 @@
 """What a single token is in bytes, for the `token` and `bytes` of log-probabilities."""
 
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 _BYTE = re.compile(r"^<0x([0-9A-F]{2})>$")
@@ -22,6 +22,11 @@ class Vocabulary:
         self._tokenizer = tokenizer
         decoder = tokenizer.backend_tokenizer.decoder
         self._byte_level = decoder is not None and b"ByteLevel" in decoder.__getstate__()
+
+    @cached_property
+    def longest(self) -> int:
+        """Characters of the longest token: no text has fewer tokens than its length by this."""
+        return max(len(piece) for piece in self._tokenizer.get_vocab())
 
     def bytes_of(self, token: int) -> bytes:
         piece: str | None = self._tokenizer.convert_ids_to_tokens(token)

@@ -174,6 +174,18 @@ def test_waiting_is_bounded_by_tenant_and_in_all(base: Base) -> None:
     assert full.value.code == "overloaded"
 
 
+def test_megabytes_are_refused_before_they_are_put_into_tokens(
+    base: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(base.encoder), "encode_prompt", None)  # would fail if it were called
+    monkeypatch.setattr(type(base.encoder), "render_prompt", None)
+    text = "light " * 1_000_000
+    for fields in ({"prompt": text}, {"messages": [{"role": "user", "content": text}]}):
+        with pytest.raises(UserFault) as refused:
+            encode_prompt(base, ask(**fields))
+        assert refused.value.code == "context_length_exceeded"
+
+
 @pytest.mark.parametrize(
     ("fields", "tokens", "logprobs"),
     [
