@@ -3,13 +3,17 @@
 from django.contrib import admin
 
 from finetune.models import CatalogModel, Run
-from tenants.admin import ReadOnlyAdmin
+from tenants.operator_site import ReadOnlyAdmin
 
 
 @admin.register(CatalogModel)
 class CatalogAdmin(ReadOnlyAdmin):
     list_display = ("name", "family", "architecture", "parameters", "licence", "retired_at")
     ordering = ("name",)
+    fields = (
+        "name", "family", "task", "edition", "architecture", "parameters", "context_length",
+        "bytes", "digest", "licence", "source", "terms", "retired_at", "created_at",
+    )  # fmt: skip
 
 
 @admin.register(Run)
@@ -20,7 +24,6 @@ class RunAdmin(ReadOnlyAdmin):
         "id", "tenant", "state", "epoch", "attempts", "worker", "lease_until", "wait_reason",
     )  # fmt: skip
     list_filter = ("state",)
-    # Only the tenant: following every key would reach the job, which this role may not read.
     list_select_related = ("tenant",)
     ordering = ("-created_at",)
     fields = (

@@ -1,47 +1,19 @@
-"""The operator's rooms: tenants and licences. Reads through the operator's database role, which the
-database itself keeps away from customer content; writes through the same services as everyone."""
+"""The operator's rooms: tenants, licences, use, people. Reads through the operator's database role,
+which the database itself keeps away from customer content; writes through the same services as
+everyone."""
 
-from typing import Any, cast
+from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
-from tenants.actor import Actor
 from tenants.errors import TenantError
 from tenants.models import License, LicenseState, Tenant, UsageEntry, User
+from tenants.operator_site import OPERATOR, OperatorAdmin, ReadOnlyAdmin, actor_of, readable
 from tenants.services.licences import Right, change_license, issue_license
 from tenants.services.tenants import create_tenant
-
-OPERATOR = "operator"
-
-
-class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Lists and looks up through the operator's role; never deletes: history is evidence."""
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        every: QuerySet[Any] = self.model._base_manager.using(OPERATOR)
-        return every.order_by(*self.get_ordering(request))
-
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        kwargs["queryset"] = db_field.remote_field.model._base_manager.using(OPERATOR)
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-class ReadOnlyAdmin(OperatorAdmin):
-    def has_add_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-
-def actor_of(request: HttpRequest) -> Actor:
-    return Actor.operator(str(request.user), cast(User, request.user).pk)
 
 
 @admin.register(Tenant)
@@ -72,16 +44,14 @@ class LicenseForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if "tenant" in self.fields:
-            tenants = Tenant._base_manager.using(OPERATOR).order_by("slug")
+            tenants = readable(Tenant).order_by("slug")
             self.fields["tenant"].queryset = tenants  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any] | None:
         """One licence per model and tenant, said here rather than as a failed save."""
         data = super().clean()
         if data and self.instance._state.adding and data.get("tenant"):
-            held = License._base_manager.using(OPERATOR).filter(
-                tenant_id=data["tenant"].pk, model=data.get("model")
-            )
+            held = readable(License).filter(tenant_id=data["tenant"].pk, model=data.get("model"))
             if held.exclude(state=LicenseState.REVOKED).exists():
                 raise forms.ValidationError(
                     "This tenant already holds a licence for this model: renew or revoke that one."
@@ -96,6 +66,7 @@ class LicenseForm(forms.ModelForm):  # type: ignore[type-arg]
 class LicenseAdmin(OperatorAdmin):
     form = LicenseForm
     list_display = ("tenant", "model", "state", "valid_until", "token_budget", "used")
+    list_select_related = ("tenant",)
     list_filter = ("state", "model")
     search_fields = ("model",)
     ordering = ("-created_at",)
@@ -162,11 +133,14 @@ class LicenseAdmin(OperatorAdmin):
 @admin.register(UsageEntry)
 class UsageAdmin(ReadOnlyAdmin):
     list_display = ("tenant", "license", "kind", "tokens", "created_at")
+    list_select_related = ("tenant", "license")
     ordering = ("-created_at",)
+    fields = ("tenant", "license", "kind", "tokens", "created_at")
 
 
 @admin.register(User)
 class UserAdmin(ReadOnlyAdmin):
     list_display = ("email", "is_staff", "last_login")
+    search_fields = ("email",)
     ordering = ("email",)
     fields = ("email", "is_staff", "is_active", "last_login", "date_joined")

@@ -6,6 +6,12 @@ from django.db import models
 class CatalogModel(models.Model):
     """A base or expert model in the model store, found by `name`; `digest` fixes its bytes."""
 
+    operator_reads = (
+        "id", "name", "family", "task", "edition", "parent", "digest", "architecture",
+        "parameters", "context_length", "bytes", "licence", "source", "terms", "retired_at",
+        "created_at",
+    )  # fmt: skip
+
     name = models.SlugField(max_length=120, unique=True)
     family = models.CharField(max_length=20, default="causal_lm")
     task = models.CharField(max_length=20, default="dialogue")

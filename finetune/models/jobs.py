@@ -48,7 +48,10 @@ class Job(TenantOwned):
 class Run(TenantOwned):
     """One attempt at a job. Whoever holds `epoch` with a live lease may write; nobody else."""
 
-    operator_access = True
+    operator_reads = (  # how it goes, not what it is about
+        "id", "tenant", "created_at", "state", "epoch", "attempts", "lease_until", "not_before",
+        "wait_reason", "worker", "started_at", "finished_at", "exit_code",
+    )  # fmt: skip
 
     job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="runs")
     state = models.CharField(max_length=10, default=RunState.WAITING)

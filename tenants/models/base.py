@@ -78,8 +78,8 @@ def _table_of(target: Any, app: str) -> str:
 class TenantOwned(models.Model, metaclass=_TenantModelBase):
     """One row of one tenant."""
 
-    # Whether the operator's own database role may see the table. Never for customer content.
-    operator_access = False
+    # The fields that the operator's own database role may read (database/grants.py). Never content.
+    operator_reads: tuple[str, ...] = ()
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = OwnerKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+")

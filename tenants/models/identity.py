@@ -27,6 +27,8 @@ class UserManager(BaseUserManager["User"]):
 class User(AbstractUser):
     """A person, known by e-mail address. Belongs to no tenant by itself: see Membership."""
 
+    operator_reads = ("id", "email", "is_staff", "is_active", "last_login", "date_joined")
+
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     username = None  # type: ignore[assignment]
     email = models.EmailField(unique=True)
@@ -43,7 +45,7 @@ class User(AbstractUser):
 class Tenant(models.Model):
     """An enterprise or public body. Destroying `wrapped_key` destroys its data everywhere."""
 
-    operator_access = True
+    operator_reads = ("id", "slug", "name", "created_at")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(max_length=40, unique=True)

@@ -19,7 +19,10 @@ class License(TenantOwned):
     no limit.
     """
 
-    operator_access = True
+    operator_reads = (
+        "id", "tenant", "created_at", "model", "may_train", "may_export", "may_serve",
+        "valid_from", "valid_until", "token_budget", "state", "note",
+    )  # fmt: skip
 
     model = models.CharField(max_length=120)
     may_train = models.BooleanField(default=True)
@@ -51,7 +54,7 @@ class License(TenantOwned):
 class UsageEntry(TenantOwned):
     """Tokens used under a licence. `reference` names what used them, once."""
 
-    operator_access = True
+    operator_reads = ("id", "tenant", "created_at", "license", "kind", "tokens")
 
     license = TenantForeignKey(License, related_name="usage")
     kind = models.CharField(max_length=20)

@@ -1,16 +1,24 @@
 """The operator's admin works through its own database role, which sees no customer content."""
 
 import uuid
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from django.apps import apps
+from django.contrib.admin import site
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.utils import ProgrammingError
 from django.test import Client
+from django.urls import URLResolver
 
 from tenants.database.scope import tenant_scope
-from tenants.models import License, LicenseState, Tenant
+from tenants.models import License, LicenseState, Membership, Tenant, User
+from tenants.operator_site import ALLOWED, PAGES, ListedSite
+from tenants.roles import Role
 from tenants.services.licences import issue_license
-from tenants.services.tenants import create_tenant
+from tenants.services.tenants import add_member, create_key, create_tenant
 from tests.fixtures.people import operator_browser
 
 
@@ -69,6 +77,91 @@ def test_a_second_licence_for_the_same_model_is_an_error_in_the_form(
     )  # fmt: skip
     assert answer.status_code == 200
     assert "already holds a licence" in answer.content.decode()
+
+
+def addresses(patterns: Any, prefix: str = "") -> Iterator[tuple[str, str | None]]:
+    """Every address below `/operator/` with its name, from the URL configuration itself."""
+    for each in patterns:
+        route = prefix + str(each.pattern)
+        if isinstance(each, URLResolver):
+            yield from addresses(each.url_patterns, route)
+        else:
+            yield route, each.name
+
+
+def mounted() -> dict[str, str | None]:
+    return dict(addresses(site.get_urls()))
+
+
+def test_the_site_shows_the_listed_models_and_nothing_that_registered_itself() -> None:
+    assert isinstance(site, ListedSite)
+    registered = {model._meta.label_lower for model in site._registry}
+    assert registered == ALLOWED
+    rooms = {tuple(route.split("/")[:2]) for route in mounted() if route.count("/") > 1}
+    assert rooms <= {tuple(label.split(".")) for label in ALLOWED} | {("password_change", "done")}
+    own = {name for route, name in mounted().items() if route.count("/") <= 1 and name}
+    assert own <= PAGES
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["account.EmailAddress", "mfa.Authenticator", "auth.Group", "usersessions.UserSession",
+     "tenants.Membership", "tenants.ApiKey"],
+)  # fmt: skip
+def test_a_model_off_the_list_cannot_be_registered(label: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="not on the list"):
+        site.register(apps.get_model(label))
+
+
+def test_every_address_answers_without_customer_content_and_changes_nobody(
+    operator: Client, tenant: Tenant
+) -> None:
+    """Walks what is mounted, with the ids of a customer's own rows in the addresses."""
+    person = User.objects.create_user(f"{uuid.uuid4().hex}@customer.example", "x" * 16)
+    add_member(tenant_id=tenant.id, user=person, role=Role.OWNER, actor="test")
+    create_key(tenant_id=tenant.id, name="canary-key", actor="test")
+    licence = issue_license(tenant_id=tenant.id, model="m", actor="test")
+    ids = {"tenant": tenant.id, "user": person.id, "license": licence.id}
+    before = User.objects.filter(pk=person.pk).values().get()
+    answered = set()
+    for route in mounted():
+        model = route.split("/")[1] if route.count("/") > 1 else ""
+        path = "/operator/" + route.replace(
+            "<path:object_id>", str(ids.get(model, uuid.UUID(int=0)))
+        )
+        if any(mark in path for mark in "^(?") or path.endswith("logout/"):
+            continue
+        change = {"email": "me@operator.example", "password": "p", "is_staff": "on", "post": "yes"}
+        for answer in (operator.get(path), operator.post(path, change)):
+            assert answer.status_code in (200, 302, 403, 404, 405), (path, answer.status_code)
+            assert b"canary" not in answer.content
+            answered.add((model, answer.status_code))
+    assert ("user", 403) in answered
+    assert ("tenant", 403) in answered
+    assert User.objects.filter(pk=person.pk).values().get() == before
+    with tenant_scope(tenant.id):
+        assert Membership.objects.get().user_id == person.id
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["account/emailaddress/add/", "mfa/authenticator/", "auth/group/", "usersessions/usersession/",
+     "tenants/membership/", "tenants/apikey/", "autocomplete/?app_label=tenants", "r/1/1/"],
+)  # fmt: skip
+def test_the_way_into_a_customers_account_does_not_exist(operator: Client, path: str) -> None:
+    assert operator.get(f"/operator/{path}").status_code == 404
+    assert operator.post(f"/operator/{path}", {"email": "me@operator.example"}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["tenants/user/?password__startswith=scrypt", "tenants/user/?sessions__key=a",
+     "tenants/tenant/?wrapped_key__isnull=0", "finetune/run/?job__suffix__startswith=a"],
+)  # fmt: skip
+def test_a_filter_in_the_address_asks_about_no_other_column(
+    operator: Client, question: str
+) -> None:
+    assert operator.get(f"/operator/{question}").status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ factor used in this session. There is no second sign-in form that could forget a
 
 from typing import Any
 
-from django.contrib.admin import AdminSite
 from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -12,11 +11,10 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from privatune.people import second_factor
 from privatune.people.confinement import confined_to
+from tenants.operator_site import ListedSite
 
 
-class OperatorSite(AdminSite):
-    site_header = site_title = "Privatune"
-
+class OperatorSite(ListedSite):
     def has_permission(self, request: HttpRequest) -> bool:
         admitted = super().has_permission(request) and second_factor.used(request)
         admitted = admitted and confined_to(request) is None

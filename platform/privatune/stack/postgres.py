@@ -81,10 +81,8 @@ class EmbeddedPostgres:
                     " TEMPLATE template0 LOCALE 'C.UTF-8'"
                 )
             connection.execute("REVOKE ALL ON DATABASE privatune FROM PUBLIC")
-            connection.execute(
-                "GRANT CONNECT, TEMPORARY ON DATABASE privatune"
-                " TO privatune_app, privatune_operator"
-            )
+            connection.execute("GRANT CONNECT, TEMPORARY ON DATABASE privatune TO privatune_app")
+            connection.execute("GRANT CONNECT ON DATABASE privatune TO privatune_operator")
         self._lock_down()
 
     def _role(self, connection: "psycopg.Connection[Any]", role: str, password: str) -> None:
