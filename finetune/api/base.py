@@ -16,7 +16,7 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
-from finetune.api.identity import Caller, attempt_of, identify
+from finetune.api.identity import Caller, attempt_of, caller_of
 from finetune.errors import UserFault
 from tenants.database.scope import tenant_scope
 from tenants.roles import Scope
@@ -75,7 +75,7 @@ class ApiView(View):
         return getattr(self, method), method
 
     def _admit(self, request: HttpRequest, method: str) -> Caller:
-        caller = identify(request)
+        caller = caller_of(request)
         caller.principal.require(self.scopes[method])
         return caller
 

@@ -1,108 +1,103 @@
-"""The ASGI application. Bodies wait in an encrypted spool, and too large ones are refused while
-they come in, before the rest is read."""
+"""The ASGI application. Who asks, how often and how much is settled before a body is read; bodies
+then wait in an encrypted spool."""
 
 import asyncio
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from typing import IO, Any, cast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
 os.environ.setdefault("PRIVATUNE_PROCESS", "web")
 
 import django
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
 from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler
 from django.db import connections
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 
-from privatune import problems
-from tenants.vault.errors import VaultError
-from tenants.vault.spool import EncryptedSpool
+django.setup(set_prefix=False)
 
-Message = Mapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
+# Below the set-up: they import models.
+from privatune import problems  # noqa: E402
+from privatune.edge import doors, routes  # noqa: E402
+from privatune.edge.address import client_address  # noqa: E402
+from privatune.edge.body import Body, Message, Pace, Receive  # noqa: E402
+from privatune.edge.budget import Budget, Share  # noqa: E402
+from privatune.edge.held import KEY, Held  # noqa: E402
+from privatune.edge.rates import Floods, Rates  # noqa: E402
+from privatune.edge.routes import Place  # noqa: E402
+from privatune.edge.turns import Turns  # noqa: E402
+from privatune.problems import Refusal  # noqa: E402
+from tenants.vault.errors import VaultError  # noqa: E402
+from tenants.vault.spool import EncryptedSpool  # noqa: E402
+
 Send = Callable[[Message], Awaitable[None]]
 
-FORM_OVERHEAD = 1 << 20  # bytes of a form around its file
-PART_BYTES = 64 * 1024 * 1024
 WRITE = 1 << 20  # bytes collected before the spool, which may go to disk, takes them in a thread
-DRAIN_SECONDS = 10.0
-DRAIN = 64 * 1024 * 1024  # bytes thrown away after a refusal, so that the client reads the answer
-
-
-class Refusal(Exception):
-    """The body is not read to its end, and why."""
-
-    def __init__(self, problem: problems.Problem) -> None:
-        super().__init__(problem.code)
-        self.problem = problem
-
-
-def body_limit(scope: Message) -> int:
-    """Bytes a body may have at this address."""
-    path = str(scope["path"])
-    if problems.is_api(path) and not _header(scope, b"authorization"):
-        return FORM_OVERHEAD  # enough to be told 401; nobody unknown fills our disk
-    if path.startswith("/v1/uploads/"):
-        return PART_BYTES + FORM_OVERHEAD
-    if path.startswith((problems.WIRE, problems.OWN)) and path != "/v1/files":
-        return settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-    return int(settings.MAX_FILE_BYTES) + FORM_OVERHEAD
-
-
-def declared_length(scope: Message) -> int:
-    value = _header(scope, b"content-length")
-    return int(value) if value.isdigit() else 0
-
-
-def _header(scope: Message, wanted: bytes) -> bytes:
-    return next((bytes(value) for name, value in scope["headers"] if name == wanted), b"")
-
-
-class Limited:
-    """`receive` that raises Refusal once more has come than may come."""
-
-    def __init__(self, receive: Receive, limit: int) -> None:
-        self._receive = receive
-        self._left = limit
-        self.finished = False
-
-    async def __call__(self) -> Message:
-        message = await self._receive()
-        if message["type"] == "http.request":
-            self._left -= len(message.get("body", b""))
-            self.finished = not message.get("more_body", False)
-        else:
-            self.finished = True
-        if self._left < 0:
-            raise Refusal(problems.TOO_LARGE)
-        return message
-
-    async def drain(self) -> None:
-        """A client that is still sending would meet a reset instead of the answer."""
-        dropped = 0
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DRAIN_SECONDS):
-                while not self.finished and dropped < DRAIN:
-                    message = await self._receive()
-                    dropped += len(message.get("body", b""))
-                    self.finished = not message.get("more_body", False)
+OWNER, PLACE = "privatune.owner", "privatune.place"
 
 
 class Application(ASGIHandler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._floods = Floods(settings.ADDRESS_REQUESTS_PER_MINUTE)
+        self._rates = Rates(settings.KEY_REQUESTS_PER_MINUTE, settings.TENANT_REQUESTS_PER_MINUTE)
+        self._budget = Budget(settings.SPOOL_BYTES, settings.TENANT_SPOOL_BYTES)
+        self._turns = Turns(settings.REQUESTS_AT_ONCE, settings.REQUESTS_WAITING)
+        self._pace = Pace(
+            settings.BODY_IDLE_SECONDS, settings.BODY_BYTES_PER_SECOND, settings.BODY_SECONDS
+        )
+
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await _lifespan(receive, send)
-        limit = body_limit(scope)
-        limited = Limited(receive, limit)
+        address = client_address(scope, settings.PROXIES)
+        place = routes.place_of(scope["method"], scope["path"])
+        held = Held()
+        scope = scope | {"client": (address, 0), KEY: held, PLACE: place, OWNER: address}
+        body = Body(receive, place.limit, self._pace)
+        async with _one_thread(held):
+            try:
+                if _declared_length(scope) > place.limit:
+                    raise Refusal(problems.TOO_LARGE)
+                headers = await self._admit(scope, place, address)
+                self._share(scope, place, body)
+                await self.handle(scope, body, _adding(headers, send))
+            except Refusal as refusal:
+                await self._refuse(scope, refusal, body, send)
+
+    async def _admit(
+        self, scope: dict[str, Any], place: Place, address: str
+    ) -> list[tuple[bytes, bytes]]:
+        """Who asks; gives headers for the answer. Raises Refusal."""
+        if place.scope is None and place.slug is None:
+            self._floods.admit(address, b"")
+            self._floods.count(address)
+            return []
+        credentials = _credentials(scope)
+        self._floods.admit(address, credentials)
         try:
-            if declared_length(scope) > limit:
-                raise Refusal(problems.TOO_LARGE)
-            await super().__call__(scope, limited, send)
+            found = await sync_to_async(doors.admit)(scope, place)
         except Refusal as refusal:
-            await self._refuse(scope, refusal.problem, limited, send)
+            if refusal.problem.status == 401:
+                self._floods.count(address)
+            raise
+        self._floods.remember(credentials)
+        scope[OWNER] = found.tenant
+        return self._rates.count(found.caller) if found.caller else []
+
+    def _share(self, scope: dict[str, Any], place: Place, body: Body) -> None:
+        if place.limit <= routes.SMALL:
+            return
+        body.share = Share(self._budget, scope[OWNER], place.spools)
+        scope[KEY].add(body.share.close)
+        body.share.cover(_declared_length(scope))
 
     async def read_body(self, receive: Receive) -> IO[bytes]:
         spool = EncryptedSpool(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
@@ -117,14 +112,58 @@ class Application(ASGIHandler):
         spool.seek(0)
         return cast(IO[bytes], spool)
 
-    async def _refuse(
-        self, scope: Message, problem: problems.Problem, body: Limited, send: Send
-    ) -> None:
-        response = problems.answer(str(scope["path"]), problem)
+    async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
+        scope: dict[str, Any] = request.scope  # type: ignore[attr-defined]
+        scope[KEY].add(request.close)  # also when the client leaves and Django lets it be
+        if scope[PLACE].waits:
+            return await super().run_get_response(request)
+        async with self._turns.turn(scope[OWNER]):
+            return await super().run_get_response(request)
+
+    async def _refuse(self, scope: Message, refusal: Refusal, body: Body, send: Send) -> None:
+        response = problems.answer(str(scope["path"]), refusal.problem)
         response["x-request-id"] = f"req_{secrets.token_hex(16)}"
         response["Connection"] = "close"
-        await self.send_response(response, send)
+        await self.send_response(response, _adding(refusal.headers, send))
         await body.drain()
+
+
+@asynccontextmanager
+async def _one_thread(held: Held) -> AsyncIterator[None]:
+    """All synchronous code of a request runs in one thread, and what the request holds is let go
+    there, last. Nobody waits for that: a view at work must not stop the event loop."""
+    executor = ThreadPoolExecutor(max_workers=1)
+    try:
+        async with ThreadSensitiveContext(executor=executor):
+            yield
+    finally:
+        executor.submit(held.close)
+        executor.shutdown(wait=False)
+
+
+def _adding(headers: list[tuple[bytes, bytes]], send: Send) -> Send:
+    if not headers:
+        return send
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *headers]}
+        await send(message)
+
+    return sending
+
+
+def _declared_length(scope: Message) -> int:
+    value = _header(scope, b"content-length")
+    return int(value[:20]) if value.isdigit() else 0
+
+
+def _credentials(scope: Message) -> bytes:
+    return _header(scope, b"authorization") or _header(scope, b"cookie")
+
+
+def _header(scope: Message, wanted: bytes) -> bytes:
+    return next((bytes(value) for name, value in scope["headers"] if name == wanted), b"")
 
 
 async def _fill(spool: EncryptedSpool, receive: Receive) -> None:
@@ -157,6 +196,5 @@ def _pool_connections() -> None:
     database["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 20, "timeout": 10}
 
 
-django.setup(set_prefix=False)
 _pool_connections()
 application = Application()

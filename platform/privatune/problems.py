@@ -5,6 +5,7 @@ nobody foresaw is logged with the request's id and told without its insides.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,7 @@ class Problem:
     where: str | None = None
     fix: str | None = None
     param: str | None = None
+    retry_after: int | None = None  # seconds
 
     @property
     def text(self) -> str:
@@ -58,6 +60,27 @@ class Problem:
 
 NOT_FOUND = Problem(404, "not_found", "There is nothing at this address.")
 TOO_LARGE = Problem(413, "request_too_large", "The request's body is too large for this address.")
+
+
+class Refusal(Exception):
+    """An answer that is given instead of the application's, with headers of its own."""
+
+    def __init__(self, problem: Problem, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+        self.headers = list(headers)
+
+    @classmethod
+    def of(cls, error: Exception) -> "Refusal":
+        """What the error tells; one that nobody foresaw is logged and told without its insides."""
+        if isinstance(error, Refusal):
+            return error
+        problem = explain(error) or UNEXPECTED
+        if problem.status >= 500:
+            log.error("a request was refused at the edge", exc_info=error)
+        return cls(problem)
+
+
 UNEXPECTED = Problem(
     500,
     "internal_error",
@@ -74,8 +97,18 @@ VAULT_STATUS: dict[type[vault.VaultError], int] = {
 
 def explain(error: BaseException) -> Problem | None:
     """The problem that an exception tells of; None when nobody foresaw it."""
+    if isinstance(error, Refusal):
+        return error.problem
     if isinstance(error, TenantError | FinetuneError):
-        return Problem(error.status, error.code, error.message, error.where, error.fix, error.param)
+        return Problem(
+            error.status,
+            error.code,
+            error.message,
+            error.where,
+            error.fix,
+            error.param,
+            getattr(error, "retry_after", None),
+        )
     if isinstance(error, vault.VaultError):
         status = VAULT_STATUS.get(type(error))
         return Problem(status, error.code, error.message, fix=error.fix) if status else None
@@ -142,6 +175,8 @@ def answer(path: str, problem: Problem) -> HttpResponse:
     response = _wire(problem) if path.startswith(WIRE) else _rfc9457(problem)
     if problem.permanent:
         response["x-should-retry"] = "false"  # the openai package obeys it
+    if problem.retry_after is not None:
+        response["Retry-After"] = str(problem.retry_after)
     if problem.status == 401:
         response["WWW-Authenticate"] = "Bearer"
     return response
@@ -150,14 +185,19 @@ def answer(path: str, problem: Problem) -> HttpResponse:
 def _wire(problem: Problem) -> JsonResponse:
     # OpenAI's clients take 409 for a lock that will be free soon; our conflicts are permanent.
     status = 400 if problem.status == 409 else problem.status
-    kind = "server_error" if status >= 500 else "invalid_request_error"
     error = {
         "message": problem.text,
-        "type": kind,
+        "type": _wire_type(status, problem.code),
         "param": problem.param,
         "code": problem.code,
     }
     return JsonResponse({"error": error}, status=status)
+
+
+def _wire_type(status: int, code: str) -> str:
+    if status == 429:  # OpenAI names what ran out
+        return "tokens" if code.startswith("token") else "requests"
+    return "server_error" if status >= 500 else "invalid_request_error"
 
 
 def _rfc9457(problem: Problem) -> JsonResponse:

@@ -210,6 +210,20 @@ FILE_UPLOAD_MAX_MEMORY_SIZE = 4 * 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 16 * 1024 * 1024
 FILE_UPLOAD_HANDLERS = ["privatune.uploads.EncryptedUploadHandler"]
 
+# --- What one caller may use: privatune/edge, docs/explanation/limits.md ------------------------
+
+PROXIES = read_int("PRIVATUNE_PROXIES")
+ADDRESS_REQUESTS_PER_MINUTE = read_int("PRIVATUNE_ADDRESS_REQUESTS")
+KEY_REQUESTS_PER_MINUTE = read_int("PRIVATUNE_KEY_REQUESTS")
+TENANT_REQUESTS_PER_MINUTE = read_int("PRIVATUNE_TENANT_REQUESTS")
+REQUESTS_AT_ONCE = 12  # of one caller; fewer than the database pool's connections (asgi.py)
+REQUESTS_WAITING = 100
+SPOOL_BYTES = read_int("PRIVATUNE_SPOOL_MB") * 1024 * 1024
+TENANT_SPOOL_BYTES = read_int("PRIVATUNE_TENANT_SPOOL_MB") * 1024 * 1024
+BODY_IDLE_SECONDS = float(read_int("PRIVATUNE_BODY_IDLE_SECONDS"))
+BODY_BYTES_PER_SECOND = 16 * 1024
+BODY_SECONDS = 3600.0
+
 # --- HTTP --------------------------------------------------------------------------------------
 
 REST_FRAMEWORK = {

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
+from privatune.edge.held import hold
 from tenants.vault.spool import EncryptedSpool
 
 
@@ -17,6 +18,8 @@ class EncryptedUploadHandler(FileUploadHandler):
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)
         self._spool = EncryptedSpool(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
+        if self.request is not None:
+            hold(self.request, self._spool.close)
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         self._spool.write(raw_data)

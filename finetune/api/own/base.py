@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 
 from finetune.api.base import release_connection
 from finetune.api.bodies import read_json
-from finetune.api.identity import Caller, attempt_of, identify
+from finetune.api.identity import Caller, attempt_of, caller_of
 from tenants.database.scope import tenant_scope
 from tenants.roles import Scope
 from tenants.services.idempotency import once
@@ -26,7 +26,7 @@ class KeyAuthentication(BaseAuthentication):
     """`Authorization: Bearer <key>`; `request.auth` is the Caller."""
 
     def authenticate(self, request: Request) -> tuple[None, Caller]:
-        return None, identify(request._request)
+        return None, caller_of(request._request)
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"

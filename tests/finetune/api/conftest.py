@@ -20,7 +20,7 @@ TINY = "tiny"
 
 
 @contextmanager
-def serving_http(application: str) -> Iterator[tuple[str, int]]:
+def serving_http(application: str, **extra: str) -> Iterator[tuple[str, int]]:
     """Runs the ASGI application; gives its address and the id of its process."""
     port = free_port()
     environment = os.environ | {
@@ -28,6 +28,7 @@ def serving_http(application: str) -> Iterator[tuple[str, int]]:
         "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
         "PRIVATUNE_MAX_FILE_MB": str(MAX_FILE_MB),
         "PRIVATUNE_LOG_LEVEL": "WARNING",
+        **extra,
     }
     command = [
         *(sys.executable, "-m", "granian", application, "--interface", "asgi"),

@@ -32,7 +32,7 @@
     request.addEventListener("load", () => {
       const answer = request.response || {};
       if (request.status === 200 && answer.next) window.location.assign(answer.next);
-      else complain([answer.message || form.dataset.failed, answer.fix].filter(Boolean).join(" "));
+      else complain([answer.message || answer.title || form.dataset.failed, answer.fix].filter(Boolean).join(" "));
     });
     request.addEventListener("error", () => complain(form.dataset.failed));
     request.send(data);

@@ -1,0 +1,64 @@
+"""Who may send a body: asked of the database before the body is read. Runs in a thread."""
+
+import time
+from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.core.handlers.asgi import ASGIRequest
+from django.db import close_old_connections
+
+from finetune.api.identity import EDGE, Caller, Known, identify
+from privatune.edge.refusals import SIGN_IN
+from privatune.edge.routes import Place
+from privatune.portal.access import enter
+from privatune.problems import Refusal
+from tenants.roles import Scope
+
+SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
+
+
+@dataclass(frozen=True)
+class Found:
+    """Whose body it is. `caller` None: a person in the portal."""
+
+    tenant: str
+    caller: Caller | None = None
+
+
+def admit(scope: dict[str, Any], place: Place) -> Found:
+    """Raises Refusal: 401 without good credentials, 403 without the right."""
+    try:
+        if place.scope is None:
+            return Found(_admit_member(scope, place.slug or ""))
+        caller = _admit_key(scope, place.scope)
+        return Found(str(caller.principal.tenant_id), caller)
+    except Refusal:
+        raise
+    except Exception as error:
+        raise Refusal.of(error) from error
+    finally:
+        close_old_connections()  # the body may take minutes to come
+
+
+def _admit_key(scope: dict[str, Any], needed: Scope) -> Caller:
+    """The caller with that key, kept for the view."""
+    caller = identify(ASGIRequest(scope, BytesIO()))
+    caller.principal.require(needed)
+    scope[EDGE] = Known(caller, time.monotonic())
+    return caller
+
+
+def _admit_member(scope: dict[str, Any], slug: str) -> str:
+    """The tenant whose room it is, for somebody signed in who may put files there."""
+    request: Any = ASGIRequest(scope, BytesIO())
+    request.session = SessionStore(request.COOKIES.get(settings.SESSION_COOKIE_NAME))
+    request.user = get_user(request)
+    if not request.user.is_authenticated:
+        raise Refusal(SIGN_IN)
+    enter(request, slug)
+    request.principal.require(Scope.FILES_WRITE)
+    return str(request.belonging.tenant_id)

@@ -1,0 +1,18 @@
+"""What the edge answers instead of the application."""
+
+from privatune.problems import Problem, Refusal
+
+TOO_SLOW = Problem(
+    408,
+    "request_too_slow",
+    "The request's body came too slowly and was not waited for.",
+    fix="Send it over a faster line, or a large file in parts by `/v1/uploads`.",
+)
+SIGN_IN = Problem(
+    401, "sign_in_required", "You are not signed in.", fix="Sign in, then send the file again."
+)
+
+
+def too_many(code: str, message: str, seconds: float, fix: str | None = None) -> Refusal:
+    """429 with the seconds after which it may be tried again."""
+    return Refusal(Problem(429, code, message, fix=fix, retry_after=max(1, round(seconds + 0.5))))
