@@ -18,6 +18,7 @@ from tenants.models import ApiKey, AuditEntry, License, Membership, StoredFile, 
 
 Row = TypeVar("Row", bound=Model)
 
+DIGITS = 20  # of a number in a query; Python itself refuses to read some thousands
 HEX = re.compile(r"[0-9a-f]{32}")
 PREFIXES: dict[type[Model], str] = {
     StoredFile: "file-",
@@ -133,15 +134,23 @@ def with_metadata(rows: QuerySet[Job], wanted: dict[str, str] | None) -> QuerySe
 
 def read_cut(query: dict[str, str], *, limit: int, most: int) -> Cut:
     """`after`, `limit` and `order` of a query string. Raises UserFault naming the parameter."""
-    given = query.get("limit", str(limit))
-    if not given.isdecimal() or not given.isascii() or not 1 <= int(given[:9]) <= most:
-        raise UserFault(
-            "invalid_value", f"`limit` must be a whole number from 1 to {most}.", param="limit"
-        )
+    count = whole_number(query.get("limit", str(limit)), "limit", least=1, most=most)
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise UserFault("invalid_value", "`order` must be `asc` or `desc`.", param="order")
-    return Cut(query.get("after"), int(given), order == "desc")
+    return Cut(query.get("after"), count, order == "desc")
+
+
+def whole_number(text: str, name: str, *, least: int, most: int) -> int:
+    """A whole number of a query or header. Raises UserFault naming it."""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS else -1
+    if not least <= number <= most:
+        raise UserFault(
+            "invalid_value",
+            f"`{name}` must be a whole number from {least} to {most}.",
+            param=name,
+        )
+    return number
 
 
 def read_metadata(query: dict[str, str]) -> dict[str, str] | None:

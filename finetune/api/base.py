@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connection
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.decorators import method_decorator
@@ -18,7 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 
 from finetune.api.identity import Caller, attempt_of, caller_of
 from finetune.errors import UserFault
-from tenants.database.scope import tenant_scope
+from tenants.database.scope import release_connection, tenant_scope
 from tenants.roles import Scope
 from tenants.services.idempotency import once
 
@@ -48,6 +47,7 @@ class ApiView(View):
         self, request: HttpRequest, handler: Handler, method: str, **kwargs: Any
     ) -> HttpResponseBase:
         if method in self.unscoped:
+            release_connection()  # bytes may come and go for minutes
             return reply(handler(request, **kwargs))
         with tenant_scope(self.caller.principal.tenant_id):
             if method != "post":
@@ -106,13 +106,6 @@ class AsyncApiView(ApiView):
             return answer
 
         return await sync_to_async(scoped)()
-
-
-def release_connection() -> None:
-    """Gives the thread's connection back to the pool before the request ends, unless whoever
-    called us is in the middle of a transaction of its own."""
-    if not connection.in_atomic_block:
-        close_old_connections()
 
 
 def reply(answer: Any) -> HttpResponseBase:

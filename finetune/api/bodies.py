@@ -1,6 +1,7 @@
 """Reads what a request carries: JSON with the place of a mistake, forms, query parameters."""
 
 import json
+import math
 import re
 from typing import Any, NoReturn, TypeVar
 
@@ -11,6 +12,10 @@ from pydantic import BaseModel
 from finetune.errors import UserFault
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
+
+DEPTH = 64
+DIGITS = 20
+SMALLER = "Send a number that 64 bits hold."
 
 # PostgreSQL stores neither NUL nor half a surrogate pair; both can hide in JSON's escapes.
 SUSPECT = re.compile(r"\\u(?:0000|[dD][89abAB][0-9a-fA-F]{2}|[dD][c-fC-F][0-9a-fA-F]{2})")
@@ -28,7 +33,10 @@ def read_json(request: HttpRequest) -> Any:
             fix="Send JSON encoded as UTF-8.",
         ) from None
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(
+            text, parse_constant=_no_constant, parse_int=_integer, parse_float=_number
+        )
+        _check_depth(value)
     except json.JSONDecodeError as error:
         raise UserFault(
             "invalid_json",
@@ -37,7 +45,7 @@ def read_json(request: HttpRequest) -> Any:
             fix="Send one JSON object as the body.",
         ) from None
     except RecursionError:
-        raise UserFault("invalid_json", "The body is nested too deeply.") from None
+        raise _too_deep() from None
     if SUSPECT.search(text):
         _check_text(value)
     return value
@@ -91,6 +99,43 @@ def query(request: HttpRequest, known: frozenset[str]) -> dict[str, str]:
         if "\0" in value or "\0" in name:
             raise UserFault("invalid_value", "A NUL character is not allowed.", param=name[:64])
     return values
+
+
+def _integer(text: str) -> int:
+    # Python refuses to read some thousand digits, PostgreSQL to store more than it has room for.
+    if len(text) > DIGITS or not -(2**63) <= int(text) < 2**64:
+        raise UserFault("invalid_json", "A whole number in the body is too large.", fix=SMALLER)
+    return int(text)
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise UserFault("invalid_json", "A number in the body is too large.", fix=SMALLER)
+    return value
+
+
+def _check_depth(value: Any) -> None:
+    """Whatever walks the value later, in Python's recursion or PostgreSQL's, must come back."""
+    level = [value]
+    for _ in range(DEPTH):
+        inner = (
+            each.values() if isinstance(each, dict) else each
+            for each in level
+            if isinstance(each, dict | list)
+        )
+        level = [child for children in inner for child in children]
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> UserFault:
+    return UserFault(
+        "invalid_json",
+        "The body is nested too deeply.",
+        fix=f"Nest at most {DEPTH} objects and lists in one another.",
+    )
 
 
 def _check_text(value: Any) -> None:

@@ -4,10 +4,14 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse
 
+from finetune.errors import FinetuneError
 from privatune import problems
+from tenants.database.scope import release_connection
+from tenants.errors import TenantError
+from tenants.vault.errors import VaultError
 
 Next = Callable[[HttpRequest], Any]
 
@@ -40,11 +44,14 @@ class RequestMiddleware(_Layer):
         return _marked(self._next(request), request_id)
 
     async def _awaited(self, request: HttpRequest, request_id: str) -> HttpResponse:
-        return _marked(await self._next(request), request_id)
+        response = await self._next(request)
+        if response.streaming:  # it may go on for hours, and each look takes its own
+            await sync_to_async(release_connection)()
+        return _marked(response, request_id)
 
 
 class ApiErrors(_Layer):
-    """Innermost, so that no other middleware sees an exception of the API's views."""
+    """Innermost, so that no other middleware sees an exception that we foresaw."""
 
     def __call__(self, request: HttpRequest) -> Any:
         if "\0" in request.path and problems.is_api(request.path):
@@ -62,7 +69,12 @@ class ApiErrors(_Layer):
         return later()
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        return problems.told(request, exception) if problems.is_api(request.path) else None
+        if problems.is_api(request.path):
+            return problems.told(request, exception)
+        if isinstance(exception, FinetuneError | TenantError | VaultError):
+            problem = problems.explain(exception)
+            return problems.page(request, problem) if problem else None
+        return None
 
 
 def _marked(response: HttpResponse, request_id: str) -> HttpResponse:

@@ -20,6 +20,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import RawPostDataException, UnreadablePostError
+from django.shortcuts import render
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from pydantic import ValidationError
@@ -92,7 +93,10 @@ VAULT_STATUS: dict[type[vault.VaultError], int] = {
     vault.StorageDown: 503,
     vault.KeyUnavailable: 503,
     vault.KeyDestroyed: 410,
+    vault.ObjectMissing: 410,
+    vault.ObjectDamaged: 410,
 }
+LOST = (vault.ObjectMissing, vault.ObjectDamaged)
 
 
 def explain(error: BaseException) -> Problem | None:
@@ -110,6 +114,8 @@ def explain(error: BaseException) -> Problem | None:
             getattr(error, "retry_after", None),
         )
     if isinstance(error, vault.VaultError):
+        if isinstance(error, LOST):
+            log.error("stored bytes cannot be given out: %s", error)  # the operator's to mend
         status = VAULT_STATUS.get(type(error))
         return Problem(status, error.code, error.message, fix=error.fix) if status else None
     if isinstance(error, ValidationError):
@@ -211,6 +217,14 @@ def _rfc9457(problem: Problem) -> JsonResponse:
     extra = {"param": problem.param, "where": problem.where, "fix": problem.fix}
     body |= {name: value for name, value in extra.items() if value is not None}
     return JsonResponse(body, status=problem.status, content_type="application/problem+json")
+
+
+def page(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """What went wrong as a page of the portal."""
+    response = render(request, "portal/refused.html", {"error": problem}, status=problem.status)
+    if problem.retry_after is not None:
+        response["Retry-After"] = str(problem.retry_after)
+    return response
 
 
 def is_api(path: str) -> bool:

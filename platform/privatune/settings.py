@@ -223,6 +223,8 @@ TENANT_SPOOL_BYTES = read_int("PRIVATUNE_TENANT_SPOOL_MB") * 1024 * 1024
 BODY_IDLE_SECONDS = float(read_int("PRIVATUNE_BODY_IDLE_SECONDS"))
 BODY_BYTES_PER_SECOND = 16 * 1024
 BODY_SECONDS = 3600.0
+PERSON_STREAMS = read_int("PRIVATUNE_PERSON_STREAMS")
+TENANT_STREAMS = read_int("PRIVATUNE_TENANT_STREAMS")
 
 # --- HTTP --------------------------------------------------------------------------------------
 

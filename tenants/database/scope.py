@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from django.db import connection, transaction
+from django.db import close_old_connections, connection, transaction
 from django_scopes import get_scope, scope
 
 SETTING = "privatune.tenant"
@@ -31,6 +31,13 @@ def tenant_scope(tenant_id: UUID) -> Iterator[None]:
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config(%s, %s, true)", [SETTING, str(tenant_id)])
         yield
+
+
+def release_connection() -> None:
+    """Gives the thread's connection back to the web server's pool before the request ends, unless
+    whoever called us is in the middle of a transaction of its own. Elsewhere it stays open."""
+    if not connection.in_atomic_block:
+        close_old_connections()
 
 
 def current_tenant_id() -> UUID:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from django.db import transaction
 from django.utils import timezone
 
+from tenants.database.scope import release_connection
 from tenants.errors import Invalid, NotFound
 from tenants.models import StoredFile
 from tenants.services.audit import record
@@ -44,10 +45,11 @@ def chunks(source: BinaryIO) -> Iterator[bytes]:
 
 
 def keep(*, vault: Vault, pieces: Iterable[bytes], limit: int) -> Kept:
-    """Streams into a new object of the vault; holds no transaction.
+    """Streams into a new object of the vault; holds no transaction and no connection.
 
     Raises Invalid beyond `limit` bytes, and the vault's errors; then nothing is kept.
     """
+    release_connection()
     name = f"objects/{uuid.uuid4().hex}"
     with vault.put(name) as writer:
         total = 0

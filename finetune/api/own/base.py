@@ -14,10 +14,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from finetune.api.base import release_connection
 from finetune.api.bodies import read_json
 from finetune.api.identity import Caller, attempt_of, caller_of
-from tenants.database.scope import tenant_scope
+from tenants.database.scope import release_connection, tenant_scope
 from tenants.roles import Scope
 from tenants.services.idempotency import once
 

@@ -13,7 +13,7 @@ from django.db import close_old_connections
 
 from finetune.api.identity import EDGE, Caller, Known, identify
 from privatune.edge.refusals import SIGN_IN
-from privatune.edge.routes import Place
+from privatune.edge.routes import SMALL, Place
 from privatune.portal.access import enter
 from privatune.problems import Refusal
 from tenants.roles import Scope
@@ -41,7 +41,8 @@ def admit(scope: dict[str, Any], place: Place) -> Found:
     except Exception as error:
         raise Refusal.of(error) from error
     finally:
-        close_old_connections()  # the body may take minutes to come
+        if place.limit > SMALL:
+            close_old_connections()  # the body may take minutes to come
 
 
 def _admit_key(scope: dict[str, Any], needed: Scope) -> Caller:

@@ -17,6 +17,7 @@ from tests.finetune.api.customers import Customer
 
 IDLE = 2
 TENANT_SPOOL_MB = 40
+PERSON_STREAMS, TENANT_STREAMS = 25, 30
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def _edge(django_db_setup: None) -> Iterator[Edge]:
     limits = {
         "PRIVATUNE_BODY_IDLE_SECONDS": str(IDLE),
         "PRIVATUNE_TENANT_SPOOL_MB": str(TENANT_SPOOL_MB),
+        "PRIVATUNE_PERSON_STREAMS": str(PERSON_STREAMS),
+        "PRIVATUNE_TENANT_STREAMS": str(TENANT_STREAMS),
     }
     with serving_http("privatune.asgi:application", **limits) as (url, pid):
         yield Edge(url, pid)

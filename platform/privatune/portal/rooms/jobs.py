@@ -1,15 +1,12 @@
 """Jobs: start one, watch it learn, stop it. A refresh loses nothing: the rows are the truth."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
-from asgiref.sync import sync_to_async
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse
+from django.http import Http404, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_POST
@@ -21,6 +18,7 @@ from finetune.services import jobs
 from finetune.states import FINAL_JOB_STATES
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import JobForm
+from privatune.portal.watching import watch
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
 from tenants.models import License
@@ -29,6 +27,7 @@ from tenants.roles import Scope
 PAGE = 20
 EVENTS_SHOWN = 200
 POINTS = 2000
+LONGEST_HISTORY = 2**63 - 1
 
 
 @room(Scope.JOBS_READ)
@@ -82,44 +81,30 @@ def act(request: RoomRequest, job_id: UUID, verb: str) -> HttpResponse:
 def curve(request: RoomRequest, job_id: UUID) -> HttpResponse:
     """All points of the curve so far, for the first drawing and for whoever cannot stream."""
     job = _job(job_id)
-    after = int(request.GET.get("after", "0") or 0)
-    return JsonResponse(_points(job, after))
+    return JsonResponse(_points(job, _after(request.GET.get("after"))))
 
 
 @room(Scope.JOBS_READ, own_scope=True)
 def stream(request: RoomRequest, job_id: UUID) -> HttpResponseBase:
-    """Server-sent events: new points and state, until the job has ended.
-
-    Each look opens a scope of its own, so that a watcher holds no transaction.
-    """
-    tenant_id = request.belonging.tenant_id
-    after = int(request.headers.get("Last-Event-ID") or request.GET.get("after") or 0)
-    with tenant_scope(tenant_id):
+    """Server-sent events: new points and state, until the job has ended."""
+    after = _after(request.headers.get("Last-Event-ID") or request.GET.get("after"))
+    with tenant_scope(request.belonging.tenant_id):
         _job(job_id)
-    answer = StreamingHttpResponse(
-        _stream(tenant_id, job_id, after), content_type="text/event-stream"
-    )
-    answer["Cache-Control"] = "no-store"
-    answer["X-Accel-Buffering"] = "no"
-    return answer
 
-
-async def _stream(tenant_id: UUID, job_id: UUID, after: int) -> AsyncIterator[str]:
-    while True:
-        seen = await sync_to_async(_look)(tenant_id, job_id, after)
+    def look() -> tuple[str, bool]:
+        nonlocal after
+        seen = _points(_job(job_id), after)
+        lines = ""
         if seen["last"] > after:
             after = seen["last"]
-            yield f"id: {after}\ndata: {json.dumps(seen)}\n\n"
-        if seen["final"]:
-            yield "event: end\ndata: {}\n\n"
-            return
-        await asyncio.sleep(1)
-        yield ": still here\n\n"  # a proxy must not think the connection dead
+            lines = f"id: {after}\ndata: {json.dumps(seen)}\n\n"
+        return lines + ("event: end\ndata: {}\n\n" if seen["final"] else ""), seen["final"]
+
+    return watch(request, Scope.JOBS_READ, look)
 
 
-def _look(tenant_id: UUID, job_id: UUID, after: int) -> dict[str, Any]:
-    with tenant_scope(tenant_id):
-        return _points(_job(job_id), after)
+def _after(text: str | None) -> int:
+    return selectors.whole_number(text or "0", "after", least=0, most=LONGEST_HISTORY)
 
 
 def _points(job: Job, after: int) -> dict[str, Any]:

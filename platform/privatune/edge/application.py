@@ -1,0 +1,179 @@
+"""Django's ASGI handler behind the edge: who asks, how often and how much is settled before a body
+is read; bodies then wait in an encrypted spool."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import IO, Any, cast
+
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from django.conf import settings
+from django.core.exceptions import RequestAborted
+from django.core.handlers.asgi import ASGIHandler
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from privatune import problems
+from privatune.edge import doors, routes
+from privatune.edge.address import client_address
+from privatune.edge.body import Body, Message, Pace, Receive
+from privatune.edge.budget import Budget, Share
+from privatune.edge.held import KEY, Held
+from privatune.edge.rates import Floods, Rates
+from privatune.edge.routes import Place
+from privatune.edge.turns import Turns
+from privatune.problems import Refusal
+from tenants.vault.errors import VaultError
+from tenants.vault.spool import EncryptedSpool
+
+Send = Callable[[Message], Awaitable[None]]
+
+WRITE = 1 << 20  # bytes collected before the spool, which may go to disk, takes them in a thread
+OWNER, PLACE = "privatune.owner", "privatune.place"
+
+
+class Application(ASGIHandler):
+    def __init__(self) -> None:
+        super().__init__()
+        self._floods = Floods(settings.ADDRESS_REQUESTS_PER_MINUTE)
+        self._rates = Rates(settings.KEY_REQUESTS_PER_MINUTE, settings.TENANT_REQUESTS_PER_MINUTE)
+        self._budget = Budget(settings.SPOOL_BYTES, settings.TENANT_SPOOL_BYTES)
+        self._turns = Turns(settings.REQUESTS_AT_ONCE, settings.REQUESTS_WAITING)
+        self._pace = Pace(
+            settings.BODY_IDLE_SECONDS, settings.BODY_BYTES_PER_SECOND, settings.BODY_SECONDS
+        )
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await _lifespan(receive, send)
+        address = client_address(scope, settings.PROXIES)
+        place = routes.place_of(scope["method"], scope["path"])
+        held = Held()
+        scope = scope | {"client": (address, 0), KEY: held, PLACE: place, OWNER: address}
+        body = Body(receive, place.limit, self._pace)
+        async with _one_thread(held):
+            try:
+                if _declared_length(scope) > place.limit:
+                    raise Refusal(problems.TOO_LARGE)
+                headers = await self._admit(scope, place, address)
+                self._share(scope, place, body)
+                await self.handle(scope, body, _adding(headers, send))
+            except Refusal as refusal:
+                await self._refuse(scope, refusal, body, send)
+
+    async def _admit(
+        self, scope: dict[str, Any], place: Place, address: str
+    ) -> list[tuple[bytes, bytes]]:
+        """Who asks; gives headers for the answer. Raises Refusal."""
+        if place.scope is None and place.slug is None:
+            self._floods.admit(address, b"")
+            self._floods.count(address)
+            return []
+        credentials = _credentials(scope)
+        self._floods.admit(address, credentials)
+        try:
+            found = await sync_to_async(doors.admit)(scope, place)
+        except Refusal as refusal:
+            if refusal.problem.status == 401:
+                self._floods.count(address)
+            raise
+        self._floods.remember(credentials)
+        scope[OWNER] = found.tenant
+        return self._rates.count(found.caller) if found.caller else []
+
+    def _share(self, scope: dict[str, Any], place: Place, body: Body) -> None:
+        if place.limit <= routes.SMALL:
+            return
+        body.share = Share(self._budget, scope[OWNER], place.spools)
+        scope[KEY].add(body.share.close)
+        body.share.cover(_declared_length(scope))
+
+    async def read_body(self, receive: Receive) -> IO[bytes]:
+        spool = EncryptedSpool(settings.FILE_UPLOAD_MAX_MEMORY_SIZE)
+        try:
+            await _fill(spool, receive)
+        except VaultError as error:
+            spool.close()
+            raise Refusal(problems.explain(error) or problems.UNEXPECTED) from error
+        except BaseException:
+            spool.close()
+            raise
+        spool.seek(0)
+        return cast(IO[bytes], spool)
+
+    async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
+        scope: dict[str, Any] = request.scope  # type: ignore[attr-defined]
+        scope[KEY].add(request.close)  # also when the client leaves and Django lets it be
+        if scope[PLACE].waits:
+            return await super().run_get_response(request)
+        async with self._turns.turn(scope[OWNER]):
+            return await super().run_get_response(request)
+
+    async def _refuse(self, scope: Message, refusal: Refusal, body: Body, send: Send) -> None:
+        response = problems.answer(str(scope["path"]), refusal.problem)
+        response["x-request-id"] = f"req_{secrets.token_hex(16)}"
+        response["Connection"] = "close"
+        await self.send_response(response, _adding(refusal.headers, send))
+        await body.drain()
+
+
+@asynccontextmanager
+async def _one_thread(held: Held) -> AsyncIterator[None]:
+    """All synchronous code of a request runs in one thread, and what the request holds is let go
+    there, last. Nobody waits for that: a view at work must not stop the event loop."""
+    executor = ThreadPoolExecutor(max_workers=1)
+    try:
+        async with ThreadSensitiveContext(executor=executor):
+            yield
+    finally:
+        executor.submit(held.close)
+        executor.shutdown(wait=False)
+
+
+def _adding(headers: list[tuple[bytes, bytes]], send: Send) -> Send:
+    if not headers:
+        return send
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *headers]}
+        await send(message)
+
+    return sending
+
+
+def _declared_length(scope: Message) -> int:
+    value = _header(scope, b"content-length")
+    return int(value[:20]) if value.isdigit() else 0
+
+
+def _credentials(scope: Message) -> bytes:
+    return _header(scope, b"authorization") or _header(scope, b"cookie")
+
+
+def _header(scope: Message, wanted: bytes) -> bytes:
+    return next((bytes(value) for name, value in scope["headers"] if name == wanted), b"")
+
+
+async def _fill(spool: EncryptedSpool, receive: Receive) -> None:
+    waiting = bytearray()
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestAborted
+        waiting += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(waiting) >= WRITE or not more:
+            await asyncio.to_thread(spool.write, bytes(waiting))
+            waiting.clear()
+
+
+async def _lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
