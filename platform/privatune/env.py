@@ -68,7 +68,6 @@ VARIABLES = (
     Variable("PRIVATUNE_RUN_ATTEMPTS", "Claims without progress before a run is failed.", "3"),
     Variable("PRIVATUNE_TRAINER_THREADS", "CPU threads of a training process.", ""),
     Variable("PRIVATUNE_MAX_FILE_MB", "Largest file.", "512"),
-    Variable("PRIVATUNE_PROXIES", "Reverse proxies in front: this many entries of X-Forwarded-For are believed.", "0"),
     Variable("PRIVATUNE_ADDRESS_REQUESTS", "Requests a minute of one address without a good key.", "6000"),
     Variable("PRIVATUNE_KEY_REQUESTS", "Requests a minute of one API key.", "6000"),
     Variable("PRIVATUNE_TENANT_REQUESTS", "Requests a minute of all API keys of a tenant.", "12000"),

@@ -212,7 +212,6 @@ FILE_UPLOAD_HANDLERS = ["privatune.uploads.EncryptedUploadHandler"]
 
 # --- What one caller may use: privatune/edge, docs/explanation/limits.md ------------------------
 
-PROXIES = read_int("PRIVATUNE_PROXIES")
 ADDRESS_REQUESTS_PER_MINUTE = read_int("PRIVATUNE_ADDRESS_REQUESTS")
 KEY_REQUESTS_PER_MINUTE = read_int("PRIVATUNE_KEY_REQUESTS")
 TENANT_REQUESTS_PER_MINUTE = read_int("PRIVATUNE_TENANT_REQUESTS")

@@ -17,7 +17,6 @@ from django.http.response import HttpResponseBase
 
 from privatune import problems
 from privatune.edge import doors, routes
-from privatune.edge.address import client_address
 from privatune.edge.body import Body, Message, Pace, Receive
 from privatune.edge.budget import Budget, Share
 from privatune.edge.held import KEY, Held
@@ -25,6 +24,7 @@ from privatune.edge.rates import Floods, Rates
 from privatune.edge.routes import Place
 from privatune.edge.turns import Turns
 from privatune.problems import Refusal
+from tenants.addresses import client_address, network_of
 from tenants.vault.errors import VaultError
 from tenants.vault.spool import EncryptedSpool
 
@@ -48,10 +48,10 @@ class Application(ASGIHandler):
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await _lifespan(receive, send)
-        address = client_address(scope, settings.PROXIES)
+        address = _party(scope)
         place = routes.place_of(scope["method"], scope["path"])
         held = Held()
-        scope = scope | {"client": (address, 0), KEY: held, PLACE: place, OWNER: address}
+        scope = scope | {KEY: held, PLACE: place, OWNER: address}
         body = Body(receive, place.limit, self._pace)
         async with _one_thread(held):
             try:
@@ -142,6 +142,15 @@ def _adding(headers: list[tuple[bytes, bytes]], send: Send) -> Send:
         await send(message)
 
     return sending
+
+
+def _party(scope: Message) -> str:
+    """Whom an anonymous request is counted for: its address, or an IPv6 household's network."""
+    request = HttpRequest()
+    request.META["REMOTE_ADDR"] = (scope.get("client") or ("", 0))[0]
+    forwarded = [bytes(v).decode("latin-1") for n, v in scope["headers"] if n == b"x-forwarded-for"]
+    request.META["HTTP_X_FORWARDED_FOR"] = ",".join(forwarded)
+    return network_of(client_address(request))
 
 
 def _declared_length(scope: Message) -> int:

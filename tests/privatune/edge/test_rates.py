@@ -1,0 +1,136 @@
+"""How often one caller may ask, and what it is told."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from privatune.edge.buckets import Buckets
+from privatune.edge.rates import Floods, duration
+from privatune.edge.turns import Turns
+from privatune.problems import Refusal
+from tenants.services.tenants import create_key
+from tests.finetune.api.conftest import serving_http
+from tests.finetune.api.customers import new_customer
+
+KEY, TENANT, ADDRESS = 20, 30, 60
+
+
+@pytest.fixture(scope="module")
+def _narrow(django_db_setup: None) -> Iterator[str]:
+    limits = {
+        "PRIVATUNE_KEY_REQUESTS": str(KEY),
+        "PRIVATUNE_TENANT_REQUESTS": str(TENANT),
+        "PRIVATUNE_ADDRESS_REQUESTS": str(ADDRESS),
+        "PRIVATUNE_TRUSTED_PROXIES": "127.0.0.1",
+    }
+    with serving_http("privatune.asgi:application", **limits) as (url, _):
+        yield url
+
+
+@pytest.fixture
+def narrow(_narrow: str, committed: None) -> str:
+    return _narrow
+
+
+def until_refused(url: str, path: str, headers: dict[str, str], most: int) -> httpx.Response:
+    with httpx.Client(base_url=url, headers=headers) as http:
+        for _ in range(most):
+            response = http.get(path)
+            if response.status_code == 429:
+                return response
+    raise AssertionError("never refused")
+
+
+def test_a_key_and_its_tenant_are_limited_and_told_so(narrow: str) -> None:
+    customer = new_customer(narrow)
+    first = customer.http().get("/v1/models")
+    assert first.headers["x-ratelimit-limit-requests"] == str(KEY)
+    assert first.headers["x-ratelimit-remaining-requests"] == str(KEY - 1)
+    assert first.headers["x-ratelimit-reset-requests"].endswith("s")
+    key = {"Authorization": f"Bearer {customer.key}"}
+    refused = until_refused(narrow, "/v1/models", key, 2 * KEY)
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    assert refused.json()["error"]["type"] == "requests"
+    assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.headers.get("x-should-retry") != "false"
+    _, second = create_key(tenant_id=customer.tenant_id, name="b", actor="test")
+    own = until_refused(narrow, "/api/v1/keys", {"Authorization": f"Bearer {second}"}, KEY)
+    assert own.headers["content-type"] == "application/problem+json"
+    assert "organisation" in own.json()["detail"], "a second key brings no second share"
+    assert new_customer(narrow).http().get("/v1/models").status_code == 200
+
+
+def test_an_address_with_made_up_keys_is_limited_and_its_neighbour_with_a_good_one_is_not(
+    narrow: str,
+) -> None:
+    """Behind one proxy, and from one address: who holds a good key is let past."""
+    customer = new_customer(narrow)
+    there = {"X-Forwarded-For": "198.51.100.7"}
+    assert customer.http(**there).get("/v1/models").status_code == 200
+    flood = there | {"Authorization": f"Bearer pt-{uuid.uuid4().hex[:12]}-x"}
+    refused = until_refused(narrow, "/v1/models", flood, 2 * ADDRESS)
+    assert refused.json()["error"]["code"] == "too_many_requests"
+    assert int(refused.headers["retry-after"]) >= 1
+    assert httpx.get(f"{narrow}/accounts/login/", headers=there).status_code == 429
+    assert customer.http(**there).get("/v1/models").status_code == 200
+    elsewhere = {"X-Forwarded-For": "198.51.100.8"}
+    assert httpx.get(f"{narrow}/v1/models", headers=elsewhere).status_code == 401
+    forged = {"X-Forwarded-For": "203.0.113.1, 198.51.100.7"}
+    assert httpx.get(f"{narrow}/v1/models", headers=forged).status_code == 429
+
+
+def test_a_bucket_fills_again() -> None:
+    now = [0.0]
+    bucket = Buckets(2, 60, clock=lambda: now[0])
+    assert [bucket.take("a") for _ in range(3)] == [True, True, False]
+    assert bucket.look("a").one_in == pytest.approx(30)
+    assert bucket.take("b"), "another's is full"
+    now[0] = 30.0
+    assert [bucket.take("a") for _ in range(2)] == [True, False]
+
+
+def test_buckets_do_not_grow_with_the_number_of_strangers() -> None:
+    bucket = Buckets(2, 60)
+    for number in range(21_000):
+        bucket.take(str(number))
+    assert len(bucket._buckets) <= 20_000
+    floods = Floods(10)
+    for number in range(11_000):
+        floods.remember(str(number).encode())
+    assert len(floods._good) <= 10_000
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.02, "20ms"), (1.5, "1.5s"), (360, "6m0s"), (0, "0ms")]
+)
+def test_durations_are_written_as_openai_does(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_one_callers_turns_do_not_hold_up_anothers() -> None:
+    async def scene() -> None:
+        turns, hold = Turns(at_once=2, waiting=1), asyncio.Event()
+
+        async def work(owner: str) -> None:
+            async with turns.turn(owner):
+                await hold.wait()
+
+        busy = [asyncio.create_task(work("a")) for _ in range(3)]
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        with pytest.raises(Refusal) as refused:
+            async with turns.turn("a"):
+                pass
+        assert refused.value.problem.status == 429
+        async with turns.turn("b"):
+            assert time.monotonic() - began < 1
+        hold.set()
+        await asyncio.gather(*busy)
+        assert not turns._lines
+
+    asyncio.run(scene())
