@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.http import HttpRequest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from finetune.models import Artifact, CatalogModel, Job
 from finetune.services import artifacts
+from privatune.portal.access import enter, still_allowed
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
-from tenants.models import License, LicenseState, User
-from tenants.roles import Role
+from tenants.models import License, LicenseState, Membership, User
+from tenants.roles import Role, Scope
 from tenants.services.files import create_file, keep
 from tenants.services.licences import Right, change_license
 from tenants.services.tenants import add_member
@@ -252,3 +254,20 @@ def test_the_services_themselves_refuse_without_the_licence(
     for service in (artifacts.open_bundle, artifacts.load_adapter):
         with tenant_scope(customer.tenant_id), pytest.raises(Refused, match="is revoked"):
             service(artifact=artifact)
+
+
+def test_what_is_asked_again_of_a_person_ends_with_the_membership(customer: Customer) -> None:
+    user = User.objects.create_user(f"{uuid.uuid4().hex}@x.example", "x" * 16)
+    add_member(tenant_id=customer.tenant_id, user=user, role=Role.ENGINEER, actor="test")
+    request: Any = HttpRequest()
+    request.user, request.session = user, {}
+    enter(request, customer.slug)
+    still_allowed(request, Scope.INFER)
+    with tenant_scope(customer.tenant_id):
+        Membership.objects.filter(user=user).update(role=Role.VIEWER)
+    with pytest.raises(Refused, match="infer"):
+        still_allowed(request, Scope.INFER)
+    with tenant_scope(customer.tenant_id):
+        Membership.objects.filter(user=user).delete()
+    with pytest.raises(Refused, match="no longer belong"):
+        still_allowed(request, Scope.INFER)
