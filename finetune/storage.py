@@ -6,7 +6,7 @@
 
 import hashlib
 from pathlib import Path
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from tenants.vault.errors import ObjectDamaged
 from tenants.vault.vault import ObjectInfo, Vault
@@ -29,6 +29,11 @@ def run_prefix(run_id: UUID) -> str:
 
 def checkpoint_prefix(run_id: UUID, epoch: int, step: int) -> str:
     return f"{run_prefix(run_id)}{epoch}/checkpoints/{step}/"
+
+
+def attempt_artifact(run_id: UUID, epoch: int) -> UUID:
+    """One per attempt, and known without a row: what a killed publisher stored can be found."""
+    return uuid5(run_id, str(epoch))
 
 
 def artifact_prefix(artifact_id: UUID) -> str:

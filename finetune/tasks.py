@@ -11,7 +11,7 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
-from finetune.services import attempt, datasets, intake, sweeping, trail, validation
+from finetune.services import attempt, datasets, intake, orphans, sweeping, trail, validation
 
 Task = TypeVar("Task", bound=Callable[..., None])
 
@@ -49,6 +49,11 @@ def sign_head(tenant_id: str, _row_id: str) -> None:
 @task("sign_heads")
 def sign_heads() -> None:
     trail.sign_heads()
+
+
+@task("remove_orphans")
+def remove_orphans() -> None:
+    orphans.remove_orphans()
 
 
 @task("sweep")

@@ -12,10 +12,10 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from finetune.models import Artifact, Checkpoint
+from finetune.models import Artifact, Checkpoint, Run
 from finetune.services.eviction import evict
 from finetune.services.signing import public_key_pem
-from finetune.storage import delete_prefix
+from finetune.storage import artifact_prefix, attempt_artifact, delete_prefix, run_prefix
 from tenants.errors import NotFound
 from tenants.services import audit
 from tenants.services.licences import Right, require_license
@@ -48,8 +48,8 @@ def load_adapter(*, artifact: Artifact) -> tuple[bytes, dict[str, Any]]:
 
 
 def delete_model(*, name: str, actor: str) -> UUID:
-    """Destroys a fine-tuned model's weights: adapter, bundle, checkpoints, and what serving has of
-    them in memory. Its job's history stays.
+    """Destroys a fine-tuned model's weights: adapter, bundle, checkpoints, what attempts that were
+    cut off had stored, and what serving has in memory. Its job's history and metrics file stay.
 
     Returns the artifact's id. Raises NotFound, also when it is deleted already.
     """
@@ -60,9 +60,8 @@ def delete_model(*, name: str, actor: str) -> UUID:
             f"The model `{name}` does not exist or you do not have access to it.",
             param="model",
         )
-    checkpoints = Checkpoint.objects.filter(job=artifact.job)
-    prefixes = list(checkpoints.values_list("prefix", flat=True))
-    checkpoints.delete()
+    attempts = list(Run.objects.filter(job=artifact.job).values_list("id", "epoch"))
+    Checkpoint.objects.filter(job=artifact.job).delete()
     artifact.deleted_at = timezone.now()
     artifact.save(update_fields=["deleted_at"])
     audit.record(
@@ -76,8 +75,11 @@ def delete_model(*, name: str, actor: str) -> UUID:
     def destroy() -> None:
         vault.delete(artifact.bundle_object)
         vault.delete(artifact.adapter_object)
-        for prefix in prefixes:
-            delete_prefix(vault, prefix)
+        for run_id, epochs in attempts:
+            delete_prefix(vault, run_prefix(run_id))
+            for epoch in range(1, epochs + 1):  # of attempts that were cut off
+                if (cut_off := attempt_artifact(run_id, epoch)) != artifact.id:
+                    delete_prefix(vault, artifact_prefix(cut_off))
 
     def forget() -> None:
         evict(tenant_id=artifact.tenant_id, adapter_sha256=artifact.adapter_sha256)

@@ -3,6 +3,7 @@
 import errno
 import logging
 import secrets
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -31,6 +32,7 @@ from tenants.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 
+LOOK_SECONDS = 1.0  # between two looks at whether the check is still wanted
 WAIT_SECONDS = 30  # before storage or disk are tried again
 
 FAILED = {
@@ -70,6 +72,8 @@ def check(*, tenant_id: UUID, dataset_id: UUID) -> None:
     with Pulse(beat, lambda: None, None):
         try:
             _check(tenant_id, dataset_id)
+        except LeaseLost:
+            log.info("the check of dataset %s is no longer wanted", dataset_id)
         except (StorageFull, StorageDown, KeyUnavailable) as error:
             _wait(tenant_id, dataset_id, str(error))
         except (FinetuneError, VaultError) as error:
@@ -87,6 +91,7 @@ def check(*, tenant_id: UUID, dataset_id: UUID) -> None:
 
 
 def _check(tenant_id: UUID, dataset_id: UUID) -> None:
+
     with tenant_scope(tenant_id):
         dataset = Dataset.objects.select_related("file", "base").get(id=dataset_id)
         vault = vault_for(tenant_id)
@@ -99,9 +104,27 @@ def _check(tenant_id: UUID, dataset_id: UUID) -> None:
             out,
             memory_mb=settings.CHECK_MEMORY_MB,
             seconds=settings.CHECK_SECONDS,
-            progress=None,
+            progress=_Wanted(tenant_id, dataset_id),
         )
         _freeze(tenant_id, dataset, report, out, vault)
+
+
+class _Wanted:
+    """Told of the child's progress: raises LeaseLost, which kills it, once the row has ended, as it
+    does when the file is deleted."""
+
+    def __init__(self, tenant_id: UUID, dataset_id: UUID) -> None:
+        self._tenant_id, self._dataset_id = tenant_id, dataset_id
+        self._looked = 0.0
+
+    def __call__(self, read: int, total: int) -> None:
+        if time.monotonic() - self._looked < LOOK_SECONDS:
+            return
+        self._looked = time.monotonic()
+        with tenant_scope(self._tenant_id):
+            rows = Dataset.objects.filter(id=self._dataset_id, state=DatasetState.CHECKING)
+            if not rows.exists():
+                raise LeaseLost
 
 
 def _spec_of(dataset: Dataset, source: Path) -> CheckSpec:

@@ -10,12 +10,12 @@ from django.db.models import Q
 from django.db.transaction import on_commit
 
 from finetune.errors import UserFault
-from finetune.models import Dataset, Job
+from finetune.models import Artifact, Dataset, Job
 from finetune.services.datasets import request_check
 from finetune.states import LIVE_JOB_STATES, DatasetState
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict
-from tenants.models import StoredFile
+from tenants.models import StoredFile, Upload
 from tenants.services import files
 from tenants.services.files import Kept, chunks, keep
 from tenants.services.vaults import open_vault
@@ -82,7 +82,7 @@ def receive_file(
 
 
 def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> None:
-    """Destroys a file's bytes and every reading of it.
+    """Destroys a file's bytes, every reading of it, and its name wherever that stands.
 
     Raises NotFound, and Conflict while a job that has not ended needs it.
     """
@@ -98,6 +98,7 @@ def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> No
             fix="Wait until the job has ended, or cancel it, then delete the file.",
         )
     _drop_readings(file)
+    _drop_name(file)
     files.delete_file(file_id=file_id, actor=actor, action=action)
 
 
@@ -114,20 +115,37 @@ def expire_file(*, tenant_id: UUID, file_id: UUID) -> None:
 
 
 def _drop_readings(file: StoredFile) -> None:
-    """The rows of the readings stay for the jobs that were trained on them; their bytes go.
+    """The figures of a reading stay for the job that was trained on it; its bytes go, and the rows
+    of the other readings.
 
-    A check under way finds its row ended, and lets go of what it made.
+    A check under way finds its row ended: it is killed, and lets go of what it made.
     """
     vault = open_vault()
     readings = Dataset.objects.select_for_update().filter(file=file)
-    readings.filter(state__in=(DatasetState.PENDING, DatasetState.CHECKING)).update(
-        state=DatasetState.REFUSED, error=DELETED
-    )
+    waiting = readings.filter(state__in=(DatasetState.PENDING, DatasetState.CHECKING))
+    under_way = list(waiting.values_list("id", flat=True))
+    waiting.update(state=DatasetState.REFUSED, error=DELETED)
     names = [name for each in readings for name in (each.rows_object, each.errors_object) if name]
     Dataset.objects.filter(file=file).update(rows_object="", errors_object="")
+    jobs = Job.objects.filter(Q(training_file=file) | Q(validation_file=file))
+    pairs = jobs.values_list("training_data_id", "validation_data_id")
+    used = {reading for pair in pairs for reading in pair if reading is not None}
+    readings.exclude(id__in=[*used, *under_way]).delete()
 
     def drop() -> None:
         for name in names:
             vault.delete(name)
 
     on_commit(drop)
+
+
+def _drop_name(file: StoredFile) -> None:
+    """Of the upload that brought it, and in the passports of what was trained on it; the signed
+    ones, in the bundles, are in the vault."""
+    Upload.objects.filter(file=file).update(filename="")
+    needs = Q(job__training_file=file) | Q(job__validation_file=file)
+    for artifact in Artifact.objects.filter(needs):
+        for dataset in artifact.passport.get("datasets", []):
+            if dataset.get("name") == file.filename:
+                dataset["name"] = file.public_id
+        artifact.save(update_fields=["passport"])

@@ -25,7 +25,13 @@ from finetune.services.runs import Lease, LeaseLost, Wishes
 from finetune.services.signing import signing_key
 from finetune.services.steps import step
 from finetune.states import ExitCode, JobState
-from finetune.storage import artifact_prefix, delete_prefix, run_prefix, store_file
+from finetune.storage import (
+    artifact_prefix,
+    attempt_artifact,
+    delete_prefix,
+    run_prefix,
+    store_file,
+)
 from finetune.trainer.spec import RunSpec
 from tenants.database.scope import tenant_scope
 from tenants.models import Tenant
@@ -54,7 +60,7 @@ def publish(lease: Lease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -
         license_terms=_terms(job, tenant),
     )
     built = _package(run_dir, request, spec.threads or 1, pulse)
-    artifact_id = _artifact_id(lease.run_id, lease.epoch)
+    artifact_id = attempt_artifact(lease.run_id, lease.epoch)
     prefix = artifact_prefix(artifact_id)
     stored = {
         name: store_file(vault, prefix + name, path)
@@ -135,11 +141,6 @@ def _commit(
 
 def model_name(job: Job, tenant: Tenant) -> str:
     return f"ft:{job.base.name}:{tenant.slug}:{job.suffix}:{job.id.hex[:8]}"
-
-
-def _artifact_id(run_id: uuid.UUID, epoch: int) -> uuid.UUID:
-    """One per attempt, and known without a row: what a killed publisher stored can be found."""
-    return uuid.uuid5(run_id, str(epoch))
 
 
 def _package(
@@ -254,7 +255,7 @@ def _tidy(lease: Lease, vault: Vault, *, keep: uuid.UUID) -> None:
         for run_id, epochs in attempts:
             delete_prefix(vault, run_prefix(run_id), keep=frozenset(named))
             for epoch in range(1, epochs + 1):
-                if (artifact_id := _artifact_id(run_id, epoch)) != keep:
+                if (artifact_id := attempt_artifact(run_id, epoch)) != keep:
                     delete_prefix(vault, artifact_prefix(artifact_id))
     except VaultError:
         return

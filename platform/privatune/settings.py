@@ -180,6 +180,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 SWEEP_SECONDS = read_int("PRIVATUNE_SWEEP_SECONDS")
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "finetune.tasks.sweep", "schedule": float(SWEEP_SECONDS)},
+    "orphans": {"task": "finetune.tasks.remove_orphans", "schedule": 24 * 3600.0},
     "sign-heads": {"task": "finetune.tasks.sign_heads", "schedule": 60.0},
 }
 

@@ -59,7 +59,7 @@ class IdempotencyRecord(TenantOwned):
     route = models.CharField(max_length=120)
     body_sha256 = models.CharField(max_length=64)
     status = models.IntegerField(null=True)
-    body = models.JSONField(null=True)
+    sealed = models.BinaryField(null=True)  # the answer's JSON, by the tenant's key
 
     class Meta:
         constraints = [

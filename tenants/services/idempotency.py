@@ -7,6 +7,7 @@ retry is a new wish, even when equal.
 """
 
 import hashlib
+import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from django.utils import timezone
 from tenants.database.scope import current_tenant_id
 from tenants.errors import Invalid
 from tenants.models import IdempotencyRecord
+from tenants.services.vaults import open_vault
 
 RETRY_WINDOW = timedelta(minutes=10)
 KEPT = timedelta(hours=24)
@@ -57,7 +59,7 @@ def once(*, attempt: Attempt, make: Callable[[], Any]) -> Answer:
     # A retry may overtake the attempt that it repeats; it waits here until that one has committed.
     _lock(f"{attempt.caller} {attempt.route} {attempt.body_sha256}")
     if attempt.is_retry and (first := _latest(attempt)) is not None:
-        return Answer(first.body, replayed=True)
+        return Answer(_answer_of(first), replayed=True)
     body = make()
     _keep(attempt, f"{_mark(attempt)}{uuid.uuid4().hex}", body)
     return Answer(body, replayed=False)
@@ -80,10 +82,11 @@ def _by_key(attempt: Attempt, make: Callable[[], Any]) -> Answer:
                 "This Idempotency-Key came with another body before.",
                 fix="Use a new key for a new request.",
             ) from None
-        return Answer(first.body, replayed=True)
-    record.body, record.status = make(), 200
-    record.save(update_fields=["body", "status"])
-    return Answer(record.body, replayed=False)
+        return Answer(_answer_of(first), replayed=True)
+    body = make()
+    record.sealed, record.status = _sealed(body, attempt.route), 200
+    record.save(update_fields=["sealed", "status"])
+    return Answer(body, replayed=False)
 
 
 def _mark(attempt: Attempt) -> str:
@@ -105,8 +108,21 @@ def _latest(attempt: Attempt) -> IdempotencyRecord | None:
 
 def _keep(attempt: Attempt, key: str, body: Any) -> None:
     IdempotencyRecord.objects.create(
-        key=key, route=attempt.route, body_sha256=attempt.body_sha256, status=200, body=body
+        key=key,
+        route=attempt.route,
+        body_sha256=attempt.body_sha256,
+        status=200,
+        sealed=_sealed(body, attempt.route),
     )
+
+
+def _sealed(body: Any, route: str) -> bytes:
+    """An answer names files, suffixes, addresses: it outlives their deletion only as noise."""
+    return open_vault().seal(json.dumps(body, ensure_ascii=False).encode(), f"answer {route}")
+
+
+def _answer_of(first: IdempotencyRecord) -> Any:
+    return json.loads(open_vault().unseal(bytes(first.sealed or b""), f"answer {first.route}"))
 
 
 def _forget_old() -> None:

@@ -128,8 +128,8 @@ def finish(*, upload_id: uuid.UUID, file: StoredFile, actor: str) -> Upload:
 def cancel_upload(*, upload_id: uuid.UUID, actor: str) -> Upload:
     """Raises NotFound, and Conflict when it is not pending any more."""
     upload = _pending(upload_id)
-    upload.status = "cancelled"
-    upload.save(update_fields=["status"])
+    upload.status, upload.filename = "cancelled", ""
+    upload.save(update_fields=["status", "filename"])
     record(actor=actor, action="upload.cancel", target=upload.public_id)
     _drop_parts(upload)
     return upload
@@ -139,8 +139,8 @@ def sweep_expired(*, actor: str) -> None:
     """Lets go of the open scope's uploads whose hour has passed, and of their parts."""
     late = Upload.objects.select_for_update(skip_locked=True)
     for upload in late.filter(status="pending", expires_at__lt=timezone.now()):
-        upload.status = "expired"
-        upload.save(update_fields=["status"])
+        upload.status, upload.filename = "expired", ""
+        upload.save(update_fields=["status", "filename"])
         record(actor=actor, action="upload.expire", target=upload.public_id)
         _drop_parts(upload)
 

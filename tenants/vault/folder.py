@@ -61,14 +61,14 @@ class FolderStore:
                 _sync_folder(path.parent)
                 self._prune(path.parent)
 
-    def list(self, prefix: str = "") -> Iterator[str]:
+    def list(self, prefix: str = "", older_than_s: float = 0) -> Iterator[str]:
         folder = check_prefix(prefix).rpartition("/")[0]
         for parent, folders, files in os.walk(self.root / folder, onerror=self._listing_failed):
             folders[:] = [name for name in folders if not name.startswith(".")]
             base = Path(parent).relative_to(self.root)
             for name in files:
                 key = (base / name).as_posix()
-                if key.startswith(prefix):
+                if key.startswith(prefix) and _is_old(self.root / key, older_than_s):
                     yield key
 
     def health(self) -> None:
@@ -195,3 +195,12 @@ def _opened(folder: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_old(path: Path, seconds: float) -> bool:
+    if not seconds:
+        return True
+    try:
+        return path.stat().st_mtime <= time.time() - seconds
+    except FileNotFoundError:  # deleted while the folder was read
+        return False

@@ -74,13 +74,15 @@ class S3Store:
     def delete(self, key: str) -> None:
         self.call("delete_object", Key=self.full_key(key))
 
-    def list(self, prefix: str = "") -> Iterator[str]:
+    def list(self, prefix: str = "", older_than_s: float = 0) -> Iterator[str]:
+        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
         start = self._prefix + check_prefix(prefix)
         with self._explained():
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self.bucket, Prefix=start):
                 for entry in page.get("Contents", []):
-                    yield entry["Key"].removeprefix(self._prefix)
+                    if not older_than_s or entry["LastModified"] <= before:
+                        yield entry["Key"].removeprefix(self._prefix)
 
     def health(self) -> None:
         probe = f"{self._prefix}health-probe"

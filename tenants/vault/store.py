@@ -39,8 +39,9 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove the object; one that is not there is no error."""
 
-    def list(self, prefix: str = "") -> Iterator[str]:
-        """Keys that start with `prefix`, in no promised order; partial writes never show."""
+    def list(self, prefix: str = "", older_than_s: float = 0) -> Iterator[str]:
+        """Keys that start with `prefix` and were written so long ago, in no promised order; partial
+        writes never show."""
 
     def health(self) -> None:
         """Return if the store can be written now, else raise the reason."""

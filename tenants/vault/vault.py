@@ -84,6 +84,17 @@ class Vault:
         with self.open(name) as stream:
             return stream.read()
 
+    def seal(self, data: bytes, about: str) -> bytes:
+        """For a column: readable with this tenant's key only, and only as what it is about."""
+        return self._tenant_key.seal(data, self._bound_to(f"row|{about}"))
+
+    def unseal(self, sealed: bytes, about: str) -> bytes:
+        """Raises ObjectDamaged when it was not sealed as that."""
+        try:
+            return self._tenant_key.unseal(sealed, self._bound_to(f"row|{about}"))
+        except tink.TinkError as error:
+            raise ObjectDamaged(about, "it is not what was sealed here") from error
+
     def delete(self, name: str) -> None:
         """Remove the object; one that is not there is no error."""
         self.store.delete(self._key(name))

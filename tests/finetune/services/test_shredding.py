@@ -53,7 +53,7 @@ def settled(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     validation.validate(tenant_id=bench.tenant.id, job_id=bench.queued.id)  # type: ignore[attr-defined]
     with tenant_scope(bench.tenant.id):
         StoredFile.objects.update(filename=f"{SECRET}.jsonl")
-        IdempotencyRecord.objects.create(key="k", route="r", body_sha256="x", body={"a": SECRET})
+        IdempotencyRecord.objects.create(key="k", route="r", body_sha256="x", sealed=b"noise")
     return bench
 
 

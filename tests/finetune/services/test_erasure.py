@@ -1,0 +1,130 @@
+"""Deleting a file, and what killed processes leave in the store: it goes, and nothing else does."""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from finetune.models import Artifact, Dataset
+from finetune.records.check import check_in_child
+from finetune.services import checking, datasets, intake, validation
+from finetune.services.orphans import remove_orphans
+from finetune.services.runs import LeaseLost
+from finetune.states import DatasetState
+from tenants.database.scope import tenant_scope
+from tenants.models import StoredFile, Upload
+from tenants.services.idempotency import Attempt, once
+from tenants.services.uploads import LIFE
+from tenants.services.vaults import object_store, open_vault
+from tests.finetune.services.test_validation import check
+from tests.finetune.services.test_words import quoted
+from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+
+SECRET = "canary4711"
+
+
+def objects_of(bench: Bench) -> list[str]:
+    return sorted(object_store().list(f"{bench.tenant.id}/"))
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_deleted_file_leaves_figures_for_its_job_and_no_name_object_or_other_reading(
+    tiny_base: Path,
+) -> None:
+    bench = new_bench(tiny_base)
+    file, structure = check(bench, jsonl(chat_rows(4)))
+    job = bench.create(file=file)
+    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    with tenant_scope(bench.tenant.id):
+        StoredFile.objects.filter(id=file.id).update(filename=SECRET)
+        Upload.objects.create(
+            filename=SECRET, purpose="fine-tune", bytes=1, mime_type="x", file=file,
+            expires_at=file.created_at + LIFE,
+        )  # fmt: skip
+        Artifact.objects.create(
+            job=job, base=job.base, model_name=f"ft:{job.id}", digest="x", adapter_sha256="x",
+            bundle_object="", bundle_bytes=0, bundle_sha256="", adapter_object="",
+            adapter_config={}, passport={"datasets": [{"role": "train", "name": SECRET}]},
+        )  # fmt: skip
+        from finetune.services.jobs import cancel_job
+
+        cancel_job(job_id=job.id, actor="system:test")
+        intake.delete_file(file_id=file.id, actor="system:test")
+    assert objects_of(bench) == []
+    assert quoted(bench, SECRET) == []
+    with tenant_scope(bench.tenant.id):
+        [kept] = Dataset.objects.all()
+        assert kept.id != structure.id
+        assert (kept.rows, kept.rows_object) == (4, "")
+        full = datasets.full_report(kept)
+        assert full is not None
+        assert full["problems"] == []
+
+
+def test_the_check_of_a_deleted_file_is_killed_at_its_next_sign_of_life(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = bench.add_file(jsonl(chat_rows(20)), status="uploaded")
+    with tenant_scope(bench.tenant.id):
+        dataset = datasets.request_check(file=file)
+    ends: list[type[BaseException]] = []
+
+    def deleted_meanwhile(*args: Any, progress: Any, **options: Any) -> Any:
+        with tenant_scope(bench.tenant.id):
+            intake.delete_file(file_id=file.id, actor="system:test")
+        try:
+            return check_in_child(*args, progress=progress, **options)
+        except BaseException as error:
+            ends.append(type(error))
+            raise
+
+    monkeypatch.setattr(checking, "check_in_child", deleted_meanwhile)
+    datasets.perform_check(tenant_id=bench.tenant.id, dataset_id=dataset.id)
+    assert ends == [LeaseLost]
+    with tenant_scope(bench.tenant.id):
+        row = Dataset.objects.get(id=dataset.id)
+        assert (row.state, row.error["code"]) == (DatasetState.REFUSED, "file_deleted")
+    assert list(settings.WORK_DIR.glob("check-*")) == []
+
+
+@pytest.mark.usefixtures("committed")
+def test_what_no_row_names_goes_after_a_day_and_nothing_else(tiny_base: Path) -> None:
+    bench = new_bench(tiny_base)
+    file, reading = check(bench, jsonl(chat_rows(4)))
+    with tenant_scope(bench.tenant.id):
+        vault = open_vault()
+    for name in ("objects/orphan", "runs/cut/1/checkpoints/5/adapter.safetensors", "objects/new"):
+        vault.put_bytes(name, b"left behind")
+    foreign = f"{uuid4()}/objects/theirs"
+    with object_store().write(foreign) as writer:
+        writer.write(b"not ours")
+    root = Path(settings.OBJECTS_URL.removeprefix("file://"))
+    long_ago = time.time() - 2 * 24 * 3600
+    for key in [*objects_of(bench), foreign]:
+        if not key.endswith("objects/new"):
+            os.utime(root / key, (long_ago, long_ago))
+
+    remove_orphans()
+
+    kept = {key.partition("/")[2] for key in objects_of(bench)}
+    assert kept == {file.object_name, reading.rows_object, reading.errors_object, "objects/new"}
+    assert list(object_store().list(foreign)) == [foreign]
+    object_store().delete(foreign)
+
+
+def test_a_kept_answer_is_noise_in_the_row_and_the_same_answer_to_its_retry(bench: Bench) -> None:
+    first = Attempt("caller", "POST /x", "sha", key="k")
+    with tenant_scope(bench.tenant.id):
+        made = once(attempt=first, make=lambda: {"filename": SECRET})
+        assert quoted(bench, SECRET) == []
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT sealed FROM tenants_idempotencyrecord")
+            assert SECRET.encode() not in bytes(cursor.fetchone()[0])
+        again = once(attempt=first, make=dict)
+    assert (made.body, made.replayed) == ({"filename": SECRET}, False)
+    assert (again.body, again.replayed) == ({"filename": SECRET}, True)
