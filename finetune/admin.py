@@ -1,9 +1,11 @@
-"""The operator's rooms for what is made: the catalogue, and the health of runs. No job contents."""
+"""The operator's rooms for what is made: the catalogue, and the health of runs. Jobs only
+of a tenant whose consent stands, and of those how they went."""
 
 from django.contrib import admin
+from django.utils.html import format_html_join
 
-from finetune.models import CatalogModel, Run
-from tenants.operator_site import ReadOnlyAdmin
+from finetune.models import CatalogModel, Event, Job, Run
+from tenants.operator_site import ReadOnlyAdmin, readable
 
 
 @admin.register(CatalogModel)
@@ -31,3 +33,25 @@ class RunAdmin(ReadOnlyAdmin):
         "wait_reason", "started_at", "finished_at", "exit_code",
     )  # fmt: skip
     readonly_fields = fields
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnlyAdmin):
+    """What the consent of an owner opens: states, errors and the history's messages. Without it
+    the database shows no row."""
+
+    list_display = ("id", "tenant", "base", "method", "state", "created_at")
+    list_select_related = ("tenant", "base")
+    list_filter = ("state",)
+    ordering = ("-created_at",)
+    fields = (
+        "id", "tenant", "base", "method", "state", "error", "created_at", "started_at",
+        "finished_at", "messages",
+    )  # fmt: skip
+    readonly_fields = fields
+
+    @admin.display(description="messages")
+    def messages(self, job: Job) -> str:
+        events = readable(Event).filter(job_id=job.pk, type="message").order_by("-seq")[:200]
+        lines = ((each.seq, each.level, each.message) for each in events)
+        return format_html_join("", "<div>{} {} {}</div>", lines)

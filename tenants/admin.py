@@ -3,14 +3,16 @@ which the database itself keeps away from customer content; writes through the s
 everyone."""
 
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 
+from tenants.access import belongings_of
 from tenants.errors import TenantError
-from tenants.models import License, LicenseState, Tenant, UsageEntry, User
+from tenants.models import License, LicenseState, SupportConsent, Tenant, UsageEntry, User
 from tenants.operator_site import OPERATOR, OperatorAdmin, ReadOnlyAdmin, actor_of, readable
 from tenants.services.licences import Right, change_license, issue_license
 from tenants.services.tenants import create_tenant
@@ -22,6 +24,9 @@ class TenantAdmin(OperatorAdmin):
     search_fields = ("slug", "name")
     ordering = ("slug",)
     fields = ("slug", "name")
+
+    def tenants_of(self, row: Any, *, listed: bool) -> set[UUID]:
+        return set() if listed else {row.pk}  # a list of names is nobody's in particular
 
     def save_model(self, request: HttpRequest, obj: Tenant, form: Any, change: bool) -> None:
         made = create_tenant(slug=obj.slug, name=obj.name, actor=actor_of(request))
@@ -142,5 +147,20 @@ class UsageAdmin(ReadOnlyAdmin):
 class UserAdmin(ReadOnlyAdmin):
     list_display = ("email", "is_staff", "last_login")
     search_fields = ("email",)
+    list_per_page = 25
+
+    def tenants_of(self, row: Any, *, listed: bool) -> set[UUID]:
+        return {each.tenant_id for each in belongings_of(row.pk)}
+
     ordering = ("email",)
     fields = ("email", "is_staff", "is_active", "last_login", "date_joined")
+
+
+@admin.register(SupportConsent)
+class SupportConsentAdmin(ReadOnlyAdmin):
+    """Who lets us look at their jobs, until when and why."""
+
+    list_display = ("tenant", "until", "reason", "revoked_at")
+    list_select_related = ("tenant",)
+    ordering = ("-created_at",)
+    fields = ("tenant", "created_at", "until", "reason", "revoked_at")

@@ -5,6 +5,7 @@ own (addresses, authenticators), and through those an operator could become a cu
 """
 
 from typing import Any, ClassVar, cast
+from uuid import UUID
 
 from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
@@ -13,6 +14,7 @@ from django.http import HttpRequest
 
 from tenants.actor import Actor
 from tenants.models import User
+from tenants.services.staff_reads import note_read
 
 OPERATOR = "operator"
 
@@ -22,8 +24,10 @@ ALLOWED = frozenset(
         "tenants.license",
         "tenants.usageentry",
         "tenants.user",
+        "tenants.supportconsent",
         "finetune.catalogmodel",
         "finetune.run",
+        "finetune.job",  # only of a tenant whose consent stands: the database asks for it
     }
 )
 # Pages of the site itself. Not among them: `r/`, which looks for a row of any table by its id, and
@@ -73,6 +77,30 @@ class OperatorAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Lists and looks up through the operator's role; never deletes: history is evidence."""
 
     list_select_related: ClassVar[tuple[str, ...]] = ()
+
+    list_per_page = 50
+
+    def tenants_of(self, row: Any, *, listed: bool) -> set[UUID]:
+        """Whose log tells that staff saw this row, in a list or alone."""
+        return {row.tenant_id} if hasattr(row, "tenant_id") else set()
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        answer = super().changelist_view(request, extra_context)
+        shown = getattr(answer, "context_data", None) or {}
+        rows = list(shown["cl"].result_list) if "cl" in shown else []
+        self._note(request, {t for row in rows for t in self.tenants_of(row, listed=True)})
+        return answer
+
+    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        row = super().get_object(request, *args, **kwargs)
+        self._note(request, self.tenants_of(row, listed=False) if row is not None else set())
+        return row
+
+    def _note(self, request: HttpRequest, tenants: set[UUID]) -> None:
+        for tenant_id in sorted(tenants):
+            note_read(
+                tenant_id=tenant_id, actor=actor_of(request), page=self.model._meta.model_name
+            )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         names = list(self.model.operator_reads)

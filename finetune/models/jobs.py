@@ -12,6 +12,12 @@ class Job(TenantOwned):
     """One fine-tuning job. `requested` is what was asked, `resolved` what every "auto" became
     (values and the reason for each); both are shown, neither ever changes once running."""
 
+    operator_reads = (
+        "id", "tenant", "created_at", "base", "method", "state", "error", "started_at",
+        "finished_at",
+    )  # fmt: skip
+    operator_needs_consent = True
+
     base = models.ForeignKey(CatalogModel, models.PROTECT, related_name="+")
     parent_artifact = TenantForeignKey("finetune.Artifact", null=True, related_name="+")
     license = TenantForeignKey(License, related_name="+")
@@ -77,6 +83,9 @@ class Run(TenantOwned):
 
 class Event(TenantOwned):
     """A line of the job's history. `type` is OpenAI's message | metrics, or checkpoint."""
+
+    operator_reads = ("id", "tenant", "created_at", "job", "seq", "type", "level", "message")
+    operator_needs_consent = True
 
     job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="events")
     seq = models.BigIntegerField()

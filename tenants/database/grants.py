@@ -65,6 +65,8 @@ def apply_grants() -> None:
             if _has_policies(cursor, model._meta.db_table):
                 with transaction.atomic(using="owner"):
                     _admit_operator(cursor, operator, model._meta.db_table)
+                    if getattr(model, "operator_needs_consent", False):
+                        _ask_for_consent(cursor, operator, model._meta.db_table)
 
 
 def _grant_app(cursor: CursorWrapper, app: str) -> None:
@@ -119,6 +121,20 @@ def _admit_operator(cursor: CursorWrapper, role: str, table: str) -> None:
     _run(
         cursor,
         "CREATE POLICY operator_access ON {table} FOR SELECT TO {role} USING (true)",
+        role=role,
+        table=table,
+    )
+
+
+def _ask_for_consent(cursor: CursorWrapper, role: str, table: str) -> None:
+    """Restrictive, since policies that permit are added up: setting `privatune.tenant` would open
+    the tenant's own policy to this role, too."""
+    _run(cursor, "DROP POLICY IF EXISTS operator_consent ON {table}", role=role, table=table)
+    _run(
+        cursor,
+        "CREATE POLICY operator_consent ON {table} AS RESTRICTIVE FOR SELECT TO {role} USING ("
+        "EXISTS (SELECT 1 FROM tenants_supportconsent c WHERE c.tenant_id = {table}.tenant_id"
+        " AND c.revoked_at IS NULL AND c.until > statement_timestamp()))",
         role=role,
         table=table,
     )

@@ -4,6 +4,7 @@ from tenants.models.identity import ApiKey, Membership, Tenant, User
 from tenants.models.licences import License, LicenseState, UsageEntry
 from tenants.models.sign_in import SignInProvider
 from tenants.models.signing_in import ProofAttempt
+from tenants.models.support import SupportConsent
 from tenants.models.trail import AuditEntry, AuditHead, IdempotencyRecord, KeyPrint
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ProofAttempt",
     "SignInProvider",
     "StoredFile",
+    "SupportConsent",
     "Tenant",
     "TenantForeignKey",
     "TenantOwned",

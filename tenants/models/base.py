@@ -80,6 +80,8 @@ class TenantOwned(models.Model, metaclass=_TenantModelBase):
 
     # The fields that the operator's own database role may read (database/grants.py). Never content.
     operator_reads: tuple[str, ...] = ()
+    # Whether even those are closed without the tenant's standing consent (models/support.py).
+    operator_needs_consent = False
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = OwnerKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+")

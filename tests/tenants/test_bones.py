@@ -159,7 +159,8 @@ SELECT c.relname, c.relrowsecurity, c.relforcerowsecurity,
   EXISTS (SELECT 1 FROM pg_policies p WHERE p.tablename = c.relname AND p.roles = '{public}'
           AND p.qual LIKE '%privatune.tenant%' AND p.with_check LIKE '%privatune.tenant%')
   AND NOT EXISTS (SELECT 1 FROM pg_policies p WHERE p.tablename = c.relname
-          AND p.policyname NOT IN ('tenant_isolation', 'owner_access', 'operator_access')),
+          AND p.policyname NOT IN ('tenant_isolation', 'owner_access', 'operator_access',
+                                   'operator_consent')),
   EXISTS (SELECT 1 FROM pg_constraint u WHERE u.conrelid = c.oid AND u.contype = 'u'
           AND (SELECT array_agg(attname::text ORDER BY attname) FROM pg_attribute
                WHERE attrelid = c.oid AND attnum = ANY (u.conkey)) = '{id,tenant_id}')

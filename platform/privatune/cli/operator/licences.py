@@ -74,8 +74,11 @@ def show_licenses(tenant: TenantSlug, data: DataFolder = None, as_json: AsJson =
         from tenants.database.scope import tenant_scope
         from tenants.models import License
         from tenants.services import licences, tenants
+        from tenants.services.staff_reads import note_read
 
-        with tenant_scope(tenants.find_tenant(slug=tenant)):
+        tenant_id = tenants.find_tenant(slug=tenant)
+        note_read(tenant_id=tenant_id, actor=actor(), page="license")
+        with tenant_scope(tenant_id):
             held: list[dict[str, Any]] = [
                 {**licences.terms_of(row), "tokens_left": licences.tokens_left(row)}
                 for row in License.objects.order_by("model", "-created_at")

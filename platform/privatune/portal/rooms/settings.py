@@ -1,5 +1,6 @@
 """What an owner decides for the whole organisation."""
 
+import re
 from typing import Any
 
 from django.conf import settings as server
@@ -14,6 +15,7 @@ from tenants.errors import Invalid, Refused
 from tenants.models import SignInProvider
 from tenants.roles import Role, Scope
 from tenants.services.sign_in import remove_provider, set_provider
+from tenants.services.support import grant_support, revoke_support, standing_consent
 from tenants.services.tenants import require_two_factor
 
 
@@ -26,7 +28,8 @@ def settings(request: RoomRequest) -> HttpResponse:
         except Refused as error:
             return render(request, "portal/refused.html", {"error": error}, status=403)
         except Invalid as error:
-            context = {"provider_error": str(error)}
+            supporting = request.POST.get("do") == "support"
+            context = {"support_error" if supporting else "provider_error": str(error)}
         else:
             messages.success(request, _("The settings were saved."))
             return go(request, "settings")
@@ -34,18 +37,27 @@ def settings(request: RoomRequest) -> HttpResponse:
     context |= {
         "may_change": request.belonging.role == Role.OWNER,
         "offered": bool(server.OIDC_HOSTS),
+        "consent": standing_consent(),
         "provider": SignInProvider.objects.first(),
         "redirect": request.build_absolute_uri(callback),
     }
-    return render(
-        request, "portal/settings.html", context, status=400 if "provider_error" in context else 200
-    )
+    failed = "provider_error" in context or "support_error" in context
+    return render(request, "portal/settings.html", context, status=400 if failed else 200)
 
 
 def _change(request: RoomRequest) -> None:
     """Raises Refused and Invalid."""
     who: dict[str, Any] = {"role": request.belonging.role, "actor": request.principal.actor}
     match request.POST.get("do"):
+        case "support":
+            hours = request.POST.get("hours", "")
+            grant_support(
+                hours=int(hours) if re.fullmatch("[0-9]{1,4}", hours) else 0,
+                reason=request.POST.get("reason", ""),
+                **who,
+            )
+        case "end-support":
+            revoke_support(**who)
         case "provider":
             set_provider(
                 issuer=request.POST.get("issuer", ""),
