@@ -41,6 +41,11 @@ def expire_file(tenant_id: str, file_id: str) -> None:
     intake.expire_file(tenant_id=UUID(tenant_id), file_id=UUID(file_id))
 
 
+@task("tidy_tenant")
+def tidy_tenant(tenant_id: str, _row_id: str) -> None:
+    intake.tidy_tenant(tenant_id=UUID(tenant_id))
+
+
 @task("sign_head")
 def sign_head(tenant_id: str, _row_id: str) -> None:
     trail.sign_head(tenant_id=UUID(tenant_id))

@@ -16,7 +16,7 @@ from finetune.states import LIVE_JOB_STATES, DatasetState
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict
 from tenants.models import StoredFile, Upload
-from tenants.services import files
+from tenants.services import files, idempotency, uploads
 from tenants.services.files import Kept, chunks, keep
 from tenants.services.vaults import open_vault
 from tenants.vault.vault import Vault
@@ -112,6 +112,13 @@ def expire_file(*, tenant_id: UUID, file_id: UUID) -> None:
             delete_file(file_id=file_id, actor="system:expiry", action="file.expire")
         except Conflict:
             return
+
+
+def tidy_tenant(*, tenant_id: UUID) -> None:
+    """Lets go of uploads that nobody finished in time, and of answers kept for repetitions."""
+    with tenant_scope(tenant_id):
+        uploads.sweep_expired(actor="system:expiry")
+        idempotency.forget_old()
 
 
 def _drop_readings(file: StoredFile) -> None:

@@ -15,6 +15,7 @@ RUN_JOB = "finetune.tasks.run_job"
 VALIDATE_JOB = "finetune.tasks.validate_job"
 CHECK_DATASET = "finetune.tasks.check_dataset"
 EXPIRE_FILE = "finetune.tasks.expire_file"
+TIDY_TENANT = "finetune.tasks.tidy_tenant"
 SIGN_HEAD = "finetune.tasks.sign_head"
 
 log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ NUDGE_FOR = {
     "check": nudges.CHECK_DATASET,
     "run": nudges.RUN_JOB,
     "expire": nudges.EXPIRE_FILE,
+    "tidy": nudges.TIDY_TENANT,
 }
 
 

@@ -53,7 +53,7 @@ def once(*, attempt: Attempt, make: Callable[[], Any]) -> Answer:
 
     Raises KeyReused (422) when the key came with another body before.
     """
-    _forget_old()
+    forget_old()
     if attempt.key is not None:
         return _by_key(attempt, make)
     # A retry may overtake the attempt that it repeats; it waits here until that one has committed.
@@ -125,7 +125,8 @@ def _answer_of(first: IdempotencyRecord) -> Any:
     return json.loads(open_vault().unseal(bytes(first.sealed or b""), f"answer {first.route}"))
 
 
-def _forget_old() -> None:
+def forget_old() -> None:
+    """Deletes the open scope's answers that nobody may ask for again."""
     IdempotencyRecord.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
 
 
