@@ -11,7 +11,6 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import close_old_connections, connection
 
 from finetune import selectors
 from finetune.errors import FinetuneError, OurFault, UserFault
@@ -21,7 +20,7 @@ from finetune.services.eviction import label
 from finetune.serving import costs
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import CostLimits, Delta, GenerateRequest
-from tenants.database.scope import current_tenant_id, tenant_scope
+from tenants.database.scope import current_tenant_id, release_connection, tenant_scope
 from tenants.errors import NotFound, TenantError
 from tenants.models import License
 from tenants.services.licences import Right, require_license
@@ -198,11 +197,11 @@ async def _provide(client: ServingClient, target: Target) -> None:
 
 async def _in_scope(target: Target, work: Callable[[], Any]) -> Any:
     def scoped() -> Any:
-        with tenant_scope(target.tenant_id):
-            answer = work()
-        if not connection.in_atomic_block:
-            close_old_connections()  # the answer may stream for minutes
-        return answer
+        try:
+            with tenant_scope(target.tenant_id):
+                return work()
+        finally:
+            release_connection()  # the answer may stream for minutes
 
     return await sync_to_async(scoped)()
 

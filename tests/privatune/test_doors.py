@@ -271,3 +271,14 @@ def test_what_is_asked_again_of_a_person_ends_with_the_membership(customer: Cust
         Membership.objects.filter(user=user).delete()
     with pytest.raises(Refused, match="no longer belong"):
         still_allowed(request, Scope.INFER)
+
+
+@pytest.mark.parametrize("address", EXPORTING)
+def test_a_bundle_that_is_missing_is_said_on_a_page(
+    customer: Customer, artifact: Artifact, address: str
+) -> None:
+    with tenant_scope(customer.tenant_id):
+        open_vault().delete(artifact.bundle_object)
+    response = knock(customer, artifact, address)
+    assert response.status_code == 410
+    assert b"no object" in response.content

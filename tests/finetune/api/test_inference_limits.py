@@ -54,6 +54,7 @@ class Flood:
         self._customer = customer
         self._over = threading.Event()
         self.statuses: list[int] = []
+        self.waits: set[str | None] = set()  # of those turned away
 
     def __enter__(self) -> "Flood":
         self._pool = ThreadPoolExecutor(72)
@@ -71,6 +72,8 @@ class Flood:
             while not self._over.is_set():
                 with http.stream("POST", "/v1/completions", json=FLOOD | {"stream": True}) as got:
                     self.statuses.append(got.status_code)
+                    if got.status_code == 429:
+                        self.waits.add(got.headers.get("retry-after"))
                     for _ in got.iter_raw():
                         if self._over.is_set():
                             return
@@ -87,6 +90,7 @@ def test_a_flood_of_one_tenant_leaves_another_its_turn(customer: Customer) -> No
         assert status().bases[0].waiting >= 64, "the flood had ended"
         until(lambda: 429 in flood.statuses, "nobody was turned away")
         assert set(flood.statuses) <= {200, 429}
+        assert flood.waits == {"1"}
         held = status().bases[0].waiting
     assert held <= 256 + 128
     # a turn is a token for each running answer, and one answer of the flood may take 490

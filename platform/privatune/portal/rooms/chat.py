@@ -13,9 +13,10 @@ from django.views.decorators.http import require_POST
 from finetune import selectors
 from finetune.errors import FinetuneError
 from finetune.services import gateway
-from privatune.portal.access import RoomRequest, room, still_allowed
+from privatune.portal.access import RoomRequest, room
+from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
-from tenants.errors import TenantError
+from tenants.errors import Refused, TenantError
 from tenants.roles import Scope
 
 LONGEST_ANSWER = 256  # tokens
@@ -50,7 +51,8 @@ async def _answer(
     request: RoomRequest, target: gateway.Target, messages: list[dict[str, Any]]
 ) -> AsyncIterator[str]:
     def still() -> None:
-        still_allowed(request, Scope.INFER)
+        if not may_look(request, Scope.INFER):
+            raise Refused("access_ended", "You are signed out, or may no longer ask this model.")
 
     generation = {"messages": messages, "temperature": 0.0, "max_tokens": LONGEST_ANSWER}
     try:
