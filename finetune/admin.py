@@ -23,14 +23,15 @@ class RunAdmin(ReadOnlyAdmin):
     """Which runs live, where, and since when a worker was last heard of."""
 
     list_display = (
-        "id", "tenant", "state", "epoch", "attempts", "worker", "lease_until", "wait_reason",
+        "id", "tenant", "state", "epoch", "attempts", "worker", "isolation", "lease_until",
+        "wait_reason",
     )  # fmt: skip
     list_filter = ("state",)
     list_select_related = ("tenant",)
     ordering = ("-created_at",)
     fields = (
         "id", "tenant", "state", "epoch", "attempts", "worker", "lease_until", "not_before",
-        "wait_reason", "started_at", "finished_at", "exit_code",
+        "wait_reason", "started_at", "finished_at", "exit_code", "isolation",
     )  # fmt: skip
     readonly_fields = fields
 

@@ -1,27 +1,27 @@
-"""Starts the processes that handle a run: executed fresh, without network, in their own group.
+"""Starts the processes that handle a run: executed fresh, sandboxed, each seeing its own folder.
 
-They get a run folder and nothing else: no database handle, no credentials, no open file of ours.
-Only the packaging process is handed the signing key, through a pipe.
+They get a run folder and the base's weights, and nothing else: no database handle, no credentials,
+no network, no open file of ours. Only the packaging process is handed the signing key, through a
+pipe.
 """
 
 import json
 import logging
 import os
-import signal
 import subprocess
-import sys
-import time
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import finetune
 from finetune.errors import OurFault
+from finetune.sandbox.levels import Level
+from finetune.sandbox.room import Room, machine_memory_mb
+from finetune.sandbox.start import Child, start
 
 log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 600
+PACKAGING_SECONDS = 6 * 3600
 PACKAGE_ROOT = Path(finetune.__file__).resolve().parents[1]
 # What the process may inherit: how to find programs and devices. Everything else stays here.
 INHERITED = (
@@ -33,76 +33,49 @@ INHERITED = (
 )
 
 
-@dataclass
-class Child:
-    """A running process, leader of its own session and process group."""
-
-    process: "subprocess.Popen[bytes]"
-    asked_at: float | None = None  # when it was asked to yield, monotonic seconds
-
-    def poll(self) -> int | None:
-        return self.process.poll()
-
-    def ask_to_yield(self) -> None:
-        """SIGTERM, once: a training checkpoints and exits with 75 within a step."""
-        if self.asked_at is None:
-            self.asked_at = time.monotonic()
-            self._signal(signal.SIGTERM)
-
-    def asked_for_longer_than(self, seconds: float) -> bool:
-        return self.asked_at is not None and time.monotonic() - self.asked_at > seconds
-
-    def kill(self) -> None:
-        """Ends the whole group at once and reaps the leader."""
-        self._signal(signal.SIGKILL)
-        self.process.wait()
-
-    def stop(self, grace: float) -> None:
-        """SIGTERM, and SIGKILL when it is not gone after `grace` seconds."""
-        self.ask_to_yield()
-        try:
-            self.process.wait(grace)
-        except subprocess.TimeoutExpired:
-            log.warning(
-                "process %s ignored SIGTERM for %s s and is killed", self.process.pid, grace
-            )
-        self.kill()
-
-    def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):  # the group is gone already
-            os.killpg(self.process.pid, number)
-
-
-def launch_trainer(run_dir: Path, *, threads: int) -> Child:
+def launch_trainer(run_dir: Path, *, threads: int, level: Level) -> Child:
     """`python -m finetune.trainer run_dir`; what it prints goes to trainer.log in there."""
-    return _execute("finetune.trainer", run_dir, threads, run_dir / "trainer.log")
+    room = _room(run_dir, (run_dir / "base").resolve())  # the link lies in the folder itself
+    return _execute("finetune.trainer", run_dir, threads, "trainer.log", level, room)
 
 
-def launch_packaging(folder: Path, *, key: bytes, threads: int) -> Child:
+def launch_packaging(
+    folder: Path, *, base_dir: Path, key: bytes, threads: int, level: Level
+) -> Child:
     """`python -m finetune.packaging folder`, with the signing key on its standard input."""
-    child = _execute("finetune.packaging", folder, threads, folder / "packaging.log", pipe=True)
+    room = _room(folder, base_dir, seconds=PACKAGING_SECONDS)
+    child = _execute(
+        "finetune.packaging", folder, threads, "packaging.log", level, room, stdin=subprocess.PIPE
+    )
     assert child.process.stdin is not None
     with suppress(BrokenPipeError), child.process.stdin as pipe:  # it died; its exit code says so
         pipe.write(key)
     return child
 
 
-def _execute(
-    module: str, folder: Path, threads: int, log_path: Path, *, pipe: bool = False
-) -> Child:
-    with log_path.open("ab") as output:
-        process = subprocess.Popen(
-            [*isolation(), sys.executable, "-P", "-m", module, str(folder)],
-            cwd=folder,
-            env=scrubbed_environment(folder, threads=threads)
-            | {"PRIVATUNE_PARENT_PID": str(os.getpid())},
-            stdin=subprocess.PIPE if pipe else subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            close_fds=True,
-        )
-    return Child(process)
+def probe_machine(base_dir: Path, home: Path, *, level: Level) -> dict[str, str]:
+    """`python -m finetune.trainer.machine`: {"precision", "device", "reason"} for this machine.
+
+    Raises OurFault `probe_failed`.
+    """
+    child = start(
+        level,
+        _room(home, base_dir, seconds=PROBE_SECONDS),
+        "finetune.trainer.machine",
+        [str(base_dir)],
+        cwd=home,
+        environment=scrubbed_environment(home, threads=len(os.sched_getaffinity(0))),
+        stderr=subprocess.PIPE,
+    )
+    try:
+        output, errors = child.process.communicate()
+    finally:
+        child.kill()
+    if child.process.returncode != 0:
+        last = errors.decode(errors="replace").strip().rpartition("\n")[2]
+        raise OurFault("probe_failed", f"The machine could not be probed: {last}")
+    told: dict[str, str] = json.loads(output.splitlines()[-1])
+    return told
 
 
 def scrubbed_environment(home: Path, *, threads: int) -> dict[str, str]:
@@ -112,6 +85,7 @@ def scrubbed_environment(home: Path, *, threads: int) -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED if name in os.environ} | {
         "HOME": str(home),
         "TMPDIR": str(temporary),
+        "USER": "privatune",  # there is no passwd file to ask
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(PACKAGE_ROOT),
         "PYTHONUNBUFFERED": "1",
@@ -123,40 +97,33 @@ def scrubbed_environment(home: Path, *, threads: int) -> dict[str, str]:
     }
 
 
-@lru_cache(maxsize=1)
-def isolation() -> tuple[str, ...]:
-    """The command prefix that takes the network away, found by trying; empty where none works."""
-    for prefix in (("unshare", "-n", "--"), ("unshare", "-r", "-n", "--")):
-        try:
-            tried = subprocess.run([*prefix, "true"], capture_output=True, timeout=10, check=False)
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if tried.returncode == 0:
-            log.info("training processes run without network (%s)", " ".join(prefix[:-1]))
-            return prefix
-    log.warning(
-        "this machine allows no network namespace: training processes could reach the network; "
-        "close it for the worker's host or container"
+def _room(folder: Path, base_dir: Path, *, seconds: float = 0) -> Room:
+    return Room(
+        read=(base_dir.resolve(), base_dir),
+        write=(folder,),
+        memory_mb=machine_memory_mb(),
+        seconds=seconds,
     )
-    return ()
 
 
-def probe_machine(base_dir: Path, home: Path) -> dict[str, str]:
-    """`python -m finetune.trainer.machine`: {"precision", "device", "reason"} for this machine.
-
-    Raises OurFault `probe_failed`.
-    """
-    tried = subprocess.run(
-        [*isolation(), sys.executable, "-P", "-m", "finetune.trainer.machine", str(base_dir)],
-        cwd=home,
-        env=scrubbed_environment(home, threads=len(os.sched_getaffinity(0))),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=PROBE_SECONDS,
-        check=False,
-    )
-    if tried.returncode != 0:
-        last = tried.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        raise OurFault("probe_failed", f"The machine could not be probed: {last}")
-    told: dict[str, str] = json.loads(tried.stdout.splitlines()[-1])
-    return told
+def _execute(
+    module: str,
+    folder: Path,
+    threads: int,
+    log_name: str,
+    level: Level,
+    room: Room,
+    *,
+    stdin: int = subprocess.DEVNULL,
+) -> Child:
+    with (folder / log_name).open("ab") as output:
+        return start(
+            level,
+            room,
+            module,
+            [str(folder)],
+            cwd=folder,
+            environment=scrubbed_environment(folder, threads=threads),
+            stdin=stdin,
+            stdout=output,
+        )

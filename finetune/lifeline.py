@@ -14,10 +14,10 @@ def die_with_parent() -> None:
     """A worker killed with -9 says nothing; its lease moves on, and two of us must not run.
 
     The kernel's signal comes at once, but also when the parent's *thread* that started us ends
-    (prctl(2)), so a launcher must start and await the process in one thread. The poll covers a
-    parent that died before the call; PRIVATUNE_PARENT_PID says who that was.
+    (prctl(2)). Under a sandbox the parent is the sandbox's own first process, and its keeper, which
+    holds the worker's lifeline, ends all of it.
     """
-    parent = int(os.environ.get("PRIVATUNE_PARENT_PID") or os.getppid())
+    parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent-watch").start()
 

@@ -11,7 +11,16 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
-from finetune.services import attempt, datasets, intake, orphans, sweeping, trail, validation
+from finetune.services import (
+    attempt,
+    datasets,
+    intake,
+    isolation,
+    orphans,
+    sweeping,
+    trail,
+    validation,
+)
 
 Task = TypeVar("Task", bound=Callable[..., None])
 
@@ -67,6 +76,7 @@ def sweep() -> None:
 
 
 def _tidy_at_start(**_: Any) -> None:
+    isolation.say()
     sweeping.tidy()
 
 

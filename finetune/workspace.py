@@ -4,15 +4,18 @@ A lock that is free belongs to a process that is dead (the kernel lets go of it)
 killed worker left behind can be told from what is in use, on this machine.
 """
 
+import errno
 import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LOCK = ".lock"
+REMOVE_TRIES, REMOVE_PAUSE_SECONDS = 20, 0.1
 
 
 @contextmanager
@@ -81,8 +84,20 @@ def _if_free(lock: Path) -> Iterator[bool]:
 
 
 def _remove(folder: Path) -> None:
-    """Links inside (the base's weights) are removed, never followed."""
-    if folder.is_dir() and not folder.is_symlink():
-        shutil.rmtree(folder)
-    else:
+    """Links inside (the base's weights) are removed, never followed.
+
+    A process that is being killed may write a last file while we are at it: then again.
+    """
+    if not folder.is_dir() or folder.is_symlink():
         folder.unlink(missing_ok=True)
+        return
+    for _ in range(REMOVE_TRIES):
+        try:
+            shutil.rmtree(folder)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            time.sleep(REMOVE_PAUSE_SECONDS)
+        else:
+            return
+    shutil.rmtree(folder)

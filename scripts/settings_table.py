@@ -16,7 +16,7 @@ absent is filled in from its `secrets/<process>.json`, which holds what that pro
 
 `PRIVATUNE_PROCESS` says what a process is. Reading a variable that the process must not know is an
 error, and a web, worker or trainer that finds one in its environment does not start. Serving reads
-no variable at all.
+`PRIVATUNE_SANDBOX` alone.
 
 | variable | meaning | default | known to |
 |---|---|---|---|

@@ -70,6 +70,7 @@ class Run(TenantOwned):
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
     exit_code = models.IntegerField(null=True)
+    isolation = models.CharField(max_length=12, blank=True)  # the weakest of its attempts
 
     class Meta:
         constraints = [

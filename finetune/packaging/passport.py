@@ -63,6 +63,8 @@ class Passport(_Part):
     hyperparameters: dict[str, Any]
     seed: int
     precision: str
+    # How the training was kept apart on its machine, the weakest of its attempts; None: not told
+    isolation: Literal["bubblewrap", "namespaces", "none"] | None = None
     steps: int
     epochs: float
     seconds: float | None = None

@@ -16,10 +16,13 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from finetune.errors import FinetuneError
-from finetune.launcher import Child, launch_trainer
+from finetune.launcher import launch_trainer
 from finetune.models import Job
+from finetune.sandbox.levels import SandboxMissing
+from finetune.sandbox.start import Child
 from finetune.services import preparation, publishing, runs
 from finetune.services.history import History
+from finetune.services.isolation import isolation
 from finetune.services.pulse import Pulse
 from finetune.services.runs import Lease, LeaseLost, Wishes
 from finetune.services.tail import EventTail
@@ -65,7 +68,7 @@ def perform(*, tenant_id: UUID, job_id: UUID) -> None:
         runs.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=WAIT_SECONDS)
         return
     worker = f"{socket.gethostname()}:{os.getpid()}"
-    lease = runs.claim(tenant_id=tenant_id, job_id=job_id, worker=worker)
+    lease = runs.claim(tenant_id=tenant_id, job_id=job_id, worker=worker, isolation=isolation())
     if lease is None:
         return
     log.info("run %s epoch %s: claimed", lease.run_id, lease.epoch)
@@ -81,7 +84,7 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
     try:
         with private_folder(settings.WORK_DIR, f"{lease.run_id}-{lease.epoch}") as run_dir:
             _work(lease, run_dir, pulse)
-    except (StorageFull, StorageDown, KeyUnavailable) as error:
+    except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing) as error:
         runs.wait(lease, reason=str(error), seconds=WAIT_SECONDS)
     except KeyDestroyed as error:
         runs.fail(lease, error=_ours(error.code, error.message))
@@ -111,7 +114,7 @@ def _work(lease: Lease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
         )
     spec = preparation.prepare(lease, job, vault, run_dir)
     taking = Taking(EventTail(run_dir / "events.jsonl"), History(lease, vault), run_dir)
-    training = launch_trainer(run_dir, threads=spec.threads or 1)
+    training = launch_trainer(run_dir, threads=spec.threads or 1, level=isolation())
     log.info("run %s epoch %s: trainer %s", lease.run_id, lease.epoch, training.process.pid)
     try:
         code = _supervise(training, taking, pulse)
@@ -226,7 +229,8 @@ def _missing_outside() -> str:
     if usage.f_bavail * usage.f_frsize < LEAST_FREE_BYTES:
         return DISK_FULL
     try:
+        isolation()
         object_store().health()
-    except VaultError as error:
+    except (VaultError, SandboxMissing) as error:
         return str(error)
     return ""

@@ -17,7 +17,9 @@ from django.db.models.functions import Now
 from finetune.errors import FinetuneError, UserFault
 from finetune.models import Dataset, Job
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
+from finetune.sandbox.levels import SandboxMissing
 from finetune.services import nudges
+from finetune.services.isolation import isolation
 from finetune.services.pulse import Pulse
 from finetune.services.runs import LeaseLost, as_error
 from finetune.services.steps import note
@@ -74,7 +76,7 @@ def check(*, tenant_id: UUID, dataset_id: UUID) -> None:
             _check(tenant_id, dataset_id)
         except LeaseLost:
             log.info("the check of dataset %s is no longer wanted", dataset_id)
-        except (StorageFull, StorageDown, KeyUnavailable) as error:
+        except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing) as error:
             _wait(tenant_id, dataset_id, str(error))
         except (FinetuneError, VaultError) as error:
             _end(tenant_id, dataset_id, DatasetState.REFUSED, error=_as_error(error))
@@ -91,7 +93,7 @@ def check(*, tenant_id: UUID, dataset_id: UUID) -> None:
 
 
 def _check(tenant_id: UUID, dataset_id: UUID) -> None:
-
+    level = isolation()  # before anything of the customer's lies in the clear
     with tenant_scope(tenant_id):
         dataset = Dataset.objects.select_related("file", "base").get(id=dataset_id)
         vault = vault_for(tenant_id)
@@ -105,6 +107,7 @@ def _check(tenant_id: UUID, dataset_id: UUID) -> None:
             memory_mb=settings.CHECK_MEMORY_MB,
             seconds=settings.CHECK_SECONDS,
             progress=_Wanted(tenant_id, dataset_id),
+            level=level,
         )
         _freeze(tenant_id, dataset, report, out, vault)
 

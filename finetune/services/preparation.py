@@ -14,6 +14,7 @@ from finetune.launcher import probe_machine
 from finetune.models import Checkpoint, Dataset, Job
 from finetune.packaging.base import read_base
 from finetune.services import runs
+from finetune.services.isolation import isolation
 from finetune.services.runs import Lease
 from finetune.services.steps import note
 from finetune.storage import fetch_file
@@ -65,7 +66,7 @@ def _machine(lease: Lease, job: Job, run_dir: Path) -> dict[str, Any]:
     chosen = (job.resolved or {}).get("machine")
     if chosen:
         return dict(chosen)
-    told = probe_machine(settings.MODEL_STORE / job.base.path, run_dir)
+    told = probe_machine(settings.MODEL_STORE / job.base.path, run_dir, level=isolation())
     threads = settings.TRAINER_THREADS or len(os.sched_getaffinity(0))
     machine = {"precision": told["precision"], "device": told["device"], "threads": threads}
     with runs.fenced(lease) as locked:

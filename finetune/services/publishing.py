@@ -19,7 +19,9 @@ from finetune.launcher import launch_packaging
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
 from finetune.packaging.request import BuildRequest, BuiltBundle
+from finetune.sandbox.levels import Level
 from finetune.services import runs
+from finetune.services.isolation import isolation
 from finetune.services.pulse import Pulse
 from finetune.services.runs import Lease, LeaseLost, Wishes
 from finetune.services.signing import signing_key
@@ -147,7 +149,13 @@ def _package(
     run_dir: Path, request: BuildRequest, threads: int, pulse: "Pulse[Wishes]"
 ) -> BuiltBundle:
     (run_dir / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
-    child = launch_packaging(run_dir, key=signing_key(), threads=threads)
+    child = launch_packaging(
+        run_dir,
+        base_dir=request.base_dir,
+        key=signing_key(),
+        threads=threads,
+        level=isolation(),
+    )
     try:
         while (code := child.poll()) is None:
             if pulse.lost:
@@ -162,6 +170,15 @@ def _package(
     except FileNotFoundError:
         raise OurFault("packaging_died", f"Packaging ended with exit code {code}.") from None
     raise OurFault(told["code"], told["message"], where=told["where"], fix=told["fix"])
+
+
+def _isolation(job: Job) -> Any:
+    """The weakest that any of the job's attempts ran with; None for attempts that did not say."""
+    with tenant_scope(job.tenant_id):
+        had = set(Run.objects.filter(job=job, epoch__gt=0).values_list("isolation", flat=True))
+    weakest_first = ("", Level.NONE, Level.NAMESPACES, Level.BUBBLEWRAP)
+    found = next((level for level in weakest_first if level in had), "")
+    return str(found) or None
 
 
 def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -> Passport:
@@ -187,6 +204,7 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
         hyperparameters=_hyperparameters(job, spec),
         seed=spec.seed,
         precision=spec.precision,
+        isolation=_isolation(job),
         steps=report["steps"],
         epochs=report["epochs"],
         seconds=report["seconds"],

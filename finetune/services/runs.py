@@ -26,10 +26,15 @@ from tenants.errors import Refused
 from tenants.services.licences import Right, require_license
 
 LONGEST_BACK_OFF = 600  # seconds
+UNISOLATED = (
+    "The worker's machine gives no sandbox, and the operator allows to train without one: the "
+    "training process could read what its user can read, and reach the network."
+)
 
 CLAIM = """
 UPDATE finetune_run
 SET state = 'leased', epoch = epoch + 1, attempts = attempts + 1, worker = %(worker)s,
+    isolation = CASE WHEN isolation = 'none' THEN isolation ELSE %(isolation)s END,
     lease_until = clock_timestamp() + %(lease)s, not_before = NULL,
     started_at = coalesce(started_at, clock_timestamp())
 WHERE job_id = %(job)s AND state = 'waiting'
@@ -71,14 +76,15 @@ def due(job_id: UUID) -> bool:
     return waiting.exclude(not_before__gt=Now()).exists()
 
 
-def claim(*, tenant_id: UUID, job_id: UUID, worker: str) -> Lease | None:
+def claim(*, tenant_id: UUID, job_id: UUID, worker: str, isolation: str) -> Lease | None:
     """The lease on the job's waiting run, or None: nothing is due, or another worker was faster.
 
-    The licence is checked again here; without it the job fails, saying what is missing.
+    The licence is checked again here; without it the job fails, saying what is missing. How the
+    worker isolates the training stands in the run, the weakest of all attempts, and in the event.
     """
     with tenant_scope(tenant_id):
         job = Job.objects.select_for_update().filter(id=job_id, state=JobState.QUEUED).first()
-        row = _claim_row(job_id, worker) if job is not None else None
+        row = _claim_row(job_id, worker, isolation) if job is not None else None
         if job is None or row is None:
             return None
         lease = Lease(tenant_id, job_id, *row)
@@ -92,8 +98,10 @@ def claim(*, tenant_id: UUID, job_id: UUID, worker: str) -> Lease | None:
             job,
             JobState.RUNNING,
             "Fine-tuning job continues." if again else "Fine-tuning job started.",
-            data={"run": str(lease.run_id), "epoch": lease.epoch},
+            data={"run": str(lease.run_id), "epoch": lease.epoch, "isolation": isolation},
         )
+        if isolation == "none":
+            note(job, UNISOLATED, level="warn", data={"isolation": isolation})
     return lease
 
 
@@ -216,9 +224,10 @@ def reap(*, tenant_id: UUID, run_id: UUID) -> None:
 # --- the steps, inside a transaction that holds the job's lock ---------------------------------
 
 
-def _claim_row(job_id: UUID, worker: str) -> tuple[UUID, int] | None:
+def _claim_row(job_id: UUID, worker: str, isolation: str) -> tuple[UUID, int] | None:
     with connection.cursor() as cursor:
-        cursor.execute(CLAIM, {"worker": worker[:120], "lease": _lease_time(), "job": job_id})
+        values = {"worker": worker[:120], "lease": _lease_time(), "job": job_id}
+        cursor.execute(CLAIM, values | {"isolation": isolation})
         found = cursor.fetchone()
     return (found[0], found[1]) if found else None
 

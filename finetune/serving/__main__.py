@@ -61,6 +61,8 @@ async def _serve(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    # The sandbox starts us with it blocked, so that one that came too early is not lost
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     async with Server(store, scheduler).listening(arguments.socket):
         logging.info("listening on %s", arguments.socket)
         while not stop.is_set() and os.getppid() == _PARENT:

@@ -16,6 +16,8 @@ class Stop:
 
     def listen(self) -> None:
         signal.signal(signal.SIGTERM, self._on_signal)
+        # The sandbox starts us with it blocked, so that one that came too early is not lost
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def check(self) -> None:
         if self.requested:

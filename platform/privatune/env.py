@@ -67,6 +67,7 @@ VARIABLES = (
     Variable("PRIVATUNE_SWEEP_SECONDS", "How often forgotten work is looked for.", "15"),
     Variable("PRIVATUNE_RUN_ATTEMPTS", "Claims without progress before a run is failed.", "3"),
     Variable("PRIVATUNE_TRAINER_THREADS", "CPU threads of a training process.", ""),
+    Variable("PRIVATUNE_SANDBOX", "`require`: processes that handle data run in namespaces of their own, or not at all; `allow-none`: also without, and every run says so.", "require"),
     Variable("PRIVATUNE_MAX_FILE_MB", "Largest file.", "512"),
     Variable("PRIVATUNE_ADDRESS_REQUESTS", "Requests a minute of one address without a good key.", "6000"),
     Variable("PRIVATUNE_KEY_REQUESTS", "Requests a minute of one API key.", "6000"),
@@ -190,3 +191,10 @@ def read_int(name: str) -> int:
         return int(value)
     except ValueError:
         raise Missing(f"{name} must be a whole number, not {value!r}") from None
+
+
+def read_choice(name: str, choices: set[str]) -> str:
+    value = read(name)
+    if value not in choices:
+        raise Missing(f"{name} must be one of {', '.join(sorted(choices))}, not {value!r}")
+    return value

@@ -7,7 +7,7 @@ from csp.constants import NONE, SELF
 from psycopg.conninfo import conninfo_to_dict
 
 from privatune import logs
-from privatune.env import data_dir, read, read_if_known, read_int, read_list
+from privatune.env import data_dir, read, read_choice, read_if_known, read_int, read_list
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = data_dir()
@@ -198,6 +198,7 @@ SERVING_SOCKET = Path(read("PRIVATUNE_SERVING_SOCKET"))
 LEASE_SECONDS = read_int("PRIVATUNE_LEASE_SECONDS")
 HEARTBEAT_SECONDS = read_int("PRIVATUNE_HEARTBEAT_SECONDS")
 RUN_ATTEMPTS = read_int("PRIVATUNE_RUN_ATTEMPTS")
+SANDBOX = read_choice("PRIVATUNE_SANDBOX", {"require", "allow-none"})
 TRAINER_THREADS = int(read("PRIVATUNE_TRAINER_THREADS") or 0) or None
 MAX_FILE_BYTES = read_int("PRIVATUNE_MAX_FILE_MB") * 1024 * 1024
 CHECK_MEMORY_MB = read_int("PRIVATUNE_CHECK_MEMORY_MB")

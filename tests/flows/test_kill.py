@@ -80,11 +80,11 @@ class Floor:
             )
 
     def child(self) -> psutil.Process | None:
-        """The training or packaging process of the worker."""
+        """The training or packaging process of the worker, innermost of the sandbox around it."""
         assert self.worker is not None
         try:
             children = psutil.Process(self.worker.pid).children(recursive=True)
-            return next((c for c in children if _module(c)), None)
+            return next((c for c in reversed(children) if _module(c)), None)
         except psutil.NoSuchProcess:
             return None
 

@@ -61,7 +61,7 @@ def test_the_services_environments_hold_no_value_that_opens_anything(
         monkeypatch.setenv(name, f"leaked-{name}")
     monkeypatch.setenv("DATABASE_OWNER_URL_FILE", "/secrets/owner")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "leaked-s3")
-    services = services_for(host="h", port=1, data=tmp_path, serving_socket="s")
+    services = services_for(host="h", port=1, data=tmp_path, serving_socket="s", models="m")
     assert {service.name for service in services} == {kind.value for kind in LONG_LIVED}
     for service in services:
         kind = Process(service.name)

@@ -4,12 +4,10 @@ What comes in is a stranger's file: a parser that is tricked into eating everyth
 one child and not the worker.
 """
 
-import contextlib
 import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +18,9 @@ from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.records.check.__main__ import OUT_OF_MEMORY, memory_fault
 from finetune.records.check.run import ERRORS, REPORT, ROWS
 from finetune.records.check.spec import CheckReport, CheckSpec
+from finetune.sandbox.levels import Level
+from finetune.sandbox.room import Room
+from finetune.sandbox.start import start
 
 Progress = Callable[[int, int], None]  # bytes of the source read, and its size
 
@@ -33,10 +34,12 @@ def check_in_child(
     memory_mb: int = 2048,
     seconds: int = 1800,
     progress: Progress | None = None,
+    level: Level,
 ) -> CheckReport:
     """Check the source; leaves rows.jsonl, errors.jsonl and report.json in out_dir.
 
-    `memory_mb` bounds the child's data, `seconds` its processor time and the wall clock.
+    `memory_mb` bounds the child's data, `seconds` its processor time and the wall clock; `level` is
+    how it is kept apart: it reads the source and the tokenizer and writes out_dir.
     An exception out of `progress` ends the child and goes on to the caller, so it can cancel.
     Raises UserFault with a code of `codes.LIMIT_CODES`, OurFault `check_crashed` or `disk_full`.
     """
@@ -44,33 +47,35 @@ def check_in_child(
     for name in (ROWS, ERRORS, REPORT, "error.json"):
         (out_dir / name).unlink(missing_ok=True)
     (out_dir / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
-    with subprocess.Popen(
-        [
-            *(sys.executable, "-m", "finetune.records.check"),
-            *(str(out_dir), str(memory_mb), str(seconds)),
-        ],
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
+    child = start(
+        level,
+        _room(spec, out_dir, seconds),
+        "finetune.records.check",
+        [str(out_dir), str(memory_mb), str(seconds)],
+        cwd=out_dir,
+        environment=_environment(),
         stderr=subprocess.PIPE,
-        start_new_session=True,
-    ) as child:
-        late = threading.Event()
-        timer = threading.Timer(seconds, _kill, (child, late))
+    )
+    with child.process:  # closes the pipes
         try:
-            timer.start()
-            stderr = _communicate(child, progress)
+            stderr = _communicate(child.process, progress)
         finally:
-            timer.cancel()
-            _kill(child)
-    if child.returncode == 0:
+            child.kill()
+    code = child.process.returncode
+    if code == 0:
         return CheckReport.model_validate_json((out_dir / REPORT).read_bytes())
-    raise _fault(out_dir, child.returncode, stderr, late.is_set(), memory_mb, seconds)
+    raise _fault(out_dir, code, stderr, memory_mb, seconds)
+
+
+def _room(spec: CheckSpec, out_dir: Path, seconds: int) -> Room:
+    """The memory is bounded by the child itself, which can then say so."""
+    read = (spec.source, *([spec.tokenizer_dir] if spec.tokenizer_dir else []))
+    return Room(read=read, write=(out_dir,), seconds=seconds)
 
 
 def _environment() -> dict[str, str]:
     """No credentials, no network of Hugging Face's, and one thread."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
     return {
         **kept,
         "PYTHONPATH": str(Path(finetune.__file__).parents[1]),
@@ -103,23 +108,13 @@ def _keep_end(stream: IO[bytes], kept: bytearray) -> None:
         del kept[:-_STDERR_KEPT]
 
 
-def _kill(child: "subprocess.Popen[bytes]", late: threading.Event | None = None) -> None:
-    if child.poll() is None:
-        if late is not None:
-            late.set()
-        with contextlib.suppress(ProcessLookupError):  # ended by itself just now
-            os.killpg(child.pid, signal.SIGKILL)
-
-
-def _fault(
-    out_dir: Path, code: int, stderr: str, late: bool, memory_mb: int, seconds: int
-) -> FinetuneError:
+def _fault(out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) -> FinetuneError:
     error = out_dir / "error.json"
     if error.exists():
         told = json.loads(error.read_bytes())
         family = UserFault if told.pop("family") == "user" else OurFault
         return family(told.pop("code"), told.pop("message"), **told)
-    if late or -code == signal.SIGXCPU:
+    if -code == signal.SIGXCPU:
         return UserFault(
             "limit_time",
             f"The check took more than {seconds} seconds.",

@@ -42,6 +42,7 @@ def check(
     Needs no server and sends nothing anywhere. Exit code 64 if the file cannot be trained on.
     """
     from finetune.records.check import CheckSpec, check_in_child
+    from finetune.sandbox.levels import require
 
     if max_length and not model_dir:
         raise typer.BadParameter("tokens are counted with --model-dir", param_hint="--max-length")
@@ -55,7 +56,12 @@ def check(
     )
     with tempfile.TemporaryDirectory() as folder, notes().status(f"Checking {file.name} ..."):
         report = check_in_child(
-            spec, Path(folder), memory_mb=MEMORY_MB, seconds=SECONDS, progress=None
+            spec,
+            Path(folder),
+            memory_mb=MEMORY_MB,
+            seconds=SECONDS,
+            progress=None,
+            level=require("allow-none"),  # one's own file on one's own machine
         )
     if as_json:
         print_json(report.model_dump(mode="json"))

@@ -22,6 +22,7 @@ BARE = (
     "TOKENIZERS_PARALLELISM",
     "TMPDIR",
     "LANG",
+    "PRIVATUNE_SANDBOX",
 )
 SUPERVISORS_OWN = "DATABASE_SUPERUSER_PASSWORD"
 CODE = Path(privatune.__file__).resolve().parents[2]

@@ -97,7 +97,9 @@ def _wait_or_kill(process: "subprocess.Popen[bytes]", seconds: float) -> None:
         process.wait()
 
 
-def services_for(*, host: str, port: int, data: Path, serving_socket: str) -> list[Service]:
+def services_for(
+    *, host: str, port: int, data: Path, serving_socket: str, models: str
+) -> list[Service]:
     """The processes of an all-in-one stack, each with its own environment; the same commands run
     alone in production."""
     python = sys.executable
@@ -106,7 +108,9 @@ def services_for(*, host: str, port: int, data: Path, serving_socket: str) -> li
     return [
         Service(
             "serving",
-            [python, "-m", "finetune.serving", "--socket", serving_socket],
+            [python, "-m", "finetune.sandbox", "--read", models]
+            + ["--write", str(Path(serving_socket).parent)]
+            + ["finetune.serving", "--socket", serving_socket],
             environment=environment_of(Process.SERVING, data),
         ),
         Service(

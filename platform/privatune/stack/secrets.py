@@ -12,10 +12,10 @@ from privatune.env import VARIABLES, Process, embedded_file, knows
 ROLES = ("postgres", "privatune_owner", "privatune_app", "privatune_operator")
 
 
-def socket_path(data: Path, name: str) -> Path:
+def socket_path(data: Path, name: str, *, folder: str = "") -> Path:
     """A Unix socket in the data folder, or in a private temp folder when the path is too long
     (sun_path holds 107 bytes)."""
-    inside = data / "run" / name
+    inside = data / "run" / folder / name
     if len(str(inside)) < 100:
         return inside
     digest = secrets.token_hex(4)
@@ -32,12 +32,19 @@ def ensure_secrets(data: Path) -> dict[str, str]:
         for name in ("secrets", "run", "objects", "models", "work"):
             (data / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         values = _make(data)
+    if values["PRIVATUNE_SERVING_SOCKET"] == str(data / "run" / "serving.sock"):
+        values["PRIVATUNE_SERVING_SOCKET"] = str(_serving_socket(data))  # as older versions had it
     values.setdefault("PRIVATUNE_SIGNING_PUBLIC_KEY", str(data / "secrets" / "signing.pub.pem"))
     _write(path, values)
     for kind in Process:
         known = {v.name for v in VARIABLES if knows(v.name, kind)}
         _write(embedded_file(data, kind), {k: v for k, v in values.items() if k in known})
     return values
+
+
+def _serving_socket(data: Path) -> Path:
+    """In a folder of its own: it is all that the serving process can write to."""
+    return socket_path(data, "serving.sock", folder="serving")
 
 
 def _write(path: Path, values: dict[str, str]) -> None:
@@ -70,5 +77,5 @@ def _make(data: Path) -> dict[str, str]:
         "PRIVATUNE_SIGNING_KEY": str(data / "secrets" / "signing.pem"),
         "PRIVATUNE_MODELS": str(data / "models"),
         "PRIVATUNE_WORK": str(data / "work"),
-        "PRIVATUNE_SERVING_SOCKET": str(socket_path(data, "serving.sock")),
+        "PRIVATUNE_SERVING_SOCKET": str(_serving_socket(data)),
     }

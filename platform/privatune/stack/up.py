@@ -63,7 +63,8 @@ def _run(
     stopping: _Stopping,
 ) -> None:
     socket = os.environ.get("PRIVATUNE_SERVING_SOCKET", values["PRIVATUNE_SERVING_SOCKET"])
-    services = services_for(host=host, port=port, data=data, serving_socket=socket)
+    models = os.environ.get("PRIVATUNE_MODELS", values["PRIVATUNE_MODELS"])
+    services = services_for(host=host, port=port, data=data, serving_socket=socket, models=models)
     supervisor = Supervisor(services, data / "logs")
     try:
         _say("Starting web, workers and serving …")

@@ -16,6 +16,7 @@ from finetune.errors import OurFault, UserFault
 from finetune.records.check import CheckReport, CheckSpec, check_in_child
 from finetune.records.check import child as child_module
 from finetune.records.check.codes import LIMIT_CODES
+from finetune.sandbox.levels import require
 
 ROW = b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n'
 MB = 2**20
@@ -26,7 +27,7 @@ def run(tmp_path: Path, data: bytes, **told: Any) -> CheckReport:
     source.write_bytes(data)
     limits = {key: told.pop(key) for key in ("memory_mb", "seconds", "progress") if key in told}
     spec = CheckSpec.model_validate({"source": source, "source_name": "data.jsonl", **told})
-    return check_in_child(spec, tmp_path / "out", **limits)
+    return check_in_child(spec, tmp_path / "out", **limits, level=require("require"))
 
 
 def fault(tmp_path: Path, data: bytes, **told: Any) -> UserFault:

@@ -41,8 +41,9 @@ class Trained:
             full = Job.objects.select_related("base", "training_data").get(id=job.id)
         preparation.prepare(self.lease, full, self.vault, run_dir)
         from finetune.launcher import launch_trainer
+        from finetune.services.isolation import isolation
 
-        assert launch_trainer(run_dir, threads=1).process.wait(120) == 0
+        assert launch_trainer(run_dir, threads=1, level=isolation()).process.wait(120) == 0
 
     def publish(self, lease: Lease | None = None) -> None:
         pulse = Pulse(lambda: None, Wishes, Wishes())

@@ -37,7 +37,12 @@ class Desk:
         self.lease = self.claim()
 
     def claim(self) -> Lease:
-        lease = runs.claim(tenant_id=self.bench.tenant.id, job_id=self.job.id, worker="test")
+        lease = runs.claim(
+            tenant_id=self.bench.tenant.id,
+            job_id=self.job.id,
+            worker="test",
+            isolation="bubblewrap",
+        )
         assert lease is not None
         return lease
 

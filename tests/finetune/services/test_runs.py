@@ -30,7 +30,9 @@ def queued(bench: Bench, **resolved: Any) -> Job:
 
 
 def claim(bench: Bench, job: Job) -> Lease | None:
-    return runs.claim(tenant_id=bench.tenant.id, job_id=job.id, worker="test")
+    return runs.claim(
+        tenant_id=bench.tenant.id, job_id=job.id, worker="test", isolation="bubblewrap"
+    )
 
 
 def leased(bench: Bench, job: Job) -> Lease:

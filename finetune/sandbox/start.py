@@ -1,0 +1,102 @@
+"""Starts a module in a room, and ends it with all that it started."""
+
+import logging
+import os
+import signal
+import subprocess
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from finetune.sandbox.levels import Level, command, kept
+from finetune.sandbox.room import Room
+
+log = logging.getLogger(__name__)
+
+END_SECONDS = (
+    10  # for the keeper to end all it keeps; then it is killed, and the kernel does the rest
+)
+
+
+@dataclass
+class Child:
+    """The keeper of a running process: its exit code is the process's own."""
+
+    process: "subprocess.Popen[bytes]"
+    lifeline: int  # the end we hold; closing it ends the process
+    asked_at: float | None = field(default=None)  # when it was asked to yield, monotonic seconds
+
+    def poll(self) -> int | None:
+        return self.process.poll()
+
+    def ask_to_yield(self) -> None:
+        """SIGTERM, once: a training checkpoints and exits with 75 within a step."""
+        if self.asked_at is None:
+            self.asked_at = time.monotonic()
+            with suppress(ProcessLookupError):
+                self.process.terminate()
+
+    def asked_for_longer_than(self, seconds: float) -> bool:
+        return self.asked_at is not None and time.monotonic() - self.asked_at > seconds
+
+    def kill(self) -> None:
+        """Ends the process and all that it started; returns when they are gone. Again: nothing."""
+        if self.lifeline >= 0:
+            os.close(self.lifeline)
+            self.lifeline = -1
+        try:
+            self.process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def stop(self, grace: float) -> None:
+        """SIGTERM, and SIGKILL when it is not gone after `grace` seconds."""
+        self.ask_to_yield()
+        try:
+            self.process.wait(grace)
+        except subprocess.TimeoutExpired:
+            log.warning("%s ignored SIGTERM for %s s and is killed", self.process.pid, grace)
+        self.kill()
+
+
+def start(
+    level: Level,
+    room: Room,
+    module: str,
+    arguments: list[str],
+    *,
+    cwd: Path,
+    environment: dict[str, str],
+    stdin: int = subprocess.DEVNULL,
+    stdout: "IO[Any] | int" = subprocess.PIPE,
+    stderr: "IO[Any] | int" = subprocess.STDOUT,
+) -> Child:
+    """`python -m module arguments`, with exactly that environment."""
+    theirs, ours = os.pipe()
+    # Asked to yield before the keeper listens: the signal waits for it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        process = subprocess.Popen(
+            kept(
+                command(level, room, module, arguments, cwd=cwd),
+                lifeline=theirs,
+                seconds=room.seconds,
+            ),
+            cwd=cwd,
+            env=environment,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            pass_fds=(theirs,),
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(theirs)
+    return Child(process, ours)

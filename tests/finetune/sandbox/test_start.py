@@ -1,0 +1,178 @@
+"""Signals, exit codes, limits and endings pass through the sandbox, at every level."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from finetune.sandbox.levels import Level
+from finetune.sandbox.room import Room
+from finetune.sandbox.start import Child, start
+from tests.conftest import ROOT
+
+LEVELS = list(Level)
+Run = Callable[..., Child]
+
+
+@pytest.fixture(params=LEVELS)
+def level(request: pytest.FixtureRequest) -> Level:
+    return Level(request.param)
+
+
+@pytest.fixture
+def run(level: Level, tmp_path: Path) -> Run:
+    """Runs a text as a module in a room of `tmp_path`; what it prints can be read."""
+
+    def run(code: str, **limits: float) -> Child:
+        (tmp_path / "task_at_hand.py").write_text(code)
+        environment = {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PATH": os.environ["PATH"]}
+        room = Room(write=(tmp_path,), **limits)  # type: ignore[arg-type]
+        return start(level, room, "task_at_hand", ["a", "b"], cwd=tmp_path, environment=environment)
+
+    return run
+
+
+def line(child: Child) -> str:
+    assert child.process.stdout is not None
+    return child.process.stdout.readline().decode().strip()
+
+
+@pytest.mark.parametrize("code", [0, 1, 64, 70, 75])
+def test_exit_codes_come_out_as_they_are(run: Run, code: int) -> None:
+    child = run(f"import sys; print(sys.argv[1:], __name__); sys.exit({code})")
+    assert line(child) == "['a', 'b'] __main__"
+    assert child.process.wait(30) == code
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
+def test_death_by_a_signal_comes_out_as_that_signal(run: Run, number: int) -> None:
+    assert run(f"import os; os.kill(os.getpid(), {number})").process.wait(30) == -number
+
+
+LISTENS = """
+import signal, sys, time
+{before}
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {{signal.SIGTERM}})
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_sigterm_reaches_the_process_and_nothing_between_ends_it(run: Run) -> None:
+    child = run(LISTENS.format(before=""))
+    assert line(child) == "ready"
+    child.ask_to_yield()
+    assert child.process.wait(30) == 75
+
+
+def test_sigterm_that_comes_before_anybody_listens_waits(run: Run) -> None:
+    child = run(LISTENS.format(before="time.sleep(0.3)"))
+    child.ask_to_yield()  # its keeper is not even up
+    assert child.process.wait(30) == 75
+
+
+FAMILY = """
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep({mark})"], start_new_session=True)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep({mark})"])
+    os._exit(0)
+time.sleep(0.5)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def alive(mark: str) -> list[int]:
+    return [p.pid for p in psutil.process_iter(["cmdline"]) if mark in str(p.info["cmdline"])]
+
+
+def test_killing_ends_all_that_it_started_before_it_returns(run: Run) -> None:
+    mark = f"4{time.monotonic_ns() % 10**9}"
+    child = run(FAMILY.format(mark=mark))
+    assert line(child) == "ready"
+    assert len(alive(mark)) >= 2
+    child.stop(grace=0.2)
+    assert child.process.returncode == -9
+    assert alive(mark) == []
+    child.kill()  # again: nothing
+
+
+@pytest.mark.parametrize("victim", ["worker", "keeper"])
+def test_a_killed_worker_or_keeper_leaves_nothing_running(
+    level: Level, victim: str, tmp_path: Path
+) -> None:
+    """The kernel tells: the lifeline's end of file, or the death of the parent."""
+    (tmp_path / "task_at_hand.py").write_text("import time; time.sleep(600)")
+    script = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from finetune.sandbox.levels import Level\n"
+        "from finetune.sandbox.room import Room\n"
+        "from finetune.sandbox.start import start\n"
+        f"here = Path({str(tmp_path)!r})\n"
+        f"level = Level({level.value!r})\n"
+        "child = start(level, Room(write=(here,)), 'task_at_hand', [], cwd=here,\n"
+        "    environment={'PYTHONPATH': os.pathsep.join([sys.argv[1], str(here)])})\n"
+        "print(child.process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", script, str(ROOT)],
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert worker.stdout is not None
+        keeper = psutil.Process(int(worker.stdout.readline()))
+        family: list[psutil.Process] = []
+        deadline = time.monotonic() + 30
+        while not any("inside" in part for p in family for part in p.cmdline()[:5]):
+            assert time.monotonic() < deadline
+            family = [p for p in keeper.children(recursive=True) if p.is_running()]
+            time.sleep(0.05)
+        (worker if victim == "worker" else keeper).kill()
+        _, left = psutil.wait_procs(family, timeout=30)
+        assert left == []
+    finally:
+        worker.kill()
+        worker.wait()
+
+
+def test_the_time_limit_ends_it(run: Run) -> None:
+    child = run("import time; print('up', flush=True); time.sleep(60)", seconds=1.5)
+    assert child.process.wait(30) == -signal.SIGXCPU
+
+
+def test_memory_beyond_the_limit_is_refused(run: Run) -> None:
+    child = run("try: bytearray(400 << 20)\nexcept MemoryError: print('refused')", memory_mb=200)
+    assert line(child) == "refused"
+    child.kill()
+
+
+def test_the_folder_can_be_removed_right_after_killing_a_busy_writer(
+    run: Run, tmp_path: Path
+) -> None:
+    child = run(
+        "import os, itertools\n"
+        "os.mkdir('deep')\n"
+        "print('ready', flush=True)\n"
+        "for n in itertools.count(): open(f'deep/{n}', 'w').close()\n"
+    )
+    assert line(child) == "ready"
+    child.kill()
+    before = len(list((tmp_path / "deep").iterdir()))
+    time.sleep(0.2)
+    assert len(list((tmp_path / "deep").iterdir())) == before
+    mounts = Path("/proc/self/mounts").read_text()
+    assert str(tmp_path) not in mounts
