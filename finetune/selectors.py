@@ -14,7 +14,16 @@ from django.db.models import Model, Q, QuerySet
 from finetune.errors import UserFault
 from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Event, Job
 from tenants.errors import NotFound
-from tenants.models import ApiKey, AuditEntry, License, Membership, StoredFile, Upload, UsageEntry
+from tenants.models import (
+    ApiKey,
+    AuditEntry,
+    Invitation,
+    License,
+    Membership,
+    StoredFile,
+    Upload,
+    UsageEntry,
+)
 
 Row = TypeVar("Row", bound=Model)
 
@@ -31,6 +40,7 @@ PREFIXES: dict[type[Model], str] = {
     License: "license-",
     ApiKey: "key-",
     Membership: "member-",
+    Invitation: "invitation-",
     AuditEntry: "audit-",
     UsageEntry: "usage-",
 }
@@ -45,6 +55,7 @@ NOUNS: dict[type[Model], str] = {
     License: "licence",
     ApiKey: "key",
     Membership: "member",
+    Invitation: "invitation",
     AuditEntry: "audit entry",
     UsageEntry: "usage entry",
 }

@@ -57,3 +57,9 @@ class Conflict(TenantError):
     """A permanent conflict; a retry will not help."""
 
     status = 409
+
+
+class Unavailable(TenantError):
+    """Something of ours does not answer now; the same request may succeed later."""
+
+    status = 503

@@ -1,5 +1,9 @@
-"""Roles of people and scopes of keys: what each may do. Pure."""
+"""The one table of rights: roles of people, scopes of keys, and who may give what. Pure.
 
+docs/reference/rights.md shows it (`python scripts/rights_table.py`); the services enforce it.
+"""
+
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -33,3 +37,33 @@ ROLE_SCOPES: dict[Role, frozenset[Scope]] = {
     Role.ENGINEER: ALL_SCOPES - {Scope.TENANT_WRITE},
     Role.VIEWER: READ_SCOPES,
 }
+
+# The roles that each may give, and the members that each may change or remove: only owners touch
+# owners, and who has no `tenant:write` touches nobody.
+GIVES: dict[Role, frozenset[Role]] = {
+    Role.OWNER: frozenset(Role),
+    Role.ADMIN: frozenset({Role.ADMIN, Role.ENGINEER, Role.VIEWER}),
+    Role.ENGINEER: frozenset(),
+    Role.VIEWER: frozenset(),
+}
+
+# A service key belongs to nobody and acts as this role: no program without a person behind it
+# touches an owner. Only an owner makes one.
+SERVICE_ROLE = Role.ADMIN
+SERVICE_KEY_MAKERS = frozenset({Role.OWNER})
+
+
+def may_touch(actor: Role, scopes: Iterable[str], member: Role) -> bool:
+    """Whether somebody of role `actor` with `scopes` may change or remove a member."""
+    return Scope.TENANT_WRITE in scopes and member in GIVES[actor]
+
+
+def may_give(actor: Role, scopes: Iterable[str], given: Role) -> bool:
+    """Whether they may give the role: it must be theirs to give, and hold no scope they lack."""
+    own = frozenset(scopes)
+    return may_touch(actor, own, given) and ROLE_SCOPES[given] <= own
+
+
+def effective(scopes: Iterable[str], role: Role) -> frozenset[str]:
+    """What a key may do now: its own scopes, as far as its member's present role has them."""
+    return frozenset(scopes) & ROLE_SCOPES[role]

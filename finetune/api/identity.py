@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 from django.http import HttpRequest
 
-from tenants.access import Principal, authenticate_key, digest_of
+from tenants.access import Principal
 from tenants.actor import Actor
+from tenants.addresses import client_address
 from tenants.errors import Invalid, NotAuthenticated
 from tenants.services.idempotency import Attempt
+from tenants.services.keys import admit_key
 
 LONGEST_KEY = 255
 EDGE = "privatune.caller"  # where the server leaves a Known in the ASGI scope
@@ -18,7 +20,7 @@ FRESH = 2.0  # seconds
 
 @dataclass(frozen=True)
 class Caller:
-    """`mark` tells one API key from another without holding the key."""
+    """`mark` tells one API key from another without holding the key, also while it is rotated."""
 
     principal: Principal
     mark: str
@@ -46,7 +48,8 @@ def caller_of(request: HttpRequest) -> Caller:
 
 
 def identify(request: HttpRequest) -> Caller:
-    """The caller of a `Authorization: Bearer` header. Raises NotAuthenticated (401)."""
+    """The caller of a `Authorization: Bearer` header. Raises NotAuthenticated (401), and Refused
+    (403) for a key that may not be used from the request's address."""
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not secret:
         raise NotAuthenticated(
@@ -54,8 +57,9 @@ def identify(request: HttpRequest) -> Caller:
             "You did not provide an API key.",
             fix="Send the header `Authorization: Bearer <key>`.",
         )
-    secret = secret.strip()
-    return Caller(authenticate_key(secret), digest_of(secret)[:32])
+    principal = admit_key(secret=secret.strip(), address=client_address(request))
+    assert principal.key_id is not None
+    return Caller(principal, principal.key_id.hex)
 
 
 def attempt_of(request: HttpRequest, caller: Caller, fingerprint: str) -> Attempt:

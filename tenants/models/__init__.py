@@ -1,6 +1,6 @@
 from tenants.models.base import TenantForeignKey, TenantOwned
 from tenants.models.files import StoredFile, Upload, UploadPart
-from tenants.models.identity import ApiKey, Membership, Tenant, User
+from tenants.models.identity import ApiKey, Invitation, Membership, Tenant, User
 from tenants.models.licences import License, LicenseState, UsageEntry
 from tenants.models.sign_in import SignInProvider
 from tenants.models.signing_in import ProofAttempt
@@ -12,6 +12,7 @@ __all__ = [
     "AuditEntry",
     "AuditHead",
     "IdempotencyRecord",
+    "Invitation",
     "KeyPrint",
     "License",
     "LicenseState",

@@ -40,6 +40,8 @@ class Upload(TenantOwned):
     status = models.CharField(max_length=10, default="pending")
     expires_at = models.DateTimeField()
     file_expires_after = models.BigIntegerField(null=True, blank=True)  # seconds
+    # Whose it is, so that it ends with the membership; no foreign key: people are no tenant's.
+    user_id = models.UUIDField(null=True, blank=True)
     file = TenantForeignKey(StoredFile, null=True, blank=True, related_name="+")
 
     @property

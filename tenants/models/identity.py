@@ -76,15 +76,66 @@ class Membership(TenantOwned):
 
 
 class ApiKey(TenantOwned):
-    """A program's key. Only the SHA-256 of the secret is kept; the prefix finds the row."""
+    """A program's key. Only the SHA-256 of the secret is kept; the prefix finds the row.
+
+    It belongs to a member (`created_by`), whose present role bounds it, or is a `service` key.
+    Neither: its member is gone, and so is its power. While it is rotated, two secrets live: the
+    previous one until `previous_until`. `seen_from` holds the places it was used from, the latest
+    last; with a leading `!`, from where it was refused.
+    """
 
     name = models.CharField(max_length=80)
     prefix = models.CharField(max_length=16, unique=True)
     digest = models.CharField(max_length=64)
+    previous_digest = models.CharField(max_length=64, blank=True)
+    previous_until = models.DateTimeField(null=True, blank=True)
     scopes = ArrayField(models.CharField(max_length=32))
     created_by = TenantForeignKey(Membership, null=True, blank=True, related_name="+")
+    service = models.BooleanField(default=False)
+    allowed_addresses = ArrayField(models.CharField(max_length=43), default=list, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    seen_from = ArrayField(models.CharField(max_length=44), default=list, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(service=False) | models.Q(created_by=None),
+                name="tenants_apikey_one_holder",
+            )
+        ]
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+class Invitation(TenantOwned):
+    """The offer of a membership. Only the SHA-256 of its token is kept; it works once.
+
+    `mailed`: the token went to the address, so whoever holds it reads that mailbox. Else the
+    inviter handed it over. `inviter` is the text that the invited person is shown.
+    """
+
+    email = models.EmailField()
+    role = models.CharField(max_length=10, choices=[(r.value, r.value) for r in Role])
+    digest = models.CharField(max_length=64, unique=True)
+    expires_at = models.DateTimeField()
+    mailed = models.BooleanField(default=False)
+    inviter = models.CharField(max_length=330)
+    invited_by = TenantForeignKey(Membership, null=True, blank=True, related_name="+")
+    invited_with = TenantForeignKey(ApiKey, null=True, blank=True, related_name="+")
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "email"],
+                condition=models.Q(accepted_at=None, revoked_at=None),
+                name="tenants_invitation_one_open",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} ({self.role})"

@@ -1,22 +1,25 @@
-"""Makes tenants, members and keys."""
+"""What the operator does to tenants: makes them with their first owner and key, and shreds them.
+
+Nothing here asks for rights; a request of a customer goes to members, invitations and keys.
+"""
 
 import hashlib
 import re
-import secrets
 import uuid
 from collections.abc import Iterable
 from datetime import datetime
 
-from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from tenants.access import KEY_PREFIX, digest_of, tenant_id_of
+from tenants.access import tenant_id_of
 from tenants.actor import Actor
 from tenants.database.scope import current_tenant_id, tenant_scope
 from tenants.errors import Conflict, Invalid, NotFound, Refused, TenantGone
 from tenants.models import ApiKey, Membership, Tenant, User
+from tenants.networks import read_networks
 from tenants.roles import ALL_SCOPES, Role
 from tenants.services.audit import record
+from tenants.services.keys import end_key, issue_key, known_scopes
 from tenants.services.vaults import master_key
 from tenants.vault.keys import new_tenant_key
 
@@ -68,22 +71,33 @@ def require_two_factor(*, required: bool, role: Role, actor: str) -> None:
     record(actor=actor, action="tenant.two_factor", data={"required": required})
 
 
-def create_user(*, email: str, password: str | None) -> User:
-    """A person without any tenant. Raises Conflict when the address is taken."""
-    try:
-        with transaction.atomic():
-            return User.objects.create_user(email, password)
-    except IntegrityError:
-        raise Conflict("email_taken", f"There is a user {email!r} already.") from None
-
-
 def add_member(*, tenant_id: uuid.UUID, user: User, role: Role, actor: str) -> Membership:
-    """Adds the person to the tenant, or changes the role of a member."""
+    """The operator's way in, for a tenant's first owner: everybody else is invited. Adds the
+    person to the tenant, or changes the role of a member."""
     with tenant_scope(tenant_id):
         require_living(tenant_id)
         member, _ = Membership.objects.update_or_create(user=user, defaults={"role": role.value})
-        record(actor=actor, action="member.add", target=user.email, data={"role": role.value})
+        data = {"role": role.value, "user_id": str(user.id)}
+        record(actor=actor, action="member.add", target=user.email, data=data)
     return member
+
+
+def find_member(*, tenant_id: uuid.UUID, email: str) -> Membership:
+    """Raises NotFound naming the address."""
+    with tenant_scope(tenant_id):
+        found = Membership.objects.filter(user__email__iexact=email).first()
+    if found is None:
+        raise NotFound(
+            "member_not_found", f"{email!r} is no member of this tenant.", param="member"
+        )
+    return found
+
+
+def keys_of(*, tenant_id: uuid.UUID) -> list[ApiKey]:
+    """With their members, newest first."""
+    with tenant_scope(tenant_id):
+        found = ApiKey.objects.select_related("created_by__user")
+        return list(found.order_by("-created_at"))
 
 
 def create_key(
@@ -93,47 +107,32 @@ def create_key(
     actor: str,
     scopes: Iterable[str] | None = None,
     expires_at: datetime | None = None,
+    member: Membership | None = None,
+    allowed_addresses: Iterable[str] = (),
 ) -> tuple[ApiKey, str]:
-    """A key and its secret, which is shown once and kept nowhere. Raises Invalid."""
-    wanted = frozenset(ALL_SCOPES if scopes is None else scopes)
-    unknown = sorted(wanted - ALL_SCOPES)
-    if unknown:
-        raise Invalid(
-            "unknown_scope",
-            f"Unknown scope {unknown[0]!r}.",
-            fix=f"Known scopes: {', '.join(sorted(ALL_SCOPES))}.",
-            param="scopes",
-        )
-    prefix = secrets.token_hex(6)
-    secret = f"{KEY_PREFIX}{prefix}-{secrets.token_urlsafe(32)}"
+    """The operator's way to a key and its secret, which is shown once and kept nowhere. Without
+    `member` it is a service key. Raises Invalid."""
+    wanted = ALL_SCOPES if scopes is None else known_scopes(scopes)
+    networks = read_networks(allowed_addresses)
     with tenant_scope(tenant_id):
         require_living(tenant_id)
-        key = ApiKey.objects.create(
+        return issue_key(
             name=name,
-            prefix=prefix,
-            digest=digest_of(secret),
-            scopes=sorted(wanted),
+            scopes=wanted,
+            member_id=member.id if member else None,
             expires_at=expires_at,
-        )
-        record(
+            networks=networks,
             actor=actor,
-            action="key.create",
-            target=prefix,
-            data={"name": name, "scopes": key.scopes},
         )
-    return key, secret
 
 
 def revoke_key(*, tenant_id: uuid.UUID, key_id: uuid.UUID, actor: str) -> None:
-    """Raises NotFound; revoking twice is no error."""
+    """The operator's. Raises NotFound; revoking twice is no error."""
     with tenant_scope(tenant_id):
         key = ApiKey.objects.filter(id=key_id).first()
         if key is None:
             raise NotFound("key_not_found", "There is no such key.")
-        if key.revoked_at is None:
-            key.revoked_at = timezone.now()
-            key.save(update_fields=["revoked_at"])
-            record(actor=actor, action="key.revoke", target=key.prefix)
+        end_key(key=key, actor=actor)
 
 
 def destroy_key(*, tenant_id: uuid.UUID, actor: Actor, found: dict[str, int]) -> Tenant:

@@ -9,6 +9,7 @@ from django.db import transaction
 from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
+from tenants.actor import actor_of
 from tenants.errors import Conflict, Invalid, NotFound
 from tenants.models import StoredFile, Upload, UploadPart
 from tenants.services.audit import record
@@ -42,6 +43,7 @@ def create_upload(
         mime_type=mime_type,
         expires_at=timezone.now() + LIFE,
         file_expires_after=life,
+        user_id=actor_of(actor).user_id,
     )
     record(actor=actor, action="upload.create", target=upload.public_id, data={"bytes": bytes})
     return upload
@@ -142,6 +144,15 @@ def sweep_expired(*, actor: str) -> None:
         upload.status, upload.filename = "expired", ""
         upload.save(update_fields=["status", "filename"])
         record(actor=actor, action="upload.expire", target=upload.public_id)
+        _drop_parts(upload)
+
+
+def abandon_uploads(*, user_id: uuid.UUID, actor: str) -> None:
+    """Cancels what the person, or a key of theirs, has begun in the open scope."""
+    for upload in Upload.objects.select_for_update().filter(user_id=user_id, status="pending"):
+        upload.status = "cancelled"
+        upload.save(update_fields=["status"])
+        record(actor=actor, action="upload.cancel", target=upload.public_id)
         _drop_parts(upload)
 
 

@@ -15,7 +15,8 @@ from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry, Tenant
 from tenants.roles import Role
 from tenants.services.audit import entry_json, first_broken_link, record
-from tenants.services.tenants import add_member, create_key, create_tenant, create_user
+from tenants.services.people import create_user
+from tenants.services.tenants import add_member, create_key, create_tenant
 from tenants.trail.chain import link_digest
 
 pytestmark = pytest.mark.django_db

@@ -1,4 +1,4 @@
-"""/api/v1/members: who belongs to the tenant, and in which role."""
+"""/api/v1/members: who belongs to the tenant, and in which role. People join by invitation."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from finetune.api.own.fields import IdField
 from finetune.api.own.pages import page_schema, paged
 from tenants.models import Membership
 from tenants.roles import Role, Scope
-from tenants.services.members import change_role, invite, remove_member
+from tenants.services.members import change_role, remove_member
 
 ROLES = [role.value for role in Role]
 
@@ -27,11 +27,6 @@ class MemberSerializer(serializers.ModelSerializer[Membership]):
         fields = ["id", "email", "role", "created_at"]
 
 
-class MemberWishSerializer(serializers.Serializer[Any]):
-    email = serializers.EmailField(max_length=254)
-    role = serializers.ChoiceField(ROLES)
-
-
 class RoleWishSerializer(serializers.Serializer[Any]):
     role = serializers.ChoiceField(ROLES)
 
@@ -40,24 +35,11 @@ GONE = inline_serializer("MemberRemoved", {"removed": serializers.BooleanField()
 
 
 class Members(OwnView):
-    scopes = {"get": Scope.TENANT_READ, "post": Scope.TENANT_WRITE}
+    scopes = {"get": Scope.TENANT_READ}
 
     @page_schema(MemberSerializer, "The members of your organisation")
     def get(self, request: Request) -> dict[str, Any]:
         return paged(MemberSerializer, request, Membership.objects.select_related("user"))
-
-    @extend_schema(
-        request=MemberWishSerializer, responses={200: MemberSerializer}, summary="Add a member"
-    )
-    def post(self, request: Request) -> Any:
-        wish = MemberWishSerializer(data=request.data)
-        wish.is_valid(raise_exception=True)
-        member = invite(
-            email=wish.validated_data["email"],
-            role=Role(wish.validated_data["role"]),
-            actor=self.caller.actor,
-        )
-        return MemberSerializer(member).data
 
 
 class OneMember(OwnView):
@@ -71,11 +53,11 @@ class OneMember(OwnView):
         wish = RoleWishSerializer(data=request.data)
         wish.is_valid(raise_exception=True)
         role = Role(wish.validated_data["role"])
-        changed = change_role(member_id=member.id, role=role, actor=self.caller.actor)
+        changed = change_role(member_id=member.id, role=role, by=self.caller.principal)
         return MemberSerializer(changed).data
 
     @extend_schema(responses={200: GONE}, summary="Remove a member")
     def delete(self, request: Request, member_id: str) -> dict[str, Any]:
         member = selectors.find(Membership.objects.all(), member_id)
-        remove_member(member_id=member.id, actor=self.caller.actor)
+        remove_member(member_id=member.id, by=self.caller.principal)
         return {"removed": True}

@@ -40,6 +40,7 @@ def ensure_first_tenant(path: Path) -> dict[str, object]:
     so that a later start shows the same ones."""
     from tenants.models import User
     from tenants.roles import Role
+    from tenants.services.people import create_user
     from tenants.services.tenants import add_member, create_key, create_tenant
 
     if path.exists():
@@ -47,9 +48,9 @@ def ensure_first_tenant(path: Path) -> dict[str, object]:
     password, operator_password = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
     slug = f"demo-{secrets.token_hex(2)}" if User.objects.exists() else "demo"
     tenant = create_tenant(slug=slug, name="Demo", actor="privatune up")
-    user = User.objects.create_user(f"owner@{slug}.example", password)
-    add_member(tenant_id=tenant.id, user=user, role=Role.OWNER, actor="privatune up")
-    _key, secret = create_key(tenant_id=tenant.id, name="first", actor="privatune up")
+    user = create_user(email=f"owner@{slug}.example", password=password)
+    owner = add_member(tenant_id=tenant.id, user=user, role=Role.OWNER, actor="privatune up")
+    _key, secret = create_key(tenant_id=tenant.id, name="first", member=owner, actor="privatune up")
     operator = User.objects.create_superuser(f"operator@{slug}.example", operator_password)
     made: dict[str, object] = {
         "api_key": secret,

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +12,13 @@ from openai._models import BaseModel
 
 from finetune.models import Dataset
 from finetune.services.datasets import perform_check
+from tenants.access import Principal, belongings_of
 from tenants.database.scope import tenant_scope
+from tenants.models import Membership, User
+from tenants.roles import Role
 from tenants.services.licences import issue_license
-from tenants.services.tenants import create_key, create_tenant
+from tenants.services.people import create_user
+from tenants.services.tenants import add_member, create_key, create_tenant
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,30 @@ def new_customer(
         issue_license(tenant_id=tenant.id, model=model, actor="test")
     _, secret = create_key(tenant_id=tenant.id, name="test", actor="test", scopes=scopes)
     return Customer(tenant.id, slug, secret, base_url)
+
+
+def new_member(
+    customer: Customer, role: Role = Role.OWNER, email: str = ""
+) -> tuple[User, Principal]:
+    """Somebody who belongs to the customer, as an operator would add the first owner."""
+    user = create_user(email=email or f"{uuid.uuid4().hex}@work.example", password=None)
+    add_member(tenant_id=customer.tenant_id, user=user, role=role, actor="test")
+    return user, principal_of(user, customer)
+
+
+def principal_of(user: User, customer: Customer) -> Principal:
+    (found,) = [b for b in belongings_of(user.id) if b.tenant_id == customer.tenant_id]
+    return found.principal(user.email)
+
+
+def with_key_of(customer: Customer, user: User, scopes: Iterable[str] | None = None) -> Customer:
+    """The customer as seen with a key that belongs to the member."""
+    with tenant_scope(customer.tenant_id):
+        member = Membership.objects.get(user=user)
+    _, secret = create_key(
+        tenant_id=customer.tenant_id, name="own", actor="test", scopes=scopes, member=member
+    )
+    return replace(customer, key=secret)
 
 
 def strict(answer: BaseModel) -> None:

@@ -1,7 +1,6 @@
 """Generated from the URL configuration: every route of the API against another tenant's rows, no
 key, and a key without the scope. A route that is not in the table of examples fails."""
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,22 +12,22 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from finetune import selectors
 from finetune.models import Artifact, CatalogModel, Dataset, Event
 from tenants.database.scope import tenant_scope
-from tenants.models import AuditEntry, License, Membership, UsageEntry, User
+from tenants.models import AuditEntry, License, Membership, UsageEntry
 from tenants.roles import ALL_SCOPES, Role
 from tenants.services.files import create_file, keep
+from tenants.services.invitations import invite
 from tenants.services.licences import charge
-from tenants.services.members import invite
-from tenants.services.tenants import create_key
+from tenants.services.tenants import add_member, create_key
 from tenants.services.uploads import create_upload
 from tenants.services.vaults import open_vault
-from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.customers import Customer, new_customer, new_member
 from tests.finetune.api.rows import give_checkpoint, give_event, give_result
 
 pytestmark = pytest.mark.django_db
 
 NOWHERE = "0" * 32
 CLIENT = Client(raise_request_exception=False)  # one: each would load the middleware anew
-MEMBER = {"email": "new@example.org", "role": "viewer"}
+INVITATION = {"email": "new@example.org", "role": "viewer"}
 JOB = {"model": "shelf", "training_file": f"file-{NOWHERE}"}
 CHAT = {"model": "shelf", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -73,11 +72,14 @@ EXAMPLES = {
     "api/v1/datasets": Example(),
     "api/v1/datasets/<str:dataset_id>": Example("dataset"),
     "api/v1/datasets/<str:dataset_id>/errors": Example("dataset"),
+    "api/v1/invitations": Example(bodies={"post": INVITATION}),
+    "api/v1/invitations/<str:invitation_id>": Example("invitation"),
     "api/v1/keys": Example(bodies={"post": {"name": "k"}}),
     "api/v1/keys/<str:key_id>": Example("key"),
+    "api/v1/keys/<str:key_id>/rotate": Example("key"),
     "api/v1/licences": Example(),
     "api/v1/licences/<str:licence_id>": Example("license"),
-    "api/v1/members": Example(bodies={"post": MEMBER}),
+    "api/v1/members": Example(),
     "api/v1/members/<str:member_id>": Example("member", {"patch": {"role": "owner"}}),
     "api/v1/signing-key": Example(),
     "api/v1/usage": Example(),
@@ -140,17 +142,20 @@ def ids(owner: Customer) -> dict[str, str]:
         base = CatalogModel.objects.get(name="shelf")
         job = Job.objects.create(base=base, license=licence, training_file=file)
         charge(licence=licence, kind="train", tokens=1, reference="job")
-        member = invite(email=f"{uuid.uuid4().hex}@example.org", role=Role.OWNER, actor="t")
     give_checkpoint(owner, job.public_id, 1)
     give_event(owner, job.public_id, "message", {})
     model = give_result(owner, job.public_id)
     key, _ = create_key(tenant_id=owner.tenant_id, name="second", actor="t")
+    user, person = new_member(owner)
+    with tenant_scope(owner.tenant_id):
+        invitation, _ = invite(by=person, email="x@example.org", role=Role.VIEWER)
+        member = Membership.objects.get(user=user)
     with tenant_scope(owner.tenant_id):
         rows = {
             "file": file, "upload": upload, "job": job, "dataset": dataset, "license": licence,
             "key": key, "member": member, "artifact": Artifact.objects.get(),
             "usage": UsageEntry.objects.get(), "event": Event.objects.first(),
-            "audit": AuditEntry.objects.first(),
+            "audit": AuditEntry.objects.first(), "invitation": invitation,
         }  # fmt: skip
         public = {kind: selectors.public_id(row) for kind, row in rows.items() if row is not None}
         return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}
@@ -232,6 +237,7 @@ LISTS = {
     "/api/v1/artifacts": "artifact",
     "/api/v1/audit": "audit",
     "/api/v1/datasets": "dataset",
+    "/api/v1/invitations": "invitation",
     "/api/v1/keys": "key",
     "/api/v1/licences": "license",
     "/api/v1/members": "member",
@@ -279,11 +285,8 @@ def test_a_foreign_file_in_a_body_is_as_one_that_nobody_has(
 
 
 def test_members_of_one_tenant_are_no_members_of_another(owner: Customer) -> None:
+    user, _ = new_member(owner)
     stranger = new_customer()
-    email = f"{uuid.uuid4().hex}@example.org"
-    for customer in (owner, stranger):
-        with tenant_scope(customer.tenant_id):
-            invite(email=email, role=Role.VIEWER, actor="t")
-    assert User.objects.filter(email=email).count() == 1
+    add_member(tenant_id=stranger.tenant_id, user=user, role=Role.VIEWER, actor="t")
     with tenant_scope(stranger.tenant_id):
         assert Membership.objects.count() == 1

@@ -12,10 +12,10 @@ from django.test import Client
 from tenants.access import authenticate_key
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotAuthenticated
-from tenants.models import ApiKey, AuditEntry, IdempotencyRecord, License
-from tenants.roles import Scope
+from tenants.models import ApiKey, AuditEntry, IdempotencyRecord, License, User
+from tenants.roles import Role, Scope
 from tenants.services.licences import charge
-from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.customers import Customer, new_customer, new_member, with_key_of
 
 
 @pytest.fixture
@@ -51,8 +51,14 @@ def customer(db: None) -> Customer:
 
 
 @pytest.fixture
-def api(customer: Customer) -> Api:
-    return Api(customer)
+def owner(customer: Customer) -> User:
+    return new_member(customer)[0]
+
+
+@pytest.fixture
+def api(customer: Customer, owner: User) -> Api:
+    """With a key that belongs to an owner."""
+    return Api(with_key_of(customer, owner))
 
 
 def test_a_key_is_made_shown_once_and_revoked(api: Api) -> None:
@@ -77,8 +83,8 @@ def test_a_repeated_request_makes_one_key_and_keeps_no_secret(api: Api, customer
         assert first["secret"] not in str(list(IdempotencyRecord.objects.values()))
 
 
-def test_a_key_cannot_pass_on_more_than_it_has(db: None) -> None:
-    limited = Api(new_customer(scopes=[Scope.TENANT_WRITE, Scope.TENANT_READ]))
+def test_a_key_cannot_pass_on_more_than_it_has(customer: Customer, owner: User) -> None:
+    limited = Api(with_key_of(customer, owner, [Scope.TENANT_WRITE, Scope.TENANT_READ]))
     problem = limited("post", "keys", {"name": "more", "scopes": ["infer"]}, status=403)
     assert (problem["code"], problem["param"]) == ("scope_beyond_own", "scopes")
     assert set(limited("post", "keys", {"name": "same"})["scopes"]) == {
@@ -103,18 +109,18 @@ def test_a_field_at_fault_is_named(api: Api, body: Any, param: str) -> None:
     assert problem["type"] == f"urn:privatune:problem:{problem['code']}"
 
 
-def test_members_come_change_and_go_but_an_owner_stays(api: Api, customer: Customer) -> None:
-    email = f"{uuid.uuid4().hex}@example.org"
-    owner = api("post", "members", {"email": email, "role": "owner"})
-    assert owner["email"] == email
-    api("post", "members", {"email": email, "role": "viewer"}, status=409)
-    problem = api("patch", f"members/{owner['id']}", {"role": "viewer"}, status=403)
+def test_members_change_and_go_but_an_owner_stays(
+    api: Api, customer: Customer, owner: User
+) -> None:
+    new_member(customer, Role.VIEWER, "v@example.org")
+    rows = {each["email"]: each for each in api("get", "members")["data"]}
+    last, other = rows[owner.email], rows["v@example.org"]
+    problem = api("patch", f"members/{last['id']}", {"role": "viewer"}, status=403)
     assert problem["code"] == "last_owner"
-    api("delete", f"members/{owner['id']}", status=403)
-    second = api("post", "members", {"email": "x" + email, "role": "owner"})
-    assert api("patch", f"members/{owner['id']}", {"role": "viewer"})["role"] == "viewer"
-    assert api("delete", f"members/{owner['id']}") == {"removed": True}
-    assert [each["id"] for each in api("get", "members")["data"]] == [second["id"]]
+    api("delete", f"members/{last['id']}", status=403)
+    assert api("patch", f"members/{other['id']}", {"role": "engineer"})["role"] == "engineer"
+    assert api("delete", f"members/{other['id']}") == {"removed": True}
+    assert [each["id"] for each in api("get", "members")["data"]] == [last["id"]]
 
 
 def test_licences_and_usage_tell_what_is_left(api: Api, customer: Customer) -> None:

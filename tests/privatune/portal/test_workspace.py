@@ -11,7 +11,7 @@ from tenants.models import AuditEntry, Membership, StoredFile, User
 from tenants.roles import Role
 from tenants.services.members import remove_member
 from tenants.services.tenants import add_member
-from tests.finetune.api.customers import Customer, chat_rows, new_customer
+from tests.finetune.api.customers import Customer, chat_rows, new_customer, new_member
 
 pytestmark = pytest.mark.django_db
 
@@ -84,12 +84,9 @@ def test_a_removed_member_is_out_at_the_next_request(browser: Client, engineer: 
     customer = new_customer()
     join(customer, engineer)
     assert browser.get(f"/t/{customer.slug}/files/").status_code == 200
+    _, owner = new_member(customer)
     with tenant_scope(customer.tenant_id):
-        member = Membership.objects.get(user=engineer)
-        Membership.objects.create(
-            user=User.objects.create_user(f"{uuid.uuid4().hex}@work.example"), role=Role.OWNER
-        )
-        remove_member(member_id=member.id, actor="test")
+        remove_member(member_id=Membership.objects.get(user=engineer).id, by=owner)
     assert browser.get(f"/t/{customer.slug}/files/").status_code == 404
     assert browser.get("/").status_code == 403
 

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from privatune.cli.exits import Exit, Stop
 from privatune.cli.operator.session import DataFolder, TenantSlug, actor, services, show
-from privatune.cli.output import AsJson, notes, print_json
+from privatune.cli.output import AsJson, notes, print_json, print_table
 
 tenant_app = typer.Typer(no_args_is_help=True, help="Operator: make tenants, and destroy them.")
-key_app = typer.Typer(no_args_is_help=True, help="Operator: make API keys.")
+key_app = typer.Typer(no_args_is_help=True, help="Operator: make, list and revoke API keys.")
 
 
 @tenant_app.command("create")
@@ -28,13 +29,13 @@ def create_tenant(
     """Make a tenant with its own encryption key, and with --owner a person who may sign in."""
     with services(data):
         from tenants.roles import Role
-        from tenants.services import tenants
+        from tenants.services import people, tenants
 
         made = tenants.create_tenant(slug=slug, name=name or slug, actor=actor())
         facts: dict[str, Any] = {"id": str(made.id), "tenant": made.slug, "name": made.name}
         if owner:
             password = secrets.token_urlsafe(12)
-            user = tenants.create_user(email=owner, password=password)
+            user = people.create_user(email=owner, password=password)
             tenants.add_member(tenant_id=made.id, user=user, role=Role.OWNER, actor=actor())
             facts["login"] = {"email": user.email, "password": password}
     show(facts, as_json=as_json)
@@ -89,19 +90,33 @@ def create_key(
         list[str] | None, typer.Option(help="Only this scope, e.g. files:read; repeatable.")
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="Expires after so many days.")] = None,
+    member: Annotated[
+        str | None, typer.Option(help="Whose key it is, by e-mail address. Default: a service key.")
+    ] = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(help="Only from this address or network, e.g. 203.0.113.0/24; repeatable."),
+    ] = None,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make an API key. It is shown once and kept nowhere."""
+    """Make an API key. It is shown once and kept nowhere.
+
+    A member's key ends with the membership, and does no more than the member may. A service key
+    belongs to nobody and does what an admin may.
+    """
     with services(data):
         from tenants.services import tenants
 
+        tenant_id = tenants.find_tenant(slug=tenant)
         expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
         key, secret = tenants.create_key(
-            tenant_id=tenants.find_tenant(slug=tenant),
+            tenant_id=tenant_id,
             name=name,
             scopes=scope,
             expires_at=expires_at,
+            member=tenants.find_member(tenant_id=tenant_id, email=member) if member else None,
+            allowed_addresses=allow or (),
             actor=actor(),
         )
         facts = {
@@ -109,6 +124,58 @@ def create_key(
             "name": key.name,
             "api_key": secret,
             "scopes": key.scopes,
+            "member": member,
+            "allowed_addresses": key.allowed_addresses,
             "expires_at": expires_at.isoformat() if expires_at else None,
         }
     show(facts, as_json=as_json)
+
+
+@key_app.command("list")
+def list_keys(tenant: TenantSlug, data: DataFolder = None, as_json: AsJson = False) -> None:
+    """List a tenant's keys, without their secrets."""
+    with services(data):
+        from tenants.services import tenants
+
+        found: list[dict[str, Any]] = [
+            {
+                "prefix": key.prefix,
+                "name": key.name,
+                "holder": key.created_by.user.email if key.created_by else "service",
+                "scopes": key.scopes,
+                "last_used_at": key.last_used_at.isoformat() if key.last_used_at else None,
+                "expires_at": key.expires_at.isoformat() if key.expires_at else None,
+                "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None,
+            }
+            for key in tenants.keys_of(tenant_id=tenants.find_tenant(slug=tenant))
+        ]
+    if as_json:
+        return print_json({"data": found})
+    columns = ("prefix", "name", "holder", "scopes", "last_used_at", "expires_at", "revoked_at")
+    rows = [{**row, "scopes": " ".join(row["scopes"])} for row in found]
+    print_table([c.upper() for c in columns], [[row[c] for c in columns] for row in rows])
+    return None
+
+
+@key_app.command("revoke")
+def revoke_key(
+    tenant: TenantSlug,
+    prefix: Annotated[str, typer.Argument(help="The key's prefix, as `key list` shows it.")],
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a key at once and for good."""
+    with services(data):
+        from tenants.services import tenants
+
+        tenant_id = tenants.find_tenant(slug=tenant)
+        key = next((k for k in tenants.keys_of(tenant_id=tenant_id) if k.prefix == prefix), None)
+        if key is None:
+            raise Stop(
+                Exit.NOT_FOUND,
+                f"{tenant} has no key {prefix!r}.",
+                code="key_not_found",
+                fix=f"`privatune key list --tenant {tenant}` shows what it has.",
+            )
+        tenants.revoke_key(tenant_id=tenant_id, key_id=key.id, actor=actor())
+    show({"tenant": tenant, "prefix": prefix, "revoked": True}, as_json=as_json)
