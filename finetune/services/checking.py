@@ -21,6 +21,7 @@ from finetune.sandbox.levels import SandboxMissing
 from finetune.services import nudges
 from finetune.services.isolation import isolation
 from finetune.services.pulse import Pulse
+from finetune.services.room import require_room
 from finetune.services.runs import LeaseLost, as_error
 from finetune.services.steps import note
 from finetune.states import DatasetState, JobState
@@ -148,6 +149,8 @@ def _freeze(
 
     The problems quote the file, so they stand in the vault and the row has figures only.
     """
+    with tenant_scope(tenant_id):
+        require_room(report.rows_bytes)
     prefix = dataset_prefix(dataset.id, secrets.token_hex(4))
     rows = store_file(vault, prefix + "rows.jsonl", out / "rows.jsonl")
     store_file(vault, prefix + "errors.jsonl", out / "errors.jsonl")

@@ -12,6 +12,7 @@ from django.db.transaction import on_commit
 from finetune.errors import UserFault
 from finetune.models import Artifact, Dataset, Job
 from finetune.services.datasets import request_check
+from finetune.services.room import require_room
 from finetune.states import LIVE_JOB_STATES, DatasetState
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict
@@ -62,7 +63,8 @@ def receive_file(
 ) -> StoredFile:
     """Names kept bytes, in the open scope, and has a training file's structure checked.
 
-    Raises UserFault for an unknown purpose or an empty training file, Invalid for a bad `life`.
+    Raises UserFault for an unknown purpose, an empty training file or a full storage, Invalid for
+    a bad `life`.
     """
     check_purpose(purpose)
     if purpose == TRAINING and kept.bytes == 0:
@@ -72,6 +74,7 @@ def receive_file(
             fix="Upload a file with at least one row.",
             param="file",
         )
+    require_room(kept.bytes)
     status = "uploaded" if purpose == TRAINING else "processed"
     file = files.create_file(
         filename=filename, purpose=purpose, kept=kept, status=status, life=life, actor=actor

@@ -14,6 +14,7 @@ from finetune.api.wire.files import file_object, refuse_unknown
 from finetune.api.wire.keeping import KeepingView
 from finetune.api.wire.pages import created, seconds
 from finetune.services import intake
+from finetune.services.room import require_room
 from tenants.database.scope import tenant_scope
 from tenants.models import Upload, UploadPart
 from tenants.roles import Scope
@@ -97,6 +98,7 @@ class Parts(KeepingView):
         kept = intake.keep_bytes(vault=vault, source=data, limit=uploads.PART_BYTES)
 
         def make() -> dict[str, Any]:
+            require_room(kept.bytes)
             return part_object(uploads.add_part(upload_id=upload.id, kept=kept), upload)
 
         wish = fingerprint(sha256=kept.sha256)
