@@ -161,7 +161,9 @@ def test_a_running_training_is_told_to_stop_and_waited_for(
     settled: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job: Job = settled.queued  # type: ignore[attr-defined]
-    lease = runs.claim(tenant_id=settled.tenant.id, job_id=job.id, worker="w")
+    lease = runs.claim(
+        tenant_id=settled.tenant.id, job_id=job.id, worker="w", isolation="bubblewrap"
+    )
     assert lease is not None
     seen: list[Wishes] = []
 

@@ -10,6 +10,7 @@ from django.db import connection
 
 from finetune.records.check import CheckSpec, check_in_child
 from finetune.services import datasets, validation
+from finetune.services.isolation import isolation
 from finetune.states import DatasetState, JobState
 from tenants.database.scope import tenant_scope
 from tests.finetune.services.test_validation import check
@@ -70,7 +71,7 @@ def test_the_row_of_a_file_of_no_known_format_says_what_is_taken(
     assert "cannot be told" in (file.status_details or "")
     (tmp_path / "rows.jsonl").write_bytes(data)
     spec = CheckSpec(source=tmp_path / "rows.jsonl", source_name=file.filename)
-    alone = check_in_child(spec, tmp_path / "out").model_dump(mode="json")
+    alone = check_in_child(spec, tmp_path / "out", level=isolation()).model_dump(mode="json")
     assert {name: full[name] for name in alone} == alone
 
 
