@@ -3,7 +3,8 @@
 from django.urls import include, path
 
 from privatune.portal.access import organisations
-from privatune.portal.rooms import chat, files, home, jobs, models, settings
+from privatune.portal.invitation import invitation
+from privatune.portal.rooms import chat, files, home, jobs, keys, members, models, settings
 
 app_name = "portal"
 rooms = [
@@ -26,9 +27,12 @@ rooms = [
     path("models/<uuid:artifact_id>/download", models.download, name="model-download"),
     path("models/<uuid:artifact_id>/chat", chat.chat, name="model-chat"),
     path("licences/", home.licences, name="licences"),
+    path("members/", members.index, name="members"),
+    path("keys/", keys.index, name="keys"),
     path("settings", settings.settings, name="settings"),
 ]
 urlpatterns = [
     path("", organisations, name="organisations"),
+    path("invitation/<str:token>", invitation, name="invitation"),
     path("t/<slug:slug>/", include(rooms)),
 ]

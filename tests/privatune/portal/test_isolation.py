@@ -27,7 +27,8 @@ CLIENT = Client(raise_request_exception=False)
 # Rooms without an id, and whether they only take a form.
 PLAIN = {
     "": "get", "files/": "get", "files/upload": "post", "jobs/": "get",
-    "jobs/new": "get", "models/": "get", "licences/": "get", "settings": "get",
+    "jobs/new": "get", "models/": "get", "licences/": "get", "members/": "get",
+    "keys/": "get", "settings": "get",
 }  # fmt: skip
 POSTED = {"delete", "cancel", "pause", "resume", "chat"}
 ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]

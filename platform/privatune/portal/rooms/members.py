@@ -1,0 +1,120 @@
+"""Members: who belongs here, who is invited, and what may be done about it."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from privatune.portal.access import RoomRequest, go, room
+from privatune.portal.words import ROLE_NAMES
+from tenants.errors import Invalid, NotFound, TenantError
+from tenants.models import Invitation, Membership
+from tenants.roles import Role, Scope, may_give, may_touch
+from tenants.services.invitation_mail import mail_link
+from tenants.services.invitations import invite, revoke_invitation
+from tenants.services.members import change_role, remove_member
+
+
+@room(Scope.TENANT_READ)
+def index(request: RoomRequest) -> HttpResponse:
+    if request.method != "POST":
+        return _page(request)
+    try:
+        with transaction.atomic():  # what a refused service has written so far goes with it
+            return _act(request)
+    except TenantError as error:
+        return _page(request, error=error, status=error.status)
+
+
+def _act(request: RoomRequest) -> HttpResponse:
+    """Raises TenantError."""
+    by = request.principal
+    match request.POST.get("do"):
+        case "invite":
+            return _invite(request)
+        case "revoke":
+            revoke_invitation(invitation_id=_id(request), by=by)
+            messages.success(request, _("The invitation was revoked."))
+        case "role":
+            change_role(member_id=_id(request), role=_role(request), by=by)
+            messages.success(request, _("The role was changed."))
+        case "remove":
+            member_id = _id(request)
+            remove_member(member_id=member_id, by=by)
+            if member_id == by.membership_id:
+                return redirect("portal:organisations")
+            messages.success(request, _("The member was removed."))
+    return go(request, "members")
+
+
+def _invite(request: RoomRequest) -> HttpResponse:
+    email = request.POST.get("email", "").strip()
+    try:
+        validate_email(email)
+    except ValidationError:
+        raise Invalid("invalid_email", _("This is no e-mail address."), param="email") from None
+
+    def link_of(token: str) -> str:
+        return request.build_absolute_uri(reverse("portal:invitation", args=(token,)))
+
+    made, token = invite(
+        by=request.principal, email=email, role=_role(request), deliver=mail_link(link_of)
+    )
+    if made.mailed:
+        messages.success(request, _("The invitation was sent to %(email)s.") % {"email": email})
+        return go(request, "members")
+    return _page(request, invited=made, link=link_of(token))
+
+
+def _id(request: RoomRequest) -> UUID:
+    try:
+        return UUID(request.POST.get("id", ""))
+    except ValueError:
+        raise NotFound("not_found", "No such row.") from None
+
+
+def _role(request: RoomRequest) -> Role:
+    try:
+        return Role(request.POST.get("role", ""))
+    except ValueError:
+        raise Invalid("invalid_role", "No such role.", param="role") from None
+
+
+def _page(request: RoomRequest, *, status: int = 200, **more: Any) -> HttpResponse:
+    by = request.principal
+    given = [role for role in Role if may_give(by.role, by.scopes, role)]
+    members = Membership.objects.select_related("user").order_by("user__email")
+    waiting = Invitation.objects.filter(
+        accepted_at=None, revoked_at=None, expires_at__gt=timezone.now()
+    )
+    rows = [
+        {
+            "member": member,
+            "role": ROLE_NAMES[Role(member.role)],
+            "touchable": may_touch(by.role, by.scopes, Role(member.role)),
+            "self": member.id == by.membership_id,
+        }
+        for member in members
+    ]
+    context = {
+        "rows": rows,
+        "roles": [(role.value, ROLE_NAMES[role]) for role in given],
+        "waiting": [
+            {
+                "invitation": each,
+                "role": ROLE_NAMES[Role(each.role)],
+                "touchable": may_touch(by.role, by.scopes, Role(each.role)),
+            }
+            for each in waiting.order_by("-created_at")
+        ],
+        **more,
+    }
+    return render(request, "portal/members.html", context, status=status)

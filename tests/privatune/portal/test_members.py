@@ -1,0 +1,174 @@
+"""Invitations, members and keys in the portal, by the pages themselves."""
+
+import re
+import uuid
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.test import Client
+
+from tenants.access import authenticate_key
+from tenants.database.scope import tenant_scope
+from tenants.errors import NotAuthenticated
+from tenants.models import ApiKey, Invitation, Membership, User
+from tenants.roles import Role
+from tenants.services.people import create_user
+from tests.finetune.api.customers import Customer, new_customer, new_member
+from tests.fixtures.people import browser_of
+
+pytestmark = pytest.mark.django_db
+PASSWORD = "seven green parakeets"
+
+
+@pytest.fixture
+def customer() -> Customer:
+    return new_customer(name="Acme & Sons")
+
+
+@pytest.fixture
+def owner(customer: Customer) -> Client:
+    return browser_of(new_member(customer)[0])
+
+
+def invited(customer: Customer, owner: Client, email: str, role: str = "engineer") -> str:
+    """The link's path, as the page shows it."""
+    answer = owner.post(
+        f"/t/{customer.slug}/members/", {"do": "invite", "email": email, "role": role}
+    )
+    assert answer.status_code == 200, answer.content.decode()
+    found = re.search(r'value="http://testserver(/invitation/[^"]+)"', answer.content.decode())
+    assert found
+    return found[1]
+
+
+def member_of(customer: Customer, email: str) -> Membership | None:
+    with tenant_scope(customer.tenant_id):
+        return Membership.objects.filter(user__email=email).first()
+
+
+def test_a_newcomer_opens_the_link_sets_a_password_and_is_in(
+    customer: Customer, owner: Client
+) -> None:
+    link = invited(customer, owner, "new@b.example")
+    visitor = Client()
+    page = visitor.get(link)
+    assert "Acme &amp; Sons" in page.content.decode()
+    assert not User.objects.filter(email="new@b.example").exists(), "looking makes nothing"
+    assert visitor.post(link, {"password": "short"}).status_code == 400
+    assert not User.objects.filter(email="new@b.example").exists()
+    answer = visitor.post(link, {"password": PASSWORD})
+    assert answer["Location"] == f"/t/{customer.slug}/"
+    assert visitor.get(answer["Location"]).status_code == 200
+    assert Client().get(link).status_code == 404
+
+
+def test_a_person_with_an_account_chooses_and_nothing_of_theirs_moves(
+    customer: Customer, owner: Client
+) -> None:
+    """Attack 4: no membership, no session and no workspace changes until the person accepts."""
+    home = new_customer()
+    person, _ = new_member(home, Role.ENGINEER, "anna@b.example")
+    browser = browser_of(person)
+    link = invited(customer, owner, person.email)
+    assert browser.get("/")["Location"] == f"/t/{home.slug}/"
+    assert browser.get(f"/t/{customer.slug}/").status_code == 404
+    assert Client().post(link, {"password": PASSWORD}).status_code == 409
+    assert b"Accept the invitation" in browser.get(link).content
+    assert member_of(customer, person.email) is None
+    assert browser.post(link)["Location"] == f"/t/{customer.slug}/"
+    assert browser.get(f"/t/{home.slug}/").status_code == 200
+
+
+def test_somebody_else_is_told_whose_invitation_it_is_and_gets_nothing(
+    customer: Customer, owner: Client
+) -> None:
+    link = invited(customer, owner, "ceo@b.example", "owner")
+    stranger = browser_of(create_user(email="stranger@a.example", password=None))
+    assert b"Accept the invitation" not in stranger.get(link).content
+    assert stranger.post(link).status_code == 403
+    assert member_of(customer, "stranger@a.example") is None
+
+
+def test_with_a_mail_server_the_link_goes_to_the_address_and_is_shown_to_nobody_else(
+    customer: Customer, owner: Client, settings: Any
+) -> None:
+    settings.MAIL_SERVER = True
+    answer = owner.post(
+        f"/t/{customer.slug}/members/", {"do": "invite", "email": "x@b.example", "role": "viewer"}
+    )
+    assert answer.status_code == 302
+    (sent,) = mail.outbox
+    assert sent.to == ["x@b.example"]
+    token = re.search(r"/invitation/(\S+)", str(sent.body))
+    assert token
+    assert token[1] not in owner.get(f"/t/{customer.slug}/members/").content.decode()
+    assert Client().post(f"/invitation/{token[1]}", {"password": PASSWORD}).status_code == 302
+
+
+def test_a_mail_server_that_fails_leaves_no_invitation(
+    customer: Customer, owner: Client, settings: Any
+) -> None:
+    settings.MAIL_SERVER = True
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    answer = owner.post(
+        f"/t/{customer.slug}/members/", {"do": "invite", "email": "x@b.example", "role": "viewer"}
+    )
+    assert answer.status_code == 503
+    with tenant_scope(customer.tenant_id):
+        assert not Invitation.objects.exists()
+
+
+def test_the_page_of_members_offers_and_does_what_the_role_may(
+    customer: Customer, owner: Client
+) -> None:
+    admin = browser_of(new_member(customer, Role.ADMIN)[0])
+    viewer = browser_of(new_member(customer, Role.VIEWER, "v@b.example")[0])
+    address = f"/t/{customer.slug}/members/"
+    with tenant_scope(customer.tenant_id):
+        boss = Membership.objects.get(role=Role.OWNER)
+        row = Membership.objects.get(user__email="v@b.example")
+    for browser in (admin, viewer):
+        for data in ({"do": "remove"}, {"do": "role", "role": "viewer"}):
+            assert browser.post(address, data | {"id": str(boss.id)}).status_code == 403
+    assert b"Invite somebody" not in viewer.get(address).content
+    invite: dict[str, Any] = {"do": "invite", "email": "n@b.example", "role": "viewer"}
+    assert viewer.post(address, invite).status_code == 403
+    data = {"do": "role", "id": str(row.id), "role": "engineer"}
+    assert admin.post(address, data).status_code == 302
+    changed = member_of(customer, "v@b.example")
+    assert changed is not None
+    assert changed.role == Role.ENGINEER
+    for bad in ("", "x", str(uuid.uuid4())):
+        assert owner.post(address, {"do": "remove", "id": bad}).status_code == 404
+    left = viewer.post(address, {"do": "remove", "id": str(row.id)})
+    assert left["Location"] == "/"
+
+
+def test_keys_are_made_shown_once_rotated_and_revoked(customer: Customer) -> None:
+    """By an engineer, who has no `tenant:write` and makes keys of their own all the same."""
+    browser = browser_of(new_member(customer, Role.ENGINEER)[0])
+    address = f"/t/{customer.slug}/keys/"
+    wish = {"do": "make", "name": "ci", "scopes": ["files:read"], "days": "30"}
+
+    def secret_of(answer: Any) -> str:
+        assert answer.status_code == 200, answer.content.decode()
+        found = re.search(r'value="(pt-[^"]+)"', answer.content.decode())
+        assert found
+        return found[1]
+
+    first = secret_of(browser.post(address, wish))
+    assert authenticate_key(first).scopes == {"files:read"}
+    assert first not in browser.get(address).content.decode()
+    with tenant_scope(customer.tenant_id):
+        key = ApiKey.objects.get(name="ci")
+        assert key.expires_at is not None
+    second = secret_of(browser.post(address, {"do": "rotate", "id": str(key.id)}))
+    assert authenticate_key(first).key_id == authenticate_key(second).key_id
+    assert browser.post(address, {"do": "revoke", "id": str(key.id)}).status_code == 302
+    with pytest.raises(NotAuthenticated):
+        authenticate_key(second)
+    for beyond in ({"scopes": ["tenant:write"]}, {"service": "1"}):
+        assert browser.post(address, wish | beyond).status_code == 403
+    assert browser.post(address, wish | {"allowed_addresses": "10.0.0.1/8"}).status_code == 400
