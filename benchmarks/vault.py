@@ -81,7 +81,7 @@ class InVault:
     """What Privatune does: hashed, encrypted, synced, renamed into place."""
 
     def __init__(self, folder: Path) -> None:
-        master, tenant = MasterKey.from_file(folder / "master.json"), uuid.uuid4()
+        master, tenant = MasterKey.make_file(folder / "master.json"), uuid.uuid4()
         key = unwrap_tenant_key(master, new_tenant_key(master, tenant), tenant)
         self._vault = Vault(FolderStore(folder / "objects"), tenant, key)
 

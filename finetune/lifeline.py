@@ -22,6 +22,12 @@ def die_with_parent() -> None:
     threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent-watch").start()
 
 
+def end_with_parent() -> None:
+    """For a process whose starter we do not control (a server's worker, Celery's embedded beat):
+    by the poll alone, since it may have been started by a thread that ends."""
+    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True, name="parent-watch").start()
+
+
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)

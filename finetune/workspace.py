@@ -2,11 +2,15 @@
 
 A lock that is free belongs to a process that is dead (the kernel lets go of it), so whatever a
 killed worker left behind can be told from what is in use, on this machine.
+
+All of it lies in one subfolder that carries our mark, under names that only we give: a folder that
+the operator named by mistake may hold somebody else's work, and the sweep removes.
 """
 
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import time
@@ -16,16 +20,23 @@ from pathlib import Path
 
 LOCK = ".lock"
 REMOVE_TRIES, REMOVE_PAUSE_SECONDS = 20, 0.1
+PLACE = "privatune-work"
+MARK = ".made-by-privatune"
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+OURS = re.compile(f"(?:{_UUID}-[0-9]+|check-{_UUID})-[0-9a-f]{{8}}")
 
 
 @contextmanager
 def private_folder(work_dir: Path, name: str) -> Iterator[Path]:
-    """`work_dir/<name>-<random>/` (0700), gone with all in it when the block ends, however it ends.
+    """`<name>-<random>/` (0700) in our place of `work_dir`; gone with all in it when the block
+    ends, however it ends.
 
     The lock stands beside the folder and lives longer than it: no folder is ever without one.
+    ValueError for a name that the sweep would not know; NotOurs.
     """
-    work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder = work_dir / f"{name}-{secrets.token_hex(4)}"
+    folder = _our_place(work_dir) / f"{name}-{secrets.token_hex(4)}"
+    if not OURS.fullmatch(folder.name):
+        raise ValueError(f"{name!r} is no name that the sweep would know")
     lock = folder.with_name(folder.name + LOCK)
     descriptor = _hold(lock)
     try:
@@ -38,9 +49,15 @@ def private_folder(work_dir: Path, name: str) -> Iterator[Path]:
 
 
 def remove_leftovers(work_dir: Path) -> list[str]:
-    """Removes the folders whose processes are dead; returns their names."""
+    """Removes our folders whose processes are dead; returns their names. Nothing else is touched:
+    no other name, nothing outside our place, and not the place of somebody else."""
     removed = []
-    for path in sorted(work_dir.glob("*")):
+    place = work_dir / PLACE
+    if place.is_symlink() or not (place / MARK).is_file():
+        return []
+    for path in sorted(place.iterdir()):
+        if not OURS.fullmatch(path.name.removesuffix(LOCK)):
+            continue
         is_lock = path.name.endswith(LOCK)
         folder = path.with_name(path.name.removesuffix(LOCK)) if is_lock else path
         lock = folder.with_name(folder.name + LOCK)
@@ -52,6 +69,28 @@ def remove_leftovers(work_dir: Path) -> list[str]:
                 lock.unlink(missing_ok=True)
                 removed.append(folder.name)
     return removed
+
+
+def in_use(work_dir: Path) -> list[str]:
+    """Names of our folders and locks, of the living and of the dead."""
+    place = work_dir / PLACE
+    return sorted(each.name for each in place.glob("*") if each.name != MARK)
+
+
+class NotOurs(OSError):
+    """A folder of our name that we did not make."""
+
+
+def _our_place(work_dir: Path) -> Path:
+    """The marked subfolder, made when absent. Raises NotOurs for one that others filled."""
+    place = work_dir / PLACE
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mark = place / MARK
+    if not mark.exists():
+        if place.is_symlink() or any(each.name != MARK for each in place.iterdir()):
+            raise NotOurs(f"{place} holds something that Privatune did not make; move it away.")
+        mark.write_text("Privatune's private folders; whatever a dead process left is removed.\n")
+    return place
 
 
 def _hold(lock: Path) -> int:

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from privatune.keys import existing, make_keys
 from privatune.stack.secrets import ensure_secrets
 
 # Side by side, each of pytest's worker processes needs a folder and a database of its own, while
@@ -26,6 +27,10 @@ TEST_DATA = Path(os.environ["PRIVATUNE_TEST_DATA"])
 # for `check --deploy`.
 _https = os.environ.get("PRIVATUNE_HTTPS", "0")
 _values = ensure_secrets(TEST_DATA)
+_keys = (_values["PRIVATUNE_MASTER_KEY"], Path(_values["PRIVATUNE_SIGNING_KEY"]))
+if not existing(*_keys):
+    _public = Path(_values["PRIVATUNE_SIGNING_PUBLIC_KEY"])
+    make_keys(master_uri=_keys[0], signing=_keys[1], public=_public)
 os.environ.update(_values | {"PRIVATUNE_HTTPS": _https, "PRIVATUNE_PROCESS": "operator"})
 os.environ["PRIVATUNE_DATA"] = str(TEST_DATA)
 os.environ["PRIVATUNE_ALLOWED_HOSTS"] = "127.0.0.1,localhost,testserver"

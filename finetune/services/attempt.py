@@ -25,6 +25,7 @@ from finetune.services.history import History
 from finetune.services.isolation import isolation
 from finetune.services.pulse import Pulse
 from finetune.services.runs import Lease, LeaseLost, Wishes
+from finetune.services.signing import signing_key
 from finetune.services.tail import EventTail
 from finetune.states import ExitCode
 from finetune.workspace import private_folder
@@ -63,7 +64,7 @@ def perform(*, tenant_id: UUID, job_id: UUID) -> None:
     """
     if shutdown.asked or not _is_due(tenant_id, job_id):
         return
-    missing = _missing_outside()
+    missing = _missing_outside() or _missing_here(tenant_id, job_id)
     if missing:
         runs.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=WAIT_SECONDS)
         return
@@ -233,4 +234,21 @@ def _missing_outside() -> str:
         object_store().health()
     except (VaultError, SandboxMissing) as error:
         return str(error)
+    return ""
+
+
+def _missing_here(tenant_id: UUID, job_id: UUID) -> str:
+    """What this worker lacks for the job: its own fault, which costs the job no attempt. Another
+    worker may have it; empty if nothing is missing."""
+    with tenant_scope(tenant_id):
+        path = Job.objects.values_list("base__path", flat=True).get(id=job_id)
+    if not (settings.MODEL_STORE / path).is_dir():
+        log.error("this worker's model store %s lacks %s; it claims nothing that needs it",
+                  settings.MODEL_STORE, path)  # fmt: skip
+        return "the worker lacks the base model; the operator should fill its model store."
+    try:
+        signing_key()
+    except (KeyUnavailable, FinetuneError) as error:
+        log.error("this worker cannot sign; it claims nothing: %s", error)
+        return "the worker cannot sign; the operator should look at its signing key."
     return ""

@@ -20,12 +20,12 @@ LOOK_SECONDS = 0.1
 
 
 def sign_heads() -> int:
-    """Every tenant's that is due. Raises OSError or OurFault when the key cannot be used."""
+    """Every tenant's that is due. Raises KeyUnavailable or OurFault when the key cannot be used."""
     return heads.sign_due(private_pem=signing_key())
 
 
 def sign_head(*, tenant_id: UUID) -> None:
-    """One tenant's, now. Raises ChainBroken, OSError, OurFault."""
+    """One tenant's, now. Raises ChainBroken, KeyUnavailable, OurFault."""
     heads.sign_tenant(tenant_id=tenant_id, private_pem=signing_key())
 
 

@@ -10,7 +10,9 @@ from django.db import connections
 
 django.setup(set_prefix=False)
 
+from finetune.lifeline import end_with_parent  # noqa: E402
 from privatune.edge.application import Application  # noqa: E402 - it imports models
+from privatune.env import Process, process  # noqa: E402
 
 
 def _pool_connections() -> None:
@@ -22,4 +24,9 @@ def _pool_connections() -> None:
 
 
 _pool_connections()
+if process() is Process.WEB:
+    from privatune.gate import require_keys
+
+    require_keys()
+    end_with_parent()  # granian's worker, when granian is killed with -9
 application = Application()

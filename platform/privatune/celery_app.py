@@ -7,11 +7,13 @@ from typing import Any
 from urllib.parse import urlparse
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_embedded_init, setup_logging, worker_init
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
 
 from django.conf import settings
+
+from finetune.lifeline import end_with_parent
 
 app = Celery("privatune")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -37,7 +39,20 @@ def _transport(url: str) -> dict[str, object]:
     }
 
 
+def _require_keys(**_: object) -> None:
+    from privatune.gate import require_keys  # models, and those only once Django is set up
+
+    require_keys()
+
+
+def _end_with_worker(**_: object) -> None:
+    """`-B` forks a process that would outlive a worker killed with -9, and go on nudging."""
+    end_with_parent()
+
+
 app.conf.update(_transport(settings.BROKER_URL))
+worker_init.connect(_require_keys)
+beat_embedded_init.connect(_end_with_worker)
 app.autodiscover_tasks(["finetune"])
 
 

@@ -3,10 +3,10 @@
 A wrapped key is bound to its tenant: put beside another tenant's name, it does not open.
 """
 
+import hashlib
+import json
 import os
-import secrets
 import uuid
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,42 +14,44 @@ import tink
 from tink import aead, json_proto_keyset_format, proto_keyset_format, secret_key_access
 
 from tenants.vault.errors import KeyDestroyed, KeyUnavailable
+from tenants.vault.keyfiles import RESTORE, make_key_file, read_key_file
 
 aead.register()
 
 TenantId = uuid.UUID | str
 _TEMPLATE = aead.aead_key_templates.AES256_GCM
-_RESTORE = "Point at the master key this installation was made with, from its backup."
 
 
 class MasterKey:
     """The operator's key: a tink keyset in a file, or (see `kms`) one that never leaves a KMS."""
 
-    def __init__(self, primitive: aead.Aead, label: str) -> None:
+    def __init__(self, primitive: aead.Aead, label: str, fingerprint: str) -> None:
         self.aead = primitive
         self.label = label
+        self.fingerprint = fingerprint  # tells one key from another and nothing about either
 
     @classmethod
-    def from_file(cls, path: str | os.PathLike[str], create: bool = True) -> "MasterKey":
-        """Read the keyset (tink's JSON, 0600), made first if allowed. Raises KeyUnavailable."""
+    def from_file(cls, path: str | os.PathLike[str]) -> "MasterKey":
+        """Read the keyset (tink's JSON). Raises KeyUnavailable."""
         path = Path(path)
+        keyset = read_key_file(path, "master key")
         try:
-            if create and not path.exists():
-                _create(path)
-            if path.stat().st_mode & 0o077:
-                raise KeyUnavailable(
-                    f"The master key {path} can be read by other users.", f"chmod 600 {path}"
-                )
-            keyset = path.read_text("utf-8")
-        except OSError as error:
-            raise KeyUnavailable(f"The master key {path} cannot be read: {error}.", _RESTORE) from (
-                error
-            )
-        try:
-            handle = json_proto_keyset_format.parse(keyset, secret_key_access.TOKEN)
-            return cls(handle.primitive(aead.Aead), f"file:{path}")
-        except tink.TinkError as error:
-            raise KeyUnavailable(f"{path} is no tink AEAD keyset: {error}.", _RESTORE) from error
+            handle = json_proto_keyset_format.parse(keyset.decode(), secret_key_access.TOKEN)
+            return cls(handle.primitive(aead.Aead), f"file:{path}", _fingerprint(keyset))
+        except (tink.TinkError, UnicodeDecodeError) as error:
+            raise KeyUnavailable(f"{path} is no tink AEAD keyset: {error}.", RESTORE) from error
+
+    @classmethod
+    def make_file(cls, path: str | os.PathLike[str]) -> "MasterKey":
+        """A fresh key in a new file. Raises FileExistsError; only `privatune keys init` calls it.
+
+        Losing the file loses every tenant's data.
+        """
+        keyset: Any = json_proto_keyset_format.serialize(
+            tink.new_keyset_handle(_TEMPLATE), secret_key_access.TOKEN
+        )
+        make_key_file(Path(path), keyset.encode())
+        return cls.from_file(path)
 
 
 class TenantKey:
@@ -93,19 +95,30 @@ def unwrap_tenant_key(
     except tink.TinkError as error:
         raise KeyUnavailable(
             f"The key of tenant {tenant_id} does not open under the master key {master.label}.",
-            _RESTORE,
+            RESTORE,
         ) from error
 
 
-def open_master(uri: str) -> MasterKey:
-    """`file:/path/master.json` (made if absent), or a key in a KMS: `gcp-kms://`, `aws-kms://`."""
+def master_file(uri: str) -> Path | None:
+    """The file that a `file:` address names; None for any other address."""
     scheme, _, rest = uri.partition(":")
-    if scheme == "file" and rest.strip("/"):
-        return MasterKey.from_file("/" + rest.lstrip("/"))
+    return Path("/" + rest.lstrip("/")) if scheme == "file" and rest.strip("/") else None
+
+
+def open_master(uri: str) -> MasterKey:
+    """`file:/path/master.json`, or a key in a KMS: `gcp-kms://`, `aws-kms://`.
+
+    Raises KeyUnavailable; no key is ever made here: another key than the installation's opens
+    nothing, and what it wraps is lost with it.
+    """
+    scheme, _, _rest = uri.partition(":")
+    path = master_file(uri)
+    if path is not None:
+        return MasterKey.from_file(path)
     if scheme in {"gcp-kms", "aws-kms"}:
         from tenants.vault.kms import open_kms
 
-        return MasterKey(open_kms(uri), uri)
+        return MasterKey(open_kms(uri), uri, uri)
     raise KeyUnavailable(
         f"The master key address {uri!r} is not understood.",
         "Use file:/absolute/path, gcp-kms://projects/... or aws-kms://arn:aws:kms:...",
@@ -116,19 +129,7 @@ def _bound_to(tenant_id: TenantId) -> bytes:
     return f"privatune tenant key|{uuid.UUID(str(tenant_id))}|1".encode()
 
 
-def _create(path: Path) -> None:
-    """Write a fresh keyset whole or not at all; of two processes at once, the first one's stays."""
-    keyset: Any = json_proto_keyset_format.serialize(
-        tink.new_keyset_handle(_TEMPLATE), secret_key_access.TOKEN
-    )
-    path.parent.mkdir(0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(keyset)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _fingerprint(keyset: bytes) -> str:
+    """Of 256 random bits at least, so that a hash gives nothing away."""
+    spelled = json.dumps(json.loads(keyset), sort_keys=True, separators=(",", ":"))
+    return "sha256:" + hashlib.sha256(b"privatune master key\n" + spelled.encode()).hexdigest()

@@ -23,6 +23,7 @@ from django.conf import settings
 from finetune.models import Artifact, Checkpoint, Event, Job, Run
 from finetune.services import jobs, runs, sweeping, validation
 from finetune.states import JobState, RunState
+from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import UsageEntry
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
@@ -213,7 +214,7 @@ def finish(floor: Floor, job: Job) -> Artifact:
 
 
 def assert_nothing_is_left_in_the_clear() -> None:
-    assert list(settings.WORK_DIR.iterdir()) == []
+    assert in_use(settings.WORK_DIR) == []
     objects = [path for path in (settings.DATA / "objects").rglob("*") if path.is_file()]
     assert objects
     assert not [path for path in objects if SENTINEL.encode() in path.read_bytes()]
@@ -283,7 +284,7 @@ def test_pause_resume_and_cancel_reach_a_training_while_it_runs(floor: Floor) ->
     ask(floor, jobs.cancel_job, job)
     floor.until(lambda: floor.state(job) == JobState.CANCELLED, "the cancellation")
     floor.until(lambda: floor.child() is None, "the end of the training process")
-    floor.until(lambda: not list(settings.WORK_DIR.iterdir()), "the end of the private folder")
+    floor.until(lambda: not in_use(settings.WORK_DIR), "the end of the private folder")
     with tenant_scope(floor.bench.tenant.id):
         states = set(Run.objects.filter(job=job).values_list("state", flat=True))
         assert states == {RunState.CANCELLED}

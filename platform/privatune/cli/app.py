@@ -12,7 +12,7 @@ from privatune.cli.certificate import verify_certificate
 from privatune.cli.chat import chat
 from privatune.cli.check import check
 from privatune.cli.exits import Exit, Stop, exit_for
-from privatune.cli.operator import licences, models, people, tenants
+from privatune.cli.operator import keys, licences, models, people, tenants
 from privatune.cli.output import AsJson, print_stop
 from privatune.cli.verify import verify
 from tenants.errors import TenantError
@@ -71,6 +71,7 @@ app.command()(chat)
 app.add_typer(tenants.tenant_app, name="tenant")
 app.add_typer(tenants.key_app, name="key")
 app.add_typer(people.user_app, name="user")
+app.add_typer(keys.app, name="keys")
 app.add_typer(licences.app, name="license")
 app.add_typer(models.app, name="models")
 

@@ -14,7 +14,7 @@ INTRODUCTION = """\
 
 `privatune` talks to a Privatune server over HTTP. Some commands need neither server nor key:
 `check` and `verify` work offline, and `up` is the server. The operator's commands (`tenant`, `key`,
-`license`, `models`) work on the database of a data folder.
+`keys`, `license`, `models`) work on the database of a data folder.
 
 This page is made from the commands by `python -m privatune.cli.docs`; a test keeps it current.
 

@@ -1,5 +1,6 @@
 """Run once before each start of the embedded stack, in a process of its own and after the
-migrations: the artifact signing key, and on the first start a demo tenant with a login and a key.
+migrations: the keys are compared with the database's, and on the first start their fingerprints are
+written down and a demo tenant is made with a login and a key.
 
     python -m privatune.stack.prepare
 """
@@ -19,20 +20,30 @@ def main() -> int:
     from django.conf import settings
 
     assert settings.SIGNING_KEY_FILE is not None  # `up` starts this as the operator's process
-    ensure_signing_key(settings.SIGNING_KEY_FILE, settings.SIGNING_PUBLIC_KEY_FILE)
+    require_registered_keys()
     credentials = ensure_first_tenant(settings.DATA / "secrets" / "first.json")
     json.dump(credentials, sys.stdout)
     return 0
 
 
-def ensure_signing_key(path: Path, public: Path) -> None:
-    """The P-256 key that signs artifacts; made once. Losing it means signing under a new name.
-    Its public half lies beside it, for the processes that must not sign."""
-    from finetune.packaging.signing import generate_key, load_signer
+def require_registered_keys() -> None:
+    """Ends with one clear text when the files are not the keys that the database was made with."""
+    from finetune.services.signing import public_key_pem
+    from privatune.keys import write_public_half
+    from tenants.services import key_prints
+    from tenants.vault.errors import KeyUnavailable
 
-    if not path.exists():
-        _write_private(path, generate_key())
-    _write_private(public, load_signer(path.read_bytes()).public_pem.encode())
+    try:
+        key_prints.register()
+    except KeyUnavailable as error:
+        raise SystemExit(str(error)) from None
+    write_public_half(settings_path("SIGNING_PUBLIC_KEY_FILE"), public_key_pem())
+
+
+def settings_path(name: str) -> Path:
+    from django.conf import settings
+
+    return Path(getattr(settings, name))
 
 
 def ensure_first_tenant(path: Path) -> dict[str, object]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from privatune.env import Process
+from privatune.keys import existing
 from privatune.stack.environments import environment_of
 from privatune.stack.folder import FolderLock, StackError, require_port
 from privatune.stack.postgres import EmbeddedPostgres
@@ -19,6 +20,7 @@ from privatune.stack.processes import Supervisor, services_for
 from privatune.stack.secrets import ensure_secrets
 
 READY_SECONDS = 120
+KEY_VARIABLES = ("PRIVATUNE_MASTER_KEY", "PRIVATUNE_SIGNING_KEY")
 
 __all__ = ["StackError", "up"]
 
@@ -30,6 +32,8 @@ def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool =
     lock = FolderLock(data)
     stopping = _Stopping()
     values = ensure_secrets(data)
+    if not (data / "pg" / "PG_VERSION").exists():
+        _make_first_keys(data, values)
     _say("Starting PostgreSQL …")
     postgres = EmbeddedPostgres(data / "pg", values)
     try:
@@ -39,6 +43,16 @@ def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool =
         postgres.stop()
         lock.release()
         _say("Stopped.")
+
+
+def _make_first_keys(data: Path, values: dict[str, str]) -> None:
+    """Only where there is no database yet: over one, a missing key is an accident to be told."""
+    given = {name: os.environ.get(name, values[name]) for name in KEY_VARIABLES}
+    if existing(given["PRIVATUNE_MASTER_KEY"], Path(given["PRIVATUNE_SIGNING_KEY"])):
+        return
+    _say("Making this installation's keys (privatune keys init); back up both files:")
+    made = _once(["privatune.cli", "keys", "init"], environment_of(Process.OPERATOR, data))
+    _say(made.decode().strip())
 
 
 class _Stopping:
@@ -95,7 +109,7 @@ def _once(module: list[str], environment: dict[str, str]) -> bytes:
     )
     if done.returncode != 0:
         last = done.stderr.decode(errors="replace").strip()
-        raise StackError(f"Preparing the database failed:\n{last}")
+        raise StackError(f"`{module[0]}` failed:\n{last}")
     return done.stdout
 
 

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from finetune.services.pulse import Pulse
 from finetune.services.runs import Lease, Wishes
 from finetune.states import ExitCode, JobState, RunState
 from finetune.storage import checkpoint_prefix
+from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.services.vaults import open_vault
 from tenants.vault.errors import StorageDown, StorageFull
@@ -92,7 +92,7 @@ def test_what_fails_outside_while_preparing_costs_no_attempt_and_leaves_no_folde
     assert (run.state, run.attempts) == (RunState.WAITING, 0)
     assert run.not_before is not None
     assert bench.job(job).state == JobState.QUEUED
-    assert os.listdir(settings.WORK_DIR) == []
+    assert in_use(settings.WORK_DIR) == []
 
 
 def test_a_fault_of_ours_is_tried_again_and_then_fails_with_its_cause(

@@ -16,6 +16,7 @@ from finetune.services import checking, datasets, intake, validation
 from finetune.services.orphans import remove_orphans
 from finetune.services.runs import LeaseLost
 from finetune.states import DatasetState
+from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Upload
 from tenants.services.idempotency import Attempt, once
@@ -89,7 +90,7 @@ def test_the_check_of_a_deleted_file_is_killed_at_its_next_sign_of_life(
     with tenant_scope(bench.tenant.id):
         row = Dataset.objects.get(id=dataset.id)
         assert (row.state, row.error["code"]) == (DatasetState.REFUSED, "file_deleted")
-    assert list(settings.WORK_DIR.glob("check-*")) == []
+    assert in_use(settings.WORK_DIR) == []
 
 
 @pytest.mark.usefixtures("committed")

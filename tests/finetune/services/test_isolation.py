@@ -17,6 +17,7 @@ from finetune.sandbox.levels import Level, SandboxMissing, require
 from finetune.services import attempt, checking, publishing
 from finetune.services.runs import UNISOLATED
 from finetune.states import DatasetState, JobState, RunState
+from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tests.conftest import ROOT
 from tests.finetune.services.test_runs import queued
@@ -51,7 +52,7 @@ def test_a_worker_without_isolation_refuses_and_the_job_waits_and_says_why(bench
     assert "gives no sandbox" in run.wait_reason
     assert sum("gives no sandbox" in message for message in bench.messages(job)) == 1
     assert bench.job(job).state == JobState.QUEUED
-    assert not django_settings.WORK_DIR.exists() or os.listdir(django_settings.WORK_DIR) == []
+    assert in_use(django_settings.WORK_DIR) == []
 
 
 @pytest.mark.usefixtures("bare")

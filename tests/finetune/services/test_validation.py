@@ -1,7 +1,6 @@
 """From upload to queue: files read for the model, "auto" resolved with reasons, budget kept."""
 
 import json
-import os
 from typing import Any
 
 import pytest
@@ -10,6 +9,7 @@ from django.conf import settings
 from finetune.models import Dataset, Run
 from finetune.services import checking, datasets, validation
 from finetune.states import DatasetState, JobState, RunState
+from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tenants.services.licences import change_license
@@ -35,7 +35,7 @@ def test_a_sound_file_becomes_processed_and_its_rows_are_frozen(bench: Bench) ->
     with tenant_scope(bench.tenant.id):
         rows = open_vault().read_bytes(dataset.rows_object).splitlines()
     assert json.loads(rows[0])["messages"][1]["role"] == "assistant"
-    assert list(settings.WORK_DIR.glob("check-*")) == []
+    assert in_use(settings.WORK_DIR) == []
 
 
 def test_a_faulty_file_becomes_error_and_says_line_and_cause(bench: Bench) -> None:
@@ -154,4 +154,4 @@ def test_a_file_that_eats_the_checker_ends_as_the_customers_error(
     assert dataset.state == DatasetState.REFUSED
     assert dataset.error["code"] == "limit_time"
     assert file.status == "error"
-    assert os.listdir(settings.WORK_DIR) == []
+    assert in_use(settings.WORK_DIR) == []

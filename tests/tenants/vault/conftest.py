@@ -55,7 +55,7 @@ def small_disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]
 
 @pytest.fixture(scope="session")
 def master(tmp_path_factory: pytest.TempPathFactory) -> MasterKey:
-    return MasterKey.from_file(tmp_path_factory.mktemp("keys") / "master.json")
+    return MasterKey.make_file(tmp_path_factory.mktemp("keys") / "master.json")
 
 
 class Tenant:

@@ -1,7 +1,6 @@
 """The key hierarchy: who can open what, and what is said when a key is not there."""
 
 import json
-import multiprocessing
 import stat
 import uuid
 from pathlib import Path
@@ -14,40 +13,49 @@ from tenants.vault.keys import MasterKey, new_tenant_key, open_master, unwrap_te
 AWS = "aws-kms://arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
 
-def test_a_master_key_is_made_once_and_read_ever_after(tmp_path: Path) -> None:
+def test_a_master_key_is_made_by_name_and_read_ever_after(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "master.json"
     tenant = uuid.uuid4()
-    wrapped = new_tenant_key(open_master(f"file:{path}"), tenant)
+    made = MasterKey.make_file(path)
+    wrapped = new_tenant_key(made, tenant)
     unwrap_tenant_key(open_master(f"file://{path}"), wrapped, tenant)
+    assert open_master(f"file:{path}").fingerprint == made.fingerprint
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [entry.name for entry in path.parent.iterdir()] == ["master.json"]
 
 
-def test_processes_that_start_together_agree_on_one_master_key(tmp_path: Path) -> None:
-    path = tmp_path / "master.json"
-    tenant = uuid.uuid4()
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        wrapped = pool.starmap(_wrap, [(path, tenant)] * 8)
-    for each in wrapped:
-        unwrap_tenant_key(MasterKey.from_file(path, create=False), each, tenant)
+def test_a_master_key_is_never_made_over_another(tmp_path: Path) -> None:
+    made = MasterKey.make_file(tmp_path / "master.json")
+    with pytest.raises(FileExistsError):
+        MasterKey.make_file(tmp_path / "master.json")
+    assert MasterKey.from_file(tmp_path / "master.json").fingerprint == made.fingerprint
+    assert MasterKey.make_file(tmp_path / "other.json").fingerprint != made.fingerprint
 
 
-def _wrap(path: Path, tenant: uuid.UUID) -> bytes:
-    return new_tenant_key(MasterKey.from_file(path), tenant)
-
-
-def test_a_missing_master_key_is_not_made_when_that_is_not_wanted(tmp_path: Path) -> None:
-    with pytest.raises(KeyUnavailable, match="backup"):
-        MasterKey.from_file(tmp_path / "master.json", create=False)
+def test_a_mistyped_address_makes_no_key(tmp_path: Path) -> None:
+    with pytest.raises(KeyUnavailable, match="privatune keys init"):
+        open_master(f"file:{tmp_path / 'mastre.json'}")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_master_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", [0o644, 0o604, 0o620, 0o660, 0o601])
+def test_a_master_key_that_others_can_read_or_change_is_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "master.json"
-    MasterKey.from_file(path)
-    path.chmod(0o640)
+    MasterKey.make_file(path)
+    path.chmod(mode)
     with pytest.raises(KeyUnavailable, match=f"chmod 600 {path}"):
         MasterKey.from_file(path)
+
+
+@pytest.mark.parametrize("mode", [0o400, 0o440, 0o600, 0o640])
+def test_a_secret_as_kubernetes_lays_it_is_accepted(tmp_path: Path, mode: int) -> None:
+    """`..data` is a link to a dated folder, the name a link through it; the group may read."""
+    dated = tmp_path / "..2026_11_26"
+    made = MasterKey.make_file(dated / "master.json")
+    (dated / "master.json").chmod(mode)
+    (tmp_path / "..data").symlink_to(dated.name)
+    (tmp_path / "master.json").symlink_to("..data/master.json")
+    assert open_master(f"file:{tmp_path / 'master.json'}").fingerprint == made.fingerprint
 
 
 @pytest.mark.parametrize("content", ["", "{}", "not json", json.dumps({"primaryKeyId": 1})])
@@ -69,7 +77,7 @@ def test_a_tenants_key_opens_for_that_tenant_only(master: MasterKey) -> None:
 
 def test_a_tenants_key_opens_under_its_master_key_only(master: MasterKey, tmp_path: Path) -> None:
     tenant = uuid.uuid4()
-    stranger = MasterKey.from_file(tmp_path / "other.json")
+    stranger = MasterKey.make_file(tmp_path / "other.json")
     with pytest.raises(KeyUnavailable, match=r"other\.json"):
         unwrap_tenant_key(stranger, new_tenant_key(master, tenant), tenant)
 

@@ -1,0 +1,208 @@
+"""Keys are made by one command; a process with another installation's keys does not start.
+
+The processes are the real ones, by the documented commands.
+"""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from django.conf import settings
+
+from finetune.packaging.signing import generate_key, load_signer
+from privatune.cli.exits import Exit
+from privatune.env import Process, embedded_file
+from privatune.keys import KeysExist, make_keys
+from privatune.stack.folder import free_port
+from tenants.models import KeyPrint
+from tenants.vault.keys import MasterKey
+from tests.privatune.cli.conftest import Run, run  # noqa: F401  a fixture
+
+ROOT = Path(__file__).resolve().parents[2]
+MAKERS = {"make_file", "generate_key", "new_keyset_handle", "generate_private_key", "make_keys"}
+
+
+@pytest.fixture
+def paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    paths = {
+        "PRIVATUNE_MASTER_KEY": tmp_path / "keys" / "master.json",
+        "PRIVATUNE_SIGNING_KEY": tmp_path / "keys" / "signing.pem",
+        "PRIVATUNE_SIGNING_PUBLIC_KEY": tmp_path / "keys" / "signing.pub.pem",
+    }
+    for name, path in paths.items():
+        monkeypatch.setenv(name, f"file:{path}" if "MASTER" in name else str(path))
+    return paths
+
+
+def test_init_makes_both_keys_once_and_prints_their_fingerprints(
+    run: Run,  # noqa: F811
+    paths: dict[str, Path],
+) -> None:
+    done = run("keys", "init", "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    master, signing, public = paths.values()
+    assert told["master_key"]["fingerprint"] == MasterKey.from_file(master).fingerprint
+    assert told["signing_key"]["fingerprint"] == load_signer(signing.read_bytes()).fingerprint
+    assert public.read_text() == load_signer(signing.read_bytes()).public_pem
+    assert {path.stat().st_mode & 0o777 for path in (master, signing)} == {0o600}
+    before = {path: path.read_bytes() for path in paths.values()}
+    again = run("keys", "init", env={"COLUMNS": "300"})
+    assert again.exit_code == Exit.FAILED
+    assert str(master) in again.output
+    assert {path: path.read_bytes() for path in paths.values()} == before
+
+
+def test_init_makes_nothing_beside_half_of_an_installations_keys(paths: dict[str, Path]) -> None:
+    master, signing, public = paths.values()
+    signing.parent.mkdir()
+    signing.write_bytes(generate_key())
+    with pytest.raises(KeysExist, match=r"signing\.pem"):
+        make_keys(master_uri=f"file:{master}", signing=signing, public=public)
+    assert not master.exists()
+
+
+def test_no_other_code_makes_a_key() -> None:
+    """Who calls what makes one, in the whole product."""
+    callers: set[tuple[str, str]] = set()
+    for package in ("tenants", "finetune", "platform"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call):
+                    name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                    if name in MAKERS:
+                        callers.add((path.relative_to(ROOT).as_posix(), name))
+    assert callers == {
+        ("platform/privatune/cli/operator/keys.py", "make_keys"),
+        ("platform/privatune/keys.py", "make_file"),
+        ("platform/privatune/keys.py", "generate_key"),
+        ("finetune/packaging/signing.py", "generate_private_key"),
+        ("tenants/vault/keys.py", "new_keyset_handle"),  # make_file, and a tenant's own key
+        ("tenants/vault/vault.py", "new_keyset_handle"),  # an object's own key
+        ("tenants/vault/spool.py", "generate_key"),  # a spool's, gone with its process
+    }
+
+
+@pytest.fixture
+def house(committed: None, tmp_path: Path) -> Path:
+    """A data folder whose processes use the tests' database, with copies of its keys."""
+    data = tmp_path / "data"
+    (data / "secrets").mkdir(parents=True)
+    for kind in Process:
+        values = json.loads(embedded_file(settings.DATA, kind).read_text())
+        for name, value in values.items():
+            if name in ("PRIVATUNE_MASTER_KEY", "PRIVATUNE_SIGNING_KEY"):
+                copy = data / "secrets" / Path(value).name
+                copy.write_bytes(Path(value.removeprefix("file:")).read_bytes())
+                copy.chmod(0o600)
+                values[name] = f"file:{copy}" if "MASTER" in name else str(copy)
+            elif name == "PRIVATUNE_SIGNING_PUBLIC_KEY":
+                copy = data / "secrets" / "signing.pub.pem"
+                copy.write_bytes(Path(value).read_bytes())
+                values[name] = str(copy)
+            elif name == "BROKER_URL":
+                values[name] = f"filesystem://{data / 'queue'}"
+        embedded_file(data, kind).write_text(json.dumps(values))
+    return data
+
+
+CELERY = ["celery", "-A", "privatune.celery_app", "worker", "--pool", "threads"]
+COMMANDS: dict[Process, list[str]] = {
+    Process.WEB: ["granian", "--interface", "asgi", "privatune.asgi:application"],
+    Process.WORKER: [*CELERY, "-Q", "io"],
+    Process.TRAINER: [*CELERY, "-Q", "train"],
+}
+
+
+def environment(kind: Process, data: Path) -> dict[str, str]:
+    clean = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PRIVATUNE_", "DATABASE_")) and k != "BROKER_URL"
+    }
+    return clean | {
+        "PRIVATUNE_PROCESS": kind.value,
+        "PRIVATUNE_DATA": str(data),
+        "DJANGO_SETTINGS_MODULE": "privatune.settings",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'platform'}",
+    }
+
+
+def start(kind: Process, data: Path) -> "subprocess.CompletedProcess[str]":
+    """Fails by its time-out when the process does start."""
+    extra = ["--port", str(free_port())] if kind is Process.WEB else ["-n", f"{kind}@%h"]
+    return subprocess.run(
+        [sys.executable, "-m", *COMMANDS[kind], *extra],
+        env=environment(kind, data),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+def others_signing_key(path: Path) -> None:
+    """What a second host did by itself: a fresh key under the same name."""
+    private = generate_key()
+    path.write_bytes(private)
+    path.with_name("signing.pub.pem").write_text(load_signer(private).public_pem)
+
+
+@pytest.mark.parametrize("kind", list(COMMANDS))
+@pytest.mark.parametrize("fault", ["missing", "other"])
+@pytest.mark.parametrize("key", ["master", "signing"])
+def test_a_process_with_a_missing_or_another_key_does_not_start(
+    house: Path, kind: Process, fault: str, key: str
+) -> None:
+    folder = house / "secrets"
+    named = {"master": "master.json", "signing": "signing.pem"}[key]
+    if kind is Process.WEB and key == "signing":
+        named = "signing.pub.pem"  # all it knows
+    (folder / named).unlink()
+    if fault == "other" and key == "master":
+        MasterKey.make_file(folder / "master.json")
+    elif fault == "other":
+        others_signing_key(folder / "signing.pem")
+    done = start(kind, house)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "privatune does not start" in said
+    assert str(folder / named) in said
+    expected = {each.name: each for each in KeyPrint.objects.all()}[key]
+    assert expected.fingerprint in said
+    assert (folder / named).exists() == (fault == "other"), "no key appears by itself"
+
+
+@pytest.mark.parametrize("kind", [Process.WEB, Process.WORKER])
+def test_after_kill_9_of_the_parent_its_children_go_too(house: Path, kind: Process) -> None:
+    """granian's worker and Celery's embedded beat lived on, serving and nudging with old code."""
+    extra = ["--port", str(free_port())] if kind is Process.WEB else ["-n", "io@%h", "-B"]
+    extra += [] if kind is Process.WEB else ["-s", str(house / "beat")]
+    with (house / "log").open("wb") as log:
+        parent = subprocess.Popen(
+            [sys.executable, "-m", *COMMANDS[kind], *extra],
+            env=environment(kind, house),
+            stdout=log,
+            stderr=log,
+        )
+    said = "Started worker" if kind is Process.WEB else "beat: Starting"
+    children: list[psutil.Process] = []
+    ends = time.monotonic() + 90
+    while not (children and said in (house / "log").read_text()):
+        assert parent.poll() is None, (house / "log").read_text()
+        assert time.monotonic() < ends, (house / "log").read_text()
+        time.sleep(0.1)
+        children = psutil.Process(parent.pid).children(recursive=True)
+    time.sleep(1)  # granian says so before its worker has loaded the application
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    for process in alive:
+        process.kill()
+    assert not alive
