@@ -10,12 +10,13 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
-from finetune.models import Artifact, Dataset
+from finetune.models import Artifact, Dataset, Run
 from finetune.records.check import check_in_child
-from finetune.services import checking, datasets, intake, validation
+from finetune.services import artifacts, checking, datasets, intake, validation
 from finetune.services.orphans import remove_orphans
 from finetune.services.runs import LeaseLost
 from finetune.states import DatasetState
+from finetune.storage import attempt_artifact
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Upload
@@ -91,6 +92,34 @@ def test_the_check_of_a_deleted_file_is_killed_at_its_next_sign_of_life(
         row = Dataset.objects.get(id=dataset.id)
         assert (row.state, row.error["code"]) == (DatasetState.REFUSED, "file_deleted")
     assert in_use(settings.WORK_DIR) == []
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_deleted_model_takes_along_what_attempts_that_were_cut_off_had_stored(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "evict", lambda **_: True)
+    bench = new_bench(tiny_base)
+    job = bench.create()
+    with tenant_scope(bench.tenant.id):
+        vault = open_vault()
+        run = Run.objects.create(job=job, epoch=3)
+        made = attempt_artifact(run.id, 3)
+        kept = [f"artifacts/{made}/metrics.csv", job.training_file.object_name]
+        gone = [
+            *(f"artifacts/{made}/bundle.tar", f"artifacts/{made}/adapter_model.safetensors"),
+            f"artifacts/{attempt_artifact(run.id, 2)}/bundle.tar",
+            *(f"runs/{run.id}/{epoch}/checkpoints/5/optimizer.safetensors" for epoch in (1, 3)),
+        ]
+        for name in [*kept[:1], *gone]:
+            vault.put_bytes(name, b"weights")
+        Artifact.objects.create(
+            id=made, job=job, base=job.base, model_name="ft:tiny:x", digest="x",
+            adapter_sha256="x", bundle_object=gone[0], bundle_bytes=0, bundle_sha256="",
+            adapter_object=gone[1], adapter_config={}, passport={},
+        )  # fmt: skip
+        artifacts.delete_model(name="ft:tiny:x", actor="system:test")
+    assert sorted(vault.list()) == sorted(kept)
 
 
 @pytest.mark.usefixtures("committed")
