@@ -28,6 +28,7 @@ from tenants.database.scope import tenant_scope
 from tenants.models import (
     ApiKey,
     IdempotencyRecord,
+    Invitation,
     Membership,
     StoredFile,
     Tenant,
@@ -139,6 +140,8 @@ def _empty_rows(tenant_id: UUID) -> None:
     now = timezone.now()
     with tenant_scope(tenant_id):
         IdempotencyRecord.objects.all().delete()
+        Invitation.objects.all().delete()  # addresses of people who never came
+        ApiKey.objects.update(name="", allowed_addresses=[], seen_from=[])
         UploadPart.objects.all().delete()
         Upload.objects.update(filename="")
         StoredFile.objects.update(filename="", status_details=None, expires_at=None)
