@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 import yaml
@@ -13,7 +15,7 @@ import yaml
 from privatune.env import LONG_LIVED, Process, embedded_file, misplaced
 from privatune.stack.environments import environment_of
 from privatune.stack.processes import services_for
-from privatune.stack.secrets import ensure_secrets
+from privatune.stack.secrets import ensure_secrets, reach_database
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -138,3 +140,48 @@ def test_the_serving_environment_is_an_allow_list(
     monkeypatch.setenv("SOMETHING_NEW_AND_SECRET", "x")
     assert "SOMETHING_NEW_AND_SECRET" not in environment_of(Process.SERVING, tmp_path)
     assert "SOMETHING_NEW_AND_SECRET" in environment_of(Process.WEB, tmp_path)
+
+
+def test_a_moved_folder_never_names_the_place_it_was_made_at(tmp_path: Path) -> None:
+    """Put back from a backup beside the original it would use the original's database and files."""
+    before, after = tmp_path / "d", tmp_path / "elsewhere"
+    made = ensure_secrets(before)
+    shutil.copytree(before, after)
+    for path in after.glob("secrets/*.json"):  # as older versions wrote it
+        path.write_text(json.dumps(without(json.loads(path.read_text()), "PRIVATUNE_FOLDER")))
+    moved = ensure_secrets(after)
+    reach_database(after, moved, str(after / "pg"))
+    for path in after.glob("secrets/*.json"):
+        told = unquote(path.read_text())
+        assert f"{before}/" not in told, path.name
+    assert moved["PRIVATUNE_SECRET_KEY"] == made["PRIVATUNE_SECRET_KEY"]
+    assert moved["PRIVATUNE_OBJECTS"] == f"file://{after}/objects"
+    assert moved["DATABASE_URL"] == made["DATABASE_URL"].replace(
+        quote(str(before), safe=""), quote(str(after), safe="")
+    )
+    assert ensure_secrets(before) == made
+
+
+def test_what_lies_outside_the_folder_stays_where_it_is(tmp_path: Path) -> None:
+    values = ensure_secrets(tmp_path / "d")
+    outside = {"PRIVATUNE_WORK": f"{tmp_path}/d-fast/work", "PRIVATUNE_OBJECTS": "s3://bucket/d"}
+    path = tmp_path / "d" / "secrets" / "env.json"
+    path.write_text(json.dumps(values | outside))
+    (tmp_path / "d").rename(tmp_path / "e")
+    moved = ensure_secrets(tmp_path / "e")
+    assert {name: moved[name] for name in outside} == outside
+
+
+def test_a_serving_socket_in_a_temp_folder_that_is_gone_gets_another(tmp_path: Path) -> None:
+    data = tmp_path / ("long" * 25)
+    first = Path(ensure_secrets(data)["PRIVATUNE_SERVING_SOCKET"])
+    assert not first.is_relative_to(data)
+    assert Path(ensure_secrets(data)["PRIVATUNE_SERVING_SOCKET"]) == first
+    first.parent.rmdir()
+    second = Path(ensure_secrets(data)["PRIVATUNE_SERVING_SOCKET"])
+    assert second.parent.is_dir()
+    second.parent.rmdir()
+
+
+def without(values: dict[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in values.items() if key != name}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from privatune.stack.folder import FolderLock, StackError, free_port, require_port
+from privatune.stack.up import conclusion
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -46,6 +47,29 @@ def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     with pytest.raises(StackError, match="cannot be used"):
         FolderLock(tmp_path / "data")
+
+
+def test_a_path_that_the_databases_start_cannot_take_is_one_clear_line(tmp_path: Path) -> None:
+    done = up(tmp_path / "my data", free_port())
+    assert done.returncode != 0
+    assert "has the character ' '" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "my data").exists()
+
+
+def test_a_database_that_does_not_start_says_why(tmp_path: Path) -> None:
+    (tmp_path / "data" / "pg").mkdir(parents=True)
+    (tmp_path / "data" / "pg" / "PG_VERSION").write_text("9.6\n")
+    done = up(tmp_path / "data", free_port())
+    assert done.returncode != 0
+    assert f"PostgreSQL in {tmp_path / 'data' / 'pg'} does not start" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_of_a_failed_step_only_the_conclusion_is_told() -> None:
+    said = 'x\nTraceback (most recent call last):\n  File "a"\n    code\nDown: it is\n\tsure\n'
+    assert conclusion(said.strip()) == "Down: it is\n\tsure"
+    assert conclusion("The key is missing.") == "The key is missing."
 
 
 def test_a_free_port_is_accepted() -> None:

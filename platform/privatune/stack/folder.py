@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -32,6 +33,15 @@ class FolderLock:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def require_plain_path(data: Path) -> None:
+    """pg_ctl hands the path to a shell, and the stores' addresses are URLs with it inside."""
+    if odd := re.search(r"[^\w./+@:,=~-]", str(data)):
+        raise StackError(
+            f"The data folder's path {data} has the character {odd.group()!r}, which PostgreSQL's "
+            "start cannot take. Choose a path of letters, digits and . _ - with --data."
+        )
 
 
 def free_port() -> int:

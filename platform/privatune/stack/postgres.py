@@ -4,6 +4,7 @@ Connections need a password (SCRAM) even on the socket, so another local user ge
 """
 
 import os
+import subprocess
 import warnings
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,9 @@ from urllib.parse import unquote, urlparse
 import psycopg
 from psycopg import sql
 
+from privatune.stack.folder import StackError
+
+LAST_LINES = 5
 HBA = "local all all scram-sha-256\n"
 CONF = """
 # Written by privatune: small enough for a laptop, still durable.
@@ -46,11 +50,18 @@ class EmbeddedPostgres:
         self.folder = folder
         self._values = values
         noisy = not fresh and self._silence()
-        self._server: Any = get_server(folder, cleanup_mode=None)
-        if fresh or not (folder / "privatune.ready").exists():
-            self._provision()
-        elif noisy:  # it may have been running since before
-            self._reload()
+        try:
+            self._server: Any = get_server(folder, cleanup_mode=None)
+        except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+            raise StackError(_why_not(folder, error)) from error
+        try:
+            if fresh or not (folder / "privatune.ready").exists():
+                self._provision()
+            elif noisy:  # it may have been running since before
+                self._reload()
+        except (OSError, psycopg.Error) as error:
+            self.stop()
+            raise StackError(_why_not(folder, error)) from error
 
     @property
     def socket_folder(self) -> str:
@@ -126,3 +137,14 @@ class EmbeddedPostgres:
 
     def stop(self) -> None:
         self._server.stop()
+
+
+def _why_not(folder: Path, error: Exception) -> str:
+    """Its log's last lines say more than the exit code of what starts it."""
+    try:
+        told = (folder / "log").read_text("utf-8", errors="replace").splitlines()[-LAST_LINES:]
+    except OSError:
+        told = []
+    return "\n".join(
+        [f"PostgreSQL in {folder} does not start: {error}", *told, f"Its log: {folder / 'log'}"]
+    )

@@ -5,10 +5,11 @@ import os
 import secrets
 import tempfile
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlparse
 
 from privatune.env import VARIABLES, Process, embedded_file, knows
 
+DATABASES = ("DATABASE_OWNER_URL", "DATABASE_URL", "DATABASE_OPERATOR_URL")
 ROLES = ("postgres", "privatune_owner", "privatune_app", "privatune_operator")
 
 
@@ -32,14 +33,57 @@ def ensure_secrets(data: Path) -> dict[str, str]:
         for name in ("secrets", "run", "objects", "models", "work"):
             (data / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         values = _make(data)
+    _follow(values, data)
     if values["PRIVATUNE_SERVING_SOCKET"] == str(data / "run" / "serving.sock"):
         values["PRIVATUNE_SERVING_SOCKET"] = str(_serving_socket(data))  # as older versions had it
+    if not _is_ours(Path(values["PRIVATUNE_SERVING_SOCKET"]).parent, data):
+        values["PRIVATUNE_SERVING_SOCKET"] = str(_serving_socket(data))
     values.setdefault("PRIVATUNE_SIGNING_PUBLIC_KEY", str(data / "secrets" / "signing.pub.pem"))
-    _write(path, values)
+    _write_all(data, values)
+    return values
+
+
+def reach_database(data: Path, values: dict[str, str], socket_folder: str) -> None:
+    """Writes down where the embedded server listens this time: not in the data folder when that
+    folder's path is too long for a socket."""
+    for name in DATABASES:
+        url = urlparse(values[name])
+        login, _, _ = url.netloc.rpartition("@")
+        values[name] = url._replace(netloc=f"{login}@{quote(socket_folder, safe='')}").geturl()
+    _write_all(data, values)
+
+
+def _follow(values: dict[str, str], data: Path) -> None:
+    """A folder that was moved, or put back from a backup elsewhere, names itself: never the place
+    it was made at, where another installation may run with the same passwords."""
+    before = values.get("PRIVATUNE_FOLDER") or _made_at(values)
+    values["PRIVATUNE_FOLDER"] = str(data)
+    if before == str(data):
+        return
+    for name, value in values.items():
+        head, found, tail = value.partition(before)
+        if found and head in {"", "file:", "file://", "filesystem://"} and tail[:1] in {"", "/"}:
+            values[name] = f"{head}{data}{tail}"
+
+
+def _is_ours(folder: Path, data: Path) -> bool:
+    """Machines empty their temp folders, and then anybody may take the name."""
+    if folder.is_relative_to(data):
+        return True
+    return folder.is_dir() and folder.stat().st_uid == os.geteuid()
+
+
+def _made_at(values: dict[str, str]) -> str:
+    """Older versions wrote it down in their database's address only."""
+    host = urlparse(values["DATABASE_URL"]).netloc.rpartition("@")[2]
+    return str(Path(unquote(host)).parent)
+
+
+def _write_all(data: Path, values: dict[str, str]) -> None:
+    _write(data / "secrets" / "env.json", values)
     for kind in Process:
         known = {v.name for v in VARIABLES if knows(v.name, kind)}
         _write(embedded_file(data, kind), {k: v for k, v in values.items() if k in known})
-    return values
 
 
 def _serving_socket(data: Path) -> Path:

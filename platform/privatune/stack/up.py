@@ -14,10 +14,10 @@ from typing import Any
 from privatune.env import Process
 from privatune.keys import existing
 from privatune.stack.environments import environment_of
-from privatune.stack.folder import FolderLock, StackError, require_port
+from privatune.stack.folder import FolderLock, StackError, require_plain_path, require_port
 from privatune.stack.postgres import EmbeddedPostgres
 from privatune.stack.processes import Supervisor, services_for
-from privatune.stack.secrets import ensure_secrets
+from privatune.stack.secrets import ensure_secrets, reach_database
 
 READY_SECONDS = 120
 KEY_VARIABLES = ("PRIVATUNE_MASTER_KEY", "PRIVATUNE_SIGNING_KEY")
@@ -28,6 +28,7 @@ __all__ = ["StackError", "up"]
 def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool = False) -> None:
     """Runs until SIGINT or SIGTERM. Raises StackError with one clear line if it cannot start."""
     data = data.resolve()
+    require_plain_path(data)
     require_port(host, port)
     lock = FolderLock(data)
     stopping = _Stopping()
@@ -37,6 +38,7 @@ def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool =
     _say("Starting PostgreSQL …")
     postgres = EmbeddedPostgres(data / "pg", values)
     try:
+        reach_database(data, values, postgres.socket_folder)
         credentials = _prepare(data)
         _run(data, host, port, values, credentials, as_json, stopping)
     finally:
@@ -108,9 +110,19 @@ def _once(module: list[str], environment: dict[str, str]) -> bytes:
         [sys.executable, "-m", *module], env=environment, capture_output=True, check=False
     )
     if done.returncode != 0:
-        last = done.stderr.decode(errors="replace").strip()
-        raise StackError(f"`{module[0]}` failed:\n{last}")
+        said = done.stderr.decode(errors="replace").strip()
+        raise StackError(f"`{' '.join(module[:2])}` failed:\n{conclusion(said)}")
     return done.stdout
+
+
+def conclusion(said: str) -> str:
+    """Of a traceback what it ends in; other text as it is."""
+    _, found, trace = said.rpartition("Traceback (most recent call last):\n")
+    if not found:
+        return said
+    lines = trace.splitlines()
+    frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
+    return "\n".join(lines[frames[-1] + 1 :]) if frames else said
 
 
 def _wait_ready(url: str, supervisor: Supervisor, stopping: _Stopping) -> bool:
