@@ -13,7 +13,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.sessions.models import Session
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -121,9 +121,10 @@ def _end_sessions(tenant_id: UUID) -> None:
     """Of everybody who belongs to it; who belongs elsewhere too signs in again."""
     with tenant_scope(tenant_id):
         members = {str(user) for user in Membership.objects.values_list("user_id", flat=True)}
-    for session in Session.objects.iterator(chunk_size=500):
-        if session.get_decoded().get("_auth_user_id") in members:
-            session.delete()
+    with transaction.atomic():  # behind PgBouncer a cursor lives only as long as its transaction
+        for session in Session.objects.iterator(chunk_size=500):
+            if session.get_decoded().get("_auth_user_id") in members:
+                session.delete()
 
 
 def _delete_objects(tenant_id: UUID) -> int:
