@@ -29,13 +29,20 @@ __all__ = [
 ]
 
 
-def open_bundle(*, artifact: Artifact) -> BinaryIO:
-    """The signed .tar, as a stream that outlives the open scope.
+def open_bundle(*, artifact: Artifact, actor: str) -> BinaryIO:
+    """The signed .tar, as a stream that outlives the open scope; the tenant's log says who took it.
 
     Raises Refused without the right to export; ObjectMissing, ObjectDamaged, StorageDown.
     """
     require_license(model=artifact.base.name, right=Right.EXPORT)
-    return open_vault().open(artifact.bundle_object)
+    stream = open_vault().open(artifact.bundle_object)
+    audit.record(
+        actor=actor,
+        action="artifact.download",
+        target=artifact.model_name,
+        data={"artifact": artifact.public_id, "sha256": artifact.bundle_sha256},
+    )
+    return stream
 
 
 def load_adapter(*, artifact: Artifact) -> tuple[bytes, dict[str, Any]]:

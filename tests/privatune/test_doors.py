@@ -251,9 +251,11 @@ def test_the_services_themselves_refuse_without_the_licence(
     customer: Customer, artifact: Artifact
 ) -> None:
     revoke(customer)
-    for service in (artifacts.open_bundle, artifacts.load_adapter):
-        with tenant_scope(customer.tenant_id), pytest.raises(Refused, match="is revoked"):
-            service(artifact=artifact)
+    with tenant_scope(customer.tenant_id):
+        with pytest.raises(Refused, match="is revoked"):
+            artifacts.open_bundle(artifact=artifact, actor="test")
+        with pytest.raises(Refused, match="is revoked"):
+            artifacts.load_adapter(artifact=artifact)
 
 
 def test_what_is_asked_again_of_a_person_ends_with_the_membership(customer: Customer) -> None:

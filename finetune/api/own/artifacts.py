@@ -62,7 +62,7 @@ class Bundle(OwnView):
     def get(self, request: Request, artifact_id: str) -> HttpResponseBase:
         artifact = selectors.find(selectors.artifacts(), artifact_id)
         response = download(
-            artifacts.open_bundle(artifact=artifact),
+            artifacts.open_bundle(artifact=artifact, actor=self.caller.actor),
             filename=f"{artifact.model_name.replace(':', '_')}.tar",
             size=artifact.bundle_bytes,
             content_type="application/x-tar",

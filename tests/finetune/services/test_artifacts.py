@@ -15,7 +15,7 @@ from finetune.services.runs import Lease, LeaseLost, Wishes
 from finetune.states import JobState
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused
-from tenants.models import LicenseState, StoredFile, UsageEntry
+from tenants.models import AuditEntry, LicenseState, StoredFile, UsageEntry
 from tenants.services.licences import change_license
 from tenants.services.vaults import open_vault
 from tests.finetune.services.test_runs import expire, leased, reap
@@ -114,7 +114,9 @@ def _publish_again(artifact: Artifact) -> None:
 
 def _check_the_bundle(bench: Bench, artifact: Artifact, tmp_path: Path) -> None:
     with tenant_scope(bench.tenant.id):
-        stream = artifacts.open_bundle(artifact=artifact)
+        stream = artifacts.open_bundle(artifact=artifact, actor="test")
+        taken = AuditEntry.objects.get(action="artifact.download")
+        assert (taken.actor, taken.target) == ("test", artifact.model_name)
         weights, config = artifacts.load_adapter(artifact=artifact)
     bundle = tmp_path / "bundle.tar"
     with stream:  # after the scope has closed
@@ -135,7 +137,7 @@ def _check_the_bundle(bench: Bench, artifact: Artifact, tmp_path: Path) -> None:
         state=LicenseState.SUSPENDED,
     )
     with tenant_scope(bench.tenant.id), pytest.raises(Refused, match="is suspended"):
-        artifacts.open_bundle(artifact=artifact)
+        artifacts.open_bundle(artifact=artifact, actor="test")
 
 
 def _check_deletion(bench: Bench, artifact: Artifact) -> None:

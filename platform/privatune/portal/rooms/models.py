@@ -48,7 +48,7 @@ def download(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
     with tenant_scope(request.belonging.tenant_id):
         artifact = _artifact(artifact_id)
         try:
-            stream = artifacts.open_bundle(artifact=artifact)
+            stream = artifacts.open_bundle(artifact=artifact, actor=request.principal.actor)
         except (TenantError, FinetuneError) as error:
             return render(request, "portal/refused.html", {"error": error}, status=error.status)
     return download_stream(
