@@ -48,6 +48,8 @@ VAULTS: dict[str, Right | str] = {
     "privatune.portal.rooms.files.upload": WRITES,
     "tenants.services.files.delete_file": WRITES,
     "tenants.services.files.open_file": OWN,
+    "tenants.services.idempotency._answer_of": OWN,  # what the same caller was answered before
+    "tenants.services.idempotency._sealed": WRITES,
     "tenants.services.sign_in._forget": WRITES,
     "tenants.services.sign_in.provider": OWN,  # the secret of its sign-in, for the sign-in alone
     "tenants.services.sign_in.set_provider": WRITES,

@@ -38,6 +38,7 @@ def ensure_secrets(data: Path) -> dict[str, str]:
         values["PRIVATUNE_SERVING_SOCKET"] = str(_serving_socket(data))  # as older versions had it
     if not _is_ours(Path(values["PRIVATUNE_SERVING_SOCKET"]).parent, data):
         values["PRIVATUNE_SERVING_SOCKET"] = str(_serving_socket(data))
+    Path(values["PRIVATUNE_SERVING_SOCKET"]).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     values.setdefault("PRIVATUNE_SIGNING_PUBLIC_KEY", str(data / "secrets" / "signing.pub.pem"))
     _write_all(data, values)
     return values
