@@ -1,13 +1,17 @@
 """Celery's entry point: `celery -A privatune.celery_app worker`. Messages are nudges with ids."""
 
+import logging
 import os
+import signal
 from logging.config import dictConfig
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlparse
 
 from celery import Celery
-from celery.signals import beat_embedded_init, setup_logging, worker_init
+from celery.signals import beat_embedded_init, setup_logging, worker_init, worker_ready
+from celery.worker import state
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
 
@@ -15,6 +19,7 @@ from django.conf import settings
 
 from finetune.lifeline import end_with_parent
 
+log = logging.getLogger(__name__)
 app = Celery("privatune")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 
@@ -50,8 +55,24 @@ def _end_with_worker(**_: object) -> None:
     end_with_parent()
 
 
+def _end_without_beat(sender: Any, **_: object) -> None:
+    """A worker whose `-B` process has died works on, but nothing forgotten is looked for any more:
+    it stops in good order, and whoever supervises it starts both again."""
+    beat = getattr(sender.controller, "beat", None)
+    if beat is not None:
+        Thread(target=_stop_after, args=(beat,), name="beat-watch", daemon=True).start()
+
+
+def _stop_after(beat: Any) -> None:
+    beat.join()
+    if state.should_stop is None and state.should_terminate is None:
+        log.error("beat has died; this worker stops, to be started again with it")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
 app.conf.update(_transport(settings.BROKER_URL))
 worker_init.connect(_require_keys)
+worker_ready.connect(_end_without_beat)
 beat_embedded_init.connect(_end_with_worker)
 app.autodiscover_tasks(["finetune"])
 

@@ -206,3 +206,28 @@ def test_after_kill_9_of_the_parent_its_children_go_too(house: Path, kind: Proce
     for process in alive:
         process.kill()
     assert not alive
+
+
+def test_a_worker_whose_beat_has_died_stops_to_be_started_again(house: Path) -> None:
+    """It worked on without: nothing forgotten was looked for any more, and nobody was told."""
+    command = [*COMMANDS[Process.WORKER], "-n", "io@%h", "-B", "-s", str(house / "beat")]
+    with (house / "log").open("wb") as log:
+        parent = subprocess.Popen(
+            [sys.executable, "-m", *command],
+            env=environment(Process.WORKER, house),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        ends = time.monotonic() + 90
+        while "beat: Starting" not in (said := (house / "log").read_text()) or "ready" not in said:
+            assert parent.poll() is None, said
+            assert time.monotonic() < ends, said
+            time.sleep(0.1)
+        for beat in psutil.Process(parent.pid).children():
+            beat.kill()
+        assert parent.wait(60) == 0
+    finally:
+        parent.kill()
+        parent.wait()
+    assert "beat has died" in (house / "log").read_text()

@@ -5,18 +5,21 @@ Connections need a password (SCRAM) even on the socket, so another local user ge
 
 import os
 import subprocess
+import time
 import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
+import psutil
 import psycopg
 from psycopg import sql
 
 from privatune.stack.folder import StackError
 
 LAST_LINES = 5
+RETRY_SECONDS = 10.0
 HBA = "local all all scram-sha-256\n"
 CONF = """
 # Written by privatune: small enough for a laptop, still durable.
@@ -49,7 +52,9 @@ class EmbeddedPostgres:
         # the folder, which is 0700.
         self.folder = folder
         self._values = values
+        self._retry_at = 0.0
         noisy = not fresh and self._silence()
+        _forget_the_dead(folder)
         try:
             self._server: Any = get_server(folder, cleanup_mode=None)
         except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
@@ -135,8 +140,60 @@ class EmbeddedPostgres:
         with self.superuser() as connection:
             connection.execute("SELECT pg_reload_conf()")
 
+    def tend(self) -> list[str]:
+        """Starts the server again when it has died; recovery is its own. Lines worth showing."""
+        if _alive(_pid(self.folder)) or time.monotonic() < self._retry_at:
+            return []
+        _forget_the_dead(self.folder)
+        try:
+            self._server.ensure_postgres_running()
+        except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
+            return [_why_not(self.folder, error)]
+        if not _alive(_pid(self.folder)):
+            return []  # the dead one was still about; the next look starts another
+        return ["PostgreSQL had died and runs again."]
+
     def stop(self) -> None:
-        self._server.stop()
+        if _alive(_pid(self.folder)):
+            self._server.stop()
+
+
+def _pid(folder: Path) -> int | None:
+    try:
+        return int((folder / "postmaster.pid").read_text("ascii").split("\n", 1)[0])
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _alive(pid: int | None) -> bool:
+    """Whether that process is a PostgreSQL; after a power cut the number may be anybody's."""
+    if pid is None:
+        return False
+    try:
+        process = psutil.Process(pid)
+        if process.name() != "postgres":
+            return False
+        if process.status() != psutil.STATUS_ZOMBIE:
+            return True
+    except psutil.NoSuchProcess:
+        return False
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # in a container it is our child, and nobody else reaps it
+    return False
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Takes away a pid file that names a stranger's process, for which no server would start.
+
+    One that names nobody stays: PostgreSQL finds by it what a killed server's last processes hold.
+    """
+    pid = _pid(folder)
+    if pid is None or _alive(pid) or not psutil.pid_exists(pid):
+        return
+    with suppress(psutil.NoSuchProcess):
+        if psutil.Process(pid).name() != "postgres":
+            (folder / "postmaster.pid").unlink(missing_ok=True)
 
 
 def _why_not(folder: Path, error: Exception) -> str:

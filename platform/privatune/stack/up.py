@@ -40,7 +40,7 @@ def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool =
     try:
         reach_database(data, values, postgres.socket_folder)
         credentials = _prepare(data)
-        _run(data, host, port, values, credentials, as_json, stopping)
+        _run(postgres, data, host, port, values, credentials, as_json, stopping)
     finally:
         postgres.stop()
         lock.release()
@@ -70,6 +70,7 @@ class _Stopping:
 
 
 def _run(
+    postgres: EmbeddedPostgres,
     data: Path,
     host: str,
     port: int,
@@ -89,7 +90,7 @@ def _run(
             return
         _announce(f"http://{host}:{port}", credentials, as_json)
         while not stopping.asked:
-            for line in supervisor.tend():
+            for line in [*postgres.tend(), *supervisor.tend()]:
                 _say(line)
             time.sleep(0.5)
         _say("Stopping (a run in progress writes its checkpoint) …")
