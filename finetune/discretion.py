@@ -5,6 +5,7 @@ logged only for kinds that speak of the machine (a path, a socket) or of the cod
 """
 
 import logging
+import re
 import traceback
 from types import TracebackType
 from typing import Any
@@ -16,6 +17,15 @@ ErrorInfo = (
 )
 # They speak of files, modules and code, never of what is in a value.
 OUTSPOKEN = (OSError, ImportError, AttributeError, NameError, TypeError, NotImplementedError)
+
+# What in an address opens something: tokens in paths, and codes and names in queries.
+_IN_PATHS = re.compile(r"(/invitation/|/password/reset/key/)[^/\s'\"]+")
+_IN_QUERIES = re.compile(r"(\b[A-Z]{3,7} /[^\s?'\"]*)\?[^\s'\"]*")
+
+
+def without_tokens(line: str) -> str:
+    """A log line in which an invitation, a password reset or a sign-in's code is not readable."""
+    return _IN_QUERIES.sub(r"\1?...", _IN_PATHS.sub(r"\1...", line))
 
 
 def told(error: BaseException) -> str:
@@ -58,13 +68,14 @@ def trace(error: BaseException) -> str:
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Formats a record whose exceptions, in its arguments or beside it, are told discreetly."""
+    """Formats a record whose exceptions, in its arguments or beside it, are told discreetly, and
+    whose addresses open nothing."""
 
     def format(self, record: logging.LogRecord) -> str:
         discreet = logging.makeLogRecord(record.__dict__)
         discreet.exc_text = None
         discreet.args = _without_words(record)
-        return super().format(discreet)
+        return without_tokens(super().format(discreet))
 
     def formatException(self, ei: ErrorInfo) -> str:
         return trace(ei[1]) if ei[1] is not None else ""

@@ -68,6 +68,19 @@ class ApiErrors(_Layer):
 
         return later()
 
+    def process_view(
+        self, request: HttpRequest, view: Any, args: Any, kwargs: Any
+    ) -> HttpResponse | None:
+        """Text that PostgreSQL cannot hold is refused before any page looks for it or keeps it."""
+        if problems.is_api(request.path):
+            return None  # bodies.py and whole views say it with the field's place
+        sent = [*request.GET.lists()]
+        if request.method == "POST":
+            sent += request.POST.lists()
+        if any("\0" in text for name, texts in sent for text in (name, *texts)):
+            return problems.page(request, problems.NUL_SENT)
+        return None
+
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if problems.is_api(request.path):
             return problems.told(request, exception)

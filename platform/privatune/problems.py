@@ -88,6 +88,12 @@ UNEXPECTED = Problem(
     "Something on our side broke.",
     fix="Try again; if it stays, give the operator the x-request-id of this answer.",
 )
+NUL_SENT = Problem(
+    400,
+    "invalid_characters",
+    "A field holds the character NUL, which is no text.",
+    fix="Take it out and send the form again.",
+)
 VAULT_STATUS: dict[type[vault.VaultError], int] = {
     vault.StorageFull: 503,
     vault.StorageDown: 503,

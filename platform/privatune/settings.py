@@ -149,6 +149,9 @@ MFA_ALLOW_UNVERIFIED_EMAIL = True  # the account's address is the administrator'
 MFA_FORMS = {
     "authenticate": "privatune.people.forms.CountedAuthenticate",
     "reauthenticate": "privatune.people.forms.CountedReauthenticate",
+    "add_webauthn": "privatune.people.forms.AddKey",
+    "authenticate_webauthn": "privatune.people.forms.AuthenticateByKey",
+    "reauthenticate_webauthn": "privatune.people.forms.ReauthenticateByKey",
 }
 OIDC_HOSTS = [host.lower() for host in read_list("PRIVATUNE_OIDC_HOSTS")]
 TRUSTED_PROXIES = read_list("PRIVATUNE_TRUSTED_PROXIES")

@@ -3,7 +3,7 @@ hosts that the operator allows: the server itself fetches from there."""
 
 import uuid
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 from django.db import transaction
@@ -28,7 +28,7 @@ def set_provider(*, issuer: str, client_id: str, secret: str, role: Role, actor:
     """Replaces the open scope's provider. Raises Refused for anybody but an owner, and Invalid."""
     _only_owners(role)
     issuer = issuer.strip().rstrip("/")
-    _require_allowed(issuer)
+    require_allowed(issuer)
     if not client_id.strip() or not secret.strip():
         raise Invalid(
             "client_missing",
@@ -84,21 +84,38 @@ def _only_owners(role: Role) -> None:
         )
 
 
-def _require_allowed(issuer: str) -> None:
-    parts = urlsplit(issuer)
-    host = parts.hostname or ""
-    safe = parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK)
-    if not safe or parts.query or parts.fragment or parts.username:
+def require_allowed(issuer: str) -> None:
+    """Raises Invalid for a provider that the operator does not allow."""
+    parts = _parts(issuer)
+    if not _is_safe(parts) or parts.query or parts.fragment or parts.username:
         raise Invalid(
             "invalid_issuer",
             "The issuer must be a plain https:// address.",
             fix="Copy it from the provider, e.g. https://login.example.com/realms/staff.",
             param="issuer",
         )
-    if parts.netloc.lower() not in settings.OIDC_HOSTS:
+    if not is_fetched(issuer):
         raise Invalid(
             "issuer_not_allowed",
             f"The operator of this server does not allow the provider {parts.netloc!r}.",
             fix="Ask the operator to add it to PRIVATUNE_OIDC_HOSTS.",
             param="issuer",
         )
+
+
+def is_fetched(address: str) -> bool:
+    """Whether the server may connect there for a sign-in: what a provider's own document names is
+    a stranger's word."""
+    parts = _parts(address)
+    return _is_safe(parts) and parts.netloc.lower() in settings.OIDC_HOSTS
+
+
+def _parts(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError:  # `https://[::1`
+        return urlsplit("")
+
+
+def _is_safe(parts: SplitResult) -> bool:
+    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in LOOPBACK)

@@ -76,12 +76,17 @@ class Application(ASGIHandler):
         try:
             found = await sync_to_async(doors.admit)(scope, place)
         except Refusal as refusal:
-            if refusal.problem.status == 401:
+            if refusal.problem.status < 500:
                 self._floods.count(address)
+                self._floods.forget(address, credentials)
             raise
-        self._floods.remember(credentials)
+        self._floods.remember(address, credentials)
         scope[OWNER] = found.tenant
-        return self._rates.count(found.caller) if found.caller else []
+        headers = self._rates.count(found.caller) if found.caller else []
+        if found.refusal is not None:
+            found.refusal.headers = headers
+            raise found.refusal
+        return headers
 
     def _share(self, scope: dict[str, Any], place: Place, body: Body) -> None:
         if place.limit <= routes.SMALL:

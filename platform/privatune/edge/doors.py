@@ -12,10 +12,11 @@ from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
 
 from finetune.api.identity import EDGE, Caller, Known, identify
-from privatune.edge.refusals import SIGN_IN
+from privatune.edge.refusals import SECOND_FACTOR, SIGN_IN
 from privatune.edge.routes import SMALL, Place
-from privatune.portal.access import enter
+from privatune.portal.access import enter, factor_missing
 from privatune.problems import Refusal
+from tenants.errors import Refused
 from tenants.roles import Scope
 
 SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
@@ -23,10 +24,12 @@ SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 
 @dataclass(frozen=True)
 class Found:
-    """Whose body it is. `caller` None: a person in the portal."""
+    """Whose body it is. `caller` None: a person in the portal. `refusal`: what a known caller is
+    told once the request has been counted."""
 
     tenant: str
     caller: Caller | None = None
+    refusal: Refusal | None = None
 
 
 def admit(scope: dict[str, Any], place: Place) -> Found:
@@ -34,8 +37,7 @@ def admit(scope: dict[str, Any], place: Place) -> Found:
     try:
         if place.scope is None:
             return Found(_admit_member(scope, place.slug or ""))
-        caller = _admit_key(scope, place.scope)
-        return Found(str(caller.principal.tenant_id), caller)
+        return _admit_key(scope, place.scope)
     except Refusal:
         raise
     except Exception as error:
@@ -45,12 +47,16 @@ def admit(scope: dict[str, Any], place: Place) -> Found:
             close_old_connections()  # the body may take minutes to come
 
 
-def _admit_key(scope: dict[str, Any], needed: Scope) -> Caller:
+def _admit_key(scope: dict[str, Any], needed: Scope) -> Found:
     """The caller with that key, kept for the view."""
     caller = identify(ASGIRequest(scope, BytesIO()))
-    caller.principal.require(needed)
+    tenant = str(caller.principal.tenant_id)
+    try:
+        caller.principal.require(needed)
+    except Refused as error:
+        return Found(tenant, caller, Refusal.of(error))
     scope[EDGE] = Known(caller, time.monotonic())
-    return caller
+    return Found(tenant, caller)
 
 
 def _admit_member(scope: dict[str, Any], slug: str) -> str:
@@ -61,5 +67,7 @@ def _admit_member(scope: dict[str, Any], slug: str) -> str:
     if not request.user.is_authenticated:
         raise Refusal(SIGN_IN)
     enter(request, slug)
+    if factor_missing(request):
+        raise Refusal(SECOND_FACTOR)
     request.principal.require(Scope.FILES_WRITE)
     return str(request.belonging.tenant_id)

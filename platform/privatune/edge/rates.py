@@ -20,11 +20,11 @@ class Floods:
 
     def __init__(self, limit: int) -> None:
         self._unknown = Buckets(limit, MINUTE)
-        self._good: OrderedDict[bytes, float] = OrderedDict()
+        self._good: OrderedDict[tuple[str, bytes], float] = OrderedDict()
 
     def admit(self, address: str, credentials: bytes) -> None:
         """Raises Refusal (429) when the address has used up what strangers may ask."""
-        if self._good.get(credentials, 0.0) > time.monotonic():
+        if self._good.get((address, credentials), 0.0) > time.monotonic():
             return
         level = self._unknown.look(address)
         if level.left < 1:
@@ -37,11 +37,16 @@ class Floods:
     def count(self, address: str) -> None:
         self._unknown.take(address)
 
-    def remember(self, credentials: bytes) -> None:
-        self._good[credentials] = time.monotonic() + REMEMBERED
-        self._good.move_to_end(credentials)
+    def remember(self, address: str, credentials: bytes) -> None:
+        """Good from that address; a key may be refused from another."""
+        self._good[address, credentials] = time.monotonic() + REMEMBERED
+        self._good.move_to_end((address, credentials))
         if len(self._good) > MOST_REMEMBERED:
             self._good.popitem(last=False)
+
+    def forget(self, address: str, credentials: bytes) -> None:
+        """What was good a moment ago was refused: a revoked key, somebody else's room."""
+        self._good.pop((address, credentials), None)
 
 
 class Rates:

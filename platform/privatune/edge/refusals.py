@@ -11,6 +11,12 @@ TOO_SLOW = Problem(
 SIGN_IN = Problem(
     401, "sign_in_required", "You are not signed in.", fix="Sign in, then send the file again."
 )
+SECOND_FACTOR = Problem(
+    403,
+    "second_factor_needed",
+    "This organisation requires a second factor.",
+    fix="Load the page again and use or set up your second factor, then send the file again.",
+)
 
 
 def too_many(code: str, message: str, seconds: float, fix: str | None = None) -> Refusal:

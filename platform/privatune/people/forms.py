@@ -9,6 +9,14 @@ from allauth.core import context
 from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa.adapter import get_adapter as get_mfa_adapter
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.webauthn.forms import (
+    AddWebAuthnForm,
+    AuthenticateWebAuthnForm,
+    ReauthenticateWebAuthnForm,
+)
+from django.core.exceptions import ValidationError
+from django.forms import HiddenInput, JSONField
+from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 
 from privatune.people.adapter import told
@@ -54,6 +62,35 @@ class CountedAuthenticate(_Counted, AuthenticateForm):  # type: ignore[misc]
 
 class CountedReauthenticate(_Counted, ReauthenticateForm):  # type: ignore[misc]
     """Confirming in an open session."""
+
+
+class _Credential(JSONField):
+    """What a browser's key answers. Django's field breaks at numbers and nestings without end."""
+
+    def to_python(self, value: Any) -> Any:
+        try:
+            return super().to_python(value)
+        except (ValueError, RecursionError):
+            raise ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """For the form shown again."""
+        try:
+            return super().bound_data(data, initial)
+        except (ValueError, RecursionError):
+            return InvalidJSONInput("")
+
+
+class AddKey(AddWebAuthnForm):  # type: ignore[misc]
+    credential = _Credential(widget=HiddenInput)
+
+
+class AuthenticateByKey(AuthenticateWebAuthnForm):  # type: ignore[misc]
+    credential = _Credential(widget=HiddenInput)
+
+
+class ReauthenticateByKey(ReauthenticateWebAuthnForm):  # type: ignore[misc]
+    credential = _Credential(widget=HiddenInput)
 
 
 class CountedChangePassword(ChangePasswordForm):  # type: ignore[misc]

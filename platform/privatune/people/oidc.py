@@ -7,7 +7,8 @@ from uuid import UUID
 
 from allauth.usersessions.models import UserSession
 from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.django_client import OAuth
+from authlib.integrations.django_client import DjangoOAuth2App, OAuth
+from authlib.integrations.requests_client import OAuth2Session
 from django.contrib.auth import login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -26,6 +27,19 @@ log = logging.getLogger(__name__)
 SESSION_SECONDS = 12 * 3600  # the provider is asked again at least once a day
 SECONDS = 10  # for each answer of the provider
 BACKEND = "privatune.people.backend.PasswordBackend"
+FETCHED = ("token_endpoint", "jwks_uri")  # addresses of its document that we connect to
+
+
+class _Session(OAuth2Session):  # type: ignore[misc]
+    """Follows no redirect: it would lead to where the operator's list does not."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.max_redirects = 0
+
+
+class _App(DjangoOAuth2App):  # type: ignore[misc]
+    client_cls = _Session
 
 
 class _Refused(Exception):
@@ -89,9 +103,13 @@ def _provider(slug: str) -> tuple[UUID, sign_in.Provider]:
 
 
 def _client(slug: str, provider: sign_in.Provider) -> Any:
-    """Named by the slug, so that a state begun with one organisation ends with no other."""
+    """Named by the slug, so that a state begun with one organisation ends with no other. Raises
+    _Refused for a provider, or an address that it names, which the operator does not allow."""
+    if not sign_in.is_fetched(provider.issuer):
+        raise _Refused(_("The operator of this server does not allow this provider any more."))
     client = OAuth().register(
         f"tenant-{slug}",
+        client_cls=_App,
         client_id=provider.client_id,
         client_secret=provider.secret,
         server_metadata_url=f"{provider.issuer}/.well-known/openid-configuration",
@@ -101,8 +119,11 @@ def _client(slug: str, provider: sign_in.Provider) -> Any:
             "default_timeout": SECONDS,
         },
     )
-    if str(client.load_server_metadata().get("issuer", "")).rstrip("/") != provider.issuer:
+    told = client.load_server_metadata()
+    if str(told.get("issuer", "")).rstrip("/") != provider.issuer:
         raise _Refused(_("The provider calls itself by another name than was agreed."))
+    if not all(sign_in.is_fetched(str(told.get(each, ""))) for each in FETCHED):
+        raise _Refused(_("The provider names an address that the operator does not allow."))
     return client
 
 

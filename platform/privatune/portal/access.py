@@ -61,9 +61,9 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
         @wraps(view)
         def inside(request: RoomRequest, slug: str, *args: Any, **kwargs: Any) -> Any:
             enter(request, slug)
+            if factor_missing(request):
+                return _led_away(request)
             if request.belonging.require_two_factor:
-                if not _factor_used(request):
-                    return _led_away(request)
                 second_factor.arrived(request)
             _note_entry(request)
             try:
@@ -124,6 +124,12 @@ def _reachable(request: HttpRequest) -> list[Belonging]:
     user: Any = request.user
     only = confined_to(request)
     return [each for each in belongings_of(user.pk) if only in (None, each.tenant_id)]
+
+
+def factor_missing(request: HttpRequest) -> bool:
+    """Whether the entered tenant requires a second factor that this session has not used."""
+    belonging: Belonging = request.belonging  # type: ignore[attr-defined]
+    return belonging.require_two_factor and not _factor_used(request)
 
 
 def _factor_used(request: HttpRequest) -> bool:

@@ -12,7 +12,9 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 from privatune.edge.body import Pace
 from privatune.edge.routes import LIMITS, SMALL, place_of
+from tenants.database.scope import tenant_scope
 from tenants.roles import Role, Scope
+from tenants.services.tenants import require_two_factor
 from tests.finetune.api.customers import new_customer
 from tests.privatune.edge.conftest import IDLE, TENANT_SPOOL_MB, Edge, signed_in
 
@@ -178,3 +180,17 @@ def test_an_idle_half_sent_file_is_gone_from_the_disk(edge: Edge) -> None:
         )
         until(lambda: edge.spooled() > 5 * MB)
         until(lambda: edge.spooled() == 0, IDLE + 5)
+
+
+def test_the_portal_asks_for_the_second_factor_before_it_takes_the_file(edge: Edge) -> None:
+    customer = new_customer(edge.url)
+    cookie = signed_in(customer)
+    with tenant_scope(customer.tenant_id):
+        require_two_factor(required=True, role=Role.OWNER, actor="test")
+    response = httpx.post(
+        f"{edge.url}/t/{customer.slug}/files/upload",
+        content=trickle(20 * MB),
+        headers=FORM | {"cookie": cookie},
+        timeout=60,
+    )
+    assert (response.status_code, response.json()["code"]) == (403, "second_factor_needed")

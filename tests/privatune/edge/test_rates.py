@@ -12,6 +12,7 @@ from privatune.edge.buckets import Buckets
 from privatune.edge.rates import Floods, duration
 from privatune.edge.turns import Turns
 from privatune.problems import Refusal
+from tenants.roles import Scope
 from tenants.services.tenants import create_key
 from tests.finetune.api.conftest import serving_http
 from tests.finetune.api.customers import new_customer
@@ -101,7 +102,7 @@ def test_buckets_do_not_grow_with_the_number_of_strangers() -> None:
     assert len(bucket._buckets) <= 20_000
     floods = Floods(10)
     for number in range(11_000):
-        floods.remember(str(number).encode())
+        floods.remember("192.0.2.1", str(number).encode())
     assert len(floods._good) <= 10_000
 
 
@@ -134,3 +135,26 @@ def test_one_callers_turns_do_not_hold_up_anothers() -> None:
         assert not turns._lines
 
     asyncio.run(scene())
+
+
+def test_a_good_key_that_is_refused_is_counted_too(narrow: str) -> None:
+    """Each refusal costs the database as much as an answer."""
+    customer = new_customer(narrow, scopes=[Scope.FILES_READ])
+    key = {"Authorization": f"Bearer {customer.key}"}
+    assert httpx.get(f"{narrow}/v1/files", headers=key).status_code == 200  # known as good
+    refused = until_refused(narrow, "/v1/fine_tuning/jobs", key, 2 * KEY)
+    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+
+
+def test_a_stolen_key_elsewhere_is_counted_for_its_address(narrow: str) -> None:
+    """Also while its owner uses it, and so the key is known as good."""
+    customer = new_customer(narrow)
+    _, secret = create_key(
+        tenant_id=customer.tenant_id, name="b", actor="test", allowed_addresses=["198.51.100.21"]
+    )
+    key = {"Authorization": f"Bearer {secret}"}
+    home, away = ({"X-Forwarded-For": f"198.51.100.{each}"} for each in (21, 22))
+    assert httpx.get(f"{narrow}/v1/models", headers=key | home).status_code == 200
+    refused = until_refused(narrow, "/v1/models", key | away, 2 * ADDRESS)
+    assert refused.json()["error"]["code"] == "too_many_requests"
+    assert httpx.get(f"{narrow}/v1/models", headers=key | home).status_code == 200

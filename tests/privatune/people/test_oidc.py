@@ -1,13 +1,16 @@
 """Sign-in through an organisation's own provider, against a real one on loopback; and what such a
 provider must not reach."""
 
+import json
 import re
 import subprocess
 import sys
 import time
 import uuid
 from collections.abc import Iterator
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -235,3 +238,75 @@ def test_an_owner_sets_and_removes_it_in_the_portal(issuer: str, settings: Any) 
     assert owner.post(address, {"do": "remove-provider"}).status_code == 302
     with tenant_scope(customer.tenant_id):
         assert sign_in.provider() is None
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """A provider whose document is `document`, and which notes what it is asked for."""
+
+    document: ClassVar[dict[str, str]] = {}
+    location: ClassVar[str] = ""
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        self.send_response(302 if self.location else 200)
+        if self.location:
+            self.send_header("Location", self.location)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.document).encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def hostile(settings: Any) -> Iterator[tuple[Customer, str, type[_Answers]]]:
+    """Its owner decides what stands under the issuer, on a host that others share."""
+    handler = type("Handler", (_Answers,), {"asked": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        settings.OIDC_HOSTS = [host]
+        made = new_customer()
+        with tenant_scope(made.tenant_id):
+            sign_in.set_provider(
+                issuer=f"http://{host}/x", client_id="a", secret="b", role=Role.OWNER, actor="test"
+            )
+        try:
+            yield made, f"http://{host}", handler
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize("named", ["token_endpoint", "jwks_uri"])
+@pytest.mark.parametrize("where", ["http://169.254.169.254/x", "https://[::1", ""])
+def test_the_server_connects_nowhere_that_only_a_provider_names(
+    hostile: tuple[Customer, str, type[_Answers]], named: str, where: str
+) -> None:
+    customer, url, handler = hostile
+    fair = {each: f"{url}/{each}" for each in ("token_endpoint", "jwks_uri")}
+    fair |= {"issuer": f"{url}/x", "authorization_endpoint": f"{url}/authorize"}
+    handler.document = fair
+    assert Client().get(f"/accounts/oidc/{customer.slug}/").status_code == 302
+    handler.document = fair | {named: where}
+    assert Client().get(f"/accounts/oidc/{customer.slug}/").status_code == 403
+
+
+def test_the_server_follows_no_redirect_of_a_provider(
+    hostile: tuple[Customer, str, type[_Answers]],
+) -> None:
+    customer, url, handler = hostile
+    handler.location = f"{url}/inside"
+    assert Client().get(f"/accounts/oidc/{customer.slug}/").status_code == 403
+    assert "/inside" not in handler.asked
+
+
+def test_a_host_that_the_operator_took_back_is_not_asked(
+    hostile: tuple[Customer, str, type[_Answers]], settings: Any
+) -> None:
+    customer, _, handler = hostile
+    settings.OIDC_HOSTS = []
+    assert Client().get(f"/accounts/oidc/{customer.slug}/").status_code == 403
+    assert handler.asked == []
