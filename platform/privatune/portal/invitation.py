@@ -5,6 +5,7 @@ The token alone opens the page; looking at it changes nothing.
 
 from typing import Any
 
+from allauth.account.internal.flows.login import record_authentication
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
 from django.contrib.auth import login
@@ -64,6 +65,8 @@ def _accept(request: HttpRequest, offer: Offer, token: str) -> HttpResponse:
         return _page(request, offer, error=known.get(error.code, error.message), status=403)
     if begun is not None:
         login(request, begun, backend=BACKEND)
+        # Chosen just now: who is led on to a second factor is not asked for it again.
+        record_authentication(request, begun, "password", email=begun.email)
         UserSession.objects.create_from_request(request)
     messages.success(request, _("You are a member of %(name)s now.") % {"name": offer.tenant_name})
     return redirect("portal:home", offer.slug)

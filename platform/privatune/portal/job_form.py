@@ -22,10 +22,13 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 class JobForm(forms.Form):
     model = forms.ChoiceField(label=_("Model"))
-    training_file: Any = forms.ModelChoiceField(queryset=None, label=_("Training data"))
+    training_file: Any = forms.ModelChoiceField(
+        queryset=None, label=_("Training data"), empty_label=_("Choose a file")
+    )
     validation_file: Any = forms.ModelChoiceField(
         queryset=None,
         required=False,
+        empty_label=_("none"),
         label=_("Validation data"),
         help_text=_("Rows kept apart, to see whether what is learned holds for unseen data."),
     )

@@ -1,5 +1,7 @@
-"""Coming in by mouse: an owner invites, a colleague accepts, makes a key and revokes it."""
+"""The whole portal by mouse, in both languages: an owner invites, a colleague accepts, a second
+factor is required and set up, a key is made, renewed and revoked, the colleague is removed."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from tenants.roles import Role
 from tests.finetune.api.conftest import serving_http
 from tests.finetune.api.customers import new_customer
-from tests.fixtures.people import PASSWORD, member
+from tests.fixtures.people import PASSWORD, code_of, member
 
 pytestmark = pytest.mark.browser
 
@@ -19,12 +21,17 @@ WORDS = {
     "en": {
         "sign_in": "Sign in", "members": "Members", "keys": "Keys", "invite": "Invite",
         "accept": "Make the account and accept", "make": "Make a key", "do_make": "Make the key",
-        "rotate": "New secret", "revoke": "Revoke", "revoked": "revoked",
+        "rotate": "New secret", "revoke": "Revoke", "revoked": "revoked", "settings": "Settings",
+        "require": "Require it of all members", "go_on": "Go on", "copy": "Copy",
+        "no_address": "This is no e-mail address.", "nothing": "There is nothing at this address.",
+        "taken": "That person is a member already.", "weights": "take the weights away",
     },
     "zh-hans": {
         "sign_in": "登录", "members": "成员", "keys": "密钥", "invite": "邀请",
         "accept": "创建账号并接受", "make": "创建密钥", "do_make": "创建", "rotate": "更换密文",
-        "revoke": "撤销", "revoked": "已撤销",
+        "revoke": "撤销", "revoked": "已撤销", "settings": "设置", "require": "要求所有成员使用",
+        "go_on": "继续", "copy": "复制", "no_address": "这不是电子邮件地址。",
+        "nothing": "此地址没有内容。", "taken": "此人已是成员。", "weights": "下载权重",
     },
 }  # fmt: skip
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
@@ -33,7 +40,7 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 @dataclass(frozen=True)
 class Scene:
     url: str
-    slug: str
+    slugs: dict[str, str]
     owners: dict[str, str]
 
 
@@ -41,17 +48,18 @@ class Scene:
 def scene(django_db_setup: None, django_db_blocker: Any) -> Iterator[Scene]:
     """Rows are made before playwright's loop runs."""
     with django_db_blocker.unblock():
-        customer = new_customer(name="Acme 工厂")
-        owners = {language: member(customer, Role.OWNER).email for language in WORDS}
+        customers = {language: new_customer(name="Acme 工厂") for language in WORDS}
+        owners = {name: member(each, Role.OWNER).email for name, each in customers.items()}
+        slugs = {name: each.slug for name, each in customers.items()}
     with serving_http("privatune.asgi:application") as (url, _):
-        yield Scene(url, customer.slug, owners)
+        yield Scene(url, slugs, owners)
 
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
-def test_an_owner_invites_a_colleague_accepts_and_a_key_comes_and_goes(
+def test_the_whole_portal_by_mouse(
     scene: Scene, chromium: Any, request: pytest.FixtureRequest, language: str
 ) -> None:
-    words, faults = WORDS[language], list[str]()
+    words, slug, faults = WORDS[language], scene.slugs[language], list[str]()
     shots = Path(request.config.rootpath) / "var" / "screenshots"
     shots.mkdir(parents=True, exist_ok=True)
 
@@ -70,6 +78,14 @@ def test_an_owner_invites_a_colleague_accepts_and_a_key_comes_and_goes(
             page.screenshot(path=shots / f"{name}-{label}-{language}.png", full_page=True)
         page.set_viewport_size(WIDE)
 
+    def enrol(page: Any) -> None:
+        """From wherever the portal leads: sets up an authenticator app and goes on."""
+        page.wait_for_url(re.compile(r"/accounts/2fa/$"))
+        page.click("main a[href='/accounts/2fa/totp/activate/']")
+        page.fill("input[name=code]", code_of(page.input_value("#authenticator_secret")))
+        page.click("main form button")
+        page.click(f"a:has-text('{words['go_on']}')")
+
     owner = browser()
     owner.goto("/accounts/login/")
     owner.fill("#id_login", scene.owners[language])
@@ -77,22 +93,40 @@ def test_an_owner_invites_a_colleague_accepts_and_a_key_comes_and_goes(
     owner.click(f"main button:has-text('{words['sign_in']}')")
     owner.click(f"nav >> text={words['members']}")
     colleague_email = f"colleague-{language}@acme.example"
+    owner.fill("#email", "colleague@nowhere")
+    owner.click(f"button:has-text('{words['invite']}')")
+    assert words["no_address"] in owner.inner_text("[role=alert]")
+    assert owner.input_value("#email") == "colleague@nowhere", "what was typed is kept"
     owner.fill("#email", colleague_email)
     owner.click(f"button:has-text('{words['invite']}')")
     link = owner.input_value("#link")
+    owner.click(f"button:has-text('{words['copy']}')")
     look(owner, "members")
 
     colleague = browser()
     colleague.goto(link)
     assert "Acme 工厂" in colleague.inner_text("h1")
     look(colleague, "invitation")
+    colleague.fill("#password", "123456789012")
+    colleague.click(f"button:has-text('{words['accept']}')")
+    assert colleague.locator("[role=alert]").count() == 1, "digits alone are no password"
     colleague.fill("#password", "seven purple parakeets")
     colleague.click(f"button:has-text('{words['accept']}')")
-    colleague.wait_for_url(f"**/t/{scene.slug}/")
+    colleague.wait_for_url(f"**/t/{slug}/")
 
+    owner.fill("#email", colleague_email)
+    owner.click(f"button:has-text('{words['invite']}')")
+    assert words["taken"] in owner.inner_text("[role=alert]")
+    owner.click(f"nav >> text={words['settings']}")
+    owner.click(f"button:has-text('{words['require']}')")
+    enrol(owner)
+    owner.wait_for_url(f"**/t/{slug}/settings")
     colleague.click(f"nav >> text={words['keys']}")
+    enrol(colleague)
+    colleague.wait_for_url(f"**/t/{slug}/keys/")
     colleague.click(f"summary:has-text('{words['make']}')")
     colleague.fill("#name", "nightly")
+    assert words["weights"] in colleague.inner_text("fieldset"), "scopes are told in words"
     look(colleague, "key-new")
     colleague.click(f"form button:has-text('{words['do_make']}')")
     first = colleague.input_value("#secret")
@@ -109,10 +143,12 @@ def test_an_owner_invites_a_colleague_accepts_and_a_key_comes_and_goes(
     colleague.wait_for_selector(f"tr:has-text('nightly') >> text={words['revoked']}")
     assert (status(first), status(second)) == (401, 401)
 
-    owner.goto(f"/t/{scene.slug}/members/")
+    owner.goto(f"/t/{slug}/members/")
     owner.click(f"tr:has-text('{colleague_email}') >> button[value=remove]")
     owner.wait_for_load_state()
-    assert colleague.goto(f"/t/{scene.slug}/").status == 404
-    assert [fault for fault in faults if "404" not in fault] == []
+    assert colleague.goto(f"/t/{slug}/").status == 404
+    assert colleague.inner_text("h1") == words["nothing"]
+    look(colleague, "nothing")
+    assert [fault for fault in faults if not re.search("40[049]", fault)] == []
     for page in (owner, colleague):
         page.context.close()

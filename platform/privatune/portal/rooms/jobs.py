@@ -44,7 +44,12 @@ def new(request: RoomRequest) -> HttpResponse:
         "model", flat=True
     )
     bases = selectors.catalogue().filter(name__in=list(licensed))
-    files = selectors.files().filter(purpose="fine-tune").order_by("-created_at")
+    files = (
+        selectors.files()
+        .filter(purpose="fine-tune")
+        .exclude(status="error")
+        .order_by("-created_at")
+    )
     form = JobForm(request.POST or None, bases=bases, files=files, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
         try:

@@ -6,13 +6,14 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.db import transaction
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from privatune.portal.access import RoomRequest, go, room
+from privatune.portal.words import SCOPE_NAMES, said
 from tenants.errors import Invalid, NotFound, TenantError
 from tenants.models import ApiKey
 from tenants.roles import SERVICE_KEY_MAKERS, SERVICE_ROLE, Role, Scope, may_touch
@@ -30,7 +31,13 @@ def index(request: RoomRequest) -> HttpResponse:
         with transaction.atomic():  # what a refused service has written so far goes with it
             return _act(request)
     except TenantError as error:
-        return _page(request, error=error, status=error.status)
+        return _page(
+            request,
+            error=error,
+            said=said(error),
+            typed=request.POST if request.POST.get("do") == "make" else None,
+            status=error.status,
+        )
 
 
 def _act(request: RoomRequest) -> HttpResponse:
@@ -73,14 +80,21 @@ def _id(request: RoomRequest) -> UUID:
         raise NotFound("not_found", "No such key.") from None
 
 
-def _page(request: RoomRequest, *, status: int = 200, **more: Any) -> HttpResponse:
+def _page(
+    request: RoomRequest, *, typed: QueryDict | None = None, status: int = 200, **more: Any
+) -> HttpResponse:
     by = request.principal
     found = ApiKey.objects.select_related("created_by__user").order_by("-created_at")
+    ticked = set(typed.getlist("scopes")) if typed else by.scopes - {Scope.TENANT_WRITE}
     context = {
         "rows": [_shown(request, key) for key in found],
-        "scopes": sorted(by.scopes),
+        "scopes": [
+            {"code": scope, "name": SCOPE_NAMES[Scope(scope)], "on": scope in ticked}
+            for scope in sorted(by.scopes)
+        ],
         "days": DAYS,
         "may_serve": by.role in SERVICE_KEY_MAKERS,
+        "typed": typed,
         **more,
     }
     return render(request, "portal/keys.html", context, status=status)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from privatune.portal.access import RoomRequest, go, room
-from privatune.portal.words import ROLE_NAMES
+from privatune.portal.words import ROLE_NAMES, said
 from tenants.errors import Invalid, NotFound, TenantError
 from tenants.models import Invitation, Membership
 from tenants.roles import Role, Scope, may_give, may_touch
@@ -31,7 +31,13 @@ def index(request: RoomRequest) -> HttpResponse:
         with transaction.atomic():  # what a refused service has written so far goes with it
             return _act(request)
     except TenantError as error:
-        return _page(request, error=error, status=error.status)
+        return _page(
+            request,
+            error=error,
+            said=said(error),
+            typed=request.POST if request.POST.get("do") == "invite" else None,
+            status=error.status,
+        )
 
 
 def _act(request: RoomRequest) -> HttpResponse:

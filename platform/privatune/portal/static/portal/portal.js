@@ -12,6 +12,14 @@
   // On a phone the room bar scrolls: show the room one is in.
   document.querySelector(".rooms .active")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 
+  // Not navigator.clipboard alone: it exists over HTTPS only.
+  document.querySelectorAll("[data-copy]").forEach((button) =>
+    button.addEventListener("click", () => {
+      document.querySelector(button.dataset.copy).select();
+      if (document.execCommand("copy")) button.textContent = button.dataset.done;
+    }),
+  );
+
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !window.confirm(question)) event.preventDefault();
