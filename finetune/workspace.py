@@ -51,10 +51,20 @@ def private_folder(work_dir: Path, name: str) -> Iterator[Path]:
 def remove_leftovers(work_dir: Path) -> list[str]:
     """Removes our folders whose processes are dead; returns their names. Nothing else is touched:
     no other name, nothing outside our place, and not the place of somebody else."""
-    removed = []
     place = work_dir / PLACE
     if place.is_symlink() or not (place / MARK).is_file():
         return []
+    return _sweep(place)
+
+
+def remove_older_leftovers(work_dir: Path) -> list[str]:
+    """What an older version's killed worker left beside our place: plaintext. Only for a `work_dir`
+    that Privatune made itself (a data folder's), and only under our names."""
+    return _sweep(work_dir) if work_dir.is_dir() and not work_dir.is_symlink() else []
+
+
+def _sweep(place: Path) -> list[str]:
+    removed = []
     for path in sorted(place.iterdir()):
         if not OURS.fullmatch(path.name.removesuffix(LOCK)):
             continue

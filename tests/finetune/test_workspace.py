@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from finetune.workspace import PLACE, NotOurs, in_use, private_folder, remove_leftovers
+from finetune.workspace import (
+    PLACE,
+    NotOurs,
+    in_use,
+    private_folder,
+    remove_leftovers,
+    remove_older_leftovers,
+)
 
 NAME = "0f8fad5b-d9cb-469f-a165-70867728950e-1"
 HOLDER = """
@@ -107,3 +114,18 @@ def test_a_place_of_our_name_without_our_mark_is_neither_used_nor_swept(tmp_path
 
 def test_no_work_folder_yet_is_no_error(tmp_path: Path) -> None:
     assert remove_leftovers(tmp_path / "absent") == []
+
+
+def test_what_an_older_version_left_in_a_data_folder_goes_and_nothing_else(tmp_path: Path) -> None:
+    """It held a customer's rows in the clear, and the newer sweep looks elsewhere."""
+    run = NAME.removesuffix("-1")
+    old = tmp_path / f"{run}-3-0123abcd"
+    old.mkdir()
+    (old / "train.jsonl").write_text("a customer's words")
+    (tmp_path / f"{old.name}.lock").touch()
+    kept = [tmp_path / "somebody-elses", tmp_path / str(run)]
+    for folder in kept:
+        folder.mkdir()
+    assert remove_leftovers(tmp_path) == []  # as before
+    assert remove_older_leftovers(tmp_path) == [old.name]
+    assert sorted(tmp_path.iterdir()) == sorted(kept)

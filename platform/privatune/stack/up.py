@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from finetune.workspace import remove_older_leftovers
 from privatune.env import Process
 from privatune.keys import existing
 from privatune.stack.environments import environment_of
@@ -33,6 +34,8 @@ def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool =
     lock = FolderLock(data)
     stopping = _Stopping()
     values = ensure_secrets(data)
+    if left := remove_older_leftovers(data / "work"):
+        _say(f"Removed {len(left)} private folders that an older version left in {data / 'work'}.")
     if not (data / "pg" / "PG_VERSION").exists():
         _make_first_keys(data, values)
     _say("Starting PostgreSQL …")
