@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,12 +14,18 @@ from privatune.env import Process
 from privatune.stack.environments import environment_of
 
 PR_SET_PDEATHSIG = 1
+# Whoever opens connections and says nothing holds one for ten seconds, of thousands. HTTP/2 without
+# TLS is spoken by nobody we know, and has no such deadline.
+CONNECTIONS = ["--http", "1", "--http1-header-read-timeout", "10000", "--backpressure", "8192"]
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _die_with_parent() -> None:
     """In the child: SIGTERM when the supervisor is gone, even after kill -9."""
     _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = 16384 if most == resource.RLIM_INFINITY else min(most, 16384)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, most))  # a connection is a file
     os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the supervisor only, which stops in order
 
 
@@ -129,7 +136,7 @@ def services_for(
         Service(
             "web",
             [python, "-m", "granian", "--interface", "asgi", "--host", host, "--port", str(port)]
-            + ["--no-ws", "--workers", "1", "privatune.asgi:application"],
+            + [*CONNECTIONS, "--no-ws", "--workers", "1", "privatune.asgi:application"],
             environment=environment_of(Process.WEB, data),
         ),
     ]

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from privatune.stack.folder import free_port
+from privatune.stack.processes import CONNECTIONS
 from tests.finetune.api.customers import Customer, new_customer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,6 +34,7 @@ def serving_http(application: str, **extra: str) -> Iterator[tuple[str, int]]:
     command = [
         *(sys.executable, "-m", "granian", application, "--interface", "asgi"),
         *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
+        *CONNECTIONS,
     ]
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
