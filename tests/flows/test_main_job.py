@@ -1,16 +1,18 @@
 """The main job over HTTP with the unmodified openai client: on the embedded default, across a stop
-and a start, and on production parts (Redis, an S3 server)."""
+and a start, and on production parts (Redis, RabbitMQ, an S3 server)."""
 
 import io
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from openai import NotFoundError, OpenAI
 
 from finetune.packaging.verify import verify
 from privatune.stack.folder import free_port
-from tests.fixtures.stack import Stack, StackTenant, import_tiny, start_stack, stop_stack
+from tests.fixtures.rabbitmq import rabbitmq_server
+from tests.fixtures.stack import ROOT, Stack, StackTenant, import_tiny, start_stack, stop_stack
 from tests.s3 import s3_server
 
 pytestmark = pytest.mark.slow
@@ -212,3 +215,64 @@ def test_the_main_job_on_redis_and_s3(tmp_path: Path, tiny_base: Path) -> None:
         assert stored
         assert not any(b"lamp" in path.read_bytes() for path in stored)
         assert not list((tmp_path / "data" / "objects").iterdir())
+
+
+def test_the_main_job_on_rabbitmq_with_more_trainers(tmp_path: Path, tiny_base: Path) -> None:
+    """RabbitMQ refuses a second worker of one name: the documented names come up together."""
+    with rabbitmq_server(tmp_path / "rabbitmq") as broker, ExitStack() as started:
+        stack, _process = started.enter_context(
+            a_stack(tmp_path / "data", tiny_base, BROKER_URL=broker)
+        )
+        names = ("train-0@%h", "train-1@%h")
+        logs = [started.enter_context(a_trainer(stack, name, tmp_path)) for name in names]
+        for log in logs:
+            until_ready(log)
+        run_main_job(stack, stack.new_tenant("rabbit"), tmp_path)
+        for log in logs:
+            assert "Traceback" not in log.read_text(), log.read_text()
+
+
+def documented_trainer(name: str) -> list[str]:
+    """The trainer's command as docs/how-to/deploy.md has it, with another number in its name."""
+    text = (ROOT / "docs/how-to/deploy.md").read_text("utf-8")
+    [line] = [line for line in text.splitlines() if line.startswith("PRIVATUNE_PROCESS=trainer ")]
+    _, *command = shlex.split(line, comments=True)
+    assert command[0] == "celery"
+    assert command[-2:] == ["-n", "train-0@%h"]
+    return [sys.executable, "-m", *command[:-1], name]
+
+
+@contextmanager
+def a_trainer(stack: Stack, name: str, folder: Path) -> Iterator[Path]:
+    """One more trainer beside a running stack; gives its log."""
+    path = folder / f"{name.partition('@')[0]}.log"
+    with path.open("ab") as log:
+        process = subprocess.Popen(
+            documented_trainer(name),
+            env=stack.environment | {"PRIVATUNE_PROCESS": "trainer"},
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield path
+        assert process.poll() is None, path.read_text()
+    finally:
+        process.terminate()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def until_ready(log: Path) -> None:
+    """Waits as long as the trainer goes on saying something."""
+    said, patience = "", time.monotonic() + 90
+    while time.monotonic() < patience:
+        text = log.read_text()
+        if " ready." in text:
+            return
+        if text != said:
+            said, patience = text, time.monotonic() + 90
+        time.sleep(0.2)
+    pytest.fail(f"the trainer did not come up: {said}")
