@@ -1,0 +1,118 @@
+"""kill -9 of the supervisor of a running stack leaves none of its processes; it starts again."""
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from privatune.stack.folder import free_port
+from tests.fixtures.stack import Stack, import_tiny, start_stack, stop_stack
+from tests.flows.test_main_job import bring, client_of, rows, wait_for, wait_for_metrics
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+PARTS = ("granian", "celery", "finetune.serving", "finetune.trainer", "keeper.py")
+PATIENCE = 60.0  # seconds without any process ending
+
+
+def test_after_kill_9_of_the_supervisor_nothing_runs_on_and_up_starts_again(
+    tmp_path: Path, tiny_base: Path
+) -> None:
+    data = tmp_path / "data"
+    process, first = start_stack(data, free_port())
+    members: set[psutil.Process] = set()
+    try:
+        stack = Stack.of(data, first)
+        import_tiny(stack, tiny_base)
+        tenant = stack.new_tenant("killed")
+        client = client_of(stack, tenant)
+        job = client.fine_tuning.jobs.create(
+            model="tiny",
+            training_file=bring(client, rows(60)),
+            method={"type": "supervised", "supervised": {
+                "hyperparameters": {"n_epochs": 40, "batch_size": 2}}},
+        )  # fmt: skip
+        wait_for_metrics(client, job.id)
+        members = until_training(process.pid)
+        parts = {part: [m for m in members if part in words(m)] for part in PARTS}
+        assert all(parts.values()), parts
+        assert len(parts["granian"]) >= 2, "the server and its worker"
+        assert len(parts["celery"]) >= 3, "worker, its beat, trainer"
+        process.kill()
+        process.wait()
+        until_gone(members)
+    finally:
+        if process.poll() is None:
+            stop_stack(process)
+        for member in alive(members):
+            member.kill()
+    assert not alive_of_folder(data), "a process that was started meanwhile"
+
+    again, second = start_stack(data, free_port())
+    try:
+        client = client_of(Stack.of(data, second), tenant)
+        wait_for(client, job.id, "running", "succeeded")
+    finally:
+        assert stop_stack(again) == 0
+    assert not alive_of_folder(data)
+
+
+def words(process: psutil.Process) -> str:
+    try:
+        return " ".join([process.name(), *process.cmdline()])
+    except psutil.Error:
+        return ""
+
+
+def is_postgres(process: psutil.Process) -> bool:
+    """It is a daemon and may stay: `up` on its folder takes it up (architecture.md)."""
+    return "postgres" in words(process).split(" ", 1)[0]
+
+
+def until_training(supervisor: int) -> set[psutil.Process]:
+    """All of the stack's processes, as soon as its trainer's child is among them."""
+    patience = time.monotonic() + PATIENCE
+    while time.monotonic() < patience:
+        found = psutil.Process(supervisor).children(recursive=True)
+        if any("finetune.trainer" in words(process).split() for process in found):
+            return {process for process in found if not is_postgres(process)}
+        time.sleep(0.1)
+    pytest.fail("no training process was seen")
+
+
+def alive(processes: set[psutil.Process]) -> list[psutil.Process]:
+    return [p for p in processes if p.is_running() and _status(p) != psutil.STATUS_ZOMBIE]
+
+
+def _status(process: psutil.Process) -> str:
+    try:
+        return str(process.status())
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_ZOMBIE
+
+
+def until_gone(processes: set[psutil.Process]) -> None:
+    """The trainer writes its checkpoint first: as long as one after the other ends, we wait."""
+    left, patience = alive(processes), time.monotonic() + PATIENCE
+    while left and time.monotonic() < patience:
+        time.sleep(0.1)
+        now = alive(processes)
+        if len(now) < len(left):
+            patience = time.monotonic() + PATIENCE
+        left = now
+    assert not left, [words(process) for process in left]
+
+
+def alive_of_folder(data: Path) -> list[str]:
+    """By their words or environment, whoever started them."""
+    found = set()
+    for process in psutil.process_iter():
+        try:
+            told = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(str(data) in word for word in told):
+            found.add(process)
+    return [words(process) for process in alive(found) if not is_postgres(process)]
