@@ -16,7 +16,8 @@ from finetune.models import Artifact, Checkpoint, Run
 from finetune.services.eviction import evict
 from finetune.services.signing import public_key_pem
 from finetune.storage import artifact_prefix, attempt_artifact, delete_prefix, run_prefix
-from tenants.errors import NotFound
+from tenants.database.scope import tenant_scope
+from tenants.errors import NotFound, Refused
 from tenants.services import audit
 from tenants.services.licences import Right, require_license
 from tenants.services.vaults import open_vault
@@ -24,6 +25,7 @@ from tenants.services.vaults import open_vault
 __all__ = [
     "delete_model",
     "load_adapter",
+    "may_export",
     "open_bundle",
     "public_key_pem",
 ]
@@ -43,6 +45,16 @@ def open_bundle(*, artifact: Artifact, actor: str) -> BinaryIO:
         data={"artifact": artifact.public_id, "sha256": artifact.bundle_sha256},
     )
     return stream
+
+
+def may_export(*, artifact: Artifact) -> bool:
+    """Whether the bundle may still leave: asked again while it does, in a scope of its own."""
+    with tenant_scope(artifact.tenant_id):
+        try:
+            require_license(model=artifact.base.name, right=Right.EXPORT)
+        except Refused:
+            return False
+        return Artifact.objects.filter(id=artifact.id, deleted_at=None).exists()
 
 
 def load_adapter(*, artifact: Artifact) -> tuple[bytes, dict[str, Any]]:

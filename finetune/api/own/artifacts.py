@@ -15,6 +15,7 @@ from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Artifact, Job
 from finetune.services import artifacts
+from tenants.access import still_allowed
 from tenants.roles import Scope
 
 
@@ -61,8 +62,15 @@ class Bundle(OwnView):
     )
     def get(self, request: Request, artifact_id: str) -> HttpResponseBase:
         artifact = selectors.find(selectors.artifacts(), artifact_id)
+        principal = self.caller.principal
+
+        def still() -> bool:
+            may = still_allowed(principal, Scope.ARTIFACTS_READ)
+            return may and artifacts.may_export(artifact=artifact)
+
         response = download(
             artifacts.open_bundle(artifact=artifact, actor=self.caller.actor),
+            still=still,
             filename=f"{artifact.model_name.replace(':', '_')}.tar",
             size=artifact.bundle_bytes,
             content_type="application/x-tar",

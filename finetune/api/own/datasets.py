@@ -16,6 +16,7 @@ from finetune.api.streams import download
 from finetune.models import Dataset
 from finetune.services import datasets
 from finetune.services.datasets import full_report
+from tenants.access import still_allowed
 from tenants.errors import NotFound
 from tenants.models import StoredFile
 from tenants.roles import Scope
@@ -74,8 +75,10 @@ class DatasetErrors(OwnView):
                 "There is no list of problems for this reading.",
                 fix="It is written when the check ends; a deleted file has none any more.",
             )
+        principal = self.caller.principal
         return download(
             stream,
+            still=lambda: still_allowed(principal, Scope.FILES_READ),
             filename=f"problems-{dataset.id.hex[:8]}.jsonl",
             content_type="application/jsonl",
         )

@@ -13,6 +13,7 @@ from finetune.api.wire.keeping import KeepingView
 from finetune.api.wire.pages import created, listing, seconds
 from finetune.errors import UserFault
 from finetune.services import intake
+from tenants.access import still_allowed
 from tenants.models import StoredFile
 from tenants.roles import Scope
 from tenants.services.files import check_life, label_of, open_file
@@ -84,7 +85,13 @@ class FileContent(ApiView):
 
     def get(self, request: HttpRequest, file_id: str) -> HttpResponseBase:
         file = selectors.find(selectors.files(), file_id)
-        return download(open_file(file=file), filename=file.filename, size=file.bytes)
+        principal = self.caller.principal
+        return download(
+            open_file(file=file),
+            filename=file.filename,
+            size=file.bytes,
+            still=lambda: still_allowed(principal, Scope.FILES_READ),
+        )
 
 
 def required(fields: dict[str, str], name: str) -> str:

@@ -24,6 +24,7 @@ from finetune.models import Dataset
 from finetune.services import intake
 from finetune.services.datasets import full_report, open_errors
 from privatune.portal.access import RoomRequest, address_of, go, room
+from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
 from tenants.models import StoredFile
@@ -109,6 +110,7 @@ def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpRespons
         raise Http404
     return download(
         stream,
+        still=lambda: may_look(request, Scope.FILES_READ),
         filename=f"problems-{file_id.hex[:8]}.jsonl",
         content_type="application/jsonl",
     )

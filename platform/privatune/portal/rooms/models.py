@@ -14,6 +14,7 @@ from finetune.errors import FinetuneError
 from finetune.models import Artifact
 from finetune.services import artifacts
 from privatune.portal.access import RoomRequest, room
+from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
 from tenants.roles import Scope
@@ -51,8 +52,13 @@ def download(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
             stream = artifacts.open_bundle(artifact=artifact, actor=request.principal.actor)
         except (TenantError, FinetuneError) as error:
             return render(request, "portal/refused.html", {"error": error}, status=error.status)
+
+    def still() -> bool:
+        return may_look(request, Scope.ARTIFACTS_READ) and artifacts.may_export(artifact=artifact)
+
     return download_stream(
         stream,
+        still=still,
         filename=artifact.model_name.replace(":", "_") + ".tar",
         size=artifact.bundle_bytes,
         content_type="application/x-tar",
