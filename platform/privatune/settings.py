@@ -172,19 +172,6 @@ EMAIL_USE_TLS = _mail.scheme == "smtp+tls"
 EMAIL_TIMEOUT = 20
 DEFAULT_FROM_EMAIL = read("PRIVATUNE_MAIL_FROM")
 
-# --- Mail --------------------------------------------------------------------------------------
-
-_mail = urlsplit(read_if_known("PRIVATUNE_MAIL"))
-MAIL_SERVER = bool(_mail.hostname)  # without one nothing may try to send: ask this first
-EMAIL_HOST = _mail.hostname or ""
-EMAIL_PORT = _mail.port or (465 if _mail.scheme == "smtps" else 587)
-EMAIL_HOST_USER = unquote(_mail.username or "")
-EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
-EMAIL_USE_SSL = _mail.scheme == "smtps"
-EMAIL_USE_TLS = _mail.scheme == "smtp+tls"
-EMAIL_TIMEOUT = 20
-DEFAULT_FROM_EMAIL = read("PRIVATUNE_MAIL_FROM")
-
 # --- Celery: nudges, never truth ---------------------------------------------------------------
 
 BROKER_URL = read_if_known("BROKER_URL") or "memory://"  # a migration nudges nobody

@@ -39,9 +39,9 @@ def test_what_old_rows_quote_goes_and_their_counts_stay(tiny_base: Path) -> None
         Job.objects.filter(id=job.id).update(error=error, training_data=dataset)
         write_events(job.id, [line(f"The job failed: line 2: {SECRET}", level="error")])
 
-    migration = import_module("finetune.migrations.0004_h7_figures")
+    migration = import_module("finetune.migrations.0004_figures")
     owner = connections["owner"]
-    state = MigrationExecutor(owner).loader.project_state([("finetune", "0004_h7_figures")])
+    state = MigrationExecutor(owner).loader.project_state([("finetune", "0004_figures")])
     for _ in range(2):  # again does no harm
         migration.forget(state.apps, SimpleNamespace(connection=owner))
 

@@ -10,7 +10,7 @@ import tenants.models.base
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0007_h7_shredding")]
+    dependencies = [("tenants", "0007_shredding")]
 
     operations = [
         migrations.CreateModel(

@@ -61,7 +61,7 @@ DATA = [
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0011_h1_people"),
+        ("tenants", "0011_people"),
         ("account", "0009_emailaddress_unique_primary_email"),
     ]
 

@@ -12,7 +12,7 @@ import tenants.models.base
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0010_h3_support"),
+        ("tenants", "0010_support"),
     ]
 
     operations = [

@@ -77,6 +77,6 @@ def _message(job: Any) -> str | None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("finetune", "0003_due"), ("tenants", "0004_h8_actors")]
+    dependencies = [("finetune", "0003_due"), ("tenants", "0004_actors")]
 
     operations = [migrations.RunPython(forget, migrations.RunPython.noop)]

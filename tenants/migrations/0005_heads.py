@@ -24,7 +24,7 @@ $$
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0004_h8_actors"),
+        ("tenants", "0004_actors"),
     ]
 
     operations = [

@@ -11,7 +11,7 @@ import tenants.models.base
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0009_h7_sealed_answers"),
+        ("tenants", "0009_sealed_answers"),
     ]
 
     operations = [

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0006_h2_second_factor")]
+    dependencies = [("tenants", "0006_second_factor")]
 
     operations = [
         migrations.AddField(

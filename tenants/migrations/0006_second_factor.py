@@ -17,7 +17,7 @@ DROP = "DROP FUNCTION privatune_memberships(uuid);"
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0005_h8_heads")]
+    dependencies = [("tenants", "0005_heads")]
 
     operations = [
         migrations.CreateModel(

@@ -43,8 +43,8 @@ $$
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("finetune", "0005_h7_shredding"),
-        ("tenants", "0008_h2_sign_in"),
+        ("finetune", "0005_shredding"),
+        ("tenants", "0008_sign_in"),
     ]
 
     operations = [

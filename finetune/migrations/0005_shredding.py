@@ -19,6 +19,6 @@ $$
 
 
 class Migration(migrations.Migration):
-    dependencies = [("finetune", "0004_h7_figures"), ("tenants", "0007_h7_shredding")]
+    dependencies = [("finetune", "0004_figures"), ("tenants", "0007_shredding")]
 
     operations = [migrations.RunSQL(FORGET, "DROP FUNCTION privatune_forget_history(uuid)")]

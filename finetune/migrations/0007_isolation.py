@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("finetune", "0006_h5_due"),
+        ("finetune", "0006_due"),
     ]
 
     operations = [

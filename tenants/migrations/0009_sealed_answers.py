@@ -12,7 +12,7 @@ def forget(apps: Any, schema_editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0008_h2_sign_in")]
+    dependencies = [("tenants", "0008_sign_in")]
 
     operations = [
         migrations.RunPython(forget, migrations.RunPython.noop),
