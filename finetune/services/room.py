@@ -6,6 +6,7 @@ from django.conf import settings
 from django.db import connection
 
 from finetune.errors import UserFault
+from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id
 
 STORED = """
@@ -33,11 +34,7 @@ def require_room(size: int) -> None:
 
     Of two that ask at once one waits for the other's transaction, so that both see the sum.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            [f"storage:{current_tenant_id()}"],
-        )
+    lock(f"storage:{current_tenant_id()}")
     if stored() + size > settings.TENANT_STORAGE_BYTES:
         raise StorageUsedUp(
             "storage_used_up",

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections, connection
 
 from finetune.services import nudges
 from finetune.services.signing import public_key_pem, signing_key
-from tenants.database.scope import tenant_scope
+from tenants.database.scope import release_connection, tenant_scope
 from tenants.models import AuditEntry
 from tenants.services import audit, heads
 from tenants.services.trail_export import export_pages
@@ -51,17 +50,11 @@ def _is_signed(tenant_id: UUID) -> bool:
         head = heads.newest_head()
         last = AuditEntry.objects.order_by("-seq").values_list("seq", flat=True).first()
         signed = head is not None and last is not None and head.seq >= last
-    _release()
+    release_connection()
     return signed
 
 
 def _next(pages: Iterator[bytes]) -> bytes | None:
     page = next(pages, None)
-    _release()
+    release_connection()  # a slow reader must not hold it
     return page
-
-
-def _release() -> None:
-    """A slow reader must not hold a connection of the pool."""
-    if not connection.in_atomic_block:
-        close_old_connections()

@@ -3,10 +3,10 @@ removed or reordered entry shows."""
 
 from typing import Any
 
-from django.db import connection
 from django.utils import timezone
 
 from tenants.actor import actor_of
+from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id
 from tenants.models import AuditEntry
 from tenants.trail.chain import VERSION, link_digest
@@ -21,12 +21,8 @@ def record(
     ValueError for a person's address that carries no id (see `actor_of`).
     """
     who = actor_of(actor)
-    with connection.cursor() as cursor:
-        # Entries of one tenant are written one after the other: seq and previous must not race.
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            [f"audit:{current_tenant_id()}"],
-        )
+    # Entries of one tenant are written one after the other: seq and previous must not race.
+    lock(f"audit:{current_tenant_id()}")
     last = AuditEntry.objects.order_by("-seq").values_list("seq", "digest").first()
     seq, previous = (last[0] + 1, last[1]) if last else (1, "")
     entry = AuditEntry(

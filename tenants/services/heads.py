@@ -5,8 +5,6 @@ that was cut or rewritten would make it true.
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -14,6 +12,7 @@ from uuid import UUID
 from django.db import connection
 from django.utils import timezone
 
+from tenants.database.locks import lock
 from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry, AuditHead
 from tenants.services.audit import entry_json
@@ -51,7 +50,8 @@ def sign_due(*, private_pem: bytes) -> int:
 
 def sign_tenant(*, tenant_id: UUID, private_pem: bytes) -> AuditHead | None:
     """A head over the newest entry; None when it has one. Raises ChainBroken, BadKey."""
-    with tenant_scope(tenant_id), _one_at_a_time(tenant_id):
+    with tenant_scope(tenant_id):
+        lock(f"head:{tenant_id}")
         head = newest_head()
         last = _checked_since(head)
         if last is None or (head is not None and last.seq == head.seq):
@@ -78,15 +78,6 @@ def head_json(head: AuditHead) -> dict[str, object]:
         "signer": head.signer,
         "signature": head.signature,
     }
-
-
-@contextmanager
-def _one_at_a_time(tenant_id: UUID) -> Iterator[None]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"head:{tenant_id}"]
-        )
-    yield
 
 
 def _checked_since(head: AuditHead | None) -> AuditEntry | None:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id
 from tenants.errors import Invalid
 from tenants.models import IdempotencyRecord
@@ -57,7 +58,8 @@ def once(*, attempt: Attempt, make: Callable[[], Any]) -> Answer:
     if attempt.key is not None:
         return _by_key(attempt, make)
     # A retry may overtake the attempt that it repeats; it waits here until that one has committed.
-    _lock(f"{attempt.caller} {attempt.route} {attempt.body_sha256}")
+    wish = f"{attempt.caller} {attempt.route} {attempt.body_sha256}"
+    lock(f"once:{current_tenant_id()}:{wish}")
     if attempt.is_retry and (first := _latest(attempt)) is not None:
         return Answer(_answer_of(first), replayed=True)
     body = make()
@@ -128,11 +130,3 @@ def _answer_of(first: IdempotencyRecord) -> Any:
 def forget_old() -> None:
     """Deletes the open scope's answers that nobody may ask for again."""
     IdempotencyRecord.objects.filter(created_at__lt=timezone.now() - KEPT).delete()
-
-
-def _lock(what: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
-            [f"once:{current_tenant_id()}:{what}"],
-        )

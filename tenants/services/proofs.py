@@ -9,11 +9,12 @@ signed in before is a place of its own and is held up by neither of the last two
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from tenants.database.locks import lock
 from tenants.errors import TenantError
 from tenants.models import ProofAttempt
 
@@ -72,8 +73,7 @@ def begin(*, subject: str, place: Place, limits: Limits) -> ProofAttempt:
     counted. Raises TooManyAttempts; a refused attempt is not counted and holds nobody up longer."""
     now = timezone.now()
     with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [subject])
+        lock(subject)
         _refuse_too_many(subject, place, limits, now)
         return ProofAttempt.objects.create(
             subject=subject, network=place.network, device=place.device, at=now
