@@ -15,7 +15,8 @@ from django.utils import timezone
 
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
-from tenants.errors import NotAuthenticated, Refused
+from tenants.errors import NotAuthenticated, Refused, TenantGone
+from tenants.models import Tenant
 from tenants.networks import is_within
 from tenants.roles import (
     GIVES,
@@ -173,13 +174,15 @@ def digest_of(secret: str) -> str:
 
 def find_key(secret: str) -> Key:
     """The living key of that secret. Raises NotAuthenticated (401), the same for every wrong
-    one; from where it may be used is for the caller to ask."""
+    one, and TenantGone (410) for a key of a tenant that was shredded; from where it may be used is
+    for the caller to ask."""
     prefix, _, rest = secret.removeprefix(KEY_PREFIX).partition("-")
     key = None
     if secret.startswith(KEY_PREFIX) and rest:
         key = _read_key("SELECT * FROM privatune_key(%s)", prefix)
     if key is not None and key.revoked_at and key.opens_with(secret):
-        _refuse_if_gone(key.tenant_id)
+        with tenant_scope(key.tenant_id):  # its holder may know why no key works any more
+            require_living(key.tenant_id)
     if key is None or not key.opens_with(secret) or not key.alive:
         raise NotAuthenticated(
             "invalid_api_key",
@@ -217,12 +220,20 @@ def _read_key(statement: str, wanted: Any) -> Key | None:
     return Key(**dict(zip(names, row, strict=True))) if row else None
 
 
-def _refuse_if_gone(tenant_id: UUID) -> None:
-    """Whoever holds one of its keys may know why none works any more. Raises TenantGone (410)."""
-    from tenants.services.tenants import require_living  # which authenticates by this module
+def require_living(tenant_id: UUID) -> None:
+    """Inside the tenant's scope. Raises TenantGone (410) once its key is destroyed."""
+    if Tenant.objects.filter(id=tenant_id, shredding_at__isnull=False).exists():
+        raise TenantGone
 
-    with tenant_scope(tenant_id):
-        require_living(tenant_id)
+
+def require_owner(role: Role, decides: str) -> None:
+    """Raises Refused for anybody but an owner; `decides` says what only an owner may."""
+    if role != Role.OWNER:
+        raise Refused(
+            "owner_needed",
+            f"Only an owner decides {decides}.",
+            fix="Ask an owner of your organisation.",
+        )
 
 
 def belongings_of(user_id: UUID) -> list[Belonging]:

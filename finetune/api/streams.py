@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Callable
 from typing import BinaryIO
 
 from asgiref.sync import sync_to_async
+from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
 from tenants.database.scope import release_connection
 
 PIECE = 1 << 18
-ASK_AGAIN_SECONDS = 5.0  # how long bytes go on after the right to them has ended
 
 
 class RightEnded(ConnectionAbortedError):
@@ -59,7 +59,7 @@ async def pieces(first: bytes, stream: BinaryIO, still: Callable[[], bool]) -> A
         piece, asked = first, time.monotonic()
         while piece:
             yield piece
-            if time.monotonic() - asked > ASK_AGAIN_SECONDS:
+            if time.monotonic() - asked > settings.ASK_AGAIN_SECONDS:
                 if not await sync_to_async(may_go_on)():
                     raise RightEnded("the right to these bytes has ended")
                 asked = time.monotonic()

@@ -27,7 +27,6 @@ from tenants.services.licences import Right, require_license
 
 Still = Callable[[], None]
 
-ASK_AGAIN_SECONDS = 5.0  # how long an answer goes on after a licence, key or membership has ended
 ATTEMPTS = 3  # an adapter just sent may be put out again by others before it is asked
 
 
@@ -124,7 +123,7 @@ async def generate(
         try:
             async with aclosing(client.generate(request)) as deltas:
                 async for delta in deltas:
-                    if time.monotonic() - asked > ASK_AGAIN_SECONDS:
+                    if time.monotonic() - asked > settings.ASK_AGAIN_SECONDS:
                         asked = await _permitted(target, still)
                     yield delta
                 return

@@ -77,6 +77,7 @@ VARIABLES = (
     Variable("PRIVATUNE_BODY_IDLE_SECONDS", "How long a request's body may stand still before it is given up.", "10"),
     Variable("PRIVATUNE_PERSON_STREAMS", "Pages that one person may have watching jobs at once.", "12"),
     Variable("PRIVATUNE_TENANT_STREAMS", "Pages that a tenant's people may have watching jobs at once.", "60"),
+    Variable("PRIVATUNE_ASK_AGAIN_SECONDS", "How long an answer or a download goes on after the right to it has ended.", "5"),
     Variable("PRIVATUNE_TENANT_STORAGE_MB", "What one tenant may store: files, parts of uploads, unpacked rows.", "102400"),
     Variable("PRIVATUNE_CHECK_MEMORY_MB", "Memory limit of the data checker's child process.", "4096"),
     Variable("PRIVATUNE_CHECK_SECONDS", "Time limit of one data check.", "1800"),

@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from tenants.access import Principal, digest_of
+from tenants.access import Principal, digest_of, require_living
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict, NotFound, Refused
@@ -19,7 +19,6 @@ from tenants.models import Invitation, Membership, User
 from tenants.roles import GIVES, Role
 from tenants.services.audit import record
 from tenants.services.people import owns_address, same_address
-from tenants.services.tenants import require_living
 
 LIFE = timedelta(days=7)
 MOST_OPEN = 100  # per tenant: nobody mails the world through us

@@ -16,6 +16,7 @@ from tenants.models import ApiKey, Invitation
 from tenants.networks import are_within, read_networks
 from tenants.roles import ALL_SCOPES, SERVICE_KEY_MAKERS, SERVICE_ROLE, Role, Scope
 from tenants.services.audit import record
+from tenants.services.invitations import withdraw
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 PLACES_KEPT = 50
@@ -137,16 +138,13 @@ def revoke_key(*, by: Principal, key_id: uuid.UUID) -> ApiKey:
 
 
 def end_key(*, key: ApiKey, actor: str) -> None:
-    """Revokes, asking nobody."""
+    """Revokes it, and the open invitations made with it, asking nobody."""
     if key.revoked_at is not None:
         return
     key.revoked_at = timezone.now()
     key.save(update_fields=["revoked_at"])
     record(actor=actor, action="key.revoke", target=key.prefix, data={"name": key.name})
-    for each in Invitation.objects.filter(invited_with=key, accepted_at=None, revoked_at=None):
-        each.revoked_at = key.revoked_at
-        each.save(update_fields=["revoked_at"])
-        record(actor=actor, action="invitation.revoke", target=each.email)
+    withdraw(invitations=Invitation.objects.filter(invited_with=key), actor=actor)
 
 
 def admit_key(*, secret: str, address: str) -> Principal:

@@ -8,12 +8,14 @@ from urllib.parse import SplitResult, urlsplit
 from django.conf import settings
 from django.db import transaction
 
-from tenants.errors import Invalid, Refused
+from tenants.access import require_owner
+from tenants.errors import Invalid
 from tenants.models import Membership, SignInProvider
 from tenants.roles import Role
 from tenants.services.audit import record
 from tenants.services.vaults import open_vault
 
+DECIDES = "how members sign in"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -26,7 +28,7 @@ class Provider:
 
 def set_provider(*, issuer: str, client_id: str, secret: str, role: Role, actor: str) -> None:
     """Replaces the open scope's provider. Raises Refused for anybody but an owner, and Invalid."""
-    _only_owners(role)
+    require_owner(role, DECIDES)
     issuer = issuer.strip().rstrip("/")
     require_allowed(issuer)
     if not client_id.strip() or not secret.strip():
@@ -45,7 +47,7 @@ def set_provider(*, issuer: str, client_id: str, secret: str, role: Role, actor:
 
 def remove_provider(*, role: Role, actor: str) -> None:
     """Raises Refused for anybody but an owner."""
-    _only_owners(role)
+    require_owner(role, DECIDES)
     if _forget():
         record(actor=actor, action="sign_in.provider_removed")
 
@@ -73,15 +75,6 @@ def _forget() -> bool:
     vault, name = open_vault(), row.secret_object
     transaction.on_commit(lambda: vault.delete(name))
     return True
-
-
-def _only_owners(role: Role) -> None:
-    if role != Role.OWNER:
-        raise Refused(
-            "owner_needed",
-            "Only an owner decides how members sign in.",
-            fix="Ask an owner of your organisation.",
-        )
 
 
 def require_allowed(issuer: str) -> None:

@@ -4,18 +4,20 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from tenants.errors import Invalid, Refused
+from tenants.access import require_owner
+from tenants.errors import Invalid
 from tenants.models import SupportConsent
 from tenants.roles import Role
 from tenants.services.audit import record
 
 MOST_HOURS = 7 * 24
+DECIDES = "whether the operator may look at your jobs"
 
 
 def grant_support(*, hours: int, reason: str, role: Role, actor: str) -> SupportConsent:
     """In the open scope; replaces a consent that stands. Raises Refused for anybody but an owner,
     and Invalid."""
-    _owner_only(role)
+    require_owner(role, DECIDES)
     reason = reason.strip()
     if not reason or len(reason) > 200:
         raise Invalid(
@@ -40,7 +42,7 @@ def grant_support(*, hours: int, reason: str, role: Role, actor: str) -> Support
 
 def revoke_support(*, role: Role, actor: str) -> None:
     """Ends what stands, at once; without one it is no error. Raises Refused as above."""
-    _owner_only(role)
+    require_owner(role, DECIDES)
     if _end():
         record(actor=actor, action="support.revoke")
 
@@ -57,12 +59,3 @@ def _end() -> int:
     now = timezone.now()
     standing = SupportConsent.objects.filter(revoked_at=None, until__gt=now)
     return int(standing.update(revoked_at=now))
-
-
-def _owner_only(role: Role) -> None:
-    if role != Role.OWNER:
-        raise Refused(
-            "owner_needed",
-            "Only an owner decides whether the operator may look at your jobs.",
-            fix="Ask an owner of your organisation.",
-        )

@@ -11,10 +11,10 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from tenants.access import tenant_id_of
+from tenants.access import require_living, require_owner, tenant_id_of
 from tenants.actor import Actor
 from tenants.database.scope import current_tenant_id, tenant_scope
-from tenants.errors import Conflict, Invalid, NotFound, Refused, TenantGone
+from tenants.errors import Conflict, Invalid, NotFound
 from tenants.models import ApiKey, Membership, Tenant, User
 from tenants.networks import read_networks
 from tenants.roles import ALL_SCOPES, Role
@@ -61,12 +61,7 @@ def find_tenant(*, slug: str) -> uuid.UUID:
 def require_two_factor(*, required: bool, role: Role, actor: str) -> None:
     """Whether members of the open scope's tenant must use a second factor. Raises Refused for
     anybody but an owner."""
-    if role != Role.OWNER:
-        raise Refused(
-            "owner_needed",
-            "Only an owner decides who must use a second factor.",
-            fix="Ask an owner of your organisation.",
-        )
+    require_owner(role, "who must use a second factor")
     Tenant.objects.filter(id=current_tenant_id()).update(require_two_factor=required)
     record(actor=actor, action="tenant.two_factor", data={"required": required})
 
@@ -153,9 +148,3 @@ def destroy_key(*, tenant_id: uuid.UUID, actor: Actor, found: dict[str, int]) ->
         ApiKey.objects.filter(revoked_at=None).update(revoked_at=tenant.shredding_at)
         record(actor=actor, action="tenant.shred", target=tenant.slug, data=tenant.certificate)
     return tenant
-
-
-def require_living(tenant_id: uuid.UUID) -> None:
-    """Inside the tenant's scope. Raises TenantGone (410) once its key is destroyed."""
-    if Tenant.objects.filter(id=tenant_id, shredding_at__isnull=False).exists():
-        raise TenantGone

@@ -22,7 +22,7 @@ from tenants.services.files import create_file, keep
 from tenants.services.licences import Right, change_license
 from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
-from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.rows import give_result
 from tests.privatune.graph import reaching, read_graph, users_of
 
@@ -179,10 +179,7 @@ def test_every_address_by_which_weights_leave_or_a_model_runs_says_so_in_the_tab
 
 @pytest.fixture
 def customer(db: None) -> Customer:
-    CatalogModel.objects.create(
-        name="shelf", digest="sha256:0", path="none", architecture="Llama", parameters=1,
-        context_length=64, bytes=1, licence="Apache-2.0", source="test",
-    )  # fmt: skip
+    shelve()
     return new_customer(models=["shelf"])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.apps import apps
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 from django.db.utils import ProgrammingError
 from psycopg import sql
 from psycopg.errors import InsufficientPrivilege
@@ -17,6 +17,7 @@ from tenants.database.scope import tenant_scope
 from tenants.models import Membership, Tenant, User
 from tenants.roles import Role
 from tenants.services.tenants import add_member, create_key, create_tenant
+from tests.fixtures.database import connect_as
 
 
 @pytest.fixture
@@ -30,11 +31,7 @@ def tenant(committed: None) -> Tenant:
 
 @pytest.fixture
 def role(committed: None) -> Iterator["psycopg.Connection[Any]"]:
-    values = connections["operator"].settings_dict
-    with psycopg.connect(
-        dbname=values["NAME"], user=values["USER"], password=values["PASSWORD"],
-        host=values["HOST"], port=values["PORT"], autocommit=True,
-    ) as opened:  # fmt: skip
+    with connect_as("operator") as opened:
         yield opened
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import AsJson, fail, notes, print_facts, print_json, results, size
+from privatune.cli.trust import GIVEN, Fingerprint, PublicKey
 
 if TYPE_CHECKING:
     from tenants.trail.verify import Report
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Export the audit trail, and verify it offline.")
 
 EXPORT = "/api/v1/audit/export"
-TRUST = {
-    "key": "the key you gave",
-    "fingerprint": "the fingerprint you gave",
+TRUST = GIVEN | {
     "since": "the signer of the earlier export",
     "embedded": "nothing: give --key, --fingerprint or --since to know who signed it",
 }
@@ -60,13 +59,8 @@ def verify_trail(
             exists=True, dir_okay=False, help="An earlier export, or heads that you kept."
         ),
     ] = None,
-    key: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="The operator's public key (PEM)."),
-    ] = None,
-    fingerprint: Annotated[
-        str | None, typer.Option(help="Or only that key's fingerprint: sha256:...")
-    ] = None,
+    key: PublicKey = None,
+    fingerprint: Fingerprint = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify an exported audit trail offline: chain, signed heads, and what was exported before.

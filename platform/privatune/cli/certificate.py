@@ -8,19 +8,15 @@ import typer
 
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import AsJson, fail, print_facts, print_json, results
+from privatune.cli.trust import Fingerprint, PublicKey
 
 SHOWN = ("tenant", "slug", "key_fingerprint", "key_destroyed_at", "finished_at", "signer")
 
 
 def verify_certificate(
     path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="The certificate.")],
-    key: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, help="The operator's public key (PEM)."),
-    ] = None,
-    fingerprint: Annotated[
-        str | None, typer.Option(help="Or only that key's fingerprint: sha256:...")
-    ] = None,
+    key: PublicKey = None,
+    fingerprint: Fingerprint = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify a deletion certificate offline. Exit code 1 if it is not what was signed.

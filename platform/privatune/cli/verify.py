@@ -8,14 +8,13 @@ from rich.markup import escape
 
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import AsJson, fail, print_facts, print_json, results, size
+from privatune.cli.trust import GIVEN, Fingerprint
 
 if TYPE_CHECKING:
     from finetune.packaging.verify import VerifyReport
 
 
-TRUST = {
-    "key": "the key you gave",
-    "fingerprint": "the fingerprint you gave",
+TRUST = GIVEN | {
     "embedded": "nothing: give --key to know who signed it",
 }
 
@@ -31,9 +30,7 @@ def verify(
             "which proves that nothing changed since it was signed, not by whom.",
         ),
     ] = None,
-    fingerprint: Annotated[
-        str | None, typer.Option(help="Or only that key's fingerprint: sha256:...")
-    ] = None,
+    fingerprint: Fingerprint = None,
     as_json: AsJson = False,
 ) -> None:
     """Verify an artifact offline: every file, nothing added, the signature. Exit code 1 if not."""

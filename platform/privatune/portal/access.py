@@ -16,13 +16,12 @@ from django.utils.translation import gettext as _
 
 from privatune.people import second_factor
 from privatune.people.confinement import confined_to, provider_asked_second_factor
-from tenants.access import Belonging, Principal, belongings_of
+from tenants.access import Belonging, Principal, belongings_of, require_living
 from tenants.addresses import client_address
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.roles import Scope
 from tenants.services.audit import record
-from tenants.services.tenants import require_living
 
 _ENTERED = "entered"  # in the session: the tenants whose log shows it already
 

@@ -9,8 +9,7 @@ from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finetune.models import CatalogModel
-from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.test_isolation import CHAT, EXAMPLES, JOB, calls
 
 pytestmark = pytest.mark.django_db
@@ -55,10 +54,7 @@ HEADERS = ["HTTP_X_STAINLESS_RETRY_COUNT", "HTTP_IDEMPOTENCY_KEY", "HTTP_ACCEPT"
 
 @pytest.fixture
 def customer() -> Customer:
-    CatalogModel.objects.create(
-        name="shelf", digest="sha256:0", path="none", architecture="Llama", parameters=1,
-        context_length=64, bytes=1, licence="Apache-2.0", source="test",
-    )  # fmt: skip
+    shelve()
     return new_customer(models=["shelf"])
 
 

@@ -20,7 +20,7 @@ from finetune.serving.protocol import Status
 from tenants.database.scope import tenant_scope
 from tenants.models import ApiKey, License, LicenseState, Tenant
 from tenants.services.licences import change_license
-from tests.finetune.api.conftest import TINY
+from tests.finetune.api.conftest import TINY, serving_http
 from tests.finetune.api.customers import Customer, new_customer
 from tests.finetune.api.test_chat import adapter, ask, running, tuned
 
@@ -98,7 +98,8 @@ def test_a_flood_of_one_tenant_leaves_another_its_turn(customer: Customer) -> No
     assert max(taken) <= 100
     started = status().turns
     until(lambda: running() == 0, "who hung up is still answered")
-    assert status().turns - started < 60
+    # those who waited would have taken 490 turns for every 128 answers
+    assert status().turns - started < held / 128 * 490
 
 
 async def turns_for_one_token(customer: Customer) -> int:
@@ -250,7 +251,13 @@ def test_the_sweep_catches_up_with_an_eviction_that_was_missed(
     assert CatalogModel.objects.filter(name=TINY).exists()
 
 
-def test_an_answer_that_goes_on_ends_soon_after_its_key(customer: Customer) -> None:
+def test_an_answer_that_goes_on_ends_soon_after_its_key(committed: None, tiny_model: str) -> None:
+    # at every piece and not by the clock: a fast machine has answered within seconds
+    with serving_http("privatune.asgi:application", PRIVATUNE_ASK_AGAIN_SECONDS="0") as (url, _):
+        end_the_key_of(new_customer(url, models=[TINY]))
+
+
+def end_the_key_of(customer: Customer) -> None:
     ask(customer.client(), TINY)
     body = FLOOD | {"stream": True, "n": 100}
     with customer.http() as http, http.stream("POST", "/v1/completions", json=body) as got:
@@ -266,7 +273,7 @@ def test_what_is_asked_again_is_asked_of_the_rows(
     customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In process: a licence that ends by its date, of which nobody is told, ends the answer too."""
-    monkeypatch.setattr(gateway, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(settings, "ASK_AGAIN_SECONDS", 0)
     seen: list[str] = []
 
     async def answer() -> None:

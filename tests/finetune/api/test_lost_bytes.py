@@ -10,7 +10,7 @@ from tenants.roles import Role
 from tenants.services.files import create_file, keep
 from tenants.services.tenants import add_member
 from tenants.services.vaults import object_store, open_vault
-from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.customers import Customer, new_customer, shelve
 
 pytestmark = pytest.mark.django_db
 
@@ -71,14 +71,11 @@ def test_the_portal_tells_it_as_well(customer: Customer) -> None:
 
 @pytest.mark.parametrize("after", ["x", "-1", "9" * 5000, "²"])
 def test_a_curve_from_nowhere_is_a_bad_request(customer: Customer, after: str) -> None:
-    from finetune.models import CatalogModel, Job
+    from finetune.models import Job
     from tenants.models import License
     from tenants.services.licences import issue_license
 
-    base = CatalogModel.objects.create(
-        name="shelf", digest="sha256:0", path="none", architecture="Llama", parameters=1,
-        context_length=64, bytes=1, licence="Apache-2.0", source="test",
-    )  # fmt: skip
+    base = shelve()
     issue_license(tenant_id=customer.tenant_id, model="shelf", actor="test")
     file = stored(customer, b"mine")
     with tenant_scope(customer.tenant_id):

@@ -6,7 +6,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import connections
 from django.test import Client
 from django.utils import timezone
 from psycopg.errors import InsufficientPrivilege
@@ -19,6 +18,7 @@ from tenants.models import AuditEntry, SupportConsent
 from tenants.roles import Role
 from tenants.services.support import grant_support, revoke_support, standing_consent
 from tenants.services.tenants import add_member
+from tests.fixtures.database import connect_as
 from tests.fixtures.jobs import Bench, new_bench
 from tests.fixtures.people import browser_of, new_person, operator_browser
 
@@ -38,11 +38,7 @@ def job(bench: Bench) -> Job:
 
 @pytest.fixture
 def role(committed: None) -> Iterator["psycopg.Connection[Any]"]:
-    values = connections["operator"].settings_dict
-    with psycopg.connect(
-        dbname=values["NAME"], user=values["USER"], password=values["PASSWORD"],
-        host=values["HOST"], port=values["PORT"], autocommit=True,
-    ) as opened:  # fmt: skip
+    with connect_as("operator") as opened:
         yield opened
 
 

@@ -55,6 +55,7 @@ def _edge(django_db_setup: None) -> Iterator[Edge]:
         "PRIVATUNE_TENANT_SPOOL_MB": str(TENANT_SPOOL_MB),
         "PRIVATUNE_PERSON_STREAMS": str(PERSON_STREAMS),
         "PRIVATUNE_TENANT_STREAMS": str(TENANT_STREAMS),
+        "PRIVATUNE_ASK_AGAIN_SECONDS": "0",
     }
     with serving_http("privatune.asgi:application", **limits) as (url, pid):
         yield Edge(url, pid)

@@ -12,6 +12,7 @@ import pytest
 from tenants.roles import Role
 from tests.finetune.api.conftest import serving_http
 from tests.finetune.api.customers import new_customer
+from tests.fixtures.browser import WIDE, faultless_page
 from tests.fixtures.people import PASSWORD, code_of, member, new_person
 
 pytestmark = pytest.mark.browser
@@ -22,7 +23,7 @@ WORDS = {
     "zh-hans": {"sign_in": "登录", "settings": "设置", "require": "要求所有成员使用",
                 "go_on": "继续", "account": "我的账户", "out": "退出"},
 }  # fmt: skip
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+NARROW = {"width": 390, "height": 844}
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,8 @@ def scene(django_db_setup: None, django_db_blocker: Any) -> Iterator[Scene]:
 
 @pytest.fixture
 def page(scene: Scene, chromium: Any) -> Iterator[Any]:
-    context = chromium.new_context(viewport=WIDE, base_url=scene.url, locale="en")
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    yield page
-    context.close()
-    # Also what the content security policy blocked; Django's admin asks for a favicon.
-    assert [fault for fault in faults if "404" not in fault] == []
+    with faultless_page(chromium, scene.url) as page:
+        yield page
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.browser import WIDE, faultless_page
 from tests.fixtures.stack import Stack, StackTenant
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -29,7 +30,7 @@ WORDS = {
         "custom": "自定义设置", "fix": "如何修正",
     },
 }  # fmt: skip
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+NARROW = {"width": 390, "height": 844}
 
 
 def rows(count: int) -> bytes:
@@ -58,15 +59,8 @@ def tenant(stack: Stack) -> StackTenant:
 
 @pytest.fixture
 def page(chromium: Any, stack: Stack) -> Iterator[Any]:
-    context = chromium.new_context(viewport=WIDE, base_url=stack.url, locale="en")
-    page = context.new_page()
-    faults: list[str] = []
-    page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    yield page
-    context.close()
-    # A blocked inline script or a missing file shows here, not only in a broken page.
-    assert [fault for fault in faults if "404" not in fault] == []
+    with faultless_page(chromium, stack.url) as page:
+        yield page
 
 
 def sign_in(page: Any, tenant: StackTenant, language: str) -> None:

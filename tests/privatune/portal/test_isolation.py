@@ -16,7 +16,7 @@ from tenants.roles import Role
 from tenants.services.files import create_file, keep
 from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
-from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.rows import give_result
 
 pytestmark = pytest.mark.django_db
@@ -37,10 +37,7 @@ WITH_ID = [route for route in ROUTES if "<uuid:" in route]
 
 @pytest.fixture
 def owner() -> Customer:
-    CatalogModel.objects.create(
-        name="shelf", digest="sha256:0", path="none", architecture="Llama", parameters=1,
-        context_length=64, bytes=1, licence="Apache-2.0", source="test",
-    )  # fmt: skip
+    shelve()
     return new_customer(models=["shelf"])
 
 

@@ -13,6 +13,7 @@ import pytest
 from tenants.roles import Role
 from tests.finetune.api.conftest import serving_http
 from tests.finetune.api.customers import new_customer
+from tests.fixtures.browser import WIDE
 from tests.fixtures.people import PASSWORD, code_of, member
 
 pytestmark = pytest.mark.browser
@@ -34,7 +35,7 @@ WORDS = {
         "nothing": "此地址没有内容。", "taken": "此人已是成员。", "weights": "下载权重",
     },
 }  # fmt: skip
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+NARROW = {"width": 390, "height": 844}
 
 
 @dataclass(frozen=True)

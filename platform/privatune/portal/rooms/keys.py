@@ -2,10 +2,8 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import render
 from django.utils import timezone
@@ -13,8 +11,9 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
 from privatune.portal.access import RoomRequest, go, room
-from privatune.portal.words import SCOPE_NAMES, said
-from tenants.errors import Invalid, NotFound, TenantError
+from privatune.portal.acts import acted, posted_id
+from privatune.portal.words import SCOPE_NAMES
+from tenants.errors import Invalid
 from tenants.models import ApiKey
 from tenants.roles import SERVICE_KEY_MAKERS, SERVICE_ROLE, Role, Scope, may_touch
 from tenants.services.keys import make_key, revoke_key, rotate_key
@@ -25,19 +24,7 @@ DAYS = (30, 90, 365)
 @never_cache
 @room(Scope.TENANT_READ)
 def index(request: RoomRequest) -> HttpResponse:
-    if request.method != "POST":
-        return _page(request)
-    try:
-        with transaction.atomic():  # what a refused service has written so far goes with it
-            return _act(request)
-    except TenantError as error:
-        return _page(
-            request,
-            error=error,
-            said=said(error),
-            typed=request.POST if request.POST.get("do") == "make" else None,
-            status=error.status,
-        )
+    return acted(request, page=_page, act=_act, keeps="make")
 
 
 def _act(request: RoomRequest) -> HttpResponse:
@@ -48,10 +35,10 @@ def _act(request: RoomRequest) -> HttpResponse:
             key, secret = _make(request)
             return _page(request, made=key, secret=secret)
         case "rotate":
-            key, secret = rotate_key(by=by, key_id=_id(request))
+            key, secret = rotate_key(by=by, key_id=posted_id(request, "key"))
             return _page(request, made=key, secret=secret)
         case "revoke":
-            revoke_key(by=by, key_id=_id(request))
+            revoke_key(by=by, key_id=posted_id(request, "key"))
             messages.success(request, _("The key was revoked."))
     return go(request, "keys")
 
@@ -71,13 +58,6 @@ def _make(request: RoomRequest) -> tuple[ApiKey, str]:
         allowed_addresses=posted.get("allowed_addresses", "").replace(",", " ").split(),
         service=posted.get("service") == "1",
     )
-
-
-def _id(request: RoomRequest) -> UUID:
-    try:
-        return UUID(request.POST.get("id", ""))
-    except ValueError:
-        raise NotFound("not_found", "No such key.") from None
 
 
 def _page(

@@ -1,12 +1,10 @@
 """Members: who belongs here, who is invited, and what may be done about it."""
 
 from typing import Any
-from uuid import UUID
 
 from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -14,8 +12,9 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from privatune.portal.access import RoomRequest, go, room
-from privatune.portal.words import ROLE_NAMES, said
-from tenants.errors import Invalid, NotFound, TenantError
+from privatune.portal.acts import acted, posted_id
+from privatune.portal.words import ROLE_NAMES
+from tenants.errors import Invalid
 from tenants.models import Invitation, Membership
 from tenants.roles import Role, Scope, may_give, may_touch
 from tenants.services.invitation_mail import mail_link
@@ -25,19 +24,7 @@ from tenants.services.members import change_role, remove_member
 
 @room(Scope.TENANT_READ)
 def index(request: RoomRequest) -> HttpResponse:
-    if request.method != "POST":
-        return _page(request)
-    try:
-        with transaction.atomic():  # what a refused service has written so far goes with it
-            return _act(request)
-    except TenantError as error:
-        return _page(
-            request,
-            error=error,
-            said=said(error),
-            typed=request.POST if request.POST.get("do") == "invite" else None,
-            status=error.status,
-        )
+    return acted(request, page=_page, act=_act, keeps="invite")
 
 
 def _act(request: RoomRequest) -> HttpResponse:
@@ -47,13 +34,13 @@ def _act(request: RoomRequest) -> HttpResponse:
         case "invite":
             return _invite(request)
         case "revoke":
-            revoke_invitation(invitation_id=_id(request), by=by)
+            revoke_invitation(invitation_id=posted_id(request, "row"), by=by)
             messages.success(request, _("The invitation was revoked."))
         case "role":
-            change_role(member_id=_id(request), role=_role(request), by=by)
+            change_role(member_id=posted_id(request, "row"), role=_role(request), by=by)
             messages.success(request, _("The role was changed."))
         case "remove":
-            member_id = _id(request)
+            member_id = posted_id(request, "row")
             remove_member(member_id=member_id, by=by)
             if member_id == by.membership_id:
                 return redirect("portal:organisations")
@@ -78,13 +65,6 @@ def _invite(request: RoomRequest) -> HttpResponse:
         messages.success(request, _("The invitation was sent to %(email)s.") % {"email": email})
         return go(request, "members")
     return _page(request, invited=made, link=link_of(token))
-
-
-def _id(request: RoomRequest) -> UUID:
-    try:
-        return UUID(request.POST.get("id", ""))
-    except ValueError:
-        raise NotFound("not_found", "No such row.") from None
 
 
 def _role(request: RoomRequest) -> Role:

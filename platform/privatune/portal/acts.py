@@ -1,0 +1,38 @@
+"""Rooms whose page carries several forms, told apart by their field `do`."""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from django.db import transaction
+from django.http import HttpResponse
+
+from privatune.portal.access import RoomRequest
+from privatune.portal.words import said
+from tenants.errors import NotFound, TenantError
+
+
+def acted(
+    request: RoomRequest,
+    *,
+    page: Callable[..., HttpResponse],
+    act: Callable[[RoomRequest], HttpResponse],
+    keeps: str,
+) -> HttpResponse:
+    """`page(request)`, or what `act` answers to a posted form. A TenantError of `act` undoes what
+    it wrote and shows the page again, saying why, with what was typed into the form `keeps`."""
+    if request.method != "POST":
+        return page(request)
+    try:
+        with transaction.atomic():
+            return act(request)
+    except TenantError as error:
+        typed = request.POST if request.POST.get("do") == keeps else None
+        return page(request, error=error, said=said(error), typed=typed, status=error.status)
+
+
+def posted_id(request: RoomRequest, noun: str) -> UUID:
+    """The field `id`. Raises NotFound."""
+    try:
+        return UUID(request.POST.get("id", ""))
+    except ValueError:
+        raise NotFound("not_found", f"No such {noun}.") from None
