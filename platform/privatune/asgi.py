@@ -20,7 +20,10 @@ def _pool_connections() -> None:
     be met again and stay open; the web server alone takes its connections from a pool."""
     database = connections.settings["default"]
     database["CONN_MAX_AGE"] = 0
-    database["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 20, "timeout": 10}
+    # Connecting is tried twice and then anew by whoever asks next: the pool's own five minutes of
+    # ever longer pauses would keep the web away long after the database is back.
+    patience = {"timeout": 10, "reconnect_timeout": 2}
+    database["OPTIONS"]["pool"] = {"min_size": 1, "max_size": 20, **patience}
 
 
 _pool_connections()

@@ -9,6 +9,7 @@ from django.http import HttpRequest, HttpResponse
 
 from finetune.errors import FinetuneError
 from privatune import problems
+from privatune.database_down import is_away
 from tenants.database.scope import release_connection
 from tenants.errors import TenantError
 from tenants.vault.errors import VaultError
@@ -87,7 +88,7 @@ class ApiErrors(_Layer):
         if isinstance(exception, FinetuneError | TenantError | VaultError):
             problem = problems.explain(exception)
             return problems.page(request, problem) if problem else None
-        return None
+        return problems.page(request, problems.DATABASE_DOWN) if is_away(exception) else None
 
 
 def _marked(response: HttpResponse, request_id: str) -> HttpResponse:

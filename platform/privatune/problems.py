@@ -5,6 +5,7 @@ nobody foresaw is logged with the request's id and told without its insides.
 """
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,11 @@ from django.core.exceptions import (
     TooManyFieldsSent,
     TooManyFilesSent,
 )
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import RawPostDataException, UnreadablePostError
 from django.shortcuts import render
+from django.template import loader
 from django.views import defaults
 from django.views.decorators.csrf import csrf_exempt
 from pydantic import ValidationError
@@ -28,6 +29,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.exceptions import ValidationError as SerializerError
 
 from finetune.errors import FinetuneError
+from privatune.database_down import is_away
 from tenants.errors import TenantError
 from tenants.vault import errors as vault
 
@@ -88,6 +90,13 @@ UNEXPECTED = Problem(
     "Something on our side broke.",
     fix="Try again; if it stays, give the operator the x-request-id of this answer.",
 )
+DATABASE_DOWN = Problem(
+    503,
+    "database_down",
+    "The database does not answer.",
+    fix="Try again in a few seconds.",
+    retry_after=5,
+)
 NUL_SENT = Problem(
     400,
     "invalid_characters",
@@ -102,6 +111,7 @@ VAULT_STATUS: dict[type[vault.VaultError], int] = {
     vault.ObjectMissing: 410,
     vault.ObjectDamaged: 410,
 }
+STORAGE_RETRY_SECONDS = 30
 LOST = (vault.ObjectMissing, vault.ObjectDamaged)
 
 
@@ -123,7 +133,12 @@ def explain(error: BaseException) -> Problem | None:
         if isinstance(error, LOST):
             log.error("stored bytes cannot be given out: %s", error)  # the operator's to mend
         status = VAULT_STATUS.get(type(error))
-        return Problem(status, error.code, error.message, fix=error.fix) if status else None
+        if status is None:
+            return None
+        after = STORAGE_RETRY_SECONDS if status == 503 else None
+        return Problem(status, error.code, error.message, fix=error.fix, retry_after=after)
+    if is_away(error):
+        return DATABASE_DOWN
     if isinstance(error, ValidationError):
         return _of_pydantic(error)
     if isinstance(error, APIException):
@@ -175,8 +190,6 @@ def _of_django(error: BaseException) -> Problem | None:
         return Problem(400, "unreadable_body", "The request's body could not be read.")
     if isinstance(error, SuspiciousOperation):
         return Problem(400, "bad_request", "The request was refused as malformed.")
-    if isinstance(error, OperationalError | InterfaceError):
-        return Problem(503, "database_down", "The database does not answer.", fix="Try again.")
     return None
 
 
@@ -226,8 +239,11 @@ def _rfc9457(problem: Problem) -> JsonResponse:
 
 
 def page(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """What went wrong as a page of the portal."""
-    response = render(request, "portal/refused.html", {"error": problem}, status=problem.status)
+    """What went wrong as a page of the portal, or one that needs no database."""
+    if problem is DATABASE_DOWN:
+        response = HttpResponse(loader.render_to_string("503.html"), status=problem.status)
+    else:
+        response = render(request, "portal/refused.html", {"error": problem}, status=problem.status)
     if problem.retry_after is not None:
         response["Retry-After"] = str(problem.retry_after)
     return response
@@ -267,6 +283,8 @@ def unknown_api_route(request: HttpRequest, **kwargs: Any) -> HttpResponse:
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if is_api(request.path):
         return told(request, exception)
+    if is_away(exception):  # Django takes a session that cannot be written for one that was ended
+        return page(request, DATABASE_DOWN)
     return defaults.bad_request(request, exception)
 
 
@@ -283,6 +301,11 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    """Also for what middlewares raise, which no `process_exception` sees."""
+    error = sys.exc_info()[1]
+    away = error is not None and is_away(error)
     if is_api(request.path):
-        return answer(request.path, UNEXPECTED)
+        return answer(request.path, DATABASE_DOWN if away else UNEXPECTED)
+    if away:
+        return page(request, DATABASE_DOWN)
     return defaults.server_error(request)

@@ -76,8 +76,9 @@ async def _one(
         form,
         stay if what == "leaves" else None,
     )
-    if status == 503 or (status == 500 and what != "fails"):
-        return tally.count("web lost")  # its connection was ended under it, with whatever words
+    if status == 503:  # its connection was ended under it, with whatever words
+        assert told is None or told["error"]["code"] == "database_down", told
+        return tally.count("web lost")
     if what == "leaves" and status == 0:
         return tally.count("web left")
     expected = {"other": 404, "fails": 500}.get(what, 200)

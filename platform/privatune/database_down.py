@@ -1,0 +1,38 @@
+"""Whether an exception tells of a database that is away, restarting, full or moved, or of our code.
+
+Classes do not say it: psycopg and PgBouncer tell a cut connection by OperationalError,
+InterfaceError or InternalError, and Django raises others over them.
+"""
+
+import django.db
+import psycopg
+
+# Beginnings of SQLSTATEs after which the same request may do. 08 connection, 25006 the server has
+# become a stand-by, 25P03/4 it ended the transaction, 40 rolled back for another's sake, 53 no
+# room, memory or connection left, 55P03 a lock was not free, 57 stopped by the operator, 58 its
+# disk. https://www.postgresql.org/docs/current/errcodes-appendix.html
+PASSING = ("08", "25006", "25P03", "25P04", "40", "53", "55P03", "57", "58")
+# Of these, ones that no server sent are about the line to it: psycopg gets nothing, or one result
+# too many, when the connection ends or PgBouncer adds an error of its own.
+_OF_THE_LINE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
+
+
+def is_away(error: BaseException) -> bool:
+    """Looks at what it was raised from as well: Django says `UpdateError` or `TransactionManagement
+    Error` when the connection was lost below it."""
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        seen.add(id(found))
+        if isinstance(found, psycopg.Error):
+            return _is_passing(found)
+        if isinstance(found, django.db.InterfaceError) and found.__cause__ is None:
+            return True  # Django's own: the connection was closed before
+        found = found.__cause__ or found.__context__
+    return False
+
+
+def _is_passing(error: psycopg.Error) -> bool:
+    if error.sqlstate is None:
+        return isinstance(error, _OF_THE_LINE)
+    return error.sqlstate.startswith(PASSING)
