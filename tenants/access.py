@@ -5,7 +5,7 @@ Reads only. `tenants.services.keys.admit_key` is the door for requests: it also 
 
 import hashlib
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -51,6 +51,10 @@ class Principal:
     @property
     def key_id(self) -> UUID | None:
         return self.actor.key_id
+
+    def at(self, address: str) -> "Principal":
+        """The same, asking from that network address."""
+        return replace(self, actor=self.actor.at(address))
 
     def require(self, scope: Scope) -> None:
         """Raises Refused (403) naming the scope that is missing."""

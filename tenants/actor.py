@@ -2,7 +2,7 @@
 
 An `Actor` is a str, so it travels wherever a name does (database parameters, JSON, log lines).
 What makes it somebody is not the text, which people choose, but `kind`, `user_id` and `key_id`,
-which only the constructors below set.
+which only the constructors below set. `address` says from where, once a request is known.
 """
 
 from enum import StrEnum
@@ -21,6 +21,7 @@ class Actor(str):
     kind: ActorKind
     user_id: UUID | None
     key_id: UUID | None
+    address: str
 
     def __new__(
         cls,
@@ -28,13 +29,18 @@ class Actor(str):
         kind: ActorKind,
         user_id: UUID | None = None,
         key_id: UUID | None = None,
+        address: str = "",
     ) -> "Actor":
         made = super().__new__(cls, text)
-        made.kind, made.user_id, made.key_id = kind, user_id, key_id
+        made.kind, made.user_id, made.key_id, made.address = kind, user_id, key_id, address
         return made
 
     def __getnewargs__(self) -> tuple[Any, ...]:  # copies and pickles keep the ids
-        return str(self), self.kind, self.user_id, self.key_id
+        return str(self), self.kind, self.user_id, self.key_id, self.address
+
+    def at(self, address: str) -> "Actor":
+        """The same, acting from that network address."""
+        return Actor(str(self), self.kind, self.user_id, self.key_id, address)
 
     @classmethod
     def person(cls, email: str, user_id: UUID) -> "Actor":

@@ -1,8 +1,10 @@
-"""Bytes out of a vault as a response: decrypted piece by piece, outside any transaction."""
+"""Bytes of a tenant as a response: made piece by piece, outside any transaction, for as long as
+whoever receives them may have them."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import BinaryIO
 
 from asgiref.sync import sync_to_async
@@ -14,6 +16,8 @@ from tenants.database.scope import release_connection
 
 PIECE = 1 << 18
 
+Still = Callable[[], bool]
+
 
 class RightEnded(ConnectionAbortedError):
     """The download breaks off; whoever receives it sees that it is not whole."""
@@ -23,7 +27,7 @@ def download(
     stream: BinaryIO,
     *,
     filename: str,
-    still: Callable[[], bool],
+    still: Still,
     size: int | None = None,
     content_type: str = "application/octet-stream",
 ) -> StreamingHttpResponse:
@@ -39,14 +43,34 @@ def download(
     except BaseException:
         stream.close()
         raise
-    response = StreamingHttpResponse(pieces(first, stream, still), content_type=content_type)
-    response["Content-Disposition"] = content_disposition_header(True, filename) or "attachment"
+    response = attachment(
+        _pieces(first, stream), filename=filename, still=still, content_type=content_type
+    )
     if size is not None:
         response["Content-Length"] = str(size)
     return response
 
 
-async def pieces(first: bytes, stream: BinaryIO, still: Callable[[], bool]) -> AsyncIterator[bytes]:
+def attachment(
+    pieces: AsyncGenerator[bytes], *, filename: str, still: Still, content_type: str
+) -> StreamingHttpResponse:
+    """What is made while it leaves, under the same question as a download."""
+    response = StreamingHttpResponse(_while_allowed(pieces, still), content_type=content_type)
+    response["Content-Disposition"] = content_disposition_header(True, filename) or "attachment"
+    return response
+
+
+async def _pieces(first: bytes, stream: BinaryIO) -> AsyncGenerator[bytes]:
+    try:
+        piece = first
+        while piece:
+            yield piece
+            piece = await asyncio.to_thread(stream.read, PIECE)
+    finally:
+        stream.close()
+
+
+async def _while_allowed(pieces: AsyncGenerator[bytes], still: Still) -> AsyncGenerator[bytes]:
     """Raises RightEnded, which cuts the connection: a short file must not look like a whole one."""
 
     def may_go_on() -> bool:
@@ -55,14 +79,11 @@ async def pieces(first: bytes, stream: BinaryIO, still: Callable[[], bool]) -> A
         finally:
             release_connection()
 
-    try:
-        piece, asked = first, time.monotonic()
-        while piece:
-            yield piece
+    async with aclosing(pieces):
+        asked = time.monotonic()
+        async for piece in pieces:
             if time.monotonic() - asked > settings.ASK_AGAIN_SECONDS:
                 if not await sync_to_async(may_go_on)():
                     raise RightEnded("the right to these bytes has ended")
                 asked = time.monotonic()
-            piece = await asyncio.to_thread(stream.read, PIECE)
-    finally:
-        stream.close()
+            yield piece

@@ -1,16 +1,20 @@
 """Readings of a tenant's files: one frozen row per file and settings, asked for here."""
 
 import json
+from collections.abc import Iterable
 from typing import Any, BinaryIO
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
 
 from finetune.models import CatalogModel, Dataset
+from finetune.selectors import public_id
 from finetune.services import nudges
 from finetune.states import DatasetState
 from tenants.models import StoredFile
+from tenants.services import audit
 from tenants.services.vaults import open_vault
+from tenants.vault.vault import Vault
 
 
 def request_check(
@@ -51,29 +55,58 @@ def reading_of(
     return dataset
 
 
-def open_errors(dataset: Dataset) -> BinaryIO | None:
+def open_errors(dataset: Dataset, *, actor: str) -> BinaryIO | None:
     """Every listed problem as JSON lines, as a stream that outlives the open scope; None: there is
-    no list. They quote the tenant's own rows, so that no licence is asked.
+    no list. They quote the tenant's own rows, so that no licence is asked; its log says who took
+    them.
 
     Raises ObjectMissing, ObjectDamaged, StorageDown.
     """
-    return open_vault().open(dataset.errors_object) if dataset.errors_object else None
+    if not dataset.errors_object:
+        return None
+    stream = open_vault().open(dataset.errors_object)
+    audit.note(actor=actor, action="report.download", **_named(dataset))
+    return stream
 
 
-def full_report(dataset: Dataset) -> dict[str, Any] | None:
+def full_report(dataset: Dataset, *, actor: str) -> dict[str, Any] | None:
     """The report with its problems, which are read from the vault; without them once the file is
-    deleted. Whoever shows it has asked for the right to read files.
+    deleted. Whoever shows it has asked for the right to read files; the log says who saw it.
 
     Raises ObjectMissing, ObjectDamaged, StorageDown, KeyDestroyed.
     """
     if dataset.report is None:
         return None
+    report = _with_problems(dataset, open_vault() if dataset.errors_object else None)
+    audit.note(actor=actor, action="report.read", **_named(dataset))
+    return report
+
+
+def full_reports(shown: Iterable[Dataset], *, actor: str) -> dict[UUID, dict[str, Any] | None]:
+    """As `full_report` for each reading of a list, by id; one entry speaks of the whole list."""
+    listed = list(shown)
+    vault = open_vault() if any(each.errors_object for each in listed) else None
+    reports = {
+        each.id: None if each.report is None else _with_problems(each, vault) for each in listed
+    }
+    if any(reports.values()):
+        audit.note(actor=actor, action="report.list")
+    return reports
+
+
+def _with_problems(dataset: Dataset, vault: Vault | None) -> dict[str, Any]:
+    assert dataset.report is not None  # whoever calls has looked
     problems: list[Any] = []
-    if (stream := open_errors(dataset)) is not None:
-        with stream as lines:
+    if vault is not None and dataset.errors_object:
+        with vault.open(dataset.errors_object) as lines:
             problems = [json.loads(line) for line in lines]
     figures: dict[str, Any] = dataset.report
     return figures | {"source_name": dataset.file.filename, "problems": problems}
+
+
+def _named(dataset: Dataset) -> dict[str, Any]:
+    """How entries name it: by its file, so that one file's readings make one entry."""
+    return {"target": dataset.file.public_id, "data": {"dataset": public_id(dataset)}}
 
 
 def perform_check(*, tenant_id: UUID, dataset_id: UUID) -> None:

@@ -23,6 +23,7 @@ from finetune.serving.protocol import CostLimits, Delta, GenerateRequest
 from tenants.database.scope import current_tenant_id, release_connection, tenant_scope
 from tenants.errors import NotFound, TenantError
 from tenants.models import License
+from tenants.services import audit
 from tenants.services.licences import Right, require_license
 
 Still = Callable[[], None]
@@ -106,19 +107,23 @@ async def check_cost(*, target: Target, generations: list[dict[str, Any]]) -> No
 
 
 async def generate(
-    *, target: Target, generation: dict[str, Any], still: Still = lambda: None
+    *, target: Target, generation: dict[str, Any], actor: str, still: Still = lambda: None
 ) -> AsyncGenerator[Delta, None]:
     """What the serving process answers, as it comes. Outside any scope. Closing the generator
     cancels the work.
 
     Asks for the licence itself, at the beginning and again while the answer goes on, together with
-    `still`, which raises when the caller may no longer be answered. `generation` are
+    `still`, which raises when the caller may no longer be answered; the tenant's log says that
+    `actor` asks. `generation` are
     GenerateRequest's fields besides the model's. Raises NotFound, Refused, ServingDown (503),
     TooManyWaiting (429), or UserFault for what the model cannot be asked.
     """
     client = ServingClient(settings.SERVING_SOCKET)
     request = _request(target, generation)
     asked = await _permitted(target, still)
+    await _in_scope(
+        target, lambda: audit.note(actor=actor, action="model.ask", target=target.model)
+    )
     for attempt in range(ATTEMPTS):
         try:
             async with aclosing(client.generate(request)) as deltas:

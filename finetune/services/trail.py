@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -28,7 +28,7 @@ def sign_head(*, tenant_id: UUID) -> None:
     heads.sign_tenant(tenant_id=tenant_id, private_pem=signing_key())
 
 
-def export(*, tenant_id: UUID, actor: str) -> AsyncIterator[bytes]:
+def export(*, tenant_id: UUID, actor: str) -> AsyncGenerator[bytes]:
     """The tenant's audit trail as JSON lines. In the open scope: the export is an entry itself,
     and a head over it is asked of a worker."""
     audit.record(actor=actor, action="audit.export")
@@ -36,7 +36,7 @@ def export(*, tenant_id: UUID, actor: str) -> AsyncIterator[bytes]:
     return _stream(tenant_id, public_key_pem())
 
 
-async def _stream(tenant_id: UUID, public_pem: str) -> AsyncIterator[bytes]:
+async def _stream(tenant_id: UUID, public_pem: str) -> AsyncGenerator[bytes]:
     deadline = time.monotonic() + SIGN_WAIT_SECONDS
     while not await sync_to_async(_is_signed)(tenant_id) and time.monotonic() < deadline:
         await asyncio.sleep(LOOK_SECONDS)

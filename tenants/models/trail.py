@@ -31,6 +31,11 @@ class AuditEntry(TenantOwned):
         constraints = [
             models.UniqueConstraint(fields=["tenant", "seq"], name="tenants_audit_seq_once")
         ]
+        indexes = [  # "was this noted already in this hour?" is asked at every download
+            models.Index(
+                fields=["tenant", "action", "target", "created_at"], name="tenants_audit_acts"
+            )
+        ]
 
 
 class AuditHead(TenantOwned):

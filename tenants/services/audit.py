@@ -3,13 +3,26 @@ removed or reordered entry shows."""
 
 from typing import Any
 
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from tenants.actor import actor_of
+from tenants.actor import Actor, actor_of
 from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id
 from tenants.models import AuditEntry
 from tenants.trail.chain import VERSION, link_digest
+
+
+def note(*, actor: str, action: str, target: str = "", data: dict[str, Any] | None = None) -> None:
+    """As `record`, once for each actor, action, target and clock hour: for what a program may do a
+    thousand times, so that the trail neither grows nor slows with it.
+    """
+    same = _of_this_hour(actor_of(actor), action, target)
+    if same.exists():
+        return
+    _wait_for_turn()
+    if not same.exists():  # asked again: another may have written it meanwhile
+        record(actor=actor, action=action, target=target, data=data)
 
 
 def record(
@@ -18,11 +31,11 @@ def record(
     """Appends to the open scope's tenant, in the caller's transaction: no change without its entry,
     no entry without its change.
 
-    ValueError for a person's address that carries no id (see `actor_of`).
+    The actor's network address, where there is one, stands in `data`. ValueError for a person's
+    address that carries no id (see `actor_of`).
     """
     who = actor_of(actor)
-    # Entries of one tenant are written one after the other: seq and previous must not race.
-    lock(f"audit:{current_tenant_id()}")
+    _wait_for_turn()
     last = AuditEntry.objects.order_by("-seq").values_list("seq", "digest").first()
     seq, previous = (last[0] + 1, last[1]) if last else (1, "")
     entry = AuditEntry(
@@ -35,12 +48,23 @@ def record(
         key_id=who.key_id,
         action=action,
         target=target,
-        data=data or {},
+        data=({"address": who.address} if who.address else {}) | (data or {}),
         at=timezone.now().isoformat(timespec="microseconds"),
         previous=previous,
     )
     entry.digest = link_digest(entry_json(entry))
     entry.save(force_insert=True)
+
+
+def _wait_for_turn() -> None:
+    """Entries of one tenant are written one after the other: seq and previous must not race."""
+    lock(f"audit:{current_tenant_id()}")
+
+
+def _of_this_hour(who: Actor, action: str, target: str) -> QuerySet[AuditEntry]:
+    since = timezone.now().replace(minute=0, second=0, microsecond=0)
+    by = {"kind": who.kind, "actor": str(who), "user_id": who.user_id, "key_id": who.key_id}
+    return AuditEntry.objects.filter(action=action, target=target, created_at__gte=since, **by)
 
 
 def entry_json(entry: AuditEntry) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from tenants.database.scope import release_connection
 from tenants.errors import Invalid, NotFound
 from tenants.models import StoredFile
-from tenants.services.audit import record
+from tenants.services.audit import note, record
 from tenants.services.vaults import open_vault
 from tenants.vault.vault import Vault
 
@@ -103,13 +103,15 @@ def create_file(
     return file
 
 
-def open_file(*, file: StoredFile) -> BinaryIO:
-    """The bytes as they came, as a stream that outlives the open scope. They are the tenant's own
-    words or figures and hold no weights, so that no licence is asked.
+def open_file(*, file: StoredFile, actor: str) -> BinaryIO:
+    """The bytes as they came, as a stream that outlives the open scope; the tenant's log says who
+    took them. They are its own words or figures and hold no weights: no licence is asked.
 
     Raises ObjectMissing, ObjectDamaged, StorageDown.
     """
-    return open_vault().open(file.object_name)
+    stream = open_vault().open(file.object_name)
+    note(actor=actor, action="file.download", target=file.public_id, data={"sha256": file.sha256})
+    return stream
 
 
 def delete_file(*, file_id: uuid.UUID, actor: str, action: str = "file.delete") -> StoredFile:

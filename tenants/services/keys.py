@@ -165,7 +165,7 @@ def admit_key(*, secret: str, address: str) -> Principal:
             f"This key may not be used from {address}.",
             fix="Use it from its allowed networks, or have one added to the key.",
         )
-    return key.principal
+    return key.principal.at(address)
 
 
 def _note_use(key: Key, place: str, address: str, *, allowed: bool) -> None:

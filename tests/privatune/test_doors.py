@@ -2,33 +2,44 @@
 addresses, against tables that say which right each asks. A second door fails here until it does."""
 
 import re
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.http import HttpRequest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils import timezone
 
-from finetune.models import Artifact, CatalogModel, Job
+from finetune.models import Artifact, CatalogModel, Dataset, Job
+from finetune.selectors import public_id
 from finetune.services import artifacts
 from privatune.portal.access import enter, still_allowed
+from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
-from tenants.models import License, LicenseState, Membership, User
+from tenants.models import AuditEntry, License, LicenseState, Membership, User
 from tenants.roles import Role, Scope
 from tenants.services.files import create_file, keep
 from tenants.services.licences import Right, change_license
+from tenants.services.staff_reads import note_read
 from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.rows import give_result
+from tests.fixtures.people import member
 from tests.privatune.graph import reaching, read_graph, users_of
 
 GRAPH = read_graph()
 
 OWN = "the tenant's own words and figures: no licence is asked"
+INSIDE = "gives nothing to a caller"
+AGAIN = "what the same caller was answered before"
 WRITES = "puts into the vault or deletes, gives nothing out"
 WORKER = "under a lease, whose claim asks to train"
 
@@ -41,17 +52,19 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.artifacts.load_adapter": Right.SERVE,
     "finetune.services.artifacts.open_bundle": Right.EXPORT,
     "finetune.services.attempt._work": WORKER,
-    "finetune.services.checking._check": OWN,
+    "finetune.services.checking._check": INSIDE,
+    "finetune.services.datasets.full_report": OWN,
+    "finetune.services.datasets.full_reports": OWN,
     "finetune.services.datasets.open_errors": OWN,
     "finetune.services.intake._drop_readings": WRITES,
-    "finetune.services.validation._overlap": OWN,
+    "finetune.services.validation._overlap": INSIDE,
     "privatune.portal.rooms.files.upload": WRITES,
     "tenants.services.files.delete_file": WRITES,
     "tenants.services.files.open_file": OWN,
-    "tenants.services.idempotency._answer_of": OWN,  # what the same caller was answered before
+    "tenants.services.idempotency._answer_of": AGAIN,
     "tenants.services.idempotency._sealed": WRITES,
     "tenants.services.sign_in._forget": WRITES,
-    "tenants.services.sign_in.provider": OWN,  # the secret of its sign-in, for the sign-in alone
+    "tenants.services.sign_in.provider": INSIDE,  # the secret of its sign-in
     "tenants.services.sign_in.set_provider": WRITES,
     "tenants.services.uploads._drop_parts": WRITES,
 }
@@ -88,6 +101,26 @@ STREAMS: dict[str, Right | str] = {
     "t/<slug:slug>/models/<uuid:artifact_id>/download": Right.EXPORT,
     "t/<slug:slug>/models/<uuid:artifact_id>/chat": Right.SERVE,
 }
+# Addresses by which a tenant's bytes leave, and the entry that each leaves in its log.
+ENTRIES = {
+    "v1/files/<str:file_id>/content": "file.download",
+    "v1/chat/completions": "model.ask",
+    "v1/completions": "model.ask",
+    "api/v1/artifacts/<str:artifact_id>/content": "artifact.download",
+    "api/v1/datasets": "report.list",
+    "api/v1/datasets/<str:dataset_id>": "report.read",
+    "api/v1/datasets/<str:dataset_id>/errors": "report.download",
+    "api/v1/audit/export": "audit.export",
+    "t/<slug:slug>/files/<uuid:file_id>/": "report.read",
+    "t/<slug:slug>/files/<uuid:file_id>/problems/<uuid:dataset_id>": "report.download",
+    "t/<slug:slug>/models/<uuid:artifact_id>/download": "artifact.download",
+    "t/<slug:slug>/models/<uuid:artifact_id>/chat": "model.ask",
+}
+# What gives a tenant's bytes to a caller; what loads weights into serving gives them to none.
+GIVERS = {name for name, kind in VAULTS.items() if kind in (OWN, Right.EXPORT)} | {
+    "finetune.services.gateway.generate",
+    "finetune.services.trail.export",
+}
 
 
 def test_nobody_opens_a_vault_but_by_the_table() -> None:
@@ -123,6 +156,11 @@ def test_each_door_with_a_right_asks_for_it_itself() -> None:
     assert "finetune.services.gateway._permitted" in GRAPH["finetune.services.gateway.generate"]
     assert "finetune.services.gateway.resolve" in GRAPH["finetune.services.gateway._permitted"]
     assert asked in GRAPH["finetune.services.gateway.resolve"]
+
+
+def test_whatever_gives_bytes_to_a_caller_writes_an_entry_itself() -> None:
+    written = {f"tenants.services.audit.{name}" for name in ("note", "record")}
+    assert [name for name in sorted(GIVERS) if not GRAPH[name] & written] == []
 
 
 def test_training_runs_by_its_claim_alone() -> None:
@@ -174,6 +212,13 @@ def test_every_address_by_which_weights_leave_or_a_model_runs_says_so_in_the_tab
         assert through == {address for address, needed in STREAMS.items() if needed == right}
 
 
+def test_every_address_by_which_a_tenants_bytes_leave_is_in_the_table_of_entries() -> None:
+    giving = reaching(GRAPH, *GIVERS)
+    assert {address for address, name in routes() if name in giving} == set(ENTRIES)
+    figures = {"t/<slug:slug>/jobs/<uuid:job_id>/stream"}  # a job's course, no bytes of anybody's
+    assert set(STREAMS) - set(ENTRIES) == figures
+
+
 # --- the table, tried
 
 
@@ -192,6 +237,10 @@ def artifact(customer: Customer) -> Artifact:
         )
         base, licence = CatalogModel.objects.get(name="shelf"), License.objects.get()
         job = Job.objects.create(base=base, license=licence, training_file=file)
+        listed = keep(vault=open_vault(), pieces=[b'{"line": 1}\n'], limit=100)
+        Dataset.objects.create(
+            file=file, state="refused", report={}, errors_object=listed.object_name
+        )
     give_result(customer, job.public_id)
     with tenant_scope(customer.tenant_id):
         return Artifact.objects.select_related("base").get()
@@ -208,25 +257,80 @@ def revoke(customer: Customer) -> None:
     )
 
 
-def knock(customer: Customer, artifact: Artifact, address: str) -> Any:
+LEAVING = set(ENTRIES.values())
+EACH_TIME = {"artifact.download", "audit.export"}
+
+
+def entries_of(customer: Customer) -> list[tuple[Any, ...]]:
+    """(action, kind, person, address) of the tenant's whole log."""
+    with tenant_scope(customer.tenant_id):
+        found = AuditEntry.objects.order_by("seq")
+        return list(found.values_list("action", "kind", "user_id", "data__address"))
+
+
+def knock(customer: Customer, artifact: Artifact, address: str, person: User | None = None) -> Any:
     """Asks at the address as somebody who may, were it not for the licence."""
     client = Client(raise_request_exception=False)
     path = "/" + address.replace("<slug:slug>", customer.slug)
     path = path.replace("<uuid:artifact_id>", str(artifact.id))
     path = path.replace("<str:artifact_id>", artifact.public_id)
+    with tenant_scope(customer.tenant_id):
+        reading = Dataset.objects.select_related("file").get()
+    path = path.replace("<uuid:file_id>", str(reading.file.id))
+    path = path.replace("<str:file_id>", reading.file.public_id)
+    path = path.replace("<uuid:dataset_id>", str(reading.id))
+    path = path.replace("<str:dataset_id>", public_id(reading))
     assert not re.search("<.*>", path)
     if address.startswith("t/"):
-        user = User.objects.create_user(f"{uuid.uuid4().hex}@x.example", "x" * 16)
-        add_member(tenant_id=customer.tenant_id, user=user, role=Role.OWNER, actor="test")
-        client.force_login(user)
+        client.force_login(person or member(customer))
         return client.post(path, {"prompt": "hi"}) if path.endswith("chat") else client.get(path)
     headers = {"Authorization": f"Bearer {customer.key}"}
-    if not address.startswith("v1/"):
+    if not address.endswith("completions"):
         return client.get(path, headers=headers)
     body = {"model": artifact.model_name, "prompt": "hi"}
     if "chat" in address:
         body = {"model": artifact.model_name, "messages": [{"role": "user", "content": "hi"}]}  # type: ignore[dict-item]
     return client.post(path, body, content_type="application/json", headers=headers)
+
+
+@pytest.mark.parametrize("address", ENTRIES)
+def test_each_door_leaves_an_entry_and_a_program_that_asks_on_leaves_no_thousand(
+    customer: Customer, artifact: Artifact, address: str
+) -> None:
+    person, before = member(customer), entries_of(customer)
+    for _ in range(3):
+        answer = knock(customer, artifact, address, person)
+        if address.endswith("chat"):
+            assert b"model server" in b"".join(answer)  # it is asked, though nothing serves here
+    left = [each for each in entries_of(customer)[len(before) :] if each[0] in LEAVING]
+    by = ("person", person.pk) if address.startswith("t/") else ("key", None)
+    expected = (ENTRIES[address], *by, "127.0.0.1")
+    assert left == [expected] * (3 if ENTRIES[address] in EACH_TIME else 1)
+
+
+def test_downloads_side_by_side_leave_one_entry_and_those_of_the_next_hour_another(
+    committed: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    customer = new_customer()
+    who = Actor.operator("staff")
+    start = threading.Barrier(8)
+
+    def look(_: int) -> None:
+        start.wait()
+        try:
+            note_read(tenant_id=customer.tenant_id, actor=who, page="job")
+        finally:
+            connection.close()
+
+    def all_at_once() -> int:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(look, range(8)))
+        return sum(each[0] == "operator.read" for each in entries_of(customer))
+
+    assert all_at_once() == 1
+    later = timezone.now() + timedelta(hours=1)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: later)
+    assert all_at_once() == 2
 
 
 EXPORTING = [address for address, right in STREAMS.items() if right == Right.EXPORT]

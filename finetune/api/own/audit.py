@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, inline_serializer
@@ -12,7 +11,9 @@ from rest_framework.request import Request
 from finetune.api.own.base import OwnView
 from finetune.api.own.fields import IdField
 from finetune.api.own.pages import page_schema, paged
+from finetune.api.streams import attachment
 from finetune.services import trail
+from tenants.access import still_allowed
 from tenants.models import AuditEntry
 from tenants.roles import Scope
 from tenants.services.audit import first_broken_link
@@ -76,10 +77,10 @@ class AuditExport(OwnView):
         description="`privatune audit verify FILE` checks it offline.",
     )
     def get(self, request: Request) -> HttpResponseBase:
-        tenant_id = self.caller.principal.tenant_id
-        response = StreamingHttpResponse(
-            trail.export(tenant_id=tenant_id, actor=self.caller.actor),
+        principal = self.caller.principal
+        return attachment(
+            trail.export(tenant_id=principal.tenant_id, actor=principal.actor),
+            filename="audit.jsonl",
+            still=lambda: still_allowed(principal, Scope.TENANT_READ),
             content_type="application/jsonl",
         )
-        response["Content-Disposition"] = 'attachment; filename="audit.jsonl"'
-        return response

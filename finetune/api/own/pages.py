@@ -1,6 +1,6 @@
 """Pages of our own API: `after`, `limit`, `order`, as on the wire, and their description."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from django.db.models import QuerySet
@@ -31,10 +31,13 @@ def paged(
     rows: QuerySet[Any],
     *,
     by: str = "created_at",
+    context: Callable[[Sequence[Any]], dict[str, Any]] = lambda rows: {},
 ) -> dict[str, Any]:
+    """`context`: what the serializer needs besides, made from the rows of the page."""
     asked = query(request._request, frozenset({"after", "limit", "order"}))
     found: Page[Any] = page(rows, read_cut(asked, limit=20, most=MOST), by=by)
-    return {"data": serializer(found.rows, many=True).data, "has_more": found.has_more}
+    made = serializer(found.rows, many=True, context=context(found.rows))
+    return {"data": made.data, "has_more": found.has_more}
 
 
 def page_schema(

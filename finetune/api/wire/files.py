@@ -87,7 +87,7 @@ class FileContent(ApiView):
         file = selectors.find(selectors.files(), file_id)
         principal = self.caller.principal
         return download(
-            open_file(file=file),
+            open_file(file=file, actor=self.caller.actor),
             filename=file.filename,
             size=file.bytes,
             still=lambda: still_allowed(principal, Scope.FILES_READ),

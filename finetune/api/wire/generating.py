@@ -32,8 +32,12 @@ class GeneratingView(AsyncApiView):
 
     async def deltas(self, target: Target, generation: dict[str, Any]) -> Deltas:
         """Answers once the first delta is there, so that what fails before it has a status."""
-
-        stream = gateway.generate(target=target, generation=generation, still=self.still_admitted)
+        stream = gateway.generate(
+            target=target,
+            generation=generation,
+            actor=self.caller.actor,
+            still=self.still_admitted,
+        )
         first = await anext(stream)
         return _from(first, stream)
 

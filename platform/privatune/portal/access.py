@@ -44,7 +44,8 @@ def enter(request: HttpRequest, slug: str) -> None:
         raise Http404
     request.belongings = belongings  # type: ignore[attr-defined]
     request.belonging = current  # type: ignore[attr-defined]
-    request.principal = current.principal(user.email)  # type: ignore[attr-defined]
+    principal = current.principal(user.email).at(client_address(request))
+    request.principal = principal  # type: ignore[attr-defined]
 
 
 def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -109,7 +110,6 @@ def _note_entry(request: RoomRequest) -> None:
     if str(tenant_id) in entered:
         return
     how = {
-        "address": client_address(request),
         "by": "oidc" if confined_to(request) else "password",
         "second_factor": _factor_used(request),
     }

@@ -279,7 +279,9 @@ def test_what_is_asked_again_is_asked_of_the_rows(
     async def answer() -> None:
         target = await gateway._in_scope(_any_target(customer), lambda: gateway.resolve(name=TINY))
         generation = {"prompt": "turn", "max_tokens": 400, "temperature": 1.0, "n": 32}
-        async for delta in gateway.generate(target=target, generation=generation):
+        async for delta in gateway.generate(
+            target=target, generation=generation, actor="system:test"
+        ):
             seen.append(delta.text)
             if len(seen) == 3:
                 await gateway._in_scope(target, expire)

@@ -63,7 +63,7 @@ def test_a_deleted_file_leaves_figures_for_its_job_and_no_name_object_or_other_r
         [kept] = Dataset.objects.all()
         assert kept.id != structure.id
         assert (kept.rows, kept.rows_object) == (4, "")
-        full = datasets.full_report(kept)
+        full = datasets.full_report(kept, actor="system:test")
         assert full is not None
         assert full["problems"] == []
 

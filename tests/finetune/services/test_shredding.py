@@ -200,7 +200,7 @@ def test_neighbours_read_everything(settled: Bench, tiny_base: Path) -> None:
         for name in vault.list():
             assert vault.read_bytes(name) or name.endswith("errors.jsonl")
         reading.refresh_from_db()
-        assert datasets.full_report(reading)
+        assert datasets.full_report(reading, actor="system:test")
 
 
 def test_the_history_of_a_living_tenant_cannot_be_emptied(settled: Bench) -> None:

@@ -47,7 +47,7 @@ def test_a_faulty_file_becomes_error_and_says_line_and_cause(bench: Bench) -> No
     assert dataset.state == DatasetState.REFUSED
     assert dataset.report["first_error"] == {"code": "empty_messages", "line": 4}
     with tenant_scope(bench.tenant.id):
-        full = datasets.full_report(dataset)
+        full = datasets.full_report(dataset, actor="system:test")
         assert full is not None
         assert {p["line"] for p in full["problems"]} >= {4, 5}
         assert len(open_vault().read_bytes(dataset.errors_object).splitlines()) >= 2

@@ -50,7 +50,7 @@ def test_a_faulty_file_leaves_figures_in_the_row_and_its_words_in_the_vault(
     assert code in dataset.report["problem_counts"]
     assert code in (file.status_details or "")
     with tenant_scope(bench.tenant.id):
-        full = datasets.full_report(dataset)
+        full = datasets.full_report(dataset, actor="system:test")
     assert SECRET in json.dumps(full)
     assert quoted(bench) == []
 
@@ -63,7 +63,7 @@ def test_the_row_of_a_file_of_no_known_format_says_what_is_taken(
     file, dataset = check(bench, data)
     assert dataset.format == ""
     with tenant_scope(bench.tenant.id):
-        full = datasets.full_report(dataset)
+        full = datasets.full_report(dataset, actor="system:test")
     assert full is not None
     [problem] = full["problems"]
     assert "question, reply" in problem["message"]

@@ -56,7 +56,9 @@ async def _answer(
 
     generation = {"messages": messages, "temperature": 0.0, "max_tokens": LONGEST_ANSWER}
     try:
-        deltas = gateway.generate(target=target, generation=generation, still=still)
+        deltas = gateway.generate(
+            target=target, generation=generation, actor=request.principal.actor, still=still
+        )
         async with aclosing(deltas):
             async for delta in deltas:
                 if delta.text:

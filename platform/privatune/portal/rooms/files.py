@@ -77,7 +77,7 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
     readings = list(file.datasets.select_related("base", "file").order_by("created_at"))
     context = {
         "file": file,
-        "readings": [_shown(reading) for reading in readings],
+        "readings": [_shown(reading, request.principal.actor) for reading in readings],
         "waiting": file.purpose == "fine-tune"
         and (
             file.status == "uploaded" or any(r.state in ("pending", "checking") for r in readings)
@@ -105,7 +105,7 @@ def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpRespons
     """Every listed problem as JSON lines."""
     with tenant_scope(request.belonging.tenant_id):
         reading = Dataset.objects.filter(id=dataset_id, file_id=file_id).first()
-        stream = open_errors(reading) if reading is not None else None
+        stream = open_errors(reading, actor=request.principal.actor) if reading else None
     if stream is None:
         raise Http404
     return download(
@@ -123,9 +123,9 @@ def _file(file_id: UUID) -> StoredFile:
     return file
 
 
-def _shown(reading: Dataset) -> dict[str, Any]:
+def _shown(reading: Dataset, actor: str) -> dict[str, Any]:
     """A reading and its report as the template shows them; the lengths for the histogram."""
-    report: dict[str, Any] = full_report(reading) or {}
+    report: dict[str, Any] = full_report(reading, actor=actor) or {}
     return {
         "reading": reading,
         "report": report,
