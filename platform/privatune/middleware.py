@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from finetune.errors import FinetuneError
-from privatune import problems
+from privatune import problem_pages, problems
 from privatune.database_down import is_away
 from tenants.database.scope import release_connection
 from tenants.errors import TenantError
@@ -57,10 +57,15 @@ class ApiErrors(_Layer):
     def __call__(self, request: HttpRequest) -> Any:
         if "\0" in request.path and problems.is_api(request.path):
             return self._nothing(request)  # PostgreSQL takes no NUL: no row can have that name
-        return self._next(request)
+        if self._asynchronous:
+            return self._awaited(request)
+        return _with_words(request, self._next(request))
+
+    async def _awaited(self, request: HttpRequest) -> HttpResponse:
+        return _with_words(request, await self._next(request))
 
     def _nothing(self, request: HttpRequest) -> Any:
-        response = problems.unknown_api_route(request)
+        response = problem_pages.unknown_api_route(request)
         if not self._asynchronous:
             return response
 
@@ -79,7 +84,7 @@ class ApiErrors(_Layer):
         if request.method == "POST":
             sent += request.POST.lists()
         if any("\0" in text for name, texts in sent for text in (name, *texts)):
-            return problems.page(request, problems.NUL_SENT)
+            return problem_pages.page(request, problems.NUL_SENT)
         return None
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -87,8 +92,16 @@ class ApiErrors(_Layer):
             return problems.told(request, exception)
         if isinstance(exception, FinetuneError | TenantError | VaultError):
             problem = problems.explain(exception)
-            return problems.page(request, problem) if problem else None
-        return problems.page(request, problems.DATABASE_DOWN) if is_away(exception) else None
+            return problem_pages.page(request, problem) if problem else None
+        away = is_away(exception)
+        return problem_pages.bare(request, problems.DATABASE_DOWN) if away else None
+
+
+def _with_words(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """A method that a page does not take is told like everything else."""
+    if not isinstance(response, HttpResponseNotAllowed) or problems.is_api(request.path):
+        return response
+    return problem_pages.not_allowed(request, response)
 
 
 def _marked(response: HttpResponse, request_id: str) -> HttpResponse:

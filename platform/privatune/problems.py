@@ -1,11 +1,11 @@
 """Every error on its way out: what went wrong, as the API face that was asked tells it.
 
-`/v1` answers in OpenAI's shape, `/api` in RFC 9457's; other addresses keep Django's pages. What
-nobody foresaw is logged with the request's id and told without its insides.
+`/v1` answers in OpenAI's shape, `/api` in RFC 9457's; other addresses get a page
+(problem_pages.py). What nobody foresaw is logged with the request's id and told without its
+insides.
 """
 
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,10 +20,6 @@ from django.core.exceptions import (
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import RawPostDataException, UnreadablePostError
-from django.shortcuts import render
-from django.template import loader
-from django.views import defaults
-from django.views.decorators.csrf import csrf_exempt
 from pydantic import ValidationError
 from rest_framework.exceptions import APIException
 from rest_framework.exceptions import ValidationError as SerializerError
@@ -238,17 +234,6 @@ def _rfc9457(problem: Problem) -> JsonResponse:
     return JsonResponse(body, status=problem.status, content_type="application/problem+json")
 
 
-def page(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """What went wrong as a page of the portal, or one that needs no database."""
-    if problem is DATABASE_DOWN:
-        response = HttpResponse(loader.render_to_string("503.html"), status=problem.status)
-    else:
-        response = render(request, "portal/refused.html", {"error": problem}, status=problem.status)
-    if problem.retry_after is not None:
-        response["Retry-After"] = str(problem.retry_after)
-    return response
-
-
 def is_api(path: str) -> bool:
     return path.startswith((WIRE, OWN)) or path in ("/v1", "/api")
 
@@ -270,42 +255,3 @@ def told(request: HttpRequest, error: BaseException) -> HttpResponse:
 def handle(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """REST framework's hook."""
     return told(context["request"]._request, error)
-
-
-# --- Django's hooks: urls.py names them ---------------------------------------------------------
-
-
-@csrf_exempt
-def unknown_api_route(request: HttpRequest, **kwargs: Any) -> HttpResponse:
-    return answer(request.path, NOT_FOUND)
-
-
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if is_api(request.path):
-        return told(request, exception)
-    if is_away(exception):  # Django takes a session that cannot be written for one that was ended
-        return page(request, DATABASE_DOWN)
-    return defaults.bad_request(request, exception)
-
-
-def forbidden(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if is_api(request.path):
-        return told(request, exception)
-    return defaults.permission_denied(request, exception)
-
-
-def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if is_api(request.path):
-        return answer(request.path, NOT_FOUND)
-    return defaults.page_not_found(request, exception)
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    """Also for what middlewares raise, which no `process_exception` sees."""
-    error = sys.exc_info()[1]
-    away = error is not None and is_away(error)
-    if is_api(request.path):
-        return answer(request.path, DATABASE_DOWN if away else UNEXPECTED)
-    if away:
-        return page(request, DATABASE_DOWN)
-    return defaults.server_error(request)

@@ -6,16 +6,17 @@ import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from io import BytesIO
 from typing import IO, Any, cast
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
 from django.core.exceptions import RequestAborted
-from django.core.handlers.asgi import ASGIHandler
-from django.http import HttpRequest
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from privatune import problems
+from privatune import problem_pages, problems
 from privatune.edge import doors, routes
 from privatune.edge.body import Body, Message, Pace, Receive
 from privatune.edge.budget import Budget, Share
@@ -23,7 +24,7 @@ from privatune.edge.held import KEY, Held
 from privatune.edge.rates import Floods, Rates
 from privatune.edge.routes import Place
 from privatune.edge.turns import Turns
-from privatune.problems import Refusal
+from privatune.problems import Problem, Refusal
 from tenants.addresses import client_address, network_of
 from tenants.vault.errors import VaultError
 from tenants.vault.spool import EncryptedSpool
@@ -116,12 +117,20 @@ class Application(ASGIHandler):
         async with self._turns.turn(scope[OWNER]):
             return await super().run_get_response(request)
 
-    async def _refuse(self, scope: Message, refusal: Refusal, body: Body, send: Send) -> None:
-        response = problems.answer(str(scope["path"]), refusal.problem)
+    async def _refuse(
+        self, scope: dict[str, Any], refusal: Refusal, body: Body, send: Send
+    ) -> None:
+        response = await sync_to_async(_told)(scope, refusal.problem)
         response["x-request-id"] = f"req_{secrets.token_hex(16)}"
         response["Connection"] = "close"
         await self.send_response(response, _adding(refusal.headers, send))
         await body.drain()
+
+
+def _told(scope: dict[str, Any], problem: Problem) -> HttpResponse:
+    if problems.is_api(str(scope["path"])):
+        return problems.answer(str(scope["path"]), problem)
+    return problem_pages.bare(ASGIRequest(scope, BytesIO()), problem)
 
 
 @asynccontextmanager

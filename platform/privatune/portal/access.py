@@ -12,8 +12,8 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.utils.translation import gettext as _
 
+from privatune import problem_pages
 from privatune.people import second_factor
 from privatune.people.confinement import confined_to, provider_asked_second_factor
 from tenants.access import Belonging, Principal, belongings_of, require_living
@@ -71,7 +71,7 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
                     require_living(request.belonging.tenant_id)
                 request.principal.require(scope)
             except Refused as error:
-                return render(request, "portal/refused.html", {"error": error}, status=error.status)
+                return problem_pages.refused(request, error)
             if own_scope:
                 return view(request, *args, **kwargs)
             with tenant_scope(request.belonging.tenant_id):
@@ -141,11 +141,11 @@ def _led_away(request: RoomRequest) -> HttpResponse:
     """Here and not in the pages, so that no room can forget it."""
     if confined_to(request) is not None:
         error = Refused(
-            "second_factor_needed",
-            _("This organisation requires a second factor, and its provider did not ask for one."),
-            fix=_("Ask whoever runs the provider, or sign in with your password."),
+            "provider_asked_no_factor",
+            "This organisation requires a second factor, and its provider did not ask for one.",
+            fix="Ask whoever runs the provider, or sign in with your password.",
         )
-        return render(request, "portal/refused.html", {"error": error}, status=403)
+        return problem_pages.refused(request, error)
     back_to = request.get_full_path() if request.method == "GET" else address_of(request, "home")
     return second_factor.lead(request, second_factor.for_tenant(), back_to=back_to)
 

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.http import HttpResponse
 
 from privatune.portal.access import RoomRequest
-from privatune.portal.words import said
+from privatune.portal.refusals import said
 from tenants.errors import NotFound, TenantError
 
 
@@ -35,4 +35,4 @@ def posted_id(request: RoomRequest, noun: str) -> UUID:
     try:
         return UUID(request.POST.get("id", ""))
     except ValueError:
-        raise NotFound("not_found", f"No such {noun}.") from None
+        raise NotFound(f"{noun}_not_found", f"No such {noun}.") from None

@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from finetune.errors import FinetuneError
 from finetune.models import CatalogModel
 from finetune.services.jobs import JobRequest
+from privatune.portal.refusals import said
 from tenants.errors import TenantError
 from tenants.models import StoredFile
 
@@ -136,4 +137,4 @@ class JobForm(forms.Form):
     def take(self, error: TenantError | FinetuneError) -> None:
         """Puts a refusal of the service beside the field it is about."""
         field = (error.param or "").rsplit(".", 1)[-1]
-        self.add_error(field if field in self.fields else None, str(error))
+        self.add_error(field if field in self.fields else None, said(error))

@@ -59,6 +59,9 @@ def ask(url: str, **headers: str) -> httpx.Response:
     return httpx.get(url, headers=headers, timeout=60)
 
 
+PERSON = {"accept": "text/html", "accept-language": "zh-hans"}
+
+
 @pytest.mark.slow
 def test_without_a_database_every_door_says_503_and_when_to_come_back(
     customer: Customer, embedded_postgres: Any
@@ -73,7 +76,7 @@ def test_without_a_database_every_door_says_503_and_when_to_come_back(
     with killed(embedded_postgres), ThreadPoolExecutor(4) as pool:
         wire = pool.submit(customer.client().files.list)
         own = pool.submit(ask, f"{url}/api/v1/keys", authorization=key)
-        page = pool.submit(ask, room, cookie=cookie, **{"accept-language": "zh-hans"})
+        page = pool.submit(ask, room, cookie=cookie, **PERSON)
         while (told := ask(f"{url}/healthz")).status_code == 200:
             time.sleep(PAUSE_SECONDS)  # what was found is told for two seconds
         assert told.status_code == 503

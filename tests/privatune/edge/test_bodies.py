@@ -114,6 +114,19 @@ def test_the_portal_asks_who_uploads_before_it_takes_the_file(
     assert edge.spooled() == 0
 
 
+@pytest.mark.parametrize(
+    ("language", "words"), [("en", "too much at once"), ("zh-hans", "一次发送过多")]
+)
+def test_a_person_is_told_of_it_by_a_page(edge: Edge, language: str, words: str) -> None:
+    headers = {"accept": "text/html", "cookie": f"django_language={language}"}
+    response = httpx.post(
+        f"{edge.url}/accounts/login/", content=b"x" * (17 * MB), headers=headers, timeout=60
+    )
+    assert response.status_code == 413
+    assert f'<html lang="{language}">' in response.text
+    assert words in response.text
+
+
 def test_a_body_that_stands_still_is_given_up(edge: Edge) -> None:
     lines = []
     for _ in range(20):

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -14,6 +15,7 @@ from finetune import selectors
 from finetune.errors import FinetuneError
 from finetune.services import gateway
 from privatune.portal.access import RoomRequest, room
+from privatune.portal.refusals import said
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused, TenantError
@@ -38,17 +40,19 @@ def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
         try:
             target = gateway.resolve(name=name)
         except (TenantError, FinetuneError) as error:
-            return _plain(str(error), error.status)
+            return _plain(said(error), error.status)
     system = request.POST.get("system", "").strip()
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
-    return StreamingHttpResponse(
-        _answer(request, target, messages), content_type="text/plain; charset=utf-8"
-    )
+    answer = _answer(request, target, messages, str(get_language()))
+    return StreamingHttpResponse(answer, content_type="text/plain; charset=utf-8")
 
 
 async def _answer(
-    request: RoomRequest, target: gateway.Target, messages: list[dict[str, Any]]
+    request: RoomRequest,
+    target: gateway.Target,
+    messages: list[dict[str, Any]],
+    language: str,
 ) -> AsyncIterator[str]:
     def still() -> None:
         if not may_look(request, Scope.INFER):
@@ -65,7 +69,9 @@ async def _answer(
                     yield delta.text
     except (TenantError, FinetuneError) as error:
         # The status line is sent already: what went wrong is said where the answer would stand.
-        yield f"[{error.message}]"
+        with override(language):
+            told = said(error)
+        yield f"[{told}]"
 
 
 def _plain(text: str, status: int) -> HttpResponse:

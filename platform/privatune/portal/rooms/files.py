@@ -24,6 +24,7 @@ from finetune.models import Dataset
 from finetune.services import intake
 from finetune.services.datasets import full_report, open_errors
 from privatune.portal.access import RoomRequest, address_of, go, room
+from privatune.portal.refusals import said
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
@@ -64,9 +65,9 @@ def upload(request: RoomRequest) -> HttpResponse:
     except (TenantError, FinetuneError) as error:
         if kept is not None:
             vault.delete(kept.object_name)  # refused: leave nothing that no row names
-        return JsonResponse({"message": error.message, "fix": error.fix}, status=error.status)
+        return JsonResponse({"message": said(error)}, status=error.status)
     except VaultError as error:  # storage full or down: ours to mend, and nothing is stored
-        return JsonResponse({"message": error.message, "fix": error.fix}, status=503)
+        return JsonResponse({"message": said(error)}, status=503)
     return JsonResponse({"next": address_of(request, "file", file.id)})
 
 
@@ -94,7 +95,7 @@ def delete(request: RoomRequest, file_id: UUID) -> HttpResponse:
     try:
         intake.delete_file(file_id=file.id, actor=request.principal.actor)
     except (TenantError, FinetuneError) as error:
-        messages.error(request, str(error))
+        messages.error(request, said(error))
         return go(request, "file", file.id)
     messages.success(request, _("The file was deleted."))
     return go(request, "files")

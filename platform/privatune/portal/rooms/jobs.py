@@ -18,6 +18,7 @@ from finetune.services import jobs
 from finetune.states import FINAL_JOB_STATES
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import JobForm
+from privatune.portal.refusals import kept, said
 from privatune.portal.watching import watch
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
@@ -64,7 +65,7 @@ def new(request: RoomRequest) -> HttpResponse:
 @room(Scope.JOBS_READ)
 def detail(request: RoomRequest, job_id: UUID) -> HttpResponse:
     job = _job(job_id)
-    context = {"job": job, **_progress(job)}
+    context = {"job": job, "error": kept(job.error), **_progress(job)}
     part = "portal/parts/job.html" if request.headers.get("HX-Request") else "portal/job.html"
     return render(request, part, context)
 
@@ -78,7 +79,7 @@ def act(request: RoomRequest, job_id: UUID, verb: str) -> HttpResponse:
     try:
         verbs[verb](job_id=job.id, actor=request.principal.actor)
     except (TenantError, FinetuneError) as error:
-        messages.error(request, str(error))
+        messages.error(request, said(error))
     return go(request, "job", job.id)
 
 

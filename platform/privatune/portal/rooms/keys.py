@@ -47,7 +47,7 @@ def _make(request: RoomRequest) -> tuple[ApiKey, str]:
     posted = request.POST
     name = posted.get("name", "").strip()[:80]
     if not name:
-        raise Invalid("name_missing", _("Say what the key is for."), param="name")
+        raise Invalid("name_missing", "Say what the key is for.", param="name")
     days = posted.get("days", "")
     known = {str(each): each for each in DAYS}
     return make_key(

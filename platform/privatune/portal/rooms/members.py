@@ -34,13 +34,13 @@ def _act(request: RoomRequest) -> HttpResponse:
         case "invite":
             return _invite(request)
         case "revoke":
-            revoke_invitation(invitation_id=posted_id(request, "row"), by=by)
+            revoke_invitation(invitation_id=posted_id(request, "invitation"), by=by)
             messages.success(request, _("The invitation was revoked."))
         case "role":
-            change_role(member_id=posted_id(request, "row"), role=_role(request), by=by)
+            change_role(member_id=posted_id(request, "member"), role=_role(request), by=by)
             messages.success(request, _("The role was changed."))
         case "remove":
-            member_id = posted_id(request, "row")
+            member_id = posted_id(request, "member")
             remove_member(member_id=member_id, by=by)
             if member_id == by.membership_id:
                 return redirect("portal:organisations")
@@ -53,7 +53,7 @@ def _invite(request: RoomRequest) -> HttpResponse:
     try:
         validate_email(email)
     except ValidationError:
-        raise Invalid("invalid_email", _("This is no e-mail address."), param="email") from None
+        raise Invalid("invalid_email", "This is no e-mail address.", param="email") from None
 
     def link_of(token: str) -> str:
         return request.build_absolute_uri(reverse("portal:invitation", args=(token,)))

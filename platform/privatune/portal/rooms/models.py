@@ -13,6 +13,7 @@ from finetune.api.streams import download as download_stream
 from finetune.errors import FinetuneError
 from finetune.models import Artifact
 from finetune.services import artifacts
+from privatune import problem_pages
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
@@ -51,7 +52,7 @@ def download(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
         try:
             stream = artifacts.open_bundle(artifact=artifact, actor=request.principal.actor)
         except (TenantError, FinetuneError) as error:
-            return render(request, "portal/refused.html", {"error": error}, status=error.status)
+            return problem_pages.refused(request, error)
 
     def still() -> bool:
         return may_look(request, Scope.ARTIFACTS_READ) and artifacts.may_export(artifact=artifact)

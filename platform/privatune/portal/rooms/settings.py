@@ -10,7 +10,9 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from privatune import problem_pages
 from privatune.portal.access import RoomRequest, go, room
+from privatune.portal.refusals import said
 from tenants.errors import Invalid, Refused
 from tenants.models import SignInProvider
 from tenants.roles import Role, Scope
@@ -26,10 +28,10 @@ def settings(request: RoomRequest) -> HttpResponse:
         try:
             _change(request)
         except Refused as error:
-            return render(request, "portal/refused.html", {"error": error}, status=403)
+            return problem_pages.refused(request, error)
         except Invalid as error:
             supporting = request.POST.get("do") == "support"
-            context = {"support_error" if supporting else "provider_error": str(error)}
+            context = {"support_error" if supporting else "provider_error": said(error)}
         else:
             messages.success(request, _("The settings were saved."))
             return go(request, "settings")

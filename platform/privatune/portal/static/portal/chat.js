@@ -5,6 +5,16 @@
   if (!box) return;
   const form = box.querySelector("form");
 
+  // The room itself answers in plain text, what stands before it in JSON.
+  async function refusal(answer) {
+    const text = await answer.text();
+    try {
+      return JSON.parse(text).message;
+    } catch {
+      return text;
+    }
+  }
+
   async function ask(which, prompt) {
     const out = box.querySelector(`[data-answer=${which}]`);
     out.textContent = "…";
@@ -14,7 +24,7 @@
     body.set("system", box.querySelector("[name=system]").value);
     try {
       const answer = await fetch(box.dataset.url, { method: "POST", body });
-      if (!answer.ok) throw new Error((await answer.text()) || box.dataset.failed);
+      if (!answer.ok) throw new Error((await refusal(answer)) || box.dataset.failed);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       out.textContent = "";
       for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
