@@ -4,7 +4,9 @@
 
 LIFELINE is a pipe's descriptor whose end of file says that the worker is done with the command or
 dead (-1: the parent process itself is watched); SECONDS bounds the wall clock (0: no bound).
-However this ends, nothing that it started lives on. Standard library only: it starts in 15 ms.
+The command's innermost process says by a byte on the descriptor in PRIVATUNE_READY that it is there
+(`finetune.sandbox.inside`). However this ends, nothing that it started lives on. Standard library
+only: it starts in 15 ms.
 """
 
 import ctypes
@@ -27,6 +29,8 @@ class Keeper:
         self.deadline = time.monotonic() + seconds if seconds else None
         self.parent = os.getppid()
         self.asked = False
+        self.ready = False
+        self.hears, self.tells = os.pipe()
         self.woken, self.waker = os.pipe()
         for end in (self.woken, self.waker):
             os.set_blocking(end, False)
@@ -44,7 +48,8 @@ class Keeper:
         # Blocked and not ignored: whoever has no handler yet gets it when it is ready, and the
         # processes of the wrapper between, which have none, are not ended by it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-        child = _start(command)
+        child = _start(command, self.tells)
+        os.close(self.tells)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         try:
             return self._watch(child)
@@ -55,18 +60,20 @@ class Keeper:
         self.asked = True
 
     def _pass_on(self, child: int) -> None:
+        """Once, to a process that is there: before its fork the signal would stay with the wrapper,
+        which has it blocked for good, and a second one could hit a process at its very end."""
+        self.asked = False
         try:
             os.killpg(child, signal.SIGTERM)
-        except ProcessLookupError:  # it leads no group yet: at the next look
-            return
-        self.asked = False
+        except ProcessLookupError:
+            return  # it has just ended
 
     def _watch(self, child: int) -> int:
         while True:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
                 return status
-            if self.asked:
+            if self.asked and self.ready:
                 self._pass_on(child)
             if self.deadline and time.monotonic() > self.deadline:
                 print("the time limit is reached", file=sys.stderr, flush=True)
@@ -75,18 +82,23 @@ class Keeper:
                 return int(signal.SIGKILL)
 
     def _is_let_go(self) -> bool:
-        watched = [self.woken] + ([self.lifeline] if self.lifeline >= 0 else [])
+        watched = [end for end in (self.woken, self.hears, self.lifeline) if end >= 0]
         left = self.deadline - time.monotonic() if self.deadline else LOOK_SECONDS
         ready, _, _ = select.select(watched, [], [], max(0.0, min(left, LOOK_SECONDS)))
         if self.woken in ready:
             os.read(self.woken, 4096)
+        if self.hears in ready:
+            self.ready = os.read(self.hears, 1) != b""
+            os.close(self.hears)
+            self.hears = -1
         if self.lifeline >= 0:
             return self.lifeline in ready
         return os.getppid() != self.parent
 
 
-def _start(command: list[str]) -> int:
+def _start(command: list[str], tells: int) -> int:
     """A session of its own: the terminal's signals reach the keeper only, which passes them on."""
+    os.set_inheritable(tells, True)
     keeper = os.getpid()
     child = os.fork()
     if child:
@@ -97,7 +109,7 @@ def _start(command: list[str]) -> int:
         if os.getppid() == keeper:
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
-            os.execvp(command[0], command)
+            os.execvpe(command[0], command, os.environ | {"PRIVATUNE_READY": str(tells)})
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr, flush=True)
     os._exit(127)

@@ -26,7 +26,15 @@ def main(argv: list[str] | None = None) -> int:
     run_dir: Path = options.run_dir
     stop = Stop()
     stop.listen()
-    if not options.detached:
+    try:
+        return _run(run_dir, stop, detached=options.detached)
+    finally:
+        stop.leave()
+
+
+def _run(run_dir: Path, stop: Stop, *, detached: bool) -> int:
+    """Trains as far as it comes; the exit code."""
+    if not detached:
         die_with_parent()
     if (run_dir / "result").is_dir():
         return ExitCode.DONE  # killed between the result and the exit

@@ -19,6 +19,11 @@ class Stop:
         # The sandbox starts us with it blocked, so that one that came too early is not lost
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
+    def leave(self) -> None:
+        """At the very end: the interpreter takes handlers down before it exits, and a SIGTERM that
+        came then would turn a finished run into a killed one."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     def check(self) -> None:
         if self.requested:
             raise Yielded

@@ -78,6 +78,20 @@ def test_sigterm_that_comes_before_anybody_listens_waits(run: Run) -> None:
     assert child.process.wait(30) == 75
 
 
+MOMENTS = (0, 1, 2, 5, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 300)  # ms after the start
+
+
+def test_a_stop_asked_at_any_moment_of_a_launch_is_heard(run: Run) -> None:
+    """Once it stayed with the wrapper, blocked, when it came before the wrapper had forked."""
+    code = LISTENS.format(before="")
+    for wait in MOMENTS:
+        child = run(code)
+        time.sleep(wait / 1000)
+        child.ask_to_yield()
+        assert child.process.wait(30) == 75, f"asked {wait} ms after the start"
+        child.kill()
+
+
 FAMILY = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

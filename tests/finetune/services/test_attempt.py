@@ -95,6 +95,23 @@ def test_what_fails_outside_while_preparing_costs_no_attempt_and_leaves_no_folde
     assert in_use(settings.WORK_DIR) == []
 
 
+def test_a_stop_asked_while_the_folder_is_filled_gives_the_run_back_and_starts_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = queued(bench)
+
+    def asked(*_: Any) -> None:
+        monkeypatch.setattr(attempt.shutdown, "asked", True)
+
+    monkeypatch.setattr(preparation, "prepare", asked)
+    monkeypatch.setattr(attempt, "launch_trainer", None)  # calling it would be a fault of ours
+    perform(bench, job)
+    run = run_of(bench, job)
+    assert (run.state, run.attempts, run.epoch) == (RunState.WAITING, 0, 1)
+    assert "The worker is shutting down; the job is queued again." in bench.messages(job)
+    assert in_use(settings.WORK_DIR) == []
+
+
 def test_a_fault_of_ours_is_tried_again_and_then_fails_with_its_cause(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
