@@ -38,10 +38,20 @@ RULES = """
   limits it and the end of the membership ends it, at once. In the portal every member makes keys
   of their own; a key needs `tenant:write` to make another, which then is the same member's,
   within the first one's scopes, expiry and allowed networks.
+* A **key made by a key** ends with it, at once, and so do those that it made in turn; revoking
+  tells which, and the audit trail has an entry for each. It works no longer than the key that made
+  it and from no other networks, as they are now: shorten the one, and the other is shortened.
+  Rotating a key changes nothing for those that it made. A line has at most ten keys. This holds
+  for service keys that a key made, too: one that is to stay is made in person, in the portal.
 * A **service key** belongs to nobody. Only an owner (or the operator) makes and rotates one; it
   acts as `{service}` at most, so it touches no owner. Whoever has `tenant:write` may revoke it.
-* Nobody gets the secret of another's key: only its member rotates it. While it is rotated two
-  secrets live, the old one for a day or as long as was said, at most 30 days.
+* Nobody gets the secret of another's key: only its member rotates it. A key rotates itself and
+  the keys that it made, no others. While it is rotated two secrets live, the old one for a day or
+  as long as was said, at most 30 days.
+* **Name, expiry and networks** of a key in use can be changed, by whoever may revoke it. A later
+  expiry or more networks stay within the key that made it and within the key that asks; a service
+  key gets them from an owner only. Scopes never change: another key is made for others. A revoked
+  or expired key stays what it is.
 * A key with allowed networks answers 403 `address_not_allowed` from elsewhere. First use from a
   new address (for IPv6: a new /64), and being refused from one, are written to the audit trail.
 """

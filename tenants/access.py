@@ -125,7 +125,12 @@ class Belonging:
 
 @dataclass(frozen=True)
 class Key:
-    """An API key as the database has it now, with the member whose it is."""
+    """An API key as the database has it now, with the member whose it is.
+
+    `expires_at`, `revoked_at` and `networks` are those of its whole line, of the keys that made it
+    as well: the earliest, and for each key that has networks a text of them with spaces between.
+    `generation` is the length of that line, 1 for a key that no key made.
+    """
 
     tenant_id: UUID
     key_id: UUID
@@ -135,7 +140,8 @@ class Key:
     previous_until: datetime | None
     scopes: list[str]
     service: bool
-    allowed_addresses: list[str]
+    networks: list[str]
+    generation: int
     seen_from: list[str]
     last_used_at: datetime | None
     expires_at: datetime | None
@@ -148,9 +154,14 @@ class Key:
     @property
     def alive(self) -> bool:
         """Neither revoked nor expired, and its member, if it has one, still is one."""
-        if self.revoked_at or (self.expires_at and self.expires_at <= timezone.now()):
-            return False
-        return self.service or bool(self.role and self.person_active)
+        return not self.ended and (self.service or bool(self.role and self.person_active))
+
+    @property
+    def ended(self) -> bool:
+        """Whether it, or a key of its line, is revoked or expired."""
+        return bool(
+            self.revoked_at or (self.expires_at is not None and self.expires_at <= timezone.now())
+        )
 
     @property
     def principal(self) -> Principal:
@@ -169,7 +180,7 @@ class Key:
         return rotating and hmac.compare_digest(self.previous_digest, given)
 
     def allows(self, address: str) -> bool:
-        return not self.allowed_addresses or is_within(address, self.allowed_addresses)
+        return all(is_within(address, each.split()) for each in self.networks)
 
 
 def digest_of(secret: str) -> str:
@@ -197,6 +208,10 @@ def find_key(secret: str) -> Key:
     return key
 
 
+def key_now(key_id: UUID) -> Key | None:
+    return _read_key("SELECT * FROM privatune_key_now(%s)", key_id)
+
+
 def authenticate_key(secret: str) -> Principal:
     """The principal of an API key. Raises NotAuthenticated (401)."""
     return find_key(secret).principal
@@ -206,7 +221,7 @@ def still_allowed(principal: Principal, scope: Scope | None = None) -> bool:
     """Whether the key or person may still do what it began, asked of the database now: one
     statement, outside any scope. For whatever goes on for long: streams, long downloads."""
     if principal.key_id is not None:
-        key = _read_key("SELECT * FROM privatune_key_now(%s)", principal.key_id)
+        key = key_now(principal.key_id)
         scopes = key.principal.scopes if key is not None and key.alive else None
     else:
         assert principal.user_id is not None

@@ -11,7 +11,7 @@ from tenants.actor import Actor
 from tenants.addresses import client_address
 from tenants.errors import Invalid, NotAuthenticated
 from tenants.services.idempotency import Attempt
-from tenants.services.keys import admit_key
+from tenants.services.key_use import admit_key
 
 LONGEST_KEY = 255
 EDGE = "privatune.caller"  # where the server leaves a Known in the ASGI scope

@@ -81,7 +81,8 @@ class ApiKey(TenantOwned):
     It belongs to a member (`created_by`), whose present role bounds it, or is a `service` key.
     Neither: its member is gone, and so is its power. While it is rotated, two secrets live: the
     previous one until `previous_until`. `seen_from` holds the places it was used from, the latest
-    last; with a leading `!`, from where it was refused.
+    last; with a leading `!`, from where it was refused. `made_with` is the key that made it: it
+    ends with that one and reaches no further (privatune_key_now asks the whole line).
     """
 
     name = models.CharField(max_length=80)
@@ -91,6 +92,7 @@ class ApiKey(TenantOwned):
     previous_until = models.DateTimeField(null=True, blank=True)
     scopes = ArrayField(models.CharField(max_length=32))
     created_by = TenantForeignKey(Membership, null=True, blank=True, related_name="+")
+    made_with = TenantForeignKey("tenants.ApiKey", null=True, blank=True, related_name="+")
     service = models.BooleanField(default=False)
     allowed_addresses = ArrayField(models.CharField(max_length=43), default=list, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)

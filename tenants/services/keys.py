@@ -1,5 +1,5 @@
-"""API keys: made, rotated, revoked, and let in. A key never reaches beyond whoever it belongs to,
-nor beyond the key that made it."""
+"""API keys: made, rotated and revoked. A key never reaches beyond whoever it belongs to, nor beyond
+the key that made it, and ends with that one."""
 
 import secrets
 import uuid
@@ -8,18 +8,14 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from tenants.access import KEY_PREFIX, Key, Principal, digest_of, find_key
-from tenants.addresses import network_of
-from tenants.database.scope import tenant_scope
-from tenants.errors import Conflict, Invalid, NotFound, Refused
-from tenants.models import ApiKey, Invitation
+from tenants.access import KEY_PREFIX, Key, Principal, digest_of, key_now
+from tenants.errors import Conflict, Invalid, NotAuthenticated, NotFound, Refused
+from tenants.models import ApiKey
 from tenants.networks import are_within, read_networks
 from tenants.roles import ALL_SCOPES, SERVICE_KEY_MAKERS, SERVICE_ROLE, Role, Scope
 from tenants.services.audit import record
-from tenants.services.invitations import withdraw
+from tenants.services.key_lines import MOST_GENERATIONS, end_key, made_by
 
-USE_NOTED_EVERY = timedelta(minutes=1)
-PLACES_KEPT = 50
 OVERLAP = timedelta(days=1)  # both secrets live, unless told otherwise
 LONGEST_OVERLAP = timedelta(days=30)
 
@@ -36,16 +32,19 @@ def make_key(
     """A key and its secret, which is shown once and kept nowhere. In the open scope.
 
     It belongs to the member who asks, in person or by a key with `tenant:write`; a service key
-    belongs to nobody and is made by an owner only. Raises Invalid, and Refused for what is beyond
-    the asker's own scopes, expiry or addresses.
+    belongs to nobody and is made by an owner only. One made by a key ends with that key. Raises
+    Invalid, and Refused for what is beyond the asker's own scopes, expiry or addresses.
     """
     if by.key_id is not None:
         by.require(Scope.TENANT_WRITE)
     if service or by.membership_id is None:
-        _require_owner(by)
+        require_owner_for_service(by)
     wanted = by.scopes if scopes is None else known_scopes(scopes)
     networks = read_networks(allowed_addresses)
+    require_to_come(expires_at)
     by.require_passing_on(wanted)
+    if by.key_id is not None:
+        _require_room_in_line(by.key_id)
     _require_within_own_key(by, expires_at, networks)
     return issue_key(
         name=name,
@@ -54,6 +53,7 @@ def make_key(
         expires_at=expires_at,
         networks=networks,
         actor=by.actor,
+        made_with=by.key_id,
     )
 
 
@@ -65,10 +65,11 @@ def issue_key(
     actor: str,
     expires_at: datetime | None = None,
     networks: Iterable[str] = (),
+    made_with: uuid.UUID | None = None,
 ) -> tuple[ApiKey, str]:
     """Writes the key, asking nobody: for `make_key` and for the operator. In the open scope.
 
-    `member_id` None makes a service key.
+    `member_id` None makes a service key; `made_with` is the key that asked for it.
     """
     prefix = secrets.token_hex(6)
     secret = _new_secret(prefix)
@@ -79,6 +80,7 @@ def issue_key(
         scopes=sorted(scopes),
         created_by_id=member_id,
         service=member_id is None,
+        made_with_id=made_with,
         allowed_addresses=list(networks),
         expires_at=expires_at,
     )
@@ -98,7 +100,8 @@ def rotate_key(
 ) -> tuple[ApiKey, str]:
     """A new secret for the key; the one before lives on for `overlap`, an older one ends now.
 
-    Only whose key it is gets its secret; a service key's, an owner or the key itself. Raises
+    Only whose key it is gets its secret; a service key's, an owner or the key itself. A key
+    rotates itself and those of its line, or its holder would keep a secret that outlives it. Raises
     NotFound, Conflict for a key that has ended, Invalid, and Refused.
     """
     if not timedelta(0) <= overlap <= LONGEST_OVERLAP:
@@ -107,18 +110,16 @@ def rotate_key(
             f"The old secret can live on for 0 to {LONGEST_OVERLAP.days} days.",
             param="overlap_seconds",
         )
-    key = _locked(key_id)
-    if by.key_id != key.id:
-        _require_holder(by, key)
-        by.require_passing_on(frozenset(key.scopes))
-        _require_within_own_key(by, key.expires_at, key.allowed_addresses)
+    key = locked_key(key_id)
     if by.key_id is not None:
         by.require(Scope.TENANT_WRITE)
-    now = timezone.now()
-    if key.revoked_at or (key.expires_at and key.expires_at <= now):
-        raise Conflict("key_ended", "The key is revoked or expired.", fix="Make a new key.")
+        _require_in_line(by.key_id, key)
+    else:
+        _require_holder(by, key)
+        by.require_passing_on(frozenset(key.scopes))
+    require_not_ended(key)
     secret = _new_secret(key.prefix)
-    key.previous_digest, key.previous_until = key.digest, now + overlap
+    key.previous_digest, key.previous_until = key.digest, timezone.now() + overlap
     key.digest = digest_of(secret)
     key.save(update_fields=["digest", "previous_digest", "previous_until"])
     until = key.previous_until.isoformat()
@@ -126,62 +127,13 @@ def rotate_key(
     return key, secret
 
 
-def revoke_key(*, by: Principal, key_id: uuid.UUID) -> ApiKey:
-    """Ends the key and the open invitations made with it; twice is no error. Its member may, and
-    whoever may change that member. Raises NotFound and Refused. In the open scope."""
-    key = _locked(key_id)
-    own = by.membership_id is not None and by.membership_id == key.created_by_id
-    if not own or by.key_id is not None:
-        by.require_touching(Role(key.created_by.role) if key.created_by else SERVICE_ROLE)
-    end_key(key=key, actor=by.actor)
-    return key
-
-
-def end_key(*, key: ApiKey, actor: str) -> None:
-    """Revokes it, and the open invitations made with it, asking nobody."""
-    if key.revoked_at is not None:
-        return
-    key.revoked_at = timezone.now()
-    key.save(update_fields=["revoked_at"])
-    record(actor=actor, action="key.revoke", target=key.prefix, data={"name": key.name})
-    withdraw(invitations=Invitation.objects.filter(invited_with=key), actor=actor)
-
-
-def admit_key(*, secret: str, address: str) -> Principal:
-    """Whoever holds the secret, at the door: outside any scope.
-
-    Notes the use, at most once a minute, and writes a new address to the audit trail. Raises
-    NotAuthenticated (401), and Refused (403) from outside the key's allowed networks.
-    """
-    key = find_key(secret)
-    allowed = key.allows(address)
-    place = network_of(address) if allowed else f"!{network_of(address)}"
-    stale = key.last_used_at is None or key.last_used_at < timezone.now() - USE_NOTED_EVERY
-    if place not in key.seen_from or (allowed and stale):
-        _note_use(key, place, address, allowed=allowed)
-    if not allowed:
-        raise Refused(
-            "address_not_allowed",
-            f"This key may not be used from {address}.",
-            fix="Use it from its allowed networks, or have one added to the key.",
-        )
-    return key.principal.at(address)
-
-
-def _note_use(key: Key, place: str, address: str, *, allowed: bool) -> None:
-    with tenant_scope(key.tenant_id):
-        row = ApiKey.objects.select_for_update().get(id=key.key_id)
-        if allowed:
-            row.last_used_at = timezone.now()
-        if place not in row.seen_from:  # asked again under the lock: written once
-            row.seen_from = [*row.seen_from, place][-PLACES_KEPT:]
-            record(
-                actor=key.principal.actor,
-                action="key.new_address" if allowed else "key.refused_address",
-                target=row.prefix,
-                data={"address": address},
-            )
-        row.save(update_fields=["last_used_at", "seen_from"])
+def revoke_key(*, by: Principal, key_id: uuid.UUID) -> tuple[ApiKey, list[ApiKey]]:
+    """Ends the key, the keys of its line and the open invitations made with any of them; twice is
+    no error. The key, and those that ended with it. Its member may, and whoever may change that
+    member. Raises NotFound and Refused. In the open scope."""
+    key = locked_key(key_id)
+    require_touching_key(by, key)
+    return key, end_key(key=key, actor=by.actor)
 
 
 def known_scopes(scopes: Iterable[str]) -> frozenset[str]:
@@ -202,7 +154,8 @@ def _new_secret(prefix: str) -> str:
     return f"{KEY_PREFIX}{prefix}-{secrets.token_urlsafe(32)}"
 
 
-def _locked(key_id: uuid.UUID) -> ApiKey:
+def locked_key(key_id: uuid.UUID) -> ApiKey:
+    """The row, locked, with its member. Raises NotFound."""
     keys = ApiKey.objects.select_for_update(of=("self",)).select_related("created_by")
     key = keys.filter(id=key_id).first()
     if key is None:
@@ -210,18 +163,45 @@ def _locked(key_id: uuid.UUID) -> ApiKey:
     return key
 
 
-def _require_owner(by: Principal) -> None:
+def require_touching_key(by: Principal, key: ApiKey) -> None:
+    """Raises Refused when the key is neither their own nor that of a member who is theirs to
+    change."""
+    own = by.membership_id is not None and by.membership_id == key.created_by_id
+    if not own or by.key_id is not None:
+        by.require_touching(Role(key.created_by.role) if key.created_by else SERVICE_ROLE)
+
+
+def require_not_ended(key: ApiKey) -> None:
+    """Raises Conflict for a key that is revoked or expired, by itself or by its line."""
+    now = key_now(key.id)
+    assert now is not None
+    if now.ended:
+        raise Conflict("key_ended", "The key is revoked or expired.", fix="Make a new key.")
+
+
+def require_to_come(expires_at: datetime | None) -> None:
+    """Raises Invalid for an expiry that has passed."""
+    if expires_at is not None and expires_at <= timezone.now():
+        raise Invalid(
+            "expiry_past",
+            f"{expires_at.isoformat()} has passed already.",
+            fix="Give a time to come; to end a key now, revoke it.",
+            param="expires_at",
+        )
+
+
+def require_owner_for_service(by: Principal) -> None:
     if by.role not in SERVICE_KEY_MAKERS:
         raise Refused(
             "service_key_by_owner",
-            "Only an owner makes and rotates keys that belong to nobody.",
+            "Only an owner makes and rotates service keys, or gives them more time or networks.",
             fix="Ask an owner, or make a key of your own in the portal.",
         )
 
 
 def _require_holder(by: Principal, key: ApiKey) -> None:
     if key.service:
-        _require_owner(by)
+        require_owner_for_service(by)
     elif by.membership_id is None or by.membership_id != key.created_by_id:
         raise Refused(
             "key_of_another",
@@ -230,24 +210,59 @@ def _require_holder(by: Principal, key: ApiKey) -> None:
         )
 
 
+def _require_in_line(asking: uuid.UUID, key: ApiKey) -> None:
+    maker = ApiKey.objects.get(id=asking)
+    if key.id != maker.id and key.id not in {each.id for each in made_by(maker)}:
+        raise Refused(
+            "key_of_another",
+            "A key gets new secrets for itself and for the keys that it made.",
+            fix="Rotate this one in the portal, or with itself.",
+        )
+
+
+def _require_room_in_line(asking: uuid.UUID) -> None:
+    """Locked, so that the maker cannot end between being asked and having made."""
+    locked_key(asking)
+    maker = key_now(asking)
+    if maker is None or not maker.alive:
+        raise NotAuthenticated("invalid_api_key", "The API key was revoked or expired meanwhile.")
+    if maker.generation >= MOST_GENERATIONS:
+        raise Refused(
+            "line_of_keys_too_long",
+            f"This key is the {MOST_GENERATIONS}th of a line in which each made the next.",
+            fix="Make the key in the portal, or with one of those that made this one.",
+        )
+
+
 def _require_within_own_key(
     by: Principal, expires_at: datetime | None, networks: Iterable[str]
 ) -> None:
     """A key that ends, or works from some networks only, makes none that lives longer or wider."""
-    if by.key_id is None:
-        return
-    own = ApiKey.objects.get(id=by.key_id)
-    if own.expires_at and (expires_at is None or expires_at > own.expires_at):
+    if by.key_id is not None:
+        own = key_now(by.key_id)
+        assert own is not None
+        require_end_within(own, expires_at)
+        require_networks_within(own, networks)
+
+
+def require_end_within(outer: Key, expires_at: datetime | None) -> None:
+    """Raises Refused for an expiry after that of `outer` and its line."""
+    if outer.expires_at and (expires_at is None or expires_at > outer.expires_at):
         raise Refused(
             "expiry_beyond_own",
-            f"Your key expires at {own.expires_at.isoformat()}, and so must this one by then.",
+            f"The key {outer.name!r} ends at {outer.expires_at.isoformat()}, "
+            "and so must this one by then.",
             param="expires_at",
         )
-    inside = bool(networks) and are_within(networks, own.allowed_addresses)
-    if own.allowed_addresses and not inside:
+
+
+def require_networks_within(outer: Key, networks: Iterable[str]) -> None:
+    """Raises Refused for networks beyond those of `outer` and its line; none are all."""
+    wanted = list(networks)
+    if not all(wanted and are_within(wanted, each.split()) for each in outer.networks):
         raise Refused(
             "addresses_beyond_own",
-            "Your key works from its allowed networks only, and so must this one.",
-            fix="Give `allowed_addresses` within your key's own.",
+            f"The key {outer.name!r} works from its allowed networks only, and so must this one.",
+            fix="Give `allowed_addresses` within that key's own.",
             param="allowed_addresses",
         )

@@ -9,7 +9,7 @@ from tenants.models import ApiKey, Invitation, Membership
 from tenants.roles import Role
 from tenants.services.audit import record
 from tenants.services.invitations import withdraw
-from tenants.services.keys import end_key
+from tenants.services.key_lines import end_key
 from tenants.services.uploads import abandon_uploads
 
 

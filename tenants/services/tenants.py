@@ -19,7 +19,8 @@ from tenants.models import ApiKey, Membership, Tenant, User
 from tenants.networks import read_networks
 from tenants.roles import ALL_SCOPES, Role
 from tenants.services.audit import record
-from tenants.services.keys import end_key, issue_key, known_scopes
+from tenants.services.key_lines import end_key
+from tenants.services.keys import issue_key, known_scopes
 from tenants.services.vaults import master_key
 from tenants.vault.keys import new_tenant_key
 
@@ -121,13 +122,14 @@ def create_key(
         )
 
 
-def revoke_key(*, tenant_id: uuid.UUID, key_id: uuid.UUID, actor: str) -> None:
-    """The operator's. Raises NotFound; revoking twice is no error."""
+def revoke_key(*, tenant_id: uuid.UUID, key_id: uuid.UUID, actor: str) -> list[ApiKey]:
+    """The operator's. The keys that it made, which ended with it. Raises NotFound; revoking twice
+    is no error."""
     with tenant_scope(tenant_id):
         key = ApiKey.objects.filter(id=key_id).first()
         if key is None:
             raise NotFound("key_not_found", "There is no such key.")
-        end_key(key=key, actor=actor)
+        return end_key(key=key, actor=actor)
 
 
 def destroy_key(*, tenant_id: uuid.UUID, actor: Actor, found: dict[str, int]) -> Tenant:

@@ -23,7 +23,9 @@ from tenants.services.invitations import (
     invite,
     revoke_invitation,
 )
-from tenants.services.keys import admit_key, make_key, revoke_key, rotate_key
+from tenants.services.key_changes import change_key
+from tenants.services.key_use import admit_key
+from tenants.services.keys import make_key, revoke_key, rotate_key
 from tenants.services.members import change_role, remove_member
 from tenants.services.people import begin_account, create_user
 from tenants.services.tenants import create_key
@@ -406,6 +408,187 @@ def test_a_key_makes_none_that_outlives_it_or_works_from_elsewhere(
         make_key(by=placed, name="ok", allowed_addresses=["10.1.0.0/16"])
         with pytest.raises(Invalid):
             make_key(by=owner, name="typo", allowed_addresses=["10.0.0.1/8"])
+
+
+def line_of(owner: Principal, length: int = 3) -> list[tuple[ApiKey, str]]:
+    """Keys of which each made the next."""
+    made: list[tuple[ApiKey, str]] = []
+    by = owner
+    with tenant_scope(owner.tenant_id):
+        for number in range(length):
+            made.append(make_key(by=by, name=f"line {number}"))
+            by = authenticate_key(made[-1][1])
+    return made
+
+
+def lives(secret: str) -> bool:
+    try:
+        authenticate_key(secret)
+    except NotAuthenticated:
+        return False
+    return True
+
+
+def test_a_key_ends_with_the_key_that_made_it_and_the_log_says_so(
+    customer: Customer, owner: Principal
+) -> None:
+    """The thief of a key made himself another; both end with the first, whatever the depth."""
+    (first, root), (second, child), (third, grandchild) = line_of(owner)
+    streaming = authenticate_key(grandchild)
+    token = invited(streaming, "thief@b.example")
+    with tenant_scope(customer.tenant_id):
+        rotated = rotate_key(by=owner, key_id=first.id)[1]
+        assert lives(grandchild), "the rotation of a key keeps what it made"
+        _, ended = revoke_key(by=owner, key_id=first.id)
+        assert ended == [second, third]
+        assert revoke_key(by=owner, key_id=first.id)[1] == []
+        told = AuditEntry.objects.filter(action="key.revoke").order_by("seq")
+        assert [(each.target, each.data.get("made_with")) for each in told] == [
+            (first.prefix, None), (second.prefix, first.prefix), (third.prefix, first.prefix),
+        ]  # fmt: skip
+    assert not any(map(lives, (root, rotated, child, grandchild)))
+    assert not still_allowed(streaming)
+    with pytest.raises(NotFound):
+        find_offer(token=token)
+
+
+def test_removing_a_member_ends_the_service_keys_that_his_keys_made(
+    customer: Customer, owner: Principal
+) -> None:
+    """Those that he made in person stay; they are shown to whoever follows him."""
+    leaver, leaving = new_member(customer)
+    by_key = authenticate_key(key_of(leaving))
+    with tenant_scope(customer.tenant_id):
+        left = make_key(by=by_key, name="by key", service=True)[1]
+        stays = make_key(by=leaving, name="in person", service=True)[1]
+        remove_member(member_id=member_id(customer, leaver), by=owner)
+        assert AuditEntry.objects.filter(action="key.revoke").count() == 2
+    assert (lives(left), lives(stays)) == (False, True)
+
+
+def test_a_key_is_asked_about_with_its_whole_line_at_each_use(
+    customer: Customer, owner: Principal
+) -> None:
+    """Whatever the rows of the later keys say: here they are as an older release left them."""
+    (first, _), (_, child), (third, grandchild) = line_of(owner)
+    with tenant_scope(customer.tenant_id):
+        ApiKey.objects.filter(id=first.id).update(allowed_addresses=["10.0.0.0/8"])
+        ApiKey.objects.filter(id=third.id).update(allowed_addresses=["10.1.0.0/16", "11.0.0.0/8"])
+    for address, secret, allowed in (
+        ("10.1.2.3", grandchild, True), ("10.2.0.1", grandchild, False),
+        ("11.0.0.1", grandchild, False), ("10.2.0.1", child, True), ("11.0.0.1", child, False),
+    ):  # fmt: skip
+        if allowed:
+            admit_key(secret=secret, address=address)
+        else:
+            with pytest.raises(Refused, match="may not be used from"):
+                admit_key(secret=secret, address=address)
+    with tenant_scope(customer.tenant_id):
+        ApiKey.objects.filter(id=first.id).update(expires_at=timezone.now())
+    assert not lives(grandchild)
+    with tenant_scope(customer.tenant_id), pytest.raises(Conflict):
+        rotate_key(by=owner, key_id=third.id)
+
+
+def test_a_line_of_keys_has_an_end(owner: Principal) -> None:
+    with pytest.raises(Refused, match="the 10th of a line"):
+        line_of(owner, 11)
+
+
+def test_a_key_rotates_itself_and_what_it_made_and_no_other(
+    customer: Customer, owner: Principal
+) -> None:
+    """Else whoever holds it would keep a secret of its maker, or of its sister, beyond its end."""
+    (first, root), (second, child), (third, _) = line_of(owner)
+    sister = key_of(owner)
+    with tenant_scope(customer.tenant_id):
+        for secret in (child, sister):
+            with pytest.raises(Refused, match="keys that it made"):
+                rotate_key(by=authenticate_key(secret), key_id=first.id)
+        for key in (first, second, third):
+            assert rotate_key(by=authenticate_key(root), key_id=key.id)
+
+
+def test_a_key_in_use_is_changed_and_its_line_ends_no_later(
+    customer: Customer, owner: Principal
+) -> None:
+    (first, root), (second, child), _ = line_of(owner)
+    soon, later = (timezone.now() + timedelta(days=days) for days in (1, 9))
+    with tenant_scope(customer.tenant_id):
+        changed = change_key(
+            by=owner,
+            key_id=first.id,
+            changes={"name": " ci ", "expires_at": soon, "allowed_addresses": ["10.0.0.0/8"]},
+        )
+        assert (changed.name, changed.expires_at) == ("ci", soon)
+        assert [each.expires_at for each in ApiKey.objects.filter(made_with__isnull=False)] == [
+            soon, soon,
+        ]  # fmt: skip
+        assert authenticate_key(root).scopes == authenticate_key(child).scopes == owner.scopes
+        entry = AuditEntry.objects.get(action="key.change")
+        change_key(by=owner, key_id=second.id, changes={"allowed_addresses": ["10.1.0.0/16"]})
+        for wider in ({"expires_at": later}, {"expires_at": None}, {"allowed_addresses": []}):
+            with pytest.raises(Refused):  # even by an owner: it is the line that bounds it
+                change_key(by=owner, key_id=second.id, changes=wider)  # type: ignore[arg-type]
+        assert entry.data["name"] == ["line 0", "ci"]
+        assert entry.data["expires_at"] == [None, soon.isoformat()]
+        assert entry.data["allowed_addresses"] == [[], ["10.0.0.0/8"]]
+        assert len(entry.data["shortened"]) == 2
+        assert change_key(by=owner, key_id=first.id, changes={}).name == "ci"
+        assert AuditEntry.objects.filter(action="key.change").count() == 2, "nothing changed"
+        assert change_key(by=owner, key_id=first.id, changes={"expires_at": later}).name == "ci"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"name": " "}, Invalid),
+        ({"name": "x" * 81}, Invalid),
+        ({"allowed_addresses": ["10.0.0.1/8"]}, Invalid),
+        ({"expires_at": timezone.now() - timedelta(seconds=1)}, Invalid),
+    ],
+)
+def test_a_change_that_makes_no_sense_is_refused(
+    owner: Principal, changes: Any, error: type[Exception]
+) -> None:
+    with tenant_scope(owner.tenant_id):
+        key, _ = make_key(by=owner, name="k")
+        with pytest.raises(error):
+            change_key(by=owner, key_id=key.id, changes=changes)
+
+
+def test_nobody_gives_a_key_more_than_is_theirs_to_give(
+    customer: Customer, owner: Principal
+) -> None:
+    _, admin = new_member(customer, Role.ADMIN)
+    _, engineer = new_member(customer, Role.ENGINEER)
+    soon, sooner = (timezone.now() + timedelta(days=days) for days in (2, 1))
+    ends = authenticate_key(key_of(owner, expires_at=sooner))
+    with tenant_scope(customer.tenant_id):
+        owners, _ = make_key(by=owner, name="o")
+        mine, _ = make_key(by=engineer, name="e", expires_at=soon)
+        service, _ = make_key(by=owner, name="s", service=True, expires_at=soon)
+        for by, key, changes in (
+            (admin, owners, {"name": "n"}),  # an owner's is not an admin's to touch
+            (engineer, owners, {"name": "n"}),
+            (authenticate_key(key_of(engineer)), mine, {"name": "n"}),  # lacks `tenant:write`
+            (ends, mine, {"expires_at": None}),  # a key gives no more time than it has
+            (ends, mine, {"expires_at": soon + timedelta(days=1)}),
+            (admin, service, {"expires_at": None}),  # an owner's to give
+        ):
+            with pytest.raises(Refused):
+                change_key(by=by, key_id=key.id, changes=changes)  # type: ignore[arg-type]
+        for by, key, changes in (
+            (engineer, mine, {"expires_at": None}),
+            (admin, mine, {"name": "by admin", "expires_at": soon}),
+            (admin, service, {"expires_at": sooner}),
+            (owner, service, {"expires_at": None}),
+            (ends, mine, {"expires_at": sooner + timedelta(hours=1)}),  # less than it had
+        ):
+            change_key(by=by, key_id=key.id, changes=changes)  # type: ignore[arg-type]
+        revoke_key(by=engineer, key_id=mine.id)
+        with pytest.raises(Conflict):
+            change_key(by=engineer, key_id=mine.id, changes={"expires_at": None})
 
 
 @pytest.mark.parametrize(

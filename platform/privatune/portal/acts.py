@@ -16,17 +16,17 @@ def acted(
     *,
     page: Callable[..., HttpResponse],
     act: Callable[[RoomRequest], HttpResponse],
-    keeps: str,
+    keeps: tuple[str, ...],
 ) -> HttpResponse:
     """`page(request)`, or what `act` answers to a posted form. A TenantError of `act` undoes what
-    it wrote and shows the page again, saying why, with what was typed into the form `keeps`."""
+    it wrote and shows the page again, saying why, with what was typed into a form of `keeps`."""
     if request.method != "POST":
         return page(request)
     try:
         with transaction.atomic():
             return act(request)
     except TenantError as error:
-        typed = request.POST if request.POST.get("do") == keeps else None
+        typed = request.POST if request.POST.get("do") in keeps else None
         return page(request, error=error, said=said(error), typed=typed, status=error.status)
 
 

@@ -67,6 +67,9 @@ _TENANTS: dict[str, Any] = {
     ),
     "invalid_email": _("This is no e-mail address."),
     "name_missing": _("Say what the key is for."),
+    "invalid_name": _("Say in 1 to 80 characters what the key is for."),
+    "invalid_expiry": _("Write the day as 2030-12-31."),
+    "expiry_past": _("That day has passed already. To end a key now, revoke it."),
     "account_exists": _("There is an account with this address already: sign in with it."),
     "email_taken": _("There is an account with this address already."),
     "mail_failed": _(
@@ -85,7 +88,9 @@ _TENANTS: dict[str, Any] = {
     "key_of_another": _(
         "This key belongs to somebody else. Revoke it, and let its member make a new one."
     ),
-    "service_key_by_owner": _("Only an owner makes and renews keys that belong to nobody."),
+    "service_key_by_owner": _(
+        "Only an owner makes and renews service keys, or gives them more time or networks."
+    ),
     "expiry_beyond_own": _("The key cannot outlive the one it is made with."),
     "addresses_beyond_own": _("The key cannot work from more networks than your own."),
     "license_required": _(

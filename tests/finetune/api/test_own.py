@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,37 @@ def test_a_key_is_made_shown_once_and_revoked(api: Api) -> None:
     assert revoked["revoked_at"] is not None
     with pytest.raises(NotAuthenticated):
         authenticate_key(made["secret"])
+
+
+def test_a_key_is_changed_and_its_scopes_are_not(api: Api) -> None:
+    made = api("post", "keys", {"name": "ci", "scopes": ["files:read"]})
+    path = f"keys/{made['id']}"
+    wish = {"name": "build", "expires_at": "2999-01-01T00:00:00Z", "allowed_addresses": []}
+    changed = api("patch", path, wish)
+    assert changed == api("get", path)
+    assert {name: changed[name] for name in wish} == wish
+    for body, status, code in (
+        ({"scopes": ["infer"]}, 400, "unknown_parameter"),
+        ({"expires_at": "2001-01-01T00:00:00Z"}, 400, "expiry_past"),
+        ({"expires_at": "soon"}, 400, "invalid_value"),
+        ({"name": ""}, 400, "invalid_value"),
+        ({"allowed_addresses": ["x"]}, 400, "invalid_network"),
+    ):
+        assert api("patch", path, body, status=status)["code"] == code
+    assert api("get", path) == changed
+    api("delete", path)
+    assert api("patch", path, {"name": "again"}, status=409)["code"] == "key_ended"
+
+
+def test_revoking_tells_which_keys_ended_with_it(api: Api, customer: Customer) -> None:
+    maker = api("post", "keys", {"name": "maker"})
+    child = Api(replace(customer, key=maker["secret"]))("post", "keys", {"name": "child"})
+    assert child["made_with"] == maker["id"]
+    assert maker["made_with"] is not None, "it was made with the key of the test"
+    assert api("delete", f"keys/{maker['id']}")["also_revoked"] == [child["id"]]
+    with pytest.raises(NotAuthenticated):
+        authenticate_key(child["secret"])
+    assert api("delete", f"keys/{maker['id']}")["also_revoked"] == []
 
 
 def test_a_repeated_request_makes_one_key_and_keeps_no_secret(api: Api, customer: Customer) -> None:

@@ -2,17 +2,20 @@
 
 import re
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core import mail
 from django.test import Client
+from django.utils import timezone
 
 from tenants.access import authenticate_key
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotAuthenticated
 from tenants.models import ApiKey, Invitation, Membership, User
 from tenants.roles import Role
+from tenants.services.keys import make_key
 from tenants.services.people import create_user
 from tests.finetune.api.customers import Customer, new_customer, new_member
 from tests.fixtures.people import browser_of
@@ -172,3 +175,35 @@ def test_keys_are_made_shown_once_rotated_and_revoked(customer: Customer) -> Non
     for beyond in ({"scopes": ["tenant:write"]}, {"service": "1"}):
         assert browser.post(address, wish | beyond).status_code == 403
     assert browser.post(address, wish | {"allowed_addresses": "10.0.0.1/8"}).status_code == 400
+
+
+def test_a_key_is_changed_on_the_page_and_what_ended_with_it_is_told(customer: Customer) -> None:
+    user, owner = new_member(customer)
+    browser, address = browser_of(user), f"/t/{customer.slug}/keys/"
+    with tenant_scope(customer.tenant_id):
+        key, secret = make_key(by=owner, name="ci", expires_at=timezone.now() + timedelta(days=9))
+        make_key(by=authenticate_key(secret), name="child", expires_at=key.expires_at)
+    assert f'name="change" value="{key.id}"' in browser.get(address).content.decode()
+    page = browser.get(address, {"change": str(key.id)}).content.decode()
+    assert f'value="{key.expires_at:%Y-%m-%d}"' in page
+    wish = {"do": "change", "id": str(key.id), "name": "build", "allowed_addresses": "10.0.0.0/8"}
+    kept = wish | {"expires": f"{key.expires_at:%Y-%m-%d}"}
+    assert browser.post(address, kept).status_code == 302
+
+    def now() -> tuple[str, Any, list[str]]:
+        with tenant_scope(customer.tenant_id):
+            found = ApiKey.objects.get(id=key.id)
+        return found.name, found.expires_at, found.allowed_addresses
+
+    assert now() == ("build", key.expires_at, ["10.0.0.0/8"])
+    for beyond in ({"expires": "soon"}, {"expires": "2001-01-01"}, {"name": ""}):
+        refused = browser.post(address, kept | {"name": "typed"} | beyond)
+        assert refused.status_code == 400
+        assert ('value="typed"' in refused.content.decode()) == ("name" not in beyond)
+    assert browser.post(address, wish | {"expires": ""}).status_code == 302
+    assert now()[1] is None
+    told = browser.post(address, {"do": "revoke", "id": str(key.id)}, follow=True)
+    assert b"Keys that it had made ended with it: 1." in told.content
+    assert f'name="change" value="{key.id}"' not in told.content.decode()
+    viewer = browser_of(new_member(customer, Role.VIEWER)[0])
+    assert viewer.post(address, wish).status_code == 403

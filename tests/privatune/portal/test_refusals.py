@@ -28,7 +28,8 @@ MET_AT_PAGES = [
 ELSEWHERE = [
     "tenants/services/uploads.py", "tenants/services/idempotency.py", "tenants/services/tenants.py",
     "tenants/services/files.py:invalid_expires_after",
-    "tenants/services/keys.py:address_not_allowed",
+    "tenants/services/key_use.py:address_not_allowed",
+    "tenants/services/keys.py:line_of_keys_too_long",
     "tenants/access.py:invalid_api_key", "tenants/trail", "tenants/vault/keyfiles.py",
     "tenants/services/key_prints.py", "finetune/services/catalog.py",
     "finetune/services/shredding.py", "finetune/packaging/base", "finetune/packaging/archive.py",

@@ -164,7 +164,7 @@ def revoke_key(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke a key at once and for good."""
+    """Revoke a key at once and for good, and with it the keys that it made."""
     with services(data):
         from tenants.services import tenants
 
@@ -177,5 +177,9 @@ def revoke_key(
                 code="key_not_found",
                 fix=f"`privatune key list --tenant {tenant}` shows what it has.",
             )
-        tenants.revoke_key(tenant_id=tenant_id, key_id=key.id, actor=actor())
-    show({"tenant": tenant, "prefix": prefix, "revoked": True}, as_json=as_json)
+        ended = tenants.revoke_key(tenant_id=tenant_id, key_id=key.id, actor=actor())
+    also = [each.prefix for each in ended]
+    show(
+        {"tenant": tenant, "prefix": prefix, "revoked": True, "also_revoked": also},
+        as_json=as_json,
+    )

@@ -24,7 +24,7 @@ from tenants.services.members import change_role, remove_member
 
 @room(Scope.TENANT_READ)
 def index(request: RoomRequest) -> HttpResponse:
-    return acted(request, page=_page, act=_act, keeps="invite")
+    return acted(request, page=_page, act=_act, keeps=("invite",))
 
 
 def _act(request: RoomRequest) -> HttpResponse:
