@@ -8,7 +8,7 @@ from django.db import connection
 
 from finetune.services import eviction, nudges, runs
 from finetune.workspace import remove_leftovers
-from tenants.services import proofs
+from tenants.services import failures, proofs
 from tenants.services.vaults import object_store
 from tenants.vault.errors import VaultError
 
@@ -37,6 +37,7 @@ def sweep() -> None:
         _nudge_again(queue, nudges_due)
     eviction.reconcile()
     remove_private_leftovers()
+    failures.tell_due()
     proofs.forget_old()
 
 

@@ -10,6 +10,11 @@ class ProofAttempt(models.Model):
     passwords into the wrong field; so is `device`, which is empty for a browser not seen before.
     """
 
+    # The account, where there is one, and what was given: a password, a code, or no sign-in ("").
+    user_id = models.UUIDField(null=True)
+    step = models.CharField(max_length=8, blank=True)
+    # It failed, and the logs of its member's organisations do not say so yet.
+    untold = models.BooleanField(default=False)
     subject = models.CharField(max_length=64)
     network = models.CharField(max_length=49)
     device = models.CharField(max_length=64, blank=True)
@@ -20,6 +25,11 @@ class ProofAttempt(models.Model):
             models.Index(fields=["subject", "at"], name="tenants_proof_subject"),
             models.Index(fields=["network", "at"], name="tenants_proof_network"),
             models.Index(fields=["at"], name="tenants_proof_at"),
+            models.Index(
+                fields=["user_id", "step"],
+                name="tenants_proof_untold",
+                condition=models.Q(untold=True),
+            ),
         ]
 
     def __str__(self) -> str:

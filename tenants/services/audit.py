@@ -13,16 +13,18 @@ from tenants.models import AuditEntry
 from tenants.trail.chain import VERSION, link_digest
 
 
-def note(*, actor: str, action: str, target: str = "", data: dict[str, Any] | None = None) -> None:
+def note(*, actor: str, action: str, target: str = "", data: dict[str, Any] | None = None) -> bool:
     """As `record`, once for each actor, action, target and clock hour: for what a program may do a
-    thousand times, so that the trail neither grows nor slows with it.
+    thousand times, so that the trail neither grows nor slows with it. Whether it wrote one.
     """
     same = _of_this_hour(actor_of(actor), action, target)
     if same.exists():
-        return
+        return False
     _wait_for_turn()
-    if not same.exists():  # asked again: another may have written it meanwhile
-        record(actor=actor, action=action, target=target, data=data)
+    if same.exists():  # another has written it meanwhile
+        return False
+    record(actor=actor, action=action, target=target, data=data)
+    return True
 
 
 def record(

@@ -8,6 +8,7 @@ signed in before is a place of its own and is held up by neither of the last two
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -17,6 +18,7 @@ from django.utils.crypto import salted_hmac
 from tenants.database.locks import lock
 from tenants.errors import TenantError
 from tenants.models import ProofAttempt
+from tenants.services.failures import tell_all
 
 
 class TooManyAttempts(TenantError):
@@ -68,26 +70,46 @@ def subject_of(text: str) -> str:
     return salted_hmac("tenants.proofs", text.strip().lower(), algorithm="sha256").hexdigest()
 
 
-def begin(*, subject: str, place: Place, limits: Limits) -> ProofAttempt:
+def begin(
+    *, subject: str, place: Place, limits: Limits, account: UUID | None = None, step: str = ""
+) -> ProofAttempt:
     """Counts an attempt before the secret is looked at, so that attempts side by side are all
-    counted. Raises TooManyAttempts; a refused attempt is not counted and holds nobody up longer."""
+    counted. `account` is the user whose it would open, `step` what is given (failures.py). Raises
+    TooManyAttempts; a refused attempt is not counted and holds nobody up longer.
+    """
     now = timezone.now()
     with transaction.atomic():
         lock(subject)
         _refuse_too_many(subject, place, limits, now)
         return ProofAttempt.objects.create(
-            subject=subject, network=place.network, device=place.device, at=now
+            user_id=account,
+            step=step,
+            subject=subject,
+            network=place.network,
+            device=place.device,
+            at=now,
         )
 
 
+def failed(*, attempt: ProofAttempt) -> None:
+    """Has it told to the organisations of its account, later and elsewhere: the same is done for
+    an account that does not exist, or the time that it takes would say which do."""
+    ProofAttempt.objects.filter(id=attempt.id).update(untold=True)
+
+
 def succeeded(*, attempt: ProofAttempt) -> None:
-    """Forgets this place's failures of this account, and of no other."""
-    _of_place(attempt.subject, Place(attempt.network, attempt.device)).delete()
+    """Forgets this place's failures of this account, and of no other; those that nobody was told
+    of are told first, or a guess that succeeds would wipe out those before it."""
+    with transaction.atomic():
+        place = _of_place(attempt.subject, Place(attempt.network, attempt.device))
+        tell_all(place.filter(untold=True))
+        place.delete()
 
 
 def forget_old() -> int:
-    """Deletes what no limit looks at any more; for the sweep."""
-    return ProofAttempt.objects.filter(at__lt=timezone.now() - LONGEST).delete()[0]
+    """Deletes what no limit looks at any more and everybody was told of; for the sweep."""
+    old = ProofAttempt.objects.filter(at__lt=timezone.now() - LONGEST)
+    return old.exclude(untold=True, user_id__isnull=False).delete()[0]
 
 
 def _refuse_too_many(subject: str, place: Place, limits: Limits, now: datetime) -> None:

@@ -295,7 +295,7 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
 
 @pytest.mark.parametrize("address", ENTRIES)
 def test_each_door_leaves_an_entry_and_a_program_that_asks_on_leaves_no_thousand(
-    customer: Customer, artifact: Artifact, address: str
+    customer: Customer, artifact: Artifact, one_hour: None, address: str
 ) -> None:
     person, before = member(customer), entries_of(customer)
     for _ in range(3):
@@ -309,7 +309,7 @@ def test_each_door_leaves_an_entry_and_a_program_that_asks_on_leaves_no_thousand
 
 
 def test_downloads_side_by_side_leave_one_entry_and_those_of_the_next_hour_another(
-    committed: None, monkeypatch: pytest.MonkeyPatch
+    committed: None, one_hour: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     customer = new_customer()
     who = Actor.operator("staff")

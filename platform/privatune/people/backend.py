@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from privatune.people.devices import place_of
 from tenants.models import User
 from tenants.services import proofs
+from tenants.services.failures import PASSWORD_STEP
 
 # Whatever a caller calls the field: a limit that looks for another name counts nobody.
 NAMES = ("email", "username", "login")
@@ -25,26 +26,23 @@ class PasswordBackend(AuthenticationBackend):  # type: ignore[misc]
         password = credentials.get("password")
         if not email or not password:
             return None
+        user = User.objects.filter(email=email.strip().lower(), is_active=True).first()
         try:
             attempt = proofs.begin(
                 subject=proofs.subject_of(email),
                 place=place_of(request, email),
                 limits=proofs.PASSWORD,
+                account=user.pk if user else None,
+                step=PASSWORD_STEP,
             )
         except proofs.TooManyAttempts as error:
             if request is not None:
                 request.too_many_attempts = error  # type: ignore[attr-defined]
             raise PermissionDenied from error
-        user = self._matching(email, str(password))
-        if user is None:
+        if user is None or not user.check_password(str(password)):
+            if user is None:
+                User().set_password(str(password))  # as slow as comparing: tells nobody who exists
+            proofs.failed(attempt=attempt)
             raise PermissionDenied
         proofs.succeeded(attempt=attempt)
         return user
-
-    @staticmethod
-    def _matching(email: str, password: str) -> User | None:
-        user = User.objects.filter(email=email.strip().lower(), is_active=True).first()
-        if user is None:
-            User().set_password(password)  # as slow as a real comparison: tells nobody who exists
-            return None
-        return user if user.check_password(password) else None

@@ -23,6 +23,7 @@ from privatune.people.adapter import told
 from privatune.people.devices import place_of
 from tenants.models import User
 from tenants.services import proofs
+from tenants.services.failures import CODE_STEP
 
 _ANYWHERE = proofs.Place("anywhere", device="anywhere")
 
@@ -38,11 +39,17 @@ class _Counted:
                 subject=proofs.subject_of(f"code:{self.user.pk}"),
                 place=place_of(context.request, self.user.email),
                 limits=proofs.CODE,
+                account=self.user.pk,
+                step=CODE_STEP,
             )
         except proofs.TooManyAttempts as error:
             raise told(error) from error
-        code: str = super().clean_code()  # type: ignore[misc]
-        self._use_up(code)
+        try:
+            code: str = super().clean_code()  # type: ignore[misc]
+            self._use_up(code)
+        except ValidationError:
+            proofs.failed(attempt=attempt)
+            raise
         proofs.succeeded(attempt=attempt)
         return code
 

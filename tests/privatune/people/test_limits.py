@@ -2,19 +2,25 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
 from django.utils import timezone
 
-from tenants.models import ProofAttempt, User
-from tenants.services import proofs
+from tenants.database.scope import tenant_scope
+from tenants.models import AuditEntry, ProofAttempt, User
+from tenants.roles import Role
+from tenants.services import failures, proofs
+from tenants.services.tenants import add_member
+from tests.finetune.api.customers import Customer, new_customer
 from tests.fixtures.people import (
     PASSWORD,
     browser_of,
     code_of,
     enrol,
     is_signed_in,
+    member,
     new_person,
     sign_in,
 )
@@ -192,3 +198,71 @@ def test_a_stolen_session_cannot_guess_on(page: str, field: str) -> None:
     assert client.post(page, form | {field: right}).status_code == 200
     later(hours=1, seconds=1)
     assert client.post(page, form | {field: right}).status_code == 302
+
+
+# --- what the organisations of an account see of it
+
+
+def told_of(customer: Customer) -> list[tuple[str, str, Any]]:
+    """(action, account, figures) of what its log tells of failures, oldest first."""
+    with tenant_scope(customer.tenant_id):
+        found = AuditEntry.objects.filter(action__startswith="sign_in.").order_by("seq")
+        return list(found.values_list("action", "target", "data"))
+
+
+def test_an_organisations_log_tells_of_failures_at_its_members_and_of_no_others() -> None:
+    ours, neighbour = new_customer(), new_customer()
+    person, other = member(ours), member(neighbour)
+    add_member(tenant_id=neighbour.tenant_id, user=person, role=Role.VIEWER, actor="test")
+    guess(Client(), person.email, 3, REMOTE_ADDR="203.0.113.9")
+    guess(Client(), person.email, 2, REMOTE_ADDR="2001:db8::1")
+    guess(Client(), "invented@nowhere.example", 2)
+    guess(Client(), other.email, 1)
+    failures.tell_due()
+    [(action, account, figures)] = told_of(ours)
+    assert (action, account) == ("sign_in.failed", person.email)
+    assert (figures["attempts"], figures["more_networks"]) == (5, 0)
+    assert figures["networks"] == ["2001:db8::/64", "203.0.113.9"]
+    assert [entry[1] for entry in told_of(neighbour)] == [person.email, other.email]
+
+
+def test_a_guess_that_succeeds_does_not_wipe_out_those_before_it(one_hour: None) -> None:
+    customer = new_customer()
+    person = member(customer)
+    for failures_before in (4, 2):  # in one hour
+        guess(Client(), person.email, failures_before)
+        failures.tell_due()
+        guess(Client(), person.email, 1)
+        assert sign_in(Client(), person.email) == 302
+    assert [entry[2]["attempts"] for entry in told_of(customer)] == [4, 1, 3]
+
+
+def test_a_wrong_code_after_the_right_password_is_told_as_such() -> None:
+    customer, client = new_customer(), Client()
+    person = member(customer)
+    enrol(person)
+    codes_at_sign_in(person, client, ["000000"] * 2)
+    failures.tell_due()
+    [(action, account, figures)] = told_of(customer)
+    assert (action, account, figures["attempts"]) == ("sign_in.code_failed", person.email, 2)
+
+
+def test_nobody_floods_a_log_however_many_machines_guess(
+    one_hour: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One entry an hour; what comes after it is told in the next, and forgotten only then."""
+    customer = new_customer()
+    person = member(customer)
+    for machine in range(1, 15):
+        guess(Client(), person.email, 1, REMOTE_ADDR=f"203.0.113.{machine}")
+        if machine != 1:  # all from here on wait for the next hour
+            failures.tell_due()
+    assert [entry[2]["attempts"] for entry in told_of(customer)] == [2]
+    moved = timezone.now() + timedelta(hours=2)
+    monkeypatch.setattr("django.utils.timezone.now", lambda: moved)
+    proofs.forget_old()
+    failures.tell_due()
+    last = told_of(customer)[-1][2]
+    assert (last["attempts"], len(last["networks"]), last["more_networks"]) == (12, 10, 2)
+    proofs.forget_old()
+    assert not ProofAttempt.objects.exists()
