@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("tenants", "0013_audit_acts"),
+        ("tenants", "0014_key_lines"),
     ]
 
     operations = [
