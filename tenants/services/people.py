@@ -6,6 +6,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
+from tenants.access import belongings_of
 from tenants.errors import Conflict, Invalid
 from tenants.models import User
 
@@ -37,16 +38,18 @@ def create_user(*, email: str, password: str | None, verified: bool = True) -> U
 def begin_account(*, email: str, password: str, proven: bool) -> User:
     """The account of somebody who holds an invitation to the address and has none yet.
 
-    `proven`: the invitation came through that mailbox. Then an account that somebody else began
-    with the address, and never showed to own it, is taken from them: password, second factors and
-    with them every session. Raises Invalid for a weak password, Conflict when there is an account.
+    `proven`: the invitation came through that mailbox; else the inviter vouches for the address.
+    An account that somebody else began with it, and never showed to own it, is taken from them
+    (password, second factors and with them every session) by whoever reads the mailbox, and by
+    whoever is vouched for once it belongs to no organisation any more. Raises Invalid for a weak
+    password, whether or not there is an account, and Conflict when there is somebody's.
     """
     address = same_address(email)
-    existing = User.objects.filter(email__iexact=address).first()
-    check_password(password, existing or User(email=address))
+    check_password(password, User(email=address))
+    existing = User.objects.select_for_update().filter(email__iexact=address).first()
     if existing is None:
         return create_user(email=address, password=password, verified=proven)
-    if not proven or owns_address(user=existing, email=address, verified=True):
+    if not _is_nobodys(existing, proven):
         raise Conflict(
             "account_exists",
             "There is an account with this address already.",
@@ -57,8 +60,16 @@ def begin_account(*, email: str, password: str, proven: bool) -> User:
         existing.save(update_fields=["password"])
         Authenticator.objects.filter(user=existing).delete()
         EmailAddress.objects.filter(user=existing).delete()
-        EmailAddress.objects.create(user=existing, email=address, primary=True, verified=True)
+        EmailAddress.objects.create(user=existing, email=address, primary=True, verified=proven)
     return existing
+
+
+def _is_nobodys(user: User, proven: bool) -> bool:
+    """Whether nobody was shown to own the account's address, and nothing stands behind it that the
+    next holder could reach."""
+    if user.is_staff or owns_address(user=user, email=user.email, verified=True):
+        return False
+    return proven or not belongings_of(user.pk)
 
 
 def check_password(password: str, user: User) -> None:

@@ -1,26 +1,35 @@
 """`/invitation/<token>`: says who invites into what, and makes a member of whoever chooses to be.
 
-The token alone opens the page; looking at it changes nothing.
+The token alone opens the page; looking at it changes nothing. Whether there is an account with the
+invited address is told by nothing but its password: one form takes that of an account, or the one
+that a new account shall have.
 """
 
 from typing import Any
 
-from allauth.account.internal.flows.login import record_authentication
+from allauth.account.internal.flows.login import (
+    perform_password_login,
+    record_authentication,
+)
+from allauth.account.models import Login
 from allauth.usersessions.models import UserSession
 from django.contrib import messages
-from django.contrib.auth import login
+from django.contrib.auth import authenticate, login
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
+from privatune.people.adapter import told
 from privatune.people.confinement import whole_session
+from privatune.portal.refusals import said
 from privatune.portal.words import ROLE_NAMES
-from tenants.errors import Conflict, Invalid, NotFound, Refused
+from tenants.errors import Conflict, NotFound, Refused, TenantError
 from tenants.models import User
 from tenants.services.invitations import Offer, accept_invitation, find_offer
 from tenants.services.people import begin_account, owns_address
+from tenants.services.proofs import TooManyAttempts
 
 BACKEND = "privatune.people.backend.PasswordBackend"
 
@@ -48,21 +57,13 @@ def _accept(request: HttpRequest, offer: Offer, token: str) -> HttpResponse:
                 user = begun
             accept_invitation(token=token, user=user)
     except Conflict as error:
-        known = {
-            "account_exists": _("There is an account with this address already: sign in with it."),
-            "member_exists": _("You are a member already."),
-        }
-        return _page(request, offer, error=known.get(error.code, error.message), status=409)
-    except Invalid as error:
-        return _page(request, offer, error=error.message, status=400)
-    except Refused as error:
-        known = {
-            "invitation_for_another_address": _("This is not your verified address."),
-            "inviter_lost_right": _(
-                "Whoever invited you may not give this role any more. Ask for a new invitation."
-            ),
-        }
-        return _page(request, offer, error=known.get(error.code, error.message), status=403)
+        if error.code == "account_exists":
+            return _sign_in(request, offer)
+        return _page(request, offer, error=said(error), status=error.status)
+    except NotFound:
+        raise
+    except TenantError as error:
+        return _page(request, offer, error=_told(error), status=error.status)
     if begun is not None:
         login(request, begun, backend=BACKEND)
         # Chosen just now: who is led on to a second factor is not asked for it again.
@@ -70,6 +71,26 @@ def _accept(request: HttpRequest, offer: Offer, token: str) -> HttpResponse:
         UserSession.objects.create_from_request(request)
     messages.success(request, _("You are a member of %(name)s now.") % {"name": offer.tenant_name})
     return redirect("portal:home", offer.slug)
+
+
+def _sign_in(request: HttpRequest, offer: Offer) -> HttpResponse:
+    """Like the sign-in form, counted as it is, and back to this page, where they can accept."""
+    password = request.POST.get("password", "")
+    found: Any = authenticate(request, email=offer.email, password=password)
+    if found is None:
+        many = getattr(request, "too_many_attempts", None)
+        error = many or Refused("invalid_credentials", "The password does not open the account.")
+        return _page(request, offer, error=_told(error), status=error.status)
+    credentials = {"email": found.email}
+    signing_in = Login(user=found, email=found.email, redirect_url=request.path)
+    answer: HttpResponse = perform_password_login(request, credentials, signing_in)
+    return answer
+
+
+def _told(error: TenantError) -> str:
+    if isinstance(error, TooManyAttempts):
+        return str(told(error).messages[0])
+    return said(error)
 
 
 def _page(

@@ -18,7 +18,7 @@ from tenants.roles import Role
 from tenants.services.keys import make_key
 from tenants.services.people import create_user
 from tests.finetune.api.customers import Customer, new_customer, new_member
-from tests.fixtures.people import browser_of
+from tests.fixtures.people import browser_of, enrol
 
 pytestmark = pytest.mark.django_db
 PASSWORD = "seven green parakeets"
@@ -76,11 +76,78 @@ def test_a_person_with_an_account_chooses_and_nothing_of_theirs_moves(
     link = invited(customer, owner, person.email)
     assert browser.get("/")["Location"] == f"/t/{home.slug}/"
     assert browser.get(f"/t/{customer.slug}/").status_code == 404
-    assert Client().post(link, {"password": PASSWORD}).status_code == 409
+    assert Client().post(link, {"password": PASSWORD}).status_code == 403
     assert b"Accept the invitation" in browser.get(link).content
     assert member_of(customer, person.email) is None
     assert browser.post(link)["Location"] == f"/t/{customer.slug}/"
     assert browser.get(f"/t/{home.slug}/").status_code == 200
+
+
+def test_the_page_is_the_same_whether_or_not_there_is_an_account(
+    customer: Customer, owner: Client
+) -> None:
+    """Only a password that would do for a new account tells the two apart, and it is counted."""
+    person = create_user(email="anna@b.example", password=PASSWORD)
+    pages = []
+    for email in (person.email, "none@b.example"):
+        link = invited(customer, owner, email)
+        for form in (None, {"password": "short"}, {"password": ""}):
+            visitor = Client()
+            answer = visitor.get(link) if form is None else visitor.post(link, form)
+            page = re.sub(r'value="[A-Za-z0-9]{64}"', "", answer.content.decode())
+            page = re.sub(r'"X-CSRFToken": "[A-Za-z0-9]+"', "", page)
+            pages.append((answer.status_code, page.replace(email, "-").replace(link, "-")))
+    assert pages[:3] == pages[3:]
+    assert [status for status, _ in pages[:3]] == [200, 400, 400]
+
+
+def test_a_person_with_an_account_gives_its_password_and_then_accepts(
+    customer: Customer, owner: Client
+) -> None:
+    person = create_user(email="anna@b.example", password=PASSWORD)
+    link = invited(customer, owner, person.email)
+    visitor = Client()
+    refused = visitor.post(link, {"password": "some other parakeets"})
+    assert refused.status_code == 403
+    assert member_of(customer, person.email) is None
+    assert visitor.post(link, {"password": PASSWORD})["Location"] == link
+    assert member_of(customer, person.email) is None, "nobody joins by signing in"
+    assert visitor.post(link)["Location"] == f"/t/{customer.slug}/"
+    assert member_of(customer, person.email) is not None
+
+
+def test_a_link_asks_for_the_second_factor_of_an_account_and_counts_guesses(
+    customer: Customer, owner: Client
+) -> None:
+    person = create_user(email="anna@b.example", password=PASSWORD)
+    enrol(person)
+    link = invited(customer, owner, person.email)
+    visitor = Client()
+    assert "/2fa/authenticate/" in visitor.post(link, {"password": PASSWORD})["Location"]
+    assert visitor.post(link).status_code == 400, "he is not signed in yet"
+    for _ in range(10):
+        assert visitor.post(link, {"password": "some other parakeets"}).status_code == 403
+    assert visitor.post(link, {"password": PASSWORD}).status_code == 429
+
+
+def test_an_address_that_a_wrong_person_took_is_freed_by_removing_the_member(
+    customer: Customer, owner: Client
+) -> None:
+    """Without a mail server: another organisation's link does not open that account, the next link
+    does once the account belongs to nobody."""
+    wrong, elsewhere = Client(), new_customer()
+    other_owner = browser_of(new_member(elsewhere)[0])
+    link = invited(customer, owner, "ceo@b.example")
+    assert wrong.post(link, {"password": "wrong persons parakeets"}).status_code == 302
+    other = invited(elsewhere, other_owner, "ceo@b.example")
+    assert Client().post(other, {"password": PASSWORD}).status_code == 403
+    taken = member_of(customer, "ceo@b.example")
+    assert taken is not None
+    owner.post(f"/t/{customer.slug}/members/", {"do": "remove", "id": str(taken.id)})
+    right = Client()
+    assert right.post(other, {"password": PASSWORD})["Location"] == f"/t/{elsewhere.slug}/"
+    assert wrong.get("/accounts/").status_code == 302, "the wrong person's session has ended"
+    assert right.get(f"/t/{elsewhere.slug}/").status_code == 200
 
 
 def test_somebody_else_is_told_whose_invitation_it_is_and_gets_nothing(

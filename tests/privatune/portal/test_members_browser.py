@@ -21,7 +21,7 @@ pytestmark = pytest.mark.browser
 WORDS = {
     "en": {
         "sign_in": "Sign in", "members": "Members", "keys": "Keys", "invite": "Invite",
-        "accept": "Make the account and accept", "make": "Make a key", "do_make": "Make the key",
+        "accept": "Go on", "make": "Make a key", "do_make": "Make the key",
         "rotate": "New secret", "revoke": "Revoke", "revoked": "revoked", "settings": "Settings",
         "require": "Require it of all members", "go_on": "Go on", "copy": "Copy",
         "no_address": "This is no e-mail address.", "nothing": "There is nothing at this address.",
@@ -29,7 +29,7 @@ WORDS = {
     },
     "zh-hans": {
         "sign_in": "登录", "members": "成员", "keys": "密钥", "invite": "邀请",
-        "accept": "创建账号并接受", "make": "创建密钥", "do_make": "创建", "rotate": "更换密文",
+        "accept": "继续", "make": "创建密钥", "do_make": "创建", "rotate": "更换密文",
         "revoke": "撤销", "revoked": "已撤销", "settings": "设置", "require": "要求所有成员使用",
         "go_on": "继续", "copy": "复制", "no_address": "这不是电子邮件地址。",
         "nothing": "此地址没有内容。", "taken": "此人已是成员。", "weights": "下载权重",
