@@ -14,6 +14,8 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from privatune.people import user_agents
+
 
 @login_required
 def account(request: HttpRequest) -> HttpResponse:
@@ -34,7 +36,10 @@ def sessions(request: HttpRequest) -> HttpResponse:
     user: Any = request.user
     found = UserSession.objects.purge_and_list(user)
     newest_first = sorted(found, key=lambda session: session.created_at, reverse=True)
-    return render(request, "account/sessions.html", {"sessions": newest_first})
+    rows = [
+        {"session": each, "browser": user_agents.in_words(each.user_agent)} for each in newest_first
+    ]
+    return render(request, "account/sessions.html", {"rows": rows})
 
 
 @require_POST

@@ -9,8 +9,9 @@ from allauth.account.models import EmailAddress
 from django.core import mail
 from django.test import Client, override_settings
 from django.urls import URLPattern, URLResolver, get_resolver
+from django.utils.translation import override
 
-from privatune.people import urls
+from privatune.people import urls, user_agents
 from tenants.models import User
 from tests.fixtures.people import (
     PASSWORD,
@@ -34,6 +35,12 @@ OURS = {
     "account", "account_sessions", "account_end_session", "account_end_other_sessions",
     "account_oidc", "account_oidc_start", "account_oidc_callback",
 }  # fmt: skip
+
+
+CHROME = (
+    "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 "
+    "Safari/537.36"
+)
 
 
 def walk(patterns: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -157,10 +164,13 @@ def test_a_new_password_ends_the_other_sessions_and_keeps_this_one() -> None:
 def test_sessions_are_listed_and_ended_one_by_one() -> None:
     person = new_person()
     here, elsewhere = Client(), Client()
-    sign_in(here, person.email, HTTP_USER_AGENT="Here/1")
+    sign_in(here, person.email, HTTP_USER_AGENT=CHROME)
     sign_in(elsewhere, person.email, HTTP_USER_AGENT="Elsewhere/1", REMOTE_ADDR="203.0.113.4")
     page = here.get("/accounts/sessions/").content.decode()
-    assert "Here/1" in page
+    assert ">Chrome 156 on Linux<" in page
+    assert f'title="{CHROME}"' in page
+    here.cookies["django_language"] = "zh-hans"
+    assert ">Linux 上的 Chrome 156<" in here.get("/accounts/sessions/").content.decode()
     assert "Elsewhere/1" in page
     assert "203.0.113.4" in page
     [end] = re.findall(r'action="(/accounts/sessions/\d+/end)"', page)
@@ -169,6 +179,25 @@ def test_sessions_are_listed_and_ended_one_by_one() -> None:
     assert here.post(end).status_code == 302
     assert elsewhere.get("/accounts/").status_code == 302
     assert here.get("/accounts/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "words"),
+    [
+        (CHROME + " Edg/156.0.0.0", "Edge 156 on Linux"),
+        ("Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0",
+         "Firefox 140 on Windows"),
+        ("Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like "
+         "Gecko) Version/18.5 Mobile/15E148 Safari/604.1", "Safari 18 on iOS"),
+        ("Mozilla/5.0 (Linux; Android 16; K) AppleWebKit/537.36 (KHTML, like Gecko) "
+         "Chrome/155.0.0.0 Mobile Safari/537.36", "Chrome 155 on Android"),
+        ("curl/8.5.0", "curl/8.5.0"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_a_browser_is_told_in_words(user_agent: str, words: str) -> None:
+    with override("en"):
+        assert user_agents.in_words(user_agent) == words
 
 
 def test_all_other_sessions_are_ended_at_once() -> None:

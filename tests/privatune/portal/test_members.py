@@ -234,6 +234,8 @@ def test_keys_are_made_shown_once_rotated_and_revoked(customer: Customer) -> Non
     with tenant_scope(customer.tenant_id):
         key = ApiKey.objects.get(name="ci")
         assert key.expires_at is not None
+    table = browser.get(address).content.decode().split("<tbody>")[1]
+    assert '<span title="files:read">see and download files</span>' in table
     second = secret_of(browser.post(address, {"do": "rotate", "id": str(key.id)}))
     assert authenticate_key(first).key_id == authenticate_key(second).key_id
     assert browser.post(address, {"do": "revoke", "id": str(key.id)}).status_code == 302

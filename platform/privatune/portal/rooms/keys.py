@@ -156,6 +156,7 @@ def _shown(request: RoomRequest, key: ApiKey) -> dict[str, Any]:
     touched = own or may_touch(by.role, by.scopes, role)
     return {
         "key": key,
+        "scopes": [{"code": each, "name": SCOPE_NAMES[Scope(each)]} for each in key.scopes],
         "expired": expired,
         "rotating": alive and key.previous_until is not None and key.previous_until > now,
         "may_rotate": alive and (own or (key.service and by.role in SERVICE_KEY_MAKERS)),
