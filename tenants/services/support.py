@@ -4,25 +4,26 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from tenants.access import require_owner
+from tenants.access import Principal, require_owner
 from tenants.errors import Invalid
 from tenants.models import SupportConsent
-from tenants.roles import Role
+from tenants.roles import Scope
 from tenants.services.audit import record
 
 MOST_HOURS = 7 * 24
+MOST_REASON = 200
 DECIDES = "whether the operator may look at your jobs"
 
 
-def grant_support(*, hours: int, reason: str, role: Role, actor: str) -> SupportConsent:
-    """In the open scope; replaces a consent that stands. Raises Refused for anybody but an owner,
-    and Invalid."""
-    require_owner(role, DECIDES)
+def grant_support(*, by: Principal, hours: int, reason: str) -> SupportConsent:
+    """In the open scope; replaces a consent that stands. Raises Invalid, and Refused for anybody
+    but an owner, in person or with a key of theirs that has `tenant:write`."""
+    _require_owner(by)
     reason = reason.strip()
-    if not reason or len(reason) > 200:
+    if not reason or len(reason) > MOST_REASON:
         raise Invalid(
             "invalid_reason",
-            "Say in 1 to 200 characters why the operator should look.",
+            f"Say in 1 to {MOST_REASON} characters why the operator should look.",
             param="reason",
         )
     if not 1 <= hours <= MOST_HOURS:
@@ -33,18 +34,18 @@ def grant_support(*, hours: int, reason: str, role: Role, actor: str) -> Support
         )
     _end()
     consent = SupportConsent.objects.create(
-        until=timezone.now() + timedelta(hours=hours), reason=reason, granted_by=str(actor)
+        until=timezone.now() + timedelta(hours=hours), reason=reason, granted_by=str(by.actor)
     )
     facts = {"until": consent.until.isoformat(), "reason": reason}
-    record(actor=actor, action="support.grant", data=facts)
+    record(actor=by.actor, action="support.grant", data=facts)
     return consent
 
 
-def revoke_support(*, role: Role, actor: str) -> None:
+def revoke_support(*, by: Principal) -> None:
     """Ends what stands, at once; without one it is no error. Raises Refused as above."""
-    require_owner(role, DECIDES)
+    _require_owner(by)
     if _end():
-        record(actor=actor, action="support.revoke")
+        record(actor=by.actor, action="support.revoke")
 
 
 def standing_consent() -> SupportConsent | None:
@@ -53,6 +54,11 @@ def standing_consent() -> SupportConsent | None:
     standing = SupportConsent.objects.filter(revoked_at=None, until__gt=now)
     found: SupportConsent | None = standing.order_by("-created_at").first()
     return found
+
+
+def _require_owner(by: Principal) -> None:
+    by.require(Scope.TENANT_WRITE)
+    require_owner(by.role, DECIDES)
 
 
 def _end() -> int:

@@ -13,6 +13,7 @@ from finetune.api.own import (
     licences,
     members,
     signing_key,
+    support,
     usage,
 )
 
@@ -38,6 +39,7 @@ urlpatterns = [
     path("members", members.Members.as_view()),
     path("members/<str:member_id>", members.OneMember.as_view()),
     path("signing-key", signing_key.SigningKey.as_view()),
+    path("support-access", support.SupportAccess.as_view()),
     path("usage", usage.Usage.as_view()),
     path("schema", docs.Schema.as_view(), name="api-schema"),
     path("docs", docs.Docs.as_view(), name="api-docs"),

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from finetune.errors import FinetuneError
-from privatune.cli import artifacts, audit, files, jobs
+from privatune.cli import api_keys, artifacts, audit, files, invitations, jobs, members, support
 from privatune.cli.certificate import verify_certificate
 from privatune.cli.chat import chat
 from privatune.cli.check import check
@@ -63,6 +63,10 @@ app.add_typer(files.app, name="files")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(audit.app, name="audit")
+app.add_typer(members.app, name="members")
+app.add_typer(invitations.app, name="invitations")
+app.add_typer(api_keys.app, name="api-keys")
+app.add_typer(support.app, name="support")
 app.command("verify", short_help="Verify an artifact, offline.")(verify)
 app.command("verify-certificate", short_help="Verify a deletion certificate, offline.")(
     verify_certificate

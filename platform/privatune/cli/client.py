@@ -57,11 +57,14 @@ class Client:
         headers = {"Idempotency-Key": str(uuid4())}
         return self._json("POST", path, data=fields, files=files, headers=headers)
 
+    def patch(self, path: str, body: dict[str, Any]) -> Any:
+        return self._json("PATCH", path, json=body)
+
     def delete(self, path: str) -> Any:
         return self._json("DELETE", path)
 
     def pages(self, path: str, *, limit: int, **params: Any) -> Iterator[dict[str, Any]]:
-        """The rows of an OpenAI list, page after page, up to `limit`."""
+        """The rows of a list of either face, page after page, up to `limit`."""
         after: str | None = None
         while limit > 0:
             page = self.get(path, limit=min(limit, 100), after=after, **params)

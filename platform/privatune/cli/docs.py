@@ -14,7 +14,8 @@ INTRODUCTION = """\
 
 `privatune` talks to a Privatune server over HTTP. Some commands need neither server nor key:
 `check` and `verify` work offline, and `up` is the server. The operator's commands (`tenant`, `key`,
-`keys`, `license`, `models`) work on the database of a data folder.
+`keys`, `user`, `license`, `models`) work on the database of a data folder. `members`,
+`invitations`, `api-keys` and `support` are an organisation's own, by a key of theirs.
 
 This page is made from the commands by `python -m privatune.cli.docs`; a test keeps it current.
 
@@ -28,7 +29,8 @@ This page is made from the commands by `python -m privatune.cli.docs`; a test ke
 Results go to standard output; progress, hints and errors to standard error. With `--json`
 standard output carries JSON only: the object or list as the API returns it, or
 `{"error": {"code", "message", "where", "fix", "param"}}`. `jobs watch --json` writes one line of
-JSON for each event as it comes, and the job last.
+JSON for each event as it comes, and the job last. A new secret or link is shown once, alone on
+standard output: `privatune api-keys create --name ci > ci.key` keeps it and nothing else.
 
 ## Exit codes
 

@@ -21,8 +21,9 @@ MEANING = {
     Exit.FAILED: "A job failed or was cancelled, an artifact is not what was signed, or `up` or a "
     "file operation on this machine failed.",
     Exit.USAGE: "The command line is wrong, or a setting such as PRIVATUNE_API_KEY is missing.",
-    Exit.NOT_FOUND: "There is no such file, job, model or artifact, or it is not yours.",
-    Exit.REFUSED: "The key is wrong or lacks a scope, or no licence allows this.",
+    Exit.NOT_FOUND: "There is no such file, job, model, artifact, key or person, or it is not "
+    "yours.",
+    Exit.REFUSED: "The key is wrong or lacks a scope or role, or no licence allows this.",
     Exit.UNAVAILABLE: "No answer from the server, or a fault of the server's.",
     Exit.DATA: "The data or the request is at fault; the message says where and how to mend it.",
     Exit.INTERRUPTED: "Ctrl-C.",

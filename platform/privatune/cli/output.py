@@ -42,14 +42,24 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     results().print(table)
 
 
-def print_facts(facts: dict[str, Any]) -> None:
-    """One `name  value` line each; what is None is left out."""
+def print_facts(facts: dict[str, Any], *, to: Console | None = None) -> None:
+    """One `name  value` line each, on standard output or `to`; what is None is left out."""
     known = {name: value for name, value in facts.items() if value is not None}
     width = max((len(name) for name in known), default=0)
+    console = to or results()
     for name, value in known.items():
-        results().print(
-            f"[bold]{escape(name.ljust(width))}[/]  {escape(str(value))}", soft_wrap=True
-        )
+        console.print(f"[bold]{escape(name.ljust(width))}[/]  {escape(str(value))}", soft_wrap=True)
+
+
+def print_secret(secret: str) -> None:
+    """What is shown once: alone on standard output, so that it can be piped on as it is."""
+    sys.stdout.write(f"{secret}\n")
+    sys.stdout.flush()
+
+
+def moment(told: str | None) -> str | None:
+    """A time of our own API as people read it, in UTC."""
+    return when(datetime.fromisoformat(told).timestamp()) if told else None
 
 
 def print_stop(stop: Stop, *, as_json: bool) -> None:

@@ -82,6 +82,7 @@ EXAMPLES = {
     "api/v1/members": Example(),
     "api/v1/members/<str:member_id>": Example("member", {"patch": {"role": "owner"}}),
     "api/v1/signing-key": Example(),
+    "api/v1/support-access": Example(bodies={"post": {"hours": 1, "reason": "look"}}),
     "api/v1/usage": Example(),
 }
 PUBLIC = {"api/v1/schema", "api/v1/docs", r"^(?:v1|api)(?:/.*)?$"}

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import uuid
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,40 @@ def test_members_change_and_go_but_an_owner_stays(
     assert api("patch", f"members/{other['id']}", {"role": "engineer"})["role"] == "engineer"
     assert api("delete", f"members/{other['id']}") == {"removed": True}
     assert [each["id"] for each in api("get", "members")["data"]] == [last["id"]]
+
+
+def test_an_owner_opens_support_access_for_some_hours_and_closes_it(
+    api: Api, customer: Customer, owner: User
+) -> None:
+    closed = dict.fromkeys(("until", "reason", "granted_by", "created_at")) | {"open": False}
+    assert api("get", "support-access") == closed
+    opened = api("post", "support-access", {"hours": 2, "reason": " look at job 7 "})
+    assert opened == api("get", "support-access")
+    assert (opened["open"], opened["reason"]) == (True, "look at job 7")
+    begun, until = (datetime.fromisoformat(opened[each]) for each in ("created_at", "until"))
+    assert timedelta(hours=1, minutes=59) < until - begun <= timedelta(hours=2)
+    for body, param in (
+        ({"hours": 0, "reason": "x"}, "hours"),
+        ({"hours": 169, "reason": "x"}, "hours"),
+        ({"hours": 1}, "reason"),
+        ({"hours": 1, "reason": " "}, "reason"),
+    ):
+        assert api("post", "support-access", body, status=400)["param"] == param
+    admin, _ = new_member(customer, Role.ADMIN)
+    wish = {"hours": 1, "reason": "x"}
+    for key in (customer, with_key_of(customer, admin)):  # a service key's, an admin's
+        assert Api(key)("get", "support-access")["open"]
+        for method, sent in (("post", wish), ("delete", None)):
+            assert Api(key)(method, "support-access", sent, status=403)["code"] == "owner_needed"
+    reading = Api(with_key_of(customer, owner, [Scope.TENANT_READ]))
+    assert reading("post", "support-access", wish, status=403)["code"] == "missing_scope"
+    assert api("delete", "support-access") == closed
+    assert api("delete", "support-access") == closed
+    with tenant_scope(customer.tenant_id):
+        told = AuditEntry.objects.filter(action__startswith="support.").order_by("seq")
+        assert [(each.action, each.user_id) for each in told] == [
+            ("support.grant", owner.pk), ("support.revoke", owner.pk),
+        ]  # fmt: skip
 
 
 def test_licences_and_usage_tell_what_is_left(api: Api, customer: Customer) -> None:

@@ -11,11 +11,12 @@ from django.utils import timezone
 from psycopg.errors import InsufficientPrivilege
 
 from finetune.models import Event, Job
+from tenants.access import Principal
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
 from tenants.errors import Invalid, Refused
 from tenants.models import AuditEntry, SupportConsent
-from tenants.roles import Role
+from tenants.roles import ROLE_SCOPES, Role
 from tenants.services.support import grant_support, revoke_support, standing_consent
 from tenants.services.tenants import add_member
 from tests.fixtures.database import connect_as
@@ -52,7 +53,8 @@ def seen(role: "psycopg.Connection[Any]", bench: Bench) -> tuple[int, int]:
     )  # type: ignore[return-value]  # fmt: skip
 
 
-OWNER: dict[str, Any] = {"role": Role.OWNER, "actor": "system:test"}
+def somebody(bench: Bench, who: Role = Role.OWNER) -> Principal:
+    return Principal(bench.tenant.id, Actor.system("test"), frozenset(ROLE_SCOPES[who]), who)
 
 
 def test_the_database_opens_jobs_by_consent_and_closes_them_when_it_ends(
@@ -62,7 +64,7 @@ def test_the_database_opens_jobs_by_consent_and_closes_them_when_it_ends(
     other.create()
     assert seen(role, bench) == (False, False)
     with tenant_scope(bench.tenant.id):
-        grant_support(hours=1, reason="a failed run", **OWNER)
+        grant_support(by=somebody(bench), hours=1, reason="a failed run")
         assert standing_consent() is not None
     assert seen(role, bench) == (True, True)
     assert seen(role, other) == (False, False)
@@ -72,10 +74,10 @@ def test_the_database_opens_jobs_by_consent_and_closes_them_when_it_ends(
     with pytest.raises(InsufficientPrivilege):
         role.execute("SELECT data FROM finetune_event")
     with tenant_scope(bench.tenant.id):
-        revoke_support(**OWNER)
+        revoke_support(by=somebody(bench))
     assert seen(role, bench) == (False, False)
     with tenant_scope(bench.tenant.id):
-        grant_support(hours=1, reason="again", **OWNER)
+        grant_support(by=somebody(bench), hours=1, reason="again")
         past = timezone.now() - timedelta(seconds=1)
         SupportConsent.objects.filter(revoked_at=None).update(until=past)
     assert seen(role, bench) == (False, False)
@@ -89,9 +91,9 @@ def test_the_database_opens_jobs_by_consent_and_closes_them_when_it_ends(
 @pytest.mark.parametrize("who", [Role.ADMIN, Role.ENGINEER, Role.VIEWER])
 def test_only_an_owner_opens_it(bench: Bench, who: Role) -> None:
     with tenant_scope(bench.tenant.id), pytest.raises(Refused):
-        grant_support(hours=1, reason="r", role=who, actor="system:test")
+        grant_support(by=somebody(bench, who), hours=1, reason="r")
     with tenant_scope(bench.tenant.id), pytest.raises(Invalid):
-        grant_support(hours=9999, reason="r", **OWNER)
+        grant_support(by=somebody(bench), hours=9999, reason="r")
 
 
 def test_the_operators_page_shows_it_and_the_tenants_log_says_who_looked_once(

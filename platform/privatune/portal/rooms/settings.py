@@ -54,12 +54,12 @@ def _change(request: RoomRequest) -> None:
         case "support":
             hours = request.POST.get("hours", "")
             grant_support(
+                by=request.principal,
                 hours=int(hours) if re.fullmatch("[0-9]{1,4}", hours) else 0,
                 reason=request.POST.get("reason", ""),
-                **who,
             )
         case "end-support":
-            revoke_support(**who)
+            revoke_support(by=request.principal)
         case "provider":
             set_provider(
                 issuer=request.POST.get("issuer", ""),
