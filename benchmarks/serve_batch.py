@@ -18,7 +18,7 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save
 
-from finetune.serving.adapters import Adapter, read_adapter
+from finetune.families.causal_lm.adapters import Adapter, read_adapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.lane import Limits
 from finetune.serving.protocol import GenerateRequest

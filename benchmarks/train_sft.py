@@ -54,14 +54,14 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
     """Runs in the child: WARM_UP + steps optimizer steps of one trainer."""
     import torch
 
+    from finetune.families.placement import choose
     from finetune.records.encode import RowEncoder, load_tokenizer
     from finetune.trainer.data import make_plan, read_rows
     from finetune.trainer.memory import peak_memory_mb
-    from finetune.trainer.precision import choose
     from finetune.trainer.spec import OptimSpec, RunSpec
 
     torch.set_num_threads(threads())
-    precision = choose(options.base)[0] if side == "auto" else "fp32"
+    precision = choose("causal_lm", options.base)[0] if side == "auto" else "fp32"
     spec = RunSpec(
         precision=precision,
         batch_size=options.batch_size,
@@ -88,20 +88,20 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def ours(base: Path, spec: Any, rows: Any, plan: Any, steps: int, _: str) -> Any:
+    from finetune.families.causal_lm import adapted
     from finetune.trainer import loop, optim
     from finetune.trainer.checkpoint import Checkpoints
     from finetune.trainer.events import EventLog
-    from finetune.trainer.families import causal_lm
     from finetune.trainer.lifeline import Stop
-    from finetune.trainer.objectives.sft import sft
+    from finetune.trainer.objectives.sft import SFT
     from finetune.trainer.state import TrainerState
 
-    model = causal_lm.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=0)
+    model = adapted.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=0)
     with tempfile.TemporaryDirectory() as folder:
         run = loop.Run(
             spec=spec,
             model=model,
-            objective=sft,
+            objective=SFT,
             optimizer=optim.adamw(model.parameters, spec.optim),
             rows=rows,
             valid=[],
@@ -134,10 +134,10 @@ class _Cut:
 
 
 def trl(base: Path, spec: Any, rows: Any, plan: Any, steps: int, side: str) -> Any:
-    from finetune.trainer.families import causal_lm
+    from finetune.families.causal_lm import adapted
     from tests.finetune.trainer.oracle import train_with_trl
 
-    start = causal_lm.load(base, spec.adapter, precision="fp32", device="cpu", seed=0)
+    start = adapted.load(base, spec.adapter, precision="fp32", device="cpu", seed=0)
     adapter = start.adapter_state()
     del start
     with tempfile.TemporaryDirectory() as folder:

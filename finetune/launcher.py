@@ -53,16 +53,16 @@ def launch_packaging(
     return child
 
 
-def probe_machine(base_dir: Path, home: Path, *, level: Level) -> dict[str, str]:
-    """`python -m finetune.trainer.machine`: {"precision", "device", "reason"} for this machine.
+def probe_machine(family: str, base_dir: Path, home: Path, *, level: Level) -> dict[str, str]:
+    """`python -m finetune.families.placement`: {"precision", "device", "reason"} for this machine.
 
     Raises OurFault `probe_failed`.
     """
     child = start(
         level,
         _room(home, base_dir, seconds=PROBE_SECONDS),
-        "finetune.trainer.machine",
-        [str(base_dir)],
+        "finetune.families.placement",
+        [family, str(base_dir)],
         cwd=home,
         environment=scrubbed_environment(home, threads=len(os.sched_getaffinity(0))),
         stderr=subprocess.PIPE,

@@ -56,7 +56,7 @@ def build(
     try:
         _copy_adapter(adapter_dir, staging)
         if base_dir is not None:
-            parity = _compare_logits(base_dir, adapter_dir, staging / "adapter")
+            parity = _compare_logits(passport.family, base_dir, adapter_dir, staging / "adapter")
             passport = passport.model_copy(update={"parity": passport.parity | parity})
         _write_documents(staging, passport, license_terms, signer)
         info = _seal(staging, passport, signer)
@@ -108,10 +108,12 @@ def _require_finite(path: Path) -> None:
         raise OurFault("adapter_broken", f"The adapter cannot be read: {error}") from error
 
 
-def _compare_logits(base_dir: Path, reference: Path, packed: Path) -> dict[str, Parity]:
+def _compare_logits(
+    family: str, base_dir: Path, reference: Path, packed: Path
+) -> dict[str, Parity]:
     from finetune.packaging.parity import compare_adapters  # torch and peft
 
-    return {"adapter": compare_adapters(base_dir, reference, packed)}
+    return {"adapter": compare_adapters(family, base_dir, reference, packed)}
 
 
 def _write_documents(

@@ -11,7 +11,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from finetune.errors import UserFault
-from finetune.trainer.spec import AdapterSpec
+from finetune.families.contract import AdapterSpec
 
 SUFFIX = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,63})")
 MAX_SEED = 2**31 - 1

@@ -66,7 +66,8 @@ def _machine(lease: Lease, job: Job, run_dir: Path) -> dict[str, Any]:
     chosen = (job.resolved or {}).get("machine")
     if chosen:
         return dict(chosen)
-    told = probe_machine(settings.MODEL_STORE / job.base.path, run_dir, level=isolation())
+    base_dir = settings.MODEL_STORE / job.base.path
+    told = probe_machine(job.base.family, base_dir, run_dir, level=isolation())
     threads = settings.TRAINER_THREADS or len(os.sched_getaffinity(0))
     machine = {"precision": told["precision"], "device": told["device"], "threads": threads}
     with runs.fenced(lease) as locked:

@@ -6,16 +6,19 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from finetune.errors import OurFault, UserFault
+from finetune.families import placement
+from finetune.families.causal_lm.adapters import Adapter, AdapterSwitch
+from finetune.families.causal_lm.cache import RaggedCache
+from finetune.families.causal_lm.loading import DTYPES
+from finetune.families.causal_lm.loading import load_base as load_weights
+from finetune.families.causal_lm.masks import MaskMaker
 from finetune.records.encode import RowEncoder, load_tokenizer
-from finetune.serving.adapters import Adapter, AdapterSwitch
-from finetune.serving.cache import RaggedCache
-from finetune.serving.masks import MaskMaker
 from finetune.serving.tools import speaks_tool_calls
 from finetune.serving.vocabulary import Vocabulary
 
@@ -127,19 +130,15 @@ def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:
     Raises UserFault (`architecture_unsupported`, `no_tokenizer`) or OurFault (`base_missing`,
     `base_mismatch`).
     """
-    from transformers import AutoModelForCausalLM
-
     _check_folder(path, digest)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(placement.device())
     dtype = choose_dtype(precision, device)
     encoder = RowEncoder(load_tokenizer(path))
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, local_files_only=True, trust_remote_code=False, use_safetensors=True
-        )
+        model = load_weights(path, dtype=dtype)
     except (ValueError, KeyError) as error:
         raise _unsupported(path.name, str(error)) from error
-    model = cast(Any, model).to(device).eval().requires_grad_(False)
+    model = model.to(device).eval().requires_grad_(False)
     base = Base(digest, model, encoder, _stop_ids(model, encoder), _context_length(model))
     if not MaskMaker(model.config, dtype).supported:
         raise _unsupported(type(model).__name__, "it has layers other than attention")
@@ -154,11 +153,10 @@ def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:
 def choose_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """bf16 where the processor multiplies it natively; elsewhere fp32 is faster."""
     if precision != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+        return DTYPES[precision]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    able = torch.cpu.get_capabilities()
-    return torch.bfloat16 if able.get("avx512_bf16") or able.get("amx_bf16") else torch.float32
+    return torch.bfloat16 if placement.native_bf16() else torch.float32
 
 
 def _check_folder(path: Path, digest: str) -> None:

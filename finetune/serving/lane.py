@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from finetune.errors import FinetuneError, OurFault
+from finetune.families.causal_lm.cache import RaggedCache
 from finetune.serving.bases import Base
-from finetune.serving.cache import RaggedCache
 from finetune.serving.choice import Choice
 from finetune.serving.prompt import Prompt, over
 from finetune.serving.reading import Reading

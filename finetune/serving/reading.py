@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
+from finetune.families.causal_lm.cache import RaggedCache
 from finetune.serving.bases import Base
-from finetune.serving.cache import RaggedCache
 from finetune.serving.prompt import Prompt, over
 from finetune.serving.sampling import score
 

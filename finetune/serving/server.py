@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from finetune.discretion import told
 from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.families.causal_lm.adapters import Adapter
 from finetune.serving import sockets
-from finetune.serving.adapters import Adapter
 from finetune.serving.bases import Base
 from finetune.serving.costs import check_cost, cost_of
 from finetune.serving.protocol import (

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from finetune.errors import OurFault, UserFault
-from finetune.serving.adapters import Adapter, read_adapter
+from finetune.families.causal_lm.adapters import Adapter, read_adapter
 from finetune.serving.bases import Base, Precision, load_base
 
 

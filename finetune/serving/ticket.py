@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from finetune.errors import FinetuneError, UserFault
-from finetune.serving.adapters import Adapter
+from finetune.families.causal_lm.adapters import Adapter
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice, logprob_entry
 from finetune.serving.detokenize import Detokenizer

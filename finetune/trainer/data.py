@@ -1,24 +1,18 @@
 """Rows from canonical JSONL, and which of them each step takes: a pure function of (seed, step)."""
 
 import hashlib
-import json
 import random
-from array import array
 from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from finetune.errors import OurFault, UserFault
-from finetune.records.encode import RowEncoder
-from finetune.trainer.layout import Row
+from finetune.families.contract import Item, Read
 
 
-def read_rows(
-    run_dir: Path, name: str, encoder: RowEncoder, max_length: int, sha256: str | None
-) -> list[Row]:
+def read_rows(run_dir: Path, name: str, read: Read, sha256: str | None) -> list[Item]:
     """Every row of `name`, encoded. None is skipped: the first unusable one raises UserFault with
     its line. A file that is not what the spec names raises OurFault `data_changed`."""
     rows = []
@@ -26,51 +20,12 @@ def read_rows(
     with (run_dir / name).open("rb") as lines:
         for number, line in enumerate(lines, 1):
             digest.update(line)
-            rows.append(_encode(line, encoder, max_length, f"{Path(name).name} line {number}"))
+            rows.append(read(line, f"{Path(name).name} line {number}"))
     if sha256 is not None and digest.hexdigest() != sha256:
         raise OurFault("data_changed", "The data is not what the run was made for.", where=name)
     if not rows:
         raise UserFault("no_rows", "There are no rows.", where=name, fix="Add training rows.")
     return rows
-
-
-def _encode(line: bytes, encoder: RowEncoder, max_length: int, where: str) -> Row:
-    try:
-        row: Any = json.loads(line)
-    except ValueError as error:
-        raise UserFault(
-            "bad_json", f"Not JSON ({type(error).__name__}).", where=where, fix="Mend the line."
-        ) from None
-    try:
-        encoded = encoder.encode(row)
-    except UserFault as fault:
-        from finetune.records.check.codes import CODES  # only here: it brings Arrow along
-
-        # The fault's own words may quote the row, and this one is told outside the vault.
-        code = CODES.get(fault.code)
-        raise UserFault(
-            fault.code,
-            code.title if code else "The row cannot be encoded for this base.",
-            where=where,
-            fix=code.fix if code else "Check the file with `privatune check --model-dir`.",
-        ) from None
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserFault(
-            "bad_row",
-            f"Not a canonical row ({type(error).__name__}).",
-            where=where,
-            fix="Check the file with `privatune check`.",
-        ) from error
-    if len(encoded.input_ids) > max_length:
-        raise UserFault(
-            "row_too_long",
-            f"{len(encoded.input_ids)} tokens, but max_length is {max_length}.",
-            where=where,
-            param="max_length",
-            fix="Raise max_length, shorten the row, or have long rows dropped or cut.",
-        )
-    # 5 bytes a token instead of Python's 40
-    return Row(array("i", encoded.input_ids), bytes(encoded.trained))
 
 
 @dataclass(frozen=True)
@@ -100,7 +55,7 @@ class Plan:
 
 
 def make_plan(
-    rows: Sequence[Row], *, batch_size: int, epochs: int, seed: int, pack_to: int | None
+    rows: Sequence[Item], *, batch_size: int, epochs: int, seed: int, pack_to: int | None
 ) -> Plan:
     items = (
         pack([len(row) for row in rows], pack_to) if pack_to else [(i,) for i in range(len(rows))]
@@ -132,13 +87,13 @@ def pack(lengths: Sequence[int], size: int) -> list[tuple[int, ...]]:
     return [tuple(sorted(rows)) for rows in packs]
 
 
-def micro_batches(rows: Sequence[Row], tokens: int) -> Iterator[list[Row]]:
+def micro_batches(rows: Sequence[Item], tokens: int) -> Iterator[list[Item]]:
     """Cut a step's rows into parts of at most `tokens` tokens (at least one row each).
 
     Sorted by length, so that rows of like length meet in one attention call. The sums of a step
     do not depend on the cut.
     """
-    part: list[Row] = []
+    part: list[Item] = []
     size = 0
     for row in sorted(rows, key=len):
         if part and size + len(row) > tokens:

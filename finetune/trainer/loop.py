@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -14,25 +14,21 @@ from pathlib import Path
 import torch
 
 from finetune.errors import OurFault, UserFault
-from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.families import family
+from finetune.families.contract import Adapted, Batch, Item
 from finetune.trainer import optim
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan, make_plan, micro_batches, read_rows
 from finetune.trainer.events import EventLog
-from finetune.trainer.families import causal_lm
-from finetune.trainer.families.causal_lm import CausalLM
-from finetune.trainer.layout import Layout, Row, lay_out
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.memory import peak_memory_mb
-from finetune.trainer.objectives.sft import Sums, sft
+from finetune.trainer.objectives import OBJECTIVES, Objective
 from finetune.trainer.result import write_result
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 
 MAX_SKIPPED_IN_A_ROW = 3
 SPEED_WINDOW = 20  # steps that tokens/s and the time left are taken over
-
-Objective = Callable[[CausalLM, Layout], Sums]
 
 
 def train(run_dir: Path, stop: Stop) -> None:
@@ -58,11 +54,11 @@ def train(run_dir: Path, stop: Stop) -> None:
 @dataclass
 class Run:
     spec: RunSpec
-    model: CausalLM
+    model: Adapted
     objective: Objective
     optimizer: torch.optim.AdamW
-    rows: Sequence[Row]
-    valid: Sequence[Row]
+    rows: Sequence[Item]
+    valid: Sequence[Item]
     plan: Plan
     state: TrainerState
     checkpoints: Checkpoints
@@ -76,12 +72,13 @@ def prepare(spec: RunSpec, run_dir: Path, events: EventLog, stop: Stop) -> Run:
     if spec.threads:
         torch.set_num_threads(spec.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    encoder = RowEncoder(load_tokenizer(run_dir / spec.base))
+    kind = family(spec.family)
+    read = kind.reader(run_dir / spec.base, max_length=spec.max_length)
     data = spec.data
-    rows = read_rows(run_dir, data.train, encoder, spec.max_length, data.train_sha256)
-    valid: list[Row] = []
+    rows = read_rows(run_dir, data.train, read, data.train_sha256)
+    valid: list[Item] = []
     if data.valid:
-        valid = read_rows(run_dir, data.valid, encoder, spec.max_length, data.valid_sha256)
+        valid = read_rows(run_dir, data.valid, read, data.valid_sha256)
     plan = make_plan(
         rows,
         batch_size=spec.batch_size,
@@ -90,7 +87,7 @@ def prepare(spec: RunSpec, run_dir: Path, events: EventLog, stop: Stop) -> Run:
         pack_to=spec.max_length if spec.packing else None,
     )
     stop.check()
-    model = causal_lm.load(
+    model = kind.load(
         run_dir / spec.base,
         spec.adapter,
         precision=spec.precision,
@@ -102,7 +99,7 @@ def prepare(spec: RunSpec, run_dir: Path, events: EventLog, stop: Stop) -> Run:
     run = Run(
         spec=spec,
         model=model,
-        objective=sft,
+        objective=OBJECTIVES[spec.method],
         optimizer=optim.adamw(model.parameters, spec.optim),
         rows=rows,
         valid=valid,
@@ -158,13 +155,13 @@ def step(run: Run) -> bool:
     rows = [run.rows[number] for number in run.plan.rows_of(state.step)]
     for part in micro_batches(rows, spec.micro_batch_tokens):
         run.stop.check()
-        layout = lay_out_for(run, part)
-        sums = run.objective(model, layout)
+        batch = lay_out(run, part)
+        sums = run.objective.sums(model, batch)
         sums.loss.backward()
         loss += float(sums.loss.detach())
         right += int(sums.right)
         weight += sums.weight
-        tokens += layout.tokens
+        tokens += batch.tokens
     rate = optim.learning_rate(state.step, run.plan.total_steps, spec.optim)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
@@ -215,17 +212,17 @@ def evaluate(run: Run) -> tuple[float, float]:
     loss, weight, right = 0.0, 0, 0
     for part in micro_batches(run.valid, run.spec.micro_batch_tokens):
         run.stop.check()
-        sums = run.objective(run.model, lay_out_for(run, part))
+        sums = run.objective.sums(run.model, lay_out(run, part))
         loss += float(sums.loss)
         right += int(sums.right)
         weight += sums.weight
     return loss / weight, right / weight
 
 
-def lay_out_for(run: Run, rows: Sequence[Row]) -> Layout:
+def lay_out(run: Run, rows: Sequence[Item]) -> Batch:
     # With dropout, rows that begin alike must still draw different masks
     share = run.spec.share_prefixes and run.spec.adapter.dropout == 0
-    return lay_out(rows, share_prefixes=share, device=run.spec.device)
+    return run.model.lay_out(rows, share_prefixes=share)
 
 
 def due(every: int | None, step: int, epoch_ends: bool) -> bool:

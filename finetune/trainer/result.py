@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
+from finetune.families.contract import Adapted
 from finetune.trainer.checkpoint import ADAPTER, Checkpoints, to_bytes, write_folder
-from finetune.trainer.families.causal_lm import CausalLM
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
@@ -19,7 +19,7 @@ COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_tok
 
 
 def write_result(
-    run_dir: Path, spec: RunSpec, state: TrainerState, model: CausalLM, checkpoints: Checkpoints
+    run_dir: Path, spec: RunSpec, state: TrainerState, model: Adapted, checkpoints: Checkpoints
 ) -> None:
     step, tensors = _chosen(spec, state, model, checkpoints)
     adapter = to_bytes(tensors)
@@ -34,7 +34,7 @@ def write_result(
 
 
 def _chosen(
-    spec: RunSpec, state: TrainerState, model: CausalLM, checkpoints: Checkpoints
+    spec: RunSpec, state: TrainerState, model: Adapted, checkpoints: Checkpoints
 ) -> tuple[int, dict[str, Tensor]]:
     if spec.keep == "best" and state.best_step not in (None, state.step):
         assert state.best_step is not None

@@ -9,22 +9,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+from finetune.families.contract import AdapterSpec, Device, FamilyName, Precision
+
 SPEC_VERSION = 1
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class AdapterSpec(_Strict):
-    """LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), rsLoRA (Kalajdzievski 2023) through peft."""
-
-    r: int = Field(default=16, ge=1, le=512)
-    alpha: PositiveFloat = 32
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
-    use_dora: bool = False
-    use_rslora: bool = False
 
 
 class OptimSpec(_Strict):
@@ -54,7 +45,7 @@ class RunSpec(_Strict):
     optimizer step; `micro_batch_tokens` caps the tokens that stand in memory at once."""
 
     version: Literal[1] = 1
-    family: Literal["causal_lm"] = "causal_lm"
+    family: FamilyName = "causal_lm"
     method: Literal["sft"] = "sft"
     base: str = "base"
     base_digest: str | None = None
@@ -69,8 +60,8 @@ class RunSpec(_Strict):
     packing: bool = False
     share_prefixes: bool = True  # rows that begin alike are computed once (same sums; see layout)
     seed: int = 0
-    precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    device: Literal["cpu", "cuda"] = "cpu"
+    precision: Precision = "fp32"
+    device: Device = "cpu"
     threads: PositiveInt | None = None
     gradient_checkpointing: bool = False
     eval_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.errors import UserFault
-from finetune.packaging.base.families import GGUF_ARCHITECTURES
+from finetune.families.causal_lm.architectures import GGUF_ARCHITECTURES
 
 # Byte-level vocabularies whose text splitting transformers rebuilds from the name alone.
 _SPLITS = ("llama-bpe", "llama3", "llama-v3", "qwen2", "deepseek-r1-qwen", "tekken", "gpt-2")

@@ -1,24 +1,28 @@
 """Supervised fine-tuning: the sum of cross-entropies of the trained tokens."""
 
-from dataclasses import dataclass
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from finetune.trainer.families.causal_lm import CausalLM
-from finetune.trainer.layout import Layout
+from finetune.trainer.objectives.contract import Objective, Sums
 
 
-@dataclass(frozen=True)
-class Sums:
-    """Of one micro-batch. `loss` [nats, summed] carries the graph; `weight` is in tokens."""
+class Predicts(Protocol):
+    """A model that predicts tokens."""
 
-    loss: Tensor
-    weight: int
-    right: Tensor  # tokens guessed right
+    def cross_entropy(self, batch: Any, /) -> tuple[Tensor, Tensor]:
+        """(sum of losses [nats], right guesses) at the trained positions."""
+        ...
 
 
-def sft(model: CausalLM, layout: Layout) -> Sums:
-    """Loss and right guesses at the trained positions only; the head sees nothing else."""
-    hidden = model.hidden(layout)  # [nodes, d]
-    loss, right = model.cross_entropy(hidden.index_select(0, layout.predict), layout.targets)
-    return Sums(loss=loss, weight=layout.targets.numel(), right=right)
+class Labelled(Protocol):
+    @property
+    def targets(self) -> Tensor: ...  # [trained]: token ids
+
+
+def sft(model: Predicts, batch: Labelled) -> Sums:
+    loss, right = model.cross_entropy(batch)
+    return Sums(loss=loss, weight=batch.targets.numel(), right=right)
+
+
+SFT = Objective("sft", sft)

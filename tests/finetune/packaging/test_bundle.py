@@ -171,7 +171,7 @@ def test_other_weights_fail_the_comparison(adapter, tiny_base, tmp_path):
     tensors = load_file(other / "adapter_model.safetensors")
     save_file({k: v * 1.01 for k, v in tensors.items()}, other / "adapter_model.safetensors")
     with pytest.raises(OurFault) as fault:
-        compare_adapters(tiny_base, adapter, other)
+        compare_adapters("causal_lm", tiny_base, adapter, other)
     assert fault.value.code == "parity_failed"
 
 
@@ -180,7 +180,7 @@ def test_an_adapter_whose_names_do_not_fit_is_found(adapter, tiny_base, tmp_path
     tensors = load_file(renamed / "adapter_model.safetensors")
     save_file({f"x.{k}": v for k, v in tensors.items()}, renamed / "adapter_model.safetensors")
     with pytest.raises(OurFault) as fault:
-        compare_adapters(tiny_base, renamed, renamed)
+        compare_adapters("causal_lm", tiny_base, renamed, renamed)
     assert fault.value.code == "parity_failed"
 
 

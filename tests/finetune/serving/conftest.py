@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from finetune.errors import FinetuneError
-from finetune.serving.adapters import Adapter, read_adapter
+from finetune.families.causal_lm.adapters import Adapter, read_adapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.client import ServingClient
 from finetune.serving.lane import Limits

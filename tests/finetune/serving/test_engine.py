@@ -9,7 +9,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from finetune.errors import UserFault
-from finetune.serving.adapters import Adapter, read_adapter
+from finetune.families.causal_lm.adapters import Adapter, read_adapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.lane import Lane, Limits
 

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from finetune.families.causal_lm.layout import Row
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.trainer.__main__ import main
-from finetune.trainer.layout import Row
 from finetune.trainer.spec import OptimSpec, RunSpec
 
 PLACES = ["kitchen", "bedroom", "living room", "hall", "客厅"]

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
 
-from finetune.trainer import precision
+from finetune.families import placement
+from finetune.families.causal_lm.layout import Row
 from finetune.trainer.auto import Requested, resolve
 from finetune.trainer.data import Plan, micro_batches, pack
-from finetune.trainer.layout import Row
 from finetune.trainer.optim import learning_rate
 from finetune.trainer.spec import OptimSpec
 
@@ -79,25 +79,28 @@ def test_many_rows_mean_few_epochs_and_large_batches(rows: int, epochs: int, bat
 def test_without_native_bf16_the_precision_is_fp32_and_untried(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "_cpu_flags", lambda: {"avx2"})
-    assert precision.choose(tiny_base) == ("fp32", "This processor has no bf16 arithmetic.")
+    monkeypatch.setattr(placement, "_cpu_flags", lambda: {"avx2"})
+    assert placement.choose("causal_lm", tiny_base) == (
+        "fp32",
+        "This processor has no bf16 arithmetic.",
+    )
 
 
 @pytest.mark.parametrize(("half", "expected"), [(0.5, "bf16"), (0.95, "fp32")])
 def test_with_native_bf16_the_faster_one_wins(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch, half: float, expected: str
 ) -> None:
-    monkeypatch.setattr(precision, "_cpu_flags", lambda: {"avx512_bf16"})
+    monkeypatch.setattr(placement, "_cpu_flags", lambda: {"avx512_bf16"})
     times = {"fp32": 1.0, "bf16": half}
-    monkeypatch.setattr(precision, "_seconds", lambda _base, name: times[name])
-    chosen, reason = precision.choose(tiny_base)
+    monkeypatch.setattr(placement, "_seconds", lambda _family, _base, name: times[name])
+    chosen, reason = placement.choose("causal_lm", tiny_base)
     assert chosen == expected
     assert f"{1 / half:.1f} times" in reason
 
 
 def test_the_probe_really_trains_a_step(tiny_base: Path) -> None:
     state = torch.random.get_rng_state()
-    assert precision._seconds(tiny_base, "bf16") > 0
+    assert placement._seconds("causal_lm", tiny_base, "bf16") > 0
     assert torch.equal(torch.random.get_rng_state(), state)
 
 

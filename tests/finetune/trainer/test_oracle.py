@@ -7,15 +7,16 @@ import pytest
 import torch
 from peft import get_peft_model_state_dict
 
+from finetune.families.causal_lm import adapted
+from finetune.families.causal_lm.layout import Row
+from finetune.families.contract import AdapterSpec
 from finetune.trainer import loop, optim
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan, make_plan
 from finetune.trainer.events import EventLog
-from finetune.trainer.families import causal_lm
-from finetune.trainer.layout import Row
 from finetune.trainer.lifeline import Stop
-from finetune.trainer.objectives.sft import sft
-from finetune.trainer.spec import AdapterSpec, OptimSpec, RunSpec
+from finetune.trainer.objectives.sft import SFT
+from finetune.trainer.spec import OptimSpec, RunSpec
 from finetune.trainer.state import TrainerState
 from tests.finetune.trainer.runs import chat_rows, encoded
 
@@ -41,12 +42,12 @@ def train_ours(
     base: Path, spec: RunSpec, rows: list[Row], plan: Plan, folder: Path
 ) -> tuple[list[float], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Losses of each step, the adapter before, the adapter after."""
-    model = causal_lm.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=1)
+    model = adapted.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=1)
     before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
     run = loop.Run(
         spec=spec,
         model=model,
-        objective=sft,
+        objective=SFT,
         optimizer=optim.adamw(model.parameters, spec.optim),
         rows=rows,
         valid=[],

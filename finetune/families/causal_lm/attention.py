@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from finetune.errors import OurFault
-from finetune.trainer.layout import Layout
+from finetune.families.causal_lm.layout import Layout
 
 NAME = "privatune_rows"
 

@@ -9,13 +9,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from finetune.errors import UserFault
-from finetune.trainer import head
+from finetune.families.causal_lm import adapted, head
+from finetune.families.causal_lm.adapted import CausalLM
+from finetune.families.causal_lm.layout import Row, lay_out
+from finetune.families.contract import AdapterSpec
 from finetune.trainer.data import micro_batches
-from finetune.trainer.families import causal_lm
-from finetune.trainer.families.causal_lm import CausalLM
-from finetune.trainer.layout import Row, lay_out
 from finetune.trainer.objectives.sft import sft
-from finetune.trainer.spec import AdapterSpec
 from tests.finetune.trainer.oracle import nothing_narrowed
 from tests.finetune.trainer.runs import chat_rows, encoded
 
@@ -25,7 +24,7 @@ EXACT = {"rtol": 1e-11, "atol": 1e-13}
 def model_of(base: Path, **adapter: object) -> CausalLM:
     """The tiny base in float64 with an adapter that already does something."""
     spec = AdapterSpec.model_validate({"r": 4, **adapter})
-    model = causal_lm.load(base, spec, precision="fp64", device="cpu", seed=3)
+    model = adapted.load(base, spec, precision="fp64", device="cpu", seed=3)
     torch.manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters:

@@ -1,12 +1,9 @@
-"""Causal language models through transformers and peft: the body runs on packed rows, and the
-head only where a label is. Nothing is downloaded and no code of a model's own is run."""
+"""A causal language model with its adapter, through transformers and peft: the body runs on packed
+rows, and the head only where a label is."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers reads it
 
 import torch
 from peft import (
@@ -17,18 +14,17 @@ from peft import (
     set_peft_model_state_dict,
 )
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from finetune.errors import OurFault, UserFault
-from finetune.trainer import attention, lora
-from finetune.trainer.head import HeadMath, sum_cross_entropy
-from finetune.trainer.layout import Layout, Row, lay_out
-from finetune.trainer.spec import AdapterSpec
+from finetune.families.causal_lm import attention, lora
+from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy
+from finetune.families.causal_lm.layout import Layout, Row, lay_out
+from finetune.families.causal_lm.loading import DTYPES, load_base
+from finetune.families.contract import AdapterSpec, Device, Precision
 
 PROBE_TOKENS = 32
 # of the largest logit; a leak or a forgotten scale is orders of magnitude above
 PROBE_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1}
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 
 
 class CausalLM:
@@ -45,6 +41,9 @@ class CausalLM:
         self.parameter_names = [name for name, _ in trained]
         self.parameters = [parameter for _, parameter in trained]
 
+    def lay_out(self, rows: Sequence[Row], *, share_prefixes: bool) -> Layout:
+        return lay_out(rows, share_prefixes=share_prefixes, device=self.head.device)
+
     def hidden(self, layout: Layout) -> Tensor:
         """Last hidden states, [nodes, d]."""
         out = self.body(
@@ -55,8 +54,10 @@ class CausalLM:
         )
         return out.last_hidden_state[0]
 
-    def cross_entropy(self, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        return sum_cross_entropy(hidden, self.head, targets, self.head_math)
+    def cross_entropy(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        """(sum of losses [nats], right guesses) where something is learnt, and only there."""
+        hidden = self.hidden(layout).index_select(0, layout.predict)  # [trained, d]
+        return sum_cross_entropy(hidden, self.head, layout.targets, self.head_math)
 
     @torch.no_grad()
     def check_faithful(self, rows: Sequence[Row]) -> None:
@@ -66,14 +67,13 @@ class CausalLM:
         here and not trained wrongly. Raises OurFault `unfaithful_architecture`.
         """
         short = [Row(row.input_ids[:PROBE_TOKENS], row.labels[:PROBE_TOKENS]) for row in rows]
-        device = self.head.device
         self.train(False)
-        layout = lay_out([*short, *short[:1]], share_prefixes=True, device=device)
+        layout = self.lay_out([*short, *short[:1]], share_prefixes=True)
         ours = self.head_math.logits(self.hidden(layout) @ self.head.t())
         self.inner.set_attn_implementation("sdpa")
         try:
             for row, path in zip(short, layout.paths, strict=False):
-                ids = torch.tensor([list(row.input_ids)], device=device)
+                ids = torch.tensor([list(row.input_ids)], device=self.head.device)
                 theirs = self.inner(input_ids=ids, use_cache=False).logits[0]
                 gap = (ours[list(path)] - theirs).float().abs().max() / theirs.float().abs().max()
                 if not gap < PROBE_TOLERANCE[self.head.dtype]:
@@ -110,22 +110,13 @@ def load(
     base_dir: Path,
     adapter: AdapterSpec,
     *,
-    precision: str,
-    device: str,
+    precision: Precision,
+    device: Device,
     seed: int,
     gradient_checkpointing: bool = False,
 ) -> CausalLM:
     """Base in `precision`; the adapter in float32 (float64 where the base is), seeded."""
-    loaded: Any = AutoModelForCausalLM.from_pretrained(
-        base_dir,
-        config=AutoConfig.from_pretrained(base_dir, trust_remote_code=False),
-        dtype=DTYPES[precision],
-        attn_implementation=attention.NAME,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
-    model = loaded.to(device)
+    model = load_base(base_dir, dtype=DTYPES[precision], attention=attention.NAME).to(device)
     if gradient_checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     return attach(model, adapter, seed=seed)

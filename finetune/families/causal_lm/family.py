@@ -1,0 +1,63 @@
+"""The family's face to training, packaging and serving (see finetune.families.contract)."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+from finetune.families.causal_lm import adapted, comparing
+from finetune.families.causal_lm.adapted import CausalLM, attach
+from finetune.families.causal_lm.attention import NAME as PACKED
+from finetune.families.causal_lm.layout import Row
+from finetune.families.causal_lm.loading import sketch_base
+from finetune.families.causal_lm.reading import RowReader
+from finetune.families.contract import AdapterSpec, Device, Difference, Precision
+
+REHEARSAL_LAYERS = 2
+REHEARSAL_TOKENS = 256
+REHEARSAL_STEPS = 3
+
+
+class _CausalLMs:
+    def reader(self, base_dir: Path, *, max_length: int) -> RowReader:
+        return RowReader(base_dir, max_length=max_length)
+
+    def load(
+        self,
+        base_dir: Path,
+        adapter: AdapterSpec,
+        *,
+        precision: Precision,
+        device: Device,
+        seed: int,
+        gradient_checkpointing: bool = False,
+    ) -> CausalLM:
+        return adapted.load(
+            base_dir,
+            adapter,
+            precision=precision,
+            device=device,
+            seed=seed,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+
+    def rehearsal(self, base_dir: Path, precision: Precision) -> Iterator[Callable[[], None]]:
+        with torch.random.fork_rng(devices=[]):
+            base = sketch_base(base_dir, precision, layers=REHEARSAL_LAYERS, attention=PACKED)
+            model = attach(base, AdapterSpec(), seed=0)
+        row = Row(range(1, 33), [i >= 16 for i in range(32)])
+        layout = model.lay_out([row] * (REHEARSAL_TOKENS // len(row)), share_prefixes=False)
+        model.train(True)
+
+        def step() -> None:
+            loss, _ = model.cross_entropy(layout)
+            loss.backward()
+
+        for _ in range(REHEARSAL_STEPS):
+            yield step
+
+    def compare(self, base_dir: Path, reference: Path, packed: Path) -> Difference:
+        return comparing.compare(base_dir, reference, packed)
+
+
+CAUSAL_LM = _CausalLMs()

@@ -1,0 +1,118 @@
+"""What every family of models gives to training, packaging and serving. No torch is needed to read
+this page: specs are made where there is none."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FamilyName = Literal["causal_lm"]
+Precision = Literal["fp32", "bf16", "fp64"]
+Device = Literal["cpu", "cuda"]
+
+
+class AdapterSpec(BaseModel):
+    """LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), rsLoRA (Kalajdzievski 2023) through peft."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    r: int = Field(default=16, ge=1, le=512)
+    alpha: PositiveFloat = 32
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    use_dora: bool = False
+    use_rslora: bool = False
+
+
+class Item(Protocol):
+    """One encoded record; its length is in tokens."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def trained(self) -> int:
+        """Labels that have something before them to be predicted from."""
+        ...
+
+
+class Batch(Protocol):
+    """A micro-batch as the model takes it; `tokens` is what its items hold."""
+
+    @property
+    def tokens(self) -> int: ...
+
+
+Read = Callable[[bytes, str], Item]
+"""(one line of canonical JSON, where it stands) -> its item. Raises UserFault with the place."""
+
+
+class Adapted(Protocol):
+    """A frozen base with one trainable adapter, ready to be trained."""
+
+    parameter_names: list[str]
+    parameters: "list[nn.Parameter]"
+
+    def lay_out(self, items: Sequence[Any], *, share_prefixes: bool) -> Batch: ...
+
+    def check_faithful(self, items: Sequence[Any]) -> None:
+        """Our way through the model gives what its own way gives. Raises OurFault."""
+        ...
+
+    def train(self, mode: bool) -> None: ...
+
+    def adapter_state(self) -> "dict[str, Tensor]":
+        """peft's names -> contiguous CPU tensors."""
+        ...
+
+    def load_adapter_state(self, state: "dict[str, Tensor]") -> None: ...
+
+    def adapter_config(self, base_name: str) -> dict[str, Any]:
+        """What peft writes as adapter_config.json."""
+        ...
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two adapters on one base, over a probe of `tokens` tokens: the largest differences of
+    logits, and how far the first one `moved` the base."""
+
+    tokens: int
+    max_abs_diff: float
+    moved: float
+    same_top_token: bool
+
+
+class Family(Protocol):
+    def reader(self, base_dir: Path, *, max_length: int) -> Read:
+        """Encodes records for this base. Raises UserFault `no_tokenizer`."""
+        ...
+
+    def load(
+        self,
+        base_dir: Path,
+        adapter: AdapterSpec,
+        *,
+        precision: Precision,
+        device: Device,
+        seed: int,
+        gradient_checkpointing: bool = False,
+    ) -> Adapted:
+        """Base in `precision`; a fresh adapter, seeded, in float32 (float64 where the base is).
+
+        Safetensors only, no code of the model's, no network. Raises UserFault where the adapter
+        does not fit.
+        """
+        ...
+
+    def rehearsal(self, base_dir: Path, precision: Precision) -> "Iterable[Callable[[], None]]":
+        """Training steps on a shallow copy of the base's shape with random weights, to be timed."""
+        ...
+
+    def compare(self, base_dir: Path, reference: Path, packed: Path) -> Difference:
+        """Two adapter folders on this base, each loaded as a customer will."""
+        ...
