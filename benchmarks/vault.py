@@ -19,8 +19,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tenants.vault.folder import FolderStore
 from tenants.vault.keys import MasterKey, new_tenant_key, unwrap_tenant_key
+from tenants.vault.stores.folder import FolderStore
 from tenants.vault.vault import Vault
 
 MEGABYTE = 1 << 20

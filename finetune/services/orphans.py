@@ -8,7 +8,7 @@ from finetune.models import Artifact, Checkpoint, Dataset
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Tenant, UploadPart
 from tenants.services.vaults import object_store
-from tenants.vault.store import DAY
+from tenants.vault.stores.contract import DAY
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,8 @@ from django.conf import settings
 from tenants.database.scope import current_tenant_id
 from tenants.models import Tenant
 from tenants.vault.keys import MasterKey, open_master, unwrap_tenant_key
-from tenants.vault.store import ObjectStore, open_store
+from tenants.vault.stores.contract import ObjectStore
+from tenants.vault.stores.opening import open_store
 from tenants.vault.vault import Vault
 
 

@@ -17,7 +17,7 @@ from tink import streaming_aead
 
 from tenants.vault.errors import ObjectDamaged, StorageDown, VaultError
 from tenants.vault.keys import TenantId, TenantKey
-from tenants.vault.store import ObjectStore, Writer, check_key, check_prefix
+from tenants.vault.stores.contract import ObjectStore, Writer, check_key, check_prefix
 
 streaming_aead.register()
 

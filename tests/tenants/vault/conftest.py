@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tenants.vault.folder import FolderStore
 from tenants.vault.keys import MasterKey, TenantKey, new_tenant_key, unwrap_tenant_key
-from tenants.vault.store import ObjectStore, open_store
+from tenants.vault.stores.contract import ObjectStore
+from tenants.vault.stores.folder import FolderStore
+from tenants.vault.stores.opening import open_store
 from tenants.vault.vault import Vault
 from tests.s3 import S3Server, s3_server
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from tenants.vault.errors import BadKey, StorageDown, StorageFull
-from tenants.vault.folder import FolderStore
+from tenants.vault.stores.folder import FolderStore
 from tests.tenants.vault.test_store import get, put
 
 WRITE_AND_WAIT = """
 import sys, time
-from tenants.vault.store import open_store
+from tenants.vault.stores.opening import open_store
 with open_store(sys.argv[1]).write("tenant/half") as writer:
     for _ in range(24):
         writer.write(bytes(1 << 20))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tenants.vault import s3 as s3_module
 from tenants.vault.errors import ObjectDamaged, StorageDown
-from tenants.vault.store import ObjectStore, open_store
+from tenants.vault.stores import s3 as s3_module
+from tenants.vault.stores.contract import ObjectStore
+from tenants.vault.stores.opening import open_store
 from tests.s3 import S3Server, s3_server
 from tests.tenants.vault.test_folder import kill_while_writing
 from tests.tenants.vault.test_store import get, put, write_and_fail

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from tenants.vault.errors import BadKey, ObjectMissing, VaultError
-from tenants.vault.store import ObjectStore, open_store
+from tenants.vault.stores.contract import ObjectStore
+from tenants.vault.stores.opening import open_store
 
 
 def put(store: ObjectStore, key: str, data: bytes) -> None:

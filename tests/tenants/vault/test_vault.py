@@ -21,9 +21,10 @@ from tenants.vault.errors import (
     StorageDown,
     StorageFull,
 )
-from tenants.vault.folder import FolderStore
 from tenants.vault.keys import MasterKey, new_tenant_key, unwrap_tenant_key
-from tenants.vault.store import ObjectStore, Writer, open_store
+from tenants.vault.stores.contract import ObjectStore, Writer
+from tenants.vault.stores.folder import FolderStore
+from tenants.vault.stores.opening import open_store
 from tenants.vault.vault import Vault
 from tests.s3 import s3_server
 from tests.tenants.vault.conftest import Tenant

@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tenants.vault.errors import ObjectDamaged, ObjectMissing, StorageDown, StorageFull, VaultError
-from tenants.vault.store import DAY, Writer, check_key, check_prefix
+from tenants.vault.stores.contract import DAY, Writer, check_key, check_prefix
 
 PART = 16 << 20  # bytes; S3 allows 10,000 parts, so an object may have 156 GiB
 _MISSING = {"NoSuchKey", "404", "NotFound"}

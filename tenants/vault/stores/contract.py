@@ -1,4 +1,4 @@
-"""Where ciphertext lies: one interface over a folder and over S3, chosen by a URL.
+"""Where ciphertext lies: what a folder and S3 both are to the vault.
 
 A store knows nothing of tenants, names or keys; the vault gives it opaque object keys.
 """
@@ -7,9 +7,8 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
-from urllib.parse import parse_qsl, unquote, urlsplit
 
-from tenants.vault.errors import BadKey, VaultError
+from tenants.vault.errors import BadKey
 
 # No segment starts with a dot: neither `..` nor the folder of partial writes can be named.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
@@ -64,28 +63,3 @@ def check_prefix(prefix: str) -> str:
     if not _PREFIX.fullmatch(prefix) or len(prefix) > _LONGEST:
         raise BadKey(prefix, "it is not the beginning of any allowed key")
     return prefix
-
-
-def open_store(url: str) -> ObjectStore:
-    """`file:///path`, or `s3://bucket/prefix?endpoint=URL&region=NAME` (credentials from AWS_*)."""
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and len(parts.path) > 1:
-        from tenants.vault.folder import FolderStore
-
-        return FolderStore(unquote(parts.path))
-    if parts.scheme == "s3" and parts.netloc:
-        from tenants.vault.s3 import S3Store
-
-        options = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
-        if not options.keys() - {"endpoint", "region"}:
-            return S3Store(
-                parts.netloc,
-                prefix=unquote(parts.path).strip("/"),
-                endpoint_url=options.get("endpoint"),
-                region=options.get("region"),
-            )
-    raise VaultError(
-        "storage_url_invalid",
-        f"The storage address {url!r} is not understood.",
-        "Use file:///absolute/path or s3://bucket/prefix?endpoint=https://host&region=name.",
-    )

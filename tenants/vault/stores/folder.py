@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tenants.vault.errors import BadKey, ObjectMissing, StorageDown, StorageFull, VaultError
-from tenants.vault.store import DAY, Writer, check_key, check_prefix
+from tenants.vault.stores.contract import DAY, Writer, check_key, check_prefix
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
