@@ -58,7 +58,8 @@ def _read_message(fields: Fields) -> Message:
     fields.only(_MESSAGE_FIELDS)
     role = fields.required("role", str) or ""
     if role and role not in ROLES:
-        fields.find("unknown_role", "role", f"The role '{printable(role)}' is not known.")
+        shown = printable(role)
+        fields.find("unknown_role", "role", f"The role '{shown}' is not known.", role=shown)
     message = Message(role=role, content=None)
     if fields.values.get("function_call") is not None:
         fields.find("unsupported_field", "function_call")
@@ -94,6 +95,8 @@ def _read_content(fields: Fields, role: str, *, needed: bool) -> str | None:
             "content",
             f"The field 'content' must be a string or a list of text parts, "
             f"not {json_type(content)}.",
+            wanted="a string or a list of text parts",
+            found=json_type(content),
         )
         return None
     if needed and role != "tool" and not content.strip():
@@ -108,7 +111,7 @@ def _join_parts(fields: Fields, parts: list[Any]) -> str:
             texts.append(part.required("text", str) or "")
         else:
             kind = printable(str(part.values.get("type")))
-            part.find("unsupported_content", "type", f"A content part of type '{kind}'.")
+            part.find("unsupported_content", "type", f"A content part of type '{kind}'.", kind=kind)
     return "".join(texts)
 
 
@@ -117,7 +120,8 @@ def _read_weight(fields: Fields, role: str, message: Message) -> None:
     if role != "assistant":
         fields.find("misplaced_weight", "weight")
     elif isinstance(weight, bool) or weight not in (0, 1):
-        fields.find("bad_weight", "weight", f"The weight is {printable(str(weight))}, not 0 or 1.")
+        shown = printable(str(weight))
+        fields.find("bad_weight", "weight", f"The weight is {shown}, not 0 or 1.", weight=shown)
     else:
         message["weight"] = int(weight)  # 1.0, as Parquet files from pandas have it
 

@@ -155,7 +155,8 @@ def _csv_lines(source: Source, problems: Problems, wrong: dict[int, Finding]) ->
 def _csv_row(names: list[str], values: list[str]) -> dict[str, Any] | RowUnusable:
     if len(values) != len(names):
         message = f"The row has {len(values)} fields, the header {len(names)}."
-        return RowUnusable(Finding("bad_csv", message=message))
+        found = {"fields": len(values), "header": len(names)}
+        return RowUnusable(Finding("bad_csv", message=message, values=found))
     row: dict[str, Any] = dict(zip(names, values, strict=True))
     for name in _JSON_COLUMNS:
         if row.get(name):

@@ -30,8 +30,18 @@ class Fields:
     def place(self, name: str) -> str:
         return f"{self._path}.{name}" if self._path else name
 
-    def find(self, code: str, name: str, message: str | None = None) -> None:
-        self.findings.append(Finding(code, self.place(name), message))
+    def find(self, code: str, name: str, message: str | None = None, **values: str | int) -> None:
+        self.findings.append(Finding(code, self.place(name), message, values=values))
+
+    def _wrong_type(self, name: str, wanted: str, value: Any) -> None:
+        found = json_type(value)
+        self.find(
+            "wrong_type",
+            name,
+            f"The field '{name}' must be {wanted}, not {found}.",
+            wanted=wanted,
+            found=found,
+        )
 
     def required(self, name: str, kind: type) -> Any:
         """The field's value, or None with a finding."""
@@ -45,11 +55,7 @@ class Fields:
         if value is None and nullable:
             return None
         if not isinstance(value, kind):
-            self.find(
-                "wrong_type",
-                name,
-                f"The field '{name}' must be {_NAMES[kind]}, not {json_type(value)}.",
-            )
+            self._wrong_type(name, _NAMES[kind], value)
             return None
         return value
 
@@ -74,9 +80,5 @@ class Fields:
             if isinstance(item, dict):
                 found.append(Fields(item, self.findings, f"{self.place(name)}[{index}]"))
             else:
-                self.find(
-                    "wrong_type",
-                    f"{name}[{index}]",
-                    f"'{name}[{index}]' must be an object, not {json_type(item)}.",
-                )
+                self._wrong_type(f"{name}[{index}]", _NAMES[dict], item)
         return found

@@ -43,7 +43,7 @@ def detect(values: dict[str, Any]) -> RowFormat:
         return "text"
     found = ", ".join(sorted(printable(key) for key in keys)) or "none"
     message = f"The format cannot be told from the row's fields: {found}."
-    raise RowUnusable(Finding("unknown_format", message=message))
+    raise RowUnusable(Finding("unknown_format", message=message, values={"fields": found}))
 
 
 def _read_completion(values: dict[str, Any], findings: list[Finding]) -> CompletionRow:
@@ -100,10 +100,9 @@ def _read_turn(turn: Fields, call_id: str, before: list[Message]) -> Message:
     speaker = turn.required("from", str) or ""
     role = _SPEAKERS.get(speaker, "")
     if speaker and not role:
-        known = ", ".join(_SPEAKERS)
-        turn.find(
-            "unknown_role", "from", f"'{printable(speaker)}' is not known. Known are: {known}."
-        )
+        known, shown = ", ".join(_SPEAKERS), printable(speaker)
+        text = f"'{shown}' is not known. Known are: {known}."
+        turn.find("unknown_role", "from", text, role=shown)
     value = turn.text("value")
     message = Message(role=role, content=value)
     if speaker == "function_call":
@@ -149,8 +148,9 @@ def _read_fengshenbang(values: dict[str, Any], findings: list[Finding]) -> ChatR
     fields.only(frozenset({"task", "prompt", "output"}))
     prompts, outputs = (_texts(fields, name) for name in ("prompt", "output"))
     if len(prompts) != len(outputs):
-        message = f"prompt has {len(prompts)} turns and output has {len(outputs)}."
-        fields.find("uneven_turns", "output", message)
+        turns = {"prompts": len(prompts), "outputs": len(outputs)}
+        text = "prompt has {prompts} turns and output has {outputs}.".format(**turns)
+        fields.find("uneven_turns", "output", text, **turns)
     messages: list[Message] = []
     for prompt, output in zip(prompts, outputs, strict=False):
         messages.append({"role": "user", "content": prompt})
@@ -170,7 +170,9 @@ def _texts(fields: Fields, name: str) -> list[Any]:
     for index, item in enumerate(items):
         place = f"{name}[{index}]"
         if not isinstance(item, str):
-            fields.find("wrong_type", place, f"Must be a string, not {json_type(item)}.")
+            found = json_type(item)
+            text = f"Must be a string, not {found}."
+            fields.find("wrong_type", place, text, wanted="a string", found=found)
         elif not item.strip():
             fields.find("empty_content", place)
     return items

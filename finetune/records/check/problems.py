@@ -1,6 +1,7 @@
 """Collecting problems: all are counted, the first thousand are listed."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from finetune.records.check.codes import CODES
@@ -9,12 +10,14 @@ from finetune.records.check.spec import Problem
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A problem before it has a line: readers of rows know fields, not lines."""
+    """A problem before it has a line: readers of rows know fields, not lines. `values` are what
+    the message says beyond the code's title, for whoever tells it in another language."""
 
     code: str
     field: str | None = None
     message: str | None = None
     fix: str | None = None
+    values: Mapping[str, str | int] | None = None
 
     @property
     def is_error(self) -> bool:
@@ -54,6 +57,7 @@ class Problems:
                 severity=code.severity,
                 message=finding.message or code.title,
                 fix=finding.fix or code.fix,
+                values=dict(finding.values or {}),
             )
         )
 

@@ -160,7 +160,11 @@ class _Check:
         digest = _digest(written)
         if (first := self._seen.setdefault(digest, line)) != line:
             findings.append(
-                Finding("duplicate_row", message=f"The same row stands in line {first}.")
+                Finding(
+                    "duplicate_row",
+                    message=f"The same row stands in line {first}.",
+                    values={"first": first},
+                )
             )
         if self._other is not None and digest in self._other:
             self._overlap += 1

@@ -43,7 +43,8 @@ class CheckSpec(_Strict):
 
 
 class Problem(_Strict):
-    """`line`: of the unpacked file, or the row of a Parquet file, from 1; None: the whole file."""
+    """`line`: of the unpacked file, or the row of a Parquet file, from 1; None: the whole file.
+    `values`: the numbers and names in `message`, by what they are."""
 
     line: int | None
     field: str | None
@@ -51,6 +52,7 @@ class Problem(_Strict):
     severity: Severity
     message: str
     fix: str
+    values: dict[str, str | int] = {}
 
 
 class LengthBin(_Strict):

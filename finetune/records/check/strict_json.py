@@ -62,7 +62,11 @@ def _loads_slowly(line: bytes) -> Any:
         )
     except json.JSONDecodeError as error:
         raise RowUnusable(
-            Finding("invalid_json", message=f"Not JSON at column {error.colno}: {error.msg}.")
+            Finding(
+                "invalid_json",
+                message=f"Not JSON at column {error.colno}: {error.msg}.",
+                values={"column": error.colno},
+            )
         ) from error
     except RecursionError as error:
         raise RowUnusable(Finding("too_deep")) from error
@@ -77,7 +81,9 @@ def _loads_slowly(line: bytes) -> Any:
 def invalid_utf8(error: UnicodeDecodeError) -> Finding:
     wrong = error.object[error.start : error.end].hex(" ")
     return Finding(
-        "invalid_utf8", message=f"Not UTF-8 at byte {error.start + 1} of the line: {wrong}."
+        "invalid_utf8",
+        message=f"Not UTF-8 at byte {error.start + 1} of the line: {wrong}.",
+        values={"byte": error.start + 1},
     )
 
 

@@ -38,7 +38,11 @@ class TokenCounter:
         if match := self._control.search(written):
             token = match[0].decode()
             findings.append(
-                Finding("control_token", message=f"The text holds the control token '{token}'.")
+                Finding(
+                    "control_token",
+                    message=f"The text holds the control token '{token}'.",
+                    values={"token": token},
+                )
             )
         try:
             encoded = self._encoder.encode(row)
@@ -61,14 +65,19 @@ class TokenCounter:
 
     def _overflow(self, length: int, limit: int, findings: list[Finding]) -> bool:
         message = f"The row has {length} tokens; max_length is {limit}."
+        values = {"tokens": length, "limit": limit}
         if self._spec.overflow == "refuse":
-            findings.append(Finding("too_long", message=message))
+            findings.append(Finding("too_long", message=message, values=values))
             return False
         if self._spec.overflow == "drop":
-            findings.append(Finding("too_long_dropped", message=f"{message} It is left out."))
+            findings.append(
+                Finding("too_long_dropped", message=f"{message} It is left out.", values=values)
+            )
             self.dropped += 1
             return False
-        findings.append(Finding("too_long_cut", message=f"{message} Its end is cut off."))
+        findings.append(
+            Finding("too_long_cut", message=f"{message} Its end is cut off.", values=values)
+        )
         return True
 
     def histogram(self) -> list[LengthBin]:

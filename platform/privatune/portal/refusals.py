@@ -4,9 +4,11 @@ The API and the command line tell errors in the services' own English. A test de
 source every code that a page can meet and finds it here.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 # Told in the person's language already: by Django's own rules for passwords.
@@ -299,4 +301,6 @@ def kept(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not error:
         return None
     told = said_of(str(error.get("code")), str(error.get("message") or ""), error.get("fix"))
-    return {**error, "said": told}
+    line = re.fullmatch(r"line (\d+)", str(error.get("where") or ""))
+    where = gettext("line %(line)s") % {"line": line[1]} if line else error.get("where")
+    return {**error, "said": told, "where": where}

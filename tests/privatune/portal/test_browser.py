@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.browser import WIDE, faultless_page
+from tests.fixtures.language import english_sentences
 from tests.fixtures.stack import Stack, StackTenant
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -151,6 +152,8 @@ def test_a_bad_file_shows_line_field_and_fix(
     page.wait_for_selector(f"th:has-text('{WORDS[language]['fix']}')", timeout=60_000)
     lines = page.locator("table.table-sm tbody tr td:first-child").all_inner_texts()
     assert {"4", "5"} <= set(lines)
+    if language != "en":
+        assert english_sentences(page.content()) == []
     page.set_viewport_size(NARROW)
     page.screenshot(path=shots / f"file-bad-narrow-{language}.png", full_page=True)
 

@@ -14,6 +14,7 @@ from tenants.roles import Role
 from tests.finetune.api.conftest import serving_http
 from tests.finetune.api.customers import new_customer
 from tests.fixtures.browser import WIDE
+from tests.fixtures.language import english_sentences
 from tests.fixtures.people import PASSWORD, code_of, member
 
 pytestmark = pytest.mark.browser
@@ -72,6 +73,8 @@ def test_the_whole_portal_by_mouse(
         return page
 
     def look(page: Any, name: str) -> None:
+        if language != "en":
+            assert english_sentences(page.content()) == [], name
         for size, label in ((WIDE, "wide"), (NARROW, "narrow")):
             page.set_viewport_size(size)
             width = page.evaluate("document.documentElement.scrollWidth")

@@ -23,8 +23,10 @@ from finetune.errors import FinetuneError
 from finetune.models import Dataset
 from finetune.services import intake
 from finetune.services.datasets import full_report, open_errors
+from finetune.states import DatasetState
+from privatune.portal import findings
 from privatune.portal.access import RoomRequest, address_of, go, room
-from privatune.portal.refusals import said
+from privatune.portal.refusals import kept, said
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
 from tenants.errors import TenantError
@@ -79,6 +81,7 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
     context = {
         "file": file,
         "readings": [_shown(reading, request.principal.actor) for reading in readings],
+        "refused": _why(file, readings),
         "waiting": file.purpose == "fine-tune"
         and (
             file.status == "uploaded" or any(r.state in ("pending", "checking") for r in readings)
@@ -124,13 +127,23 @@ def _file(file_id: UUID) -> StoredFile:
     return file
 
 
+def _why(file: StoredFile, readings: list[Dataset]) -> str | None:
+    """Why the file cannot be used; its own words are the API's, in English."""
+    if not file.status_details:
+        return None
+    said = (findings.summary(each) for each in readings if each.state == DatasetState.REFUSED)
+    return next((each for each in said if each), file.status_details)
+
+
 def _shown(reading: Dataset, actor: str) -> dict[str, Any]:
     """A reading and its report as the template shows them; the lengths for the histogram."""
     report: dict[str, Any] = full_report(reading, actor=actor) or {}
+    counts = sorted((report.get("problem_counts") or {}).items(), key=lambda each: -each[1])
     return {
         "reading": reading,
         "report": report,
-        "problems": (report.get("problems") or [])[:100],
-        "counts": sorted((report.get("problem_counts") or {}).items(), key=lambda c: -c[1]),
+        "problems": [findings.told(each) for each in (report.get("problems") or [])[:100]],
+        "counts": [(code, findings.title(code), count) for code, count in counts],
+        "error": kept(reading.error),
         "histogram": json.dumps(report.get("lengths") or []),
     }

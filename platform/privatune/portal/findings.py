@@ -1,0 +1,84 @@
+"""What a check found, in the person's language: the code's title and fix, translated, and where the
+finding says more (numbers, names, lines), a sentence with that.
+
+In English it is the check's own message, which the API gives as well.
+"""
+
+from typing import Any
+
+from django.utils.translation import get_language, gettext
+from django.utils.translation import gettext_lazy as _
+
+from finetune.models import Dataset
+from finetune.records.check.codes import CODES
+from privatune.portal.refusals import kept
+
+# Used where the finding has every value that the sentence names.
+DETAILED: dict[str, Any] = {
+    "too_long": _("The row has %(tokens)s tokens; at most %(limit)s are allowed."),
+    "too_long_dropped": _(
+        "The row has %(tokens)s tokens; at most %(limit)s are allowed. It is left out."
+    ),
+    "too_long_cut": _(
+        "The row has %(tokens)s tokens; at most %(limit)s are allowed. Its end is cut off."
+    ),
+    "control_token": _("The text holds the base's control token %(token)s."),
+    "duplicate_row": _("The same row stands in line %(first)s."),
+    "bad_csv": _("The row has %(fields)s fields, the header %(header)s."),
+    "invalid_json": _("The line is not JSON from column %(column)s on."),
+    "invalid_utf8": _("The line is not UTF-8 from byte %(byte)s on."),
+    "unknown_role": _("The role %(role)s is not known."),
+    "wrong_type": _("This must be %(wanted)s, not %(found)s."),
+    "missing_field": _("The field %(field)s is missing."),
+    "unknown_field": _("The field %(field)s is not known and is ignored."),
+    "empty_content": _("The field %(field)s is empty."),
+    "uneven_turns": _("prompt has %(prompts)s turns, output has %(outputs)s."),
+    "unsupported_content": _("A content part of the type %(kind)s, which is not text."),
+    "bad_weight": _("The weight is %(weight)s, not 0 or 1."),
+    "unknown_format": _("The format cannot be told from the fields %(fields)s."),
+}
+# The values `wanted` and `found` are words of the check's own.
+TYPES: dict[str, Any] = {
+    "a string": _("a string"),
+    "a list": _("a list"),
+    "an object": _("an object"),
+    "true or false": _("true or false"),
+    "a number": _("a number"),
+    "null": "null",
+    "a string or a list of text parts": _("a string or a list of text parts"),
+}
+
+
+def told(problem: dict[str, Any]) -> dict[str, Any]:
+    """A listed problem of a report, with `message` and `fix` in the person's language."""
+    code = str(problem["code"])
+    if get_language() == "en" or code not in CODES:
+        return problem
+    return problem | {"message": _message(code, problem), "fix": gettext(CODES[code].fix)}
+
+
+def title(code: str) -> str:
+    return gettext(CODES[code].title) if code in CODES else code
+
+
+def summary(reading: Dataset) -> str | None:
+    """Why a reading was refused, in one sentence; None if it was not, or says nothing."""
+    if reading.error:
+        return str((kept(reading.error) or {})["said"])
+    first = (reading.report or {}).get("first_error")
+    if not first:
+        return None
+    what = title(str(first["code"]))
+    if not first.get("line"):
+        return what
+    return gettext("Line %(line)s: %(what)s") % {"line": first["line"], "what": what}
+
+
+def _message(code: str, problem: dict[str, Any]) -> str:
+    values = {key: TYPES.get(value, value) for key, value in problem.get("values", {}).items()}
+    if problem.get("field"):
+        values["field"] = problem["field"]
+    try:
+        return str(DETAILED[code]) % values
+    except KeyError:  # a finding that says less, or one of an older version
+        return title(code)
