@@ -3,6 +3,7 @@ of a tenant whose consent stands, and of those how they went."""
 
 from django.contrib import admin
 from django.utils.html import format_html_join
+from django.utils.translation import gettext_lazy as _
 
 from finetune.models import CatalogModel, Event, Job, Run
 from tenants.operator_site import ReadOnlyAdmin, readable
@@ -51,7 +52,7 @@ class JobAdmin(ReadOnlyAdmin):
     )  # fmt: skip
     readonly_fields = fields
 
-    @admin.display(description="messages")
+    @admin.display(description=_("messages"))
     def messages(self, job: Job) -> str:
         events = readable(Event).filter(job_id=job.pk, type="message").order_by("-seq")[:200]
         lines = ((each.seq, each.level, each.message) for each in events)

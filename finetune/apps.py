@@ -1,9 +1,11 @@
 from django.apps import AppConfig
 from django.db.models.signals import post_save
+from django.utils.translation import gettext_lazy as _
 
 
 class FinetuneConfig(AppConfig):
     name = "finetune"
+    verbose_name = _("Models and runs")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

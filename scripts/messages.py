@@ -16,6 +16,8 @@ from babel.messages.pofile import read_po
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCALE = ROOT / "platform" / "privatune" / "locale"
+# Names of the operator's admin stand with the models.
+ELSEWHERE = ("tenants", "finetune")
 # English is the source language; its catalogue would repeat every key.
 LANGUAGES = ("zh_Hans",)
 
@@ -35,7 +37,10 @@ def compile_all() -> int:
 def extract(into: Path) -> None:
     """Runs makemessages over a copy of the sources, so that the tree stays as it is."""
     copy = into / "privatune"
-    shutil.copytree(LOCALE.parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(LOCALE.parent, copy, ignore=ignore)
+    for package in ELSEWHERE:
+        shutil.copytree(ROOT / package, copy / package, ignore=ignore)
     command = [sys.executable, "-m", "django", "makemessages", "--no-obsolete", "--no-location"]
     for language in LANGUAGES:
         command += ["-l", language]

@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from tenants.access import belongings_of
 from tenants.errors import TenantError
@@ -36,8 +37,14 @@ class TenantAdmin(OperatorAdmin):
         return False
 
 
+REFUSED: dict[str, Any] = {
+    "license_not_found": _("There is no such licence."),
+    "license_revoked": _("A revoked licence cannot change. Issue a new one."),
+}
+
+
 class LicenseForm(forms.ModelForm):  # type: ignore[type-arg]
-    tenant = forms.ModelChoiceField(queryset=Tenant._base_manager.none())
+    tenant = forms.ModelChoiceField(queryset=Tenant._base_manager.none(), label=_("tenant"))
 
     class Meta:
         model = License
@@ -59,7 +66,7 @@ class LicenseForm(forms.ModelForm):  # type: ignore[type-arg]
             held = readable(License).filter(tenant_id=data["tenant"].pk, model=data.get("model"))
             if held.exclude(state=LicenseState.REVOKED).exists():
                 raise forms.ValidationError(
-                    "This tenant already holds a licence for this model: renew or revoke that one."
+                    _("This tenant already holds a licence for this model: renew or revoke it.")
                 )
         return data
 
@@ -77,7 +84,7 @@ class LicenseAdmin(OperatorAdmin):
     ordering = ("-created_at",)
     actions = ("suspend", "reactivate", "revoke")
 
-    @admin.display(description="tokens used")
+    @admin.display(description=_("tokens used"))
     def used(self, obj: License) -> int:
         entries = UsageEntry._base_manager.using(OPERATOR).filter(license_id=obj.pk)
         return sum(entries.values_list("tokens", flat=True))
@@ -120,17 +127,18 @@ class LicenseAdmin(OperatorAdmin):
                     state=state,
                 )
             except TenantError as error:
-                self.message_user(request, f"{licence}: {error}", messages.ERROR)
+                told = REFUSED.get(error.code, error)
+                self.message_user(request, f"{licence}: {told}", messages.ERROR)
 
-    @admin.action(description="Suspend")
+    @admin.action(description=_("Suspend"))
     def suspend(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
         self._to_state(request, chosen, LicenseState.SUSPENDED)
 
-    @admin.action(description="Reactivate")
+    @admin.action(description=_("Reactivate"))
     def reactivate(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
         self._to_state(request, chosen, LicenseState.ACTIVE)
 
-    @admin.action(description="Revoke for good")
+    @admin.action(description=_("Revoke for good"))
     def revoke(self, request: HttpRequest, chosen: QuerySet[Any]) -> None:
         self._to_state(request, chosen, LicenseState.REVOKED)
 

@@ -1,6 +1,7 @@
 """The models that a licence can be held for. Belongs to the operator, not to a tenant."""
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 
 class CatalogModel(models.Model):
@@ -12,26 +13,48 @@ class CatalogModel(models.Model):
         "created_at",
     )  # fmt: skip
 
-    name = models.SlugField(max_length=120, unique=True)
-    family = models.CharField(max_length=20, default="causal_lm")
-    task = models.CharField(max_length=20, default="dialogue")
+    name = models.SlugField(max_length=120, unique=True, verbose_name=_("name"))
+    family = models.CharField(max_length=20, default="causal_lm", verbose_name=_("family"))
+    task = models.CharField(max_length=20, default="dialogue", verbose_name=_("task"))
     edition = models.CharField(
-        max_length=10, default="open", choices=[("open", "open"), ("commercial", "commercial")]
+        max_length=10,
+        default="open",
+        choices=[("open", "open"), ("commercial", "commercial")],
+        verbose_name=_("edition"),
     )
-    parent = models.ForeignKey("self", models.PROTECT, null=True, blank=True, related_name="+")
-    digest = models.CharField(max_length=80)
+    parent = models.ForeignKey(
+        "self", models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("parent")
+    )
+    digest = models.CharField(
+        max_length=80,
+        verbose_name=_("digest"),
+        help_text=_("Of config, tokenizer and weights: what the name stands for."),
+    )
     path = models.CharField(max_length=200)  # relative to the model store
-    architecture = models.CharField(max_length=80)
-    parameters = models.BigIntegerField()
-    context_length = models.IntegerField()
-    bytes = models.BigIntegerField()
-    licence = models.CharField(max_length=120)
-    source = models.CharField(max_length=400)
-    terms = models.TextField(blank=True)
-    retired_at = models.DateTimeField(null=True, blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    architecture = models.CharField(max_length=80, verbose_name=_("architecture"))
+    parameters = models.BigIntegerField(verbose_name=_("parameters"))
+    context_length = models.IntegerField(
+        verbose_name=_("context length"), help_text=_("In tokens.")
+    )
+    bytes = models.BigIntegerField(verbose_name=_("bytes"))
+    licence = models.CharField(max_length=120, verbose_name=_("licence"))
+    source = models.CharField(
+        max_length=400,
+        verbose_name=_("source"),
+        help_text=_("The folder, file or hub id that it was imported from."),
+    )
+    terms = models.TextField(blank=True, verbose_name=_("terms"))
+    retired_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        verbose_name=_("retired at"),
+        help_text=_("New jobs cannot choose it any more."),
+    )
+    created_at = models.DateTimeField(auto_now_add=True, verbose_name=_("imported at"))
 
     class Meta:
+        verbose_name = _("base model")
+        verbose_name_plural = _("base models")
         ordering = ["name"]
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """What a tenant asked for, the attempts at it, and all that was said on the way."""
 
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
@@ -18,10 +19,12 @@ class Job(TenantOwned):
     )  # fmt: skip
     operator_needs_consent = True
 
-    base = models.ForeignKey(CatalogModel, models.PROTECT, related_name="+")
+    base = models.ForeignKey(
+        CatalogModel, models.PROTECT, related_name="+", verbose_name=_("base model")
+    )
     parent_artifact = TenantForeignKey("finetune.Artifact", null=True, related_name="+")
     license = TenantForeignKey(License, related_name="+")
-    method = models.CharField(max_length=20, default="supervised")
+    method = models.CharField(max_length=20, default="supervised", verbose_name=_("method"))
     training_file = TenantForeignKey(StoredFile, related_name="+")
     validation_file = TenantForeignKey(StoredFile, null=True, related_name="+")
     training_data = TenantForeignKey(Dataset, null=True, related_name="+")
@@ -31,19 +34,25 @@ class Job(TenantOwned):
     suffix = models.CharField(max_length=64, blank=True)
     seed = models.BigIntegerField(default=0)
     metadata = models.JSONField(default=dict)
-    state = models.CharField(max_length=20, default=JobState.VALIDATING_FILES)
-    error = models.JSONField(null=True)  # {code, message, param, where, fix}
+    state = models.CharField(
+        max_length=20, default=JobState.VALIDATING_FILES, verbose_name=_("state")
+    )
+    error = models.JSONField(
+        null=True, verbose_name=_("error")
+    )  # {code, message, param, where, fix}
     total_steps = models.IntegerField(null=True)
     trained_tokens = models.BigIntegerField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)
     pause_requested_at = models.DateTimeField(null=True)
-    started_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True, verbose_name=_("started at"))
     estimated_finish = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True, verbose_name=_("finished at"))
     events_count = models.BigIntegerField(default=0)  # last event's seq; the row lock orders them
     created_by = models.CharField(max_length=120, blank=True)
 
     class Meta:
+        verbose_name = _("job")
+        verbose_name_plural = _("jobs")
         indexes = [models.Index(fields=["tenant", "-created_at", "-id"], name="finetune_job_page")]
 
     @property
@@ -60,19 +69,47 @@ class Run(TenantOwned):
     )  # fmt: skip
 
     job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="runs")
-    state = models.CharField(max_length=10, default=RunState.WAITING)
-    epoch = models.IntegerField(default=0)
-    attempts = models.IntegerField(default=0)  # claims since the last step forward
-    lease_until = models.DateTimeField(null=True)
-    not_before = models.DateTimeField(null=True)  # waits: disk full, storage down, back-off
-    wait_reason = models.CharField(max_length=200, blank=True)
-    worker = models.CharField(max_length=120, blank=True)
-    started_at = models.DateTimeField(null=True)
-    finished_at = models.DateTimeField(null=True)
-    exit_code = models.IntegerField(null=True)
-    isolation = models.CharField(max_length=12, blank=True)  # the weakest of its attempts
+    state = models.CharField(max_length=10, default=RunState.WAITING, verbose_name=_("state"))
+    epoch = models.IntegerField(
+        default=0,
+        verbose_name=_("claims"),
+        help_text=_("How often a worker took the run. Only the latest may write."),
+    )
+    attempts = models.IntegerField(default=0, verbose_name=_("attempts without progress"))
+    lease_until = models.DateTimeField(
+        null=True,
+        verbose_name=_("lease until"),
+        help_text=_("Past: the worker is presumed lost, and the run is tried again."),
+    )
+    not_before = models.DateTimeField(
+        null=True,
+        verbose_name=_("not before"),
+        help_text=_("Until then the run waits: for room, storage, or after a failure."),
+    )
+    wait_reason = models.CharField(max_length=200, blank=True, verbose_name=_("waits for"))
+    worker = models.CharField(max_length=120, blank=True, verbose_name=_("worker"))
+    started_at = models.DateTimeField(null=True, verbose_name=_("started at"))
+    finished_at = models.DateTimeField(null=True, verbose_name=_("finished at"))
+    exit_code = models.IntegerField(
+        null=True,
+        verbose_name=_("exit code"),
+        help_text=_(
+            "0 done, 64 the data is at fault, 70 ours, 75 stopped at a checkpoint; negative: "
+            "killed by that signal."
+        ),
+    )
+    isolation = models.CharField(
+        max_length=12,
+        blank=True,
+        verbose_name=_("isolation"),
+        help_text=_(
+            "The weakest of all its attempts; none: the data was handled without a sandbox."
+        ),
+    )
 
     class Meta:
+        verbose_name = _("run")
+        verbose_name_plural = _("runs")
         constraints = [
             models.UniqueConstraint(
                 fields=["tenant", "job"],

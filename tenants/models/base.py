@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import models
 from django.db.models.base import ModelBase
+from django.utils.translation import gettext_lazy as _
 from django_scopes import ScopedManager
 
 from tenants.database.constraints import TenantIsolation, TenantReference
@@ -83,9 +84,13 @@ class TenantOwned(models.Model, metaclass=_TenantModelBase):
     # Whether even those are closed without the tenant's standing consent (models/support.py).
     operator_needs_consent = False
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    tenant = OwnerKey("tenants.Tenant", on_delete=models.PROTECT, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
+    id = models.UUIDField(
+        primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("identifier")
+    )
+    tenant = OwnerKey(
+        "tenants.Tenant", on_delete=models.PROTECT, related_name="+", verbose_name=_("tenant")
+    )
+    created_at = models.DateTimeField(auto_now_add=True, verbose_name=_("made at"))
 
     objects = ScopedManager(tenant="tenant_id")
 

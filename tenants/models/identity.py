@@ -7,6 +7,7 @@ from django.contrib.auth.base_user import BaseUserManager
 from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
+from django.utils.translation import gettext_lazy as _
 
 from tenants.database.constraints import TenantIsolation
 from tenants.models.base import TenantForeignKey, TenantOwned
@@ -31,7 +32,7 @@ class User(AbstractUser):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     username = None  # type: ignore[assignment]
-    email = models.EmailField(unique=True)
+    email = models.EmailField(unique=True, verbose_name=_("e-mail"))
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS = []
@@ -48,17 +49,24 @@ class Tenant(models.Model):
     operator_reads = ("id", "slug", "name", "created_at")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    slug = models.SlugField(max_length=40, unique=True)
-    name = models.CharField(max_length=120)
+    slug = models.SlugField(
+        max_length=40,
+        unique=True,
+        verbose_name=_("short name"),
+        help_text=_("Stands in addresses and commands, e.g. city-of-basel."),
+    )
+    name = models.CharField(max_length=120, verbose_name=_("name"))
     wrapped_key = models.BinaryField(null=True, editable=False)
     # Set: the key is destroyed and the rest is going. The certificate is signed when all is gone.
     shredding_at = models.DateTimeField(null=True, editable=False)
     certificate = models.JSONField(null=True, editable=False)
     # Members without a second factor in their session are let into no room.
     require_two_factor = models.BooleanField(default=False, db_default=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(auto_now_add=True, verbose_name=_("made at"))
 
     class Meta:
+        verbose_name = _("tenant")
+        verbose_name_plural = _("tenants")
         constraints = [TenantIsolation(name="tenants_tenant_isolation", column="id")]
 
     def __str__(self) -> str:

@@ -2,14 +2,15 @@
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from tenants.models.base import TenantForeignKey, TenantOwned
 
 
 class LicenseState(models.TextChoices):
-    ACTIVE = "active"
-    SUSPENDED = "suspended"
-    REVOKED = "revoked"
+    ACTIVE = "active", _("active")
+    SUSPENDED = "suspended", _("suspended")
+    REVOKED = "revoked", _("revoked")
 
 
 class License(TenantOwned):
@@ -24,19 +25,40 @@ class License(TenantOwned):
         "valid_from", "valid_until", "token_budget", "state", "note",
     )  # fmt: skip
 
-    model = models.CharField(max_length=120)
-    may_train = models.BooleanField(default=True)
-    may_export = models.BooleanField(default=True)
-    may_serve = models.BooleanField(default=True)
-    valid_from = models.DateTimeField(default=timezone.now)
-    valid_until = models.DateTimeField(null=True, blank=True)
-    token_budget = models.BigIntegerField(null=True, blank=True)
-    state = models.CharField(
-        max_length=10, choices=LicenseState.choices, default=LicenseState.ACTIVE
+    model = models.CharField(
+        max_length=120,
+        verbose_name=_("model"),
+        help_text=_("The name of a model of the catalogue."),
     )
-    note = models.CharField(max_length=200, blank=True)
+    may_train = models.BooleanField(default=True, verbose_name=_("may train"))
+    may_export = models.BooleanField(default=True, verbose_name=_("may take weights away"))
+    may_serve = models.BooleanField(default=True, verbose_name=_("may ask models here"))
+    valid_from = models.DateTimeField(default=timezone.now, verbose_name=_("valid from"))
+    valid_until = models.DateTimeField(
+        null=True, blank=True, verbose_name=_("valid until"), help_text=_("Empty: without end.")
+    )
+    token_budget = models.BigIntegerField(
+        null=True,
+        blank=True,
+        verbose_name=_("token budget"),
+        help_text=_("Trained tokens, times the passes over them. Empty: no limit."),
+    )
+    state = models.CharField(
+        max_length=10,
+        choices=LicenseState.choices,
+        default=LicenseState.ACTIVE,
+        verbose_name=_("state"),
+    )
+    note = models.CharField(
+        max_length=200,
+        blank=True,
+        verbose_name=_("note"),
+        help_text=_("For operators; the tenant does not see it."),
+    )
 
     class Meta:
+        verbose_name = _("licence")
+        verbose_name_plural = _("licences")
         constraints = [
             # One licence that is not revoked per model: a second one would make "which rules?" a
             # matter of luck.
@@ -56,12 +78,14 @@ class UsageEntry(TenantOwned):
 
     operator_reads = ("id", "tenant", "created_at", "license", "kind", "tokens")
 
-    license = TenantForeignKey(License, related_name="usage")
-    kind = models.CharField(max_length=20)
-    tokens = models.BigIntegerField()
+    license = TenantForeignKey(License, related_name="usage", verbose_name=_("licence"))
+    kind = models.CharField(max_length=20, verbose_name=_("kind"))
+    tokens = models.BigIntegerField(verbose_name=_("tokens"))
     reference = models.CharField(max_length=80)
 
     class Meta:
+        verbose_name = _("usage entry")
+        verbose_name_plural = _("usage entries")
         constraints = [
             # A job that is published twice by a race is charged once.
             models.UniqueConstraint(

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.admin import site
+from django.contrib.admin.utils import label_for_field
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.db.utils import ProgrammingError
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import URLResolver
+from django.utils.translation import override
 
 from tenants.database.scope import tenant_scope
 from tenants.models import License, LicenseState, Membership, Tenant, User
@@ -19,6 +21,7 @@ from tenants.operator_site import ALLOWED, PAGES, ListedSite
 from tenants.roles import Role
 from tenants.services.licences import issue_license
 from tenants.services.tenants import add_member, create_key, create_tenant
+from tests.fixtures.language import WORDS, english_sentences
 from tests.fixtures.people import operator_browser
 
 
@@ -187,3 +190,31 @@ def test_the_operators_role_may_not_even_select_customer_content(
         pytest.raises(ProgrammingError, match="permission denied"),
     ):
         cursor.execute(f"SELECT * FROM {table}")
+
+
+@pytest.mark.parametrize("model", site._registry, ids=lambda model: model._meta.label)
+def test_the_admin_names_everything_in_chinese(model: Any) -> None:
+    admin = site._registry[model]
+    chinese = WORDS["zh-hans"]
+    request = RequestFactory().get("/operator/")
+    request.user = User(email="o@operator.example", is_staff=True, is_superuser=True)
+    with override("zh-hans"):
+        names = [model._meta.verbose_name, model._meta.verbose_name_plural]
+        names.append(model._meta.app_config.verbose_name)
+        for field in {*admin.list_display, *admin.get_fields(request)} - {"__str__"}:
+            names.append(label_for_field(field, model, admin))
+        names += [description for _, description in admin.get_action_choices(request)[1:]]
+        assert [str(name) for name in names if not chinese.search(str(name))] == []
+    with override("en"):
+        assert model._meta.verbose_name != model._meta.verbose_name_plural
+
+
+@pytest.mark.parametrize("page", ["", "tenants/license/", "tenants/license/add/", "finetune/run/"])
+def test_a_chinese_page_of_the_admin_holds_no_english(
+    operator: Client, tenant: Tenant, page: str
+) -> None:
+    issue_license(tenant_id=tenant.id, model="m", actor="test")
+    operator.cookies["django_language"] = "zh-hans"
+    html = operator.get(f"/operator/{page}").content.decode()
+    assert '<html lang="zh-hans"' in html
+    assert english_sentences(html) == []
