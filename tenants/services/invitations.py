@@ -114,8 +114,8 @@ def find_offer(*, token: str) -> Offer:
     return Offer(tenant_id, invitation_id, tenant_name, slug, email, Role(role), inviter, mailed)
 
 
-def accept_invitation(*, token: str, user: User) -> Membership:
-    """Makes the signed-in person a member. Outside any scope; works once.
+def accept_invitation(*, token: str, user: User, address: str = "") -> Membership:
+    """Makes the person, signed in at that network address, a member. Outside any scope; works once.
 
     A token that was mailed asks for the verified address it was mailed to; one that the inviter
     handed over asks for the account of that address. Raises NotFound, Refused for another address
@@ -144,7 +144,7 @@ def accept_invitation(*, token: str, user: User) -> Membership:
             raise Conflict("member_exists", "You are a member already.")
         invitation.accepted_at = timezone.now()
         invitation.save(update_fields=["accepted_at"])
-        actor = Actor.person(user.email, user.id)
+        actor = Actor.person(user.email, user.id).at(address)
         data = {"role": member.role, "invited_by": invitation.inviter}
         record(actor=actor, action="member.join", target=user.email, data=data)
     return member

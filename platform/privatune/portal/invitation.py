@@ -25,6 +25,7 @@ from privatune.people.adapter import told
 from privatune.people.confinement import whole_session
 from privatune.portal.refusals import said
 from privatune.portal.words import ROLE_NAMES
+from tenants.addresses import client_address
 from tenants.errors import Conflict, NotFound, Refused, TenantError
 from tenants.models import User
 from tenants.services.invitations import Offer, accept_invitation, find_offer
@@ -55,7 +56,7 @@ def _accept(request: HttpRequest, offer: Offer, token: str) -> HttpResponse:
                 password = request.POST.get("password", "")
                 begun = begin_account(email=offer.email, password=password, proven=offer.mailed)
                 user = begun
-            accept_invitation(token=token, user=user)
+            accept_invitation(token=token, user=user, address=client_address(request))
     except Conflict as error:
         if error.code == "account_exists":
             return _sign_in(request, offer)

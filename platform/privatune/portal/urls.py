@@ -4,7 +4,7 @@ from django.urls import include, path
 
 from privatune.portal.access import organisations
 from privatune.portal.invitation import invitation
-from privatune.portal.rooms import chat, files, home, jobs, keys, members, models, settings
+from privatune.portal.rooms import audit, chat, files, home, jobs, keys, members, models, settings
 
 app_name = "portal"
 rooms = [
@@ -29,6 +29,8 @@ rooms = [
     path("licences/", home.licences, name="licences"),
     path("members/", members.index, name="members"),
     path("keys/", keys.index, name="keys"),
+    path("audit/", audit.index, name="audit"),
+    path("audit/export", audit.export, name="audit-export"),
     path("settings", settings.settings, name="settings"),
 ]
 urlpatterns = [

@@ -138,6 +138,16 @@ def test_upload_train_watch_and_download_by_mouse(
     page.wait_for_selector("text=tiny")
     page.screenshot(path=shots / f"licences-{language}.png")
 
+    page.goto(f"/t/{tenant.slug}/audit/")
+    page.screenshot(path=shots / f"audit-job-{language}.png", full_page=True)
+    with page.expect_download() as download:
+        page.click("main a[download]")
+    lines = [json.loads(each) for each in Path(download.value.path()).read_bytes().splitlines()]
+    assert lines[-1]["type"] == "end"
+    assert any(each["type"] == "head" for each in lines), "the worker has signed it"
+    acts = {each["action"] for each in lines if each["type"] == "entry"}
+    assert acts >= {"file.create", "report.read", "artifact.download", "model.ask", "audit.export"}
+
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
 def test_a_bad_file_shows_line_field_and_fix(

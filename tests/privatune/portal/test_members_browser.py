@@ -1,5 +1,6 @@
 """The whole portal by mouse, in both languages: an owner invites, a colleague accepts, a second
-factor is required and set up, a key is made, renewed and revoked, the colleague is removed."""
+factor is required and set up, a key is made, renewed and revoked, the colleague is removed, and the
+audit log tells of all of it."""
 
 import re
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ WORDS = {
         "require": "Require it of all members", "go_on": "Go on", "copy": "Copy",
         "no_address": "This is no e-mail address.", "nothing": "There is nothing at this address.",
         "taken": "That person is a member already.", "weights": "take the weights away",
+        "audit": "Audit log", "show": "Show", "revoked_key": "Revoked the key nightly",
+        "removed": "Removed the member",
     },
     "zh-hans": {
         "sign_in": "登录", "members": "成员", "keys": "密钥", "invite": "邀请",
@@ -34,6 +37,8 @@ WORDS = {
         "revoke": "撤销", "revoked": "已撤销", "settings": "设置", "require": "要求所有成员使用",
         "go_on": "继续", "copy": "复制", "no_address": "这不是电子邮件地址。",
         "nothing": "此地址没有内容。", "taken": "此人已是成员。", "weights": "下载权重",
+        "audit": "审计日志", "show": "显示", "revoked_key": "撤销了密钥 nightly",
+        "removed": "移除了成员",
     },
 }  # fmt: skip
 NARROW = {"width": 390, "height": 844}
@@ -66,7 +71,8 @@ def test_the_whole_portal_by_mouse(
     shots.mkdir(parents=True, exist_ok=True)
 
     def browser() -> Any:
-        options = {"viewport": WIDE, "base_url": scene.url, "locale": language}
+        options: dict[str, Any] = {"viewport": WIDE, "base_url": scene.url, "locale": language}
+        options["timezone_id"] = "Asia/Shanghai"
         page = chromium.new_context(**options).new_page()
         page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
         page.on("dialog", lambda dialog: dialog.accept())
@@ -153,6 +159,17 @@ def test_the_whole_portal_by_mouse(
     assert colleague.goto(f"/t/{slug}/").status == 404
     assert colleague.inner_text("h1") == words["nothing"]
     look(colleague, "nothing")
+
+    owner.click(f"nav >> text={words['audit']}")
+    assert "Asia/Shanghai" in owner.text_content("thead")
+    assert f"{words['removed']} {colleague_email}" in owner.inner_text("tbody tr:first-child")
+    look(owner, "audit")
+    owner.select_option("#kind", "keys")
+    owner.click(f"main button:has-text('{words['show']}')")
+    assert words["revoked_key"] in owner.inner_text("tbody")
+    assert words["removed"] not in owner.inner_text("tbody")
+    owner.click(f"tbody a:has-text('{colleague_email}') >> nth=0")
+    assert colleague_email in owner.inner_text("#who option:checked"), "gone, and still found"
     assert [fault for fault in faults if not re.search("40[049]", fault)] == []
     for page in (owner, colleague):
         page.context.close()

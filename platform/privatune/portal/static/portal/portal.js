@@ -9,6 +9,10 @@
   document.addEventListener("htmx:afterSettle", widths);
   widths();
 
+  // Pages that show times in the reader's own zone know it from here.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (zone) document.cookie = `zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; samesite=lax`;
+
   // On a phone the room bar scrolls: show the room one is in.
   document.querySelector(".rooms .active")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 
