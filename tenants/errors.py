@@ -39,7 +39,7 @@ class TenantGone(Refused):
         super().__init__(
             "tenant_deleted",
             "This organisation was deleted: its key is destroyed and its data can never be read.",
-            fix="None. Ask the operator for the deletion certificate.",
+            fix="There is no way back. Ask the operator for the deletion certificate.",
         )
 
 

@@ -65,7 +65,7 @@ class Run(TenantOwned):
 
     operator_reads = (  # how it goes, not what it is about
         "id", "tenant", "created_at", "state", "epoch", "attempts", "lease_until", "not_before",
-        "wait_reason", "worker", "started_at", "finished_at", "exit_code",
+        "wait_reason", "worker", "started_at", "finished_at", "exit_code", "isolation",
     )  # fmt: skip
 
     job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="runs")

@@ -14,6 +14,7 @@ from finetune.states import DatasetState
 from tenants.models import StoredFile
 from tenants.services import audit
 from tenants.services.vaults import open_vault
+from tenants.vault.errors import ObjectDamaged, ObjectMissing
 from tenants.vault.vault import Vault
 
 
@@ -73,7 +74,8 @@ def full_report(dataset: Dataset, *, actor: str) -> dict[str, Any] | None:
     """The report with its problems, which are read from the vault; without them once the file is
     deleted. Whoever shows it has asked for the right to read files; the log says who saw it.
 
-    Raises ObjectMissing, ObjectDamaged, StorageDown, KeyDestroyed.
+    Where the list of problems is gone or was changed, `problems_lost` says so, and the figures are
+    shown all the same. Raises StorageDown, KeyDestroyed.
     """
     if dataset.report is None:
         return None
@@ -97,11 +99,17 @@ def full_reports(shown: Iterable[Dataset], *, actor: str) -> dict[UUID, dict[str
 def _with_problems(dataset: Dataset, vault: Vault | None) -> dict[str, Any]:
     assert dataset.report is not None  # whoever calls has looked
     problems: list[Any] = []
+    lost: dict[str, str] | None = None
     if vault is not None and dataset.errors_object:
-        with vault.open(dataset.errors_object) as lines:
-            problems = [json.loads(line) for line in lines]
+        try:
+            with vault.open(dataset.errors_object) as lines:
+                problems = [json.loads(line) for line in lines]
+        except (ObjectMissing, ObjectDamaged) as error:
+            # One list that is lost must not hide the other readings of a page.
+            lost = {"code": error.code, "message": error.message, "fix": error.fix}
     figures: dict[str, Any] = dataset.report
-    return figures | {"source_name": dataset.file.filename, "problems": problems}
+    told = {"source_name": dataset.file.filename, "problems": problems}
+    return figures | told | ({"problems_lost": lost} if lost else {})
 
 
 def _named(dataset: Dataset) -> dict[str, Any]:

@@ -84,5 +84,5 @@ class KeyDestroyed(VaultError):
         super().__init__(
             "key_destroyed",
             f"The key of tenant {tenant_id} was destroyed; its data can never be read again.",
-            "None. Destroying the key is how a tenant's data is deleted for good.",
+            "There is no way back: destroying the key is how a tenant's data is deleted for good.",
         )

@@ -1,6 +1,8 @@
 """Stored bytes that are gone, or that somebody put others in the place of: told, never a bare 500,
 and never given out."""
 
+from typing import Any
+
 import pytest
 from django.test import Client
 
@@ -66,7 +68,27 @@ def test_the_portal_tells_it_as_well(customer: Customer) -> None:
     CLIENT.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
     page = CLIENT.get(f"/t/{customer.slug}/files/{file.id}/problems/{dataset.id}")
     assert page.status_code == 410
-    assert b"Upload it again" in page.content
+    assert b"Bring the file in again" in page.content
+
+
+def test_a_lost_list_of_problems_hides_no_other_reading(customer: Customer) -> None:
+    from finetune.models import Dataset
+
+    found: dict[str, Any] = {"state": "refused", "report": {"rows": 3}}
+    file = stored(customer, b"mine")
+    with tenant_scope(customer.tenant_id):
+        Dataset.objects.create(file=file, errors_object="datasets/gone", **found)
+        Dataset.objects.create(file=file, max_length=9, **found)
+    user = User.objects.create_user(f"p@{customer.slug}.example", "x" * 16)
+    add_member(tenant_id=customer.tenant_id, user=user, role=Role.OWNER, actor="test")
+    answer = CLIENT.get("/api/v1/datasets", headers={"authorization": f"Bearer {customer.key}"})
+    assert answer.status_code == 200, answer.content
+    reports = {each["max_length"]: each["report"] for each in answer.json()["data"]}
+    assert reports[None]["problems_lost"]["code"] == "object_missing"
+    assert "problems_lost" not in reports[9]
+    assert reports[None]["rows"] == reports[9]["rows"] == 3
+    CLIENT.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
+    assert CLIENT.get(f"/t/{customer.slug}/files/{file.id}/").status_code == 200
 
 
 @pytest.mark.parametrize("after", ["x", "-1", "9" * 5000, "²"])
