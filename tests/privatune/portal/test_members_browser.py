@@ -55,7 +55,7 @@ class Scene:
 def scene(django_db_setup: None, django_db_blocker: Any) -> Iterator[Scene]:
     """Rows are made before playwright's loop runs."""
     with django_db_blocker.unblock():
-        customers = {language: new_customer(name="Acme 工厂") for language in WORDS}
+        customers = {language: new_customer(name="Acme 工厂 International") for language in WORDS}
         owners = {name: member(each, Role.OWNER).email for name, each in customers.items()}
         slugs = {name: each.slug for name, each in customers.items()}
     with serving_http("privatune.asgi:application") as (url, _):
@@ -85,6 +85,10 @@ def test_the_whole_portal_by_mouse(
             page.set_viewport_size(size)
             width = page.evaluate("document.documentElement.scrollWidth")
             assert width <= size["width"], f"{name} is wider than the {label} screen"
+            cut = (
+                "[...document.querySelectorAll('.rooms')].some(r => r.scrollWidth > r.clientWidth)"
+            )
+            assert label == "narrow" or not page.evaluate(cut), "a room is out of sight"
             page.screenshot(path=shots / f"{name}-{label}-{language}.png", full_page=True)
         page.set_viewport_size(WIDE)
 
