@@ -33,6 +33,15 @@ KEY_PREFIX = "pt-"
 
 
 @dataclass(frozen=True)
+class Rates:
+    """Requests a minute that the operator lets one tenant, and each of its keys, make; None: what
+    the settings say."""
+
+    tenant: int | None = None
+    key: int | None = None
+
+
+@dataclass(frozen=True)
 class Principal:
     """Somebody in a tenant. `actor` is what the audit trail shows: `key:<name>` or an e-mail
     address, with the ids. `role` bounds what may be given to others; `membership_id` is None for a
@@ -43,6 +52,7 @@ class Principal:
     scopes: frozenset[str]
     role: Role
     membership_id: UUID | None = None
+    rates: Rates = Rates()
 
     @property
     def user_id(self) -> UUID | None:
@@ -150,6 +160,8 @@ class Key:
     role: str | None
     user_id: UUID | None
     person_active: bool | None
+    tenant_requests: int | None
+    key_requests: int | None
 
     @property
     def alive(self) -> bool:
@@ -167,8 +179,9 @@ class Key:
     def principal(self) -> Principal:
         role = Role(self.role) if self.role else SERVICE_ROLE
         actor = Actor.key(self.name, self.key_id, self.user_id)
+        rates = Rates(self.tenant_requests, self.key_requests)
         return Principal(
-            self.tenant_id, actor, effective(self.scopes, role), role, self.membership_id
+            self.tenant_id, actor, effective(self.scopes, role), role, self.membership_id, rates
         )
 
     def opens_with(self, secret: str) -> bool:

@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants.access import belongings_of
 from tenants.errors import TenantError
+from tenants.limits import FIELDS
 from tenants.models import License, LicenseState, SupportConsent, Tenant, UsageEntry, User
 from tenants.operator_site import OPERATOR, OperatorAdmin, ReadOnlyAdmin, actor_of, readable
 from tenants.services.licences import Right, change_license, issue_license
@@ -21,10 +22,13 @@ from tenants.services.tenants import create_tenant
 
 @admin.register(Tenant)
 class TenantAdmin(OperatorAdmin):
-    list_display = ("slug", "name", "created_at")
+    list_display = ("slug", "name", *FIELDS.values(), "created_at")
     search_fields = ("slug", "name")
     ordering = ("slug",)
-    fields = ("slug", "name")
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        """Its limits are shown, and set by `privatune tenant limits`; empty: the default."""
+        return ("slug", "name", *FIELDS.values()) if obj else ("slug", "name")
 
     def tenants_of(self, row: Any, *, listed: bool) -> set[UUID]:
         return set() if listed else {row.pk}  # a list of names is nobody's in particular

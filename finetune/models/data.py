@@ -27,6 +27,7 @@ class Dataset(TenantOwned):
     rows_object = models.CharField(max_length=200, blank=True)
     rows_sha256 = models.CharField(max_length=64, blank=True)
     errors_object = models.CharField(max_length=200, blank=True)
+    errors_bytes = models.BigIntegerField(default=0, db_default=0)
     lease_until = models.DateTimeField(null=True)
     updated_at = models.DateTimeField(auto_now=True)
 

@@ -47,6 +47,8 @@ class Job(TenantOwned):
     started_at = models.DateTimeField(null=True, verbose_name=_("started at"))
     estimated_finish = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True, verbose_name=_("finished at"))
+    # Bytes that it may write, asked of the tenant's storage when it was made.
+    room_bytes = models.BigIntegerField(default=0, db_default=0)
     events_count = models.BigIntegerField(default=0)  # last event's seq; the row lock orders them
     created_by = models.CharField(max_length=120, blank=True)
 
@@ -177,6 +179,7 @@ class Artifact(TenantOwned):
     bundle_bytes = models.BigIntegerField()
     bundle_sha256 = models.CharField(max_length=64)
     adapter_object = models.CharField(max_length=200)
+    adapter_bytes = models.BigIntegerField(default=0, db_default=0)
     adapter_config = models.JSONField()
     passport = models.JSONField()
     metrics_file = TenantForeignKey(StoredFile, null=True, related_name="+")

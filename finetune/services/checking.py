@@ -153,7 +153,7 @@ def _freeze(
         require_room(report.rows_bytes)
     prefix = dataset_prefix(dataset.id, secrets.token_hex(4))
     rows = store_file(vault, prefix + "rows.jsonl", out / "rows.jsonl")
-    store_file(vault, prefix + "errors.jsonl", out / "errors.jsonl")
+    errors = store_file(vault, prefix + "errors.jsonl", out / "errors.jsonl")
     won = _end(
         tenant_id,
         dataset.id,
@@ -166,6 +166,7 @@ def _freeze(
         rows_object=prefix + "rows.jsonl",
         rows_sha256=rows.sha256,
         errors_object=prefix + "errors.jsonl",
+        errors_bytes=errors.plaintext_bytes,
     )
     if not won:
         delete_prefix(vault, prefix)

@@ -4,7 +4,7 @@ process, which holds no data of its own. Never answers with another model than t
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,14 +15,16 @@ from django.conf import settings
 from finetune import selectors
 from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.models import Artifact, CatalogModel
-from finetune.services import artifacts
+from finetune.services import artifacts, tokens
 from finetune.services.eviction import label
+from finetune.services.tokens import Reservation
 from finetune.serving import costs
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import CostLimits, Delta, GenerateRequest
 from tenants.database.scope import current_tenant_id, release_connection, tenant_scope
 from tenants.errors import NotFound, TenantError
-from tenants.models import License
+from tenants.limits import limits_of
+from tenants.models import License, Tenant
 from tenants.services import audit
 from tenants.services.licences import Right, require_license
 
@@ -52,6 +54,7 @@ class Target:
     context_length: int
     artifact_id: UUID | None
     adapter_digest: str | None
+    tokens_per_minute: int = field(compare=False)  # may change while an answer goes on
 
     @property
     def fingerprint(self) -> str:
@@ -93,37 +96,65 @@ def resolve(*, name: str) -> Target:
     return _target(name, base, found if isinstance(found, Artifact) else None)
 
 
-async def check_cost(*, target: Target, generations: list[dict[str, Any]]) -> None:
-    """Raises UserFault `request_too_costly` when the prompts of one request cost too much together.
+async def reserve(*, target: Target, generations: list[dict[str, Any]], actor: str) -> Reservation:
+    """Takes what the answers to one request may cost together from the tenant's tokens a minute,
+    without which nothing is generated; the tenant's log says that `actor` asks.
 
-    One prompt's cost is checked by `generate`.
+    Raises UserFault `request_too_costly`, TokensUsedUp (429), ServingDown (503), and what the model
+    cannot be asked.
     """
+    await _in_scope(
+        target, lambda: audit.note(actor=actor, action="model.ask", target=target.model)
+    )
     client = ServingClient(settings.SERVING_SOCKET)
     try:
         cost = await client.measure([_request(target, each) for each in generations])
     except FinetuneError as fault:
         raise _told(fault) from fault
     costs.check_cost(cost, _limits())
+    return tokens.reserve(
+        tenant_id=target.tenant_id,
+        per_minute=target.tokens_per_minute,
+        amount=cost.tokens,
+        answers=len(generations),
+    )
 
 
 async def generate(
-    *, target: Target, generation: dict[str, Any], actor: str, still: Still = lambda: None
+    *,
+    target: Target,
+    generation: dict[str, Any],
+    reserved: Reservation,
+    still: Still = lambda: None,
 ) -> AsyncGenerator[Delta, None]:
     """What the serving process answers, as it comes. Outside any scope. Closing the generator
     cancels the work.
 
     Asks for the licence itself, at the beginning and again while the answer goes on, together with
-    `still`, which raises when the caller may no longer be answered; the tenant's log says that
-    `actor` asks. `generation` are
-    GenerateRequest's fields besides the model's. Raises NotFound, Refused, ServingDown (503),
-    TooManyWaiting (429), or UserFault for what the model cannot be asked.
+    `still`, which raises when the caller may no longer be answered. `generation` are
+    GenerateRequest's fields besides the model's; `reserved` was taken for it. Raises NotFound,
+    Refused, ServingDown (503), TooManyWaiting (429), or UserFault for what the model cannot be
+    asked.
     """
+    begun = False
+    try:
+        async with aclosing(_generate(target, generation, still)) as deltas:
+            async for delta in deltas:
+                begun = True
+                if delta.usage is not None:
+                    reserved.spend(delta.usage.prompt_tokens + delta.usage.completion_tokens)
+                yield delta
+    finally:
+        if not begun:
+            reserved.release()
+
+
+async def _generate(
+    target: Target, generation: dict[str, Any], still: Still
+) -> AsyncGenerator[Delta, None]:
     client = ServingClient(settings.SERVING_SOCKET)
     request = _request(target, generation)
     asked = await _permitted(target, still)
-    await _in_scope(
-        target, lambda: audit.note(actor=actor, action="model.ask", target=target.model)
-    )
     for attempt in range(ATTEMPTS):
         try:
             async with aclosing(client.generate(request)) as deltas:
@@ -241,4 +272,5 @@ def _target(name: str, base: CatalogModel, artifact: Artifact | None) -> Target:
         context_length=base.context_length,
         artifact_id=artifact.id if artifact else None,
         adapter_digest=label(artifact.adapter_sha256 if artifact else None),
+        tokens_per_minute=limits_of(Tenant.objects.get(id=current_tenant_id())).tokens,
     )

@@ -10,10 +10,10 @@ from django.db.models import Q
 from django.db.transaction import on_commit
 
 from finetune.errors import UserFault
-from finetune.models import Artifact, Dataset, Job
+from finetune.models import Artifact, Checkpoint, Dataset, Job
 from finetune.services.datasets import request_check
 from finetune.services.room import require_room
-from finetune.states import LIVE_JOB_STATES, DatasetState
+from finetune.states import LIVE_JOB_STATES, DatasetState, JobState
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict
 from tenants.models import StoredFile, Upload
@@ -118,10 +118,27 @@ def expire_file(*, tenant_id: UUID, file_id: UUID) -> None:
 
 
 def tidy_tenant(*, tenant_id: UUID) -> None:
-    """Lets go of uploads that nobody finished in time, and of answers kept for repetitions."""
+    """Lets go of uploads that nobody finished in time, of answers kept for repetitions, and of the
+    checkpoints of jobs that ended without a model."""
     with tenant_scope(tenant_id):
+        _drop_spent_checkpoints()
         uploads.sweep_expired(actor="system:expiry")
         idempotency.forget_old()
+
+
+def _drop_spent_checkpoints() -> None:
+    """Their rows stay, as part of the job's history."""
+    spent = Checkpoint.objects.filter(job__state__in=(JobState.FAILED, JobState.CANCELLED))
+    left = list(spent.exclude(files={}))
+    names = [each.prefix + name for each in left for name in each.files]
+    Checkpoint.objects.filter(id__in=[each.id for each in left]).update(files={})
+    vault = open_vault()
+
+    def drop() -> None:
+        for name in names:
+            vault.delete(name)
+
+    on_commit(drop)
 
 
 def _drop_readings(file: StoredFile) -> None:

@@ -18,6 +18,7 @@ from finetune.services.job_request import (
     JobRequest,
     check_request,
 )
+from finetune.services.job_room import require_room_of
 from finetune.services.steps import line, lock_job, note, step, write_events
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, RunState
 from tenants.errors import NotFound
@@ -40,7 +41,8 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
     """A job in `validating_files`, with its first events.
 
     Raises NotFound for a model or file that is not the tenant's to use, Refused without the licence
-    to train, UserFault for a file of the wrong purpose or a value out of range.
+    to train, UserFault for a file of the wrong purpose, a value out of range, or a storage that has
+    no room for what the job may write.
     """
     base = _base_of(request.model)
     training = _usable_file(request.training_file, "training_file")
@@ -53,8 +55,10 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
     licence = require_license(
         model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
     )
+    room = require_room_of(request=request, base=base, training=training)
     job = Job.objects.create(
         base=base,
+        room_bytes=room,
         license=licence,
         method=request.method,
         training_file=training,

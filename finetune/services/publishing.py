@@ -74,11 +74,11 @@ def publish(lease: Lease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -
     }
     if stored["bundle.tar"].sha256 != built.sha256:
         raise OurFault("bundle_changed", "The bundle changed between packing and storing.")
-    metrics = stored["metrics.csv"]
+    metrics, adapter = stored["metrics.csv"], stored["adapter_model.safetensors"]
     kept = files.Kept(prefix + "metrics.csv", metrics.plaintext_bytes, metrics.sha256)
     config = json.loads((run_dir / "result" / "adapter_config.json").read_bytes())
     try:
-        _commit(lease, artifact_id, built, kept, config, report)
+        _commit(lease, artifact_id, built, kept, adapter.plaintext_bytes, config, report)
     finally:
         _drop_unless_published(lease, artifact_id, vault)
     _tidy(lease, vault, keep=artifact_id)
@@ -89,6 +89,7 @@ def _commit(
     artifact_id: uuid.UUID,
     built: BuiltBundle,
     kept: files.Kept,
+    adapter_bytes: int,
     adapter_config: dict[str, Any],
     report: dict[str, Any],
 ) -> None:
@@ -117,6 +118,7 @@ def _commit(
             bundle_bytes=built.bytes,
             bundle_sha256=built.sha256,
             adapter_object=prefix + "adapter_model.safetensors",
+            adapter_bytes=adapter_bytes,
             adapter_config=adapter_config,
             passport=built.bundle.passport.model_dump(mode="json"),
             metrics_file=metrics_file,

@@ -1,19 +1,35 @@
-"""How much a tenant may store: its files, parts of uploads, and the unpacked rows of readings."""
+"""How much a tenant may store, and what it stores: files, parts of uploads, unpacked rows, reports,
+checkpoints, models, and what its jobs under way have yet to write."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.db import connection
 
 from finetune.errors import UserFault
+from finetune.states import LIVE_JOB_STATES
 from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id
+from tenants.limits import MB, limits_of
+from tenants.models import Tenant
 
+# Bytes by kind. A job is asked at its creation for all that it may write (`room_bytes`): until it
+# has ended, what it has not yet written counts as reserved, and nothing that it writes is refused.
 STORED = """
-SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at IS NULL)
-     + (SELECT COALESCE(SUM(bytes), 0) FROM tenants_uploadpart)
-     + (SELECT COALESCE(SUM((report->>'rows_bytes')::bigint), 0) FROM finetune_dataset
-        WHERE rows_object <> '')
+WITH kept AS (
+    SELECT c.job_id, SUM((file.value->>'bytes')::bigint) AS bytes
+    FROM finetune_checkpoint c, jsonb_each(c.files) AS file GROUP BY c.job_id
+)
+SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at IS NULL),
+       (SELECT COALESCE(SUM(bytes), 0) FROM tenants_uploadpart),
+       (SELECT COALESCE(SUM((report->>'rows_bytes')::bigint), 0) FROM finetune_dataset
+        WHERE rows_object <> ''),
+       (SELECT COALESCE(SUM(errors_bytes), 0) FROM finetune_dataset WHERE errors_object <> ''),
+       (SELECT COALESCE(SUM(bytes), 0) FROM kept),
+       (SELECT COALESCE(SUM(bundle_bytes + adapter_bytes), 0) FROM finetune_artifact
+        WHERE deleted_at IS NULL),
+       (SELECT COALESCE(SUM(GREATEST(0, j.room_bytes - COALESCE(k.bytes, 0))), 0)
+        FROM finetune_job j LEFT JOIN kept k ON k.job_id = j.id WHERE j.state = ANY(%s))
 """
 
 
@@ -21,12 +37,40 @@ class StorageUsedUp(UserFault):
     status = 403
 
 
-def stored() -> int:
-    """Bytes that the open scope's tenant keeps, unpacked rows counted as they lie."""
+@dataclass(frozen=True)
+class Storage:
+    """Bytes. `limit` of all kinds together; `reserved` is for jobs that have not ended."""
+
+    limit: int
+    files: int
+    uploads: int
+    rows: int
+    reports: int
+    checkpoints: int
+    models: int
+    reserved: int
+
+    @property
+    def by_kind(self) -> dict[str, int]:
+        names = ("files", "uploads", "rows", "reports", "checkpoints", "models", "reserved")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def used(self) -> int:
+        return sum(self.by_kind.values())
+
+    @property
+    def left(self) -> int:
+        return max(0, self.limit - self.used)
+
+
+def storage() -> Storage:
+    """Of the open scope's tenant, unpacked rows counted as they lie."""
+    limit = limits_of(Tenant.objects.get(id=current_tenant_id())).storage_bytes
     with connection.cursor() as cursor:
-        cursor.execute(STORED)
+        cursor.execute(STORED, [sorted(LIVE_JOB_STATES)])
         row: Any = cursor.fetchone()
-        return int(row[0])
+    return Storage(limit, *(int(each) for each in row))
 
 
 def require_room(size: int) -> None:
@@ -34,11 +78,37 @@ def require_room(size: int) -> None:
 
     Of two that ask at once one waits for the other's transaction, so that both see the sum.
     """
-    lock(f"storage:{current_tenant_id()}")
-    if stored() + size > settings.TENANT_STORAGE_BYTES:
+    if (now := _short_of(size)) is not None:
         raise StorageUsedUp(
             "storage_used_up",
-            f"Your organisation's storage of {settings.TENANT_STORAGE_BYTES} bytes has no room for "
-            f"{size} more; compressed files are counted unpacked.",
-            fix="Delete files you no longer need, or ask the operator for more storage.",
+            f"Your organisation's storage of {megabytes(now.limit)} has no room for "
+            f"{megabytes(size)} more: {megabytes(now.used)} are used. Compressed files are counted "
+            "unpacked.",
+            fix="Delete files or models you no longer need, or ask the operator for more storage.",
         )
+
+
+def require_room_for_job(*, checkpoints: int, checkpoint: int, model: int) -> int:
+    """The bytes that a job may write, in the open scope: so many checkpoints of a size, and a
+    model. Raises StorageUsedUp with these numbers."""
+    size = checkpoints * checkpoint + model
+    if (now := _short_of(size)) is not None:
+        raise StorageUsedUp(
+            "storage_used_up",
+            f"This job may need {megabytes(size)}: {checkpoints} checkpoints of "
+            f"{megabytes(checkpoint)} and a model of {megabytes(model)}. Your organisation's "
+            f"storage of {megabytes(now.limit)} has {megabytes(now.left)} left.",
+            fix="Delete files or models you no longer need, ask for fewer epochs or a smaller "
+            "`adapter.r`, or ask the operator for more storage.",
+        )
+    return size
+
+
+def _short_of(size: int) -> Storage | None:
+    lock(f"storage:{current_tenant_id()}")
+    now = storage()
+    return now if now.used + size > now.limit else None
+
+
+def megabytes(size: int) -> str:
+    return f"{size / MB:,.1f} MB"

@@ -6,8 +6,8 @@ insides.
 """
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core.exceptions import (
@@ -45,6 +45,8 @@ class Problem:
     fix: str | None = None
     param: str | None = None
     retry_after: int | None = None  # seconds
+    ran_out: str = "requests"  # of a 429, as OpenAI names it
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -59,6 +61,16 @@ class Problem:
 
 NOT_FOUND = Problem(404, "not_found", "There is nothing at this address.")
 TOO_LARGE = Problem(413, "request_too_large", "The request's body is too large for this address.")
+
+
+def too_large(limit: int) -> Problem:
+    """As TOO_LARGE, with the bytes that the address takes."""
+    size = f"{limit >> 20} MB" if limit >> 20 else f"{limit >> 10} kB"
+    return replace(
+        TOO_LARGE,
+        message=f"The request's body is larger than the {size} that this address takes.",
+        fix="Send less in one request.",
+    )
 
 
 class Refusal(Exception):
@@ -124,6 +136,8 @@ def explain(error: BaseException) -> Problem | None:
             error.fix,
             error.param,
             getattr(error, "retry_after", None),
+            getattr(error, "ran_out", "requests"),
+            getattr(error, "headers", {}),
         )
     if isinstance(error, vault.VaultError):
         if isinstance(error, LOST):
@@ -194,6 +208,8 @@ def _of_django(error: BaseException) -> Problem | None:
 
 def answer(path: str, problem: Problem) -> HttpResponse:
     response = _wire(problem) if path.startswith(WIRE) else _rfc9457(problem)
+    for name, value in problem.headers.items():
+        response[name] = value
     if problem.permanent:
         response["x-should-retry"] = "false"  # the openai package obeys it
     if problem.retry_after is not None:
@@ -208,16 +224,16 @@ def _wire(problem: Problem) -> JsonResponse:
     status = 400 if problem.status == 409 else problem.status
     error = {
         "message": problem.text,
-        "type": _wire_type(status, problem.code),
+        "type": _wire_type(status, problem),
         "param": problem.param,
         "code": problem.code,
     }
     return JsonResponse({"error": error}, status=status)
 
 
-def _wire_type(status: int, code: str) -> str:
-    if status == 429:  # OpenAI names what ran out
-        return "tokens" if code.startswith("token") else "requests"
+def _wire_type(status: int, problem: Problem) -> str:
+    if status == 429:
+        return problem.ran_out
     return "server_error" if status >= 500 else "invalid_request_error"
 
 

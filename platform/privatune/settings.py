@@ -7,7 +7,7 @@ from csp.constants import NONE, SELF
 from psycopg.conninfo import conninfo_to_dict
 
 from privatune import logs
-from privatune.env import data_dir, read, read_choice, read_if_known, read_int, read_list
+from privatune.env import Missing, data_dir, read, read_choice, read_if_known, read_int, read_list
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = data_dir()
@@ -240,9 +240,16 @@ TENANT_SPOOL_BYTES = read_int("PRIVATUNE_TENANT_SPOOL_MB") * 1024 * 1024
 BODY_IDLE_SECONDS = float(read_int("PRIVATUNE_BODY_IDLE_SECONDS"))
 BODY_BYTES_PER_SECOND = 16 * 1024
 BODY_SECONDS = 3600.0
-TENANT_STORAGE_BYTES = read_int("PRIVATUNE_TENANT_STORAGE_MB") * 1024 * 1024
+TENANT_STORAGE_MB = read_int("PRIVATUNE_TENANT_STORAGE_MB")
+TENANT_TOKENS_PER_MINUTE = read_int("PRIVATUNE_TENANT_TOKENS")
 PERSON_STREAMS = read_int("PRIVATUNE_PERSON_STREAMS")
 TENANT_STREAMS = read_int("PRIVATUNE_TENANT_STREAMS")
+WEB_PROCESSES = max(1, read_int("PRIVATUNE_WEB_PROCESSES"))
+if WEB_PROCESSES > 1 and TENANT_SPOOL_BYTES // WEB_PROCESSES < 2 * MAX_FILE_BYTES:
+    raise Missing(
+        "PRIVATUNE_TENANT_SPOOL_MB, shared out among PRIVATUNE_WEB_PROCESSES, has no room for one "
+        "file of PRIVATUNE_MAX_FILE_MB, which counts twice: raise the first or lower the last."
+    )
 
 # --- HTTP --------------------------------------------------------------------------------------
 

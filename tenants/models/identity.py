@@ -46,7 +46,10 @@ class User(AbstractUser):
 class Tenant(models.Model):
     """An enterprise or public body. Destroying `wrapped_key` destroys its data everywhere."""
 
-    operator_reads = ("id", "slug", "name", "created_at")
+    operator_reads = (
+        "id", "slug", "name", "created_at", "storage_mb", "requests_per_minute",
+        "key_requests_per_minute", "tokens_per_minute",
+    )  # fmt: skip
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     slug = models.SlugField(
@@ -62,6 +65,17 @@ class Tenant(models.Model):
     certificate = models.JSONField(null=True, editable=False)
     # Members without a second factor in their session are let into no room.
     require_two_factor = models.BooleanField(default=False, db_default=False)
+    # What the operator lets this one use; None: what the settings let everybody (limits.py).
+    storage_mb = models.PositiveIntegerField(null=True, blank=True, verbose_name=_("storage, MB"))
+    requests_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, verbose_name=_("requests a minute")
+    )
+    key_requests_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, verbose_name=_("requests a minute of each key")
+    )
+    tokens_per_minute = models.PositiveIntegerField(
+        null=True, blank=True, verbose_name=_("tokens a minute")
+    )
     created_at = models.DateTimeField(auto_now_add=True, verbose_name=_("made at"))
 
     class Meta:

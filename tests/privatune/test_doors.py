@@ -57,6 +57,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.datasets.full_reports": OWN,
     "finetune.services.datasets.open_errors": OWN,
     "finetune.services.intake._drop_readings": WRITES,
+    "finetune.services.intake._drop_spent_checkpoints": WRITES,
     "finetune.services.validation._overlap": INSIDE,
     "privatune.portal.rooms.files.upload": WRITES,
     "tenants.services.files.delete_file": WRITES,
@@ -85,8 +86,8 @@ MODELS: dict[str, Right | str] = {
     "finetune.services.eviction.reconcile": "looks and forgets",
     "finetune.services.gateway._permitted_or_evicted": "asks, and forgets",
     "finetune.services.gateway._provide": "puts in what load_adapter gave",
-    "finetune.services.gateway.check_cost": "counts tokens and runs nothing",
-    "finetune.services.gateway.generate": Right.SERVE,
+    "finetune.services.gateway.reserve": "counts tokens and runs nothing",
+    "finetune.services.gateway._generate": Right.SERVE,
 }
 # Addresses whose answer is a stream, which is how bytes and answers leave.
 STREAMS: dict[str, Right | str] = {
@@ -120,7 +121,7 @@ ENTRIES = {
 }
 # What gives a tenant's bytes to a caller; what loads weights into serving gives them to none.
 GIVERS = {name for name, kind in VAULTS.items() if kind in (OWN, Right.EXPORT)} | {
-    "finetune.services.gateway.generate",
+    "finetune.services.gateway.reserve",  # without what it gives nothing is generated
     "finetune.services.trail.export",
 }
 
@@ -155,7 +156,8 @@ def test_each_door_with_a_right_asks_for_it_itself() -> None:
     for name, right in (VAULTS | WEIGHTS).items():
         if isinstance(right, Right):
             assert {asked, f"tenants.services.licences.Right.{right.name}"} <= GRAPH[name], name
-    assert "finetune.services.gateway._permitted" in GRAPH["finetune.services.gateway.generate"]
+    assert "finetune.services.gateway._generate" in GRAPH["finetune.services.gateway.generate"]
+    assert "finetune.services.gateway._permitted" in GRAPH["finetune.services.gateway._generate"]
     assert "finetune.services.gateway.resolve" in GRAPH["finetune.services.gateway._permitted"]
     assert asked in GRAPH["finetune.services.gateway.resolve"]
 
@@ -163,6 +165,8 @@ def test_each_door_with_a_right_asks_for_it_itself() -> None:
 def test_whatever_gives_bytes_to_a_caller_writes_an_entry_itself() -> None:
     written = {f"tenants.services.audit.{name}" for name in ("note", "record")}
     assert [name for name in sorted(GIVERS) if not GRAPH[name] & written] == []
+    makers = users_of(GRAPH, "finetune.services.tokens.reserve")
+    assert makers == {"finetune.services.gateway.reserve"}
 
 
 def test_training_runs_by_its_claim_alone() -> None:

@@ -20,6 +20,7 @@ from tenants.models import License, LicenseState, Membership, Tenant, User
 from tenants.operator_site import ALLOWED, PAGES, ListedSite
 from tenants.roles import Role
 from tenants.services.licences import issue_license
+from tenants.services.limits import change_limits
 from tenants.services.tenants import add_member, create_key, create_tenant
 from tests.fixtures.language import WORDS, english_sentences
 from tests.fixtures.people import operator_browser
@@ -67,6 +68,15 @@ def test_the_operator_issues_suspends_and_renews_a_licence(
         licence = License.objects.get()
     assert (licence.token_budget, licence.state) == (5000, LicenseState.SUSPENDED)
     assert licence.valid_until is not None
+
+
+def test_the_operator_sees_what_a_tenant_was_given(operator: Client, tenant: Tenant) -> None:
+    change_limits(tenant_id=tenant.id, changes={"storage_mb": 4711}, actor="test")
+    assert "4711" in operator.get(f"/operator/tenants/tenant/?q={tenant.slug}").content.decode()
+    page = operator.get(f"/operator/tenants/tenant/{tenant.id}/change/").content.decode()
+    assert "4711" in page
+    made = operator.post("/operator/tenants/tenant/add/", {"slug": f"{tenant.slug}-b", "name": "B"})
+    assert made.status_code == 302
 
 
 def test_a_second_licence_for_the_same_model_is_an_error_in_the_form(

@@ -26,7 +26,8 @@ class ChatCompletions(GeneratingView):
         asked.check()
         generation = asked.generation()
         target = await self.resolve(asked.model)
-        deltas = await self.deltas(target, generation)
+        reserved = await self.reserve(target, [generation])
+        deltas = await self.deltas(target, generation, reserved)
         head = {
             "id": f"chatcmpl-{uuid4().hex}",
             "created": now(),
@@ -34,8 +35,8 @@ class ChatCompletions(GeneratingView):
             "system_fingerprint": target.fingerprint,
         }
         if asked.stream:
-            return stream_reply(events(head, asked, deltas), target)
-        return whole_reply(await whole(head, asked, deltas), target)
+            return stream_reply(events(head, asked, deltas), target, reserved)
+        return whole_reply(await whole(head, asked, deltas), target, reserved)
 
 
 async def whole(head: dict[str, Any], asked: ChatRequest, deltas: Deltas) -> dict[str, Any]:

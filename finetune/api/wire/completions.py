@@ -20,8 +20,8 @@ from finetune.api.wire.generating import (
 )
 from finetune.api.wire.sampling import Sampling, now
 from finetune.errors import UserFault
-from finetune.services import gateway
 from finetune.services.gateway import Target
+from finetune.services.tokens import Reservation
 from finetune.serving.protocol import Delta, TokenLogprob, Usage
 
 MAX_PROMPTS = 64
@@ -71,10 +71,9 @@ class Completions(GeneratingView):
         asked.refuse_unoffered(NEUTRAL)
         prompts = asked.prompts()
         target = await self.resolve(asked.model)
-        if len(prompts) > 1:
-            generations = [asked.generation(prompt) for prompt in prompts]
-            await gateway.check_cost(target=target, generations=generations)
-        deltas = await self._all(target, asked, prompts)
+        generations = [asked.generation(prompt) for prompt in prompts]
+        reserved = await self.reserve(target, generations)
+        deltas = await self._all(target, asked, generations, reserved)
         head = {
             "id": f"cmpl-{uuid4().hex}",
             "object": "text_completion",
@@ -83,20 +82,24 @@ class Completions(GeneratingView):
             "system_fingerprint": target.fingerprint,
         }
         if asked.stream:
-            return stream_reply(events(head, asked, deltas), target)
-        return whole_reply(await whole(head, asked, deltas, len(prompts)), target)
+            return stream_reply(events(head, asked, deltas), target, reserved)
+        return whole_reply(await whole(head, asked, deltas, len(prompts)), target, reserved)
 
     async def _all(
-        self, target: Target, asked: CompletionRequest, prompts: list[str | list[int]]
+        self,
+        target: Target,
+        asked: CompletionRequest,
+        generations: list[dict[str, Any]],
+        reserved: Reservation,
     ) -> Deltas:
         """The prompts one after the other, their choices numbered on, and one sum of usage."""
-        first = await self.deltas(target, asked.generation(prompts[0]))
+        first = await self.deltas(target, generations[0], reserved)
 
         async def rest() -> Deltas:
             used = [0, 0]
-            for number, prompt in enumerate(prompts):
+            for number, generation in enumerate(generations):
                 deltas = first if number == 0 else await self.deltas(
-                    target, asked.generation(prompt)
+                    target, generation, reserved
                 )  # fmt: skip
                 async with aclosing(deltas) as stream:  # type: ignore[type-var]
                     async for delta in stream:

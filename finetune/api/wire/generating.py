@@ -13,6 +13,7 @@ from finetune.api.base import AsyncApiView, reply
 from finetune.errors import FinetuneError
 from finetune.services import gateway
 from finetune.services.gateway import Target
+from finetune.services.tokens import Reservation
 from finetune.serving.protocol import Delta, Usage
 from tenants.errors import TenantError
 from tenants.roles import Scope
@@ -30,12 +31,19 @@ class GeneratingView(AsyncApiView):
         found: Target = await self.in_scope(lambda: gateway.resolve(name=name))
         return found
 
-    async def deltas(self, target: Target, generation: dict[str, Any]) -> Deltas:
+    async def reserve(self, target: Target, generations: list[dict[str, Any]]) -> Reservation:
+        return await gateway.reserve(
+            target=target, generations=generations, actor=self.caller.actor
+        )
+
+    async def deltas(
+        self, target: Target, generation: dict[str, Any], reserved: Reservation
+    ) -> Deltas:
         """Answers once the first delta is there, so that what fails before it has a status."""
         stream = gateway.generate(
             target=target,
             generation=generation,
-            actor=self.caller.actor,
+            reserved=reserved,
             still=self.still_admitted,
         )
         first = await anext(stream)
@@ -51,19 +59,24 @@ async def _from(first: Delta, rest: Deltas) -> Deltas:
         await rest.aclose()  # type: ignore[attr-defined]
 
 
-def stream_reply(events: AsyncIterator[dict[str, Any]], target: Target) -> HttpResponseBase:
+def stream_reply(
+    events: AsyncIterator[dict[str, Any]], target: Target, reserved: Reservation
+) -> HttpResponseBase:
     response = StreamingHttpResponse(_lines(events), content_type="text/event-stream")
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
-    return named(response, target)
+    return named(response, target, reserved)
 
 
-def whole_reply(body: dict[str, Any], target: Target) -> HttpResponseBase:
-    return named(reply(body), target)
+def whole_reply(body: dict[str, Any], target: Target, reserved: Reservation) -> HttpResponseBase:
+    return named(reply(body), target, reserved)
 
 
-def named(response: HttpResponseBase, target: Target) -> HttpResponseBase:
-    """Says which bytes answered; without an adapter's digest it was the plain base."""
+def named(response: HttpResponseBase, target: Target, reserved: Reservation) -> HttpResponseBase:
+    """Says what is left of the tokens a minute as the answer begins, and which bytes answered;
+    without an adapter's digest it was the plain base."""
+    for name, value in reserved.headers.items():
+        response[name] = value
     response["x-privatune-base-digest"] = target.base_digest
     if target.adapter_digest is not None:
         response["x-privatune-adapter-digest"] = target.adapter_digest

@@ -12,7 +12,7 @@ from privatune.cli.certificate import verify_certificate
 from privatune.cli.chat import chat
 from privatune.cli.check import check
 from privatune.cli.exits import Exit, Stop, exit_for
-from privatune.cli.operator import keys, licences, models, people, tenants
+from privatune.cli.operator import keys, licences, limits, models, people, tenants
 from privatune.cli.output import AsJson, print_stop
 from privatune.cli.verify import verify
 from tenants.errors import TenantError
@@ -72,6 +72,7 @@ app.command("verify-certificate", short_help="Verify a deletion certificate, off
     verify_certificate
 )
 app.command()(chat)
+tenants.tenant_app.command("limits")(limits.limits)
 app.add_typer(tenants.tenant_app, name="tenant")
 app.add_typer(tenants.key_app, name="key")
 app.add_typer(people.user_app, name="user")

@@ -21,11 +21,13 @@ from privatune.edge import doors, routes
 from privatune.edge.body import Body, Message, Pace, Receive
 from privatune.edge.budget import Budget, Share
 from privatune.edge.held import KEY, Held
+from privatune.edge.persons import Persons
 from privatune.edge.rates import Floods, Rates
 from privatune.edge.routes import Place
 from privatune.edge.turns import Turns
 from privatune.problems import Problem, Refusal
 from tenants.addresses import client_address, network_of
+from tenants.limits import share
 from tenants.vault.errors import VaultError
 from tenants.vault.spool import EncryptedSpool
 
@@ -40,7 +42,8 @@ class Application(ASGIHandler):
         super().__init__()
         self._floods = Floods(settings.ADDRESS_REQUESTS_PER_MINUTE)
         self._rates = Rates(settings.KEY_REQUESTS_PER_MINUTE, settings.TENANT_REQUESTS_PER_MINUTE)
-        self._budget = Budget(settings.SPOOL_BYTES, settings.TENANT_SPOOL_BYTES)
+        self._persons = Persons()
+        self._budget = Budget(share(settings.SPOOL_BYTES), share(settings.TENANT_SPOOL_BYTES))
         self._turns = Turns(settings.REQUESTS_AT_ONCE, settings.REQUESTS_WAITING)
         self._pace = Pace(
             settings.BODY_IDLE_SECONDS, settings.BODY_BYTES_PER_SECOND, settings.BODY_SECONDS
@@ -49,15 +52,16 @@ class Application(ASGIHandler):
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await _lifespan(receive, send)
-        address = _party(scope)
+        address = _address(scope)
+        party = self._persons.of(_header(scope, b"cookie")) or address
         place = routes.place_of(scope["method"], scope["path"])
         held = Held()
-        scope = scope | {KEY: held, PLACE: place, OWNER: address}
+        scope = scope | {KEY: held, PLACE: place, OWNER: party}
         body = Body(receive, place.limit, self._pace)
         async with _one_thread(held):
             try:
                 if _declared_length(scope) > place.limit:
-                    raise Refusal(problems.TOO_LARGE)
+                    raise Refusal(problems.too_large(place.limit))
                 headers = await self._admit(scope, place, address)
                 self._share(scope, place, body)
                 await self.handle(scope, body, _adding(headers, send))
@@ -69,8 +73,8 @@ class Application(ASGIHandler):
     ) -> list[tuple[bytes, bytes]]:
         """Who asks; gives headers for the answer. Raises Refusal."""
         if place.scope is None and place.slug is None:
-            self._floods.admit(address, b"")
-            self._floods.count(address)
+            self._floods.admit(scope[OWNER], b"")
+            self._floods.count(scope[OWNER])
             return []
         credentials = _credentials(scope)
         self._floods.admit(address, credentials)
@@ -115,7 +119,9 @@ class Application(ASGIHandler):
         if scope[PLACE].waits:
             return await super().run_get_response(request)
         async with self._turns.turn(scope[OWNER]):
-            return await super().run_get_response(request)
+            response = await super().run_get_response(request)
+        self._persons.meet(request)
+        return response
 
     async def _refuse(
         self, scope: dict[str, Any], refusal: Refusal, body: Body, send: Send
@@ -158,8 +164,9 @@ def _adding(headers: list[tuple[bytes, bytes]], send: Send) -> Send:
     return sending
 
 
-def _party(scope: Message) -> str:
-    """Whom an anonymous request is counted for: its address, or an IPv6 household's network."""
+def _address(scope: Message) -> str:
+    """Whom a request of nobody in particular is counted for: its address, or an IPv6 household's
+    network."""
     request = HttpRequest()
     request.META["REMOTE_ADDR"] = (scope.get("client") or ("", 0))[0]
     forwarded = [bytes(v).decode("latin-1") for n, v in scope["headers"] if n == b"x-forwarded-for"]

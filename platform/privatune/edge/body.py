@@ -57,7 +57,7 @@ class Body:
         self._received += len(message.get("body", b""))
         self.finished = not message.get("more_body", False)
         if self._received > self._limit:
-            raise Refusal(problems.TOO_LARGE)
+            raise Refusal(problems.too_large(self._limit))
         if self.share is not None:
             self.share.cover(self._received)
         return message

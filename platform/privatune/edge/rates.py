@@ -1,67 +1,69 @@
-"""How often a key, a tenant, and an address without a good key may ask."""
-
-import time
-from collections import OrderedDict
+"""How often a key, a tenant, a person in the portal, and an address without any of them may ask."""
 
 from finetune.api.identity import Caller
-from privatune.edge.buckets import Buckets, Level
+from privatune.edge.recent import Recent
 from privatune.edge.refusals import too_many
+from tenants.buckets import Buckets, Level, duration
+from tenants.limits import share
 
 MINUTE = 60.0
 REMEMBERED = 60.0  # seconds that a good key is known as good; only to be let past the flood guard
-MOST_REMEMBERED = 10_000
 
 
 class Floods:
-    """Limits an address that shows no good credentials, before any database work.
+    """Limits whoever shows no good credentials, by address, before any database work.
 
     Who holds a good key is let past, or one neighbour behind the same proxy could lock out all.
     """
 
     def __init__(self, limit: int) -> None:
-        self._unknown = Buckets(limit, MINUTE)
-        self._good: OrderedDict[tuple[str, bytes], float] = OrderedDict()
+        self._unknown = Buckets(share(limit), MINUTE)
+        self._good: Recent[tuple[str, bytes], bool] = Recent(REMEMBERED)
 
-    def admit(self, address: str, credentials: bytes) -> None:
-        """Raises Refusal (429) when the address has used up what strangers may ask."""
-        if self._good.get((address, credentials), 0.0) > time.monotonic():
+    def admit(self, party: str, credentials: bytes) -> None:
+        """Raises Refusal (429) when the address, or a person in the portal, has used up what such
+        may ask."""
+        if self._good.get((party, credentials)):
             return
-        level = self._unknown.look(address)
+        level = self._unknown.look(party)
         if level.left < 1:
             raise too_many(
                 "too_many_requests",
-                "There were too many requests without valid credentials from this address.",
-                level.one_in,
+                "Too many requests without a valid API key came from here.",
+                level.wait_for(1),
             )
 
-    def count(self, address: str) -> None:
-        self._unknown.take(address)
+    def count(self, party: str) -> None:
+        self._unknown.take(party)
 
     def remember(self, address: str, credentials: bytes) -> None:
         """Good from that address; a key may be refused from another."""
-        self._good[address, credentials] = time.monotonic() + REMEMBERED
-        self._good.move_to_end((address, credentials))
-        if len(self._good) > MOST_REMEMBERED:
-            self._good.popitem(last=False)
+        self._good.put((address, credentials), True)
 
     def forget(self, address: str, credentials: bytes) -> None:
         """What was good a moment ago was refused: a revoked key, somebody else's room."""
-        self._good.pop((address, credentials), None)
+        self._good.drop((address, credentials))
 
 
 class Rates:
-    """Requests per minute of one key, and of all keys of a tenant."""
+    """Requests per minute of one key, and of all keys of a tenant. A tenant to which the operator
+    gave limits of its own brings them along."""
 
     def __init__(self, per_key: int, per_tenant: int) -> None:
+        self._per_key, self._per_tenant = per_key, per_tenant
         self._keys = Buckets(per_key, MINUTE)
         self._tenants = Buckets(per_tenant, MINUTE)
 
     def count(self, caller: Caller) -> list[tuple[bytes, bytes]]:
         """OpenAI's `x-ratelimit-*` headers of the answer. Raises Refusal (429) beyond a limit."""
-        tenant = str(caller.principal.tenant_id)
-        key_ok = self._keys.take(caller.mark)
-        tenant_ok = key_ok and self._tenants.take(tenant)
-        key, whole = self._keys.look(caller.mark), self._tenants.look(tenant)
+        mark, tenant = caller.mark, str(caller.principal.tenant_id)
+        own = caller.principal.rates
+        per_key = share(own.key or self._per_key)
+        per_tenant = share(own.tenant or self._per_tenant)
+        key_ok = self._keys.take(mark, limit=per_key)
+        tenant_ok = key_ok and self._tenants.take(tenant, limit=per_tenant)
+        key = self._keys.look(mark, limit=per_key)
+        whole = self._tenants.look(tenant, limit=per_tenant)
         tighter = min(key, whole, key=lambda level: level.share)
         headers = _headers(tighter)
         if not tenant_ok:
@@ -69,7 +71,7 @@ class Rates:
             refusal = too_many(
                 "rate_limit_exceeded",
                 f"Rate limit reached: {tighter.limit} requests per minute for this {whose}.",
-                max(key.one_in, whole.one_in),
+                max(key.wait_for(1), whole.wait_for(1)),
                 fix="Wait as `retry-after` says, or ask the operator for a higher limit.",
             )
             refusal.headers = headers
@@ -83,11 +85,3 @@ def _headers(level: Level) -> list[tuple[bytes, bytes]]:
         (b"x-ratelimit-remaining-requests", str(int(level.left)).encode()),
         (b"x-ratelimit-reset-requests", duration(level.full_in).encode()),
     ]
-
-
-def duration(seconds: float) -> str:
-    """As OpenAI writes it: `20ms`, `1.5s`, `6m0s`."""
-    if seconds < 1:
-        return f"{max(0, round(seconds * 1000))}ms"
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}m{int(rest)}s" if minutes else f"{rest:.3g}s"

@@ -11,6 +11,7 @@ from tenants.roles import Scope
 SMALL = 4 << 10
 FORM = 64 << 10
 JSON = 256 << 10
+PROMPT = 4 << 20  # a million tokens of text
 FORM_OVERHEAD = 64 << 10  # bytes of a form around its file
 PART_BYTES = 64 << 20
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
@@ -20,8 +21,8 @@ LIMITS: dict[tuple[str, str], int] = {
     ("POST", "v1/files"): settings.MAX_FILE_BYTES + FORM_OVERHEAD,
     ("POST", "v1/uploads/<str:upload_id>/parts"): PART_BYTES + FORM_OVERHEAD,
     ("POST", "v1/uploads/<str:upload_id>/complete"): 1 << 20,  # the ids of 10,000 parts
-    ("POST", "v1/chat/completions"): settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
-    ("POST", "v1/completions"): settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+    ("POST", "v1/chat/completions"): PROMPT,
+    ("POST", "v1/completions"): PROMPT,
     ("POST", "portal:upload"): settings.MAX_FILE_BYTES + FORM_OVERHEAD,
 }
 # What begins so, unless the table says otherwise.

@@ -16,10 +16,13 @@ from privatune.edge.slots import Slot, Slots
 from privatune.portal.access import RoomRequest, still_allowed
 from tenants.database.scope import release_connection, tenant_scope
 from tenants.errors import Refused
+from tenants.limits import share
 from tenants.roles import Scope
 
 SECONDS = 1.0
-SLOTS = Slots(each_person=settings.PERSON_STREAMS, each_tenant=settings.TENANT_STREAMS)
+SLOTS = Slots(
+    each_person=share(settings.PERSON_STREAMS), each_tenant=share(settings.TENANT_STREAMS)
+)
 
 # What one look saw, as lines to send, and whether it was the last.
 Look = Callable[[], tuple[str, bool]]

@@ -24,3 +24,12 @@ SCOPE_NAMES: dict[Scope, Any] = {
     Scope.TENANT_READ: _("see licences, usage, members and the audit log"),
     Scope.TENANT_WRITE: _("change members and keys"),
 }
+STORAGE_KINDS: dict[str, Any] = {
+    "files": _("files"),
+    "uploads": _("unfinished uploads"),
+    "rows": _("unpacked rows"),
+    "reports": _("reports of checks"),
+    "checkpoints": _("checkpoints"),
+    "models": _("models"),
+    "reserved": _("reserved for jobs under way"),
+}

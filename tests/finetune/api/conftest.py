@@ -21,7 +21,7 @@ TINY = "tiny"
 
 
 @contextmanager
-def serving_http(application: str, **extra: str) -> Iterator[tuple[str, int]]:
+def serving_http(application: str, workers: int = 1, **extra: str) -> Iterator[tuple[str, int]]:
     """Runs the ASGI application; gives its address and the id of its process."""
     port = free_port()
     environment = os.environ | {
@@ -34,6 +34,7 @@ def serving_http(application: str, **extra: str) -> Iterator[tuple[str, int]]:
     command = [
         *(sys.executable, "-m", "granian", application, "--interface", "asgi"),
         *("--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"),
+        *("--workers", str(workers)),
         *CONNECTIONS,
     ]
     process = subprocess.Popen(command, cwd=ROOT, env=environment)

@@ -4,22 +4,27 @@ turns, the web's memory, and how soon an ended right ends an answer."""
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import psutil
 import pytest
 from django.conf import settings
-from openai import APIError, BadRequestError, NotFoundError, PermissionDeniedError
+from openai import APIError, BadRequestError, NotFoundError, PermissionDeniedError, RateLimitError
 
 from finetune.models import CatalogModel
-from finetune.services import eviction, gateway
+from finetune.services import eviction, gateway, tokens
 from finetune.serving.client import ServingClient
-from finetune.serving.protocol import Status
+from finetune.serving.protocol import Delta, Status
+from tenants.buckets import Buckets
 from tenants.database.scope import tenant_scope
+from tenants.errors import Refused
 from tenants.models import ApiKey, License, LicenseState, Tenant
 from tenants.services.licences import change_license
+from tenants.services.limits import change_limits
 from tests.finetune.api.conftest import TINY, serving_http
 from tests.finetune.api.customers import Customer, new_customer
 from tests.finetune.api.test_chat import adapter, ask, running, tuned
@@ -132,6 +137,83 @@ def test_a_request_beyond_its_cost_is_refused_with_the_numbers(customer: Custome
     told = too_costly(customer, prompt=[[5] * 100] * 64, n=2, echo=True, logprobs=5)
     assert f"{64 * 2 * 101 * 6} log-probabilities" in told
     assert running() == 0
+
+
+def test_tokens_a_minute_are_taken_at_the_start_told_and_given_back_at_the_end(
+    customer: Customer,
+) -> None:
+    limit = 6000
+    change_limits(tenant_id=customer.tenant_id, changes={"tokens": limit}, actor="test")
+    client = customer.client()
+    hello: Any = [{"role": "user", "content": "Say 3."}]
+    raw = client.chat.completions.with_raw_response.create(
+        model=TINY, messages=hello, max_tokens=400, stop=["e", "t", "a", " "], seed=1
+    )
+    used = raw.parse().usage
+    assert used is not None
+    taken = limit - int(raw.headers["x-ratelimit-remaining-tokens"])
+    assert raw.headers["x-ratelimit-limit-tokens"] == str(limit)
+    assert taken == used.prompt_tokens + 400 > used.total_tokens, "as long as it might have been"
+    assert raw.headers["x-ratelimit-reset-tokens"].endswith("s")
+
+    with pytest.raises(RateLimitError) as large:
+        client.completions.create(model=TINY, prompt="a", n=16, max_tokens=400)
+    assert (large.value.code, large.value.type) == ("rate_limit_exceeded", "tokens")
+    assert large.value.response.headers["x-should-retry"] == "false"
+    assert f"limit of your organisation is {limit} tokens" in large.value.message
+
+    def leave_again_and_again() -> None:
+        body: Any = {"model": TINY, "prompt": "a", "n": 13, "max_tokens": 400}
+        for _ in range(100):  # whoever leaves gives nothing back
+            client.completions.create(**body, stream=True).close()
+
+    with pytest.raises(RateLimitError) as refused:
+        leave_again_and_again()
+    assert (refused.value.code, refused.value.type) == ("rate_limit_exceeded", "tokens")
+    headers = refused.value.response.headers
+    assert 1 <= int(headers["retry-after"]) <= 60
+    assert int(headers["x-ratelimit-remaining-tokens"]) < 13 * 401
+    assert "x-ratelimit-remaining-requests" in headers
+    assert ask(new_customer(customer.base_url, models=[TINY]).client(), TINY), "another's is full"
+
+
+def test_what_an_answer_did_not_need_goes_back_when_it_is_complete_or_never_began(
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In process, with a clock that stands still: nothing comes back but what is given back."""
+    monkeypatch.setattr(tokens, "_TENANTS", Buckets(1, 60, clock=lambda: 0.0))
+    name, limit = str(customer.tenant_id), 10_000
+
+    def left() -> float:
+        return tokens._TENANTS.look(name, limit=limit).left
+
+    def refuse() -> None:
+        raise Refused("access_ended", "It has ended.")
+
+    async def scene() -> None:
+        found = await gateway._in_scope(_any_target(customer), lambda: gateway.resolve(name=TINY))
+        target = replace(found, tokens_per_minute=limit)
+        short = [{"prompt": "turn", "max_tokens": 300, "stop": ["e", "t", "a", " "], "seed": 1}]
+        reserved = await reserve(target, 2 * short)
+        before, spent = left(), 0
+        for generation in 2 * short:
+            deltas = answering(target, generation, reserved)
+            usages = [delta.usage async for delta in deltas if delta.usage]
+            spent += usages[0].prompt_tokens + usages[0].completion_tokens
+        assert before <= limit - 600 < left() == limit - spent
+
+        now, generation = left(), {"prompt": "turn", "max_tokens": 300}
+        reserved = await reserve(target, [generation])
+        with pytest.raises(Refused):
+            await anext(answering(target, generation, reserved, still=refuse))
+        assert left() == now
+        reserved = await reserve(target, [generation])
+        deltas = answering(target, generation, reserved)
+        async with aclosing(deltas):
+            await anext(deltas)
+        assert left() < now - 300, "its reader left"
+
+    asyncio.run(scene())
 
 
 def test_the_webs_memory_stays_when_all_that_is_allowed_is_asked_for(
@@ -279,9 +361,8 @@ def test_what_is_asked_again_is_asked_of_the_rows(
     async def answer() -> None:
         target = await gateway._in_scope(_any_target(customer), lambda: gateway.resolve(name=TINY))
         generation = {"prompt": "turn", "max_tokens": 400, "temperature": 1.0, "n": 32}
-        async for delta in gateway.generate(
-            target=target, generation=generation, actor="system:test"
-        ):
+        reserved = await reserve(target, [generation])
+        async for delta in answering(target, generation, reserved):
             seen.append(delta.text)
             if len(seen) == 3:
                 await gateway._in_scope(target, expire)
@@ -294,7 +375,20 @@ def test_what_is_asked_again_is_asked_of_the_rows(
     assert len(seen) == 3
 
 
+async def reserve(target: gateway.Target, generations: list[Any]) -> tokens.Reservation:
+    return await gateway.reserve(target=target, generations=generations, actor="system:test")
+
+
+def answering(
+    target: gateway.Target,
+    generation: dict[str, Any],
+    reserved: tokens.Reservation,
+    still: gateway.Still = lambda: None,
+) -> AsyncGenerator[Delta, None]:
+    return gateway.generate(target=target, generation=generation, reserved=reserved, still=still)
+
+
 def _any_target(customer: Customer) -> gateway.Target:
     from pathlib import Path
 
-    return gateway.Target(customer.tenant_id, TINY, Path(), "", 0, None, None)
+    return gateway.Target(customer.tenant_id, TINY, Path(), "", 0, None, None, 1)

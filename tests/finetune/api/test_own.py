@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.test import Client
 
 from tenants.access import authenticate_key
@@ -200,7 +201,14 @@ def test_licences_and_usage_tell_what_is_left(api: Api, customer: Customer) -> N
     assert shown["tokens_left"] == 40
     assert shown["rights"] == ["train", "export", "serve"]
     assert api("get", f"licences/{shown['id']}") == shown
-    (used,) = api("get", "usage")["data"]
+    usage = api("get", "usage")
+    kinds = usage["storage"]["by_kind"]
+    assert usage["storage"]["used"] == sum(kinds.values()) == 0
+    assert usage["storage"]["limit"] == settings.TENANT_STORAGE_MB << 20
+    assert list(kinds) == [
+        "files", "uploads", "rows", "reports", "checkpoints", "models", "reserved"
+    ]  # fmt: skip
+    (used,) = usage["data"]
     assert (used["licence"], used["model"], used["tokens"]) == (shown["id"], "shelf", 60)
 
 

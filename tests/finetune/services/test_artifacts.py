@@ -5,14 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import IntegrityError
 
+from finetune.families.contract import AdapterSpec
 from finetune.models import Artifact, Job
 from finetune.packaging.verify import verify
 from finetune.services import artifacts, jobs, preparation, publishing, runs, validation
+from finetune.services.job_room import DOCUMENTS
 from finetune.services.pulse import Pulse
+from finetune.services.room import storage
 from finetune.services.runs import Lease, LeaseLost, Wishes
 from finetune.states import JobState
+from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused
 from tenants.models import AuditEntry, LicenseState, StoredFile, UsageEntry
@@ -89,8 +94,23 @@ def test_the_result_is_published_once_and_is_what_the_customer_takes_away(
         with pytest.raises(IntegrityError):
             _publish_again(artifact)
 
+    _check_the_estimate(bench, artifact, run_dir)
     _check_the_bundle(bench, artifact, tmp_path)
     _check_deletion(bench, artifact)
+
+
+def _check_the_estimate(bench: Bench, artifact: Artifact, run_dir: Path) -> None:
+    """What the job's storage was asked for is what it took, and no multiple of it."""
+    told = adapter_bytes(settings.MODEL_STORE / bench.base.path, AdapterSpec())
+    assert 0.9 * artifact.adapter_bytes < told <= artifact.adapter_bytes
+    for folder in (run_dir / "checkpoints").iterdir():
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        assert 0.9 * size < checkpoint_bytes(told) <= size
+    assert artifact.bundle_bytes - artifact.adapter_bytes < DOCUMENTS
+    with tenant_scope(bench.tenant.id):
+        now = storage()
+    assert now.models == artifact.bundle_bytes + artifact.adapter_bytes
+    assert now.reserved == 0, "the job has ended"
 
 
 def _publish_again(artifact: Artifact) -> None:

@@ -85,6 +85,25 @@ def test_an_imported_model_is_in_the_list(operate: Any, model: str) -> None:
     assert listed[model]["digest"].startswith("sha256:")
 
 
+def test_limits_of_its_own_are_given_shown_and_taken_back(operate: Any, slug: str) -> None:
+    from tenants.database.scope import tenant_scope
+    from tenants.models import AuditEntry
+    from tenants.services.tenants import find_tenant
+
+    operate("tenant", "create", slug)
+    usual = operate("tenant", "limits", slug)
+    assert usual["own"] == []
+    given = operate("tenant", "limits", slug, "--storage-mb", "7", "--tokens", "900")
+    assert (given["storage_mb"], given["tokens"]) == (7, 900)
+    assert (given["requests"], given["own"]) == (usual["requests"], ["storage_mb", "tokens"])
+    assert operate("tenant", "limits", slug, "--storage-mb", "default")["own"] == ["tokens"]
+    with tenant_scope(find_tenant(slug=slug)):
+        first, second = AuditEntry.objects.filter(action="tenant.limits").order_by("seq")
+    assert first.data["storage_mb"] == {"from": None, "to": 7}
+    assert second.data == {"storage_mb": {"from": 7, "to": None}}
+    assert first.actor.startswith("operator:")
+
+
 @pytest.mark.parametrize(
     ("words", "exit_code", "says"),
     [
@@ -92,6 +111,7 @@ def test_an_imported_model_is_in_the_list(operate: Any, model: str) -> None:
         (("user", "reset", "nobody@nowhere.example"), Exit.NOT_FOUND, "no account"),
         (("key", "create", "--tenant", "nobody"), Exit.NOT_FOUND, "no tenant 'nobody'"),
         (("license", "show", "--tenant", "nobody"), Exit.NOT_FOUND, "privatune tenant create"),
+        (("tenant", "limits", "nobody", "--storage-mb", "0"), Exit.NOT_FOUND, "no tenant"),
         (("models", "import", "/nowhere/at/all"), Exit.DATA, "/nowhere/at/all"),
     ],
 )

@@ -1,20 +1,25 @@
 """How often one caller may ask, and what it is told."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
-from privatune.edge.buckets import Buckets
-from privatune.edge.rates import Floods, duration
+from privatune.edge.rates import Floods
 from privatune.edge.turns import Turns
 from privatune.problems import Refusal
+from tenants.buckets import Buckets, duration
+from tenants.database.scope import tenant_scope
+from tenants.models import AuditEntry
 from tenants.roles import Scope
+from tenants.services.limits import change_limits
 from tenants.services.tenants import create_key
 from tests.finetune.api.conftest import serving_http
 from tests.finetune.api.customers import new_customer
+from tests.privatune.edge.conftest import signed_in
 
 KEY, TENANT, ADDRESS = 20, 30, 60
 
@@ -85,11 +90,60 @@ def test_an_address_with_made_up_keys_is_limited_and_its_neighbour_with_a_good_o
     until_refused(narrow, "/v1/models", forged, 9 * ADDRESS)
 
 
+def test_people_behind_one_address_are_counted_one_by_one(narrow: str) -> None:
+    customer = new_customer(narrow)
+    page = f"/t/{customer.slug}/files/"
+    there = {"X-Forwarded-For": "198.51.100.9"}
+    one, other = (there | {"Cookie": signed_in(customer)} for _ in range(2))
+    for person in (one, other):
+        assert httpx.get(f"{narrow}{page}", headers=person).status_code == 200
+    refused = until_refused(narrow, page, one, 9 * ADDRESS)
+    assert int(refused.headers["retry-after"]) >= 1
+    assert httpx.get(f"{narrow}{page}", headers=other).status_code == 200
+    assert httpx.get(f"{narrow}/accounts/login/", headers=there).status_code == 200
+    made_up = there | {"Cookie": "sessionid=0123456789abcdef0123456789abcdef"}
+    until_refused(narrow, "/accounts/login/", made_up, 9 * ADDRESS)
+    assert httpx.get(f"{narrow}/accounts/login/", headers=there).status_code == 429
+
+
+def test_what_the_operator_gave_one_tenant_holds_from_its_next_request_on(narrow: str) -> None:
+    customer = new_customer(narrow)
+    assert customer.http().get("/v1/models").headers["x-ratelimit-limit-requests"] == str(KEY)
+    change_limits(
+        tenant_id=customer.tenant_id,
+        changes={"key_requests": 2 * TENANT, "requests": 3 * TENANT},
+        actor="test",
+    )
+    key = {"Authorization": f"Bearer {customer.key}"}
+    with httpx.Client(base_url=narrow, headers=key) as http:
+        answers = [http.get("/v1/models") for _ in range(TENANT)]
+    assert {answer.headers["x-ratelimit-limit-requests"] for answer in answers} == {str(2 * TENANT)}
+    refused = sum(answer.status_code == 429 for answer in answers)
+    assert refused < TENANT, "its bucket grows at the new rate from what was left in it"
+    with tenant_scope(customer.tenant_id):
+        entry = AuditEntry.objects.get(action="tenant.limits")
+    assert entry.data["key_requests"] == {"from": None, "to": 2 * TENANT}
+
+
+def test_processes_side_by_side_share_a_limit_out(django_db_setup: None, committed: None) -> None:
+    limits = {"PRIVATUNE_KEY_REQUESTS": str(KEY), "PRIVATUNE_WEB_PROCESSES": "2"}
+    with serving_http("privatune.asgi:application", workers=2, **limits) as (url, _):
+        key = {"Authorization": f"Bearer {new_customer(url).key}"}
+        began, good, refused = time.monotonic(), 0, 0
+        while refused < KEY:
+            answer = httpx.get(f"{url}/v1/models", headers=key)  # a connection of its own
+            assert answer.headers["x-ratelimit-limit-requests"] == str(KEY // 2)
+            good += answer.status_code == 200
+            refused += answer.status_code == 429
+        back = (time.monotonic() - began) * KEY / 60  # what the buckets gained meanwhile
+        assert good <= KEY + back
+
+
 def test_a_bucket_fills_again() -> None:
     now = [0.0]
     bucket = Buckets(2, 60, clock=lambda: now[0])
     assert [bucket.take("a") for _ in range(3)] == [True, True, False]
-    assert bucket.look("a").one_in == pytest.approx(30)
+    assert bucket.look("a").wait_for(1) == pytest.approx(30)
     assert bucket.take("b"), "another's is full"
     now[0] = 30.0
     assert [bucket.take("a") for _ in range(2)] == [True, False]

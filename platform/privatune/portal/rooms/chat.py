@@ -60,8 +60,14 @@ async def _answer(
 
     generation = {"messages": messages, "temperature": 0.0, "max_tokens": LONGEST_ANSWER}
     try:
+        reserved = await gateway.reserve(
+            target=target, generations=[generation], actor=request.principal.actor
+        )
         deltas = gateway.generate(
-            target=target, generation=generation, actor=request.principal.actor, still=still
+            target=target,
+            generation=generation,
+            reserved=reserved,
+            still=still,
         )
         async with aclosing(deltas):
             async for delta in deltas:

@@ -1,4 +1,4 @@
-"""What an owner decides for the whole organisation."""
+"""What an owner decides for the whole organisation, and what the operator lets it use."""
 
 import re
 from typing import Any
@@ -10,11 +10,15 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from finetune.services.room import storage
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.refusals import said
+from privatune.portal.words import STORAGE_KINDS
+from tenants.database.scope import current_tenant_id
 from tenants.errors import Invalid, Refused
-from tenants.models import SignInProvider
+from tenants.limits import limits_of
+from tenants.models import SignInProvider, Tenant
 from tenants.roles import Role, Scope
 from tenants.services.sign_in import remove_provider, set_provider
 from tenants.services.support import grant_support, revoke_support, standing_consent
@@ -42,9 +46,21 @@ def settings(request: RoomRequest) -> HttpResponse:
         "consent": standing_consent(),
         "provider": SignInProvider.objects.first(),
         "redirect": request.build_absolute_uri(callback),
+        **_allowance(),
     }
     failed = "provider_error" in context or "support_error" in context
     return render(request, "portal/settings.html", context, status=400 if failed else 200)
+
+
+def _allowance() -> dict[str, Any]:
+    stored = storage()
+    kinds = [(STORAGE_KINDS[kind], size) for kind, size in stored.by_kind.items()]
+    return {
+        "storage": stored,
+        "kinds": kinds,
+        "percent": min(100, round(100 * stored.used / stored.limit)),
+        "limits": limits_of(Tenant.objects.get(id=current_tenant_id())),
+    }
 
 
 def _change(request: RoomRequest) -> None:

@@ -1,0 +1,55 @@
+"""What a job may write, asked of the tenant's storage before the job is made."""
+
+from django.conf import settings
+
+from finetune.errors import OurFault
+from finetune.models import CatalogModel, Dataset
+from finetune.services.job_request import JobRequest
+from finetune.services.room import require_room_for_job
+from finetune.states import DatasetState
+from finetune.trainer import auto
+from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
+from tenants.models import StoredFile
+
+KEPT_BESIDES = 3  # checkpoints besides those at an epoch's end: the newest two, and one on its way
+DOCUMENTS = (
+    1 << 20
+)  # bytes of a bundle and a checkpoint that are no weights: metrics, card, passport
+
+
+class BaseMissing(OurFault):
+    status = 503
+
+
+def require_room_of(*, request: JobRequest, base: CatalogModel, training: StoredFile) -> int:
+    """The bytes that the job may write at most; its tenant has room for them. In the open scope.
+
+    Raises StorageUsedUp with the numbers, and BaseMissing when this server cannot see the base.
+    """
+    try:
+        adapter = adapter_bytes(settings.MODEL_STORE / base.path, request.adapter_spec())
+    except (OSError, ValueError) as error:
+        raise BaseMissing(
+            "base_missing",
+            f"The files of the base model {base.name} cannot be read on this server.",
+            fix="The operator must let the web server read PRIVATUNE_MODELS.",
+        ) from error
+    best = 1 if request.validation_file is not None else 0
+    return require_room_for_job(
+        checkpoints=_epochs(request, base, training) + KEPT_BESIDES + best,
+        checkpoint=checkpoint_bytes(adapter) + DOCUMENTS,
+        model=2 * adapter + DOCUMENTS,  # the bundle, and the adapter that serving loads
+    )
+
+
+def _epochs(request: JobRequest, base: CatalogModel, training: StoredFile) -> int:
+    """As they will be resolved: by the rows of the file's newest reading."""
+    readings = Dataset.objects.filter(file=training, state=DatasetState.READY)
+    reading = readings.order_by("-created_at").first()
+    values, _ = auto.resolve(
+        rows=max(1, reading.rows if reading else 1),
+        tokens=reading.tokens_trained if reading else 0,
+        base_parameters=base.parameters,
+        requested=auto.Requested(**request.hyperparameters.model_dump()),
+    )
+    return values.n_epochs
