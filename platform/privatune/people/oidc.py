@@ -7,39 +7,40 @@ from uuid import UUID
 
 from allauth.usersessions.models import UserSession
 from authlib.common.errors import AuthlibBaseError
-from authlib.integrations.django_client import DjangoOAuth2App, OAuth
-from authlib.integrations.requests_client import OAuth2Session
 from django.contrib.auth import login
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from joserfc.errors import JoseError
 from requests import RequestException
 
+from privatune.people.bounded_http import Odd, OddAnswer
 from privatune.people.confinement import confine
+from privatune.people.oidc_client import Claims, client_of
 from tenants.access import tenant_id_of
-from tenants.database.scope import tenant_scope
+from tenants.database.scope import release_connection, tenant_scope
 from tenants.models import User
 from tenants.services import sign_in
 
 log = logging.getLogger(__name__)
 SESSION_SECONDS = 12 * 3600  # the provider is asked again at least once a day
-SECONDS = 10  # for each answer of the provider
 BACKEND = "privatune.people.backend.PasswordBackend"
+ODD = {
+    Odd.SLOW: gettext_lazy(
+        "The provider took too long to answer. Try again; if it stays, tell whoever runs it."
+    ),
+    Odd.LONG: gettext_lazy("The provider's answer is far too long. Tell whoever runs it."),
+    Odd.CUT: gettext_lazy(
+        "The provider did not answer, or broke off. Try again; if it stays, tell whoever runs it."
+    ),
+    Odd.FORM: gettext_lazy(
+        "The provider's answer does not have the form that OpenID Connect asks for. Tell whoever "
+        "runs it; the operator of this server finds in the log what is odd."
+    ),
+}
 FETCHED = ("token_endpoint", "jwks_uri")  # addresses of its document that we connect to
-
-
-class _Session(OAuth2Session):  # type: ignore[misc]
-    """Follows no redirect: it would lead to where the operator's list does not."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.max_redirects = 0
-
-
-class _App(DjangoOAuth2App):  # type: ignore[misc]
-    client_cls = _Session
 
 
 class _Refused(Exception):
@@ -66,25 +67,33 @@ def start(request: HttpRequest, slug: str) -> HttpResponse:
 def callback(request: HttpRequest, slug: str) -> HttpResponse:
     tenant_id, provider = _provider(slug)
     try:
-        token = _client(slug, provider).authorize_access_token(request)
-        claims: dict[str, Any] = token.get("userinfo") or {}
+        claims = _client(slug, provider).claims_of(request)
         user = _admit(tenant_id, claims)
     except (AuthlibBaseError, JoseError, RequestException, _Refused) as error:
         return _failed(request, slug, error)
     request.session.flush()  # whatever was open here before was somebody else's
     login(request, user, backend=BACKEND)
     request.session.set_expiry(SESSION_SECONDS)
-    confine(request, tenant_id, second_factor="mfa" in (claims.get("amr") or []))
+    confine(request, tenant_id, second_factor=claims.second_factor)
     UserSession.objects.create_from_request(request)
     return redirect("portal:home", slug)
 
 
-def _admit(tenant_id: UUID, claims: dict[str, Any]) -> User:
+def _admit(tenant_id: UUID, claims: Claims) -> User:
     """Only a verified address, only of a member. Raises _Refused."""
-    if claims.get("email_verified") is not True or not claims.get("email"):
+    if isinstance(claims.email_verified, str):
+        raise _Refused(
+            _(
+                "The provider says as a text whether your e-mail address is verified; only a plain "
+                "true counts. Whoever runs the provider can mend that."
+            )
+        )
+    if claims.email_verified is not True or not claims.email:
         raise _Refused(_("The provider does not say that your e-mail address is verified."))
+    member = None
     with tenant_scope(tenant_id):
-        member = sign_in.member_of_address(str(claims["email"]))
+        if claims.email.isprintable():  # no NUL and no half characters: the database has none
+            member = sign_in.member_of_address(claims.email)
         if member is None:
             raise _Refused(_("You are no member of this organisation."))
         user: User = member.user
@@ -107,30 +116,28 @@ def _client(slug: str, provider: sign_in.Provider) -> Any:
     _Refused for a provider, or an address that it names, which the operator does not allow."""
     if not sign_in.is_fetched(provider.issuer):
         raise _Refused(_("The operator of this server does not allow this provider any more."))
-    client = OAuth().register(
+    client = client_of(
         f"tenant-{slug}",
-        client_cls=_App,
+        issuer=provider.issuer,
         client_id=provider.client_id,
-        client_secret=provider.secret,
-        server_metadata_url=f"{provider.issuer}/.well-known/openid-configuration",
-        client_kwargs={
-            "scope": "openid email",
-            "code_challenge_method": "S256",
-            "default_timeout": SECONDS,
-        },
+        secret=provider.secret,
     )
+    release_connection()  # the provider may take its time
     told = client.load_server_metadata()
-    if str(told.get("issuer", "")).rstrip("/") != provider.issuer:
+    if told["issuer"].rstrip("/") != provider.issuer:
         raise _Refused(_("The provider calls itself by another name than was agreed."))
-    if not all(sign_in.is_fetched(str(told.get(each, ""))) for each in FETCHED):
+    if not all(sign_in.is_fetched(told[each]) for each in FETCHED):
         raise _Refused(_("The provider names an address that the operator does not allow."))
     return client
 
 
 def _failed(request: HttpRequest, slug: str, error: Exception) -> HttpResponse:
-    log.warning("sign-in through the provider of %s failed: %s", slug, type(error).__name__)
-    reason = (
-        str(error) if isinstance(error, _Refused) else _("The provider's answer was not valid.")
-    )
+    why = type(error).__name__
+    reason = _("The provider's answer was not valid.")
+    if isinstance(error, OddAnswer):
+        why, reason = f"{why}: {error}", str(ODD[error.odd])
+    elif isinstance(error, _Refused):
+        reason = str(error)
+    log.warning("sign-in through the provider of %s failed: %s", slug, why)
     context = {"slug": slug, "reason": reason}
     return render(request, "account/oidc_failed.html", context, status=403)
