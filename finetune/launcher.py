@@ -15,7 +15,7 @@ from pathlib import Path
 import finetune
 from finetune.errors import OurFault
 from finetune.sandbox.levels import Level
-from finetune.sandbox.room import Room, machine_memory_mb
+from finetune.sandbox.room import Room, machine_memory_mb, tree_memory_mb
 from finetune.sandbox.start import Child, start
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ def _room(folder: Path, base_dir: Path, *, seconds: float = 0) -> Room:
         read=(base_dir.resolve(), base_dir),
         write=(folder,),
         memory_mb=machine_memory_mb(),
+        tree_mb=tree_memory_mb(),
         seconds=seconds,
     )
 

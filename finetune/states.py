@@ -66,3 +66,12 @@ class ExitCode:
     DATA = 64  # EX_USAGE: the data or the request is at fault, error.json says how
     OURS = 70  # EX_SOFTWARE
     YIELDED = 75  # EX_TEMPFAIL: checkpointed on SIGTERM, resume later
+    TASKS = 79  # ended by its keeper: too many processes and threads (sandbox/keeper.py)
+    MEMORY = 80  # ended by its keeper: too much memory, all its processes together
+
+
+# What a process's keeper ended it for, in words
+ENDED_FOR = {
+    ExitCode.TASKS: "started too many processes and was ended",
+    ExitCode.MEMORY: "needed more memory than the worker has and was ended",
+}

@@ -4,7 +4,10 @@ Run the training worker as `celery -A privatune.celery_app worker -Q train --poo
 with this pool the process that gets SIGTERM supervises the training itself, and lets it yield.
 """
 
+import logging
+import time
 from collections.abc import Callable
+from threading import Thread
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
@@ -14,6 +17,7 @@ from celery.signals import worker_ready, worker_shutting_down
 from finetune.services import (
     attempt,
     datasets,
+    fitness,
     intake,
     isolation,
     orphans,
@@ -21,6 +25,10 @@ from finetune.services import (
     trail,
     validation,
 )
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0  # between two looks of a worker at itself
 
 Task = TypeVar("Task", bound=Callable[..., None])
 
@@ -75,8 +83,35 @@ def sweep() -> None:
     sweeping.sweep()
 
 
-def _tidy_at_start(**_: Any) -> None:
+class Subscription:
+    """Takes the worker off the queue of trainings while it lacks what each of them needs: it would
+    only take the nudges away from a worker that is whole."""
+
+    def __init__(self, consumer: Any) -> None:
+        self.consumer = consumer
+        self.lack = ""
+
+    def look(self) -> None:
+        lack = fitness.lack()
+        if lack and not self.lack:
+            log.error("this worker takes no trainings: %s", lack)
+            self.consumer.call_soon(self.consumer.cancel_task_queue, sweeping.TRAIN)
+        elif self.lack and not lack:
+            log.info("this worker takes trainings again")
+            self.consumer.call_soon(self.consumer.add_task_queue, sweeping.TRAIN)
+        self.lack = lack
+
+    def watch(self) -> None:
+        while True:
+            self.look()
+            time.sleep(LOOK_SECONDS)
+
+
+def _tidy_at_start(sender: Any, **_: Any) -> None:
     isolation.say()
+    if sweeping.TRAIN in sender.app.amqp.queues.consume_from:
+        subscription = Subscription(sender)
+        Thread(target=subscription.watch, name="subscription", daemon=True).start()
     sweeping.tidy()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from finetune.errors import OurFault
 from finetune.sandbox.levels import command, kept, require
-from finetune.sandbox.room import Room, machine_memory_mb
+from finetune.sandbox.room import Room, machine_memory_mb, tree_memory_mb
 from finetune.states import ExitCode
 
 
@@ -28,11 +28,16 @@ def main(argv: list[str] | None = None) -> int:
     print(f"{options.module}: isolation: {level}", file=sys.stderr, flush=True)
     for folder in options.write:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    room = Room(read=tuple(options.read), write=tuple(options.write), memory_mb=machine_memory_mb())
+    room = Room(
+        read=tuple(options.read),
+        write=tuple(options.write),
+        memory_mb=machine_memory_mb(),
+        tree_mb=tree_memory_mb(),
+    )
     line = command(level, room, options.module, options.arguments, cwd=Path("/"))
     os.environ.setdefault("HOME", "/tmp")  # noqa: S108  its own; there is no passwd file to ask
     os.environ.setdefault("USER", "privatune")
-    line = kept(line, lifeline=-1, seconds=0)
+    line = kept(line, room, lifeline=-1)
     os.execv(line[0], line)
 
 

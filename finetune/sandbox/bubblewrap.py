@@ -20,10 +20,21 @@ def prefix(bwrap: str, room: Room, cwd: Path) -> list[str]:
         *(bwrap, "--unshare-user", "--unshare-ipc", "--unshare-pid", "--unshare-net"),
         *("--unshare-uts", "--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL"),
         *("--size", str(TMP_BYTES), "--tmpfs", "/tmp"),  # noqa: S108  its own
-        *("--dev", "/dev", "--proc", "/proc"),
+        *("--dev", "/dev", "--size", str(TMP_BYTES), "--tmpfs", "/dev/shm"),  # noqa: S108
+        *("--proc", "/proc"),
         *(part for path in devices() for part in ("--dev-bind", path, path)),
         # A folder before what lies in it
         *(part for at, source, flag in sorted(binds) for part in (flag, source, at)),
         *linked,
-        *("--remount-ro", "/proc", "--remount-ro", "/", "--chdir", str(cwd), "--"),
+        *(
+            "--remount-ro",
+            "/proc",
+            "--remount-ro",
+            "/dev",
+            "--remount-ro",
+            "/",
+            "--chdir",
+            str(cwd),
+            "--",
+        ),
     ]

@@ -126,6 +126,7 @@ def command(level: Level, room: Room, module: str, arguments: list[str], *, cwd:
     return inner
 
 
-def kept(line: list[str], *, lifeline: int, seconds: float) -> list[str]:
+def kept(line: list[str], room: Room, *, lifeline: int) -> list[str]:
     """The command line under its keeper."""
-    return [*ALONE, str(HERE / "keeper.py"), str(lifeline), str(seconds), *line]
+    bounds = [str(bound) for bound in (lifeline, room.seconds, room.tasks, room.tree_mb)]
+    return [*ALONE, str(HERE / "keeper.py"), *bounds, *line]

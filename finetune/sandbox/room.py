@@ -18,6 +18,7 @@ SYSTEM = (
 )
 MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # links into /usr, or folders
 GPU_DEVICES = ("/dev/nvidia*", "/dev/nvidia-caps/*")
+V2 = ("/sys/fs/cgroup", "memory.max")
 GPU_SYSTEM = ("/sys/bus/pci", "/sys/devices", "/sys/module/nvidia", "/etc/nvidia")
 
 
@@ -25,13 +26,14 @@ GPU_SYSTEM = ("/sys/bus/pci", "/sys/devices", "/sys/module/nvidia", "/etc/nvidia
 class Room:
     """`read` and `write` are files and folders, at the same paths inside as outside.
 
-    `memory_mb` bounds the process's own data (RLIMIT_DATA), `tasks` its processes and threads,
-    `seconds` the wall clock; 0 is no bound.
+    `memory_mb` bounds each process's own data (RLIMIT_DATA), `tree_mb` the memory of all of them
+    together, `tasks` their processes and threads, `seconds` the wall clock; 0 is no bound.
     """
 
     read: tuple[Path, ...] = ()
     write: tuple[Path, ...] = ()
     memory_mb: int = 0
+    tree_mb: int = 0
     tasks: int = 4096
     seconds: float = 0
 
@@ -51,6 +53,27 @@ def machine_memory_mb() -> int:
     if devices():
         return 0
     return (os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) >> 20
+
+
+def tree_memory_mb() -> int:
+    """Nine tenths of what this process's control groups and the machine give: beyond it somebody
+    else's process could be the one that the kernel ends."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([machine, *_group_limits()]) * 9 // 10 >> 20
+
+
+def _group_limits() -> Iterator[int]:
+    """Bytes; of both versions of control groups, for each group on the way up."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, kinds, path = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        root, name = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes") if kinds else V2
+        here = Path(root + path)
+        for folder in (here, *here.parents):
+            limit = folder / name
+            if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+                yield int(text)
 
 
 def devices() -> list[str]:

@@ -80,11 +80,7 @@ def start(
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         process = subprocess.Popen(
-            kept(
-                command(level, room, module, arguments, cwd=cwd),
-                lifeline=theirs,
-                seconds=room.seconds,
-            ),
+            kept(command(level, room, module, arguments, cwd=cwd), room, lifeline=theirs),
             cwd=cwd,
             env=environment,
             stdin=stdin,

@@ -20,14 +20,14 @@ from finetune.launcher import launch_trainer
 from finetune.models import Job
 from finetune.sandbox.levels import SandboxMissing
 from finetune.sandbox.start import Child
-from finetune.services import preparation, publishing, runs
+from finetune.services import fitness, preparation, publishing, runs
+from finetune.services.fitness import DISK_FULL
 from finetune.services.history import History
 from finetune.services.isolation import isolation
 from finetune.services.pulse import Pulse
 from finetune.services.runs import Lease, LeaseLost, Wishes
-from finetune.services.signing import signing_key
 from finetune.services.tail import EventTail
-from finetune.states import ExitCode
+from finetune.states import ENDED_FOR, ExitCode
 from finetune.workspace import private_folder
 from tenants.database.scope import tenant_scope
 from tenants.services.vaults import object_store, vault_for
@@ -42,9 +42,7 @@ YIELD_SECONDS = 120  # to reach the end of a step and write a checkpoint; then i
 CANCEL_SECONDS = 5
 STORAGE_PATIENCE_SECONDS = 300  # a training goes on without storing checkpoints for so long
 WAIT_SECONDS = 60  # before storage or disk are tried again
-LEAST_FREE_BYTES = 256 * 1024 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
-DISK_FULL = "the worker's disk is full; the operator should free space there."
 
 
 @dataclass
@@ -64,8 +62,10 @@ def perform(*, tenant_id: UUID, job_id: UUID) -> None:
     """
     if shutdown.asked or not _is_due(tenant_id, job_id):
         return
-    missing = _missing_outside() or _missing_here(tenant_id, job_id)
-    if missing:
+    if missing := fitness.lack() or fitness.lack_for(tenant_id, job_id):
+        runs.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=0)
+        return
+    if missing := _missing_outside():
         runs.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=WAIT_SECONDS)
         return
     worker = f"{socket.gethostname()}:{os.getpid()}"
@@ -91,7 +91,7 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         runs.fail(lease, error=_ours(error.code, error.message))
     except (FinetuneError, VaultError) as error:
         log.warning("run %s epoch %s: %s", lease.run_id, lease.epoch, error)
-        runs.attempt_failed(lease, error=runs.as_error(error), exit_code=None)
+        _failed(lease, runs.as_error(error), None)
     except DatabaseError:
         # The database itself failed: nothing can be written now. The lease runs out and the
         # reaper takes the run back.
@@ -104,7 +104,7 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
     except Exception as error:
         log.exception("run %s epoch %s: a fault of ours", lease.run_id, lease.epoch)
         fault = _ours("internal_error", f"The worker failed ({type(error).__name__}).")
-        runs.attempt_failed(lease, error=fault, exit_code=None)
+        _failed(lease, fault, None)
 
 
 def _work(lease: Lease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
@@ -194,7 +194,15 @@ def _conclude(lease: Lease, code: int, run_dir: Path, vault: Vault, pulse: "Puls
         if error["code"] == "disk_full":
             runs.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
         else:
-            runs.attempt_failed(lease, error=error, exit_code=code)
+            _failed(lease, error, code)
+
+
+def _failed(lease: Lease, error: dict[str, Any], code: int | None) -> None:
+    """A base that was damaged meanwhile is not the job's fault: then the run waits."""
+    if lacking := fitness.lack_for(lease.tenant_id, lease.job_id):
+        runs.wait(lease, reason=lacking, seconds=WAIT_SECONDS)
+    else:
+        runs.attempt_failed(lease, error=error, exit_code=code)
 
 
 def told(run_dir: Path, code: int) -> dict[str, Any]:
@@ -203,6 +211,7 @@ def told(run_dir: Path, code: int) -> dict[str, Any]:
         told = json.loads((run_dir / "error.json").read_bytes())
     except (FileNotFoundError, ValueError):
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        how = ENDED_FOR.get(code, how)
         return _ours("trainer_died", f"The training process {how}.")
     return {name: told.get(name) for name in ("code", "message", "param", "where", "fix")}
 
@@ -227,31 +236,9 @@ def _is_due(tenant_id: UUID, job_id: UUID) -> bool:
 
 
 def _missing_outside() -> str:
-    """What the run would fail for at once, though it is not the run's fault; empty if nothing."""
-    settings.WORK_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-    usage = os.statvfs(settings.WORK_DIR)
-    if usage.f_bavail * usage.f_frsize < LEAST_FREE_BYTES:
-        return DISK_FULL
+    """What no worker could do without; empty if nothing."""
     try:
-        isolation()
         object_store().health()
-    except (VaultError, SandboxMissing) as error:
+    except VaultError as error:
         return str(error)
-    return ""
-
-
-def _missing_here(tenant_id: UUID, job_id: UUID) -> str:
-    """What this worker lacks for the job: its own fault, which costs the job no attempt. Another
-    worker may have it; empty if nothing is missing."""
-    with tenant_scope(tenant_id):
-        path = Job.objects.values_list("base__path", flat=True).get(id=job_id)
-    if not (settings.MODEL_STORE / path).is_dir():
-        log.error("this worker's model store %s lacks %s; it claims nothing that needs it",
-                  settings.MODEL_STORE, path)  # fmt: skip
-        return "the worker lacks the base model; the operator should fill its model store."
-    try:
-        signing_key()
-    except (KeyUnavailable, FinetuneError) as error:
-        log.error("this worker cannot sign; it claims nothing: %s", error)
-        return "the worker cannot sign; the operator should look at its signing key."
     return ""

@@ -18,7 +18,7 @@ from finetune.errors import FinetuneError, UserFault
 from finetune.models import Dataset, Job
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
 from finetune.sandbox.levels import SandboxMissing
-from finetune.services import nudges
+from finetune.services import fitness, nudges
 from finetune.services.isolation import isolation
 from finetune.services.pulse import Pulse
 from finetune.services.room import require_room
@@ -65,6 +65,9 @@ def check(*, tenant_id: UUID, dataset_id: UUID) -> None:
     A check is a pure function of the file, so a second worker that believes the first dead does
     harm to nobody: the first to write its result wins.
     """
+    if missing := _missing_here(tenant_id, dataset_id):
+        _say_why(tenant_id, dataset_id, missing)
+        return
     if not _write(CLAIM, tenant_id, dataset_id):
         return
 
@@ -222,15 +225,41 @@ def _wait(tenant_id: UUID, dataset_id: UUID, reason: str) -> None:
     """Back to pending, not to be claimed for a while; jobs that need it say what they wait for."""
     log.warning("the check of dataset %s waits: %s", dataset_id, reason)
     later: Any = Now() + Value(timedelta(seconds=WAIT_SECONDS))
-    error = {"family": "outside", "code": "waiting", "message": reason}
     with tenant_scope(tenant_id):
         before = Dataset.objects.get(id=dataset_id)
         Dataset.objects.filter(id=dataset_id, state=DatasetState.CHECKING).update(
-            state=DatasetState.PENDING, lease_until=later, error=error
+            state=DatasetState.PENDING, lease_until=later, error=_waits(before, reason)
         )
-        if before.error != error:
-            for job in _jobs_waiting_for(before):
-                note(job, f"Waiting: {reason}", level="warn")
+
+
+def _waits(before: Dataset, reason: str) -> dict[str, str]:
+    """The row's error while it waits; jobs that need the reading say a new reason once."""
+    error = {"family": "outside", "code": "waiting", "message": reason}
+    if before.error != error:
+        for job in _jobs_waiting_for(before):
+            note(job, f"Waiting: {reason}", level="warn")
+    return error
+
+
+def _missing_here(tenant_id: UUID, dataset_id: UUID) -> str:
+    """What this worker lacks for the check, another one may have; empty if nothing."""
+    with tenant_scope(tenant_id):
+        due = Dataset.objects.filter(
+            id=dataset_id, state__in=(DatasetState.PENDING, DatasetState.CHECKING)
+        )
+        dataset = due.select_related("base").first()
+    if dataset is None or dataset.base is None:
+        return ""
+    return fitness.lack_of(dataset.base, weights=False)
+
+
+def _say_why(tenant_id: UUID, dataset_id: UUID, reason: str) -> None:
+    """The reading stays as it is, to be claimed by a worker that lacks nothing."""
+    with tenant_scope(tenant_id):
+        waiting = Dataset.objects.filter(id=dataset_id, state=DatasetState.PENDING)
+        dataset = waiting.select_for_update().first()
+        if dataset is not None:
+            Dataset.objects.filter(id=dataset_id).update(error=_waits(dataset, reason))
 
 
 def _write(statement: str, tenant_id: UUID, dataset_id: UUID) -> bool:

@@ -12,7 +12,6 @@ from django.conf import settings
 from finetune.errors import OurFault
 from finetune.launcher import probe_machine
 from finetune.models import Checkpoint, Dataset, Job
-from finetune.packaging.base import read_base
 from finetune.services import runs
 from finetune.services.isolation import isolation
 from finetune.services.runs import Lease
@@ -34,7 +33,6 @@ def prepare(lease: Lease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
     Raises OurFault, ObjectMissing, ObjectDamaged, StorageDown, OSError, LeaseLost.
     """
     base_dir = settings.MODEL_STORE / job.base.path
-    _require_same_base(base_dir, job)
     spec = RunSpec.model_validate((job.resolved or {})["spec"] | _machine(lease, job, run_dir))
     spec.write(run_dir)
     (run_dir / spec.base).symlink_to(base_dir.resolve())
@@ -43,19 +41,6 @@ def prepare(lease: Lease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
         _fetch_rows(job.validation_data, vault, run_dir / spec.data.valid)
     _restore(lease, job, vault, run_dir, keeps_best=spec.keep == "best")
     return spec
-
-
-def _require_same_base(base_dir: Path, job: Job) -> None:
-    try:
-        found = read_base(base_dir).digest
-    except FileNotFoundError:
-        found = "nothing"
-    if found != job.base.digest:
-        raise OurFault(
-            "base_missing",
-            f"This worker's model store does not hold the model `{job.base.name}` as catalogued.",
-            fix="The operator should import it on this machine, or share the model store.",
-        )
 
 
 def _machine(lease: Lease, job: Job, run_dir: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from finetune.services.pulse import Pulse
 from finetune.services.runs import Lease, LeaseLost, Wishes
 from finetune.services.signing import signing_key
 from finetune.services.steps import step
-from finetune.states import ExitCode, JobState
+from finetune.states import ENDED_FOR, ExitCode, JobState
 from finetune.storage import (
     artifact_prefix,
     attempt_artifact,
@@ -170,7 +170,8 @@ def _package(
     try:
         told = json.loads((run_dir / "error.json").read_bytes())
     except FileNotFoundError:
-        raise OurFault("packaging_died", f"Packaging ended with exit code {code}.") from None
+        how = ENDED_FOR.get(code, f"ended with exit code {code}")
+        raise OurFault("packaging_died", f"Packaging {how}.") from None
     raise OurFault(told["code"], told["message"], where=told["where"], fix=told["fix"])
 
 

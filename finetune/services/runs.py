@@ -180,7 +180,8 @@ def wait(lease: Lease, *, reason: str, seconds: int) -> None:
 
 
 def postpone(*, tenant_id: UUID, job_id: UUID, reason: str, seconds: int) -> None:
-    """A run that nobody has claimed waits on; the job says so once per reason."""
+    """A run that nobody has claimed waits on; the job says so once per reason. With 0 seconds a
+    worker that lacks nothing may claim it at once."""
     with tenant_scope(tenant_id):
         job = lock_job(job_id)
         run = Run.objects.filter(job=job, state=RunState.WAITING).first()
@@ -188,7 +189,9 @@ def postpone(*, tenant_id: UUID, job_id: UUID, reason: str, seconds: int) -> Non
             return
         if run.wait_reason != reason[:200]:
             note(job, f"Waiting: {reason}", level="warn")
-        Run.objects.filter(id=run.id).update(not_before=_in(seconds), wait_reason=reason[:200])
+        Run.objects.filter(id=run.id).update(
+            not_before=_in(seconds) if seconds else None, wait_reason=reason[:200]
+        )
 
 
 def attempt_failed(lease: Lease, *, error: dict[str, Any], exit_code: int | None) -> None:

@@ -60,14 +60,18 @@ class Floor:
             },
         )
 
-    def start_worker(self) -> None:
-        environment = os.environ | {
-            "DJANGO_SETTINGS_MODULE": "privatune.settings",
-            "BROKER_URL": f"filesystem://{self.folder / 'queue'}",
-            "PRIVATUNE_LEASE_SECONDS": "3",
-            "PRIVATUNE_HEARTBEAT_SECONDS": "1",
-            "OMP_NUM_THREADS": "1",
-        }
+    def start_worker(self, **changes: str) -> None:
+        environment = (
+            os.environ
+            | {
+                "DJANGO_SETTINGS_MODULE": "privatune.settings",
+                "BROKER_URL": f"filesystem://{self.folder / 'queue'}",
+                "PRIVATUNE_LEASE_SECONDS": "3",
+                "PRIVATUNE_HEARTBEAT_SECONDS": "1",
+                "OMP_NUM_THREADS": "1",
+            }
+            | changes
+        )
         with (self.folder / "worker.log").open("ab") as log:
             self.worker = subprocess.Popen(
                 [

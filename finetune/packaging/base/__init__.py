@@ -4,7 +4,14 @@ A base in the store is a folder `<digest-hex>/` that transformers loads without 
 """
 
 from finetune.packaging.base.hub import download_base
-from finetune.packaging.base.info import BaseModelInfo, check_base, read_base
+from finetune.packaging.base.info import BaseModelInfo, check_base, damaged_files, read_base
 from finetune.packaging.base.store import import_base
 
-__all__ = ["BaseModelInfo", "check_base", "download_base", "import_base", "read_base"]
+__all__ = [
+    "BaseModelInfo",
+    "check_base",
+    "damaged_files",
+    "download_base",
+    "import_base",
+    "read_base",
+]

@@ -1,5 +1,6 @@
 """What is known of an imported base (`base.json`), and whether its bytes are still the same."""
 
+from functools import lru_cache
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,6 +9,7 @@ from finetune.errors import OurFault
 from finetune.packaging.files import digest_of, sha256_file, walk
 
 INFO_NAME = "base.json"
+TENSORS = ".safetensors"
 
 
 class StoredFileInfo(BaseModel):
@@ -44,6 +46,29 @@ class BaseModelInfo(BaseModel):
 def read_base(folder: Path) -> BaseModelInfo:
     """The recorded facts of a base in the store."""
     return BaseModelInfo.model_validate_json((folder / INFO_NAME).read_bytes())
+
+
+def damaged_files(folder: Path, info: BaseModelInfo, *, weights: bool = True) -> list[str]:
+    """Names of files that are missing, added or not what `info` says; without `weights` the tensors
+    are compared by size alone. Raises OSError."""
+    found = {name: path for name, path in walk(folder) if name != INFO_NAME}
+    wrong = set(found) ^ set(info.files)
+    for name in found.keys() & info.files.keys():
+        if not _is(found[name], info.files[name], by_size=not weights and name.endswith(TENSORS)):
+            wrong.add(name)
+    return sorted(wrong)
+
+
+def _is(path: Path, file: StoredFileInfo, *, by_size: bool) -> bool:
+    now = path.stat()
+    if now.st_size != file.bytes or by_size:
+        return now.st_size == file.bytes
+    return _sha256(path, now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino) == file.sha256
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, *_changed: int) -> str:
+    return sha256_file(path)
 
 
 def check_base(folder: Path) -> BaseModelInfo:

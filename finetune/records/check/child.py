@@ -21,9 +21,11 @@ from finetune.records.check.spec import CheckReport, CheckSpec
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
 from finetune.sandbox.start import start
+from finetune.states import ENDED_FOR, ExitCode
 
 Progress = Callable[[int, int], None]  # bytes of the source read, and its size
 
+AROUND_MB = 256  # of the sandbox around it, and stacks: what its own limit does not count
 _STDERR_KEPT = 64 * 1024
 
 
@@ -49,7 +51,7 @@ def check_in_child(
     (out_dir / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
     child = start(
         level,
-        _room(spec, out_dir, seconds),
+        _room(spec, out_dir, memory_mb, seconds),
         "finetune.records.check",
         [str(out_dir), str(memory_mb), str(seconds)],
         cwd=out_dir,
@@ -67,10 +69,10 @@ def check_in_child(
     raise _fault(out_dir, code, stderr, memory_mb, seconds)
 
 
-def _room(spec: CheckSpec, out_dir: Path, seconds: int) -> Room:
-    """The memory is bounded by the child itself, which can then say so."""
+def _room(spec: CheckSpec, out_dir: Path, memory_mb: int, seconds: int) -> Room:
+    """The process's own memory is bounded by itself, which can then say so."""
     read = (spec.source, *([spec.tokenizer_dir] if spec.tokenizer_dir else []))
-    return Room(read=read, write=(out_dir,), seconds=seconds)
+    return Room(read=read, write=(out_dir,), tree_mb=memory_mb + AROUND_MB, seconds=seconds)
 
 
 def _environment() -> dict[str, str]:
@@ -120,7 +122,8 @@ def _fault(out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) 
             f"The check took more than {seconds} seconds.",
             fix="Split the file into several files.",
         )
-    if any(words in stderr for words in OUT_OF_MEMORY):
+    if code == ExitCode.MEMORY or any(words in stderr for words in OUT_OF_MEMORY):
         return memory_fault(memory_mb)
     # What it printed last may quote a row, so only how it ended is told.
-    return OurFault("check_crashed", f"The check ended with exit code {code}.")
+    how = ENDED_FOR.get(code, f"ended with exit code {code}")
+    return OurFault("check_crashed", f"The check {how}.")

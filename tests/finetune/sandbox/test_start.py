@@ -11,9 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from finetune.sandbox import keeper
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
 from finetune.sandbox.start import Child, start
+from finetune.states import ExitCode
 from tests.conftest import ROOT
 
 LEVELS = list(Level)
@@ -171,6 +173,54 @@ def test_the_time_limit_ends_it(run: Run) -> None:
 def test_memory_beyond_the_limit_is_refused(run: Run) -> None:
     child = run("try: bytearray(400 << 20)\nexcept MemoryError: print('refused')", memory_mb=200)
     assert line(child) == "refused"
+    child.kill()
+
+
+BOMB = """
+import os, time
+while True:
+    try:
+        os.fork()
+    except OSError:
+        time.sleep(0.1)
+"""
+
+
+def test_a_fork_bomb_is_ended_for_root_too(run: Run) -> None:
+    """The kernel's limit on processes does not bind root; as anybody else it stops the forks."""
+    child = run(BOMB, tasks=100)
+    if os.geteuid() != 0 and "--unshare-pid" in child.process.args:
+        child.stop(grace=1)
+        return
+    said, _ = child.process.communicate()
+    child.kill()
+    assert child.process.returncode == ExitCode.TASKS == keeper.TOO_MANY_TASKS
+    assert b"ended: more than 100 processes and threads are running" in said
+
+
+HOGS = """
+import os, time
+held = bytearray(os.urandom(1 << 20) * {before})
+for _ in range(4):
+    if os.fork() == 0:
+        more = bytearray(os.urandom(1 << 20) * {after})
+        time.sleep(60)
+time.sleep({seconds})
+"""
+
+
+def test_memory_of_many_processes_together_is_bounded(run: Run) -> None:
+    """No single one is beyond its own limit."""
+    child = run(HOGS.format(before=1, after=50, seconds=60), tree_mb=150, memory_mb=150)
+    said, _ = child.process.communicate()
+    child.kill()
+    assert child.process.returncode == ExitCode.MEMORY == keeper.TOO_MUCH_MEMORY
+    assert b"ended: together they hold more than 150 MB of memory" in said
+
+
+def test_memory_that_processes_share_counts_once(run: Run) -> None:
+    child = run(HOGS.format(before=80, after=1, seconds=1.5), tree_mb=220)
+    assert child.process.wait() == 0
     child.kill()
 
 

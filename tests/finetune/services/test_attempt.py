@@ -10,7 +10,7 @@ import pytest
 from django.conf import settings
 
 from finetune.models import Checkpoint, Job, Run
-from finetune.services import attempt, preparation, validation
+from finetune.services import attempt, fitness, preparation, validation
 from finetune.services.pulse import Pulse
 from finetune.services.runs import Lease, Wishes
 from finetune.states import ExitCode, JobState, RunState
@@ -40,7 +40,7 @@ def test_a_full_disk_makes_the_run_wait_before_anybody_claims_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = queued(bench)
-    monkeypatch.setattr(attempt, "LEAST_FREE_BYTES", 1 << 62)
+    monkeypatch.setattr(fitness, "LEAST_FREE_BYTES", 1 << 62)
     for _ in range(2):
         perform(bench, job)
         with tenant_scope(bench.tenant.id):

@@ -1,0 +1,76 @@
+"""A real worker whose model store is empty takes no work: not a job of two tenants fails, and a
+worker that is whole goes on with them later."""
+
+from pathlib import Path
+
+import pytest
+
+from finetune.models import Job, Run
+from finetune.services import jobs, validation
+from finetune.states import JobState
+from tenants.database.scope import tenant_scope
+from tenants.models import StoredFile
+from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.flows.test_kill import Floor
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+JOBS = 41  # of the two tenants together
+
+
+def queued(bench: Bench, file: StoredFile) -> Job:
+    made = bench.create(file=file, hyperparameters={"n_epochs": 1, "batch_size": 4})
+    validation.validate(tenant_id=bench.tenant.id, job_id=made.id)
+    with tenant_scope(bench.tenant.id):
+        job = Job.objects.get(id=made.id)
+        assert job.state == JobState.QUEUED, job.error
+        job.resolved["machine"] = {"precision": "fp32", "device": "cpu", "threads": 1}
+        job.save(update_fields=["resolved"])
+    return job
+
+
+def nudge(floor: Floor, made: list[tuple[Bench, Job]]) -> None:
+    for bench, job in made:
+        ids = [str(bench.tenant.id), str(job.id)]
+        floor.app.send_task("finetune.tasks.run_job", args=ids, queue="train")
+
+
+def end(bench: Bench, job: Job) -> None:
+    """What waits would be swept up by other tests."""
+    if bench.job(job).state != JobState.SUCCEEDED:
+        with tenant_scope(bench.tenant.id):
+            jobs.cancel_job(job_id=job.id, actor="test")
+
+
+def states(made: list[tuple[Bench, Job]]) -> set[str]:
+    return {bench.job(job).state for bench, job in made}
+
+
+def test_a_worker_with_an_empty_model_store_fails_no_job_and_leaves_the_queue_to_others(
+    committed: None, tiny_base: Path, tmp_path: Path
+) -> None:
+    benches = [new_bench(tiny_base), new_bench(tiny_base)]
+    floor = Floor(benches[0], tmp_path)
+    files = [bench.add_file(jsonl(chat_rows(8))) for bench in benches]
+    made = [(benches[n % 2], queued(benches[n % 2], files[n % 2])) for n in range(JOBS)]
+    log, messages = tmp_path / "worker.log", tmp_path / "queue" / "messages"
+    try:
+        nudge(floor, made)
+        floor.start_worker(PRIVATUNE_MODELS=str(tmp_path / "empty"))
+        floor.until(lambda: "Canceling queue train" in log.read_text(), "leaving the queue")
+        left = len(list(messages.iterdir()))
+        nudge(floor, made)
+        floor.until(lambda: len(list(messages.iterdir())) == left + JOBS, "messages left alone")
+        floor.stop()
+        assert states(made) == {JobState.QUEUED}
+        for bench, job in made:
+            with tenant_scope(bench.tenant.id):
+                run = Run.objects.get(job=job)
+            assert (run.attempts, run.epoch, run.not_before) == (0, 0, None)
+        floor.start_worker()
+        floor.until(lambda: JobState.SUCCEEDED in states(made), "success")
+        assert JobState.FAILED not in states(made)
+    finally:
+        floor.stop()
+        for bench, job in made:
+            end(bench, job)
