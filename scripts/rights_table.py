@@ -30,7 +30,9 @@ RULES = """
   when the key that made it is revoked.
 * Where the server has a mail server, an invitation is mailed and the person accepts it signed in
   with that verified address; without one, the inviter hands over the link, and the person accepts
-  it with the account of that address.
+  it with the account of that address, for which the inviter vouches. An account that was begun so
+  stays unverified; once it belongs to no organisation, the next invitation to its address takes it
+  over.
 
 ## Keys
 

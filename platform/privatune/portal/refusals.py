@@ -220,6 +220,10 @@ _ANSWERS: dict[str, Any] = {
     "model_evicted": _("The model was deleted, or the right to use it ended, while it answered."),
     "overloaded": _TOO_MANY_ANSWERS,
     "too_many_waiting": _TOO_MANY_ANSWERS,
+    "rate_limit_exceeded": _(
+        "Your organisation has asked for all the tokens of this minute. Wait a moment; if one "
+        "question is too much by itself, shorten it."
+    ),
     "request_too_costly": _("This asks for too much at once. Shorten the question."),
     "context_length_exceeded": _("The question is longer than this model can read. Shorten it."),
     "invalid_prompt": _("The question is empty or cannot be read by this model."),

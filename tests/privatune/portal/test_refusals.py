@@ -29,6 +29,7 @@ ELSEWHERE = [
     "tenants/services/uploads.py", "tenants/services/idempotency.py", "tenants/services/tenants.py",
     "tenants/services/files.py:invalid_expires_after",
     "tenants/services/key_use.py:address_not_allowed",
+    "tenants/services/limits.py",
     "tenants/services/keys.py:line_of_keys_too_long",
     "tenants/access.py:invalid_api_key", "tenants/trail", "tenants/vault/keyfiles.py",
     "tenants/services/key_prints.py", "finetune/services/catalog.py",
