@@ -283,6 +283,9 @@ _REQUESTS: dict[str, Any] = {
         "Too many of your requests wait already. Try again in a moment."
     ),
     "server_busy": _("The server is taking in as much as it can hold. Try again in a moment."),
+    "rate_limit_exceeded": _(
+        "Your organisation's rate limit is reached. Wait a minute, or ask the operator for more."
+    ),
     "too_many_requests": _("Too many requests came from here. Wait a minute, then try again."),
 }
 SENTENCES: dict[str, Any] = {**_TENANTS, **_STORAGE, **_JOBS, **_ANSWERS, **_REQUESTS}

@@ -103,6 +103,8 @@ def test_upload_train_watch_and_download_by_mouse(
     page.wait_for_selector(f".bg-green-lt:has-text('{words['done']}')", timeout=180_000)
     page.reload()
     page.wait_for_selector("#curve canvas")
+    if language != "en":
+        assert english_sentences(page.content()) == []
     page.screenshot(path=shots / f"job-{language}.png", full_page=True)
     page.set_viewport_size(NARROW)
     page.screenshot(path=shots / f"job-narrow-{language}.png", full_page=True)

@@ -42,6 +42,12 @@ WORDS = {
     },
 }  # fmt: skip
 NARROW = {"width": 390, "height": 844}
+# What a screen reader could not name, and a scrolling table that no key reaches.
+UNNAMED = """() => [...document.querySelectorAll(
+    "input:not([type=hidden]), select, textarea, button, a, th, nav, [role=progressbar]"
+  )].filter((each) => !(each.labels?.length || each.ariaLabel || each.textContent.trim()))
+  .concat([...document.querySelectorAll(".table-responsive:not([tabindex])")])
+  .map((each) => each.outerHTML)"""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ def test_the_whole_portal_by_mouse(
         return page
 
     def look(page: Any, name: str) -> None:
+        assert page.evaluate(UNNAMED) == [], name
         if language != "en":
             assert english_sentences(page.content()) == [], name
         for size, label in ((WIDE, "wide"), (NARROW, "narrow")):

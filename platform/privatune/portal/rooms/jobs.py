@@ -16,6 +16,7 @@ from finetune.errors import FinetuneError
 from finetune.models import Event, Job
 from finetune.services import jobs
 from finetune.states import FINAL_JOB_STATES
+from privatune.portal import history
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import JobForm
 from privatune.portal.refusals import kept, said
@@ -140,15 +141,14 @@ def _progress(job: Job) -> dict[str, Any]:
     total = data.get("total_steps") or job.total_steps or 0
     step = data.get("step") or 0
     reasons = (job.resolved or {}).get("reasons", {})
+    events = Event.objects.filter(job=job).exclude(type="metrics").order_by("-seq")[:EVENTS_SHOWN]
     return {
         "metrics": data,
         "percent": round(100 * step / total) if total else 0,
-        "events": Event.objects.filter(job=job)
-        .exclude(type="metrics")
-        .order_by("-seq")[:EVENTS_SHOWN],
+        "events": [{"event": each, "said": history.told(each.message)} for each in events],
         "artifact": selectors.artifacts().filter(job=job).first(),
         "final": job.state in FINAL_JOB_STATES,
-        "reasons": sorted(reasons.items()),
+        "reasons": [(name, history.told(why)) for name, why in sorted(reasons.items())],
     }
 
 
