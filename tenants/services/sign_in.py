@@ -12,10 +12,12 @@ from tenants.access import require_owner
 from tenants.errors import Invalid
 from tenants.models import Membership, SignInProvider
 from tenants.roles import Role
-from tenants.services.audit import record
+from tenants.services.audit import note, record
+from tenants.services.failures import ACTOR
 from tenants.services.vaults import open_vault
 
 DECIDES = "how members sign in"
+LONGEST_EMAIL = 254  # characters; a provider may say anything
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -50,6 +52,12 @@ def remove_provider(*, role: Role, actor: str) -> None:
     require_owner(role, DECIDES)
     if _forget():
         record(actor=actor, action="sign_in.provider_removed")
+
+
+def note_refused(*, email: str, address: str) -> None:
+    """Somebody came back from the open scope's provider, as `email`, and was not let in; once an
+    hour for each address of theirs."""
+    note(actor=ACTOR.at(address), action="sign_in.refused", target=email[:LONGEST_EMAIL])
 
 
 def provider() -> Provider | None:

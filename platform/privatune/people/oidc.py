@@ -20,6 +20,7 @@ from privatune.people.bounded_http import Odd, OddAnswer
 from privatune.people.confinement import confine
 from privatune.people.oidc_client import Claims, client_of
 from tenants.access import tenant_id_of
+from tenants.addresses import client_address
 from tenants.database.scope import release_connection, tenant_scope
 from tenants.models import User
 from tenants.services import sign_in
@@ -68,7 +69,7 @@ def callback(request: HttpRequest, slug: str) -> HttpResponse:
     tenant_id, provider = _provider(slug)
     try:
         claims = _client(slug, provider).claims_of(request)
-        user = _admit(tenant_id, claims)
+        user = _admit_or_tell(request, tenant_id, claims)
     except (AuthlibBaseError, JoseError, RequestException, _Refused) as error:
         return _failed(request, slug, error)
     request.session.flush()  # whatever was open here before was somebody else's
@@ -77,6 +78,19 @@ def callback(request: HttpRequest, slug: str) -> HttpResponse:
     confine(request, tenant_id, second_factor=claims.second_factor)
     UserSession.objects.create_from_request(request)
     return redirect("portal:home", slug)
+
+
+def _admit_or_tell(request: HttpRequest, tenant_id: UUID, claims: Claims) -> User:
+    """As `_admit`; the organisation's log tells of whoever is refused."""
+    try:
+        return _admit(tenant_id, claims)
+    except _Refused:
+        email = claims.email or ""
+        with tenant_scope(tenant_id):
+            sign_in.note_refused(
+                email=email if email.isprintable() else "", address=client_address(request)
+            )
+        raise
 
 
 def _admit(tenant_id: UUID, claims: Claims) -> User:

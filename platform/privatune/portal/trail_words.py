@@ -56,6 +56,9 @@ ACTS: dict[str, Act] = {
         Kind.SIGN_IN,
         _("Wrong codes for %(target)s after the right password: %(attempts)s, from %(networks)s"),
     ),
+    "sign_in.refused": Act(
+        Kind.SIGN_IN, _("Refused the sign-in of %(target)s through the identity provider")
+    ),
     "sign_in.provider": Act(Kind.SIGN_IN, _("Named the identity provider %(target)s")),
     "sign_in.provider_removed": Act(Kind.SIGN_IN, _("Removed the identity provider")),
     "member.add": Act(Kind.PEOPLE, _("Added %(target)s as %(role)s")),

@@ -122,6 +122,10 @@ def test_a_provider_speaks_for_no_one_elses_people(customer: Customer, issuer: s
         assert answer.status_code == 403
         assert not is_signed_in(client)
     assert User.objects.count() == people, "no account appears by itself"
+    with tenant_scope(customer.tenant_id):
+        told = AuditEntry.objects.filter(action="sign_in.refused").order_by("seq")
+        assert [each.target for each in told] == [stranger.email, "nobody@nowhere.example"]
+        assert told[0].data == {"address": "127.0.0.1"}
 
 
 @pytest.fixture
