@@ -226,10 +226,26 @@ def test_the_main_job_on_rabbitmq_with_more_trainers(tmp_path: Path, tiny_base: 
         names = ("train-0@%h", "train-1@%h")
         logs = [started.enter_context(a_trainer(stack, name, tmp_path)) for name in names]
         for log in logs:
-            until_ready(log)
+            until_said(log, " ready.")
+        nodes = json.loads(stack.run(_NODES))
+        by_name = {name.partition("@")[0]: queues for name, queues in nodes.items()}
+        assert by_name == {
+            "io": ["io"], "train": ["train"], "train-0": ["train"], "train-1": ["train"],
+        }  # fmt: skip
+        with a_trainer(stack, names[0], tmp_path, log="same-name") as refused:
+            until_said(refused, "ResourceLocked")
         run_main_job(stack, stack.new_tenant("rabbit"), tmp_path)
         for log in logs:
             assert "Traceback" not in log.read_text(), log.read_text()
+
+
+# Who is there, and what each listens to, by the broker's own word.
+_NODES = """
+import json
+from privatune.celery_app import app
+answers = app.control.inspect(timeout=60, limit=4).active_queues()
+print(json.dumps({name: [each["name"] for each in queues] for name, queues in answers.items()}))
+"""
 
 
 def documented_trainer(name: str) -> list[str]:
@@ -243,19 +259,19 @@ def documented_trainer(name: str) -> list[str]:
 
 
 @contextmanager
-def a_trainer(stack: Stack, name: str, folder: Path) -> Iterator[Path]:
+def a_trainer(stack: Stack, name: str, folder: Path, log: str = "") -> Iterator[Path]:
     """One more trainer beside a running stack; gives its log."""
-    path = folder / f"{name.partition('@')[0]}.log"
-    with path.open("ab") as log:
+    path = folder / f"{log or name.partition('@')[0]}.log"
+    with path.open("ab") as out:
         process = subprocess.Popen(
             documented_trainer(name),
             env=stack.environment | {"PRIVATUNE_PROCESS": "trainer"},
-            stdout=log,
-            stderr=log,
+            stdout=out,
+            stderr=out,
         )
     try:
         yield path
-        assert process.poll() is None, path.read_text()
+        assert log or process.poll() is None, path.read_text()
     finally:
         process.terminate()
         try:
@@ -265,14 +281,14 @@ def a_trainer(stack: Stack, name: str, folder: Path) -> Iterator[Path]:
             process.wait()
 
 
-def until_ready(log: Path) -> None:
+def until_said(log: Path, words: str) -> None:
     """Waits as long as the trainer goes on saying something."""
     said, patience = "", time.monotonic() + 90
     while time.monotonic() < patience:
         text = log.read_text()
-        if " ready." in text:
+        if words in text:
             return
         if text != said:
             said, patience = text, time.monotonic() + 90
         time.sleep(0.2)
-    pytest.fail(f"the trainer did not come up: {said}")
+    pytest.fail(f"the trainer did not say {words!r}: {said}")

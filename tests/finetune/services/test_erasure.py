@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,6 +27,7 @@ from tenants.services.vaults import object_store, open_vault
 from tests.finetune.services.test_validation import check
 from tests.finetune.services.test_words import quoted
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.s3 import s3_server
 
 SECRET = "canary4711"
 
@@ -122,8 +124,37 @@ def test_a_deleted_model_takes_along_what_attempts_that_were_cut_off_had_stored(
     assert sorted(vault.list()) == sorted(kept)
 
 
+Age = Callable[[list[str]], None]
+
+
+@pytest.fixture(params=["folder", "s3"])
+def age(request: pytest.FixtureRequest, tmp_path: Path, settings: Any) -> Iterator[Age]:
+    """Makes objects of the installation's store two days old, in a folder and on an S3 server."""
+
+    def touch(root: Path, keys: list[str]) -> None:
+        long_ago = time.time() - 2 * 24 * 3600
+        for key in keys:
+            os.utime(root / key, (long_ago, long_ago))
+
+    if request.param == "folder":
+        root = Path(settings.OBJECTS_URL.removeprefix("file://"))
+        yield lambda keys: touch(root, keys)
+        return
+    with s3_server(tmp_path / "s3") as server:
+
+        def touch_behind_its_back(keys: list[str]) -> None:
+            server.stop()  # it remembers what it has listed
+            touch(tmp_path / "s3" / "bucket" / "installation", keys)
+            server.start()
+
+        settings.OBJECTS_URL = server.bucket("bucket").replace("bucket", "bucket/installation")
+        object_store.cache_clear()
+        yield touch_behind_its_back
+    object_store.cache_clear()
+
+
 @pytest.mark.usefixtures("committed")
-def test_what_no_row_names_goes_after_a_day_and_nothing_else(tiny_base: Path) -> None:
+def test_what_no_row_names_goes_after_a_day_and_nothing_else(tiny_base: Path, age: Age) -> None:
     bench = new_bench(tiny_base)
     file, reading = check(bench, jsonl(chat_rows(4)))
     with tenant_scope(bench.tenant.id):
@@ -133,13 +164,9 @@ def test_what_no_row_names_goes_after_a_day_and_nothing_else(tiny_base: Path) ->
     foreign = f"{uuid4()}/objects/theirs"
     with object_store().write(foreign) as writer:
         writer.write(b"not ours")
-    root = Path(settings.OBJECTS_URL.removeprefix("file://"))
-    long_ago = time.time() - 2 * 24 * 3600
-    for key in [*objects_of(bench), foreign]:
-        if not key.endswith("objects/new"):
-            os.utime(root / key, (long_ago, long_ago))
+    age([key for key in [*objects_of(bench), foreign] if not key.endswith("objects/new")])
 
-    remove_orphans()
+    assert remove_orphans() == 2
 
     kept = {key.partition("/")[2] for key in objects_of(bench)}
     assert kept == {file.object_name, reading.rows_object, reading.errors_object, "objects/new"}
