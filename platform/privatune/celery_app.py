@@ -7,7 +7,7 @@ from logging.config import dictConfig
 from pathlib import Path
 from threading import Thread
 from typing import Any
-from urllib.parse import urlparse
+from urllib.parse import unquote, urlsplit
 
 from celery import Celery
 from celery.signals import beat_embedded_init, setup_logging, worker_init, worker_ready
@@ -28,7 +28,7 @@ def _transport(url: str) -> dict[str, object]:
     """kombu's filesystem transport takes its folder as options; the others take the URL as is."""
     if not url.startswith("filesystem://"):
         return {"broker_url": url}
-    folder = Path(urlparse(url).path)
+    folder = Path(unquote(urlsplit(url).path))
     messages, processed, control = folder / "messages", folder / "processed", folder / "control"
     for path in (messages, processed, control):
         path.mkdir(parents=True, exist_ok=True, mode=0o700)

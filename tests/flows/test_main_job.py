@@ -131,9 +131,15 @@ def test_a_strangers_model_and_job_do_not_exist(stack: Stack) -> None:
         )
 
 
-def test_a_stopped_stack_goes_on_where_it_was(tmp_path: Path, tiny_base: Path) -> None:
+ODD = "my data, 'mine' 数据 #1 100%"  # what a folder may be called
+
+
+def test_a_stopped_stack_goes_on_where_it_was_and_never_without_its_keys(
+    tmp_path: Path, tiny_base: Path
+) -> None:
     """SIGTERM in the middle of a run, start again: same key, same data, the run continues."""
-    with a_stack(tmp_path / "data", tiny_base) as (stack, process):
+    data = tmp_path / ODD
+    with a_stack(data, tiny_base) as (stack, process):
         tenant = stack.new_tenant("stop")
         client = client_of(stack, tenant)
         job = client.fine_tuning.jobs.create(
@@ -145,12 +151,26 @@ def test_a_stopped_stack_goes_on_where_it_was(tmp_path: Path, tiny_base: Path) -
         wait_for(client, job.id, "running")
         wait_for_metrics(client, job.id)
         assert stop_stack(process) == 0
-    with a_stack(tmp_path / "data", None) as (stack, _process):
+    with a_stack(data, None) as (stack, _process):
         client = client_of(stack, tenant)
         wait_for(client, job.id, "succeeded", seconds=400)
         events = list(client.fine_tuning.jobs.list_events(job.id, limit=100))
         steps = [event.data["step"] for event in events if event.type == "metrics"]
         assert len(steps) == len(set(steps)), "a step was reported twice"
+    for name in ("master.json", "signing.pem"):
+        refuses_to_start_without(data / "secrets" / name)
+
+
+def refuses_to_start_without(key: Path) -> None:
+    """And makes no other, which would open nothing."""
+    kept = key.rename(key.with_suffix(".elsewhere"))
+    with pytest.raises(AssertionError, match="did not start") as caught:
+        start_stack(key.parents[1], free_port())
+    said = str(caught.value).rpartition("Applying migrations")[2]
+    assert str(key) in said
+    assert "Traceback" not in said
+    assert not key.exists()
+    kept.rename(key)
 
 
 def wait_for_metrics(client: OpenAI, job_id: str) -> None:
@@ -208,13 +228,13 @@ def test_the_main_job_on_redis_and_s3(tmp_path: Path, tiny_base: Path) -> None:
             "AWS_ACCESS_KEY_ID": os.environ["AWS_ACCESS_KEY_ID"],
             "AWS_SECRET_ACCESS_KEY": os.environ["AWS_SECRET_ACCESS_KEY"],
         }
-        with a_stack(tmp_path / "data", tiny_base, **extra) as (stack, _process):
+        with a_stack(tmp_path / ODD, tiny_base, **extra) as (stack, _process):
             run_main_job(stack, stack.new_tenant("s3"), tmp_path)
         # What the operator of the bucket sees: ciphertext under the tenant's prefix, and no rows.
         stored = [path for path in (tmp_path / "s3" / "tenants").rglob("*") if path.is_file()]
         assert stored
         assert not any(b"lamp" in path.read_bytes() for path in stored)
-        assert not list((tmp_path / "data" / "objects").iterdir())
+        assert not list((tmp_path / ODD / "objects").iterdir())
 
 
 def test_the_main_job_on_rabbitmq_with_more_trainers(tmp_path: Path, tiny_base: Path) -> None:

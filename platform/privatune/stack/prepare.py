@@ -10,6 +10,7 @@ import os
 import secrets
 import sys
 from pathlib import Path
+from typing import Any
 
 import django
 
@@ -48,14 +49,14 @@ def settings_path(name: str) -> Path:
 
 def ensure_first_tenant(path: Path) -> dict[str, object]:
     """A tenant, an owner and a key for whoever starts the embedded stack, kept beside the secrets
-    so that a later start shows the same ones."""
+    so that a later start shows the same ones, as long as they open something."""
     from tenants.models import User
     from tenants.roles import Role
     from tenants.services.people import create_user
     from tenants.services.tenants import add_member, create_key, create_tenant
 
     if path.exists():
-        return dict(json.loads(path.read_text("utf-8")))
+        return _forget_what_changed(path)
     password, operator_password = secrets.token_urlsafe(12), secrets.token_urlsafe(12)
     slug = f"demo-{secrets.token_hex(2)}" if User.objects.exists() else "demo"
     tenant = create_tenant(slug=slug, name="Demo", actor="privatune up")
@@ -71,6 +72,29 @@ def ensure_first_tenant(path: Path) -> dict[str, object]:
     }
     _write_private(path, json.dumps(made, indent=2).encode())
     return made
+
+
+def _forget_what_changed(path: Path) -> dict[str, object]:
+    """Who has chosen a password, or ended the key, is not shown the first one for ever, and it lies
+    in no file."""
+    from tenants.access import find_key
+    from tenants.errors import NotAuthenticated, TenantGone
+    from tenants.models import User
+
+    kept: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    before = json.dumps(kept)
+    for name in ("login", "operator"):
+        user = User.objects.filter(email=kept[name]["email"]).first()
+        password = kept[name]["password"]
+        if password and (user is None or not user.check_password(password)):
+            kept[name]["password"] = None
+    try:
+        find_key(kept["api_key"] or "")
+    except (NotAuthenticated, TenantGone):
+        kept["api_key"] = None
+    if json.dumps(kept) != before:
+        _write_private(path, json.dumps(kept, indent=2).encode())
+    return kept
 
 
 def _write_private(path: Path, content: bytes) -> None:

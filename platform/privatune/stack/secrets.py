@@ -8,8 +8,10 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlparse
 
 from privatune.env import VARIABLES, Process, embedded_file, knows
+from privatune.stack.folder import StackError
 
 DATABASES = ("DATABASE_OWNER_URL", "DATABASE_URL", "DATABASE_OPERATOR_URL")
+_HEADS = {"", "file:", "file://", "filesystem://"}  # of values with a path; two have it as URLs do
 ROLES = ("postgres", "privatune_owner", "privatune_app", "privatune_operator")
 
 
@@ -17,10 +19,20 @@ def socket_path(data: Path, name: str, *, folder: str = "") -> Path:
     """A Unix socket in the data folder, or in a private temp folder when the path is too long
     (sun_path holds 107 bytes)."""
     inside = data / "run" / folder / name
-    if len(str(inside)) < 100:
+    if _fits(inside):
         return inside
-    digest = secrets.token_hex(4)
-    return Path(tempfile.mkdtemp(prefix=f"privatune-{digest}-")) / name
+    prefix = f"privatune-{secrets.token_hex(4)}-"
+    if not _fits(Path(tempfile.gettempdir()) / f"{prefix}{'x' * 8}" / name):
+        raise StackError(
+            f"Neither {data} nor the folder for temporary files, {tempfile.gettempdir()}, has a "
+            "path that is short enough for a Unix socket (107 bytes). Set TMPDIR to a short one, "
+            "or choose a shorter folder with --data."
+        )
+    return Path(tempfile.mkdtemp(prefix=prefix)) / name
+
+
+def _fits(socket: Path) -> bool:
+    return len(os.fsencode(socket)) < 100
 
 
 def ensure_secrets(data: Path) -> dict[str, str]:
@@ -62,9 +74,12 @@ def _follow(values: dict[str, str], data: Path) -> None:
     if before == str(data):
         return
     for name, value in values.items():
-        head, found, tail = value.partition(before)
-        if found and head in {"", "file:", "file://", "filesystem://"} and tail[:1] in {"", "/"}:
-            values[name] = f"{head}{data}{tail}"
+        for spelled in (before, quote(before)):  # older versions quoted no URL
+            head, found, tail = value.partition(spelled)
+            if found and head in _HEADS and tail[:1] in {"", "/"}:
+                place = quote(str(data)) if head.endswith("://") else str(data)
+                values[name] = f"{head}{place}{tail}"
+                break
 
 
 def _is_ours(folder: Path, data: Path) -> bool:
@@ -116,8 +131,8 @@ def _make(data: Path) -> dict[str, str]:
         "DATABASE_OWNER_URL": url("privatune_owner"),
         "DATABASE_URL": url("privatune_app"),
         "DATABASE_OPERATOR_URL": url("privatune_operator"),
-        "BROKER_URL": f"filesystem://{data / 'queue'}",
-        "PRIVATUNE_OBJECTS": f"file://{data / 'objects'}",
+        "BROKER_URL": f"filesystem://{quote(str(data / 'queue'))}",
+        "PRIVATUNE_OBJECTS": f"file://{quote(str(data / 'objects'))}",
         "PRIVATUNE_MASTER_KEY": f"file:{data / 'secrets' / 'master.json'}",
         "PRIVATUNE_SIGNING_KEY": str(data / "secrets" / "signing.pem"),
         "PRIVATUNE_MODELS": str(data / "models"),

@@ -15,7 +15,7 @@ from finetune.workspace import remove_older_leftovers
 from privatune.env import Process
 from privatune.keys import existing
 from privatune.stack.environments import environment_of
-from privatune.stack.folder import FolderLock, StackError, require_plain_path, require_port
+from privatune.stack.folder import FolderLock, StackError, require_port, require_usable_path
 from privatune.stack.postgres import EmbeddedPostgres
 from privatune.stack.processes import Supervisor, services_for
 from privatune.stack.secrets import ensure_secrets, reach_database
@@ -23,16 +23,18 @@ from privatune.stack.secrets import ensure_secrets, reach_database
 READY_SECONDS = 120
 KEY_VARIABLES = ("PRIVATUNE_MASTER_KEY", "PRIVATUNE_SIGNING_KEY")
 
+YOUR_OWN = "(your own password; lost: privatune user reset)"
+
 __all__ = ["StackError", "up"]
 
 
 def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool = False) -> None:
     """Runs until SIGINT or SIGTERM. Raises StackError with one clear line if it cannot start."""
-    data = data.resolve()
-    require_plain_path(data)
+    data = require_usable_path(data)
     require_port(host, port)
     lock = FolderLock(data)
     stopping = _Stopping()
+    _require_secrets(data)
     values = ensure_secrets(data)
     if left := remove_older_leftovers(data / "work"):
         _say(f"Removed {len(left)} private folders that an older version left in {data / 'work'}.")
@@ -48,6 +50,15 @@ def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool =
         postgres.stop()
         lock.release()
         _say("Stopped.")
+
+
+def _require_secrets(data: Path) -> None:
+    """Over a database that is there, fresh ones would open nothing."""
+    if (data / "pg" / "PG_VERSION").exists() and not (data / "secrets" / "env.json").exists():
+        raise StackError(
+            f"The data folder {data} has a database, but {data / 'secrets' / 'env.json'}, which "
+            "holds its passwords, is gone. Put the folder `secrets` back from its backup."
+        )
 
 
 def _make_first_keys(data: Path, values: dict[str, str]) -> None:
@@ -154,16 +165,17 @@ def _announce(url: str, credentials: dict[str, Any], as_json: bool) -> None:
         print(json.dumps({"base_url": f"{url}/v1", **credentials}), flush=True)
         return
     login, operator = credentials["login"], credentials["operator"]
+    key = credentials["api_key"] or "<a key of yours>"
     print(
         f"""
 Privatune is ready.
 
-  Portal     {url}            {login["email"]}  {login["password"]}
-  Operator   {url}/operator/  {operator["email"]}  {operator["password"]}
-  API        {url}/v1         key {credentials["api_key"]}
+  Portal     {url}            {login["email"]}  {login["password"] or YOUR_OWN}
+  Operator   {url}/operator/  {operator["email"]}  {operator["password"] or YOUR_OWN}
+  API        {url}/v1         key {key}
 
   export PRIVATUNE_BASE_URL={url}
-  export PRIVATUNE_API_KEY={credentials["api_key"]}
+  export PRIVATUNE_API_KEY={key}
 
 Ctrl-C stops everything; the data stays.
 """,
