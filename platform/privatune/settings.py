@@ -193,6 +193,7 @@ CELERY_TASK_DEFAULT_QUEUE = "io"
 CELERY_TASK_ROUTES = {"finetune.tasks.run_job": {"queue": "train"}}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 SWEEP_SECONDS = read_int("PRIVATUNE_SWEEP_SECONDS")
+CELERY_BEAT_SCHEDULER = "privatune.beat:SteadyScheduler"
 CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "finetune.tasks.sweep", "schedule": float(SWEEP_SECONDS)},
     "orphans": {"task": "finetune.tasks.remove_orphans", "schedule": 24 * 3600.0},

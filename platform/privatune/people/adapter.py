@@ -50,7 +50,8 @@ class People(DefaultAccountAdapter):  # type: ignore[misc]
         request = context.request
         records = get_authentication_records(request, request.user)
         newest = max((record["at"] for record in records), default=0.0)
-        fresh = time.time() - newest < app_settings.REAUTHENTICATION_TIMEOUT
+        since = time.time() - newest  # far below zero: the clock was set back since
+        fresh = -60 < since < app_settings.REAUTHENTICATION_TIMEOUT
         return not fresh
 
     def post_login(self, request: HttpRequest, user: User, **kwargs: Any) -> HttpResponse:
