@@ -3,7 +3,10 @@
 Every error has a stable `code`, and says what is wrong, where, and how to mend it.
 """
 
+import errno
 from typing import Any
+
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class FinetuneError(Exception):
@@ -57,3 +60,19 @@ class OurFault(FinetuneError):
     """Something of ours broke; the same request may succeed later."""
 
     status = 500
+
+
+class DiskFull(OurFault):
+    """A worker's own disk has no room: its work waits, and costs nobody a file or an attempt."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "disk_full",
+            "The worker's disk is full.",
+            fix="The operator should free space there; the work then goes on by itself.",
+        )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the operating system found no room to write."""
+    return isinstance(error, OSError) and error.errno in NO_SPACE

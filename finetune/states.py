@@ -65,6 +65,7 @@ class ExitCode:
     DONE = 0
     DATA = 64  # EX_USAGE: the data or the request is at fault, error.json says how
     OURS = 70  # EX_SOFTWARE
+    FULL = 74  # EX_IOERR: no room on the disk, not even for a file that says so
     YIELDED = 75  # EX_TEMPFAIL: checkpointed on SIGTERM, resume later
     TASKS = 79  # ended by its keeper: too many processes and threads (sandbox/keeper.py)
     MEMORY = 80  # ended by its keeper: too much memory, all its processes together

@@ -3,7 +3,7 @@
 Comparing logits loads the base twice: that memory goes back when the process ends, and a worker
 that supervises many runs stays small. FOLDER/request.json says what to build; the signing key comes
 on standard input, so that it stands in no file and no environment. Leaves FOLDER/bundle,
-FOLDER/bundle.tar and FOLDER/info.json, or error.json and exit code 70.
+FOLDER/bundle.tar and FOLDER/info.json, or error.json and exit code 70; 74 for a full disk.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from finetune.errors import FinetuneError, OurFault
+from finetune.errors import FinetuneError, OurFault, is_full
 from finetune.lifeline import die_with_parent
 from finetune.packaging.bundle import build, tar
 from finetune.packaging.request import BuildRequest, BuiltBundle
@@ -24,6 +24,8 @@ def main(folder: Path) -> int:
     try:
         _build(folder)
     except Exception as error:
+        if is_full(error):
+            return ExitCode.FULL
         fault = _fault(error)
         (folder / "error.json").write_text(json.dumps(fault.as_dict()), encoding="utf-8")
         return ExitCode.OURS

@@ -1,6 +1,5 @@
 """One attempt at a job, from the claim to its end: prepare a folder, train, take over, publish."""
 
-import errno
 import json
 import logging
 import os
@@ -15,7 +14,7 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from finetune.errors import FinetuneError
+from finetune.errors import DiskFull, FinetuneError, is_full
 from finetune.launcher import launch_trainer
 from finetune.models import Job
 from finetune.sandbox.levels import SandboxMissing
@@ -42,7 +41,6 @@ YIELD_SECONDS = 120  # to reach the end of a step and write a checkpoint; then i
 CANCEL_SECONDS = 5
 STORAGE_PATIENCE_SECONDS = 300  # a training goes on without storing checkpoints for so long
 WAIT_SECONDS = 60  # before storage or disk are tried again
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass
@@ -87,6 +85,8 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
             _work(lease, run_dir, pulse)
     except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing) as error:
         runs.wait(lease, reason=str(error), seconds=WAIT_SECONDS)
+    except DiskFull:
+        runs.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
     except KeyDestroyed as error:
         runs.fail(lease, error=_ours(error.code, error.message))
     except (FinetuneError, VaultError) as error:
@@ -222,7 +222,7 @@ def _ours(code: str, message: str) -> dict[str, Any]:
 
 
 def _disk(lease: Lease, error: OSError) -> None:
-    if error.errno in FULL:
+    if is_full(error):
         runs.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
     else:
         log.exception("run %s epoch %s: the worker's disk failed", lease.run_id, lease.epoch)

@@ -1,6 +1,5 @@
 """The worker's side of a check: decrypt into a private folder, read in a limited child, freeze."""
 
-import errno
 import logging
 import secrets
 import time
@@ -14,7 +13,7 @@ from django.db import connection
 from django.db.models import Q, Value
 from django.db.models.functions import Now
 
-from finetune.errors import FinetuneError, UserFault
+from finetune.errors import DiskFull, FinetuneError, UserFault, is_full
 from finetune.models import Dataset, Job
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
 from finetune.sandbox.levels import SandboxMissing
@@ -80,13 +79,13 @@ def check(*, tenant_id: UUID, dataset_id: UUID) -> None:
             _check(tenant_id, dataset_id)
         except LeaseLost:
             log.info("the check of dataset %s is no longer wanted", dataset_id)
-        except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing) as error:
+        except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing, DiskFull) as error:
             _wait(tenant_id, dataset_id, str(error))
         except (FinetuneError, VaultError) as error:
             _end(tenant_id, dataset_id, DatasetState.REFUSED, error=_as_error(error))
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                _wait(tenant_id, dataset_id, "the worker's disk is full")
+            if is_full(error):
+                _wait(tenant_id, dataset_id, str(DiskFull()))
             else:
                 log.exception("the check of dataset %s failed", dataset_id)
                 _end(tenant_id, dataset_id, DatasetState.REFUSED, error=FAILED)

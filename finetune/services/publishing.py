@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from finetune.errors import OurFault
+from finetune.errors import DiskFull, OurFault
 from finetune.launcher import launch_packaging
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
@@ -167,6 +167,8 @@ def _package(
         child.kill()
     if code == ExitCode.DONE:
         return BuiltBundle.model_validate_json((run_dir / "info.json").read_bytes())
+    if code == ExitCode.FULL:
+        raise DiskFull
     try:
         told = json.loads((run_dir / "error.json").read_bytes())
     except FileNotFoundError:

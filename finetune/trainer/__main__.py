@@ -5,19 +5,17 @@ Ends with an ExitCode; 64 and 70 leave RUN_DIR/error.json, which never quotes tr
 """
 
 import argparse
-import errno
 import json
 import os
 import sys
 import traceback
 from pathlib import Path
 
-from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.errors import FinetuneError, OurFault, UserFault, is_full
 from finetune.lifeline import die_with_parent
 from finetune.states import ExitCode
 from finetune.trainer.lifeline import Stop, Yielded
 
-NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 RESERVE_BYTES = 16 << 10  # given back on a full disk, so that the error can be written
 
 
@@ -74,11 +72,11 @@ def _fault(error: Exception) -> FinetuneError:
     if isinstance(error, FinetuneError):
         return error
     traceback.print_exception(error)
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
+    if is_full(error):
         return OurFault(
             "disk_full",
             "The disk is full; the last complete checkpoint is kept.",
-            where=error.filename,
+            where=getattr(error, "filename", None),
             fix="Free space on the disk of the run folders; the run goes on from its checkpoint.",
         )
     if (

@@ -112,15 +112,26 @@ NUL_SENT = Problem(
     fix="Take it out and send the form again.",
 )
 VAULT_STATUS: dict[type[vault.VaultError], int] = {
-    vault.StorageFull: 503,
-    vault.StorageDown: 503,
-    vault.KeyUnavailable: 503,
     vault.KeyDestroyed: 410,
     vault.ObjectMissing: 410,
     vault.ObjectDamaged: 410,
 }
-STORAGE_RETRY_SECONDS = 30
 LOST = (vault.ObjectMissing, vault.ObjectDamaged)
+# The operator's to mend: the error itself, with place and cause, goes to the log.
+OPERATORS: dict[type[vault.VaultError], Problem] = {
+    kind: Problem(
+        503,
+        code,
+        message,
+        fix="Try again later; if it stays, tell the operator.",
+        retry_after=30,
+    )
+    for kind, code, message in (
+        (vault.StorageFull, "storage_full", "The storage is full; nothing of this was kept."),
+        (vault.StorageDown, "storage_down", "The storage does not answer."),
+        (vault.KeyUnavailable, "key_unavailable", "The server cannot reach its keys."),
+    )
+}
 
 
 def explain(error: BaseException) -> Problem | None:
@@ -140,13 +151,7 @@ def explain(error: BaseException) -> Problem | None:
             getattr(error, "headers", {}),
         )
     if isinstance(error, vault.VaultError):
-        if isinstance(error, LOST):
-            log.error("stored bytes cannot be given out: %s", error)  # the operator's to mend
-        status = VAULT_STATUS.get(type(error))
-        if status is None:
-            return None
-        after = STORAGE_RETRY_SECONDS if status == 503 else None
-        return Problem(status, error.code, error.message, fix=error.fix, retry_after=after)
+        return _of_vault(error)
     if is_away(error):
         return DATABASE_DOWN
     if isinstance(error, ValidationError):
@@ -154,6 +159,17 @@ def explain(error: BaseException) -> Problem | None:
     if isinstance(error, APIException):
         return _of_rest(error)
     return _of_django(error)
+
+
+def _of_vault(error: vault.VaultError) -> Problem | None:
+    for kind, problem in OPERATORS.items():
+        if isinstance(error, kind):
+            log.error("%s", error)
+            return problem
+    if isinstance(error, LOST):
+        log.error("stored bytes cannot be given out: %s", error)
+    status = VAULT_STATUS.get(type(error))
+    return Problem(status, error.code, error.message, fix=error.fix) if status else None
 
 
 def _of_pydantic(error: ValidationError) -> Problem:

@@ -1,13 +1,12 @@
 """`import_base`: check a model folder or GGUF file, copy it, and publish it in the model store."""
 
-import errno
 import os
 import re
 import shutil
 import uuid
 from pathlib import Path
 
-from finetune.errors import OurFault, UserFault
+from finetune.errors import OurFault, UserFault, is_full
 from finetune.packaging.base.info import INFO_NAME, BaseModelInfo
 from finetune.packaging.base.quiet import quiet_transformers
 from finetune.packaging.base.staging import Progress, stage
@@ -44,7 +43,7 @@ def import_base(
         facts = staged.facts | {"name": name, "licence": licence, "source": source_label}
         return _publish(staged.folder, store, BaseModelInfo.model_validate(facts))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not is_full(error):
             raise
         raise OurFault(
             "store_full",

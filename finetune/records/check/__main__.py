@@ -4,7 +4,6 @@ Reads OUT_DIR/spec.json, tells its progress on standard output, one JSON object 
 leaves report.json, or error.json and an exit code of `states.ExitCode`.
 """
 
-import errno
 import json
 import resource
 import sys
@@ -12,7 +11,7 @@ import time
 import traceback
 from pathlib import Path
 
-from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.errors import FinetuneError, OurFault, UserFault, is_full
 from finetune.states import ExitCode
 
 # How allocators say that they got nothing: Rust (tokenizers), C++ (Arrow, torch), Python
@@ -28,9 +27,9 @@ def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
     except MemoryError:
         return _fail(out_dir, memory_fault(memory_mb))
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            return _fail(out_dir, OurFault("check_crashed", f"The check failed: {_place(error)}."))
-        return _fail(out_dir, OurFault("disk_full", f"The disk is full: {error}"))
+        if is_full(error):
+            return ExitCode.FULL
+        return _fail(out_dir, OurFault("check_crashed", f"The check failed: {_place(error)}."))
     except Exception as error:
         if any(words in str(error) for words in OUT_OF_MEMORY):
             return _fail(out_dir, memory_fault(memory_mb))

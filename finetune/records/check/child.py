@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import finetune
-from finetune.errors import FinetuneError, OurFault, UserFault
+from finetune.errors import DiskFull, FinetuneError, OurFault, UserFault
 from finetune.records.check.__main__ import OUT_OF_MEMORY, memory_fault
 from finetune.records.check.run import ERRORS, REPORT, ROWS
 from finetune.records.check.spec import CheckReport, CheckSpec
@@ -43,7 +43,7 @@ def check_in_child(
     `memory_mb` bounds the child's data, `seconds` its processor time and the wall clock; `level` is
     how it is kept apart: it reads the source and the tokenizer and writes out_dir.
     An exception out of `progress` ends the child and goes on to the caller, so it can cancel.
-    Raises UserFault with a code of `codes.LIMIT_CODES`, OurFault `check_crashed` or `disk_full`.
+    Raises UserFault with a code of `codes.LIMIT_CODES`, OurFault `check_crashed`, or DiskFull.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     for name in (ROWS, ERRORS, REPORT, "error.json"):
@@ -111,6 +111,8 @@ def _keep_end(stream: IO[bytes], kept: bytearray) -> None:
 
 
 def _fault(out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) -> FinetuneError:
+    if code == ExitCode.FULL:
+        return DiskFull()
     error = out_dir / "error.json"
     if error.exists():
         told = json.loads(error.read_bytes())

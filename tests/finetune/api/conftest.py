@@ -1,6 +1,7 @@
 """A live server over the tests' own database and data folder, for the unmodified openai client."""
 
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -18,11 +19,15 @@ from tests.finetune.api.customers import Customer, new_customer
 ROOT = Path(__file__).resolve().parents[3]
 MAX_FILE_MB = 96
 TINY = "tiny"
+UNLIMITED = resource.RLIM_INFINITY
 
 
 @contextmanager
-def serving_http(application: str, workers: int = 1, **extra: str) -> Iterator[tuple[str, int]]:
-    """Runs the ASGI application; gives its address and the id of its process."""
+def serving_http(
+    application: str, workers: int = 1, *, largest_file: int = UNLIMITED, **extra: str
+) -> Iterator[tuple[str, int]]:
+    """Runs the ASGI application; gives its address and the id of its process. Nothing that it
+    writes grows beyond `largest_file` bytes: its disk is then full."""
     port = free_port()
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
@@ -37,7 +42,12 @@ def serving_http(application: str, workers: int = 1, **extra: str) -> Iterator[t
         *("--workers", str(workers)),
         *CONNECTIONS,
     ]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, UNLIMITED)),
+    )
     try:
         _wait(f"http://127.0.0.1:{port}/healthz", process)
         yield f"http://127.0.0.1:{port}", process.pid
