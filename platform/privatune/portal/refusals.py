@@ -106,6 +106,7 @@ _TENANTS: dict[str, Any] = {
     ),
     "issuer_not_allowed": _("The operator of this server does not allow this provider."),
     "invalid_reason": _("Say in 1 to 200 characters why the operator should look."),
+    "invalid_limit": _("This limit cannot be set. Give a whole number above 0."),
     "invalid_hours": _("Support access lasts from 1 to 168 hours."),
 }
 # Bytes and their keys.
@@ -119,8 +120,9 @@ _STORAGE: dict[str, Any] = {
     "object_key_invalid": _ASK_AGAIN,
     "storage_url_invalid": _ASK_AGAIN,
     "storage_used_up": _(
-        "Your organisation's storage has no room for this; compressed files are counted unpacked. "
-        "Delete files you no longer need, or ask the operator for more."
+        "Your organisation's storage has no room for this. Compressed files are counted unpacked, "
+        "and a job is asked for all that it may write. Settings shows what is used: delete files "
+        "or models you no longer need, or ask the operator for more."
     ),
     "file_too_large": _("The file is too large. Compress it, or split it into several files."),
     "file_not_found": _("There is no such file."),

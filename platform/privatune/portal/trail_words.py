@@ -103,6 +103,7 @@ ACTS: dict[str, Act] = {
     "tenant.two_factor": Act(
         Kind.ORGANISATION, _("Second factor required of all members: %(required)s")
     ),
+    "tenant.limits": Act(Kind.ORGANISATION, _("Changed what the organisation may use")),
     "tenant.shred": Act(Kind.ORGANISATION, _("Destroyed the organisation's key")),
     "tenant.shredded": Act(
         Kind.ORGANISATION, _("Finished destroying the organisation's data and signed for it")
