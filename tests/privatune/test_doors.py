@@ -1,6 +1,7 @@
 """Every door through which bytes leave or a model runs, derived from the source and from the
 addresses, against tables that say which right each asks. A second door fails here until it does."""
 
+import json
 import re
 import threading
 import uuid
@@ -243,7 +244,10 @@ def artifact(customer: Customer) -> Artifact:
         )
         base, licence = CatalogModel.objects.get(name="shelf"), License.objects.get()
         job = Job.objects.create(base=base, license=licence, training_file=file)
-        listed = keep(vault=open_vault(), pieces=[b'{"line": 1}\n'], limit=100)
+        problem = {"level": "error", "line": 1, "field": None, "code": "invalid_json"}
+        problem |= {"message": "Not JSON.", "fix": None}
+        row = json.dumps(problem).encode() + b"\n"
+        listed = keep(vault=open_vault(), pieces=[row], limit=1000)
         Dataset.objects.create(
             file=file, state="refused", report={}, errors_object=listed.object_name
         )
