@@ -57,6 +57,9 @@ class Job(TenantOwned):
         verbose_name_plural = _("jobs")
         indexes = [models.Index(fields=["tenant", "-created_at", "-id"], name="finetune_job_page")]
 
+    def __str__(self) -> str:
+        return self.public_id
+
     @property
     def public_id(self) -> str:
         return f"ftjob-{self.id.hex}"
@@ -119,6 +122,9 @@ class Run(TenantOwned):
                 name="finetune_run_one_live",
             )
         ]
+
+    def __str__(self) -> str:
+        return str(self.id)
 
 
 class Event(TenantOwned):

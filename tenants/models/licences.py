@@ -92,3 +92,6 @@ class UsageEntry(TenantOwned):
                 fields=["tenant", "kind", "reference"], name="tenants_usage_once"
             )
         ]
+
+    def __str__(self) -> str:
+        return str(self.id)

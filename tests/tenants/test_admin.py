@@ -10,6 +10,7 @@ from django.contrib.admin import site
 from django.contrib.admin.utils import label_for_field
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
+from django.db.models import Model
 from django.db.utils import ProgrammingError
 from django.test import Client, RequestFactory
 from django.urls import URLResolver
@@ -226,6 +227,7 @@ def test_the_admin_names_everything_in_chinese(model: Any) -> None:
         assert [str(name) for name in names if not chinese.search(str(name))] == []
     with override("en"):
         assert model._meta.verbose_name != model._meta.verbose_name_plural
+    assert model.__str__ is not Model.__str__, "Run object (…) is no name"
 
 
 @pytest.mark.parametrize("page", ["", "tenants/license/", "tenants/license/add/", "finetune/run/"])
