@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from privatune.stack.postgres import EmbeddedPostgres
@@ -17,12 +18,17 @@ TRIES, PAUSE_SECONDS = 300, 0.1
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path / "pg", ensure_secrets(tmp_path))
+    folder = tmp_path / "our data, 'all' 数据 #1 100%" / "pg"
+    server = EmbeddedPostgres(folder, ensure_secrets(tmp_path))
     try:
         yield server
     finally:
         server.stop()
-        shutil.rmtree(tmp_path / "pg")
+        left = [
+            p for p in psutil.process_iter(["cmdline"]) if str(folder) in (p.info["cmdline"] or [])
+        ]
+        assert left == [], "it runs on"
+        shutil.rmtree(folder)
 
 
 def kill(server: EmbeddedPostgres) -> int:

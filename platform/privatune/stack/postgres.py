@@ -179,8 +179,9 @@ def _choose_sockets() -> None:
 
 
 def _pid(folder: Path) -> int | None:
+    """Of the file's first line; the others hold paths, in any script."""
     try:
-        return int((folder / "postmaster.pid").read_text("ascii").split("\n", 1)[0])
+        return int((folder / "postmaster.pid").read_bytes().split(b"\n", 1)[0])
     except (FileNotFoundError, ValueError):
         return None
 
