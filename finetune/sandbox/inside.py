@@ -31,7 +31,7 @@ def confine(memory_mb: int, tasks: int) -> None:
 
 def _say_that_we_are_here() -> None:
     """To the keeper, if there is one: a SIGTERM that it passes on from now on waits for us."""
-    tells = os.environ.pop("PRIVATUNE_READY", None)
+    tells = os.environ.pop("SANDBOX_READY", None)
     if tells is not None:
         os.write(int(tells), b"!")
         os.close(int(tells))

@@ -6,7 +6,7 @@ LIFELINE is a pipe's descriptor whose end of file says that the worker is done w
 dead (-1: the parent process itself is watched); SECONDS bounds the wall clock, TASKS and
 MEMORY_MB the processes and threads and the memory of all together (0: no bound; the kernel's own
 limits are per process, and do not bind root).
-The command's innermost process says by a byte on the descriptor in PRIVATUNE_READY that it is there
+The command's innermost process says by a byte on the descriptor in SANDBOX_READY that it is there
 (`finetune.sandbox.inside`). However this ends, nothing that it started lives on. Standard library
 only: it starts in 15 ms.
 """
@@ -132,7 +132,7 @@ def _start(command: list[str], tells: int) -> int:
             _go_first()
             for number in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(number, signal.SIG_DFL)
-            os.execvpe(command[0], command, os.environ | {"PRIVATUNE_READY": str(tells)})
+            os.execvpe(command[0], command, os.environ | {"SANDBOX_READY": str(tells)})
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr, flush=True)
     os._exit(127)

@@ -28,7 +28,7 @@ CLIENT = Client(raise_request_exception=False)
 PLAIN = {
     "": "get", "files/": "get", "files/upload": "post", "jobs/": "get",
     "jobs/new": "get", "models/": "get", "licences/": "get", "members/": "get",
-    "keys/": "get", "settings": "get",
+    "keys/": "get", "audit/": "get", "audit/export": "get", "settings": "get",
 }  # fmt: skip
 POSTED = {"delete", "cancel", "pause", "resume", "chat"}
 ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]
