@@ -97,7 +97,7 @@ def test_only_an_owner_opens_it(bench: Bench, who: Role) -> None:
 
 
 def test_the_operators_page_shows_it_and_the_tenants_log_says_who_looked_once(
-    bench: Bench, job: Job
+    bench: Bench, job: Job, one_hour: None
 ) -> None:
     operator = operator_browser()
     page = f"/operator/finetune/job/{job.id}/change/"
@@ -123,7 +123,7 @@ def test_the_operators_page_shows_it_and_the_tenants_log_says_who_looked_once(
     assert operator.get(page).status_code == 302
 
 
-def test_two_operators_leave_two_entries(bench: Bench) -> None:
+def test_two_operators_leave_two_entries(bench: Bench, one_hour: None) -> None:
     from tenants.services.staff_reads import note_read
 
     for name in ("a", "b", "a"):
