@@ -26,6 +26,7 @@ from finetune.services.isolation import isolation
 from finetune.services.pulse import Pulse
 from finetune.services.runs import Lease, LeaseLost, Wishes
 from finetune.services.tail import EventTail
+from finetune.services.waiting import reason_of
 from finetune.states import ENDED_FOR, ExitCode
 from finetune.workspace import private_folder
 from tenants.database.scope import tenant_scope
@@ -84,7 +85,7 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         with private_folder(settings.WORK_DIR, f"{lease.run_id}-{lease.epoch}") as run_dir:
             _work(lease, run_dir, pulse)
     except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing) as error:
-        runs.wait(lease, reason=str(error), seconds=WAIT_SECONDS)
+        runs.wait(lease, reason=reason_of(error), seconds=WAIT_SECONDS)
     except DiskFull:
         runs.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
     except KeyDestroyed as error:
@@ -240,5 +241,5 @@ def _missing_outside() -> str:
     try:
         object_store().health()
     except VaultError as error:
-        return str(error)
+        return reason_of(error)
     return ""

@@ -23,6 +23,7 @@ from finetune.services.pulse import Pulse
 from finetune.services.room import require_room
 from finetune.services.runs import LeaseLost, as_error
 from finetune.services.steps import note
+from finetune.services.waiting import reason_of
 from finetune.states import DatasetState, JobState
 from finetune.storage import dataset_prefix, delete_prefix, fetch_file, store_file
 from finetune.workspace import private_folder
@@ -80,7 +81,7 @@ def check(*, tenant_id: UUID, dataset_id: UUID) -> None:
         except LeaseLost:
             log.info("the check of dataset %s is no longer wanted", dataset_id)
         except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing, DiskFull) as error:
-            _wait(tenant_id, dataset_id, str(error))
+            _wait(tenant_id, dataset_id, reason_of(error))
         except (FinetuneError, VaultError) as error:
             _end(tenant_id, dataset_id, DatasetState.REFUSED, error=_as_error(error))
         except OSError as error:

@@ -66,7 +66,7 @@ def test_a_storage_that_is_down_makes_the_run_wait_before_anybody_claims_it(
     run = run_of(bench, job)
     assert (run.state, run.epoch) == (RunState.WAITING, 0)
     assert run.not_before is not None
-    assert "does not work" in run.wait_reason
+    assert run.wait_reason == "The storage does not answer."
 
 
 @pytest.mark.parametrize(

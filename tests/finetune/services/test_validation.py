@@ -76,7 +76,8 @@ def test_while_the_storage_is_down_a_check_waits_and_the_job_says_so_once(
         for _ in range(2):
             validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
     assert bench.job(job).state == JobState.VALIDATING_FILES
-    assert sum("Waiting: " in message for message in bench.messages(job)) == 1
+    waits = [message for message in bench.messages(job) if "Waiting: " in message]
+    assert waits == ["Waiting: The storage does not answer."], "told once, without its address"
     with tenant_scope(bench.tenant.id):
         Dataset.objects.update(lease_until=None)
     validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
