@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 
 from finetune.families.causal_lm import adapted, comparing
-from finetune.families.causal_lm.adapted import CausalLM, attach
+from finetune.families.causal_lm.adapted import attach
 from finetune.families.causal_lm.attention import NAME as PACKED
 from finetune.families.causal_lm.layout import Row
 from finetune.families.causal_lm.loading import sketch_base
 from finetune.families.causal_lm.reading import RowReader
-from finetune.families.contract import AdapterSpec, Device, Difference, Precision
+from finetune.families.contract import AdapterSpec, Precision
 
 REHEARSAL_LAYERS = 2
 REHEARSAL_TOKENS = 256
@@ -19,27 +19,9 @@ REHEARSAL_STEPS = 3
 
 
 class _CausalLMs:
-    def reader(self, base_dir: Path, *, max_length: int) -> RowReader:
-        return RowReader(base_dir, max_length=max_length)
-
-    def load(
-        self,
-        base_dir: Path,
-        adapter: AdapterSpec,
-        *,
-        precision: Precision,
-        device: Device,
-        seed: int,
-        gradient_checkpointing: bool = False,
-    ) -> CausalLM:
-        return adapted.load(
-            base_dir,
-            adapter,
-            precision=precision,
-            device=device,
-            seed=seed,
-            gradient_checkpointing=gradient_checkpointing,
-        )
+    reader = RowReader
+    load = staticmethod(adapted.load)
+    compare = staticmethod(comparing.compare)
 
     def rehearsal(self, base_dir: Path, precision: Precision) -> Iterator[Callable[[], None]]:
         with torch.random.fork_rng(devices=[]):
@@ -55,9 +37,6 @@ class _CausalLMs:
 
         for _ in range(REHEARSAL_STEPS):
             yield step
-
-    def compare(self, base_dir: Path, reference: Path, packed: Path) -> Difference:
-        return comparing.compare(base_dir, reference, packed)
 
 
 CAUSAL_LM = _CausalLMs()
