@@ -49,7 +49,8 @@ RULES = """
   acts as `{service}` at most, so it touches no owner. Whoever has `tenant:write` may revoke it.
 * Nobody gets the secret of another's key: only its member rotates it. A key rotates itself and
   the keys that it made, no others. While it is rotated two secrets live, the old one for a day or
-  as long as was said, at most 30 days.
+  as long as was said, at most 30 days. The old one has no `tenant:write` any more: whoever stole it
+  cannot renew the key for himself.
 * **Name, expiry and networks** of a key in use can be changed, by whoever may revoke it. A later
   expiry or more networks stay within the key that made it and within the key that asks; a service
   key gets them from an owner only. Scopes never change: another key is made for others. A revoked

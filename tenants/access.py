@@ -218,6 +218,9 @@ def find_key(secret: str) -> Key:
             fix="Send `Authorization: Bearer <key>` with a key made in the portal or by "
             "`privatune key create`.",
         )
+    if not hmac.compare_digest(key.digest, digest_of(secret)):
+        # Renewing ends what a thief can do with the old one: with it the key could be renewed again
+        return replace(key, scopes=[each for each in key.scopes if each != Scope.TENANT_WRITE])
     return key
 
 

@@ -144,9 +144,11 @@ async def generate(
                 if delta.usage is not None:
                     reserved.spend(delta.usage.prompt_tokens + delta.usage.completion_tokens)
                 yield delta
-    finally:
+    except Exception:
+        # Not when the reader leaves: the prompt is being computed all the same
         if not begun:
             reserved.release()
+        raise
 
 
 async def _generate(

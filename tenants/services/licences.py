@@ -9,7 +9,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from tenants.database.scope import tenant_scope
-from tenants.errors import Conflict, NotFound, Refused
+from tenants.errors import Conflict, Invalid, NotFound, Refused
 from tenants.models import License, LicenseState, UsageEntry
 from tenants.services.audit import record
 
@@ -31,7 +31,16 @@ def issue_license(
     token_budget: int | None = None,
     note: str = "",
 ) -> License:
-    """Raises Conflict when the tenant holds one for the model that is not revoked."""
+    """Raises Conflict when the tenant holds one for the model that is not revoked, and Invalid for
+    one that would be over before it begins."""
+    begins = valid_from or timezone.now()
+    if valid_until is not None and valid_until <= begins:
+        raise Invalid(
+            "license_over",
+            f"The licence would end on {valid_until:%Y-%m-%d}, before it begins.",
+            fix="Give a later last day, or none.",
+            param="valid_until",
+        )
     with tenant_scope(tenant_id):
         try:
             with transaction.atomic():
@@ -40,7 +49,7 @@ def issue_license(
                     may_train=Right.TRAIN in rights,
                     may_export=Right.EXPORT in rights,
                     may_serve=Right.SERVE in rights,
-                    valid_from=valid_from or timezone.now(),
+                    valid_from=begins,
                     valid_until=valid_until,
                     token_budget=token_budget,
                     note=note,
@@ -49,7 +58,7 @@ def issue_license(
             raise Conflict(
                 "license_exists",
                 f"The tenant already holds a licence for {model!r}.",
-                fix="Renew or revoke that one first.",
+                fix="Extend that one in the operator's pages, or revoke it first.",
             ) from None
         record(actor=actor, action="license.issue", target=model, data=terms_of(licence))
     return licence

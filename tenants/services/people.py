@@ -4,6 +4,7 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import IntegrityError, transaction
 
 from tenants.access import belongings_of
@@ -24,14 +25,28 @@ def owns_address(*, user: User, email: str, verified: bool) -> bool:
 
 def create_user(*, email: str, password: str | None, verified: bool = True) -> User:
     """A person without any tenant. The operator vouches for the address; an invited person's is
-    `verified` when the invitation reached them through it. Raises Conflict when it is taken."""
+    `verified` when the invitation reached them through it. Raises Conflict when it is taken, and
+    Invalid for what is no address."""
     address = same_address(email)
+    try:
+        validate_email(address)
+    except ValidationError:
+        raise Invalid(
+            "invalid_email",
+            f"{email!r} is no e-mail address.",
+            fix="Write it as name@organisation.example.",
+            param="email",
+        ) from None
     try:
         with transaction.atomic():
             user = User.objects.create_user(address, password)
             EmailAddress.objects.create(user=user, email=address, primary=True, verified=verified)
     except IntegrityError:
-        raise Conflict("email_taken", f"There is a user {email!r} already.") from None
+        raise Conflict(
+            "email_taken",
+            f"There is a user {email!r} already.",
+            fix="Give another address, or let an owner invite this person in the portal.",
+        ) from None
     return user
 
 

@@ -112,6 +112,18 @@ def test_a_database_whose_passwords_are_gone_gets_no_new_ones(tmp_path: Path) ->
     assert not (tmp_path / "data" / "secrets").exists()
 
 
+def test_damaged_passwords_are_named_and_left_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "data" / "secrets" / "env.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('{"PRIVATUNE_SECRET_KEY": "cut of')
+    done = up(tmp_path / "data", free_port())
+    assert done.returncode != 0
+    assert str(path) in done.stderr
+    assert "backup" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert path.read_text() == '{"PRIVATUNE_SECRET_KEY": "cut of'
+
+
 @pytest.mark.usefixtures("committed")
 def test_first_passwords_and_key_are_kept_no_longer_than_they_open_something(
     tmp_path: Path,

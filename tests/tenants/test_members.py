@@ -361,6 +361,9 @@ def test_a_rotated_key_has_two_secrets_for_a_while(customer: Customer, owner: Pr
         key, first = make_key(by=owner, name="ci")
         _, second = rotate_key(by=owner, key_id=key.id, overlap=timedelta(hours=1))
         assert authenticate_key(first).key_id == authenticate_key(second).key_id == key.id
+        assert Scope.TENANT_WRITE in authenticate_key(second).scopes
+        with pytest.raises(Refused):  # whoever stole the old one does not come back by it
+            rotate_key(by=authenticate_key(first), key_id=key.id, overlap=timedelta(0))
         _, third = rotate_key(by=owner, key_id=key.id, overlap=timedelta(hours=1))
         with pytest.raises(NotAuthenticated):
             authenticate_key(first)
@@ -505,7 +508,7 @@ def test_a_key_rotates_itself_and_what_it_made_and_no_other(
         for secret in (child, sister):
             with pytest.raises(Refused, match="keys that it made"):
                 rotate_key(by=authenticate_key(secret), key_id=first.id)
-        for key in (first, second, third):
+        for key in (third, second, first):
             assert rotate_key(by=authenticate_key(root), key_id=key.id)
 
 

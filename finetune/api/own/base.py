@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.http import HttpRequest
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import MethodNotAllowed, ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -53,7 +53,8 @@ class PlacedJSONParser(BaseParser):
 
 
 class OwnView(APIView):
-    """`scopes` gives the scope that each method needs. Handlers run in the tenant's scope; a POST
+    """`scopes` gives the scope that each method needs; a method that is not in it, HEAD too, is a
+    405. Handlers run in the tenant's scope; a POST
     answers a repetition with what the first request made."""
 
     authentication_classes = [KeyAuthentication]
@@ -74,9 +75,10 @@ class OwnView(APIView):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        method = (request.method or "").lower()
-        if method in self.scopes:
-            self.caller.principal.require(self.scopes[method])
+        needed = self.scopes.get((request.method or "").lower())
+        if needed is None:
+            raise MethodNotAllowed(request.method or "")
+        self.caller.principal.require(needed)
 
     def recorded(self, body: Any) -> Any:
         """What is kept of an answer for a repetition; secrets are not."""

@@ -86,6 +86,7 @@ def _message(message: dict[str, Any], place: int) -> dict[str, Any]:
             f"`{where}.role` must be one of {', '.join(ROLES)}.",
             param=f"{where}.role",
         )
+    _check_calls(message.get("tool_calls"), f"{where}.tool_calls")
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(_part(part, f"{where}.content.{i}") for i, part in enumerate(content))
@@ -94,6 +95,19 @@ def _message(message: dict[str, Any], place: int) -> dict[str, Any]:
             "invalid_value", f"`{where}.content` must be a text.", param=f"{where}.content"
         )
     return {**message, "content": content}
+
+
+def _check_calls(calls: Any, where: str) -> None:
+    """Raises UserFault unless each is {"function": {"name": str, ...}, ...}."""
+    for place, call in enumerate(calls if isinstance(calls, list) else [calls] if calls else []):
+        function = call.get("function") if isinstance(call, dict) else None
+        named = isinstance(function, dict) and isinstance(function.get("name"), str)
+        if not (isinstance(calls, list) and named):
+            raise UserFault(
+                "invalid_value",
+                f"`{where}` must be a list of calls, each with a `function` that has a `name`.",
+                param=f"{where}.{place}" if isinstance(calls, list) else where,
+            )
 
 
 def _part(part: Any, where: str) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.table import Table
 
 from privatune.cli.exits import Stop
@@ -39,7 +40,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
-    results().print(table)
+    console = results()
+    needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
+    # A narrow terminal wraps the lines: an identifier that is cut opens nothing
+    Console(highlight=False, width=needed).print(table, crop=False)
 
 
 def print_facts(facts: dict[str, Any], *, to: Console | None = None) -> None:

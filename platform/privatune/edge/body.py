@@ -42,7 +42,7 @@ class Body:
         self._receive = receive
         self._limit = limit
         self._pace = pace
-        self._started = time.monotonic()
+        self._started = 0.0  # at the first read: who waits to be let in is not slow
         self._received = 0
         self.share: Share | None = None
         self.finished = False
@@ -63,6 +63,7 @@ class Body:
         return message
 
     async def _next(self) -> Message:
+        self._started = self._started or time.monotonic()
         try:
             async with asyncio.timeout(self._pace.patience(self._started, self._received)):
                 return await self._receive()

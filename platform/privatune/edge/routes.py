@@ -66,7 +66,8 @@ def place_of(method: str, path: str) -> Place:
     route = f"portal:{match.url_name}" if named else match.route
     limit = _limit(method, route)
     view: Any = getattr(match.func, "view_class", None)
-    scope = getattr(view, "scopes", {}).get(method.lower())
+    # HEAD is refused later, and counted as what it imitates
+    scope = getattr(view, "scopes", {}).get("get" if method == "HEAD" else method.lower())
     waits = bool(getattr(view, "view_is_async", False))
     slug = match.kwargs.get("slug") if named and limit > FORM else None
     return Place(route, limit, scope, slug, waits)

@@ -40,7 +40,7 @@ def ensure_secrets(data: Path) -> dict[str, str]:
     for each kind of process with what that kind may know (privatune.env)."""
     path = data / "secrets" / "env.json"
     if path.exists():
-        values = {str(k): str(v) for k, v in json.loads(path.read_text("utf-8")).items()}
+        values = _read(path)
     else:
         for name in ("secrets", "run", "objects", "models", "work"):
             (data / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -54,6 +54,16 @@ def ensure_secrets(data: Path) -> dict[str, str]:
     values.setdefault("PRIVATUNE_SIGNING_PUBLIC_KEY", str(data / "secrets" / "signing.pub.pem"))
     _write_all(data, values)
     return values
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return {str(k): str(v) for k, v in json.loads(path.read_text("utf-8")).items()}
+    except (ValueError, AttributeError) as error:
+        raise StackError(
+            f"{path}, which holds this installation's passwords, is damaged ({error}). "
+            "Put it back from its backup."
+        ) from error
 
 
 def reach_database(data: Path, values: dict[str, str], socket_folder: str) -> None:

@@ -59,6 +59,12 @@ def _require_secrets(data: Path) -> None:
             f"The data folder {data} has a database, but {data / 'secrets' / 'env.json'}, which "
             "holds its passwords, is gone. Put the folder `secrets` back from its backup."
         )
+    first = data / "secrets" / "first.json"
+    if (data / "pg" / "PG_VERSION").exists() and not first.exists():
+        _say(
+            f"{first} is not there: if this folder had its first organisation already, another one "
+            "is made now, with an operator and a key. Remove them if you put the file back."
+        )
 
 
 def _make_first_keys(data: Path, values: dict[str, str]) -> None:

@@ -160,6 +160,7 @@ def test_a_model_without_a_licence_is_refused_with_the_licence_state(
         tenant_id=customer.tenant_id,
         model=tiny_model,
         actor="test",
+        valid_from=timezone.now() - timedelta(days=2),
         valid_until=timezone.now() - timedelta(days=1),
     )
     assert "expired on" in str(refusal())

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tenants.database.scope import tenant_scope
+from tenants.models import AuditEntry
 from tests.finetune.api.conftest import MAX_FILE_MB
 from tests.finetune.api.customers import Customer, new_customer
 
@@ -75,6 +77,27 @@ def test_unknown_addresses_and_methods_answer_in_the_apis_own_shape(customer: Cu
         assert own.headers["content-type"] == "application/problem+json"
         assert {"type", "title", "status", "detail"} <= set(own.json())
         assert http.put("/api/v1/keys").json()["status"] == 405
+
+
+def test_no_method_gets_round_the_scopes(customer: Customer) -> None:
+    narrow = new_customer(customer.base_url, scopes=["infer"])
+    with narrow.http() as http:
+        for path in ("keys", "members", "audit", "audit/export", "usage", "datasets"):
+            assert http.get(f"/api/v1/{path}").status_code == 403
+            assert http.head(f"/api/v1/{path}").status_code == 403
+            assert http.options(f"/api/v1/{path}").status_code == 405
+            with customer.http() as broad:
+                assert broad.head(f"/api/v1/{path}").status_code == 405
+    with tenant_scope(narrow.tenant_id):
+        assert not AuditEntry.objects.filter(action="audit.export").exists()
+
+
+@pytest.mark.parametrize("calls", ["x", [1], [None], [[]], {"a": 1}, True, 5, [{"function": "x"}]])
+def test_odd_tool_calls_are_told_as_the_callers_own(customer: Customer, calls: object) -> None:
+    said = [{"role": "assistant", "tool_calls": calls}, {"role": "user", "content": "?"}]
+    with customer.http() as http:
+        answer = http.post("/v1/chat/completions", json={"model": "none", "messages": said})
+    assert wire_error(answer, 400)["param"].startswith("messages.0.tool_calls")
 
 
 def test_the_request_id_is_ours_and_new_each_time(customer: Customer) -> None:

@@ -53,6 +53,27 @@ def test_a_tenant_gets_a_key_that_works_and_an_owner_who_may_sign_in(
     assert key["scopes"] == ["files:read"]
 
 
+def test_a_tenant_whose_owner_is_refused_is_not_made(run: Run, operate: Any, slug: str) -> None:
+    email = f"{slug}@example.org"
+    operate("tenant", "create", slug, "--owner", email)
+    other = f"{slug}-b"
+    for owner, says in ((email, "There is a user"), ("notmail", "is no e-mail address")):
+        refused = run("tenant", "create", other, "--owner", owner)
+        assert refused.exit_code == Exit.DATA
+        assert says in refused.output
+    assert operate("tenant", "create", other, "--owner", f"{other}@example.org")["tenant"] == other
+
+
+def test_a_licence_that_is_over_before_it_begins_is_refused(
+    run: Run, operate: Any, slug: str, model: str
+) -> None:
+    operate("tenant", "create", slug)
+    words = ("license", "issue", "--tenant", slug, "--model", model, "--valid-until", "2020-01-01")
+    refused = run(*words)
+    assert refused.exit_code == Exit.DATA
+    assert "before it begins" in refused.output
+
+
 def test_lost_access_comes_back_with_a_fresh_password(operate: Any, slug: str) -> None:
     from tenants.models import User
 
@@ -135,8 +156,9 @@ def test_tables_are_for_people(run: Run, operate: Any, slug: str, model: str) ->
     operate("tenant", "create", slug)
     done = run("license", "issue", "--tenant", slug, "--model", model)
     assert "train export serve" in done.stdout
-    shown = run("license", "show", "--tenant", slug, env={"COLUMNS": "200"})
-    assert model in shown.stdout
+    shown = run("license", "show", "--tenant", slug, env={"COLUMNS": "40"})
+    assert model in shown.stdout, "a cut identifier opens nothing"
+    assert "…" not in shown.stdout
 
 
 def test_a_tenant_is_destroyed_only_by_its_name_and_the_certificate_is_checked_offline(

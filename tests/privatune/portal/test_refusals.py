@@ -39,6 +39,7 @@ ELSEWHERE = [
     "finetune/serving/sockets.py", "finetune/records/check/codes.py",
     "tenants/services/licences.py:license_not_found",
     "tenants/services/licences.py:license_revoked", "tenants/services/licences.py:license_exists",
+    "tenants/services/licences.py:license_over",
     "platform/privatune/edge/rates.py:rate_limit_exceeded",
     "platform/privatune/problems.py:unknown_parameter",
     "platform/privatune/problems.py:missing_required_parameter",

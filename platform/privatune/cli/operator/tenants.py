@@ -28,16 +28,19 @@ def create_tenant(
 ) -> None:
     """Make a tenant with its own encryption key, and with --owner a person who may sign in."""
     with services(data):
+        from django.db import transaction
+
         from tenants.roles import Role
         from tenants.services import people, tenants
 
-        made = tenants.create_tenant(slug=slug, name=name or slug, actor=actor())
-        facts: dict[str, Any] = {"id": str(made.id), "tenant": made.slug, "name": made.name}
-        if owner:
-            password = secrets.token_urlsafe(12)
-            user = people.create_user(email=owner, password=password)
-            tenants.add_member(tenant_id=made.id, user=user, role=Role.OWNER, actor=actor())
-            facts["login"] = {"email": user.email, "password": password}
+        with transaction.atomic():  # a tenant whose owner is refused is none
+            made = tenants.create_tenant(slug=slug, name=name or slug, actor=actor())
+            facts: dict[str, Any] = {"id": str(made.id), "tenant": made.slug, "name": made.name}
+            if owner:
+                password = secrets.token_urlsafe(12)
+                user = people.create_user(email=owner, password=password)
+                tenants.add_member(tenant_id=made.id, user=user, role=Role.OWNER, actor=actor())
+                facts["login"] = {"email": user.email, "password": password}
     show(facts, as_json=as_json)
 
 

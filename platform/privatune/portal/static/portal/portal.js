@@ -9,6 +9,15 @@
   document.addEventListener("htmx:afterSettle", widths);
   widths();
 
+  // A part that is fetched again keeps open what its reader has opened.
+  let opened = [];
+  document.addEventListener("htmx:beforeSwap", () => {
+    opened = [...document.querySelectorAll("details[id][open]")].map((each) => each.id);
+  });
+  document.addEventListener("htmx:afterSwap", () =>
+    opened.forEach((id) => document.getElementById(id)?.setAttribute("open", "")),
+  );
+
   // Pages that show times in the reader's own zone know it from here.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) document.cookie = `zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; samesite=lax`;
