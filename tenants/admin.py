@@ -12,16 +12,28 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
 from tenants.access import belongings_of
-from tenants.errors import TenantError
+from tenants.errors import Invalid, TenantError
 from tenants.limits import FIELDS
 from tenants.models import License, LicenseState, SupportConsent, Tenant, UsageEntry, User
+from tenants.names import readable as readable_text
 from tenants.operator_site import OPERATOR, OperatorAdmin, ReadOnlyAdmin, actor_of, readable
 from tenants.services.licences import Right, change_license, issue_license
 from tenants.services.tenants import create_tenant
 
 
+class TenantForm(forms.ModelForm):  # type: ignore[type-arg]
+    def clean_name(self) -> str:
+        try:
+            return readable_text(self.cleaned_data["name"], param="name")
+        except Invalid:
+            raise forms.ValidationError(
+                _("Write the name in one line of visible characters.")
+            ) from None
+
+
 @admin.register(Tenant)
 class TenantAdmin(OperatorAdmin):
+    form = TenantForm
     list_display = ("slug", "name", *FIELDS.values(), "created_at")
     search_fields = ("slug", "name")
     ordering = ("slug",)

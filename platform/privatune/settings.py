@@ -159,6 +159,7 @@ MFA_TOTP_ISSUER = "Privatune"
 MFA_TOTP_TOLERANCE = 1  # clocks of telephones are some seconds off
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # the account's address is the administrator's or inviter's word
 MFA_FORMS = {
+    "activate_totp": "privatune.people.forms.UsedUpActivate",
     "authenticate": "privatune.people.forms.CountedAuthenticate",
     "reauthenticate": "privatune.people.forms.CountedReauthenticate",
     "add_webauthn": "privatune.people.forms.AddKey",

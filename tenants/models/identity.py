@@ -138,7 +138,8 @@ class Invitation(TenantOwned):
     """The offer of a membership. Only the SHA-256 of its token is kept; it works once.
 
     `mailed`: the token went to the address, so whoever holds it reads that mailbox. Else the
-    inviter handed it over. `inviter` is the text that the invited person is shown.
+    inviter handed it over. `inviter` is what members are shown; the invited person is told no
+    more than the member or the organisation (`services.invitations.inviter_of`).
     """
 
     email = models.EmailField()

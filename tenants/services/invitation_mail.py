@@ -9,6 +9,7 @@ from django.core.mail import send_mail
 from tenants.database.scope import current_tenant_id
 from tenants.errors import Unavailable
 from tenants.models import Invitation, Tenant
+from tenants.services.invitations import inviter_of
 
 # In both languages: nothing is known of whoever reads it.
 SUBJECT = "Invitation to {tenant} · 邀请加入 {tenant}"
@@ -34,9 +35,10 @@ def mail_link(link_of: Callable[[str], str]) -> Callable[[Invitation, str], bool
     def deliver(invitation: Invitation, token: str) -> bool:
         if not settings.MAIL_SERVER:
             return False
+        tenant = Tenant.objects.get(id=current_tenant_id()).name
         facts = {
-            "tenant": Tenant.objects.get(id=current_tenant_id()).name,
-            "inviter": invitation.inviter,
+            "tenant": tenant,
+            "inviter": inviter_of(invitation, tenant),
             "role": invitation.role,
             "until": f"{invitation.expires_at:%Y-%m-%d %H:%M}",
             "link": link_of(token),

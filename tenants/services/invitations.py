@@ -14,13 +14,14 @@ from django.utils import timezone
 from tenants.access import Principal, digest_of, require_living
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
-from tenants.errors import Conflict, NotFound, Refused
+from tenants.errors import Conflict, Invalid, NotFound, Refused
 from tenants.models import Invitation, Membership, User
 from tenants.roles import GIVES, Role
 from tenants.services.audit import record
 from tenants.services.people import owns_address, same_address
 
 LIFE = timedelta(days=7)
+MOST_ADDRESS = 254  # characters of an e-mail address (RFC 5321), and of its column
 MOST_OPEN = 100  # per tenant: nobody mails the world through us
 
 
@@ -49,10 +50,18 @@ def invite(
     """An invitation and its token, in the open scope. An open one to the same address ends.
 
     `deliver` sends the token to the address and says whether it did; what it raises undoes the
-    invitation. Raises Refused beyond `by`'s own, Conflict for a member already, or for too many.
+    invitation. Raises Refused beyond `by`'s own, Invalid for an address that is too long, Conflict
+    for a member already, or for too many.
     """
     by.require_giving(role)
     address = same_address(email)
+    if len(address) > MOST_ADDRESS:
+        raise Invalid(
+            "invalid_email",
+            f"An e-mail address has at most {MOST_ADDRESS} characters.",
+            fix="Check the address.",
+            param="email",
+        )
     if Membership.objects.filter(user__email__iexact=address).exists():
         raise Conflict("member_exists", "That person is a member already.", param="email")
     open_ones = Invitation.objects.filter(accepted_at=None, revoked_at=None)
@@ -110,8 +119,18 @@ def find_offer(*, token: str) -> Offer:
         row = cursor.fetchone()
     if row is None:
         raise _no_such_offer()
-    tenant_id, invitation_id, tenant_name, slug, email, role, inviter, mailed = row
+    tenant_id, invitation_id, tenant_name, slug, email, role, _inviter, mailed = row
+    with tenant_scope(tenant_id):
+        inviter = inviter_of(Invitation.objects.get(id=invitation_id), tenant_name)
     return Offer(tenant_id, invitation_id, tenant_name, slug, email, Role(role), inviter, mailed)
+
+
+def inviter_of(invitation: Invitation, tenant_name: str) -> str:
+    """Who invites, as the invited person is told, in the open scope: the member, also when their
+    key did it, else the organisation. What a key is called is its maker's to choose, and no word
+    to strangers."""
+    member = invitation.invited_by
+    return str(member.user.email) if member else tenant_name
 
 
 def accept_invitation(*, token: str, user: User, address: str = "") -> Membership:

@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 from tenants.access import Principal, key_now
 from tenants.errors import Invalid
 from tenants.models import ApiKey
+from tenants.names import readable
 from tenants.networks import are_within, read_networks
 from tenants.services.audit import record
 from tenants.services.key_lines import made_by
@@ -74,7 +75,7 @@ def _changed(before: _State, changes: Changes) -> _State:
         )
     networks = changes.get("allowed_addresses")
     return _State(
-        name,
+        name if name == before.name else readable(name, param="name"),
         changes.get("expires_at", before.expires_at),
         before.networks if networks is None else read_networks(networks),
     )

@@ -11,6 +11,7 @@ from django.utils import timezone
 from tenants.access import KEY_PREFIX, Key, Principal, digest_of, key_now
 from tenants.errors import Conflict, Invalid, NotAuthenticated, NotFound, Refused
 from tenants.models import ApiKey
+from tenants.names import readable
 from tenants.networks import are_within, read_networks
 from tenants.roles import ALL_SCOPES, SERVICE_KEY_MAKERS, SERVICE_ROLE, Role, Scope
 from tenants.services.audit import record
@@ -69,8 +70,10 @@ def issue_key(
 ) -> tuple[ApiKey, str]:
     """Writes the key, asking nobody: for `make_key` and for the operator. In the open scope.
 
-    `member_id` None makes a service key; `made_with` is the key that asked for it.
+    `member_id` None makes a service key; `made_with` is the key that asked for it. Raises Invalid
+    for a name that cannot be read.
     """
+    name = readable(name, param="name")
     prefix = secrets.token_hex(6)
     secret = _new_secret(prefix)
     key = ApiKey.objects.create(

@@ -7,6 +7,7 @@ from django.utils import timezone
 from tenants.access import Principal, require_owner
 from tenants.errors import Invalid
 from tenants.models import SupportConsent
+from tenants.names import readable
 from tenants.roles import Scope
 from tenants.services.audit import record
 
@@ -26,6 +27,7 @@ def grant_support(*, by: Principal, hours: int, reason: str) -> SupportConsent:
             f"Say in 1 to {MOST_REASON} characters why the operator should look.",
             param="reason",
         )
+    reason = readable(reason, param="reason")
     if not 1 <= hours <= MOST_HOURS:
         raise Invalid(
             "invalid_hours",

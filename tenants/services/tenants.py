@@ -16,6 +16,7 @@ from tenants.actor import Actor
 from tenants.database.scope import current_tenant_id, tenant_scope
 from tenants.errors import Conflict, Invalid, NotFound
 from tenants.models import ApiKey, Membership, Tenant, User
+from tenants.names import readable
 from tenants.networks import read_networks
 from tenants.roles import ALL_SCOPES, Role
 from tenants.services.audit import record
@@ -36,6 +37,7 @@ def create_tenant(*, slug: str, name: str, actor: str) -> Tenant:
             fix="Use 1 to 40 lower-case letters, digits and hyphens, e.g. `city-of-basel`.",
             param="slug",
         )
+    name = readable(name, param="name")
     if tenant_id_of(slug) is not None:
         raise Conflict("slug_taken", f"There is a tenant {slug!r} already.", param="slug")
     tenant_id = uuid.uuid4()

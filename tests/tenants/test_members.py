@@ -547,6 +547,7 @@ def test_a_key_in_use_is_changed_and_its_line_ends_no_later(
     [
         ({"name": " "}, Invalid),
         ({"name": "x" * 81}, Invalid),
+        ({"name": "a\u202eb"}, Invalid),
         ({"allowed_addresses": ["10.0.0.1/8"]}, Invalid),
         ({"expires_at": timezone.now() - timedelta(seconds=1)}, Invalid),
     ],

@@ -9,6 +9,7 @@ from allauth.core import context
 from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa.adapter import get_adapter as get_mfa_adapter
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import (
     AddWebAuthnForm,
     AuthenticateWebAuthnForm,
@@ -28,10 +29,31 @@ from tenants.services.failures import CODE_STEP
 _ANYWHERE = proofs.Place("anywhere", device="anywhere")
 
 
-class _Counted:
-    """A code of six digits is guessed in an afternoon unless somebody counts."""
+class _UsedUp:
+    """A code that somebody has read over a shoulder is worth nothing any more (RFC 6238, 5.2), in
+    whichever process it is tried; allauth remembers in one process only."""
 
     user: User
+
+    def _use_up(self, code: str) -> None:
+        subject = proofs.subject_of(f"used:{self.user.pk}:{normalize_user_code(code)}")
+        try:
+            proofs.begin(subject=subject, place=_ANYWHERE, limits=proofs.ONCE)
+        except proofs.TooManyAttempts:
+            raise get_mfa_adapter().validation_error("incorrect_code") from None
+
+
+class UsedUpActivate(_UsedUp, ActivateTOTPForm):  # type: ignore[misc]
+    """Enrolling an authenticator app: the code that shows it works signs nobody in."""
+
+    def clean_code(self) -> str:
+        code: str = super().clean_code()
+        self._use_up(code)
+        return code
+
+
+class _Counted(_UsedUp):
+    """A code of six digits is guessed in an afternoon unless somebody counts."""
 
     def clean_code(self) -> str:
         try:
@@ -52,15 +74,6 @@ class _Counted:
             raise
         proofs.succeeded(attempt=attempt)
         return code
-
-    def _use_up(self, code: str) -> None:
-        """A code that somebody has read over a shoulder is worth nothing any more (RFC 6238, 5.2),
-        in whichever process it is tried; allauth remembers in one process only."""
-        subject = proofs.subject_of(f"used:{self.user.pk}:{normalize_user_code(code)}")
-        try:
-            proofs.begin(subject=subject, place=_ANYWHERE, limits=proofs.ONCE)
-        except proofs.TooManyAttempts:
-            raise get_mfa_adapter().validation_error("incorrect_code") from None
 
 
 class CountedAuthenticate(_Counted, AuthenticateForm):  # type: ignore[misc]

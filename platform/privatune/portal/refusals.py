@@ -70,6 +70,10 @@ _TENANTS: dict[str, Any] = {
     "invalid_email": _("This is no e-mail address."),
     "name_missing": _("Say what the key is for."),
     "invalid_name": _("Say in 1 to 80 characters what the key is for."),
+    "unreadable_text": _(
+        "A name or reason is blank or holds a character that cannot be seen. Write it in one line "
+        "of visible characters."
+    ),
     "invalid_expiry": _("Write the day as 2030-12-31."),
     "expiry_past": _("That day has passed already. To end a key now, revoke it."),
     "account_exists": _("There is an account with this address already: sign in with it."),

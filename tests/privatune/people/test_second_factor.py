@@ -1,5 +1,7 @@
 """Second factors: enrolled with real codes, and required at every door where somebody says so."""
 
+import time
+
 import pytest
 from allauth.mfa.models import Authenticator
 from django.core.cache import cache
@@ -38,7 +40,21 @@ def test_an_authenticator_app_is_enrolled_and_then_needed_to_sign_in() -> None:
     assert not is_signed_in(client)
     assert client.post("/accounts/2fa/authenticate/", {"code": "000000"}).status_code == 200
     assert not is_signed_in(client)
+    client.post("/accounts/2fa/authenticate/", {"code": code_of(secret, steps=1)})
+    assert is_signed_in(client)
+
+
+def test_the_code_that_enrolled_an_app_signs_nobody_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    monkeypatch.setattr("time.time", lambda: now)  # or the code would be refused for its age
+    person, client = new_person(), Client()
+    sign_in(client, person.email)
+    secret = enrol_by_form(client)
+    client.post("/accounts/logout/")
+    sign_in(client, person.email)
     client.post("/accounts/2fa/authenticate/", {"code": code_of(secret)})
+    assert not is_signed_in(client)
+    client.post("/accounts/2fa/authenticate/", {"code": code_of(secret, steps=1)})
     assert is_signed_in(client)
 
 

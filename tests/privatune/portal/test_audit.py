@@ -180,6 +180,9 @@ def test_entries_are_found_by_who_what_and_when(customer: Customer, owner: User)
     assert shown("?who=operator") == {"by support"}
     assert shown("?kind=jobs") == {"by-owner", "by-key"}
     assert shown(f"?kind=jobs&who=key:{key.key_id}") == {"by-key"}
+    assert shown("?last=9999-12-31") == shown("")
+    for none in ("?first=9999-12-31", "?last=0001-01-01"):
+        assert shown(none) == set()
     for wrong in ("?who=nobody", "?kind=x", "?first=tomorrow", "?before=0", "?before=9" + "9" * 30):
         assert seqs(page_of(browser, customer, wrong, status=400)) == []
 

@@ -3,6 +3,7 @@
 import re
 import uuid
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -174,6 +175,31 @@ def test_with_a_mail_server_the_link_goes_to_the_address_and_is_shown_to_nobody_
     assert token
     assert token[1] not in owner.get(f"/t/{customer.slug}/members/").content.decode()
     assert Client().post(f"/invitation/{token[1]}", {"password": PASSWORD}).status_code == 302
+
+
+@pytest.mark.parametrize("service", [False, True])
+def test_the_invited_is_told_the_member_or_the_organisation_and_never_what_a_key_is_called(
+    customer: Customer, settings: Any, service: bool
+) -> None:
+    settings.MAIL_SERVER = True
+    user, owner = new_member(customer)
+    with tenant_scope(customer.tenant_id):
+        _key, secret = make_key(by=owner, name="Call 0900 123", service=service)
+    wish = {"email": "x@b.example", "role": "viewer"}
+    headers = {"Authorization": f"Bearer {secret}"}
+    answer = Client().post(
+        "/api/v1/invitations", wish, content_type="application/json", headers=headers
+    )
+    assert answer.json()["invited_by"] == "key:Call 0900 123", "members see which key it was"
+    text = str(mail.outbox[0].body)
+    link = re.search(r"/invitation/\S+", text)
+    assert link
+    page = unescape(Client().get(link[0]).content.decode())
+    inviter = "Acme & Sons" if service else user.email
+    assert f"{inviter} invites you" in text
+    assert f"{inviter} 邀请您" in text
+    assert f"{inviter} invites x@b.example" in page
+    assert "0900" not in text + page
 
 
 def test_a_mail_server_that_fails_leaves_no_invitation(

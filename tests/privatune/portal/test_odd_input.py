@@ -11,9 +11,13 @@ pytestmark = pytest.mark.django_db
 
 FORMS = [
     ("keys/", {"do": "make", "name": "a\0", "scopes": "infer"}),
+    ("keys/", {"do": "make", "name": "ci\u202egnp", "scopes": "infer"}),
+    ("keys/", {"do": "make", "name": "\u3164", "scopes": "infer"}),
     ("settings", {"do": "support", "hours": "1", "reason": "a\0"}),
+    ("settings", {"do": "support", "hours": "1", "reason": "a\u200b"}),
     ("settings", {"do": "provider", "issuer": "https://[::1", "client_id": "a"}),
     ("members/", {"do": "invite", "email": "a\0@b.example", "role": "viewer"}),
+    ("members/", {"do": "invite", "email": f"a@{'b.' * 130}example", "role": "viewer"}),
     ("jobs/new", {"model": "a\0", "suffix": "\0"}),
 ]
 

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -61,7 +61,7 @@ class Filter(forms.Form):
             found = found.filter(action__in=[a for a in ACTS if ACTS[a].kind == asked["kind"]])
         if asked["first"]:
             found = found.filter(created_at__gte=_midnight(asked["first"]))
-        if asked["last"]:
+        if asked["last"] and asked["last"] < date.max:  # no day comes after that one
             found = found.filter(created_at__lt=_midnight(asked["last"] + timedelta(days=1)))
         if asked["before"]:
             found = found.filter(seq__lt=asked["before"])
