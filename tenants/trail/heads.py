@@ -5,7 +5,6 @@ P-256 key cannot. ECDSA over SHA-256, DER, base64: `openssl dgst -sha256 -verify
 """
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Mapping
@@ -40,10 +39,16 @@ def signed_text(head: Mapping[str, Any]) -> bytes:
 
 def head_fits(head: Mapping[str, Any], public: str) -> bool:
     """Whether the signature is that key's. Raises BadKey when `public` is none."""
+    return signature_fits(head["signature"], signed_text(head), public)
+
+
+def signature_fits(signature: Any, text: bytes, public: str) -> bool:
+    """Whether `signature` (base64, whatever a stranger wrote) is that key's over `text`. Raises
+    BadKey when `public` is none."""
+    key = public_key(public)
     try:
-        signature = base64.b64decode(str(head["signature"]), validate=True)
-        public_key(public).verify(signature, signed_text(head), ec.ECDSA(hashes.SHA256()))
-    except (InvalidSignature, binascii.Error):
+        key.verify(base64.b64decode(signature, validate=True), text, ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError, TypeError):  # another's; no base64 or no ASCII; no text
         return False
     return True
 

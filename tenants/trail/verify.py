@@ -6,13 +6,13 @@ anew; an earlier export, or a head that was kept, shows what was cut off or rewr
 somebody who holds the signing key.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from tenants.trail.chain import COVERED, link_digest
 from tenants.trail.heads import BadKey, fingerprint, head_fits
+from tenants.trail.strict import BadJson, read_json
 
 FORMAT = "privatune-audit"
 MOST_PROBLEMS = 20
@@ -66,7 +66,7 @@ def verify_export(
 
     `public_key` (PEM) or `trusted_fingerprint` say whose signature is expected; without them the
     key of `since`, an earlier export or kept heads, or else the export's own, which proves
-    wholeness and not origin. Raises BadKey when the given key is none.
+    wholeness and not origin. Raises ValueError: BadKey when the given key is none, or for `since`.
     """
     earlier = _Earlier.read(since) if since is not None else None
     wanted, trust = trusted_fingerprint, "fingerprint" if trusted_fingerprint else "embedded"
@@ -82,12 +82,13 @@ def verify_export(
 def _records(lines: Iterable[str], report: Report | None) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
-            record = json.loads(line)
+            record = read_json(line)
             if not isinstance(record, dict) or "type" not in record:
-                raise ValueError
-        except ValueError:
-            if report is not None:
-                report.add("not_an_export", f"line {number} is no record of an export")
+                raise BadJson("it says no type")
+        except BadJson as error:
+            if report is None:
+                raise BadJson(f"line {number} of the earlier export: {error}") from error
+            report.add("not_an_export", f"line {number} is no record of an export: {error}")
             return
         yield record
 
@@ -102,7 +103,7 @@ class _Earlier:
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> "_Earlier":
-        """Raises ValueError when nothing in it could be compared."""
+        """Raises ValueError when a line is unreadable or nothing in it could be compared."""
         kept = cls()
         for record in _records(lines, None):
             kept.tenant = record.get("tenant", kept.tenant)
@@ -131,18 +132,15 @@ class _Check:
             if self.ended or (self.report.tenant is None and record["type"] != "export"):
                 self.report.add("not_an_export", "its records are not in an export's order")
                 return
-            step = steps.get(record["type"])
             try:
-                if step is None:
-                    raise KeyError("type")
-                step(record)
+                steps[record["type"]](record)
             except (KeyError, TypeError) as error:
                 self.report.add("not_an_export", f"a record lacks or misspells {error}")
                 return
         if not self.ended:
             self.report.add("cut_short", "the file has no end record: the export is not complete")
         self._compare_with_earlier()
-        if self.report.entries and not self.report.signed_to:
+        if not self.report.signed_to:
             self.report.add("unsigned", "no fitting signed head covers any entry")
 
     def _start(self, record: Mapping[str, Any]) -> None:
@@ -183,6 +181,9 @@ class _Check:
             return report.add("wrong_tenant", f"the head at {seq} is another tenant's", seq)
         if self.public is None or not head_fits(head, self.public):
             return report.add("bad_signature", f"the signature of the head at {seq} is wrong", seq)
+        if head["signer"] != report.signer:
+            message = f"the head at {seq} names {head['signer']!a}, but {report.signer} signed it"
+            return report.add("wrong_signer", message, seq)
         if seq > report.entries:
             message = f"a signed head stands at entry {seq}, the last one here is {report.entries}"
             return report.add("truncated", message, seq)

@@ -85,14 +85,14 @@ def verify_trail(
                     )
     except ValueError as error:  # BadKey, text that is none, an earlier file with nothing in it
         raise Stop(Exit.USAGE, f"This cannot be checked: {error}", code="audit_input") from error
-    _show(report, as_json=as_json)
+    _show(report, compared=since is not None, as_json=as_json)
 
 
 def _text(path: Path | None) -> str | None:
     return path.read_text(encoding="utf-8") if path else None
 
 
-def _show(report: "Report", *, as_json: bool) -> None:
+def _show(report: "Report", *, compared: bool, as_json: bool) -> None:
     if as_json:
         print_json(report.as_dict())
     else:
@@ -108,7 +108,7 @@ def _show(report: "Report", *, as_json: bool) -> None:
         for problem in report.problems:
             results().print(f"[red]{escape(problem.message)}[/]", soft_wrap=True)
         if report.ok:
-            results().print("[green]verified[/]: every entry is where and as it was written")
+            results().print(_verified(report, compared), soft_wrap=True)
     if not report.ok:
         stop = Stop(
             Exit.FAILED,
@@ -118,3 +118,17 @@ def _show(report: "Report", *, as_json: bool) -> None:
             "and keep both files.",
         )
         fail(stop, as_json=as_json)
+
+
+def _verified(report: "Report", compared: bool) -> str:
+    """How far the word reaches: an export cut off at an older signed head is whole, up to there."""
+    words = (
+        f"[green]verified[/] up to entry {report.signed_to}: each is where and as it was written"
+    )
+    if report.entries > report.signed_to:
+        words += f"; those up to {report.entries} are chained, and no signed head covers them yet"
+    if not compared:
+        words += (
+            ". Whether later ones were cut off, --since an export or a head that you kept tells"
+        )
+    return words

@@ -25,7 +25,7 @@ from tenants.models import IdempotencyRecord, StoredFile, Tenant
 from tenants.roles import Role
 from tenants.services.tenants import add_member, create_key
 from tenants.services.vaults import object_store, open_vault, vault_for
-from tenants.trail.certificates import problem_of
+from tenants.trail.certificates import check_certificate
 from tenants.vault.errors import KeyDestroyed
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 
@@ -113,15 +113,15 @@ def test_a_shredded_tenant_is_gone_for_everybody_and_the_operator_signs_it(
         assert Job.objects.get().state == JobState.CANCELLED
         assert not Event.objects.exists()
 
-    assert problem_of(certificate, public=public_key_pem()) is None
+    assert check_certificate(certificate, public=public_key_pem()).problem is None
     assert certificate["destroyed"]["objects"] == len(ciphertext)
     assert certificate["key_fingerprint"].startswith("sha256:")
     assert certificate["backups"]["may_hold_the_wrapped_key_until"]
     assert shred(settled) == certificate
     forged = certificate | {"tenant": str(uuid.uuid4())}
-    assert "does not fit" in str(problem_of(forged, public=public_key_pem()))
+    assert "does not fit" in str(check_certificate(forged, public=public_key_pem()).problem)
     assert "not by the expected" in str(
-        problem_of(certificate, trusted_fingerprint="sha256:" + "0" * 64)
+        check_certificate(certificate, trusted_fingerprint="sha256:" + "0" * 64).problem
     )
 
 
@@ -152,7 +152,7 @@ def test_cut_off_at_every_step_the_data_is_noise_already_and_the_same_call_goes_
             vault_for(settled.tenant.id)
     certificate = shred(settled)
     assert certificate["destroyed"] == before  # what there was, not what the last call found
-    assert problem_of(certificate, public=public_key_pem()) is None
+    assert check_certificate(certificate, public=public_key_pem()).problem is None
     assert objects_of(settled) == []
     assert quoting(settled) == []
 

@@ -30,7 +30,7 @@ from tenants.database.scope import tenant_scope
 from tenants.models import IdempotencyRecord, Tenant
 from tenants.services.tenants import create_key
 from tenants.services.vaults import object_store, open_vault
-from tenants.trail.certificates import problem_of
+from tenants.trail.certificates import check_certificate
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 
 pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.slow]
@@ -185,7 +185,7 @@ def test_killed_anywhere_it_goes_on_and_signs_and_neighbours_read_everything(
         assert "signature" not in (Tenant.objects.get(id=tenant_id).certificate or {})
 
     certificate = Shred(slug, tmp_path / "said").finish()
-    assert problem_of(certificate, public=public_key_pem()) is None
+    assert check_certificate(certificate, public=public_key_pem()).problem is None
     assert certificate["destroyed"] == before, "what there was, and not what the last one found"
     assert objects_of(tenant_id) == []
     with tenant_scope(tenant_id):
