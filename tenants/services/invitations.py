@@ -15,7 +15,7 @@ from tenants.access import Principal, digest_of, require_living
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict, Invalid, NotFound, Refused
-from tenants.models import Invitation, Membership, User
+from tenants.models import AuditEntry, Invitation, Membership, User
 from tenants.roles import GIVES, Role
 from tenants.services.audit import record
 from tenants.services.people import owns_address, same_address
@@ -23,6 +23,8 @@ from tenants.services.people import owns_address, same_address
 LIFE = timedelta(days=7)
 MOST_ADDRESS = 254  # characters of an e-mail address (RFC 5321), and of its column
 MOST_OPEN = 100  # per tenant: nobody mails the world through us
+MOST_A_DAY = 300  # of those that were withdrawn again, too
+MOST_TO_ONE_A_DAY = 10
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def invite(
             f"{MOST_OPEN} invitations are open already.",
             fix="Revoke some, or wait until they are accepted or expire.",
         )
+    _require_restraint(address)
     token = secrets.token_urlsafe(32)
     made = Invitation.objects.create(
         email=address,
@@ -88,6 +91,20 @@ def invite(
     data = {"role": role.value, "expires_at": made.expires_at.isoformat(), "mailed": made.mailed}
     record(actor=by.actor, action="invitation.create", target=address, data=data)
     return made, token
+
+
+def _require_restraint(address: str) -> None:
+    """By the trail, where what was withdrawn stands as well. Raises Conflict."""
+    sent = AuditEntry.objects.filter(
+        action="invitation.create", created_at__gt=timezone.now() - timedelta(days=1)
+    )
+    if sent.filter(target=address).count() >= MOST_TO_ONE_A_DAY or sent.count() >= MOST_A_DAY:
+        raise Conflict(
+            "too_many_invitations_today",
+            f"At most {MOST_TO_ONE_A_DAY} invitations a day go to one address, "
+            f"{MOST_A_DAY} in all.",
+            fix="Go on tomorrow.",
+        )
 
 
 def revoke_invitation(*, invitation_id: uuid.UUID, by: Principal) -> Invitation:

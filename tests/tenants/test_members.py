@@ -17,6 +17,7 @@ from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict, Invalid, NotAuthenticated, NotFound, Refused
 from tenants.models import ApiKey, AuditEntry, Invitation, Membership, Upload, User
 from tenants.roles import GIVES, ROLE_SCOPES, Role, Scope
+from tenants.services import invitations
 from tenants.services.invitations import (
     accept_invitation,
     find_offer,
@@ -148,6 +149,22 @@ def test_an_account_begun_with_anothers_address_goes_to_whoever_reads_the_mailbo
         begin_account(email="x@b.example", password=squatter_password, proven=True)
     with pytest.raises(Invalid):
         begin_account(email="y@b.example", password="short", proven=True)
+
+
+def test_nobody_mails_the_world_by_withdrawing_again(
+    customer: Customer, owner: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invitations, "MOST_A_DAY", 12)
+    with tenant_scope(customer.tenant_id):
+        for number in range(12):
+            to = "often@b.example" if number < 10 else f"{number}@b.example"
+            made, _ = invite(by=owner, email=to, role=Role.VIEWER)
+            revoke_invitation(invitation_id=made.id, by=owner)
+            if number == 9:
+                with pytest.raises(Conflict, match="10 invitations a day go to one address"):
+                    invite(by=owner, email=to, role=Role.VIEWER)
+        with pytest.raises(Conflict, match="12 in all"):
+            invite(by=owner, email="another@b.example", role=Role.VIEWER)
 
 
 @pytest.mark.parametrize("end", ["revoked", "expired", "replaced", "inviter removed", "demoted"])

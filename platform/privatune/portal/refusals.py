@@ -56,6 +56,9 @@ _TENANTS: dict[str, Any] = {
     "member_not_found": _("That person is not a member any more."),
     "last_owner": _("This is the organisation's only owner. Make somebody else an owner first."),
     "invalid_role": _("There is no such role."),
+    "too_many_invitations_today": _(
+        "Too many invitations were sent today, in all or to this address. Go on tomorrow."
+    ),
     "too_many_invitations": _("Too many invitations are open. Revoke some first."),
     "invitation_accepted": _("It was accepted already. Remove the member instead."),
     "invitation_not_found": _("This invitation is not open any more."),
