@@ -100,6 +100,7 @@ def test_upload_train_watch_and_download_by_mouse(
     page.screenshot(path=shots / f"job-new-{language}.png", full_page=True)
     page.click(f"button:has-text('{words['start']}')")
     page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}/"))
+    what_was_opened_stays_open(page)
     page.wait_for_selector(f".bg-green-lt:has-text('{words['done']}')", timeout=180_000)
     page.reload()
     page.wait_for_selector("#curve canvas")
@@ -149,6 +150,14 @@ def test_upload_train_watch_and_download_by_mouse(
     assert any(each["type"] == "head" for each in lines), "the worker has signed it"
     acts = {each["action"] for each in lines if each["type"] == "entry"}
     assert acts >= {"file.create", "report.read", "artifact.download", "model.ask", "audit.export"}
+
+
+def what_was_opened_stays_open(page: Any) -> None:
+    """The page of a running job fetches its parts again every two seconds."""
+    page.click("#job-events summary")
+    page.evaluate("() => { document.getElementById('job').className = 'old'; }")
+    page.wait_for_selector("#job:not(.old)")
+    assert page.get_attribute("#job-events", "open") is not None
 
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
