@@ -12,9 +12,7 @@ from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
 from tenants.models import StoredFile
 
 KEPT_BESIDES = 3  # checkpoints besides those at an epoch's end: the newest two, and one on its way
-DOCUMENTS = (
-    1 << 20
-)  # bytes of a bundle and a checkpoint that are no weights: metrics, card, passport
+DOCUMENTS = 1 << 20  # bytes of a bundle or checkpoint that are no weights: metrics, card, passport
 
 
 class BaseMissing(OurFault):

@@ -14,14 +14,13 @@ from django.utils import timezone
 from tenants.access import Principal, digest_of, require_living
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
-from tenants.errors import Conflict, Invalid, NotFound, Refused
+from tenants.errors import Conflict, NotFound, Refused
 from tenants.models import AuditEntry, Invitation, Membership, User
 from tenants.roles import GIVES, Role
 from tenants.services.audit import record
-from tenants.services.people import owns_address, same_address
+from tenants.services.people import owns_address, require_address
 
 LIFE = timedelta(days=7)
-MOST_ADDRESS = 254  # characters of an e-mail address (RFC 5321), and of its column
 MOST_OPEN = 100  # per tenant: nobody mails the world through us
 MOST_A_DAY = 300  # of those that were withdrawn again, too
 MOST_TO_ONE_A_DAY = 10
@@ -52,18 +51,11 @@ def invite(
     """An invitation and its token, in the open scope. An open one to the same address ends.
 
     `deliver` sends the token to the address and says whether it did; what it raises undoes the
-    invitation. Raises Refused beyond `by`'s own, Invalid for an address that is too long, Conflict
-    for a member already, or for too many.
+    invitation. Raises Refused beyond `by`'s own, Invalid for what is no address, Conflict for a
+    member already, or for too many.
     """
     by.require_giving(role)
-    address = same_address(email)
-    if len(address) > MOST_ADDRESS:
-        raise Invalid(
-            "invalid_email",
-            f"An e-mail address has at most {MOST_ADDRESS} characters.",
-            fix="Check the address.",
-            param="email",
-        )
+    address = require_address(email)
     if Membership.objects.filter(user__email__iexact=address).exists():
         raise Conflict("member_exists", "That person is a member already.", param="email")
     open_ones = Invitation.objects.filter(accepted_at=None, revoked_at=None)

@@ -11,10 +11,28 @@ from tenants.access import belongings_of
 from tenants.errors import Conflict, Invalid
 from tenants.models import User
 
+MOST_ADDRESS = 254  # characters of an e-mail address (RFC 5321), and of its column
+
 
 def same_address(email: str) -> str:
     """The form under which addresses are kept and compared."""
     return str(User.objects.normalize_email(email)).lower()
+
+
+def require_address(email: str) -> str:
+    """`same_address` of what may be written to. Raises Invalid for anything else."""
+    address = same_address(email)
+    try:
+        validate_email(address)
+    except ValidationError:
+        problem = f"{email!r} is no e-mail address."
+    else:
+        if len(address) <= MOST_ADDRESS:
+            return address
+        problem = f"An e-mail address has at most {MOST_ADDRESS} characters."
+    raise Invalid(
+        "invalid_email", problem, fix="Write it as name@organisation.example.", param="email"
+    )
 
 
 def owns_address(*, user: User, email: str, verified: bool) -> bool:
@@ -27,16 +45,7 @@ def create_user(*, email: str, password: str | None, verified: bool = True) -> U
     """A person without any tenant. The operator vouches for the address; an invited person's is
     `verified` when the invitation reached them through it. Raises Conflict when it is taken, and
     Invalid for what is no address."""
-    address = same_address(email)
-    try:
-        validate_email(address)
-    except ValidationError:
-        raise Invalid(
-            "invalid_email",
-            f"{email!r} is no e-mail address.",
-            fix="Write it as name@organisation.example.",
-            param="email",
-        ) from None
+    address = require_address(email)
     try:
         with transaction.atomic():
             user = User.objects.create_user(address, password)

@@ -31,7 +31,6 @@ ELSEWHERE = [
     "tenants/services/key_use.py:address_not_allowed",
     "tenants/services/limits.py",
     "tenants/services/keys.py:line_of_keys_too_long",
-    "tenants/services/limits.py",
     "tenants/access.py:invalid_api_key", "tenants/trail", "tenants/vault/keyfiles.py",
     "tenants/services/key_prints.py", "finetune/services/catalog.py",
     "finetune/services/shredding.py", "finetune/packaging/base", "finetune/packaging/archive.py",
