@@ -10,7 +10,7 @@ class FinetuneConfig(AppConfig):
 
     def ready(self) -> None:
         """Licences are kept by a layer that knows no serving, and saved by several of its doors."""
-        from finetune.services.eviction import after_license_change
+        from finetune.services.models.eviction import after_license_change
         from tenants.models import License
 
         post_save.connect(after_license_change, sender=License)

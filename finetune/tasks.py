@@ -14,17 +14,10 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
-from finetune.services import (
-    attempt,
-    datasets,
-    fitness,
-    intake,
-    isolation,
-    orphans,
-    sweeping,
-    trail,
-    validation,
-)
+from finetune.services import fitness, isolation, sweeping, trail
+from finetune.services.files import datasets, intake, orphans
+from finetune.services.jobs import validation
+from finetune.services.runs import attempt
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from django.utils import timezone
 
 from finetune.errors import OurFault
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
-from finetune.services import jobs
-from finetune.services.eviction import evict
+from finetune.services.jobs import lifecycle
+from finetune.services.models.eviction import evict
 from finetune.services.signing import signing_key
 from finetune.states import FINAL_JOB_STATES, RunState
 from tenants.actor import Actor
@@ -91,7 +91,7 @@ def _stop_jobs(tenant_id: UUID, actor: Actor) -> None:
     with tenant_scope(tenant_id):
         live = Job.objects.exclude(state__in=FINAL_JOB_STATES).filter(cancel_requested_at=None)
         for job_id in list(live.values_list("id", flat=True)):
-            jobs.cancel_job(job_id=job_id, actor=actor)
+            lifecycle.cancel_job(job_id=job_id, actor=actor)
 
 
 def _await_workers(tenant_id: UUID, say: Say) -> None:

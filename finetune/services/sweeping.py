@@ -6,7 +6,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from finetune.services import eviction, nudges, runs
+from finetune.services import nudges
+from finetune.services.models import eviction
+from finetune.services.runs import leases
 from finetune.workspace import remove_leftovers
 from tenants.services import failures, proofs
 from tenants.services.vaults import object_store
@@ -29,7 +31,7 @@ def sweep() -> None:
     waiting: dict[str, list[tuple[str, UUID, UUID]]] = {TRAIN: [], IO: []}
     for tenant_id, kind, row_id in due():
         if kind == "reap":
-            runs.reap(tenant_id=tenant_id, run_id=row_id)
+            leases.reap(tenant_id=tenant_id, run_id=row_id)
         else:
             queue = TRAIN if kind == "run" else IO
             waiting[queue].append((NUDGE_FOR[kind], tenant_id, row_id))

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from finetune.models import Job, Run
-from finetune.services import jobs, validation
+from finetune.services.jobs import lifecycle, validation
 from finetune.states import JobState
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
@@ -39,7 +39,7 @@ def end(bench: Bench, job: Job) -> None:
     """What waits would be swept up by other tests."""
     if bench.job(job).state != JobState.SUCCEEDED:
         with tenant_scope(bench.tenant.id):
-            jobs.cancel_job(job_id=job.id, actor="test")
+            lifecycle.cancel_job(job_id=job.id, actor="test")
 
 
 def states(made: list[tuple[Bench, Job]]) -> set[str]:

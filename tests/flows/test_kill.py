@@ -21,7 +21,9 @@ from celery import Celery
 from django.conf import settings
 
 from finetune.models import Artifact, Checkpoint, Event, Job, Run
-from finetune.services import jobs, runs, sweeping, validation
+from finetune.services import sweeping
+from finetune.services.jobs import lifecycle, validation
+from finetune.services.runs import leases
 from finetune.states import JobState, RunState
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
@@ -117,7 +119,7 @@ class Floor:
             if tenant_id != self.bench.tenant.id:
                 continue
             if kind == "reap":
-                runs.reap(tenant_id=tenant_id, run_id=row_id)
+                leases.reap(tenant_id=tenant_id, run_id=row_id)
             elif kind == "run":
                 ids = [str(tenant_id), str(row_id)]
                 self.app.send_task("finetune.tasks.run_job", args=ids, queue="train")
@@ -281,11 +283,11 @@ def test_pause_resume_and_cancel_reach_a_training_while_it_runs(floor: Floor) ->
     job = queued_job(floor.bench)
     floor.start_worker()
     floor.until(floor.is_training, "the start of the training")
-    ask(floor, jobs.pause_job, job)
+    ask(floor, lifecycle.pause_job, job)
     floor.until(lambda: floor.state(job) == JobState.PAUSED, "the pause")
-    ask(floor, jobs.resume_job, job)
+    ask(floor, lifecycle.resume_job, job)
     floor.until(lambda: floor.stored_checkpoints(job) >= 1, "a checkpoint")
-    ask(floor, jobs.cancel_job, job)
+    ask(floor, lifecycle.cancel_job, job)
     floor.until(lambda: floor.state(job) == JobState.CANCELLED, "the cancellation")
     floor.until(lambda: floor.child() is None, "the end of the training process")
     floor.until(lambda: not in_use(settings.WORK_DIR), "the end of the private folder")

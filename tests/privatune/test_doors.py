@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from finetune.models import Artifact, CatalogModel, Dataset, Job
 from finetune.selectors import public_id
-from finetune.services import artifacts
+from finetune.services.models import artifacts
 from privatune.portal.access import enter, still_allowed
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
@@ -49,17 +49,17 @@ VAULTS: dict[str, Right | str] = {
     "finetune.api.wire.files.Files": WRITES,
     "finetune.api.wire.uploads.Complete": WRITES,
     "finetune.api.wire.uploads.Parts": WRITES,
-    "finetune.services.artifacts.delete_model": WRITES,
-    "finetune.services.artifacts.load_adapter": Right.SERVE,
-    "finetune.services.artifacts.open_bundle": Right.EXPORT,
-    "finetune.services.attempt._work": WORKER,
-    "finetune.services.checking._check": INSIDE,
-    "finetune.services.datasets.full_report": OWN,
-    "finetune.services.datasets.full_reports": OWN,
-    "finetune.services.datasets.open_errors": OWN,
-    "finetune.services.intake._drop_readings": WRITES,
-    "finetune.services.intake._drop_spent_checkpoints": WRITES,
-    "finetune.services.validation._overlap": INSIDE,
+    "finetune.services.models.artifacts.delete_model": WRITES,
+    "finetune.services.models.artifacts.load_adapter": Right.SERVE,
+    "finetune.services.models.artifacts.open_bundle": Right.EXPORT,
+    "finetune.services.runs.attempt._work": WORKER,
+    "finetune.services.files.checking._check": INSIDE,
+    "finetune.services.files.datasets.full_report": OWN,
+    "finetune.services.files.datasets.full_reports": OWN,
+    "finetune.services.files.datasets.open_errors": OWN,
+    "finetune.services.files.intake._drop_readings": WRITES,
+    "finetune.services.files.intake._drop_spent_checkpoints": WRITES,
+    "finetune.services.jobs.validation._overlap": INSIDE,
     "privatune.portal.rooms.files.upload": WRITES,
     "tenants.services.files.delete_file": WRITES,
     "tenants.services.files.open_file": OWN,
@@ -72,23 +72,23 @@ VAULTS: dict[str, Right | str] = {
 }
 # Who knows where weights lie.
 WEIGHTS: dict[str, Right | str] = {
-    "finetune.services.artifacts.delete_model": WRITES,
-    "finetune.services.artifacts.load_adapter": Right.SERVE,
-    "finetune.services.artifacts.open_bundle": Right.EXPORT,
-    "finetune.services.history.History": WORKER,
-    "finetune.services.publishing._commit": WORKER,
-    "finetune.services.publishing._drop_unless_published": WORKER,
-    "finetune.services.publishing._tidy": WORKER,
-    "finetune.services.publishing.publish": WORKER,
+    "finetune.services.models.artifacts.delete_model": WRITES,
+    "finetune.services.models.artifacts.load_adapter": Right.SERVE,
+    "finetune.services.models.artifacts.open_bundle": Right.EXPORT,
+    "finetune.services.runs.history.History": WORKER,
+    "finetune.services.runs.publishing._commit": WORKER,
+    "finetune.services.runs.publishing._drop_unless_published": WORKER,
+    "finetune.services.runs.publishing._tidy": WORKER,
+    "finetune.services.runs.publishing.publish": WORKER,
 }
 # Who speaks to the serving process.
 MODELS: dict[str, Right | str] = {
-    "finetune.services.eviction.evict": "forgets",
-    "finetune.services.eviction.reconcile": "looks and forgets",
-    "finetune.services.gateway._permitted_or_evicted": "asks, and forgets",
-    "finetune.services.gateway._provide": "puts in what load_adapter gave",
-    "finetune.services.gateway.reserve": "counts tokens and runs nothing",
-    "finetune.services.gateway._generate": Right.SERVE,
+    "finetune.services.models.eviction.evict": "forgets",
+    "finetune.services.models.eviction.reconcile": "looks and forgets",
+    "finetune.services.models.gateway._permitted_or_evicted": "asks, and forgets",
+    "finetune.services.models.gateway._provide": "puts in what load_adapter gave",
+    "finetune.services.models.gateway.reserve": "counts tokens and runs nothing",
+    "finetune.services.models.gateway._generate": Right.SERVE,
 }
 # Addresses whose answer is a stream, which is how bytes and answers leave.
 STREAMS: dict[str, Right | str] = {
@@ -122,7 +122,7 @@ ENTRIES = {
 }
 # What gives a tenant's bytes to a caller; what loads weights into serving gives them to none.
 GIVERS = {name for name, kind in VAULTS.items() if kind in (OWN, Right.EXPORT)} | {
-    "finetune.services.gateway.reserve",  # without what it gives nothing is generated
+    "finetune.services.models.gateway.reserve",  # without what it gives nothing is generated
     "finetune.services.trail.export",
 }
 
@@ -132,9 +132,9 @@ def test_nobody_opens_a_vault_but_by_the_table() -> None:
         GRAPH,
         "tenants.services.vaults.open_vault",
         "tenants.services.vaults.vault_for",
-        "finetune.services.intake.vault_of",
+        "finetune.services.files.intake.vault_of",
     )
-    assert opened - {"finetune.services.intake.vault_of"} == set(VAULTS)
+    assert opened - {"finetune.services.files.intake.vault_of"} == set(VAULTS)
 
 
 def test_nobody_knows_where_weights_lie_but_by_the_table() -> None:
@@ -157,28 +157,39 @@ def test_each_door_with_a_right_asks_for_it_itself() -> None:
     for name, right in (VAULTS | WEIGHTS).items():
         if isinstance(right, Right):
             assert {asked, f"tenants.services.licences.Right.{right.name}"} <= GRAPH[name], name
-    assert "finetune.services.gateway._generate" in GRAPH["finetune.services.gateway.generate"]
-    assert "finetune.services.gateway._permitted" in GRAPH["finetune.services.gateway._generate"]
-    assert "finetune.services.gateway.resolve" in GRAPH["finetune.services.gateway._permitted"]
-    assert asked in GRAPH["finetune.services.gateway.resolve"]
+    assert (
+        "finetune.services.models.gateway._generate"
+        in GRAPH["finetune.services.models.gateway.generate"]
+    )
+    assert (
+        "finetune.services.models.gateway._permitted"
+        in GRAPH["finetune.services.models.gateway._generate"]
+    )
+    assert (
+        "finetune.services.models.gateway.resolve"
+        in GRAPH["finetune.services.models.gateway._permitted"]
+    )
+    assert asked in GRAPH["finetune.services.models.gateway.resolve"]
 
 
 def test_whatever_gives_bytes_to_a_caller_writes_an_entry_itself() -> None:
     written = {f"tenants.services.audit.{name}" for name in ("note", "record")}
     assert [name for name in sorted(GIVERS) if not GRAPH[name] & written] == []
-    makers = users_of(GRAPH, "finetune.services.tokens.reserve")
-    assert makers == {"finetune.services.gateway.reserve"}
+    makers = users_of(GRAPH, "finetune.services.models.tokens.reserve")
+    assert makers == {"finetune.services.models.gateway.reserve"}
 
 
 def test_training_runs_by_its_claim_alone() -> None:
-    claim = "finetune.services.runs.claim"
+    claim = "finetune.services.runs.leases.claim"
     assert {
         "tenants.services.licences.require_license",
         "tenants.services.licences.Right.TRAIN",
     } <= GRAPH[claim]
-    assert users_of(GRAPH, claim) == {"finetune.services.attempt.perform"}
+    assert users_of(GRAPH, claim) == {"finetune.services.runs.attempt.perform"}
     trainer = users_of(GRAPH, "finetune.launcher.launch_trainer")
-    assert trainer == {"finetune.services.attempt._work"}  # handed the lease that `perform` claimed
+    assert trainer == {
+        "finetune.services.runs.attempt._work"
+    }  # handed the lease that `perform` claimed
 
 
 def routes() -> Iterator[tuple[str, str]]:
@@ -211,8 +222,8 @@ def test_every_address_that_streams_is_in_the_table() -> None:
 
 def test_every_address_by_which_weights_leave_or_a_model_runs_says_so_in_the_table() -> None:
     doors = {
-        Right.EXPORT: "finetune.services.artifacts.open_bundle",
-        Right.SERVE: "finetune.services.gateway.generate",
+        Right.EXPORT: "finetune.services.models.artifacts.open_bundle",
+        Right.SERVE: "finetune.services.models.gateway.generate",
     }
     for right, service in doors.items():
         through = {address for address, name in routes() if name in reaching(GRAPH, service)}

@@ -14,7 +14,7 @@ from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Artifact, Job
-from finetune.services import artifacts
+from finetune.services.models import artifacts
 from tenants.access import still_allowed
 from tenants.roles import Scope
 

@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from finetune import selectors
 from finetune.api.own.base import OwnView
 from finetune.models import CatalogModel
-from finetune.services.gateway import no_such_model
+from finetune.services.models.gateway import no_such_model
 from tenants.models import License, LicenseState
 from tenants.roles import Scope
 

@@ -14,7 +14,7 @@ from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Dataset
-from finetune.services import datasets
+from finetune.services.files import datasets
 from tenants.access import still_allowed
 from tenants.errors import NotFound
 from tenants.models import StoredFile

@@ -7,7 +7,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from finetune.api.own.base import OwnView
-from finetune.services import artifacts
+from finetune.services.models import artifacts
 from tenants.roles import Scope
 
 SHAPE = inline_serializer("SigningKey", {"public_key_pem": serializers.CharField()})

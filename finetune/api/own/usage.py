@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from finetune.api.own.base import OwnView
 from finetune.api.own.licences import UsageSerializer
 from finetune.api.own.pages import PARAMETERS, paged
-from finetune.services.room import storage
+from finetune.services.files.room import storage
 from tenants.models import UsageEntry
 from tenants.roles import Scope
 

@@ -20,8 +20,8 @@ from finetune.api.wire.generating import (
 )
 from finetune.api.wire.sampling import Sampling, now
 from finetune.errors import UserFault
-from finetune.services.gateway import Target
-from finetune.services.tokens import Reservation
+from finetune.services.models.gateway import Target
+from finetune.services.models.tokens import Reservation
 from finetune.serving.protocol import Delta, TokenLogprob, Usage
 
 MAX_PROMPTS = 64

@@ -12,7 +12,7 @@ from finetune.api.streams import download
 from finetune.api.wire.keeping import KeepingView
 from finetune.api.wire.pages import created, listing, seconds
 from finetune.errors import UserFault
-from finetune.services import intake
+from finetune.services.files import intake
 from tenants.access import still_allowed
 from tenants.models import StoredFile
 from tenants.roles import Scope

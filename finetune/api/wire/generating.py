@@ -11,9 +11,9 @@ from django.http.response import HttpResponseBase
 
 from finetune.api.base import AsyncApiView, reply
 from finetune.errors import FinetuneError
-from finetune.services import gateway
-from finetune.services.gateway import Target
-from finetune.services.tokens import Reservation
+from finetune.services.models import gateway
+from finetune.services.models.gateway import Target
+from finetune.services.models.tokens import Reservation
 from finetune.serving.protocol import Delta, Usage
 from tenants.errors import TenantError
 from tenants.roles import Scope

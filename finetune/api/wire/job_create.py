@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from finetune import selectors
 from finetune.errors import UserFault
-from finetune.services.jobs import Hyperparameters, JobRequest
+from finetune.services.jobs.lifecycle import Hyperparameters, JobRequest
 from tenants.models import StoredFile
 
 

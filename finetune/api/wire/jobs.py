@@ -12,8 +12,8 @@ from finetune.api.wire.job_create import JobCreate
 from finetune.api.wire.pages import created, listing, seconds
 from finetune.errors import UserFault
 from finetune.models import Artifact, Checkpoint, Event, Job
-from finetune.services import jobs
-from finetune.services.publishing import model_name
+from finetune.services.jobs import lifecycle
+from finetune.services.runs.publishing import model_name
 from tenants.models import Tenant
 from tenants.roles import Scope
 
@@ -126,7 +126,7 @@ class Jobs(ApiView):
     def post(self, request: HttpRequest) -> dict[str, Any]:
         asked = parse(JobCreate, request)
         try:
-            job = jobs.create_job(request=asked.request(), actor=self.caller.actor)
+            job = lifecycle.create_job(request=asked.request(), actor=self.caller.actor)
         except UserFault as fault:
             fault.param = asked.field_of(fault.param)
             raise
@@ -151,15 +151,15 @@ class _Verb(ApiView):
 
 
 class Cancel(_Verb):
-    act = staticmethod(jobs.cancel_job)
+    act = staticmethod(lifecycle.cancel_job)
 
 
 class Pause(_Verb):
-    act = staticmethod(jobs.pause_job)
+    act = staticmethod(lifecycle.pause_job)
 
 
 class Resume(_Verb):
-    act = staticmethod(jobs.resume_job)
+    act = staticmethod(lifecycle.resume_job)
 
 
 class Events(ApiView):

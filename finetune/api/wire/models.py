@@ -9,7 +9,7 @@ from finetune.api.base import ApiView
 from finetune.api.bodies import query
 from finetune.api.wire.pages import created
 from finetune.models import Artifact, CatalogModel
-from finetune.services import artifacts, gateway
+from finetune.services.models import artifacts, gateway
 from tenants.errors import Refused
 from tenants.models import License, LicenseState
 from tenants.roles import Scope

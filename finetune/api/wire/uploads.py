@@ -13,8 +13,8 @@ from finetune.api.bodies import form_file, parse, read_form
 from finetune.api.wire.files import file_object, refuse_unknown
 from finetune.api.wire.keeping import KeepingView
 from finetune.api.wire.pages import created, seconds
-from finetune.services import intake
-from finetune.services.room import require_room
+from finetune.services.files import intake
+from finetune.services.files.room import require_room
 from tenants.database.scope import tenant_scope
 from tenants.models import Upload, UploadPart
 from tenants.roles import Scope

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 
 from finetune.errors import FinetuneError
 from finetune.models import CatalogModel
-from finetune.services.jobs import JobRequest
+from finetune.services.jobs.lifecycle import JobRequest
 from privatune.portal.refusals import said
 from tenants.errors import TenantError
 from tenants.models import StoredFile

@@ -83,7 +83,7 @@ def base_url(server: tuple[str, int], committed: None) -> str:
 @pytest.fixture(scope="session")
 def tiny_model(django_db_setup: None, django_db_blocker: object, tiny_base: Path) -> str:
     """The tiny base in the store and in the catalogue."""
-    from finetune.services.catalog import import_model
+    from finetune.services.models.catalog import import_model
 
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
         import_model(source=str(tiny_base), name=TINY, licence="Apache-2.0", actor="test")

@@ -11,7 +11,7 @@ from openai import OpenAI
 from openai._models import BaseModel
 
 from finetune.models import CatalogModel, Dataset
-from finetune.services.datasets import perform_check
+from finetune.services.files.datasets import perform_check
 from tenants.access import Principal, belongings_of
 from tenants.database.scope import tenant_scope
 from tenants.models import Membership, User

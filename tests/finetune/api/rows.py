@@ -8,7 +8,7 @@ from uuid import UUID
 
 from finetune import selectors
 from finetune.models import Artifact, Checkpoint, Job, Run
-from finetune.services.steps import line, write_events
+from finetune.services.jobs.steps import line, write_events
 from finetune.states import JobState, RunState
 from tenants.database.scope import tenant_scope
 from tenants.services.files import create_file, keep

@@ -139,7 +139,7 @@ def test_a_file_deleted_while_it_is_checked_leaves_nothing(customer: Customer) -
         return check_in_child(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("finetune.services.checking.check_in_child", slow_check)
+        patch.setattr("finetune.services.files.checking.check_in_child", slow_check)
         worker = threading.Thread(target=customer.check_files)
         worker.start()
         assert claimed.wait(20)

@@ -16,7 +16,7 @@ from django.conf import settings
 from openai import APIError, BadRequestError, NotFoundError, PermissionDeniedError, RateLimitError
 
 from finetune.models import CatalogModel
-from finetune.services import eviction, gateway, tokens
+from finetune.services.models import eviction, gateway, tokens
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import Delta, Status
 from tenants.buckets import Buckets

@@ -13,9 +13,11 @@ from django.db import connection
 
 from finetune.models import Artifact, Dataset, Run
 from finetune.records.check import check_in_child
-from finetune.services import artifacts, checking, datasets, intake, validation
-from finetune.services.orphans import remove_orphans
-from finetune.services.runs import LeaseLost
+from finetune.services.files import checking, datasets, intake
+from finetune.services.files.orphans import remove_orphans
+from finetune.services.jobs import validation
+from finetune.services.models import artifacts
+from finetune.services.runs.leases import LeaseLost
 from finetune.states import DatasetState
 from finetune.storage import attempt_artifact
 from finetune.workspace import in_use
@@ -24,7 +26,7 @@ from tenants.models import StoredFile, Upload
 from tenants.services.idempotency import Attempt, once
 from tenants.services.uploads import LIFE
 from tenants.services.vaults import object_store, open_vault
-from tests.finetune.services.test_validation import check
+from tests.finetune.services.jobs.test_validation import check
 from tests.finetune.services.test_words import quoted
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 from tests.s3 import s3_server
@@ -55,7 +57,7 @@ def test_a_deleted_file_leaves_figures_for_its_job_and_no_name_object_or_other_r
             bundle_object="", bundle_bytes=0, bundle_sha256="", adapter_object="",
             adapter_config={}, passport={"datasets": [{"role": "train", "name": SECRET}]},
         )  # fmt: skip
-        from finetune.services.jobs import cancel_job
+        from finetune.services.jobs.lifecycle import cancel_job
 
         cancel_job(job_id=job.id, actor="system:test")
         intake.delete_file(file_id=file.id, actor="system:test")

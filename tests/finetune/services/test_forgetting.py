@@ -11,7 +11,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from finetune.models import Dataset, Event, Job
-from finetune.services.steps import line, write_events
+from finetune.services.jobs.steps import line, write_events
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tests.fixtures.jobs import chat_rows, jsonl, new_bench

@@ -14,13 +14,14 @@ from django.conf import settings as django_settings
 from finetune.models import Dataset, Event, Job, Run
 from finetune.sandbox import levels
 from finetune.sandbox.levels import Level, SandboxMissing, require
-from finetune.services import attempt, checking, publishing
-from finetune.services.runs import UNISOLATED
+from finetune.services.files import checking
+from finetune.services.runs import attempt, publishing
+from finetune.services.runs.leases import UNISOLATED
 from finetune.states import DatasetState, JobState, RunState
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tests.conftest import ROOT
-from tests.finetune.services.test_runs import queued
+from tests.finetune.services.runs.test_runs import queued
 from tests.fixtures.jobs import Bench, chat_rows, jsonl
 
 

@@ -13,8 +13,11 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 
 from finetune.models import Event, Job
-from finetune.services import datasets, runs, shredding, validation
-from finetune.services.runs import Wishes
+from finetune.services import shredding
+from finetune.services.files import datasets
+from finetune.services.jobs import validation
+from finetune.services.runs import leases
+from finetune.services.runs.leases import Wishes
 from finetune.services.signing import public_key_pem
 from finetune.states import JobState
 from tenants.access import authenticate_key
@@ -161,7 +164,7 @@ def test_a_running_training_is_told_to_stop_and_waited_for(
     settled: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job: Job = settled.queued  # type: ignore[attr-defined]
-    lease = runs.claim(
+    lease = leases.claim(
         tenant_id=settled.tenant.id, job_id=job.id, worker="w", isolation="bubblewrap"
     )
     assert lease is not None
@@ -169,10 +172,10 @@ def test_a_running_training_is_told_to_stop_and_waited_for(
 
     def heartbeat(_: float) -> None:
         """What the worker does while the shredding sleeps."""
-        seen.append(runs.wishes(lease))
+        seen.append(leases.wishes(lease))
         assert objects_of(settled), "objects went while a worker could still write"
         if len(seen) == 2:
-            runs.give_back(lease)
+            leases.give_back(lease)
 
     monkeypatch.setattr(shredding.time, "sleep", heartbeat)
     shred(settled)

@@ -22,7 +22,9 @@ import pytest
 from django.db import connections
 
 from finetune.models import Dataset
-from finetune.services import datasets, shredding, validation
+from finetune.services import shredding
+from finetune.services.files import datasets
+from finetune.services.jobs import validation
 from finetune.services.signing import public_key_pem
 from tenants.access import authenticate_key
 from tenants.actor import Actor

@@ -9,11 +9,12 @@ from django.apps import apps
 from django.db import connection
 
 from finetune.records.check import CheckSpec, check_in_child
-from finetune.services import datasets, validation
+from finetune.services.files import datasets
 from finetune.services.isolation import isolation
+from finetune.services.jobs import validation
 from finetune.states import DatasetState, JobState
 from tenants.database.scope import tenant_scope
-from tests.finetune.services.test_validation import check
+from tests.finetune.services.jobs.test_validation import check
 from tests.fixtures.jobs import Bench, jsonl
 
 SECRET = "canary4711"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from django.utils.translation import override
 
-from finetune.services.runs import UNISOLATED
+from finetune.services.runs.leases import UNISOLATED
 from finetune.trainer import auto
 from privatune.portal.history import told
 from tests.fixtures.language import WORDS, english_sentences

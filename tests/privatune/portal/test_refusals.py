@@ -32,7 +32,7 @@ ELSEWHERE = [
     "tenants/services/limits.py",
     "tenants/services/keys.py:line_of_keys_too_long",
     "tenants/access.py:invalid_api_key", "tenants/trail", "tenants/vault/keyfiles.py",
-    "tenants/services/key_prints.py", "finetune/services/catalog.py",
+    "tenants/services/key_prints.py", "finetune/services/models/catalog.py",
     "finetune/services/shredding.py", "finetune/packaging/base", "finetune/packaging/archive.py",
     "finetune/packaging/verify.py", "finetune/packaging/signing.py:public_key",
     "finetune/serving/sockets.py", "finetune/records/check/codes.py",

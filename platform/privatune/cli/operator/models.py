@@ -29,7 +29,7 @@ def import_model(
 ) -> None:
     """Bring a base model into the store and the catalogue. Refuses pickled weights and code."""
     with services(data):
-        from finetune.services import catalog
+        from finetune.services.models import catalog
 
         console = notes()
         model = catalog.import_model(

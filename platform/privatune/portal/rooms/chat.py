@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from finetune import selectors
 from finetune.errors import FinetuneError
-from finetune.services import gateway
+from finetune.services.models import gateway
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.refusals import said
 from privatune.portal.watching import may_look

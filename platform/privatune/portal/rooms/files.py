@@ -21,8 +21,8 @@ from finetune import selectors
 from finetune.api.streams import download
 from finetune.errors import FinetuneError
 from finetune.models import Dataset
-from finetune.services import intake
-from finetune.services.datasets import full_report, open_errors
+from finetune.services.files import intake
+from finetune.services.files.datasets import full_report, open_errors
 from finetune.states import DatasetState
 from privatune.portal import findings
 from privatune.portal.access import RoomRequest, address_of, go, room

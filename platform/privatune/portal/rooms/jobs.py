@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST
 from finetune import selectors
 from finetune.errors import FinetuneError
 from finetune.models import Event, Job
-from finetune.services import jobs
+from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES
 from privatune.portal import history
 from privatune.portal.access import RoomRequest, go, room
@@ -55,7 +55,7 @@ def new(request: RoomRequest) -> HttpResponse:
     form = JobForm(request.POST or None, bases=bases, files=files, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
         try:
-            job = jobs.create_job(request=form.job_request(), actor=request.principal.actor)
+            job = lifecycle.create_job(request=form.job_request(), actor=request.principal.actor)
         except (TenantError, FinetuneError) as error:
             form.take(error)
         else:
@@ -76,7 +76,11 @@ def detail(request: RoomRequest, job_id: UUID) -> HttpResponse:
 def act(request: RoomRequest, job_id: UUID, verb: str) -> HttpResponse:
     """cancel, pause or resume."""
     job = _job(job_id)
-    verbs = {"cancel": jobs.cancel_job, "pause": jobs.pause_job, "resume": jobs.resume_job}
+    verbs = {
+        "cancel": lifecycle.cancel_job,
+        "pause": lifecycle.pause_job,
+        "resume": lifecycle.resume_job,
+    }
     try:
         verbs[verb](job_id=job.id, actor=request.principal.actor)
     except (TenantError, FinetuneError) as error:

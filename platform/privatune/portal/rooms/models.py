@@ -12,7 +12,7 @@ from finetune import selectors
 from finetune.api.streams import download as download_stream
 from finetune.errors import FinetuneError
 from finetune.models import Artifact
-from finetune.services import artifacts
+from finetune.services.models import artifacts
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.watching import may_look

@@ -10,7 +10,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from finetune.services.room import storage
+from finetune.services.files.room import storage
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.refusals import said

@@ -19,13 +19,14 @@ from finetune.launcher import launch_trainer
 from finetune.models import Job
 from finetune.sandbox.levels import SandboxMissing
 from finetune.sandbox.start import Child
-from finetune.services import fitness, preparation, publishing, runs
+from finetune.services import fitness
 from finetune.services.fitness import DISK_FULL
-from finetune.services.history import History
 from finetune.services.isolation import isolation
 from finetune.services.pulse import Pulse
-from finetune.services.runs import Lease, LeaseLost, Wishes
-from finetune.services.tail import EventTail
+from finetune.services.runs import leases, preparation, publishing
+from finetune.services.runs.history import History
+from finetune.services.runs.leases import Lease, LeaseLost, Wishes
+from finetune.services.runs.tail import EventTail
 from finetune.services.waiting import reason_of
 from finetune.states import ENDED_FOR, ExitCode
 from finetune.workspace import private_folder
@@ -62,18 +63,18 @@ def perform(*, tenant_id: UUID, job_id: UUID) -> None:
     if shutdown.asked or not _is_due(tenant_id, job_id):
         return
     if missing := fitness.lack() or fitness.lack_for(tenant_id, job_id):
-        runs.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=0)
+        leases.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=0)
         return
     if missing := _missing_outside():
-        runs.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=WAIT_SECONDS)
+        leases.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=WAIT_SECONDS)
         return
     worker = f"{socket.gethostname()}:{os.getpid()}"
-    lease = runs.claim(tenant_id=tenant_id, job_id=job_id, worker=worker, isolation=isolation())
+    lease = leases.claim(tenant_id=tenant_id, job_id=job_id, worker=worker, isolation=isolation())
     if lease is None:
         return
     log.info("run %s epoch %s: claimed", lease.run_id, lease.epoch)
     try:
-        with Pulse(lambda: runs.beat(lease), lambda: runs.wishes(lease), Wishes()) as pulse:
+        with Pulse(lambda: leases.beat(lease), lambda: leases.wishes(lease), Wishes()) as pulse:
             _attempt(lease, pulse)
     except LeaseLost:
         log.warning("run %s epoch %s: the lease is lost", lease.run_id, lease.epoch)
@@ -85,14 +86,14 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         with private_folder(settings.WORK_DIR, f"{lease.run_id}-{lease.epoch}") as run_dir:
             _work(lease, run_dir, pulse)
     except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing) as error:
-        runs.wait(lease, reason=reason_of(error), seconds=WAIT_SECONDS)
+        leases.wait(lease, reason=reason_of(error), seconds=WAIT_SECONDS)
     except DiskFull:
-        runs.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
+        leases.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
     except KeyDestroyed as error:
-        runs.fail(lease, error=_ours(error.code, error.message))
+        leases.fail(lease, error=_ours(error.code, error.message))
     except (FinetuneError, VaultError) as error:
         log.warning("run %s epoch %s: %s", lease.run_id, lease.epoch, error)
-        _failed(lease, runs.as_error(error), None)
+        _failed(lease, leases.as_error(error), None)
     except DatabaseError:
         # The database itself failed: nothing can be written now. The lease runs out and the
         # reaper takes the run back.
@@ -116,7 +117,7 @@ def _work(lease: Lease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
         )
     spec = preparation.prepare(lease, job, vault, run_dir)
     if shutdown.asked or pulse.seen.pause or pulse.seen.cancel:
-        runs.give_back(lease)  # asked while the folder was filled: nothing need be started
+        leases.give_back(lease)  # asked while the folder was filled: nothing need be started
         return
     taking = Taking(EventTail(run_dir / "events.jsonl"), History(lease, vault), run_dir)
     training = launch_trainer(run_dir, threads=spec.threads or 1, level=isolation())
@@ -187,13 +188,13 @@ def _conclude(lease: Lease, code: int, run_dir: Path, vault: Vault, pulse: "Puls
     if code == ExitCode.DONE:
         publishing.publish(lease, run_dir, vault, pulse)
     elif code == ExitCode.YIELDED:
-        runs.give_back(lease, exit_code=code)
+        leases.give_back(lease, exit_code=code)
     elif code == ExitCode.DATA:
-        runs.fail(lease, error=told(run_dir, code), exit_code=code)
+        leases.fail(lease, error=told(run_dir, code), exit_code=code)
     else:
         error = told(run_dir, code)
         if error["code"] == "disk_full":
-            runs.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
+            leases.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
         else:
             _failed(lease, error, code)
 
@@ -201,9 +202,9 @@ def _conclude(lease: Lease, code: int, run_dir: Path, vault: Vault, pulse: "Puls
 def _failed(lease: Lease, error: dict[str, Any], code: int | None) -> None:
     """A base that was damaged meanwhile is not the job's fault: then the run waits."""
     if lacking := fitness.lack_for(lease.tenant_id, lease.job_id):
-        runs.wait(lease, reason=lacking, seconds=WAIT_SECONDS)
+        leases.wait(lease, reason=lacking, seconds=WAIT_SECONDS)
     else:
-        runs.attempt_failed(lease, error=error, exit_code=code)
+        leases.attempt_failed(lease, error=error, exit_code=code)
 
 
 def told(run_dir: Path, code: int) -> dict[str, Any]:
@@ -224,16 +225,16 @@ def _ours(code: str, message: str) -> dict[str, Any]:
 
 def _disk(lease: Lease, error: OSError) -> None:
     if is_full(error):
-        runs.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
+        leases.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
     else:
         log.exception("run %s epoch %s: the worker's disk failed", lease.run_id, lease.epoch)
         fault = _ours("worker_disk", f"The worker's disk failed ({error.strerror}).")
-        runs.attempt_failed(lease, error=fault, exit_code=None)
+        leases.attempt_failed(lease, error=fault, exit_code=None)
 
 
 def _is_due(tenant_id: UUID, job_id: UUID) -> bool:
     with tenant_scope(tenant_id):
-        return runs.due(job_id)
+        return leases.due(job_id)
 
 
 def _missing_outside() -> str:

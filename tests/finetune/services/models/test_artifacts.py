@@ -11,11 +11,13 @@ from django.db import IntegrityError
 from finetune.families.contract import AdapterSpec
 from finetune.models import Artifact, Job
 from finetune.packaging.verify import verify
-from finetune.services import artifacts, jobs, preparation, publishing, runs, validation
-from finetune.services.job_room import DOCUMENTS
+from finetune.services.files.room import storage
+from finetune.services.jobs import lifecycle, validation
+from finetune.services.jobs.room import DOCUMENTS
+from finetune.services.models import artifacts
 from finetune.services.pulse import Pulse
-from finetune.services.room import storage
-from finetune.services.runs import Lease, LeaseLost, Wishes
+from finetune.services.runs import leases, preparation, publishing
+from finetune.services.runs.leases import Lease, LeaseLost, Wishes
 from finetune.states import JobState
 from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
 from tenants.database.scope import tenant_scope
@@ -23,7 +25,7 @@ from tenants.errors import NotFound, Refused
 from tenants.models import AuditEntry, LicenseState, StoredFile, UsageEntry
 from tenants.services.licences import change_license
 from tenants.services.vaults import open_vault
-from tests.finetune.services.test_runs import expire, leased, reap
+from tests.finetune.services.runs.test_runs import expire, leased, reap
 from tests.fixtures.jobs import Bench
 
 pytestmark = pytest.mark.slow
@@ -179,11 +181,11 @@ def test_nothing_is_published_by_who_lost_the_lease_or_after_a_cancellation(
         trained.publish()
     with tenant_scope(bench.tenant.id):
         assert not Artifact.objects.exists()
-        jobs.cancel_job(job_id=trained.job.id, actor="t")
+        lifecycle.cancel_job(job_id=trained.job.id, actor="t")
     trained.publish(fresh)
     assert bench.job(trained.job).state == JobState.CANCELLED
     assert list(trained.vault.list("artifacts/")) == []
     with tenant_scope(bench.tenant.id):
         assert not Artifact.objects.exists()
         assert not UsageEntry.objects.exists()
-        assert not runs.due(trained.job.id)
+        assert not leases.due(trained.job.id)

@@ -13,7 +13,9 @@ import pytest
 from django.conf import settings
 
 from finetune.models import Artifact, Dataset, Job, Run
-from finetune.services import attempt, datasets, publishing, validation
+from finetune.services.files import datasets
+from finetune.services.jobs import validation
+from finetune.services.runs import attempt, publishing
 from finetune.states import DatasetState, JobState, RunState
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope

@@ -6,7 +6,7 @@ import pytest
 
 from finetune.errors import UserFault
 from finetune.models import CatalogModel
-from finetune.services.catalog import import_model
+from finetune.services.models.catalog import import_model
 from tests.tiny import build_tiny_base
 
 pytestmark = pytest.mark.django_db

@@ -11,15 +11,15 @@ from django.utils import timezone
 from finetune.errors import UserFault
 from finetune.models import Artifact, CatalogModel, Dataset, Job, Run
 from finetune.services import nudges
-from finetune.services.job_request import (
+from finetune.services.jobs.request import (
     MAX_SEED,
     EvaluationRequest,
     Hyperparameters,
     JobRequest,
     check_request,
 )
-from finetune.services.job_room import require_room_of
-from finetune.services.steps import line, lock_job, note, step, write_events
+from finetune.services.jobs.room import require_room_of
+from finetune.services.jobs.steps import line, lock_job, note, step, write_events
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, RunState
 from tenants.errors import NotFound
 from tenants.models import StoredFile

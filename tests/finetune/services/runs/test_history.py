@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from finetune.models import Checkpoint, Event, Job, Run
-from finetune.services import history as module
-from finetune.services import runs
-from finetune.services.attempt import Taking
-from finetune.services.history import History
-from finetune.services.runs import Lease, LeaseLost
-from finetune.services.steps import step
-from finetune.services.tail import EventTail
+from finetune.services.jobs.steps import step
+from finetune.services.runs import history as module
+from finetune.services.runs import leases
+from finetune.services.runs.attempt import Taking
+from finetune.services.runs.history import History
+from finetune.services.runs.leases import Lease, LeaseLost
+from finetune.services.runs.tail import EventTail
 from finetune.states import JobState
 from finetune.storage import checkpoint_prefix
 from tenants.database.scope import tenant_scope
@@ -37,7 +37,7 @@ class Desk:
         self.lease = self.claim()
 
     def claim(self) -> Lease:
-        lease = runs.claim(
+        lease = leases.claim(
             tenant_id=self.bench.tenant.id,
             job_id=self.job.id,
             worker="test",
@@ -130,7 +130,7 @@ def test_steps_that_are_done_again_after_a_crash_are_not_told_again(
     for number in (1, 2, 3):
         desk.metrics(number)
     desk.taking().take()
-    runs.attempt_failed(desk.lease, error={"code": "x", "message": "x"}, exit_code=-9)
+    leases.attempt_failed(desk.lease, error={"code": "x", "message": "x"}, exit_code=-9)
     lease = desk.claim()
     (desk.run_dir / "events.jsonl").unlink()
     desk.seq = 0
@@ -164,7 +164,7 @@ def test_while_the_storage_is_down_training_goes_on_and_nothing_is_lost_or_doubl
         return real(*arguments)
 
     monkeypatch.setattr(module, "store_file", store)
-    monkeypatch.setattr("finetune.services.attempt.RETRY_SECONDS", 0)
+    monkeypatch.setattr("finetune.services.runs.attempt.RETRY_SECONDS", 0)
     desk.say("message", "before")
     desk.checkpoint(1)
     desk.say("message", "after")
@@ -182,8 +182,8 @@ def test_a_storage_that_stays_down_ends_the_attempt(
         raise StorageDown("its address", "no answer")
 
     monkeypatch.setattr(module, "store_file", store)
-    monkeypatch.setattr("finetune.services.attempt.RETRY_SECONDS", 0)
-    monkeypatch.setattr("finetune.services.attempt.STORAGE_PATIENCE_SECONDS", -1)
+    monkeypatch.setattr("finetune.services.runs.attempt.RETRY_SECONDS", 0)
+    monkeypatch.setattr("finetune.services.runs.attempt.STORAGE_PATIENCE_SECONDS", -1)
     desk.checkpoint(1)
     with pytest.raises(StorageDown):
         desk.taking().take()
@@ -191,7 +191,7 @@ def test_a_storage_that_stays_down_ends_the_attempt(
 
 def test_a_worker_that_lost_its_lease_writes_no_event_and_no_checkpoint(desk: Desk) -> None:
     taking = desk.taking()
-    runs.attempt_failed(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
+    leases.attempt_failed(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
     desk.claim()
     before = desk.row().events_count
     desk.metrics(1)
@@ -208,7 +208,7 @@ def test_a_worker_that_lost_its_lease_writes_no_event_and_no_checkpoint(desk: De
 def test_a_later_attempt_replaces_a_checkpoint_of_the_same_step(desk: Desk) -> None:
     desk.checkpoint(1, b"first")
     desk.taking().take()
-    runs.attempt_failed(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
+    leases.attempt_failed(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
     lease = desk.claim()
     (desk.run_dir / "checkpoints" / "1" / "adapter_model.safetensors").unlink()
     (desk.run_dir / "checkpoints" / "1").rmdir()

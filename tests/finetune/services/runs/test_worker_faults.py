@@ -9,7 +9,9 @@ import pytest
 
 from finetune.models import Dataset, Job, Run
 from finetune.packaging.files import sha256_file
-from finetune.services import attempt, fitness, preparation, validation
+from finetune.services import fitness
+from finetune.services.jobs import validation
+from finetune.services.runs import attempt, preparation
 from finetune.states import DatasetState, JobState, RunState
 from finetune.tasks import Subscription
 from tenants.database.scope import tenant_scope

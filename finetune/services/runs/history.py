@@ -7,9 +7,9 @@ from typing import Any
 from django.utils import timezone
 
 from finetune.models import Checkpoint, Event, Job
-from finetune.services import runs
-from finetune.services.runs import Lease
-from finetune.services.steps import line, write_events
+from finetune.services.jobs.steps import line, write_events
+from finetune.services.runs import leases
+from finetune.services.runs.leases import Lease
 from finetune.storage import checkpoint_prefix, delete_prefix, store_file
 from tenants.database.scope import tenant_scope
 from tenants.vault.vault import Vault
@@ -47,7 +47,7 @@ class History:
                 self._take_checkpoint(waiting, run_dir)
                 waiting = []
         if waiting:
-            with runs.fenced(self._lease) as job:
+            with leases.fenced(self._lease) as job:
                 self._write(job, waiting)
             self._note(waiting)
 
@@ -70,7 +70,7 @@ class History:
                 "message": f"The checkpoint at step {told['step']} was replaced by a newer one"
                 " before it could be stored.",
             }
-        with runs.fenced(self._lease) as job:
+        with leases.fenced(self._lease) as job:
             self._write(job, events)
             unneeded = self._keep(job, told, prefix, stored) if stored is not None else []
         self._note(events)
@@ -105,7 +105,7 @@ class History:
             "metrics": told.get("metrics") or {},
         }
         Checkpoint.objects.update_or_create(job=job, step=told["step"], defaults=values)
-        runs.made_progress(self._lease)
+        leases.made_progress(self._lease)
         replaced = [old.prefix] if old is not None and old.prefix != prefix else []
         return replaced + _drop_unneeded(job)
 

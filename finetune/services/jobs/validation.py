@@ -9,11 +9,13 @@ from uuid import UUID
 
 from finetune.models import Dataset, Job, Run
 from finetune.records.check import CODES
-from finetune.services import checking, nudges, resolution
-from finetune.services.datasets import reading_of
-from finetune.services.resolution import Resolved
-from finetune.services.runs import as_error, tokens_needed
-from finetune.services.steps import lock_job, note, step
+from finetune.services import nudges
+from finetune.services.files import checking
+from finetune.services.files.datasets import reading_of
+from finetune.services.jobs import resolution
+from finetune.services.jobs.resolution import Resolved
+from finetune.services.jobs.steps import lock_job, note, step
+from finetune.services.runs.leases import as_error, tokens_needed
 from finetune.states import DatasetState, JobState
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused

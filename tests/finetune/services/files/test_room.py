@@ -13,10 +13,12 @@ import pytest
 
 from finetune.errors import UserFault
 from finetune.models import Checkpoint, Dataset, Job, Run
-from finetune.services import intake, jobs, sweeping
-from finetune.services.datasets import perform_check
-from finetune.services.room import StorageUsedUp, require_room, storage
-from finetune.services.steps import step
+from finetune.services import sweeping
+from finetune.services.files import intake
+from finetune.services.files.datasets import perform_check
+from finetune.services.files.room import StorageUsedUp, require_room, storage
+from finetune.services.jobs import lifecycle
+from finetune.services.jobs.steps import step
 from finetune.states import JobState
 from finetune.tasks import tidy_tenant
 from tenants.database.scope import release_connection, tenant_scope
@@ -91,7 +93,7 @@ def test_a_job_is_asked_for_all_that_it_may_write_and_refused_with_the_numbers(
     with pytest.raises(UserFault, match="no room"), tenant_scope(bench.tenant.id):
         require_room(3 * MB)
     with tenant_scope(bench.tenant.id):
-        jobs.cancel_job(job_id=job.id, actor="test")
+        lifecycle.cancel_job(job_id=job.id, actor="test")
         assert storage().reserved == 0
         require_room(3 * MB)
 
@@ -137,7 +139,7 @@ def test_of_two_jobs_or_files_that_ask_at_once_for_the_last_room_one_gets_it(
     allow(bench, 12)
 
     def make(request: Any) -> Callable[[], Any]:
-        return lambda: jobs.create_job(request=request, actor="test")
+        return lambda: lifecycle.create_job(request=request, actor="test")
 
     assert at_once(bench, [make(request) for request in requests]) == 1
     allow(bench, 14)

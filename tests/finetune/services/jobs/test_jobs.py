@@ -7,8 +7,8 @@ import pytest
 
 from finetune.errors import OurFault, UserFault
 from finetune.models import Event, Job, Run
-from finetune.services import jobs
-from finetune.services.steps import step
+from finetune.services.jobs import lifecycle
+from finetune.services.jobs.steps import step
 from finetune.states import JOB_STEPS, JobState, RunState
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused
@@ -133,8 +133,8 @@ def test_a_job_that_is_not_running_is_cancelled_at_once(bench: Bench) -> None:
     with tenant_scope(bench.tenant.id):
         step(job, JobState.QUEUED, "queued")
         run = Run.objects.create(job=job)
-        cancelled = jobs.cancel_job(job_id=job.id, actor="test")
-        again = jobs.cancel_job(job_id=job.id, actor="test")
+        cancelled = lifecycle.cancel_job(job_id=job.id, actor="test")
+        again = lifecycle.cancel_job(job_id=job.id, actor="test")
         run.refresh_from_db()
     assert cancelled.state == again.state == JobState.CANCELLED
     assert cancelled.finished_at is not None
@@ -147,9 +147,9 @@ def test_a_queued_job_pauses_and_resumes_as_a_new_run(bench: Bench) -> None:
     with tenant_scope(bench.tenant.id):
         step(job, JobState.QUEUED, "queued")
         Run.objects.create(job=job)
-        assert jobs.pause_job(job_id=job.id, actor="test").state == JobState.PAUSED
+        assert lifecycle.pause_job(job_id=job.id, actor="test").state == JobState.PAUSED
         assert not Run.objects.filter(job=job, state=RunState.WAITING).exists()
-        assert jobs.resume_job(job_id=job.id, actor="test").state == JobState.QUEUED
+        assert lifecycle.resume_job(job_id=job.id, actor="test").state == JobState.QUEUED
         assert Run.objects.filter(job=job, state=RunState.WAITING).count() == 1
 
 
@@ -159,7 +159,7 @@ def test_a_job_that_has_ended_stays_as_it_is(bench: Bench, verb: str) -> None:
     with tenant_scope(bench.tenant.id):
         step(job, JobState.FAILED, "failed")
         with pytest.raises(UserFault) as raised:
-            getattr(jobs, verb)(job_id=job.id, actor="test")
+            getattr(lifecycle, verb)(job_id=job.id, actor="test")
     assert raised.value.status == 400
     assert bench.job(job).state == JobState.FAILED
 
@@ -167,4 +167,4 @@ def test_a_job_that_has_ended_stays_as_it_is(bench: Bench, verb: str) -> None:
 def test_another_tenants_job_is_not_found(bench: Bench) -> None:
     job = bench.create()
     with tenant_scope(uuid.uuid4()), pytest.raises(NotFound):
-        jobs.cancel_job(job_id=job.id, actor="test")
+        lifecycle.cancel_job(job_id=job.id, actor="test")

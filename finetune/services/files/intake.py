@@ -11,8 +11,8 @@ from django.db.transaction import on_commit
 
 from finetune.errors import UserFault
 from finetune.models import Artifact, Checkpoint, Dataset, Job
-from finetune.services.datasets import request_check
-from finetune.services.room import require_room
+from finetune.services.files.datasets import request_check
+from finetune.services.files.room import require_room
 from finetune.states import LIVE_JOB_STATES, DatasetState, JobState
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict

@@ -118,6 +118,6 @@ def _named(dataset: Dataset) -> dict[str, Any]:
 
 
 def perform_check(*, tenant_id: UUID, dataset_id: UUID) -> None:
-    from finetune.services.checking import check  # the worker's side, with its processes
+    from finetune.services.files.checking import check  # the worker's side, with its processes
 
     check(tenant_id=tenant_id, dataset_id=dataset_id)

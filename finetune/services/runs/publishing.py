@@ -20,12 +20,12 @@ from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
 from finetune.packaging.request import BuildRequest, BuiltBundle
 from finetune.sandbox.levels import Level
-from finetune.services import runs
 from finetune.services.isolation import isolation
+from finetune.services.jobs.steps import step
 from finetune.services.pulse import Pulse
-from finetune.services.runs import Lease, LeaseLost, Wishes
+from finetune.services.runs import leases
+from finetune.services.runs.leases import Lease, LeaseLost, Wishes
 from finetune.services.signing import signing_key
-from finetune.services.steps import step
 from finetune.states import ENDED_FOR, ExitCode, JobState
 from finetune.storage import (
     artifact_prefix,
@@ -94,9 +94,9 @@ def _commit(
     report: dict[str, Any],
 ) -> None:
     prefix = artifact_prefix(artifact_id)
-    with runs.fenced(lease) as job:
+    with leases.fenced(lease) as job:
         if job.cancel_requested_at is not None:
-            runs.grant_wishes(lease, job)
+            leases.grant_wishes(lease, job)
             return
         name = model_name(job, Tenant.objects.get(id=lease.tenant_id))
         metrics_file = files.create_file(
@@ -134,7 +134,7 @@ def _commit(
             trained_tokens=tokens,
             pause_requested_at=None,
         )
-        runs.finish(lease)
+        leases.finish(lease)
         audit.record(
             actor=ACTOR,
             action="artifact.publish",

@@ -7,7 +7,8 @@ import pytest
 from django.conf import settings
 
 from finetune.models import Dataset, Run
-from finetune.services import checking, datasets, validation
+from finetune.services.files import checking, datasets
+from finetune.services.jobs import validation
 from finetune.states import DatasetState, JobState, RunState
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope

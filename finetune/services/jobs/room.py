@@ -4,8 +4,8 @@ from django.conf import settings
 
 from finetune.errors import OurFault
 from finetune.models import CatalogModel, Dataset
-from finetune.services.job_request import JobRequest
-from finetune.services.room import require_room_for_job
+from finetune.services.files.room import require_room_for_job
+from finetune.services.jobs.request import JobRequest
 from finetune.states import DatasetState
 from finetune.trainer import auto
 from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes

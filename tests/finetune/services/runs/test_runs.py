@@ -11,9 +11,11 @@ from django.db import connection
 from django.utils import timezone
 
 from finetune.models import Event, Job, Run
-from finetune.services import jobs, runs, sweeping
-from finetune.services.runs import Lease, LeaseLost
-from finetune.services.steps import step
+from finetune.services import sweeping
+from finetune.services.jobs import lifecycle
+from finetune.services.jobs.steps import step
+from finetune.services.runs import leases
+from finetune.services.runs.leases import Lease, LeaseLost
 from finetune.states import JobState, RunState
 from tenants.database.scope import tenant_scope
 from tenants.models import LicenseState
@@ -30,7 +32,7 @@ def queued(bench: Bench, **resolved: Any) -> Job:
 
 
 def claim(bench: Bench, job: Job) -> Lease | None:
-    return runs.claim(
+    return leases.claim(
         tenant_id=bench.tenant.id, job_id=job.id, worker="test", isolation="bubblewrap"
     )
 
@@ -54,7 +56,7 @@ def expire(lease: Lease) -> None:
 
 
 def reap(lease: Lease) -> None:
-    runs.reap(tenant_id=lease.tenant_id, run_id=lease.run_id)
+    leases.reap(tenant_id=lease.tenant_id, run_id=lease.run_id)
 
 
 def skip_back_off(lease: Lease) -> None:
@@ -105,12 +107,12 @@ def test_a_worker_that_was_presumed_dead_changes_nothing(bench: Bench) -> None:
     before = bench.job(job).events_count
     error = {"code": "x", "message": "x"}
     for write in (
-        lambda: runs.beat(stale),
-        lambda: runs.wishes(stale),
-        lambda: runs.give_back(stale),
-        lambda: runs.wait(stale, reason="x", seconds=1),
-        lambda: runs.fail(stale, error=error),
-        lambda: runs.attempt_failed(stale, error=error, exit_code=1),
+        lambda: leases.beat(stale),
+        lambda: leases.wishes(stale),
+        lambda: leases.give_back(stale),
+        lambda: leases.wait(stale, reason="x", seconds=1),
+        lambda: leases.fail(stale, error=error),
+        lambda: leases.attempt_failed(stale, error=error, exit_code=1),
     ):
         with pytest.raises(LeaseLost):
             write()
@@ -124,13 +126,13 @@ def test_a_reaped_run_that_nobody_has_claimed_yet_is_lost_to_its_old_worker(benc
     expire(lease)
     reap(lease)
     with pytest.raises(LeaseLost):  # the epoch is still the same, the lease is not
-        runs.beat(lease)
+        leases.beat(lease)
 
 
 def test_a_heartbeat_keeps_the_reaper_away(bench: Bench) -> None:
     lease = leased(bench, queued(bench))
     expire(lease)
-    runs.beat(lease)
+    leases.beat(lease)
     reap(lease)
     assert row(lease).state == RunState.LEASED
     assert row(lease).lease_until > timezone.now()
@@ -157,8 +159,8 @@ def test_progress_gives_the_run_its_attempts_back(bench: Bench) -> None:
     job = queued(bench)
     for _ in range(settings.RUN_ATTEMPTS + 2):
         lease = leased(bench, job)
-        with runs.fenced(lease):
-            runs.made_progress(lease)
+        with leases.fenced(lease):
+            leases.made_progress(lease)
         expire(lease)
         reap(lease)
         skip_back_off(lease)
@@ -208,12 +210,12 @@ def test_a_running_job_is_cancelled_whichever_way_its_training_ends(bench: Bench
     job = queued(bench)
     lease = leased(bench, job)
     with tenant_scope(bench.tenant.id):
-        assert jobs.cancel_job(job_id=job.id, actor="t").state == JobState.RUNNING
-    assert runs.wishes(lease).cancel
+        assert lifecycle.cancel_job(job_id=job.id, actor="t").state == JobState.RUNNING
+    assert leases.wishes(lease).cancel
     if how == "asked to stop":
-        runs.attempt_failed(lease, error={"code": "x", "message": "killed"}, exit_code=-9)
+        leases.attempt_failed(lease, error={"code": "x", "message": "killed"}, exit_code=-9)
     elif how == "worker shuts down":
-        runs.give_back(lease, exit_code=75)
+        leases.give_back(lease, exit_code=75)
     else:
         expire(lease)
         reap(lease)
@@ -225,24 +227,24 @@ def test_a_pause_ends_the_run_and_a_resume_starts_the_next(bench: Bench) -> None
     job = queued(bench)
     lease = leased(bench, job)
     with tenant_scope(bench.tenant.id):
-        jobs.pause_job(job_id=job.id, actor="t")
-    assert runs.wishes(lease).pause
-    runs.give_back(lease, exit_code=75)
+        lifecycle.pause_job(job_id=job.id, actor="t")
+    assert leases.wishes(lease).pause
+    leases.give_back(lease, exit_code=75)
     assert bench.job(job).state == JobState.PAUSED
     with tenant_scope(bench.tenant.id):
-        jobs.resume_job(job_id=job.id, actor="t")
+        lifecycle.resume_job(job_id=job.id, actor="t")
     again = leased(bench, job)
     assert again.run_id != lease.run_id
-    assert not runs.wishes(again).pause
+    assert not leases.wishes(again).pause
 
 
 def test_a_pause_request_can_be_taken_back(bench: Bench) -> None:
     job = queued(bench)
     lease = leased(bench, job)
     with tenant_scope(bench.tenant.id):
-        jobs.pause_job(job_id=job.id, actor="t")
-        jobs.resume_job(job_id=job.id, actor="t")
-    runs.give_back(lease, exit_code=75)
+        lifecycle.pause_job(job_id=job.id, actor="t")
+        lifecycle.resume_job(job_id=job.id, actor="t")
+    leases.give_back(lease, exit_code=75)
     assert bench.job(job).state == JobState.QUEUED
 
 
@@ -252,7 +254,7 @@ def test_a_worker_that_shuts_down_gives_the_run_back_and_no_attempt_is_counted(
     job = queued(bench)
     for _ in range(settings.RUN_ATTEMPTS + 1):
         lease = leased(bench, job)
-        runs.give_back(lease, exit_code=75)
+        leases.give_back(lease, exit_code=75)
         assert row(lease).attempts == 0
     assert bench.job(job).state == JobState.QUEUED
 
@@ -260,12 +262,12 @@ def test_a_worker_that_shuts_down_gives_the_run_back_and_no_attempt_is_counted(
 def test_what_is_missing_outside_makes_the_run_wait_and_the_job_says_so_once(bench: Bench) -> None:
     job = queued(bench)
     lease = leased(bench, job)
-    runs.wait(lease, reason="the storage is full", seconds=60)
+    leases.wait(lease, reason="the storage is full", seconds=60)
     assert row(lease).attempts == 0
     assert row(lease).not_before > timezone.now() + timedelta(seconds=50)
     assert row(lease).wait_reason == "the storage is full"
     for _ in range(3):
-        runs.postpone(
+        leases.postpone(
             tenant_id=bench.tenant.id, job_id=job.id, reason="the storage is full", seconds=60
         )
     assert bench.messages(job).count("Waiting: the storage is full") == 1
@@ -300,7 +302,7 @@ def test_jobs_that_came_before_count_against_the_budget(bench: Bench) -> None:
 
 def test_events_are_numbered_without_gaps(bench: Bench) -> None:
     job = queued(bench)
-    runs.give_back(leased(bench, job))
+    leases.give_back(leased(bench, job))
     with tenant_scope(bench.tenant.id):
         seqs = list(Event.objects.filter(job=job).order_by("seq").values_list("seq", flat=True))
     assert seqs == list(range(1, len(seqs) + 1))

@@ -18,11 +18,11 @@ from finetune.models import Dataset, Job
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
 from finetune.sandbox.levels import SandboxMissing
 from finetune.services import fitness, nudges
+from finetune.services.files.room import require_room
 from finetune.services.isolation import isolation
+from finetune.services.jobs.steps import note
 from finetune.services.pulse import Pulse
-from finetune.services.room import require_room
-from finetune.services.runs import LeaseLost, as_error
-from finetune.services.steps import note
+from finetune.services.runs.leases import LeaseLost, as_error
 from finetune.services.waiting import reason_of
 from finetune.states import DatasetState, JobState
 from finetune.storage import dataset_prefix, delete_prefix, fetch_file, store_file

@@ -15,9 +15,9 @@ from django.conf import settings
 from finetune import selectors
 from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.models import Artifact, CatalogModel
-from finetune.services import artifacts, tokens
-from finetune.services.eviction import label
-from finetune.services.tokens import Reservation
+from finetune.services.models import artifacts, tokens
+from finetune.services.models.eviction import label
+from finetune.services.models.tokens import Reservation
 from finetune.serving import costs
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import CostLimits, Delta, GenerateRequest

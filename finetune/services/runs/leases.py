@@ -19,7 +19,7 @@ from django.utils import timezone
 
 from finetune.models import Job, Run
 from finetune.services import nudges
-from finetune.services.steps import lock_job, note, step
+from finetune.services.jobs.steps import lock_job, note, step
 from finetune.states import JobState, RunState
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused

@@ -12,10 +12,10 @@ from django.conf import settings
 from finetune.errors import OurFault
 from finetune.launcher import probe_machine
 from finetune.models import Checkpoint, Dataset, Job
-from finetune.services import runs
 from finetune.services.isolation import isolation
-from finetune.services.runs import Lease
-from finetune.services.steps import note
+from finetune.services.jobs.steps import note
+from finetune.services.runs import leases
+from finetune.services.runs.leases import Lease
 from finetune.storage import fetch_file
 from finetune.trainer.spec import RunSpec
 from tenants.database.scope import tenant_scope
@@ -55,7 +55,7 @@ def _machine(lease: Lease, job: Job, run_dir: Path) -> dict[str, Any]:
     told = probe_machine(job.base.family, base_dir, run_dir, level=isolation())
     threads = settings.TRAINER_THREADS or len(os.sched_getaffinity(0))
     machine = {"precision": told["precision"], "device": told["device"], "threads": threads}
-    with runs.fenced(lease) as locked:
+    with leases.fenced(lease) as locked:
         resolved = dict(locked.resolved or {})
         resolved["machine"] = machine
         resolved["reasons"] = dict(resolved.get("reasons", {})) | {"precision": told["reason"]}
@@ -101,5 +101,5 @@ def _fetch(checkpoint: Checkpoint, vault: Vault, folder: Path) -> bool:
 
 
 def _warn(lease: Lease, message: str) -> None:
-    with runs.fenced(lease) as job:
+    with leases.fenced(lease) as job:
         note(job, message, level="warn")

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetune.models import Dataset, Job
-from finetune.services.job_request import JobRequest
+from finetune.services.jobs.request import JobRequest
 from finetune.trainer import auto
 from finetune.trainer.spec import DataSpec, OptimSpec, RunSpec
 

@@ -1,0 +1,1 @@
+"""Files: taken in, read for a model, kept within a tenant's room, let go."""

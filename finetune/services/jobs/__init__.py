@@ -1,0 +1,1 @@
+"""Jobs: asked for, resolved, validated, and every step of their state."""

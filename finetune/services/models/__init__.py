@@ -1,0 +1,1 @@
+"""Models: brought in, taken away, asked, and out of memory when a right ends."""

@@ -1,0 +1,1 @@
+"""Runs: one attempt at a job, from the claim to what it leaves."""
