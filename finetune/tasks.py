@@ -14,10 +14,11 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
-from finetune.services import fitness, isolation, sweeping, trail
+from finetune.services import sweeping, trail
 from finetune.services.files import datasets, intake, orphans
 from finetune.services.jobs import validation
 from finetune.services.runs import attempt
+from finetune.work import fitness, isolation
 
 log = logging.getLogger(__name__)
 

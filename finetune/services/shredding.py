@@ -21,7 +21,7 @@ from finetune.errors import OurFault
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.services.jobs import lifecycle
 from finetune.services.models.eviction import evict
-from finetune.services.signing import signing_key
+from finetune.signing import signing_key
 from finetune.states import FINAL_JOB_STATES, RunState
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope

@@ -6,9 +6,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from finetune.services import nudges
 from finetune.services.models import eviction
 from finetune.services.runs import leases
+from finetune.work import nudges
 from finetune.workspace import remove_leftovers
 from tenants.services import failures, proofs
 from tenants.services.vaults import object_store

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from asgiref.sync import sync_to_async
 
-from finetune.services import nudges
-from finetune.services.signing import public_key_pem, signing_key
+from finetune.signing import public_key_pem, signing_key
+from finetune.work import nudges
 from tenants.database.scope import release_connection, tenant_scope
 from tenants.models import AuditEntry
 from tenants.services import audit, heads

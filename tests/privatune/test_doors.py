@@ -186,7 +186,7 @@ def test_training_runs_by_its_claim_alone() -> None:
         "tenants.services.licences.Right.TRAIN",
     } <= GRAPH[claim]
     assert users_of(GRAPH, claim) == {"finetune.services.runs.attempt.perform"}
-    trainer = users_of(GRAPH, "finetune.launcher.launch_trainer")
+    trainer = users_of(GRAPH, "finetune.work.launcher.launch_trainer")
     assert trainer == {
         "finetune.services.runs.attempt._work"
     }  # handed the lease that `perform` claimed

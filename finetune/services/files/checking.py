@@ -17,15 +17,16 @@ from finetune.errors import DiskFull, FinetuneError, UserFault, is_full
 from finetune.models import Dataset, Job
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
 from finetune.sandbox.levels import SandboxMissing
-from finetune.services import fitness, nudges
 from finetune.services.files.room import require_room
-from finetune.services.isolation import isolation
 from finetune.services.jobs.steps import note
-from finetune.services.pulse import Pulse
-from finetune.services.runs.leases import LeaseLost, as_error
-from finetune.services.waiting import reason_of
+from finetune.services.runs.leases import as_error
 from finetune.states import DatasetState, JobState
 from finetune.storage import dataset_prefix, delete_prefix, fetch_file, store_file
+from finetune.work import fitness, nudges
+from finetune.work.isolation import isolation
+from finetune.work.leases import LeaseLost
+from finetune.work.pulse import Pulse
+from finetune.work.waiting import reason_of
 from finetune.workspace import private_folder
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile

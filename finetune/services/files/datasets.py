@@ -9,8 +9,8 @@ from django.db import IntegrityError, transaction
 
 from finetune.models import CatalogModel, Dataset
 from finetune.selectors import public_id
-from finetune.services import nudges
 from finetune.states import DatasetState
+from finetune.work import nudges
 from tenants.models import StoredFile
 from tenants.services import audit
 from tenants.services.vaults import open_vault

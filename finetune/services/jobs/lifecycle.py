@@ -10,7 +10,6 @@ from django.utils import timezone
 
 from finetune.errors import UserFault
 from finetune.models import Artifact, CatalogModel, Dataset, Job, Run
-from finetune.services import nudges
 from finetune.services.jobs.request import (
     MAX_SEED,
     EvaluationRequest,
@@ -21,6 +20,7 @@ from finetune.services.jobs.request import (
 from finetune.services.jobs.room import require_room_of
 from finetune.services.jobs.steps import line, lock_job, note, step, write_events
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, RunState
+from finetune.work import nudges
 from tenants.errors import NotFound
 from tenants.models import StoredFile
 from tenants.services import audit

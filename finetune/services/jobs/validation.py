@@ -9,7 +9,6 @@ from uuid import UUID
 
 from finetune.models import Dataset, Job, Run
 from finetune.records.check import CODES
-from finetune.services import nudges
 from finetune.services.files import checking
 from finetune.services.files.datasets import reading_of
 from finetune.services.jobs import resolution
@@ -17,6 +16,7 @@ from finetune.services.jobs.resolution import Resolved
 from finetune.services.jobs.steps import lock_job, note, step
 from finetune.services.runs.leases import as_error, tokens_needed
 from finetune.states import DatasetState, JobState
+from finetune.work import nudges
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.models import StoredFile

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from finetune.models import Artifact, Checkpoint, Run
 from finetune.services.models.eviction import evict
-from finetune.services.signing import public_key_pem
+from finetune.signing import public_key_pem
 from finetune.storage import artifact_prefix, attempt_artifact, delete_prefix, run_prefix
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused

@@ -15,20 +15,21 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from finetune.errors import DiskFull, FinetuneError, is_full
-from finetune.launcher import launch_trainer
 from finetune.models import Job
 from finetune.sandbox.levels import SandboxMissing
 from finetune.sandbox.start import Child
-from finetune.services import fitness
-from finetune.services.fitness import DISK_FULL
-from finetune.services.isolation import isolation
-from finetune.services.pulse import Pulse
 from finetune.services.runs import leases, preparation, publishing
 from finetune.services.runs.history import History
-from finetune.services.runs.leases import Lease, LeaseLost, Wishes
+from finetune.services.runs.leases import Lease, Wishes
 from finetune.services.runs.tail import EventTail
-from finetune.services.waiting import reason_of
 from finetune.states import ENDED_FOR, ExitCode
+from finetune.work import fitness
+from finetune.work.fitness import DISK_FULL
+from finetune.work.isolation import isolation
+from finetune.work.launcher import launch_trainer
+from finetune.work.leases import LeaseLost
+from finetune.work.pulse import Pulse
+from finetune.work.waiting import reason_of
 from finetune.workspace import private_folder
 from tenants.database.scope import tenant_scope
 from tenants.services.vaults import object_store, vault_for

@@ -18,9 +18,10 @@ from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
 from finetune.models import Job, Run
-from finetune.services import nudges
 from finetune.services.jobs.steps import lock_job, note, step
 from finetune.states import JobState, RunState
+from finetune.work import nudges
+from finetune.work.leases import LeaseLost
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.services.licences import Right, require_license
@@ -46,10 +47,6 @@ BEAT = """
 UPDATE finetune_run SET lease_until = clock_timestamp() + %(lease)s
 WHERE id = %(run)s AND epoch = %(epoch)s AND state = 'leased'
 """
-
-
-class LeaseLost(Exception):
-    """Another worker, or the reaper, has the run now: stop, and write nothing."""
 
 
 @dataclass(frozen=True)

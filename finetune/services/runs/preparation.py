@@ -10,14 +10,14 @@ from typing import Any
 from django.conf import settings
 
 from finetune.errors import OurFault
-from finetune.launcher import probe_machine
 from finetune.models import Checkpoint, Dataset, Job
-from finetune.services.isolation import isolation
 from finetune.services.jobs.steps import note
 from finetune.services.runs import leases
 from finetune.services.runs.leases import Lease
 from finetune.storage import fetch_file
 from finetune.trainer.spec import RunSpec
+from finetune.work.isolation import isolation
+from finetune.work.launcher import probe_machine
 from tenants.database.scope import tenant_scope
 from tenants.vault.errors import ObjectDamaged, ObjectMissing
 from tenants.vault.vault import Vault

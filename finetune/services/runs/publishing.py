@@ -15,17 +15,14 @@ from typing import Any
 from django.conf import settings
 
 from finetune.errors import DiskFull, OurFault
-from finetune.launcher import launch_packaging
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
 from finetune.packaging.request import BuildRequest, BuiltBundle
 from finetune.sandbox.levels import Level
-from finetune.services.isolation import isolation
 from finetune.services.jobs.steps import step
-from finetune.services.pulse import Pulse
 from finetune.services.runs import leases
-from finetune.services.runs.leases import Lease, LeaseLost, Wishes
-from finetune.services.signing import signing_key
+from finetune.services.runs.leases import Lease, Wishes
+from finetune.signing import signing_key
 from finetune.states import ENDED_FOR, ExitCode, JobState
 from finetune.storage import (
     artifact_prefix,
@@ -35,6 +32,10 @@ from finetune.storage import (
     store_file,
 )
 from finetune.trainer.spec import RunSpec
+from finetune.work.isolation import isolation
+from finetune.work.launcher import launch_packaging
+from finetune.work.leases import LeaseLost
+from finetune.work.pulse import Pulse
 from tenants.database.scope import tenant_scope
 from tenants.models import Tenant
 from tenants.services import audit, files

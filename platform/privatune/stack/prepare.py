@@ -29,7 +29,7 @@ def main() -> int:
 
 def require_registered_keys() -> None:
     """Ends with one clear text when the files are not the keys that the database was made with."""
-    from finetune.services.signing import public_key_pem
+    from finetune.signing import public_key_pem
     from privatune.keys import write_public_half
     from tenants.services import key_prints
     from tenants.vault.errors import KeyUnavailable

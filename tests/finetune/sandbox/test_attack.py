@@ -16,12 +16,12 @@ from typing import Any
 
 import pytest
 
-from finetune import launcher
 from finetune.records.check import CheckSpec
 from finetune.records.check import child as check_child
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
 from finetune.sandbox.start import start
+from finetune.work import launcher
 from tests.conftest import ROOT
 
 PROBE = "tests.finetune.sandbox.probe"

@@ -17,9 +17,9 @@ from finetune.services.files import checking, datasets, intake
 from finetune.services.files.orphans import remove_orphans
 from finetune.services.jobs import validation
 from finetune.services.models import artifacts
-from finetune.services.runs.leases import LeaseLost
 from finetune.states import DatasetState
 from finetune.storage import attempt_artifact
+from finetune.work.leases import LeaseLost
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Upload

@@ -18,7 +18,7 @@ from finetune.services.files import datasets
 from finetune.services.jobs import validation
 from finetune.services.runs import leases
 from finetune.services.runs.leases import Wishes
-from finetune.services.signing import public_key_pem
+from finetune.signing import public_key_pem
 from finetune.states import JobState
 from tenants.access import authenticate_key
 from tenants.actor import Actor

@@ -25,7 +25,7 @@ from finetune.models import Dataset
 from finetune.services import shredding
 from finetune.services.files import datasets
 from finetune.services.jobs import validation
-from finetune.services.signing import public_key_pem
+from finetune.signing import public_key_pem
 from tenants.access import authenticate_key
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope

@@ -10,9 +10,9 @@ from django.db import connection
 
 from finetune.records.check import CheckSpec, check_in_child
 from finetune.services.files import datasets
-from finetune.services.isolation import isolation
 from finetune.services.jobs import validation
 from finetune.states import DatasetState, JobState
+from finetune.work.isolation import isolation
 from tenants.database.scope import tenant_scope
 from tests.finetune.services.jobs.test_validation import check
 from tests.fixtures.jobs import Bench, jsonl

@@ -20,7 +20,7 @@ RAISERS = re.compile(r"\w*(Fault|Error|Refused|NotFound|Invalid|Conflict|Unavail
 # Where codes come from that a page can show, in a refusal or as the error of a job or a reading.
 MET_AT_PAGES = [
     "tenants", "finetune/services", "finetune/records", "finetune/trainer", "finetune/sandbox",
-    "finetune/serving", "finetune/packaging", "finetune/selectors.py", "finetune/launcher.py",
+    "finetune/serving", "finetune/packaging", "finetune/selectors.py", "finetune/work/launcher.py",
     "platform/privatune/portal", "platform/privatune/edge", "platform/privatune/problems.py",
     "platform/privatune/problem_pages.py",
 ]  # fmt: skip

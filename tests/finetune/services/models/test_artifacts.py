@@ -15,11 +15,12 @@ from finetune.services.files.room import storage
 from finetune.services.jobs import lifecycle, validation
 from finetune.services.jobs.room import DOCUMENTS
 from finetune.services.models import artifacts
-from finetune.services.pulse import Pulse
 from finetune.services.runs import leases, preparation, publishing
-from finetune.services.runs.leases import Lease, LeaseLost, Wishes
+from finetune.services.runs.leases import Lease, Wishes
 from finetune.states import JobState
 from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
+from finetune.work.leases import LeaseLost
+from finetune.work.pulse import Pulse
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused
 from tenants.models import AuditEntry, LicenseState, StoredFile, UsageEntry
@@ -47,8 +48,8 @@ class Trained:
         with tenant_scope(bench.tenant.id):
             full = Job.objects.select_related("base", "training_data").get(id=job.id)
         preparation.prepare(self.lease, full, self.vault, run_dir)
-        from finetune.launcher import launch_trainer
-        from finetune.services.isolation import isolation
+        from finetune.work.isolation import isolation
+        from finetune.work.launcher import launch_trainer
 
         assert launch_trainer(run_dir, threads=1, level=isolation()).process.wait(120) == 0
 

@@ -10,13 +10,13 @@ import pytest
 from django.conf import settings
 
 from finetune.models import Checkpoint, Job, Run
-from finetune.services import fitness
 from finetune.services.jobs import validation
-from finetune.services.pulse import Pulse
 from finetune.services.runs import attempt, preparation
 from finetune.services.runs.leases import Lease, Wishes
 from finetune.states import ExitCode, JobState, RunState
 from finetune.storage import checkpoint_prefix
+from finetune.work import fitness
+from finetune.work.pulse import Pulse
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.services.vaults import open_vault

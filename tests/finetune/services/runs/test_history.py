@@ -13,10 +13,11 @@ from finetune.services.runs import history as module
 from finetune.services.runs import leases
 from finetune.services.runs.attempt import Taking
 from finetune.services.runs.history import History
-from finetune.services.runs.leases import Lease, LeaseLost
+from finetune.services.runs.leases import Lease
 from finetune.services.runs.tail import EventTail
 from finetune.states import JobState
 from finetune.storage import checkpoint_prefix
+from finetune.work.leases import LeaseLost
 from tenants.database.scope import tenant_scope
 from tenants.services.vaults import open_vault
 from tenants.vault.errors import StorageDown

@@ -15,8 +15,9 @@ from finetune.services import sweeping
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.steps import step
 from finetune.services.runs import leases
-from finetune.services.runs.leases import Lease, LeaseLost
+from finetune.services.runs.leases import Lease
 from finetune.states import JobState, RunState
+from finetune.work.leases import LeaseLost
 from tenants.database.scope import tenant_scope
 from tenants.models import LicenseState
 from tenants.services.licences import change_license
@@ -184,8 +185,8 @@ def test_a_lost_nudge_is_sent_again_by_the_sweeper(
     lost = leased(bench, queued(bench))
     expire(lost)
     sent: list[tuple[str, ...]] = []
-    monkeypatch.setattr("finetune.services.nudges._send", lambda *what: sent.append(what))
-    monkeypatch.setattr("finetune.services.nudges.depth", lambda queue: 0)
+    monkeypatch.setattr("finetune.work.nudges._send", lambda *what: sent.append(what))
+    monkeypatch.setattr("finetune.work.nudges.depth", lambda queue: 0)
     sweeping.sweep()
     tenant = str(bench.tenant.id)
     assert ("finetune.tasks.validate_job", tenant, str(validating.id)) in sent
@@ -199,8 +200,8 @@ def test_the_sweeper_adds_nothing_to_a_queue_that_is_long_enough(
 ) -> None:
     queued(bench)
     sent: list[Any] = []
-    monkeypatch.setattr("finetune.services.nudges.nudge", lambda *what: sent.append(what))
-    monkeypatch.setattr("finetune.services.nudges.depth", lambda queue: 10_000)
+    monkeypatch.setattr("finetune.work.nudges.nudge", lambda *what: sent.append(what))
+    monkeypatch.setattr("finetune.work.nudges.depth", lambda queue: 10_000)
     sweeping.sweep()
     assert sent == []
 

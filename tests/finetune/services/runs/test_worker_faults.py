@@ -9,11 +9,11 @@ import pytest
 
 from finetune.models import Dataset, Job, Run
 from finetune.packaging.files import sha256_file
-from finetune.services import fitness
 from finetune.services.jobs import validation
 from finetune.services.runs import attempt, preparation
 from finetune.states import DatasetState, JobState, RunState
 from finetune.tasks import Subscription
+from finetune.work import fitness
 from tenants.database.scope import tenant_scope
 from tests.fixtures.jobs import Bench
 

@@ -14,8 +14,8 @@ from finetune.models import CatalogModel, Job
 from finetune.packaging.base import damaged_files, read_base
 from finetune.packaging.files import digest_of
 from finetune.sandbox.levels import SandboxMissing
-from finetune.services.isolation import isolation
-from finetune.services.signing import signing_key
+from finetune.signing import signing_key
+from finetune.work.isolation import isolation
 from tenants.database.scope import tenant_scope
 from tenants.vault.errors import KeyUnavailable
 

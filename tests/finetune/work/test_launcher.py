@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from finetune.errors import OurFault
-from finetune.launcher import launch_packaging, probe_machine
 from finetune.sandbox.levels import require
+from finetune.work.launcher import launch_packaging, probe_machine
 
 
 def test_packaging_that_fails_says_so_by_code_and_file(tmp_path: Path) -> None:
