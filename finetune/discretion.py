@@ -10,7 +10,7 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from finetune.errors import FinetuneError
+from faults import Fault
 
 ErrorInfo = (
     tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
@@ -31,7 +31,7 @@ def without_tokens(line: str) -> str:
 def told(error: BaseException) -> str:
     """One line without a customer's words."""
     name = type(error).__name__
-    if isinstance(error, FinetuneError) or (hasattr(error, "code") and hasattr(error, "fix")):
+    if isinstance(error, Fault):
         return f"{name} [{error.code}]"
     if (state := getattr(error, "sqlstate", None)) or _is_of_a_database(error):
         return _of_database(error, name, state)

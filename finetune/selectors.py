@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Event, Job
 from tenants.errors import NotFound
 from tenants.models import (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.packaging.signing import load_signer
 from tenants.vault.keyfiles import read_key_file
 

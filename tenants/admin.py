@@ -11,8 +11,9 @@ from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
+from faults import Fault
 from tenants.access import belongings_of
-from tenants.errors import Invalid, TenantError
+from tenants.errors import Invalid
 from tenants.limits import FIELDS
 from tenants.models import License, LicenseState, SupportConsent, Tenant, UsageEntry, User
 from tenants.names import readable as readable_text
@@ -142,7 +143,7 @@ class LicenseAdmin(OperatorAdmin):
                     actor=actor_of(request),
                     state=state,
                 )
-            except TenantError as error:
+            except Fault as error:
                 told = REFUSED.get(error.code, error)
                 self.message_user(request, f"{licence}: {told}", messages.ERROR)
 

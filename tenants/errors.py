@@ -1,30 +1,13 @@
 """What a tenant is refused, and why. Pure: mapped to HTTP by the wiring, to text by the CLI."""
 
-
-class TenantError(Exception):
-    """`code` is stable; `fix` says how to mend it; `param` names the request field at fault."""
-
-    status = 400
-
-    def __init__(
-        self, code: str, message: str, *, fix: str | None = None, param: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.where: str | None = None
-        self.fix = fix
-        self.param = param
-
-    def __str__(self) -> str:
-        return f"{self.message} Fix: {self.fix}" if self.fix else self.message
+from faults import OurFault, UserFault
 
 
-class NotAuthenticated(TenantError):
+class NotAuthenticated(UserFault):
     status = 401
 
 
-class Refused(TenantError):
+class Refused(UserFault):
     """A missing scope, role or licence."""
 
     status = 403
@@ -43,23 +26,23 @@ class TenantGone(Refused):
         )
 
 
-class NotFound(TenantError):
+class NotFound(UserFault):
     """Also what another tenant's id answers: the two must be byte-equal."""
 
     status = 404
 
 
-class Invalid(TenantError):
+class Invalid(UserFault):
     status = 400
 
 
-class Conflict(TenantError):
+class Conflict(UserFault):
     """A permanent conflict; a retry will not help."""
 
     status = 409
 
 
-class Unavailable(TenantError):
+class Unavailable(OurFault):
     """Something of ours does not answer now; the same request may succeed later."""
 
     status = 503

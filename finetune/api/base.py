@@ -15,8 +15,8 @@ from django.utils.decorators import method_decorator
 from django.views import View
 from django.views.decorators.csrf import csrf_exempt
 
+from faults import UserFault
 from finetune.api.identity import Caller, attempt_of, caller_of
-from finetune.errors import UserFault
 from tenants.database.scope import release_connection, tenant_scope
 from tenants.roles import Scope
 from tenants.services.idempotency import once

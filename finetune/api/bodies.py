@@ -9,7 +9,7 @@ from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 from pydantic import BaseModel
 
-from finetune.errors import UserFault
+from faults import UserFault
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 

@@ -11,7 +11,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from finetune.errors import FinetuneError, OurFault, is_full
+from faults import Fault, OurFault
+from faults.disk import is_full
 from finetune.lifeline import die_with_parent
 from finetune.packaging.bundle import build, tar
 from finetune.packaging.request import BuildRequest, BuiltBundle
@@ -49,8 +50,8 @@ def _build(folder: Path) -> None:
     (folder / "info.json").write_text(built.model_dump_json(), encoding="utf-8")
 
 
-def _fault(error: Exception) -> FinetuneError:
-    if isinstance(error, FinetuneError):
+def _fault(error: Exception) -> Fault:
+    if isinstance(error, Fault):
         return error
     traceback.print_exception(error)
     if isinstance(error, OSError) and error.errno is not None:

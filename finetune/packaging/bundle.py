@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.packaging.archive import write_tar
 from finetune.packaging.card import model_card
 from finetune.packaging.files import pretty_json, publish_folder, sha256_file

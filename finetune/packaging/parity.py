@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.families import family
 from finetune.packaging.passport import Parity
 

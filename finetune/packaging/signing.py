@@ -13,7 +13,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 
 
 def generate_key() -> bytes:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.packaging.archive import BadArchive, safe_name, unpack_tar, write_tar
 from finetune.packaging.files import sha256_file, walk
 from finetune.packaging.manifest import MANIFEST, SIGNATURE, SIGNER_KEY, Manifest

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
 from finetune.records.spans import trained_spans
 from finetune.records.template import CharSpan, ChatTemplate, Tools

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise, takewhile
 from typing import Any
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.records.template import CharSpan, ChatTemplate, Tools, fresh_sentinel
 
 Messages = list[dict[str, Any]]

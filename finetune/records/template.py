@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.records.rows import Message
 
 CharSpan = tuple[int, int]

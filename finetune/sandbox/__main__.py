@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.sandbox.levels import command, kept, require
 from finetune.sandbox.room import Room, machine_memory_mb, tree_memory_mb
 from finetune.states import ExitCode

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from finetune.errors import OurFault
+from faults import Outage
 from finetune.sandbox import bubblewrap
 from finetune.sandbox.inside import NAMESPACES
 from finetune.sandbox.room import PACKAGE, Room, devices, links
@@ -30,7 +30,7 @@ class Level(StrEnum):
     NONE = "none"
 
 
-class SandboxMissing(OurFault):
+class SandboxMissing(Outage):
     """This machine gives no isolation and the operator has not allowed to go without."""
 
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from glob import glob
 from pathlib import Path
 
+import faults
 import finetune
 
 PACKAGE = Path(finetune.__file__).resolve().parent
+CODE = (PACKAGE, Path(faults.__file__).resolve().parent)  # what our processes import
 # Programs and libraries of the machine, what finds them, and what says how many processors it has.
 SYSTEM = (
     *("/usr", "/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives"),
@@ -39,7 +41,7 @@ class Room:
 
     def readable(self) -> list[tuple[str, str]]:
         """Pairs (real path outside, path inside), without doubles."""
-        return list(dict.fromkeys(_pairs([*_programs(), PACKAGE, *self.read])))
+        return list(dict.fromkeys(_pairs([*_programs(), *CODE, *self.read])))
 
     def writable(self) -> list[tuple[str, str]]:
         return list(dict.fromkeys(_pairs(self.write)))

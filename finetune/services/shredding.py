@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.services.jobs import lifecycle
 from finetune.services.models.eviction import evict

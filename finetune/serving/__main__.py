@@ -11,8 +11,8 @@ import signal
 import sys
 from pathlib import Path
 
+from faults import UserFault
 from finetune.discretion import DiscreetFormatter
-from finetune.errors import UserFault
 from finetune.serving import sockets
 from finetune.states import ExitCode
 

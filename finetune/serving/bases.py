@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.families import placement
 from finetune.families.causal_lm.adapters import Adapter, AdapterSwitch
 from finetune.families.causal_lm.cache import RaggedCache

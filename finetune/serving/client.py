@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from finetune.errors import FinetuneError, OurFault, UserFault
+from faults import Fault, OurFault, UserFault
 from finetune.serving.protocol import (
     MAX_LINE,
     Cost,
@@ -158,7 +158,7 @@ async def _read(connection: Connection) -> dict[str, Any]:
     return frame
 
 
-def _fault(error: dict[str, Any]) -> FinetuneError:
+def _fault(error: dict[str, Any]) -> Fault:
     kind = UserFault if error["family"] == "user" else OurFault
     return kind(
         error["code"],

@@ -1,6 +1,6 @@
 """What a request may cost, told before anything is done for it."""
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.serving.protocol import Cost, CostLimits, GenerateRequest
 
 

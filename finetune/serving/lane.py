@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from finetune.errors import FinetuneError, OurFault
+from faults import Fault, OurFault
 from finetune.families.causal_lm.cache import RaggedCache
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice
@@ -77,7 +77,7 @@ class Lane:
         if self.running:
             self._decode()
 
-    def abandon(self, error: FinetuneError) -> None:
+    def abandon(self, error: Fault) -> None:
         """Fail everything and start afresh; the next request finds a working lane."""
         prompts = [*self.waiting.prompts(), *self._being_read]
         for ticket in [p.ticket for p in prompts] + [row.ticket for row in self.running]:

@@ -6,8 +6,8 @@ from collections import Counter
 
 import torch
 
+from faults import Fault, OurFault, UserFault
 from finetune.discretion import told
-from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.serving.bases import Base
 from finetune.serving.lane import Lane, Limits
 from finetune.serving.ticket import Ticket
@@ -111,7 +111,7 @@ class Scheduler:
         self.turns += 1
         try:
             lane.step()
-        except FinetuneError as error:
+        except Fault as error:
             lane.abandon(error)
         except Exception as error:  # whatever broke, the other bases' answers go on
             log.exception("a step of base %s failed", lane.base.digest)

@@ -14,8 +14,8 @@ from weakref import WeakValueDictionary
 import psutil
 from pydantic import BaseModel, ValidationError
 
+from faults import Fault, OurFault, UserFault
 from finetune.discretion import told
-from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.families.causal_lm.adapters import Adapter
 from finetune.serving import sockets
 from finetune.serving.bases import Base
@@ -44,7 +44,7 @@ from finetune.serving.ticket import Ticket, encode_prompt
 log = logging.getLogger(__name__)
 
 _STALLED = 60.0  # seconds in which a caller must take what it is sent, or lose its answer
-_Outbox = asyncio.Queue[Delta | FinetuneError]
+_Outbox = asyncio.Queue[Delta | Fault]
 
 
 class Server:
@@ -101,7 +101,7 @@ class Server:
             return False
         try:
             await self._answer(_parse(line), reader, writer)
-        except FinetuneError as error:
+        except Fault as error:
             await _send_error(writer, error)
             return error.code != "adapter_too_large"  # its bytes are still on the way
         except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
@@ -165,7 +165,7 @@ class Server:
         outbox: _Outbox = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
-        def emit(item: Delta | FinetuneError) -> None:
+        def emit(item: Delta | Fault) -> None:
             with suppress(RuntimeError):  # the loop has ended: nobody listens any more
                 loop.call_soon_threadsafe(outbox.put_nowait, item)
 
@@ -241,7 +241,7 @@ async def _relay(outbox: _Outbox, writer: asyncio.StreamWriter) -> None:
     """Write deltas until the one with usage; a caller that stops reading is cut off."""
     while True:
         item = await outbox.get()
-        if isinstance(item, FinetuneError):
+        if isinstance(item, Fault):
             raise item
         await _send(writer, item)
         if item.usage is not None:
@@ -288,7 +288,7 @@ async def _send(writer: asyncio.StreamWriter, frame: BaseModel | dict[str, Any])
         await writer.drain()
 
 
-async def _send_error(writer: asyncio.StreamWriter, error: FinetuneError) -> None:
+async def _send_error(writer: asyncio.StreamWriter, error: Fault) -> None:
     await _send(writer, {"error": error.as_dict()})
 
 

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.serving.protocol import MAX_LINE
 
 Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

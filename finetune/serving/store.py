@@ -5,7 +5,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.families.causal_lm.adapters import Adapter, read_adapter
 from finetune.serving.bases import Base, Precision, load_base
 

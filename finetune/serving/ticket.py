@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from finetune.errors import FinetuneError, UserFault
+from faults import Fault, UserFault
 from finetune.families.causal_lm.adapters import Adapter
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice, logprob_entry
@@ -16,7 +16,7 @@ from finetune.serving.tools import ToolCallReader
 
 _PIECE = 128  # log-probabilities of an echo told in one delta: nobody has to hold them all at once
 
-Emit = Callable[[Delta | FinetuneError], None]
+Emit = Callable[[Delta | Fault], None]
 
 
 @dataclass(eq=False)
@@ -56,7 +56,7 @@ class Ticket:
             usage = Usage(prompt_tokens=len(self.prompt), completion_tokens=spent)
             self.emit(Delta(usage=usage))
 
-    def fail(self, error: FinetuneError) -> None:
+    def fail(self, error: Fault) -> None:
         if not self.done:
             self.done = True
             self.emit(error)

@@ -11,7 +11,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from finetune.errors import FinetuneError, OurFault, UserFault, is_full
+from faults import Fault, OurFault, UserFault
+from faults.disk import is_full
 from finetune.lifeline import die_with_parent
 from finetune.states import ExitCode
 from finetune.trainer.lifeline import Stop, Yielded
@@ -68,8 +69,8 @@ def _train(run_dir: Path, stop: Stop) -> None:
     train(run_dir, stop)
 
 
-def _fault(error: Exception) -> FinetuneError:
-    if isinstance(error, FinetuneError):
+def _fault(error: Exception) -> Fault:
+    if isinstance(error, Fault):
         return error
     traceback.print_exception(error)
     if is_full(error):
@@ -93,7 +94,7 @@ def _fault(error: Exception) -> FinetuneError:
     return OurFault("internal", f"The trainer failed: {type(error).__name__}.")
 
 
-def _fail(run_dir: Path, fault: FinetuneError) -> int:
+def _fail(run_dir: Path, fault: Fault) -> int:
     print(f"{fault.code}: {fault}", file=sys.stderr)
     (run_dir / ".reserve").unlink(missing_ok=True)
     body = json.dumps(fault.as_dict(), indent=2, ensure_ascii=False) + "\n"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.families.contract import Item, Read
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.families import family
 from finetune.families.contract import Adapted, Batch, Item
 from finetune.trainer import optim

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from finetune.errors import FinetuneError
+from faults import Fault
 from finetune.models import CatalogModel, Job
 from finetune.packaging.base import damaged_files, read_base
 from finetune.packaging.files import digest_of
@@ -17,7 +17,6 @@ from finetune.sandbox.levels import SandboxMissing
 from finetune.signing import signing_key
 from finetune.work.isolation import isolation
 from tenants.database.scope import tenant_scope
-from tenants.vault.errors import KeyUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def lack() -> str:
         signing_key()
     except SandboxMissing as error:
         return str(error)
-    except (KeyUnavailable, FinetuneError) as error:
+    except Fault as error:
         log.error("this worker cannot sign: %s", error)
         return "the worker cannot sign; the operator should look at its signing key."
     if not any(settings.MODEL_STORE.glob("[!.]*/base.json")):

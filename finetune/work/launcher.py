@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import finetune
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room, machine_memory_mb, tree_memory_mb
 from finetune.sandbox.start import Child, start

@@ -3,18 +3,11 @@ stand in the worker's log."""
 
 import logging
 
-from tenants.vault.errors import KeyUnavailable, StorageDown, StorageFull
+from faults import Outage
 
 log = logging.getLogger(__name__)
 
 
 def reason_of(error: Exception) -> str:
     log.warning("waiting: %s", error)
-    match error:
-        case StorageFull():
-            return "The storage is full."
-        case StorageDown():
-            return "The storage does not answer."
-        case KeyUnavailable():
-            return "The key of your data cannot be had now."
-    return str(error)
+    return error.reason if isinstance(error, Outage) else str(error)

@@ -7,12 +7,10 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
-from finetune.errors import FinetuneError
+from faults import Fault
 from privatune import problem_pages, problems
 from privatune.database_down import is_away
 from tenants.database.scope import release_connection
-from tenants.errors import TenantError
-from tenants.vault.errors import VaultError
 
 Next = Callable[[HttpRequest], Any]
 
@@ -90,7 +88,7 @@ class ApiErrors(_Layer):
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         if problems.is_api(request.path):
             return problems.told(request, exception)
-        if isinstance(exception, FinetuneError | TenantError | VaultError):
+        if isinstance(exception, Fault):
             problem = problems.explain(exception)
             return problem_pages.page(request, problem) if problem else None
         away = is_away(exception)

@@ -24,14 +24,14 @@ from pydantic import ValidationError
 from rest_framework.exceptions import APIException
 from rest_framework.exceptions import ValidationError as SerializerError
 
-from finetune.errors import FinetuneError
+from faults import Fault
 from privatune.database_down import is_away
-from tenants.errors import TenantError
-from tenants.vault import errors as vault
+from tenants.vault.errors import ObjectDamaged, ObjectMissing
 
 log = logging.getLogger(__name__)
 
 WIRE, OWN = "/v1/", "/api/"
+LOST = (ObjectMissing, ObjectDamaged)
 
 
 @dataclass(frozen=True)
@@ -111,47 +111,14 @@ NUL_SENT = Problem(
     "A field holds the character NUL, which is no text.",
     fix="Take it out and send the form again.",
 )
-VAULT_STATUS: dict[type[vault.VaultError], int] = {
-    vault.KeyDestroyed: 410,
-    vault.ObjectMissing: 410,
-    vault.ObjectDamaged: 410,
-}
-LOST = (vault.ObjectMissing, vault.ObjectDamaged)
-# The operator's to mend: the error itself, with place and cause, goes to the log.
-OPERATORS: dict[type[vault.VaultError], Problem] = {
-    kind: Problem(
-        503,
-        code,
-        message,
-        fix="Try again later; if it stays, tell the operator.",
-        retry_after=30,
-    )
-    for kind, code, message in (
-        (vault.StorageFull, "storage_full", "The storage is full; nothing of this was kept."),
-        (vault.StorageDown, "storage_down", "The storage does not answer."),
-        (vault.KeyUnavailable, "key_unavailable", "The server cannot reach its keys."),
-    )
-}
 
 
 def explain(error: BaseException) -> Problem | None:
     """The problem that an exception tells of; None when nobody foresaw it."""
     if isinstance(error, Refusal):
         return error.problem
-    if isinstance(error, TenantError | FinetuneError):
-        return Problem(
-            error.status,
-            error.code,
-            error.message,
-            error.where,
-            error.fix,
-            error.param,
-            getattr(error, "retry_after", None),
-            getattr(error, "ran_out", "requests"),
-            getattr(error, "headers", {}),
-        )
-    if isinstance(error, vault.VaultError):
-        return _of_vault(error)
+    if isinstance(error, Fault):
+        return _of_fault(error)
     if is_away(error):
         return DATABASE_DOWN
     if isinstance(error, ValidationError):
@@ -161,15 +128,26 @@ def explain(error: BaseException) -> Problem | None:
     return _of_django(error)
 
 
-def _of_vault(error: vault.VaultError) -> Problem | None:
-    for kind, problem in OPERATORS.items():
-        if isinstance(error, kind):
-            log.error("%s", error)
-            return problem
-    if isinstance(error, LOST):
+def _of_fault(error: Fault) -> Problem | None:
+    message, fix = error.message, error.fix
+    if error.private:
+        if error.told is None:
+            return None
+        log.error("%s", error)  # whole, with place and cause, for the operator
+        message, fix = error.told, error.told_fix
+    elif isinstance(error, LOST):
         log.error("stored bytes cannot be given out: %s", error)
-    status = VAULT_STATUS.get(type(error))
-    return Problem(status, error.code, error.message, fix=error.fix) if status else None
+    return Problem(
+        error.status,
+        error.code,
+        message,
+        error.where,
+        fix,
+        error.param,
+        error.retry_after,
+        error.ran_out,
+        error.headers,
+    )
 
 
 def _of_pydantic(error: ValidationError) -> Problem:

@@ -15,13 +15,13 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.crypto import salted_hmac
 
+from faults import UserFault
 from tenants.database.locks import lock
-from tenants.errors import TenantError
 from tenants.models import ProofAttempt
 from tenants.services.failures import tell_all
 
 
-class TooManyAttempts(TenantError):
+class TooManyAttempts(UserFault):
     status = 429
 
     def __init__(self, minutes: int) -> None:

@@ -1,17 +1,27 @@
 """What can go wrong with stored bytes and their keys; each says how to mend it."""
 
+from faults import OurFault, Outage
 
-class VaultError(Exception):
-    """Base of all: a stable `code`, what happened, and the way out."""
 
-    def __init__(self, code: str, message: str, fix: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.fix = fix
+class VaultError(OurFault):
+    """Base of all. Its words name objects, places and keys: they are the operator's."""
 
-    def __str__(self) -> str:
-        return f"{self.message} Fix: {self.fix}"
+    private = True
+
+
+class VaultOutage(VaultError, Outage):
+    """The storage or a key is away: nothing is lost, and the same request may succeed later."""
+
+    status = 503
+    retry_after = 30
+    told_fix = "Try again later; if it stays, tell the operator."
+
+
+class BytesGone(VaultError):
+    """What was stored can no longer be given out; whoever asks may know which and why."""
+
+    status = 410
+    private = False
 
 
 class BadKey(VaultError):
@@ -21,45 +31,50 @@ class BadKey(VaultError):
         super().__init__(
             "object_key_invalid",
             f"The object key {key!r} is not allowed: {why}.",
-            "Build keys from our own identifiers: letters, digits, '.', '_', '-' and '/'.",
+            fix="Build keys from our own identifiers: letters, digits, '.', '_', '-' and '/'.",
         )
 
 
-class ObjectMissing(VaultError):
+class ObjectMissing(BytesGone):
     """No such object."""
 
     def __init__(self, key: str) -> None:
         super().__init__(
             "object_missing",
             f"There is no object {key!r} in the storage.",
-            "Upload it again; if it should be there, compare the storage with its backup.",
+            fix="Upload it again; if it should be there, compare the storage with its backup.",
         )
 
 
-class ObjectDamaged(VaultError):
+class ObjectDamaged(BytesGone):
     """The bytes are not the ones that were stored under this name for this tenant."""
 
     def __init__(self, key: str, what: str) -> None:
         super().__init__(
             "object_damaged",
             f"The object {key!r} failed authentication: {what}.",
-            "Restore it from a backup or upload it again; it was changed outside of Privatune.",
+            fix="Restore it from a backup or upload it again; it was changed outside of Privatune.",
         )
 
 
-class StorageFull(VaultError):
+class StorageFull(VaultOutage):
     """No room left; nothing of the object that was being written is visible."""
+
+    told = "The storage is full; nothing of this was kept."
+    waits = "The storage is full."
 
     def __init__(self, where: str) -> None:
         super().__init__(
             "storage_full",
             f"The storage at {where} is full.",
-            "Free or add space there, then try again; nothing half-written was kept.",
+            fix="Free or add space there, then try again; nothing half-written was kept.",
         )
 
 
-class StorageDown(VaultError):
+class StorageDown(VaultOutage):
     """The storage does not answer or refuses us; the same request may succeed later."""
+
+    told = waits = "The storage does not answer."
 
     def __init__(
         self,
@@ -67,22 +82,27 @@ class StorageDown(VaultError):
         cause: object,
         fix: str = "Check that it runs, its address and its credentials.",
     ) -> None:
-        super().__init__("storage_down", f"The storage at {where} does not work: {cause}.", fix)
+        message = f"The storage at {where} does not work: {cause}."
+        super().__init__("storage_down", message, fix=fix)
 
 
-class KeyUnavailable(VaultError):
+class KeyUnavailable(VaultOutage):
     """A key cannot be had now: no master key, the wrong one, or a KMS that refuses."""
 
+    told = "The server cannot reach its keys."
+    waits = "The key of your data cannot be had now."
+
     def __init__(self, message: str, fix: str) -> None:
-        super().__init__("key_unavailable", message, fix)
+        super().__init__("key_unavailable", message, fix=fix)
 
 
-class KeyDestroyed(VaultError):
+class KeyDestroyed(BytesGone):
     """The tenant's key was destroyed, and with it all that it stored, backups included."""
 
     def __init__(self, tenant_id: object) -> None:
         super().__init__(
             "key_destroyed",
             f"The key of tenant {tenant_id} was destroyed; its data can never be read again.",
-            "There is no way back: destroying the key is how a tenant's data is deleted for good.",
+            fix="There is no way back: destroying the key is how a tenant's data is deleted for "
+            "good.",
         )

@@ -6,8 +6,8 @@ import psycopg
 import pytest
 from django.db import IntegrityError, connection, transaction
 
+from faults import UserFault
 from finetune.discretion import DiscreetFormatter, told, trace
-from finetune.errors import UserFault
 
 SECRET = "canary-4711"
 

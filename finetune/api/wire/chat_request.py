@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
+from faults import UserFault
 from finetune.api.wire.sampling import Sampling
-from finetune.errors import UserFault
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from pydantic import Field
 
+from faults import UserFault
 from finetune.api.bodies import parse
 from finetune.api.wire.generating import (
     Deltas,
@@ -19,7 +20,6 @@ from finetune.api.wire.generating import (
     whole_reply,
 )
 from finetune.api.wire.sampling import Sampling, now
-from finetune.errors import UserFault
 from finetune.services.models.gateway import Target
 from finetune.services.models.tokens import Reservation
 from finetune.serving.protocol import Delta, TokenLogprob, Usage

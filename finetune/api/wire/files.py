@@ -5,13 +5,13 @@ from typing import Any, BinaryIO, cast
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
+from faults import UserFault
 from finetune import selectors
 from finetune.api.base import ApiView, fingerprint
 from finetune.api.bodies import form_file, query, read_form
 from finetune.api.streams import download
 from finetune.api.wire.keeping import KeepingView
 from finetune.api.wire.pages import created, listing, seconds
-from finetune.errors import UserFault
 from finetune.services.files import intake
 from tenants.access import still_allowed
 from tenants.models import StoredFile

@@ -9,13 +9,12 @@ from typing import Any
 from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
+from faults import Fault
 from finetune.api.base import AsyncApiView, reply
-from finetune.errors import FinetuneError
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Target
 from finetune.services.models.tokens import Reservation
 from finetune.serving.protocol import Delta, Usage
-from tenants.errors import TenantError
 from tenants.roles import Scope
 
 log = logging.getLogger(__name__)
@@ -87,7 +86,9 @@ async def _lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
     try:
         async for event in events:
             yield _line(event)
-    except (FinetuneError, TenantError) as error:
+    except Fault as error:
+        if error.private:
+            raise
         log.warning("a stream broke off: %s", error)
         yield _line(
             {"error": _told(error)}
@@ -100,7 +101,7 @@ def _line(event: dict[str, Any]) -> bytes:
     return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
 
 
-def _told(error: FinetuneError | TenantError) -> dict[str, Any]:
+def _told(error: Fault) -> dict[str, Any]:
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     return {"message": str(error), "type": kind, "param": error.param, "code": error.code}
 

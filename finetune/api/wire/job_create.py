@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from faults import UserFault
 from finetune import selectors
-from finetune.errors import UserFault
 from finetune.services.jobs.lifecycle import Hyperparameters, JobRequest
 from tenants.models import StoredFile
 

@@ -5,12 +5,12 @@ from typing import Any
 
 from django.http import HttpRequest
 
+from faults import UserFault
 from finetune import selectors
 from finetune.api.base import ApiView
 from finetune.api.bodies import parse, query
 from finetune.api.wire.job_create import JobCreate
 from finetune.api.wire.pages import created, listing, seconds
-from finetune.errors import UserFault
 from finetune.models import Artifact, Checkpoint, Event, Job
 from finetune.services.jobs import lifecycle
 from finetune.services.runs.publishing import model_name

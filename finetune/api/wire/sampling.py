@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from finetune.errors import UserFault
+from faults import UserFault
 
 MAX_STOP = 4
 

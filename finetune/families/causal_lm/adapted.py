@@ -15,7 +15,7 @@ from peft import (
 )
 from torch import Tensor, nn
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.families.causal_lm import attention, lora
 from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy
 from finetune.families.causal_lm.layout import Layout, Row, lay_out

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finetune.errors import UserFault
+from faults import UserFault
 
 # Settings of peft's LoraConfig under which the tensors mean something else than applied here.
 _REFUSED = (

@@ -6,7 +6,7 @@ trainer has never been tested with it.
 
 from typing import Any
 
-from finetune.errors import UserFault
+from faults import UserFault
 
 # config.architectures[0] -> config.model_type
 ARCHITECTURES = {

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.families.causal_lm.layout import Layout
 
 NAME = "privatune_rows"

@@ -5,7 +5,7 @@ from array import array
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.families.causal_lm.layout import Row
 from finetune.records.encode import RowEncoder, load_tokenizer
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import UserFault
+from faults import UserFault
 
 # Keys by which a config can name Python to import or a kernel to download, or leaks a local path.
 DROPPED = frozenset(

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.packaging.base.weights import PICKLES, weight_files
 
 PLAIN_FILES = (

@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.families.causal_lm.architectures import GGUF_ARCHITECTURES
 
 # Byte-level vocabularies whose text splitting transformers rebuilds from the name alone.

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.packaging.base.folder import CONFIG_FILES, PLAIN_FILES
 
 ALLOWED = (

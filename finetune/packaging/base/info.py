@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.packaging.files import digest_of, sha256_file, walk
 
 INFO_NAME = "base.json"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.families.causal_lm.architectures import native_architecture
 from finetune.packaging.base.config import cleaned, code_keys, read_json
 from finetune.packaging.base.folder import CONFIG_FILES, select_files

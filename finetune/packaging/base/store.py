@@ -6,7 +6,8 @@ import shutil
 import uuid
 from pathlib import Path
 
-from finetune.errors import OurFault, UserFault, is_full
+from faults import OurFault, UserFault
+from faults.disk import is_full
 from finetune.packaging.base.info import INFO_NAME, BaseModelInfo
 from finetune.packaging.base.quiet import quiet_transformers
 from finetune.packaging.base.staging import Progress, stage

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.packaging.base.config import read_json
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.packaging.base.config import read_json
 
 SINGLE = "model.safetensors"

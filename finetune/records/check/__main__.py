@@ -11,7 +11,8 @@ import time
 import traceback
 from pathlib import Path
 
-from finetune.errors import FinetuneError, OurFault, UserFault, is_full
+from faults import Fault, OurFault, UserFault
+from faults.disk import is_full
 from finetune.states import ExitCode
 
 # How allocators say that they got nothing: Rust (tokenizers), C++ (Arrow, torch), Python
@@ -22,7 +23,7 @@ def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
     _limit(memory_mb, seconds)
     try:
         _check(out_dir)
-    except FinetuneError as fault:
+    except Fault as fault:
         return _fail(out_dir, fault)
     except MemoryError:
         return _fail(out_dir, memory_fault(memory_mb))
@@ -78,7 +79,7 @@ def memory_fault(memory_mb: int) -> UserFault:
     )
 
 
-def _fail(out_dir: Path, fault: FinetuneError) -> int:
+def _fail(out_dir: Path, fault: Fault) -> int:
     (out_dir / "error.json").write_text(json.dumps(fault.as_dict()), encoding="utf-8")
     return ExitCode.DATA if isinstance(fault, UserFault) else ExitCode.OURS
 

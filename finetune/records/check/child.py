@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO
 
 import finetune
-from finetune.errors import DiskFull, FinetuneError, OurFault, UserFault
+from faults import Fault, OurFault, UserFault
+from faults.disk import DiskFull
 from finetune.records.check.__main__ import OUT_OF_MEMORY, memory_fault
 from finetune.records.check.run import ERRORS, REPORT, ROWS
 from finetune.records.check.spec import CheckReport, CheckSpec
@@ -110,7 +111,7 @@ def _keep_end(stream: IO[bytes], kept: bytearray) -> None:
         del kept[:-_STDERR_KEPT]
 
 
-def _fault(out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) -> FinetuneError:
+def _fault(out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) -> Fault:
     if code == ExitCode.FULL:
         return DiskFull()
     error = out_dir / "error.json"

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.records.check.problems import FileUnusable, Finding
 from finetune.records.check.source import Source
 

@@ -7,7 +7,7 @@ from typing import IO, Any, cast
 
 import orjson
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.records.check.containers import (
     Item,
     csv_rows,

@@ -11,7 +11,7 @@ from typing import IO, cast
 
 import zstandard
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.records.check.problems import FileUnusable, Finding, Problems
 from finetune.records.check.spec import Compression, Limits
 

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.records.check.codes import CODES
 from finetune.records.check.problems import Finding
 from finetune.records.check.spec import CheckSpec, LengthBin

@@ -13,7 +13,8 @@ from django.db import connection
 from django.db.models import Q, Value
 from django.db.models.functions import Now
 
-from finetune.errors import DiskFull, FinetuneError, UserFault, is_full
+from faults import Fault, UserFault
+from faults.disk import DiskFull, is_full
 from finetune.models import Dataset, Job
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
 from finetune.sandbox.levels import SandboxMissing
@@ -31,7 +32,7 @@ from finetune.workspace import private_folder
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tenants.services.vaults import vault_for
-from tenants.vault.errors import KeyUnavailable, StorageDown, StorageFull, VaultError
+from tenants.vault.errors import KeyUnavailable, StorageDown, StorageFull
 from tenants.vault.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,7 @@ def check(*, tenant_id: UUID, dataset_id: UUID) -> None:
             log.info("the check of dataset %s is no longer wanted", dataset_id)
         except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing, DiskFull) as error:
             _wait(tenant_id, dataset_id, reason_of(error))
-        except (FinetuneError, VaultError) as error:
+        except Fault as error:
             _end(tenant_id, dataset_id, DatasetState.REFUSED, error=_as_error(error))
         except OSError as error:
             if is_full(error):
@@ -270,6 +271,6 @@ def _write(statement: str, tenant_id: UUID, dataset_id: UUID) -> bool:
         return bool(cursor.rowcount)
 
 
-def _as_error(error: FinetuneError | VaultError) -> dict[str, Any]:
+def _as_error(error: Fault) -> dict[str, Any]:
     family = "user" if isinstance(error, UserFault) else "ours"
     return as_error(error) | {"family": family}

@@ -99,7 +99,7 @@ def full_reports(shown: Iterable[Dataset], *, actor: str) -> dict[UUID, dict[str
 def _with_problems(dataset: Dataset, vault: Vault | None) -> dict[str, Any]:
     assert dataset.report is not None  # whoever calls has looked
     problems: list[Any] = []
-    lost: dict[str, str] | None = None
+    lost: dict[str, Any] | None = None
     if vault is not None and dataset.errors_object:
         try:
             with vault.open(dataset.errors_object) as lines:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.models import Q
 from django.db.transaction import on_commit
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.models import Artifact, Checkpoint, Dataset, Job
 from finetune.services.files.datasets import request_check
 from finetune.services.files.room import require_room

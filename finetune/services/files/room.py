@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import connection
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.states import LIVE_JOB_STATES
 from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.models import Artifact, CatalogModel, Dataset, Job, Run
 from finetune.services.jobs.request import (
     MAX_SEED,

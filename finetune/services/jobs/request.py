@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.families.contract import AdapterSpec
 
 SUFFIX = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,63})")

@@ -2,7 +2,7 @@
 
 from django.conf import settings
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.models import CatalogModel, Dataset
 from finetune.services.files.room import require_room_for_job
 from finetune.services.jobs.request import JobRequest

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.models import Event, Job
 from finetune.states import FINAL_JOB_STATES, JOB_STEPS, JobState
 from tenants.errors import NotFound

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.db import transaction
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.models import CatalogModel
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.db import transaction
 
+from faults import Fault
 from finetune import selectors
-from finetune.errors import FinetuneError
 from finetune.models import CatalogModel
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import Status
@@ -114,7 +114,7 @@ def _asked(work: Any) -> Any:
     """What the serving process said (True for nothing), or None when it did not answer."""
     try:
         answer = async_to_sync(work)()
-    except (FinetuneError, TimeoutError) as error:
+    except (Fault, TimeoutError) as error:
         log.info("the serving process did not answer: %s", error)
         return None
     return True if answer is None else answer

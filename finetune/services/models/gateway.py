@@ -12,8 +12,8 @@ from uuid import UUID
 from asgiref.sync import sync_to_async
 from django.conf import settings
 
+from faults import Fault, OurFault, UserFault
 from finetune import selectors
-from finetune.errors import FinetuneError, OurFault, UserFault
 from finetune.models import Artifact, CatalogModel
 from finetune.services.models import artifacts, tokens
 from finetune.services.models.eviction import label
@@ -22,7 +22,7 @@ from finetune.serving import costs
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import CostLimits, Delta, GenerateRequest
 from tenants.database.scope import current_tenant_id, release_connection, tenant_scope
-from tenants.errors import NotFound, TenantError
+from tenants.errors import NotFound
 from tenants.limits import limits_of
 from tenants.models import License, Tenant
 from tenants.services import audit
@@ -109,7 +109,7 @@ async def reserve(*, target: Target, generations: list[dict[str, Any]], actor: s
     client = ServingClient(settings.SERVING_SOCKET)
     try:
         cost = await client.measure([_request(target, each) for each in generations])
-    except FinetuneError as fault:
+    except Fault as fault:
         raise _told(fault) from fault
     costs.check_cost(cost, _limits())
     return tokens.reserve(
@@ -165,7 +165,7 @@ async def _generate(
                         asked = await _permitted(target, still)
                     yield delta
                 return
-        except FinetuneError as fault:
+        except Fault as fault:
             if fault.code != "adapter_not_loaded" or attempt == ATTEMPTS - 1:
                 raise _told(fault) from fault
         await _provide(client, target)
@@ -204,7 +204,7 @@ async def _permitted_or_evicted(client: ServingClient, target: Target, still: St
     """The adapter is there: if its model was deleted on the way, nobody else would remove it."""
     try:
         return await _permitted(target, still)
-    except (TenantError, FinetuneError):
+    except Fault:
         await client.evict(str(target.tenant_id), adapter_digest=target.adapter_digest)
         raise
 
@@ -228,7 +228,7 @@ async def _provide(client: ServingClient, target: Target) -> None:
             tenant=str(target.tenant_id),
             base_digest=target.base_digest,
         )
-    except FinetuneError as fault:
+    except Fault as fault:
         raise _told(fault) from fault
 
 
@@ -243,7 +243,7 @@ async def _in_scope(target: Target, work: Callable[[], Any]) -> Any:
     return await sync_to_async(scoped)()
 
 
-def _told(fault: FinetuneError) -> FinetuneError:
+def _told(fault: Fault) -> Fault:
     """What passes by itself is a 503 or a 429, which clients try again; the rest stays as it is."""
     if fault.code == "too_many_waiting":
         return TooManyWaiting(fault.code, fault.message, fix=fault.fix)

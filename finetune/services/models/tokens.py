@@ -6,7 +6,7 @@ Kept in the memory of the web process, on its event loop.
 
 from uuid import UUID
 
-from finetune.errors import UserFault
+from faults import UserFault
 from tenants.buckets import Buckets, Level, duration
 from tenants.limits import share
 

@@ -14,7 +14,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from finetune.errors import DiskFull, FinetuneError, is_full
+from faults import Fault
+from faults.disk import DiskFull, is_full
 from finetune.models import Job
 from finetune.sandbox.levels import SandboxMissing
 from finetune.sandbox.start import Child
@@ -92,7 +93,7 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         leases.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
     except KeyDestroyed as error:
         leases.fail(lease, error=_ours(error.code, error.message))
-    except (FinetuneError, VaultError) as error:
+    except Fault as error:
         log.warning("run %s epoch %s: %s", lease.run_id, lease.epoch, error)
         _failed(lease, leases.as_error(error), None)
     except DatabaseError:

@@ -305,7 +305,7 @@ def _end(run_id: UUID, state: RunState, *, exit_code: int | None) -> None:
 
 
 def as_error(error: Any) -> dict[str, Any]:
-    """A FinetuneError's or TenantError's fields as `Job.error` keeps them."""
+    """A Fault's fields as `Job.error` keeps them."""
     return {
         name: getattr(error, name, None) for name in ("code", "message", "param", "where", "fix")
     }

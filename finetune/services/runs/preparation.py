@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.models import Checkpoint, Dataset, Job
 from finetune.services.jobs.steps import note
 from finetune.services.runs import leases

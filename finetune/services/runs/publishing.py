@@ -14,7 +14,8 @@ from typing import Any
 
 from django.conf import settings
 
-from finetune.errors import DiskFull, OurFault
+from faults import OurFault
+from faults.disk import DiskFull
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
 from finetune.packaging.request import BuildRequest, BuiltBundle

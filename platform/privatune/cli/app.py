@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from finetune.errors import FinetuneError
+from faults import Fault
 from privatune.cli import api_keys, artifacts, audit, files, invitations, jobs, members, support
 from privatune.cli.certificate import verify_certificate
 from privatune.cli.chat import chat
@@ -15,7 +15,6 @@ from privatune.cli.exits import Exit, Stop, exit_for
 from privatune.cli.operator import keys, licences, limits, models, people, tenants
 from privatune.cli.output import AsJson, print_stop
 from privatune.cli.verify import verify
-from tenants.errors import TenantError
 
 
 class Commands(TyperGroup):
@@ -25,7 +24,7 @@ class Commands(TyperGroup):
         as_json = "--json" in [*ctx._protected_args, *ctx.args]
         try:
             return super().invoke(ctx)
-        except (Stop, FinetuneError, TenantError, OSError) as error:
+        except (Stop, Fault, OSError) as error:
             stop = as_stop(error)
             print_stop(stop, as_json=as_json)
             raise typer.Exit(stop.exit_code) from error
@@ -38,7 +37,7 @@ def as_stop(error: Exception) -> Stop:
     match error:
         case Stop():
             return error
-        case FinetuneError() | TenantError():
+        case Fault():
             return Stop(
                 exit_for(error.status),
                 error.message,

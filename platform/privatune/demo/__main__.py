@@ -12,7 +12,7 @@ from openai import OpenAIError
 from rich.console import Console
 from rich.markup import escape
 
-from finetune.errors import FinetuneError
+from faults import Fault
 from privatune.cli.exits import Exit, Stop
 from privatune.demo.run import run
 from privatune.demo.stack import DemoFailed
@@ -29,7 +29,7 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("Stopped.")
         return Exit.INTERRUPTED
-    except (DemoFailed, Stop, OpenAIError, FinetuneError, httpx.HTTPError, OSError) as error:
+    except (DemoFailed, Stop, OpenAIError, Fault, httpx.HTTPError, OSError) as error:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}", soft_wrap=True)
         console.print(f"The stack's logs: {FOLDER / 'stack.log'} and {FOLDER / 'data' / 'logs'}")
         return Exit.FAILED

@@ -3,7 +3,7 @@
 from collections import Counter
 from threading import Lock
 
-from finetune.errors import UserFault
+from faults import UserFault
 
 
 class TooManyStreams(UserFault):

@@ -6,9 +6,10 @@ from uuid import UUID
 from django.db import transaction
 from django.http import HttpResponse
 
+from faults import Fault
 from privatune.portal.access import RoomRequest
 from privatune.portal.refusals import said
-from tenants.errors import NotFound, TenantError
+from tenants.errors import NotFound
 
 
 def acted(
@@ -18,14 +19,14 @@ def acted(
     act: Callable[[RoomRequest], HttpResponse],
     keeps: tuple[str, ...],
 ) -> HttpResponse:
-    """`page(request)`, or what `act` answers to a posted form. A TenantError of `act` undoes what
+    """`page(request)`, or what `act` answers to a posted form. A Fault of `act` undoes what
     it wrote and shows the page again, saying why, with what was typed into a form of `keeps`."""
     if request.method != "POST":
         return page(request)
     try:
         with transaction.atomic():
             return act(request)
-    except TenantError as error:
+    except Fault as error:
         typed = request.POST if request.POST.get("do") in keeps else None
         return page(request, error=error, said=said(error), typed=typed, status=error.status)
 

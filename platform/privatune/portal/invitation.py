@@ -21,12 +21,13 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 
+from faults import Fault
 from privatune.people.adapter import told
 from privatune.people.confinement import whole_session
 from privatune.portal.refusals import said
 from privatune.portal.words import ROLE_NAMES
 from tenants.addresses import client_address
-from tenants.errors import Conflict, NotFound, Refused, TenantError
+from tenants.errors import Conflict, NotFound, Refused
 from tenants.models import User
 from tenants.services.invitations import Offer, accept_invitation, find_offer
 from tenants.services.people import begin_account, owns_address
@@ -63,7 +64,7 @@ def _accept(request: HttpRequest, offer: Offer, token: str) -> HttpResponse:
         return _page(request, offer, error=said(error), status=error.status)
     except NotFound:
         raise
-    except TenantError as error:
+    except Fault as error:
         return _page(request, offer, error=_told(error), status=error.status)
     if begun is not None:
         login(request, begun, backend=BACKEND)
@@ -88,7 +89,7 @@ def _sign_in(request: HttpRequest, offer: Offer) -> HttpResponse:
     return answer
 
 
-def _told(error: TenantError) -> str:
+def _told(error: Fault) -> str:
     if isinstance(error, TooManyAttempts):
         return str(told(error).messages[0])
     return said(error)

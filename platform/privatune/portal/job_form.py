@@ -6,11 +6,10 @@ from django import forms
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
-from finetune.errors import FinetuneError
+from faults import Fault
 from finetune.models import CatalogModel
 from finetune.services.jobs.lifecycle import JobRequest
 from privatune.portal.refusals import said
-from tenants.errors import TenantError
 from tenants.models import StoredFile
 
 # Epochs, adapter rank and alpha of each preset; "custom" uses the fields.
@@ -134,7 +133,7 @@ class JobForm(forms.Form):
             "seed": data["seed"],
         }
 
-    def take(self, error: TenantError | FinetuneError) -> None:
+    def take(self, error: Fault) -> None:
         """Puts a refusal of the service beside the field it is about."""
         field = (error.param or "").rsplit(".", 1)[-1]
         self.add_error(field if field in self.fields else None, said(error))

@@ -27,5 +27,5 @@ def open_store(url: str) -> ObjectStore:
     raise VaultError(
         "storage_url_invalid",
         f"The storage address {url!r} is not understood.",
-        "Use file:///absolute/path or s3://bucket/prefix?endpoint=https://host&region=name.",
+        fix="Use file:///absolute/path or s3://bucket/prefix?endpoint=https://host&region=name.",
     )

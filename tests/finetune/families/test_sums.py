@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.families.causal_lm import adapted, head
 from finetune.families.causal_lm.adapted import CausalLM
 from finetune.families.causal_lm.layout import Row, lay_out
@@ -169,7 +169,7 @@ def test_the_chunked_head_equals_full_logits(
 
 
 def test_an_unfaithful_architecture_is_refused(tiny_base: Path, rows: list[Row]) -> None:
-    from finetune.errors import OurFault
+    from faults import OurFault
 
     model = model_of(tiny_base)
     model.check_faithful(rows[:2])

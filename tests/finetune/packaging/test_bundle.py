@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.packaging.bundle import build, tar
 from finetune.packaging.manifest import Manifest
 from finetune.packaging.parity import compare_adapters

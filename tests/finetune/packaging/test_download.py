@@ -12,7 +12,7 @@ from threading import Thread
 
 import pytest
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.packaging.base import download_base, import_base
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

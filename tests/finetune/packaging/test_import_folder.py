@@ -18,7 +18,7 @@ from transformers import (
     Qwen3Config,
 )
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.packaging.base import BaseModelInfo, check_base, import_base, read_base
 from tests.tiny import SENTENCES, build_tiny_base, build_tokenizer
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.packaging.base import import_base
 from tests.finetune.packaging.gguf_file import write_gguf
 from tests.tiny import build_tiny_base

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.packaging.base import import_base
 from tests.tiny import build_tiny_base
 

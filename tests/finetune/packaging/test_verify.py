@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.packaging.bundle import tar
 from finetune.packaging.manifest import Manifest
 from finetune.packaging.signing import generate_key, load_signer

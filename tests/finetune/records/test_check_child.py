@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.records.check import CheckReport, CheckSpec, check_in_child
 from finetune.records.check import child as child_module
 from finetune.records.check.codes import LIMIT_CODES

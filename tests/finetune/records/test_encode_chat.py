@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.records.encode import Encoded, RowEncoder, cut
 from finetune.records.rows import ChatRow, Message
 from tests.finetune.records.templates import tokenizer

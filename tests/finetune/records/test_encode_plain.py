@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.records.encode import RowEncoder, load_tokenizer
 from tests.tiny import build_tiny_base, build_tokenizer
 

@@ -28,9 +28,9 @@ def desk() -> Iterator[Path]:
         folder = Path(place)
         folder.chmod(0o755)
         (folder / "finetune").mkdir()
-        for name in ("__init__.py", "errors.py"):
-            shutil.copy(ROOT / "finetune" / name, folder / "finetune" / name)
+        shutil.copy(ROOT / "finetune" / "__init__.py", folder / "finetune" / "__init__.py")
         shutil.copytree(ROOT / "finetune" / "sandbox", folder / "finetune" / "sandbox")
+        shutil.copytree(ROOT / "faults", folder / "faults")
         for name in ("probe.py", "as_somebody.py"):
             shutil.copy(Path(__file__).with_name(name), folder / name)
         (folder / "secret").write_text("secret")

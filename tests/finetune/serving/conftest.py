@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from finetune.errors import FinetuneError
+from faults import Fault
 from finetune.families.causal_lm.adapters import Adapter, read_adapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.client import ServingClient
@@ -90,7 +90,7 @@ class Answer:
 
     ticket: Ticket
     deltas: list[Delta]
-    error: FinetuneError | None
+    error: Fault | None
 
     def text(self, index: int = 0) -> str:
         return "".join(d.text for d in self.deltas if d.index == index)
@@ -141,8 +141,8 @@ def _submit(
     done = threading.Event()
     deltas: list[Delta] = []
 
-    def emit(item: Delta | FinetuneError) -> None:
-        if isinstance(item, FinetuneError):
+    def emit(item: Delta | Fault) -> None:
+        if isinstance(item, Fault):
             answer.error = item
             done.set()
             return

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice
 from finetune.serving.lane import Limits

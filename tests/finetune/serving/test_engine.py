@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.families.causal_lm.adapters import Adapter, read_adapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.lane import Lane, Limits

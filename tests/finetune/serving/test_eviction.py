@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from finetune.errors import FinetuneError, UserFault
+from faults import Fault, UserFault
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import Evicted, GenerateRequest
 
@@ -26,7 +26,7 @@ async def load(client: ServingClient, base: Path, adapter: Path, tenant: str, di
 async def code_of(client: ServingClient, request: GenerateRequest) -> str | None:
     try:
         await client.collect(request)
-    except FinetuneError as error:
+    except Fault as error:
         return error.code
     return None
 

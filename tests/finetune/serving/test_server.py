@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from finetune.errors import FinetuneError, OurFault, UserFault
+from faults import Fault, OurFault, UserFault
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import GenerateRequest
 
@@ -34,8 +34,8 @@ async def text_of(client: ServingClient, request: GenerateRequest) -> str:
     return (await client.collect(request))[0].text
 
 
-def failing(work: Any) -> FinetuneError:
-    with pytest.raises(FinetuneError) as caught:
+def failing(work: Any) -> Fault:
+    with pytest.raises(Fault) as caught:
         run(work)
     return caught.value
 
@@ -123,7 +123,7 @@ def test_full_queues_are_said_by_name(server: Process, request_for: Any) -> None
         return list(await asyncio.gather(*work, return_exceptions=True))
 
     def codes(results: list[Any]) -> set[str]:
-        return {result.code for result in results if isinstance(result, FinetuneError)}
+        return {result.code for result in results if isinstance(result, Fault)}
 
     alone = run(crowd(["a"] * 16))
     assert codes(alone) == {"too_many_waiting"}
@@ -201,12 +201,12 @@ def test_a_base_with_another_digest_in_its_record_is_refused(
 def test_sigterm_ends_it_and_names_the_reason_to_who_waits(start: Start, request_for: Any) -> None:
     process = start()
 
-    async def interrupted() -> FinetuneError | None:
+    async def interrupted() -> Fault | None:
         request = request_for(max_tokens=490, n=16, temperature=1.0)
         try:
             async for _ in process.client.generate(request):
                 process.popen.send_signal(signal.SIGTERM)
-        except FinetuneError as error:
+        except Fault as error:
             return error
         return None
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.serving.store import ModelStore
 
 from .conftest import read_files

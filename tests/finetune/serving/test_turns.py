@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from finetune.errors import FinetuneError, OurFault, UserFault
+from faults import Fault, OurFault, UserFault
 from finetune.serving.bases import Base
 from finetune.serving.costs import check_cost, cost_of
 from finetune.serving.lane import Lane, Limits
@@ -22,13 +22,13 @@ class Bench:
     def __init__(self, base: Base, **limits: Any) -> None:
         self.base = base
         self.lane = Lane(base, Limits(**limits))
-        self.errors: list[FinetuneError] = []
+        self.errors: list[Fault] = []
 
     def submit(self, tenant: str, **fields: Any) -> Ticket:
         request = ask(tenant=tenant, **({"temperature": 1.0, "seed": 1} | fields))
 
-        def emit(item: Delta | FinetuneError) -> None:
-            if isinstance(item, FinetuneError):
+        def emit(item: Delta | Fault) -> None:
+            if isinstance(item, Fault):
                 self.errors.append(item)
 
         ticket = Ticket(request, self.base, None, encode_prompt(self.base, request), emit)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.errors import OurFault
+from faults import OurFault
 from finetune.sandbox.levels import require
 from finetune.work.launcher import launch_packaging, probe_machine
 

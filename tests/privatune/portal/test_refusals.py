@@ -19,10 +19,10 @@ RAISERS = re.compile(r"\w*(Fault|Error|Refused|NotFound|Invalid|Conflict|Unavail
                      r"|BadKey|too_many|_ours|__init__")  # fmt: skip
 # Where codes come from that a page can show, in a refusal or as the error of a job or a reading.
 MET_AT_PAGES = [
-    "tenants", "finetune/services", "finetune/records", "finetune/trainer", "finetune/sandbox",
-    "finetune/serving", "finetune/packaging", "finetune/selectors.py", "finetune/work/launcher.py",
-    "platform/privatune/portal", "platform/privatune/edge", "platform/privatune/problems.py",
-    "platform/privatune/problem_pages.py",
+    "faults", "tenants", "finetune/services", "finetune/records", "finetune/trainer",
+    "finetune/sandbox", "finetune/serving", "finetune/packaging", "finetune/selectors.py",
+    "finetune/work/launcher.py", "platform/privatune/portal", "platform/privatune/edge",
+    "platform/privatune/problems.py", "platform/privatune/problem_pages.py",
 ]  # fmt: skip
 # Doors of the API and of the operator's command line, which no page opens.
 ELSEWHERE = [

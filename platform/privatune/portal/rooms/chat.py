@@ -11,14 +11,14 @@ from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from faults import Fault
 from finetune import selectors
-from finetune.errors import FinetuneError
 from finetune.services.models import gateway
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.refusals import said
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
-from tenants.errors import Refused, TenantError
+from tenants.errors import Refused
 from tenants.roles import Scope
 
 LONGEST_ANSWER = 256  # tokens
@@ -39,7 +39,7 @@ def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
         name = artifact.base.name if request.POST.get("which") == "base" else artifact.model_name
         try:
             target = gateway.resolve(name=name)
-        except (TenantError, FinetuneError) as error:
+        except Fault as error:
             return _plain(said(error), error.status)
     system = request.POST.get("system", "").strip()
     messages = [{"role": "system", "content": system}] if system else []
@@ -73,7 +73,7 @@ async def _answer(
             async for delta in deltas:
                 if delta.text:
                     yield delta.text
-    except (TenantError, FinetuneError) as error:
+    except Fault as error:
         # The status line is sent already: what went wrong is said where the answer would stand.
         with override(language):
             told = said(error)

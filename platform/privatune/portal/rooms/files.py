@@ -17,9 +17,9 @@ from django.shortcuts import render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
+from faults import Fault, UserFault
 from finetune import selectors
 from finetune.api.streams import download
-from finetune.errors import FinetuneError
 from finetune.models import Dataset
 from finetune.services.files import intake
 from finetune.services.files.datasets import full_report, open_errors
@@ -29,10 +29,8 @@ from privatune.portal.access import RoomRequest, address_of, go, room
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
-from tenants.errors import TenantError
 from tenants.models import StoredFile
 from tenants.roles import Scope
-from tenants.vault.errors import VaultError
 
 PAGE = 20
 
@@ -64,12 +62,10 @@ def upload(request: RoomRequest) -> HttpResponse:
                 kept=kept,
                 actor=request.principal.actor,
             )
-    except (TenantError, FinetuneError) as error:
+    except Fault as error:
         if kept is not None:
             vault.delete(kept.object_name)  # refused: leave nothing that no row names
         return JsonResponse({"message": said(error)}, status=error.status)
-    except VaultError as error:  # storage full or down: ours to mend, and nothing is stored
-        return JsonResponse({"message": said(error)}, status=503)
     return JsonResponse({"next": address_of(request, "file", file.id)})
 
 
@@ -97,7 +93,7 @@ def delete(request: RoomRequest, file_id: UUID) -> HttpResponse:
     file = _file(file_id)
     try:
         intake.delete_file(file_id=file.id, actor=request.principal.actor)
-    except (TenantError, FinetuneError) as error:
+    except UserFault as error:
         messages.error(request, said(error))
         return go(request, "file", file.id)
     messages.success(request, _("The file was deleted."))

@@ -11,8 +11,8 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_POST
 
+from faults import Fault
 from finetune import selectors
-from finetune.errors import FinetuneError
 from finetune.models import Event, Job
 from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES
@@ -22,7 +22,6 @@ from privatune.portal.job_form import JobForm
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import watch
 from tenants.database.scope import tenant_scope
-from tenants.errors import TenantError
 from tenants.models import License
 from tenants.roles import Scope
 
@@ -56,7 +55,7 @@ def new(request: RoomRequest) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         try:
             job = lifecycle.create_job(request=form.job_request(), actor=request.principal.actor)
-        except (TenantError, FinetuneError) as error:
+        except Fault as error:
             form.take(error)
         else:
             return go(request, "job", job.id)
@@ -83,7 +82,7 @@ def act(request: RoomRequest, job_id: UUID, verb: str) -> HttpResponse:
     }
     try:
         verbs[verb](job_id=job.id, actor=request.principal.actor)
-    except (TenantError, FinetuneError) as error:
+    except Fault as error:
         messages.error(request, said(error))
     return go(request, "job", job.id)
 

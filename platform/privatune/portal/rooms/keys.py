@@ -29,7 +29,7 @@ def index(request: RoomRequest) -> HttpResponse:
 
 
 def _act(request: RoomRequest) -> HttpResponse:
-    """Raises TenantError."""
+    """Raises Fault."""
     by = request.principal
     match request.POST.get("do"):
         case "make":
@@ -68,7 +68,7 @@ def _make(request: RoomRequest) -> tuple[ApiKey, str]:
 
 
 def _change(request: RoomRequest) -> None:
-    """Raises TenantError."""
+    """Raises Fault."""
     posted, key_id = request.POST, posted_id(request, "key")
     key = ApiKey.objects.filter(id=key_id).first()
     change_key(

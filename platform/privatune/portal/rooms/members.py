@@ -26,7 +26,7 @@ def index(request: RoomRequest) -> HttpResponse:
 
 
 def _act(request: RoomRequest) -> HttpResponse:
-    """Raises TenantError."""
+    """Raises Fault."""
     by = request.principal
     match request.POST.get("do"):
         case "invite":

@@ -8,16 +8,15 @@ from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 
+from faults import UserFault
 from finetune import selectors
 from finetune.api.streams import download as download_stream
-from finetune.errors import FinetuneError
 from finetune.models import Artifact
 from finetune.services.models import artifacts
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
-from tenants.errors import TenantError
 from tenants.roles import Scope
 
 
@@ -51,7 +50,7 @@ def download(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
         artifact = _artifact(artifact_id)
         try:
             stream = artifacts.open_bundle(artifact=artifact, actor=request.principal.actor)
-        except (TenantError, FinetuneError) as error:
+        except UserFault as error:
             return problem_pages.refused(request, error)
 
     def still() -> bool:

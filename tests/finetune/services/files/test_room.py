@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.models import Checkpoint, Dataset, Job, Run
 from finetune.services import sweeping
 from finetune.services.files import intake

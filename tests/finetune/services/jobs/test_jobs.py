@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from finetune.errors import OurFault, UserFault
+from faults import OurFault, UserFault
 from finetune.models import Event, Job, Run
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.steps import step

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.errors import UserFault
+from faults import UserFault
 from finetune.models import CatalogModel
 from finetune.services.models.catalog import import_model
 from tests.tiny import build_tiny_base
