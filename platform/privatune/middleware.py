@@ -8,8 +8,10 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from faults import Fault
-from privatune import problem_pages, problems
-from privatune.database_down import is_away
+from finetune.api.explaining import foreseen, told
+from finetune.api.problems import DATABASE_DOWN, is_api
+from privatune import problem_pages
+from tenants.database.away import is_away
 from tenants.database.scope import release_connection
 
 Next = Callable[[HttpRequest], Any]
@@ -53,7 +55,7 @@ class ApiErrors(_Layer):
     """Innermost, so that no other middleware sees an exception that we foresaw."""
 
     def __call__(self, request: HttpRequest) -> Any:
-        if "\0" in request.path and problems.is_api(request.path):
+        if "\0" in request.path and is_api(request.path):
             return self._nothing(request)  # PostgreSQL takes no NUL: no row can have that name
         if self._asynchronous:
             return self._awaited(request)
@@ -76,28 +78,28 @@ class ApiErrors(_Layer):
         self, request: HttpRequest, view: Any, args: Any, kwargs: Any
     ) -> HttpResponse | None:
         """Text that PostgreSQL cannot hold is refused before any page looks for it or keeps it."""
-        if problems.is_api(request.path):
+        if is_api(request.path):
             return None  # bodies.py and whole views say it with the field's place
         sent = [*request.GET.lists()]
         if request.method == "POST":
             sent += request.POST.lists()
         if any("\0" in text for name, texts in sent for text in (name, *texts)):
-            return problem_pages.page(request, problems.NUL_SENT)
+            return problem_pages.page(request, problem_pages.NUL_SENT)
         return None
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        if problems.is_api(request.path):
-            return problems.told(request, exception)
+        if is_api(request.path):
+            return told(request, exception)
         if isinstance(exception, Fault):
-            problem = problems.explain(exception)
+            problem = foreseen(exception)
             return problem_pages.page(request, problem) if problem else None
         away = is_away(exception)
-        return problem_pages.bare(request, problems.DATABASE_DOWN) if away else None
+        return problem_pages.bare(request, DATABASE_DOWN) if away else None
 
 
 def _with_words(request: HttpRequest, response: HttpResponse) -> HttpResponse:
     """A method that a page does not take is told like everything else."""
-    if not isinstance(response, HttpResponseNotAllowed) or problems.is_api(request.path):
+    if not isinstance(response, HttpResponseNotAllowed) or is_api(request.path):
         return response
     return problem_pages.not_allowed(request, response)
 

@@ -10,11 +10,17 @@ from django.template import loader
 from django.utils.translation import get_language_from_request, gettext_lazy, override
 from django.views.decorators.csrf import csrf_exempt
 
-from privatune import problems
+from finetune.api.explaining import explain, told
+from finetune.api.problems import NOT_FOUND, Problem, answer, is_api
 from privatune.portal.refusals import said
-from privatune.problems import Problem
 
 FORM_EXPIRED = Problem(403, "form_expired", "The form was not accepted.")
+NUL_SENT = Problem(
+    400,
+    "invalid_characters",
+    "A field holds the character NUL, which is no text.",
+    fix="Take it out and send the form again.",
+)
 NOT_ALLOWED = Problem(405, "method_not_allowed", "This address takes no such request.")
 
 NAMED: dict[str, Any] = {
@@ -47,7 +53,7 @@ def page(request: HttpRequest, problem: Problem) -> HttpResponse:
 
 def refused(request: HttpRequest, error: Exception) -> HttpResponse:
     """`page` for what a service refused."""
-    return page(request, problems.explain(error) or problems.UNEXPECTED)
+    return page(request, explain(error))
 
 
 def bare(request: HttpRequest, problem: Problem) -> HttpResponse:
@@ -87,7 +93,7 @@ def not_allowed(request: HttpRequest, response: HttpResponseNotAllowed) -> HttpR
 
 @csrf_exempt
 def unknown_api_route(request: HttpRequest, **kwargs: Any) -> HttpResponse:
-    return problems.answer(request.path, problems.NOT_FOUND)
+    return answer(request.path, NOT_FOUND)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -104,9 +110,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Also for what middlewares raise, which no `process_exception` sees."""
-    problem = problems.explain(sys.exc_info()[1] or RuntimeError()) or problems.UNEXPECTED
-    if problems.is_api(request.path):
-        return problems.answer(request.path, problem)
+    problem = explain(sys.exc_info()[1] or RuntimeError())
+    if is_api(request.path):
+        return answer(request.path, problem)
     return bare(request, problem)
 
 
@@ -116,6 +122,6 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def _told(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if problems.is_api(request.path):
-        return problems.told(request, exception)
-    return bare(request, problems.explain(exception) or problems.UNEXPECTED)
+    if is_api(request.path):
+        return told(request, exception)
+    return bare(request, explain(exception))

@@ -11,6 +11,8 @@ from django.http.response import HttpResponseBase
 
 from faults import Fault
 from finetune.api.base import AsyncApiView, reply
+from finetune.api.explaining import explain
+from finetune.api.problems import wire_error, wire_kind
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Target
 from finetune.services.models.tokens import Reservation
@@ -87,12 +89,8 @@ async def _lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
         async for event in events:
             yield _line(event)
     except Fault as error:
-        if error.private:
-            raise
         log.warning("a stream broke off: %s", error)
-        yield _line(
-            {"error": _told(error)}
-        )  # the status is sent; the SDK raises what it reads here
+        yield _line(_told(error))  # the status is sent; the SDK raises what it reads here
         return
     yield b"data: [DONE]\n\n"
 
@@ -102,8 +100,12 @@ def _line(event: dict[str, Any]) -> bytes:
 
 
 def _told(error: Fault) -> dict[str, Any]:
-    kind = "server_error" if error.status >= 500 else "invalid_request_error"
-    return {"message": str(error), "type": kind, "param": error.param, "code": error.code}
+    problem = explain(error)
+    return wire_error(
+        problem,
+        problem.text if error.private else str(error),
+        wire_kind(problem.status),
+    )
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from privatune import problem_pages, problems
+from finetune.api.explaining import explain
+from finetune.api.problems import Problem, Refusal, answer, is_api, too_large
+from privatune import problem_pages
 from privatune.edge import doors, routes
 from privatune.edge.body import Body, Message, Pace, Receive
 from privatune.edge.budget import Budget, Share
@@ -25,7 +27,6 @@ from privatune.edge.persons import Persons
 from privatune.edge.rates import Floods, Rates
 from privatune.edge.routes import Place
 from privatune.edge.turns import Turns
-from privatune.problems import Problem, Refusal
 from tenants.addresses import client_address, network_of
 from tenants.limits import share
 from tenants.vault.errors import VaultError
@@ -61,7 +62,7 @@ class Application(ASGIHandler):
         async with _one_thread(held):
             try:
                 if _declared_length(scope) > place.limit:
-                    raise Refusal(problems.too_large(place.limit))
+                    raise Refusal(too_large(place.limit))
                 headers = await self._admit(scope, place, address)
                 self._share(scope, place, body)
                 await self.handle(scope, body, _adding(headers, send))
@@ -106,7 +107,7 @@ class Application(ASGIHandler):
             await _fill(spool, receive)
         except VaultError as error:
             spool.close()
-            raise Refusal(problems.explain(error) or problems.UNEXPECTED) from error
+            raise Refusal(explain(error)) from error
         except BaseException:
             spool.close()
             raise
@@ -134,8 +135,8 @@ class Application(ASGIHandler):
 
 
 def _told(scope: dict[str, Any], problem: Problem) -> HttpResponse:
-    if problems.is_api(str(scope["path"])):
-        return problems.answer(str(scope["path"]), problem)
+    if is_api(str(scope["path"])):
+        return answer(str(scope["path"]), problem)
     return problem_pages.bare(ASGIRequest(scope, BytesIO()), problem)
 
 

@@ -7,10 +7,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from privatune import problems
+from finetune.api.problems import Refusal, too_large
 from privatune.edge.budget import Share
 from privatune.edge.refusals import TOO_SLOW
-from privatune.problems import Refusal
 
 Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -57,7 +56,7 @@ class Body:
         self._received += len(message.get("body", b""))
         self.finished = not message.get("more_body", False)
         if self._received > self._limit:
-            raise Refusal(problems.too_large(self._limit))
+            raise Refusal(too_large(self._limit))
         if self.share is not None:
             self.share.cover(self._received)
         return message

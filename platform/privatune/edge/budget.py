@@ -6,8 +6,8 @@ A body is counted from before it is spooled until its spool is gone from memory 
 from collections import Counter
 from threading import Lock
 
+from finetune.api.problems import Problem, Refusal
 from privatune.edge.refusals import too_many
-from privatune.problems import Problem, Refusal
 
 WAIT = 5.0  # seconds after which it is worth trying again
 

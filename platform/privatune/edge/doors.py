@@ -11,11 +11,12 @@ from django.contrib.auth import get_user
 from django.core.handlers.asgi import ASGIRequest
 from django.db import close_old_connections
 
+from finetune.api.explaining import refusal_of
 from finetune.api.identity import EDGE, Caller, Known, identify
+from finetune.api.problems import Refusal
 from privatune.edge.refusals import SECOND_FACTOR, SIGN_IN
 from privatune.edge.routes import SMALL, Place
 from privatune.portal.access import enter, factor_missing
-from privatune.problems import Refusal
 from tenants.errors import Refused
 from tenants.roles import Scope
 
@@ -41,7 +42,7 @@ def admit(scope: dict[str, Any], place: Place) -> Found:
     except Refusal:
         raise
     except Exception as error:
-        raise Refusal.of(error) from error
+        raise refusal_of(error) from error
     finally:
         if place.limit > SMALL:
             close_old_connections()  # the body may take minutes to come
@@ -54,7 +55,7 @@ def _admit_key(scope: dict[str, Any], needed: Scope) -> Found:
     try:
         caller.principal.require(needed)
     except Refused as error:
-        return Found(tenant, caller, Refusal.of(error))
+        return Found(tenant, caller, refusal_of(error))
     scope[EDGE] = Known(caller, time.monotonic())
     return Found(tenant, caller)
 

@@ -1,6 +1,6 @@
 """What the edge answers instead of the application."""
 
-from privatune.problems import Problem, Refusal
+from finetune.api.problems import Problem, Refusal
 
 TOO_SLOW = Problem(
     408,

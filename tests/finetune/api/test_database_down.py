@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from openai import InternalServerError
 
-from privatune.database_down import is_away
 from privatune.stack.postgres import EmbeddedPostgres
+from tenants.database.away import is_away
 from tests.finetune.api.customers import Customer
 from tests.privatune.edge.conftest import signed_in
 

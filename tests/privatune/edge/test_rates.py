@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from finetune.api.problems import Refusal
 from privatune.edge.rates import Floods
 from privatune.edge.turns import Turns
-from privatune.problems import Refusal
 from tenants.buckets import Buckets, duration
 from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry

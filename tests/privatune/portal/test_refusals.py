@@ -22,7 +22,7 @@ MET_AT_PAGES = [
     "faults", "tenants", "finetune/services", "finetune/records", "finetune/trainer",
     "finetune/sandbox", "finetune/serving", "finetune/packaging", "finetune/selectors.py",
     "finetune/work/launcher.py", "platform/privatune/portal", "platform/privatune/edge",
-    "platform/privatune/problems.py", "platform/privatune/problem_pages.py",
+    "platform/privatune/problem_pages.py", "finetune/api/problems.py", "finetune/api/explaining.py",
 ]  # fmt: skip
 # Doors of the API and of the operator's command line, which no page opens.
 ELSEWHERE = [
@@ -40,8 +40,8 @@ ELSEWHERE = [
     "tenants/services/licences.py:license_revoked", "tenants/services/licences.py:license_exists",
     "tenants/services/licences.py:license_over",
     "platform/privatune/edge/rates.py:rate_limit_exceeded",
-    "platform/privatune/problems.py:unknown_parameter",
-    "platform/privatune/problems.py:missing_required_parameter",
+    "finetune/api/explaining.py:unknown_parameter",
+    "finetune/api/explaining.py:missing_required_parameter",
 ]  # fmt: skip
 SHOWN_AS_FINDINGS = {  # raised for a row, and shown as the reading's problem (findings.py)
     "nothing_trained", "no_eos", "end_not_trained", "template_drops_content",

@@ -1,0 +1,120 @@
+"""What went wrong, as each API face tells it: `/v1` in OpenAI's shape, `/api` in RFC 9457's.
+
+Which problem an exception tells of stands in explaining.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.http import HttpResponse, JsonResponse
+
+WIRE, OWN = "/v1/", "/api/"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`message` is a whole sentence; `fix` says what to do; `param` names the request's field."""
+
+    status: int
+    code: str
+    message: str
+    where: str | None = None
+    fix: str | None = None
+    param: str | None = None
+    retry_after: int | None = None  # seconds
+    ran_out: str = "requests"  # of a 429, as OpenAI names it
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        parts = [self.message, f"({self.where})" if self.where else "", self.fix or ""]
+        return " ".join(part for part in parts if part)
+
+    @property
+    def permanent(self) -> bool:
+        """Whether asking again unchanged is in vain."""
+        return self.status < 500 and self.status not in (408, 429)
+
+
+NOT_FOUND = Problem(404, "not_found", "There is nothing at this address.")
+TOO_LARGE = Problem(413, "request_too_large", "The request's body is too large for this address.")
+UNEXPECTED = Problem(
+    500,
+    "internal_error",
+    "Something on our side broke.",
+    fix="Try again; if it stays, give the operator the x-request-id of this answer.",
+)
+DATABASE_DOWN = Problem(
+    503,
+    "database_down",
+    "The database does not answer.",
+    fix="Try again in a few seconds.",
+    retry_after=5,
+)
+
+
+def too_large(limit: int) -> Problem:
+    """As TOO_LARGE, with the bytes that the address takes."""
+    size = f"{limit >> 20} MB" if limit >> 20 else f"{limit >> 10} kB"
+    return replace(
+        TOO_LARGE,
+        message=f"The request's body is larger than the {size} that this address takes.",
+        fix="Send less in one request.",
+    )
+
+
+class Refusal(Exception):
+    """An answer that is given instead of the application's, with headers of its own."""
+
+    def __init__(self, problem: Problem, headers: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(problem.code)
+        self.problem = problem
+        self.headers = list(headers)
+
+
+def is_api(path: str) -> bool:
+    return path.startswith((WIRE, OWN)) or path in ("/v1", "/api")
+
+
+def answer(path: str, problem: Problem) -> HttpResponse:
+    response = _wire(problem) if path.startswith(WIRE) else _rfc9457(problem)
+    for name, value in problem.headers.items():
+        response[name] = value
+    if problem.permanent:
+        response["x-should-retry"] = "false"  # the openai package obeys it
+    if problem.retry_after is not None:
+        response["Retry-After"] = str(problem.retry_after)
+    if problem.status == 401:
+        response["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def wire_error(problem: Problem, text: str, kind: str) -> dict[str, Any]:
+    """OpenAI's shape: the body of an answer, or the last event of a stream that broke off."""
+    error = {"message": text, "type": kind, "param": problem.param, "code": problem.code}
+    return {"error": error}
+
+
+def wire_kind(status: int) -> str:
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def _wire(problem: Problem) -> JsonResponse:
+    # OpenAI's clients take 409 for a lock that will be free soon; our conflicts are permanent.
+    status = 400 if problem.status == 409 else problem.status
+    kind = problem.ran_out if status == 429 else wire_kind(status)
+    return JsonResponse(wire_error(problem, problem.text, kind), status=status)
+
+
+def _rfc9457(problem: Problem) -> JsonResponse:
+    body: dict[str, Any] = {
+        "type": f"urn:privatune:problem:{problem.code}",
+        "title": problem.message,
+        "status": problem.status,
+        "detail": problem.text,
+        "code": problem.code,
+    }
+    extra = {"param": problem.param, "where": problem.where, "fix": problem.fix}
+    body |= {name: value for name, value in extra.items() if value is not None}
+    return JsonResponse(body, status=problem.status, content_type="application/problem+json")
