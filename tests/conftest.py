@@ -4,6 +4,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+import httpx
+import hypothesis
 import pytest
 from filelock import FileLock
 
@@ -11,6 +13,15 @@ from filelock import FileLock
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# How long anything takes is the machine's affair. httpx would give up after five seconds, and
+# hypothesis would call it a fault to be slow; pytest's own limit ends what hangs.
+for _wait in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _wait, None)
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 pytest_plugins = [
     "tests.fixtures.database",

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import boto3
 import pytest
 
-from privatune.stack.folder import free_port
+from tests.fixtures.ports import own_port
 
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 
@@ -25,7 +25,7 @@ class S3Server:
 
     def __init__(self, root: Path, *options: str) -> None:
         self.root = root
-        self.port = free_port()
+        self.port = own_port()
         self.endpoint = f"http://127.0.0.1:{self.port}"
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None

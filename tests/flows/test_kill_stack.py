@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from privatune.stack.folder import free_port
+from tests.fixtures.ports import own_port
 from tests.fixtures.stack import Stack, import_tiny, start_stack, stop_stack
 from tests.flows.test_main_job import bring, client_of, rows, wait_for, wait_for_metrics
 
@@ -21,7 +21,7 @@ def test_after_kill_9_of_the_supervisor_nothing_runs_on_and_up_starts_again(
     tmp_path: Path, tiny_base: Path
 ) -> None:
     data = tmp_path / "data"
-    process, first = start_stack(data, free_port())
+    process, first = start_stack(data, own_port())
     members: set[psutil.Process] = set()
     try:
         stack = Stack.of(data, first)
@@ -50,7 +50,7 @@ def test_after_kill_9_of_the_supervisor_nothing_runs_on_and_up_starts_again(
             member.kill()
     assert not alive_of_folder(data), "a process that was started meanwhile"
 
-    again, second = start_stack(data, free_port())
+    again, second = start_stack(data, own_port())
     try:
         client = client_of(Stack.of(data, second), tenant)
         wait_for(client, job.id, "running")

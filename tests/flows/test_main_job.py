@@ -21,7 +21,7 @@ import pytest
 from openai import NotFoundError, OpenAI
 
 from finetune.packaging.verify import verify
-from privatune.stack.folder import free_port
+from tests.fixtures.ports import own_port
 from tests.fixtures.rabbitmq import rabbitmq_server
 from tests.fixtures.stack import ROOT, Stack, StackTenant, import_tiny, start_stack, stop_stack
 from tests.s3 import s3_server
@@ -166,7 +166,7 @@ def refuses_to_start_without(key: Path, stack: Stack) -> None:
     kept = key.rename(key.with_suffix(".elsewhere"))
     command = [sys.executable, "-m", "privatune.cli", "up", "--data", str(stack.data)]
     done = subprocess.run(
-        [*command, "--port", str(free_port())],
+        [*command, "--port", str(own_port())],
         env=stack.environment,
         capture_output=True,
         text=True,
@@ -191,7 +191,7 @@ def wait_for_metrics(client: OpenAI, job_id: str) -> None:
 
 @contextmanager
 def a_stack(data: Path, base: Path | None, **extra: str) -> Iterator[tuple[Stack, Any]]:
-    process, first = start_stack(data, free_port(), **extra)
+    process, first = start_stack(data, own_port(), **extra)
     running = Stack.of(data, first, **extra)
     try:
         if base is not None:
@@ -207,7 +207,7 @@ def redis_server(folder: Path) -> Iterator[str]:
     path = shutil.which("redis-server")
     if path is None:
         pytest.fail("redis-server is missing: apt-get install -y redis-server (make setup does)")
-    port = free_port()
+    port = own_port()
     folder.mkdir()
     process = subprocess.Popen(
         [path, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)],

@@ -19,9 +19,9 @@ from finetune.packaging.signing import generate_key, load_signer
 from privatune.cli.exits import Exit
 from privatune.env import Process, embedded_file
 from privatune.keys import KeysExist, make_keys
-from privatune.stack.folder import free_port
 from tenants.models import KeyPrint
 from tenants.vault.keys import MasterKey
+from tests.fixtures.ports import own_port
 from tests.privatune.cli.conftest import Run, run  # noqa: F401  a fixture
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -136,7 +136,7 @@ def environment(kind: Process, data: Path) -> dict[str, str]:
 
 def start(kind: Process, data: Path) -> "subprocess.CompletedProcess[str]":
     """Fails by its time-out when the process does start."""
-    extra = ["--port", str(free_port())] if kind is Process.WEB else ["-n", f"{kind}@%h"]
+    extra = ["--port", str(own_port())] if kind is Process.WEB else ["-n", f"{kind}@%h"]
     return subprocess.run(
         [sys.executable, "-m", *COMMANDS[kind], *extra],
         env=environment(kind, data),
@@ -182,7 +182,7 @@ def test_a_process_with_a_missing_or_another_key_does_not_start(
 @pytest.mark.parametrize("kind", [Process.WEB, Process.WORKER])
 def test_after_kill_9_of_the_parent_its_children_go_too(house: Path, kind: Process) -> None:
     """granian's worker and Celery's embedded beat lived on, serving and nudging with old code."""
-    extra = ["--port", str(free_port())] if kind is Process.WEB else ["-n", "io@%h", "-B"]
+    extra = ["--port", str(own_port())] if kind is Process.WEB else ["-n", "io@%h", "-B"]
     extra += [] if kind is Process.WEB else ["-s", str(house / "beat")]
     with (house / "log").open("wb") as log:
         parent = subprocess.Popen(

@@ -23,6 +23,7 @@ from privatune.stack.up import conclusion
 from tenants.access import find_key
 from tenants.models import User
 from tenants.services.tenants import revoke_key
+from tests.fixtures.ports import own_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def up(data: Path, port: int) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "privatune.cli", "up", "--data", str(data)]
     return subprocess.run(
-        [*command, "--port", str(port)], capture_output=True, text=True, timeout=60, check=False
+        [*command, "--port", str(port)], capture_output=True, text=True, check=False
     )
 
 
@@ -49,7 +50,7 @@ def test_a_taken_port_is_one_clear_line(tmp_path: Path) -> None:
 
 def test_a_data_folder_in_use_names_its_process(tmp_path: Path) -> None:
     lock = FolderLock(tmp_path / "data")
-    done = up(tmp_path / "data", free_port())
+    done = up(tmp_path / "data", own_port())
     lock.release()
     assert done.returncode != 0
     assert "is in use by process" in done.stderr
@@ -72,7 +73,7 @@ def test_a_path_that_the_databases_start_cannot_take_is_one_clear_line(
 
 
 def test_a_name_that_is_too_long_is_one_clear_line(tmp_path: Path) -> None:
-    done = up(tmp_path / ("n" * 300), free_port())
+    done = up(tmp_path / ("n" * 300), own_port())
     assert done.returncode != 0
     assert "File name too long" in done.stderr
     assert "Traceback" not in done.stderr
@@ -105,7 +106,7 @@ def test_a_folder_for_sockets_that_is_too_long_is_named(
 def test_a_database_whose_passwords_are_gone_gets_no_new_ones(tmp_path: Path) -> None:
     (tmp_path / "data" / "pg").mkdir(parents=True)
     (tmp_path / "data" / "pg" / "PG_VERSION").write_text("18\n")
-    done = up(tmp_path / "data", free_port())
+    done = up(tmp_path / "data", own_port())
     assert done.returncode != 0
     assert str(tmp_path / "data" / "secrets" / "env.json") in done.stderr
     assert "Traceback" not in done.stderr
@@ -116,7 +117,7 @@ def test_damaged_passwords_are_named_and_left_as_they_are(tmp_path: Path) -> Non
     path = tmp_path / "data" / "secrets" / "env.json"
     path.parent.mkdir(parents=True)
     path.write_text('{"PRIVATUNE_SECRET_KEY": "cut of')
-    done = up(tmp_path / "data", free_port())
+    done = up(tmp_path / "data", own_port())
     assert done.returncode != 0
     assert str(path) in done.stderr
     assert "backup" in done.stderr
@@ -149,7 +150,7 @@ def test_a_database_that_does_not_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "data" / "pg").mkdir(parents=True)
     (tmp_path / "data" / "pg" / "PG_VERSION").write_text("9.6\n")
     ensure_secrets(tmp_path / "data")
-    done = up(tmp_path / "data", free_port())
+    done = up(tmp_path / "data", own_port())
     assert done.returncode != 0
     assert f"PostgreSQL in {tmp_path / 'data' / 'pg'} does not start" in done.stderr
     assert "Traceback" not in done.stderr

@@ -4,7 +4,6 @@ import os
 import resource
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,11 +11,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from privatune.stack.folder import free_port
 from privatune.stack.processes import CONNECTIONS
 from tests.finetune.api.customers import Customer, new_customer
+from tests.fixtures.ports import own_port
+from tests.fixtures.serving import until_serving
+from tests.fixtures.waiting import stop, until
 
 ROOT = Path(__file__).resolve().parents[3]
+PLAIN = "privatune.asgi:application"
+PATIENT = "tests.fixtures.patient:application"
+STILL = "tests.fixtures.still:application"
 MAX_FILE_MB = 96
 TINY = "tiny"
 UNLIMITED = resource.RLIM_INFINITY
@@ -28,7 +32,7 @@ def serving_http(
 ) -> Iterator[tuple[str, int]]:
     """Runs the ASGI application; gives its address and the id of its process. Nothing that it
     writes grows beyond `largest_file` bytes: its disk is then full."""
-    port = free_port()
+    port = own_port()
     environment = os.environ | {
         "DJANGO_SETTINGS_MODULE": "tests.settings",
         "PYTHONPATH": f"{ROOT / 'platform'}{os.pathsep}{ROOT}",
@@ -48,30 +52,24 @@ def serving_http(
         env=environment,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, UNLIMITED)),
     )
+    url = f"http://127.0.0.1:{port}"
     try:
-        _wait(f"http://127.0.0.1:{port}/healthz", process)
-        yield f"http://127.0.0.1:{port}", process.pid
+        until(lambda: _answers(url), "the server did not start", of=process, pause=0.1)
+        yield url, process.pid
     finally:
-        process.terminate()
-        process.wait(20)
+        stop(process)
 
 
-def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
-    ends = time.monotonic() + 60
-    while time.monotonic() < ends:
-        if process.poll() is not None:
-            pytest.fail("the server did not start")
-        try:
-            if httpx.get(url).status_code == 200:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    pytest.fail("the server does not answer")
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 @pytest.fixture(scope="session")
 def server(django_db_setup: None) -> Iterator[tuple[str, int]]:
-    with serving_http("privatune.asgi:application") as running:
+    with serving_http(PATIENT) as running:
         yield running
 
 
@@ -115,10 +113,7 @@ def model_server(django_db_setup: None) -> Iterator[None]:
     command = [sys.executable, "-m", "finetune.serving", "--socket", str(settings.SERVING_SOCKET)]
     process = subprocess.Popen([*command, "--threads", "1"], cwd=ROOT)
     try:
-        import asyncio
-
-        asyncio.run(ServingClient(settings.SERVING_SOCKET).wait_ready())
+        until_serving(ServingClient(settings.SERVING_SOCKET), process)
         yield
     finally:
-        process.terminate()
-        process.wait(20)
+        stop(process)

@@ -29,7 +29,7 @@ class Customer:
     base_url: str
 
     def client(self, **options: Any) -> OpenAI:
-        settings: dict[str, Any] = {"max_retries": 0, "timeout": 60} | options
+        settings: dict[str, Any] = {"max_retries": 0, "timeout": None} | options
         return OpenAI(base_url=f"{self.base_url}/v1", api_key=self.key, **settings)
 
     def http(self, **headers: str) -> httpx.Client:
@@ -37,7 +37,6 @@ class Customer:
         return httpx.Client(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {self.key}"} | headers,
-            timeout=60,
         )
 
     def check_files(self) -> None:

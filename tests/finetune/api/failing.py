@@ -4,7 +4,7 @@ commit. `x-test-fault: 503` answers an error instead, `drop` none at all."""
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from privatune.asgi import application as whole
+from tests.fixtures.patient import application as whole
 
 Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 

@@ -4,11 +4,13 @@ and is verified offline."""
 import json
 import subprocess
 import sys
-import threading
-import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from django.db import connection
 
 from finetune import tasks
 from finetune.services import trail
@@ -16,6 +18,7 @@ from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry
 from tenants.services.tenants import create_key
 from tests.finetune.api.customers import Customer, new_customer
+from tests.fixtures.waiting import until
 from tests.privatune.cli.conftest import Run, run  # noqa: F401  a fixture
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -29,15 +32,27 @@ def customer(base_url: str, monkeypatch: pytest.MonkeyPatch) -> Customer:
     return customer
 
 
-def sign_when_asked(customer: Customer) -> None:
-    """What the worker does with the nudge that an export sends."""
-    for _ in range(200):
-        with tenant_scope(customer.tenant_id):
-            asked = AuditEntry.objects.filter(action="audit.export").exists()
-        if asked:
-            return tasks.sign_head(str(customer.tenant_id), str(customer.tenant_id))
-        time.sleep(0.02)
-    raise AssertionError("no export was recorded")
+@contextmanager
+def a_worker(customer: Customer) -> Iterator[None]:
+    """Does with the nudge that an export sends what the worker does."""
+    before = exports(customer)
+
+    def sign_when_asked() -> None:
+        try:
+            until(lambda: exports(customer) > before, "no export was recorded")
+            tasks.sign_head(str(customer.tenant_id), str(customer.tenant_id))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        signed = pool.submit(sign_when_asked)
+        yield
+        signed.result()
+
+
+def exports(customer: Customer) -> int:
+    with tenant_scope(customer.tenant_id):
+        return AuditEntry.objects.filter(action="audit.export").count()
 
 
 def test_an_export_is_recorded_signed_and_verifies_offline(
@@ -46,10 +61,8 @@ def test_an_export_is_recorded_signed_and_verifies_offline(
     tmp_path: Path,
 ) -> None:
     path, pem = tmp_path / "audit.jsonl", tmp_path / "key.pem"
-    worker = threading.Thread(target=sign_when_asked, args=(customer,))
-    worker.start()
-    done = run("audit", "export", "-o", str(path), "--json")
-    worker.join()
+    with a_worker(customer):
+        done = run("audit", "export", "-o", str(path), "--json")
     assert done.exit_code == 0, done.output
     pem.write_text(trail.public_key_pem())
     # In a process that cannot import Django: a customer's machine room.
@@ -78,7 +91,8 @@ def test_a_later_export_is_compared_with_an_earlier_one(
     for path in (earlier, later):
         create_key(tenant_id=customer.tenant_id, name="x", actor="test")
         trail.sign_head(tenant_id=customer.tenant_id)
-        assert run("audit", "export", "-o", str(path)).exit_code == 0
+        with a_worker(customer):
+            assert run("audit", "export", "-o", str(path)).exit_code == 0
     done = run("audit", "verify", str(later), "--since", str(earlier))
     assert done.exit_code == 0, done.output
     done = run("audit", "verify", str(earlier), "--since", str(later), "--json")

@@ -19,7 +19,6 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from privatune.people import urls
-from privatune.stack.folder import free_port
 from tenants.database.scope import tenant_scope
 from tenants.errors import Invalid, Refused
 from tenants.models import AuditEntry, SignInProvider, User
@@ -28,13 +27,14 @@ from tenants.services import sign_in
 from tenants.services.tenants import add_member, require_two_factor
 from tests.finetune.api.customers import Customer, new_customer
 from tests.fixtures.people import browser_of, is_signed_in, member, new_person
+from tests.fixtures.ports import own_port
 
 pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(scope="module")
 def issuer() -> Iterator[str]:
-    port = free_port()
+    port = own_port()
     process = subprocess.Popen(
         [
             sys.executable,
@@ -194,7 +194,7 @@ def test_a_made_up_answer_signs_nobody_in(customer: Customer) -> None:
 def test_a_provider_that_is_down_is_told_and_no_server_error(
     customer: Customer, settings: Any
 ) -> None:
-    gone = f"127.0.0.1:{free_port()}"
+    gone = f"127.0.0.1:{own_port()}"
     settings.OIDC_HOSTS = [gone]
     with tenant_scope(customer.tenant_id):
         sign_in.set_provider(
