@@ -1,10 +1,12 @@
 """A base in memory, adapters made with peft, and a real server process on a real socket."""
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from finetune.serving.lane import Limits
 from finetune.serving.protocol import Delta, GenerateRequest
 from finetune.serving.scheduler import Scheduler
 from finetune.serving.ticket import Ticket, encode_prompt
+from tests.fixtures.serving import until_serving
 
 
 def make_adapter(base: Path, out: Path, seed: int, **settings: Any) -> Path:
@@ -127,7 +130,7 @@ def batch(base: Base) -> Iterator[Batch]:
             waits.append(wait)
         scheduler.start()
         for wait in waits:
-            assert wait.wait(60), "no answer within a minute"
+            wait.wait()
         return answers
 
     yield run
@@ -172,9 +175,22 @@ class Process:
         self.popen = subprocess.Popen(command)
         self.client = ServingClient(socket)
 
-    def stop(self) -> int:
-        self.popen.terminate()
-        return self.popen.wait(20)
+    def until_ready(self) -> "Process":
+        until_serving(self.client, self.popen)
+        return self
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """It does not run meanwhile: what is sent to it then, it finds all at once."""
+        self.popen.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.popen.send_signal(signal.SIGCONT)
 
 
 Start = Callable[..., Process]
@@ -187,23 +203,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def begin(*arguments: str) -> Process:
         running.append(Process(tmp_path / "s.sock", *arguments))
-        asyncio.run(running[-1].client.wait_ready(60))
-        return running[-1]
+        return running[-1].until_ready()
 
     yield begin
     for process in running:
-        process.popen.kill()
-        process.popen.wait(10)
+        process.kill()
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """One server for the tests that leave it as they found it."""
     process = Process(tmp_path_factory.mktemp("s") / "s.sock", *WAITING)
-    asyncio.run(process.client.wait_ready(60))
-    yield process
-    process.popen.kill()
-    process.popen.wait(10)
+    yield process.until_ready()
+    process.kill()
 
 
 def run(work: Coroutine[Any, Any, Any]) -> Any:

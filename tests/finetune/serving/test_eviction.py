@@ -9,13 +9,16 @@ import pytest
 from faults import Fault, UserFault
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import Evicted, GenerateRequest
+from tests.fixtures.waiting import until_async
 
 from .conftest import Start, ask, read_files, run
 
 
 @pytest.fixture
 def client(start: Start) -> ServingClient:
-    return start("--tenant-waiting", "1000").client
+    """One answer is written at a time, so that those that are begun here go on for minutes: however
+    long this process may not run, they are there to be evicted."""
+    return start("--tenant-waiting", "1000", "--max-rows", "1").client
 
 
 async def load(client: ServingClient, base: Path, adapter: Path, tenant: str, digest: str) -> None:
@@ -31,14 +34,14 @@ async def code_of(client: ServingClient, request: GenerateRequest) -> str | None
     return None
 
 
-async def waiting(client: ServingClient, least: int) -> None:
-    """Until so many answers wait behind those that are being written."""
-    for _ in range(500):
+async def under_way(client: ServingClient, requests: int) -> None:
+    """Until so many requests of 128 answers each have arrived, of which few have been written."""
+
+    async def arrived() -> bool:
         base = (await client.status()).bases[0]
-        if base.waiting + base.running >= least:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail("the requests did not arrive")
+        return base.waiting + base.running > (requests - 1) * 128
+
+    await until_async(arrived, "the requests did not arrive")
 
 
 def test_memory_is_by_tenant_and_is_given_up_by_name(
@@ -57,9 +60,11 @@ def test_memory_is_by_tenant_and_is_given_up_by_name(
 
         long = {"max_tokens": None, "temperature": 1.0, "n": 128}
         ending = asyncio.create_task(client.collect(request("a", "one", **long)))
+        await under_way(client, 1)
         staying = asyncio.create_task(client.collect(request("a", "two", **long)))
-        neighbour = asyncio.create_task(client.collect(request("b", "one", **long)))
-        await waiting(client, 2 * 128)
+        await under_way(client, 2)
+        neighbour = client.generate(request("b", "one", **long))
+        await anext(neighbour)
 
         evicted = await client.evict("a", adapter_digest="one")
         assert evicted == Evicted(adapters=1, answers=1)
@@ -70,7 +75,7 @@ def test_memory_is_by_tenant_and_is_given_up_by_name(
         assert await client.has_adapter("b", "tiny", "one")
 
         base_answer = asyncio.create_task(client.collect(request("a", None, **long)))
-        await waiting(client, 2 * 128 + 1)  # those before are 2 * 128
+        await under_way(client, 3)
         assert await client.evict("a") == Evicted(adapters=1, answers=2)
         for task in (staying, base_answer):
             with pytest.raises(UserFault):
@@ -78,7 +83,8 @@ def test_memory_is_by_tenant_and_is_given_up_by_name(
         [base] = (await client.status()).bases
         assert [(each.tenant, each.digest) for each in base.adapters] == [("b", "one")]
         assert base.tenants == ["b"]
-        assert len(await neighbour) == 129
+        await anext(neighbour)
+        await neighbour.aclose()
 
     run(story())
 

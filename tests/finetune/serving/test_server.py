@@ -2,14 +2,13 @@
 
 import asyncio
 import json
-import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
 import time
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ import pytest
 from faults import Fault, OurFault, UserFault
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import GenerateRequest
+from tests.fixtures.serving import until_serving
+from tests.fixtures.waiting import is_alive, until, until_async
 
 from .conftest import Process, Start, ask, read_files, run
 
@@ -98,39 +99,48 @@ def test_an_answer_streams(server: Process, request_for: Any) -> None:
 
 
 def test_hanging_up_stops_the_work(server: Process, request_for: Any) -> None:
-    async def hang_up() -> int:
-        request = request_for(n=8, max_tokens=400, temperature=1.0)
+    """128 answers on 32 rows take some 1,900 turns. Once of five a few, because turns go on while
+    this process does not run."""
+    request = request_for(prompt="turn", n=128, max_tokens=None, temperature=1.0)
+
+    async def idle() -> bool:
+        return all(not base.running + base.waiting for base in (await server.client.status()).bases)
+
+    async def turns_after_hanging_up() -> int:
+        before = (await server.client.status()).turns
         async with aclosing(server.client.generate(request)) as deltas:
             async for _ in deltas:
                 break
-        for waited in range(100):
-            status = await server.client.status()
-            if not status.bases[0].running:
-                return waited
-            await asyncio.sleep(0.01)
-        return 100
+        await until_async(idle, "who hung up is still answered")
+        return (await server.client.status()).turns - before
 
-    assert run(hang_up()) < 100
+    assert any(run(turns_after_hanging_up()) < 500 for _ in range(5))
 
 
 def test_full_queues_are_said_by_name(server: Process, request_for: Any) -> None:
-    async def crowd(tenants: list[str]) -> list[Any]:
+    def crowd(tenants: list[str]) -> list[str | None]:
+        """What each is told, in the order in which all of them have been sent at once."""
         # 40 choices a request: 32 rows are answered at once, so that the rest must wait
-        requests = [
-            request_for(tenant=tenant, n=40, max_tokens=30, temperature=1.0) for tenant in tenants
-        ]
-        work = (server.client.collect(request) for request in requests)
-        return list(await asyncio.gather(*work, return_exceptions=True))
+        with ExitStack() as lines:
+            with server.held():
+                asked = [lines.enter_context(socket.socket(socket.AF_UNIX)) for _ in tenants]
+                for line, tenant in zip(asked, tenants, strict=True):
+                    line.connect(str(server.socket))
+                    request = request_for(tenant=tenant, n=40, max_tokens=60, temperature=1.0)
+                    line.sendall(request.model_dump_json().encode() + b"\n")
+            frames = [json.loads(line.makefile("rb").readline()) for line in asked]
+        run(until_async(idle, "who hung up is still answered"))
+        return [frame["error"]["code"] if "error" in frame else None for frame in frames]
 
-    def codes(results: list[Any]) -> set[str]:
-        return {result.code for result in results if isinstance(result, Fault)}
+    async def idle() -> bool:
+        return all(not base.running + base.waiting for base in (await server.client.status()).bases)
 
-    alone = run(crowd(["a"] * 16))
-    assert codes(alone) == {"too_many_waiting"}
-    assert sum(isinstance(result, UserFault) for result in alone) <= 16 - 4
-    all_of_them = run(crowd(list("abcdefghijklmnop")))
-    assert codes(all_of_them) == {"overloaded"}
-    assert sum(isinstance(result, OurFault) for result in all_of_them) <= 16 - 6
+    alone = crowd(["a"] * 16)
+    assert set(alone) == {None, "too_many_waiting"}
+    assert alone.count(None) >= 4
+    all_of_them = crowd(list("abcdefghijklmnop"))
+    assert set(all_of_them) == {None, "overloaded"}
+    assert all_of_them.count(None) >= 6
 
 
 @pytest.mark.parametrize(
@@ -150,7 +160,6 @@ def test_the_callers_faults_arrive_as_such(
 
 def raw(server: Process, data: bytes) -> dict[str, Any]:
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
         connection.connect(str(server.socket))
         connection.sendall(data)
         reply: dict[str, Any] = json.loads(connection.makefile("rb").readline())
@@ -199,10 +208,11 @@ def test_a_base_with_another_digest_in_its_record_is_refused(
 
 
 def test_sigterm_ends_it_and_names_the_reason_to_who_waits(start: Start, request_for: Any) -> None:
-    process = start()
+    process = start("--tenant-waiting", "1000", "--max-rows", "1")
 
     async def interrupted() -> Fault | None:
-        request = request_for(max_tokens=490, n=16, temperature=1.0)
+        # 128 answers one after the other: minutes, however long this process may not run
+        request = request_for(n=128, max_tokens=None, temperature=1.0)
         try:
             async for _ in process.client.generate(request):
                 process.popen.send_signal(signal.SIGTERM)
@@ -213,15 +223,14 @@ def test_sigterm_ends_it_and_names_the_reason_to_who_waits(start: Start, request
     error = run(interrupted())
     assert error is not None
     assert error.code == "shutting_down"
-    assert process.popen.wait(10) == 0
+    assert process.popen.wait() == 0
     assert not process.socket.exists()
 
 
 def test_killed_it_can_start_again_on_the_same_socket(start: Start, request_for: Any) -> None:
     first = start()
     before = run(text_of(first.client, request_for()))
-    first.popen.kill()
-    first.popen.wait(10)
+    first.kill()
     assert failing(first.client.status()).code == "serving_unavailable"
     second = start()
     assert run(text_of(second.client, request_for())) == before
@@ -229,7 +238,7 @@ def test_killed_it_can_start_again_on_the_same_socket(start: Start, request_for:
 
 def test_a_second_server_on_the_same_socket_ends_with_one_clear_line(server: Process) -> None:
     command = [sys.executable, "-m", "finetune.serving", "--socket", str(server.socket)]
-    second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 64
     assert second.stderr.strip().splitlines()[-1].startswith("serving: Another model server")
     assert run(server.client.status()).pid == server.popen.pid
@@ -249,27 +258,11 @@ def test_it_ends_when_its_parent_does(tmp_path: Path) -> None:
     )
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
-    run(ServingClient(path).wait_ready(60))
+    until_serving(ServingClient(path), parent)
     parent.kill()
-    parent.wait(10)
-    deadline = time.monotonic() + 15
-    while path.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
+    parent.wait()
+    until(lambda: not is_alive(child), "it runs on")
     assert not path.exists()
-    assert not _alive(child)
-
-
-def _alive(pid: int) -> bool:
-    for _ in range(50):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return False
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-        if state == "Z":
-            return False
-        time.sleep(0.1)
-    return True
 
 
 def test_bases_and_adapters_unused_for_longest_make_room(
