@@ -6,12 +6,11 @@ An id that is malformed, unknown or another tenant's is the same: not found.
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 
-from faults import UserFault
 from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Event, Job
 from tenants.errors import NotFound
 from tenants.models import (
@@ -27,7 +26,6 @@ from tenants.models import (
 
 Row = TypeVar("Row", bound=Model)
 
-DIGITS = 20  # of a number in a query; Python itself refuses to read some thousands
 HEX = re.compile(r"[0-9a-f]{32}")
 PREFIXES: dict[type[Model], str] = {
     StoredFile: "file-",
@@ -141,41 +139,3 @@ def with_metadata(rows: QuerySet[Job], wanted: dict[str, str] | None) -> QuerySe
     if wanted is None:
         return rows.filter(metadata={})
     return rows.filter(metadata__contains=wanted) if wanted else rows
-
-
-def read_cut(query: dict[str, str], *, limit: int, most: int) -> Cut:
-    """`after`, `limit` and `order` of a query string. Raises UserFault naming the parameter."""
-    count = whole_number(query.get("limit", str(limit)), "limit", least=1, most=most)
-    order = query.get("order", "desc")
-    if order not in ("asc", "desc"):
-        raise UserFault("invalid_value", "`order` must be `asc` or `desc`.", param="order")
-    return Cut(query.get("after"), count, order == "desc")
-
-
-def whole_number(text: str, name: str, *, least: int, most: int) -> int:
-    """A whole number of a query or header. Raises UserFault naming it."""
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= DIGITS else -1
-    if not least <= number <= most:
-        raise UserFault(
-            "invalid_value",
-            f"`{name}` must be a whole number from {least} to {most}.",
-            param=name,
-        )
-    return number
-
-
-def read_metadata(query: dict[str, str]) -> dict[str, str] | None:
-    """The filter in `metadata[k]=v`; `metadata=null` is None. Raises UserFault for both at once."""
-    wanted: dict[str, Any] = {}
-    for name, value in query.items():
-        if name.startswith("metadata[") and name.endswith("]"):
-            wanted[name[9:-1]] = value
-    if "metadata" not in query:
-        return wanted
-    if query["metadata"] != "null" or wanted:
-        raise UserFault(
-            "invalid_value",
-            "Filter by `metadata[key]=value`, or by `metadata=null`, not by both.",
-            param="metadata",
-        )
-    return None

@@ -2,10 +2,10 @@
 framework's clothes so that the OpenAPI document describes them."""
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any, ClassVar
 
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import MethodNotAllowed, ParseError
@@ -14,11 +14,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from finetune.api import admission
+from finetune.api.admission import REPLAYED, Scopes
 from finetune.api.bodies import read_json
-from finetune.api.identity import Caller, attempt_of, caller_of
-from tenants.database.scope import release_connection, tenant_scope
-from tenants.roles import Scope
-from tenants.services.idempotency import once
+from finetune.api.identity import Caller, caller_of
 
 
 class KeyAuthentication(BaseAuthentication):
@@ -52,20 +51,12 @@ class PlacedJSONParser(BaseParser):
         return value
 
 
+# A handler is named by its method and returns a body, or a response of its own. It runs in the
+# tenant's scope, a POST once. (No docstring: the OpenAPI document would show it at each operation.)
 class OwnView(APIView):
-    """`scopes` gives the scope that each method needs; a method that is not in it, HEAD too, is a
-    405. Handlers run in the tenant's scope; a POST
-    answers a repetition with what the first request made."""
-
     authentication_classes = [KeyAuthentication]
     parser_classes = [PlacedJSONParser]
-    scopes: ClassVar[dict[str, Scope]] = {}
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        for method in ("get", "post", "patch", "delete"):
-            if method in cls.__dict__:
-                setattr(cls, method, _scoped(cls.__dict__[method], method))
+    scopes: ClassVar[Scopes] = {}
 
     @property
     def caller(self) -> Caller:
@@ -73,9 +64,24 @@ class OwnView(APIView):
         assert isinstance(caller, Caller)
         return caller
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """REST framework's own steps, with the handler let in as on the wire."""
+        self.args, self.kwargs = args, kwargs
+        self.request = asked = self.initialize_request(request, *args, **kwargs)
+        self.headers = self.default_response_headers
+        try:
+            self.initial(asked, *args, **kwargs)
+            handler: Callable[..., Any] = getattr(self, (request.method or "").lower())
+            response = self._answer(request, lambda: handler(asked, *args, **kwargs))
+        except Exception as error:
+            response = self.handle_exception(error)
+        self.response = self.finalize_response(asked, response, *args, **kwargs)
+        return self.response
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Raises what the key may not do, or 405, before the handler is looked up."""
         super().initial(request, *args, **kwargs)
-        needed = self.scopes.get((request.method or "").lower())
+        needed = admission.needed_scope(self.scopes, request._request)
         if needed is None:
             raise MethodNotAllowed(request.method or "")
         self.caller.principal.require(needed)
@@ -84,31 +90,8 @@ class OwnView(APIView):
         """What is kept of an answer for a repetition; secrets are not."""
         return body
 
-
-def _scoped(handler: Callable[..., Any], method: str) -> Callable[..., Any]:
-    @wraps(handler)
-    def run(view: OwnView, request: Request, **kwargs: Any) -> Any:
-        with tenant_scope(view.caller.principal.tenant_id):
-            if method != "post":
-                answer = handler(view, request, **kwargs)
-            else:
-                answer = _once(view, request, lambda: handler(view, request, **kwargs))
-        release_connection()
-        return answer if hasattr(answer, "status_code") else Response(answer)
-
-    return run
-
-
-def _once(view: OwnView, request: Request, make: Callable[[], Any]) -> Response:
-    plain = request._request
-    fresh: list[Any] = []
-
-    def record() -> Any:
-        fresh.append(make())
-        return view.recorded(fresh[0])
-
-    attempt = attempt_of(plain, view.caller, plain.body.decode("latin-1"))
-    answer = once(attempt=attempt, make=record)
-    if answer.replayed:
-        return Response(answer.body, headers={"idempotent-replayed": "true"})
-    return Response(fresh[0])
+    def _answer(self, request: HttpRequest, make: Callable[[], Any]) -> Any:
+        told = admission.answer(request, self.caller, make, keep=self.recorded)
+        if isinstance(told.body, HttpResponseBase):
+            return told.body
+        return Response(told.body, headers=REPLAYED if told.replayed else None)

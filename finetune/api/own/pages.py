@@ -8,17 +8,16 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serial
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from finetune.api.bodies import query
-from finetune.selectors import Page, page, read_cut
+from finetune.api.paging import Paging
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-MOST = 100
+PAGING = Paging(ordered=True)
 PARAMETERS = [
     OpenApiParameter("after", str, description="Id of the last row of the page before."),
     OpenApiParameter(
         "limit",
-        {"type": "integer", "minimum": 1, "maximum": MOST, "default": 20},
+        {"type": "integer", "minimum": 1, "maximum": PAGING.most, "default": PAGING.limit},
         description="Rows on a page.",
     ),
     OpenApiParameter("order", str, enum=["asc", "desc"], description="By time; default desc."),
@@ -34,8 +33,7 @@ def paged(
     context: Callable[[Sequence[Any]], dict[str, Any]] = lambda rows: {},
 ) -> dict[str, Any]:
     """`context`: what the serializer needs besides, made from the rows of the page."""
-    asked = query(request._request, frozenset({"after", "limit", "order"}))
-    found: Page[Any] = page(rows, read_cut(asked, limit=20, most=MOST), by=by)
+    found = PAGING.page(PAGING.read(request._request), rows, by=by)
     made = serializer(found.rows, many=True, context=context(found.rows))
     return {"data": made.data, "has_more": found.has_more}
 

@@ -7,9 +7,10 @@ from django.http.response import HttpResponseBase
 
 from faults import UserFault
 from finetune import selectors
-from finetune.api.base import ApiView, fingerprint
-from finetune.api.bodies import form_file, query, read_form
+from finetune.api.bodies import form_file, read_form
+from finetune.api.paging import Paging
 from finetune.api.streams import download
+from finetune.api.wire.base import WireView, fingerprint
 from finetune.api.wire.keeping import KeepingView
 from finetune.api.wire.pages import created, listing, seconds
 from finetune.services.files import intake
@@ -18,6 +19,7 @@ from tenants.models import StoredFile
 from tenants.roles import Scope
 from tenants.services.files import check_life, label_of, open_file
 
+PAGING = Paging(limit=10_000, most=10_000, ordered=True, filters=frozenset({"purpose"}))
 FIELDS = frozenset({"file", "purpose", "expires_after[anchor]", "expires_after[seconds]"})
 
 
@@ -39,12 +41,11 @@ class Files(KeepingView):
     scopes = {"get": Scope.FILES_READ, "post": Scope.FILES_WRITE}
 
     def get(self, request: HttpRequest) -> dict[str, Any]:
-        asked = query(request, frozenset({"after", "limit", "order", "purpose"}))
+        asked = PAGING.read(request)
         rows = selectors.files()
         if "purpose" in asked:
             rows = rows.filter(purpose=asked["purpose"])
-        cut = selectors.read_cut(asked, limit=10_000, most=10_000)
-        return listing(selectors.page(rows, cut), file_object)
+        return listing(PAGING.page(asked, rows), file_object)
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         fields = read_form(request)
@@ -68,7 +69,7 @@ class Files(KeepingView):
         return self.once_kept(request, wish, make, vault=vault, kept=kept)
 
 
-class File(ApiView):
+class File(WireView):
     scopes = {"get": Scope.FILES_READ, "delete": Scope.FILES_WRITE}
 
     def get(self, request: HttpRequest, file_id: str) -> dict[str, Any]:
@@ -80,7 +81,7 @@ class File(ApiView):
         return {"id": file.public_id, "object": "file", "deleted": True}
 
 
-class FileContent(ApiView):
+class FileContent(WireView):
     scopes = {"get": Scope.FILES_READ}
 
     def get(self, request: HttpRequest, file_id: str) -> HttpResponseBase:

@@ -10,9 +10,9 @@ from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from faults import Fault
-from finetune.api.base import AsyncApiView, reply
 from finetune.api.explaining import explain
 from finetune.api.problems import wire_error, wire_kind
+from finetune.api.wire.base import AsyncWireView, reply
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Target
 from finetune.services.models.tokens import Reservation
@@ -25,7 +25,7 @@ Deltas = AsyncIterator[Delta]
 Show = Callable[[Delta], Iterable[dict[str, Any]]]
 
 
-class GeneratingView(AsyncApiView):
+class GeneratingView(AsyncWireView):
     scopes = {"post": Scope.INFER}
 
     async def resolve(self, name: str) -> Target:

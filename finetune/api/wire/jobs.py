@@ -7,8 +7,9 @@ from django.http import HttpRequest
 
 from faults import UserFault
 from finetune import selectors
-from finetune.api.base import ApiView
-from finetune.api.bodies import parse, query
+from finetune.api.bodies import parse
+from finetune.api.paging import Paging, read_metadata
+from finetune.api.wire.base import WireView
 from finetune.api.wire.job_create import JobCreate
 from finetune.api.wire.pages import created, listing, seconds
 from finetune.models import Artifact, Checkpoint, Event, Job
@@ -17,6 +18,9 @@ from finetune.services.runs.publishing import model_name
 from tenants.models import Tenant
 from tenants.roles import Scope
 
+PAGING = Paging(filters=frozenset({"metadata"}))
+EVENTS = Paging()
+CHECKPOINTS = Paging(limit=10)
 NAMES = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
 
@@ -112,15 +116,13 @@ def checkpoint_object(checkpoint: Checkpoint, model: str) -> dict[str, Any]:
     }
 
 
-class Jobs(ApiView):
+class Jobs(WireView):
     scopes = {"get": Scope.JOBS_READ, "post": Scope.JOBS_WRITE}
 
     def get(self, request: HttpRequest) -> dict[str, Any]:
-        asked = query(request, frozenset({"after", "limit", "metadata"}))
-        wanted = selectors.read_metadata(asked)
-        rows = selectors.with_metadata(selectors.jobs(), wanted)
-        cut = selectors.read_cut(asked, limit=20, most=100)
-        page = selectors.page(rows, cut)
+        asked = PAGING.read(request)
+        rows = selectors.with_metadata(selectors.jobs(), read_metadata(asked))
+        page = PAGING.page(asked, rows)
         return listing(page, job_objects(page.rows))
 
     def post(self, request: HttpRequest) -> dict[str, Any]:
@@ -133,14 +135,14 @@ class Jobs(ApiView):
         return job_object(job)
 
 
-class OneJob(ApiView):
+class OneJob(WireView):
     scopes = {"get": Scope.JOBS_READ}
 
     def get(self, request: HttpRequest, job_id: str) -> dict[str, Any]:
         return job_object(selectors.find(selectors.jobs(), job_id))
 
 
-class _Verb(ApiView):
+class _Verb(WireView):
     scopes = {"post": Scope.JOBS_WRITE}
 
     def post(self, request: HttpRequest, job_id: str) -> dict[str, Any]:
@@ -162,25 +164,22 @@ class Resume(_Verb):
     act = staticmethod(lifecycle.resume_job)
 
 
-class Events(ApiView):
+class Events(WireView):
     scopes = {"get": Scope.JOBS_READ}
 
     def get(self, request: HttpRequest, job_id: str) -> dict[str, Any]:
         job = selectors.find(selectors.jobs(), job_id)
-        asked = query(request, frozenset({"after", "limit"}))
-        cut = selectors.read_cut(asked, limit=20, most=100)
         rows = Event.objects.filter(job=job)
-        return listing(selectors.page(rows, cut, by="seq"), event_object)
+        return listing(EVENTS.page(EVENTS.read(request), rows, by="seq"), event_object)
 
 
-class Checkpoints(ApiView):
+class Checkpoints(WireView):
     scopes = {"get": Scope.JOBS_READ}
 
     def get(self, request: HttpRequest, job_id: str) -> dict[str, Any]:
         job = selectors.find(selectors.jobs(), job_id)
-        asked = query(request, frozenset({"after", "limit"}))
-        cut = selectors.read_cut(asked, limit=10, most=100)
+        asked = CHECKPOINTS.read(request)
         rows = Checkpoint.objects.filter(job=job).select_related("job")
         name = model_name(job, Tenant.objects.get(id=job.tenant_id))
-        page = selectors.page(rows, cut, by="step")
+        page = CHECKPOINTS.page(asked, rows, by="step")
         return listing(page, lambda checkpoint: checkpoint_object(checkpoint, name))

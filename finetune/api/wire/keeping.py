@@ -6,13 +6,13 @@ from typing import Any
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
-from finetune.api.base import ApiView
-from tenants.database.scope import tenant_scope
+from finetune.api.admission import scope_of
+from finetune.api.wire.base import WireView
 from tenants.services.files import Kept
 from tenants.vault.vault import Vault
 
 
-class KeepingView(ApiView):
+class KeepingView(WireView):
     unscoped = frozenset({"post"})
 
     def once_kept(
@@ -27,7 +27,7 @@ class KeepingView(ApiView):
         """`make()` once, in a scope of its own. Bytes that no row names afterwards are deleted."""
         named = False
         try:
-            with tenant_scope(self.caller.principal.tenant_id):
+            with scope_of(self.caller):
                 response = self.once(request, wish, make)
             named = "idempotent-replayed" not in response.headers
         finally:

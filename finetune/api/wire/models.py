@@ -5,8 +5,8 @@ from typing import Any
 from django.http import HttpRequest
 
 from finetune import selectors
-from finetune.api.base import ApiView
 from finetune.api.bodies import query
+from finetune.api.wire.base import WireView
 from finetune.api.wire.pages import created
 from finetune.models import Artifact, CatalogModel
 from finetune.services.models import artifacts, gateway
@@ -29,7 +29,7 @@ def tuned_object(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-class Models(ApiView):
+class Models(WireView):
     scopes = {"get": Scope.MODELS_READ}
 
     def get(self, request: HttpRequest) -> dict[str, Any]:
@@ -41,7 +41,7 @@ class Models(ApiView):
         return {"object": "list", "data": data}
 
 
-class OneModel(ApiView):
+class OneModel(WireView):
     scopes = {"get": Scope.MODELS_READ, "delete": Scope.MODELS_WRITE}
 
     def get(self, request: HttpRequest, model: str) -> dict[str, Any]:

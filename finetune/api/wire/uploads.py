@@ -8,14 +8,14 @@ from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ConfigDict, Field
 
 from finetune import selectors
-from finetune.api.base import ApiView, fingerprint
+from finetune.api.admission import scope_of
 from finetune.api.bodies import form_file, parse, read_form
+from finetune.api.wire.base import WireView, fingerprint
 from finetune.api.wire.files import file_object, refuse_unknown
 from finetune.api.wire.keeping import KeepingView
 from finetune.api.wire.pages import created, seconds
 from finetune.services.files import intake
 from finetune.services.files.room import require_room
-from tenants.database.scope import tenant_scope
 from tenants.models import Upload, UploadPart
 from tenants.roles import Scope
 from tenants.services import uploads
@@ -66,7 +66,7 @@ def part_object(part: UploadPart, upload: Upload) -> dict[str, Any]:
     }
 
 
-class Uploads(ApiView):
+class Uploads(WireView):
     scopes = {"post": Scope.FILES_WRITE}
 
     def post(self, request: HttpRequest) -> dict[str, Any]:
@@ -88,8 +88,7 @@ class Parts(KeepingView):
     scopes = {"post": Scope.FILES_WRITE}
 
     def post(self, request: HttpRequest, upload_id: str) -> HttpResponseBase:
-        tenant_id = self.caller.principal.tenant_id
-        with tenant_scope(tenant_id):
+        with scope_of(self.caller):
             upload = selectors.find(Upload.objects.all(), upload_id)
             uploads.require_pending(upload)
             vault = open_vault()
@@ -110,8 +109,7 @@ class Complete(KeepingView):
 
     def post(self, request: HttpRequest, upload_id: str) -> HttpResponseBase:
         asked = parse(UploadComplete, request)
-        tenant_id = self.caller.principal.tenant_id
-        with tenant_scope(tenant_id):
+        with scope_of(self.caller):
             upload = selectors.find(Upload.objects.select_related("file"), upload_id)
             if upload.status == "completed":  # a retry finds its first answer, others a conflict
                 return self.once(request, repr(asked), lambda: uploads.require_pending(upload))
@@ -136,7 +134,7 @@ class Complete(KeepingView):
         return self.once_kept(request, repr(asked), make, vault=vault, kept=kept)
 
 
-class Cancel(ApiView):
+class Cancel(WireView):
     scopes = {"post": Scope.FILES_WRITE}
 
     def post(self, request: HttpRequest, upload_id: str) -> dict[str, Any]:

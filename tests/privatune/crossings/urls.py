@@ -4,7 +4,7 @@ that looks, outside any scope, at what the request before has left on its connec
 from django.http import HttpRequest, JsonResponse
 from django.urls import include, path
 
-from finetune.api.base import ApiView
+from finetune.api.wire.base import WireView
 from privatune.urls import handler400, handler403, handler404, handler500
 from tenants.models import StoredFile
 from tenants.roles import Scope
@@ -13,7 +13,7 @@ from tests.privatune.crossings.traffic import Mishap, Tally, look
 __all__ = ["handler400", "handler403", "handler404", "handler500", "urlpatterns"]
 
 
-class Fails(ApiView):
+class Fails(WireView):
     scopes = {"get": Scope.FILES_READ}
 
     def get(self, request: HttpRequest) -> None:

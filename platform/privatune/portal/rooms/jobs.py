@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST
 
 from faults import Fault
 from finetune import selectors
+from finetune.api.paging import whole_number
 from finetune.models import Event, Job
 from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES
@@ -114,7 +115,7 @@ def stream(request: RoomRequest, job_id: UUID) -> HttpResponseBase:
 
 
 def _after(text: str | None) -> int:
-    return selectors.whole_number(text or "0", "after", least=0, most=LONGEST_HISTORY)
+    return whole_number(text or "0", "after", least=0, most=LONGEST_HISTORY)
 
 
 def _points(job: Job, after: int) -> dict[str, Any]:
