@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from privatune.cli.client import Client
+from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import (
     AsJson,
     moment,
@@ -16,7 +17,6 @@ from privatune.cli.output import (
     print_facts,
     print_json,
     print_secret,
-    print_table,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, change, rotate and revoke your API keys.")
@@ -30,26 +30,30 @@ Allow = Annotated[
 ]
 
 
+def _holder(key: dict[str, Any]) -> str | None:
+    return "service" if key["service"] else key["member"]
+
+
+COLUMNS: Columns = {
+    "ID": "id",
+    "NAME": "name",
+    "HOLDER": _holder,
+    "MADE WITH": "made_with",
+    "SCOPES": lambda key: " ".join(key["scopes"]),
+    "LAST USE": lambda key: moment(key["last_used_at"]),
+    "EXPIRES": lambda key: moment(key["expires_at"]),
+    "REVOKED": lambda key: moment(key["revoked_at"]),
+}
+
+
 @app.command("list")
 def list_keys(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List your organisation's keys, without their secrets."""
-    keys = list(Client.from_environment().pages(KEYS, limit=limit))
-    if as_json:
-        return print_json({"data": keys})
-    print_table(
-        ("ID", "NAME", "HOLDER", "MADE WITH", "SCOPES", "LAST USE", "EXPIRES", "REVOKED"),
-        [
-            (
-                *(key["id"], key["name"], _holder(key), key["made_with"], " ".join(key["scopes"])),
-                *(moment(key[name]) for name in ("last_used_at", "expires_at", "revoked_at")),
-            )
-            for key in keys
-        ],
-    )
-    return None
+    keys = Client.from_environment().pages(KEYS, limit=limit)
+    show_list(keys, COLUMNS, as_json=as_json)
 
 
 @app.command("create")
@@ -159,10 +163,6 @@ def _facts(key: dict[str, Any]) -> dict[str, Any]:
         "ends": moment(key["expires_at"]),
         "old secret until": moment(key["previous_until"]),
     }
-
-
-def _holder(key: dict[str, Any]) -> str | None:
-    return "service" if key["service"] else key["member"]
 
 
 def _after(days: int | None) -> str | None:

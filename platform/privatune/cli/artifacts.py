@@ -8,7 +8,8 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from privatune.cli.client import Client
-from privatune.cli.output import AsJson, notes, print_json, print_table, size
+from privatune.cli.lists import Columns, Limit, show_list
+from privatune.cli.output import AsJson, notes, size
 from privatune.cli.verify import verify
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and verify signed artifacts.")
@@ -16,21 +17,23 @@ app = typer.Typer(no_args_is_help=True, help="List, fetch and verify signed arti
 ARTIFACTS = "/api/v1/artifacts"
 SIGNING_KEY = "/api/v1/signing-key"
 
+COLUMNS: Columns = {
+    "ID": "id",
+    "MODEL": "model",
+    "SIZE": lambda artifact: size(artifact["bytes"]),
+    "DIGEST": "digest",
+    "CREATED": "created_at",
+}
+
 
 @app.command("list")
 def list_artifacts(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List the tenant's artifacts."""
-    artifacts = list(Client.from_environment().pages(ARTIFACTS, limit=limit))
-    if as_json:
-        return print_json({"data": artifacts})
-    print_table(
-        ("ID", "MODEL", "SIZE", "DIGEST", "CREATED"),
-        [(a["id"], a["model"], size(a["bytes"]), a["digest"], a["created_at"]) for a in artifacts],
-    )
-    return None
+    artifacts = Client.from_environment().pages(ARTIFACTS, limit=limit)
+    show_list(artifacts, COLUMNS, as_json=as_json)
 
 
 @app.command("pull")

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 import typer
 
 from privatune.cli.client import Client
+from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import (
     AsJson,
     fail,
     notes,
     print_facts,
     print_json,
-    print_table,
     size,
     when,
 )
@@ -21,6 +21,15 @@ from privatune.cli.upload import processed, refused, upload
 app = typer.Typer(no_args_is_help=True, help="Upload, list, read and delete files.")
 
 FileId = Annotated[str, typer.Argument(help="The file's id, like file-...")]
+
+COLUMNS: Columns = {
+    "ID": "id",
+    "NAME": "filename",
+    "SIZE": lambda file: size(file["bytes"]),
+    "PURPOSE": "purpose",
+    "STATUS": "status",
+    "CREATED": lambda file: when(file["created_at"]),
+}
 
 
 @app.command("upload")
@@ -46,28 +55,12 @@ def upload_file(
 @app.command("list")
 def list_files(
     purpose: Annotated[str | None, typer.Option(help="Only files of this purpose.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List the tenant's files."""
-    files = list(Client.from_environment().pages("/v1/files", limit=limit, purpose=purpose))
-    if as_json:
-        return print_json({"data": files})
-    print_table(
-        ("ID", "NAME", "SIZE", "PURPOSE", "STATUS", "CREATED"),
-        [
-            (
-                file["id"],
-                file["filename"],
-                size(file["bytes"]),
-                file["purpose"],
-                file.get("status"),
-                when(file["created_at"]),
-            )
-            for file in files
-        ],
-    )
-    return None
+    files = Client.from_environment().pages("/v1/files", limit=limit, purpose=purpose)
+    show_list(files, COLUMNS, as_json=as_json)
 
 
 @app.command("get")

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from privatune.cli.client import Client
+from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.members import id_of
 from privatune.cli.output import (
     AsJson,
@@ -13,7 +14,6 @@ from privatune.cli.output import (
     print_facts,
     print_json,
     print_secret,
-    print_table,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Invite people, and take invitations back.")
@@ -21,27 +21,25 @@ app = typer.Typer(no_args_is_help=True, help="Invite people, and take invitation
 INVITATIONS = "/api/v1/invitations"
 OPEN = {"accepted_at": None, "revoked_at": None}
 
+COLUMNS: Columns = {
+    "ID": "id",
+    "ADDRESS": "email",
+    "ROLE": "role",
+    "BY": "invited_by",
+    "EXPIRES": lambda each: moment(each["expires_at"]),
+    "ACCEPTED": lambda each: moment(each["accepted_at"]),
+    "WITHDRAWN": lambda each: moment(each["revoked_at"]),
+}
+
 
 @app.command("list")
 def list_invitations(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List invitations, open and past, without their links."""
-    found = list(Client.from_environment().pages(INVITATIONS, limit=limit))
-    if as_json:
-        return print_json({"data": found})
-    print_table(
-        ("ID", "ADDRESS", "ROLE", "BY", "EXPIRES", "ACCEPTED", "WITHDRAWN"),
-        [
-            (
-                *(each[name] for name in ("id", "email", "role", "invited_by")),
-                *(moment(each[name]) for name in ("expires_at", "accepted_at", "revoked_at")),
-            )
-            for each in found
-        ],
-    )
-    return None
+    found = Client.from_environment().pages(INVITATIONS, limit=limit)
+    show_list(found, COLUMNS, as_json=as_json)
 
 
 @app.command("create")

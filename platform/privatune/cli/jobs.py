@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from privatune.cli.client import Client
-from privatune.cli.output import AsJson, notes, print_facts, print_json, print_table, when
+from privatune.cli.lists import Columns, Limit, show_list
+from privatune.cli.output import AsJson, notes, print_facts, print_json, when
 from privatune.cli.upload import processed, refused, upload
 from privatune.cli.watch import ended, watch
 
@@ -16,6 +17,14 @@ JOBS = "/v1/fine_tuning/jobs"
 JobId = Annotated[str, typer.Argument(help="The job's id, like ftjob-...")]
 Data = Annotated[str, typer.Option("--file", help="Training data: a file id, or a path to upload.")]
 Auto = Annotated[str | None, typer.Option(help='A number, or "auto" (the default).')]
+
+COLUMNS: Columns = {
+    "ID": "id",
+    "STATUS": "status",
+    "MODEL": "model",
+    "FINE-TUNED MODEL": "fine_tuned_model",
+    "CREATED": lambda job: when(job["created_at"]),
+}
 
 
 @app.command("create")
@@ -74,23 +83,14 @@ def create_job(
 
 @app.command("list")
 def list_jobs(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 20,
+    limit: Limit = 20,
     metadata: Annotated[list[str] | None, typer.Option(help="Only with this KEY=VALUE.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the tenant's jobs."""
     wanted = {f"metadata[{key}]": value for key, value in map(_pair, metadata or [])}
-    jobs = list(Client.from_environment().pages(JOBS, limit=limit, **wanted))
-    if as_json:
-        return print_json({"data": jobs})
-    print_table(
-        ("ID", "STATUS", "MODEL", "FINE-TUNED MODEL", "CREATED"),
-        [
-            (j["id"], j["status"], j["model"], j.get("fine_tuned_model"), when(j["created_at"]))
-            for j in jobs
-        ],
-    )
-    return None
+    jobs = Client.from_environment().pages(JOBS, limit=limit, **wanted)
+    show_list(jobs, COLUMNS, as_json=as_json)
 
 
 @app.command("get")

@@ -6,7 +6,8 @@ import typer
 
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
-from privatune.cli.output import AsJson, moment, notes, print_facts, print_json, print_table
+from privatune.cli.lists import Columns, Limit, show_list
+from privatune.cli.output import AsJson, moment, notes, print_facts, print_json
 
 app = typer.Typer(no_args_is_help=True, help="List members, change roles, remove members.")
 
@@ -15,21 +16,22 @@ MOST = 10_000
 Who = Annotated[str, typer.Argument(help="The member's address, or id like member-...")]
 Role = Annotated[str, typer.Argument(help="owner, admin, engineer or viewer.")]
 
+COLUMNS: Columns = {
+    "ID": "id",
+    "ADDRESS": "email",
+    "ROLE": "role",
+    "SINCE": lambda member: moment(member["created_at"]),
+}
+
 
 @app.command("list")
 def list_members(
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 100,
+    limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
     """List the members of your organisation."""
-    members = list(Client.from_environment().pages(MEMBERS, limit=limit))
-    if as_json:
-        return print_json({"data": members})
-    print_table(
-        ("ID", "ADDRESS", "ROLE", "SINCE"),
-        [(m["id"], m["email"], m["role"], moment(m["created_at"])) for m in members],
-    )
-    return None
+    members = Client.from_environment().pages(MEMBERS, limit=limit)
+    show_list(members, COLUMNS, as_json=as_json)
 
 
 @app.command("set-role")

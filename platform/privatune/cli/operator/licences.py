@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from privatune.cli.exits import Exit, Stop
+from privatune.cli.lists import Columns, show_list
 from privatune.cli.operator.session import DataFolder, TenantSlug, actor, services, show
-from privatune.cli.output import AsJson, print_json, print_table
+from privatune.cli.output import AsJson
 
 if TYPE_CHECKING:
     from tenants.models import License
@@ -18,6 +19,15 @@ app = typer.Typer(no_args_is_help=True, help="Operator: issue, show and revoke l
 Day = Annotated[
     datetime | None, typer.Option(formats=["%Y-%m-%d"], help="The last day, in UTC: 2027-12-31.")
 ]
+
+COLUMNS: Columns = {
+    "MODEL": "model",
+    "STATE": "state",
+    "RIGHTS": lambda row: " ".join(row["rights"]),
+    "VALID_UNTIL": "valid_until",
+    "TOKEN_BUDGET": "token_budget",
+    "TOKENS_LEFT": "tokens_left",
+}
 
 
 class RightName(StrEnum):
@@ -83,12 +93,7 @@ def show_licenses(tenant: TenantSlug, data: DataFolder = None, as_json: AsJson =
                 {**licences.terms_of(row), "tokens_left": licences.tokens_left(row)}
                 for row in License.objects.order_by("model", "-created_at")
             ]
-    if as_json:
-        return print_json({"data": held})
-    columns = ("model", "state", "rights", "valid_until", "token_budget", "tokens_left")
-    rows = [{**row, "rights": " ".join(row["rights"])} for row in held]
-    print_table([c.upper() for c in columns], [[row[c] for c in columns] for row in rows])
-    return None
+    show_list(held, COLUMNS, as_json=as_json)
 
 
 @app.command("revoke")

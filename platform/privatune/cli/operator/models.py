@@ -5,10 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
+from privatune.cli.lists import Columns, show_list
 from privatune.cli.operator.session import DataFolder, actor, services, show
-from privatune.cli.output import AsJson, notes, print_json, print_table, size
+from privatune.cli.output import AsJson, notes, size
 
 app = typer.Typer(no_args_is_help=True, help="Operator: fill the catalogue of base models.")
+
+COLUMNS: Columns = {
+    "NAME": "name",
+    "PARAMETERS": "parameters",
+    "SIZE": lambda model: size(model["bytes"]),
+    "EDITION": "edition",
+    "LICENCE": "licence",
+    "DIGEST": "digest",
+}
 
 
 @app.command("import")
@@ -52,16 +62,7 @@ def list_models(data: DataFolder = None, as_json: AsJson = False) -> None:
         from finetune.models import CatalogModel
 
         models = [_facts(model) for model in CatalogModel.objects.order_by("name")]
-    if as_json:
-        return print_json({"data": models})
-    print_table(
-        ("NAME", "PARAMETERS", "SIZE", "EDITION", "LICENCE", "DIGEST"),
-        [
-            (m["name"], m["parameters"], size(m["bytes"]), m["edition"], m["licence"], m["digest"])
-            for m in models
-        ],
-    )
-    return None
+    show_list(models, COLUMNS, as_json=as_json)
 
 
 def _facts(model: Any) -> dict[str, Any]:

@@ -9,11 +9,22 @@ from typing import Annotated, Any
 import typer
 
 from privatune.cli.exits import Exit, Stop
+from privatune.cli.lists import Columns, show_list
 from privatune.cli.operator.session import DataFolder, TenantSlug, actor, services, show
-from privatune.cli.output import AsJson, notes, print_json, print_table
+from privatune.cli.output import AsJson, notes, print_json
 
 tenant_app = typer.Typer(no_args_is_help=True, help="Operator: make tenants, and destroy them.")
 key_app = typer.Typer(no_args_is_help=True, help="Operator: make, list and revoke API keys.")
+
+KEYS: Columns = {
+    "PREFIX": "prefix",
+    "NAME": "name",
+    "HOLDER": "holder",
+    "SCOPES": lambda row: " ".join(row["scopes"]),
+    "LAST_USED_AT": "last_used_at",
+    "EXPIRES_AT": "expires_at",
+    "REVOKED_AT": "revoked_at",
+}
 
 
 @tenant_app.command("create")
@@ -152,12 +163,7 @@ def list_keys(tenant: TenantSlug, data: DataFolder = None, as_json: AsJson = Fal
             }
             for key in tenants.keys_of(tenant_id=tenants.find_tenant(slug=tenant))
         ]
-    if as_json:
-        return print_json({"data": found})
-    columns = ("prefix", "name", "holder", "scopes", "last_used_at", "expires_at", "revoked_at")
-    rows = [{**row, "scopes": " ".join(row["scopes"])} for row in found]
-    print_table([c.upper() for c in columns], [[row[c] for c in columns] for row in rows])
-    return None
+    show_list(found, KEYS, as_json=as_json)
 
 
 @key_app.command("revoke")
