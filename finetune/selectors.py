@@ -3,7 +3,6 @@
 An id that is malformed, unknown or another tenant's is the same: not found.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -11,52 +10,12 @@ from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 
-from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Event, Job
+from finetune.models import Artifact, CatalogModel, Job
 from tenants.errors import NotFound
-from tenants.models import (
-    ApiKey,
-    AuditEntry,
-    Invitation,
-    License,
-    Membership,
-    StoredFile,
-    Upload,
-    UsageEntry,
-)
+from tenants.models import StoredFile, TenantOwned
+from tenants.public_ids import PublicId
 
-Row = TypeVar("Row", bound=Model)
-
-HEX = re.compile(r"[0-9a-f]{32}")
-PREFIXES: dict[type[Model], str] = {
-    StoredFile: "file-",
-    Upload: "upload_",
-    Job: "ftjob-",
-    Event: "ftevent-",
-    Checkpoint: "ftckpt_",
-    Artifact: "artifact-",
-    Dataset: "dataset-",
-    License: "license-",
-    ApiKey: "key-",
-    Membership: "member-",
-    Invitation: "invitation-",
-    AuditEntry: "audit-",
-    UsageEntry: "usage-",
-}
-NOUNS: dict[type[Model], str] = {
-    StoredFile: "file",
-    Upload: "upload",
-    Job: "fine-tuning job",
-    Event: "event",
-    Checkpoint: "checkpoint",
-    Artifact: "artifact",
-    Dataset: "dataset",
-    License: "licence",
-    ApiKey: "key",
-    Membership: "member",
-    Invitation: "invitation",
-    AuditEntry: "audit entry",
-    UsageEntry: "usage entry",
-}
+Row = TypeVar("Row", bound=TenantOwned)
 
 
 @dataclass(frozen=True)
@@ -72,16 +31,6 @@ class Cut:
     after: str | None = None
     limit: int = 20
     newest_first: bool = True
-
-
-def public_id(row: Model) -> str:
-    return f"{PREFIXES[type(row)]}{row.pk.hex}"
-
-
-def parse_id(prefix: str, text: str) -> UUID | None:
-    """The UUID in `<prefix><32 hex digits>`, else None."""
-    rest = text.removeprefix(prefix)
-    return UUID(rest) if rest != text and HEX.fullmatch(rest) else None
 
 
 def files() -> QuerySet[StoredFile]:
@@ -111,11 +60,12 @@ def catalogue() -> QuerySet[CatalogModel]:
 
 def find(rows: QuerySet[Row], text: str, *, param: str | None = None) -> Row:
     """The row of that public id among `rows`. Raises NotFound, which never repeats the id."""
-    wanted = parse_id(PREFIXES[rows.model], text)
+    public: PublicId = rows.model.public
+    wanted = public.read(text)
     row = rows.filter(pk=wanted).first() if wanted else None
     if row is None:
-        noun = NOUNS[rows.model]
-        raise NotFound(f"{noun.split()[-1]}_not_found", f"No such {noun}.", param=param)
+        last = public.noun.split()[-1]
+        raise NotFound(f"{last}_not_found", f"No such {public.noun}.", param=param)
     return row
 
 

@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from faults import UserFault
 from finetune import selectors
 from finetune.api.bodies import query
 from finetune.selectors import Cut, Page
+from tenants.models import TenantOwned
 
-Row = TypeVar("Row", bound=Model)
+Row = TypeVar("Row", bound=TenantOwned)
 
 DIGITS = 20  # of a number in a query; Python itself refuses to read some thousands
 

@@ -4,6 +4,7 @@ from django.db import models
 
 from finetune.models.catalog import CatalogModel
 from finetune.states import DatasetState
+from tenants import public_ids
 from tenants.models import StoredFile, TenantForeignKey, TenantOwned
 
 
@@ -13,6 +14,8 @@ class Dataset(TenantOwned):
     `rows_object` and `errors_object` name objects in the tenant's vault: rows, and the problems
     with what they quote of the file.
     """
+
+    public = public_ids.DATASET
 
     file = TenantForeignKey(StoredFile, on_delete=models.CASCADE, related_name="datasets")
     base = models.ForeignKey(CatalogModel, models.PROTECT, null=True, related_name="+")

@@ -6,12 +6,15 @@ from django.utils.translation import gettext_lazy as _
 from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
 from finetune.states import JobState, RunState
+from tenants import public_ids
 from tenants.models import License, StoredFile, TenantForeignKey, TenantOwned
 
 
 class Job(TenantOwned):
     """One fine-tuning job. `requested` is what was asked, `resolved` what every "auto" became
     (values and the reason for each); both are shown, neither ever changes once running."""
+
+    public = public_ids.JOB
 
     operator_reads = (
         "id", "tenant", "created_at", "base", "method", "state", "error", "started_at",
@@ -59,10 +62,6 @@ class Job(TenantOwned):
 
     def __str__(self) -> str:
         return self.public_id
-
-    @property
-    def public_id(self) -> str:
-        return f"ftjob-{self.id.hex}"
 
 
 class Run(TenantOwned):
@@ -130,6 +129,8 @@ class Run(TenantOwned):
 class Event(TenantOwned):
     """A line of the job's history. `type` is OpenAI's message | metrics, or checkpoint."""
 
+    public = public_ids.EVENT
+
     operator_reads = ("id", "tenant", "created_at", "job", "seq", "type", "level", "message")
     operator_needs_consent = True
 
@@ -145,13 +146,11 @@ class Event(TenantOwned):
             models.UniqueConstraint(fields=["tenant", "job", "seq"], name="finetune_event_seq_once")
         ]
 
-    @property
-    def public_id(self) -> str:
-        return f"ftevent-{self.id.hex}"
-
 
 class Checkpoint(TenantOwned):
     """A complete, uploaded training state. `prefix` names its objects in the tenant's vault."""
+
+    public = public_ids.CHECKPOINT
 
     job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="checkpoints")
     run = TenantForeignKey(Run, on_delete=models.CASCADE, related_name="checkpoints")
@@ -168,13 +167,11 @@ class Checkpoint(TenantOwned):
             )
         ]
 
-    @property
-    def public_id(self) -> str:
-        return f"ftckpt_{self.id.hex}"
-
 
 class Artifact(TenantOwned):
     """The one committed result of a job. `bundle_object` is the signed .tar in the vault."""
+
+    public = public_ids.ARTIFACT
 
     job = TenantForeignKey(Job, on_delete=models.PROTECT, related_name="artifacts")
     base = models.ForeignKey(CatalogModel, models.PROTECT, related_name="+")
@@ -200,7 +197,3 @@ class Artifact(TenantOwned):
                 fields=["tenant", "model_name"], name="finetune_artifact_model_name"
             ),
         ]
-
-    @property
-    def public_id(self) -> str:
-        return f"artifact-{self.id.hex}"

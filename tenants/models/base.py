@@ -1,7 +1,7 @@
 """The base of every tenant-owned table: scope, isolation and composite keys come by inheritance."""
 
 import uuid
-from typing import Any
+from typing import Any, ClassVar
 
 from django.db import models
 from django.db.models.base import ModelBase
@@ -10,6 +10,7 @@ from django_scopes import ScopedManager
 
 from tenants.database.constraints import TenantIsolation, TenantReference
 from tenants.database.scope import current_tenant_id
+from tenants.public_ids import PublicId
 
 
 class TenantForeignKey(models.ForeignKey[Any, Any]):
@@ -84,6 +85,9 @@ class TenantOwned(models.Model, metaclass=_TenantModelBase):
     # Whether even those are closed without the tenant's standing consent (models/support.py).
     operator_needs_consent = False
 
+    # How the APIs name its rows; a model without one is never shown by id.
+    public: ClassVar[PublicId]
+
     id = models.UUIDField(
         primary_key=True, default=uuid.uuid4, editable=False, verbose_name=_("identifier")
     )
@@ -96,6 +100,10 @@ class TenantOwned(models.Model, metaclass=_TenantModelBase):
 
     class Meta:
         abstract = True
+
+    @property
+    def public_id(self) -> str:
+        return self.public.of(self.id)
 
     def validate_constraints(self, exclude: Any = None) -> None:
         """The database enforces them; Django's own look would query where no scope is open."""

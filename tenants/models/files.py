@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from tenants import public_ids
 from tenants.models.base import TenantForeignKey, TenantOwned
 
 
@@ -10,6 +11,8 @@ class StoredFile(TenantOwned):
 
     `status` is OpenAI's: uploaded, processed, error.
     """
+
+    public = public_ids.FILE
 
     filename = models.CharField(max_length=255)
     purpose = models.CharField(max_length=32)
@@ -25,13 +28,11 @@ class StoredFile(TenantOwned):
     class Meta:
         indexes = [models.Index(fields=["tenant", "-created_at", "-id"], name="tenants_file_page")]
 
-    @property
-    def public_id(self) -> str:
-        return f"file-{self.id.hex}"
-
 
 class Upload(TenantOwned):
     """A file in the making. `status` is OpenAI's: pending, completed, cancelled, expired."""
+
+    public = public_ids.UPLOAD
 
     filename = models.CharField(max_length=255)
     purpose = models.CharField(max_length=32)
@@ -44,17 +45,11 @@ class Upload(TenantOwned):
     user_id = models.UUIDField(null=True, blank=True)
     file = TenantForeignKey(StoredFile, null=True, blank=True, related_name="+")
 
-    @property
-    def public_id(self) -> str:
-        return f"upload_{self.id.hex}"
-
 
 class UploadPart(TenantOwned):
+    public = public_ids.PART
+
     upload = TenantForeignKey(Upload, on_delete=models.CASCADE, related_name="parts")
     bytes = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)
     object_name = models.CharField(max_length=200)
-
-    @property
-    def public_id(self) -> str:
-        return f"part_{self.id.hex}"

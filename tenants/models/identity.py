@@ -9,6 +9,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from tenants import public_ids
 from tenants.database.constraints import TenantIsolation
 from tenants.models.base import TenantForeignKey, TenantOwned
 from tenants.roles import Role
@@ -88,6 +89,8 @@ class Tenant(models.Model):
 
 
 class Membership(TenantOwned):
+    public = public_ids.MEMBER
+
     user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
     role = models.CharField(max_length=10, choices=[(r.value, r.value) for r in Role])
 
@@ -106,6 +109,8 @@ class ApiKey(TenantOwned):
     last; with a leading `!`, from where it was refused. `made_with` is the key that made it: it
     ends with that one and reaches no further (privatune_key_now asks the whole line).
     """
+
+    public = public_ids.KEY
 
     name = models.CharField(max_length=80)
     prefix = models.CharField(max_length=16, unique=True)
@@ -141,6 +146,8 @@ class Invitation(TenantOwned):
     inviter handed it over. `inviter` is what members are shown; the invited person is told no
     more than the member or the organisation (`services.invitations.inviter_of`).
     """
+
+    public = public_ids.INVITATION
 
     email = models.EmailField()
     role = models.CharField(max_length=10, choices=[(r.value, r.value) for r in Role])

@@ -4,6 +4,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from tenants import public_ids
 from tenants.models.base import TenantForeignKey, TenantOwned
 
 
@@ -19,6 +20,8 @@ class License(TenantOwned):
     `token_budget` counts trained tokens (tokens whose loss was taken, times epochs); null:
     no limit.
     """
+
+    public = public_ids.LICENCE
 
     operator_reads = (
         "id", "tenant", "created_at", "model", "may_train", "may_export", "may_serve",
@@ -75,6 +78,8 @@ class License(TenantOwned):
 
 class UsageEntry(TenantOwned):
     """Tokens used under a licence. `reference` names what used them, once."""
+
+    public = public_ids.USAGE
 
     operator_reads = ("id", "tenant", "created_at", "license", "kind", "tokens")
 

@@ -2,6 +2,7 @@
 
 from django.db import models
 
+from tenants import public_ids
 from tenants.models.base import TenantOwned
 
 
@@ -11,6 +12,8 @@ class AuditEntry(TenantOwned):
     The app's database role may insert and read here, never change or delete. `version` is the rule
     of the digest (tenants/trail/chain.py); ids are not foreign keys: they outlive what they name.
     """
+
+    public = public_ids.AUDIT
 
     seq = models.BigIntegerField()
     version = models.SmallIntegerField(default=1)

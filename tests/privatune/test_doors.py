@@ -18,7 +18,6 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
 from finetune.models import Artifact, CatalogModel, Dataset, Job
-from finetune.selectors import public_id
 from finetune.services.models import artifacts
 from privatune.portal.access import enter, still_allowed
 from tenants.actor import Actor
@@ -300,7 +299,7 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     path = path.replace("<uuid:file_id>", str(reading.file.id))
     path = path.replace("<str:file_id>", reading.file.public_id)
     path = path.replace("<uuid:dataset_id>", str(reading.id))
-    path = path.replace("<str:dataset_id>", public_id(reading))
+    path = path.replace("<str:dataset_id>", reading.public_id)
     assert not re.search("<.*>", path)
     if address.startswith("t/"):
         client.force_login(person or member(customer))

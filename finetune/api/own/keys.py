@@ -162,7 +162,7 @@ class OneKey(OwnView):
         key, ended = revoke_key(by=self.caller.principal, key_id=found.id)
         return {
             **ApiKeySerializer(key).data,
-            "also_revoked": [selectors.public_id(each) for each in ended],
+            "also_revoked": [each.public_id for each in ended],
         }
 
 

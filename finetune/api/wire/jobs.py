@@ -15,6 +15,7 @@ from finetune.api.wire.pages import created, listing, seconds
 from finetune.models import Artifact, Checkpoint, Event, Job
 from finetune.services.jobs import lifecycle
 from finetune.services.runs.publishing import model_name
+from tenants import public_ids
 from tenants.models import Tenant
 from tenants.roles import Scope
 
@@ -45,7 +46,7 @@ def _shown(job: Job, artifact: Artifact | None) -> dict[str, Any]:
         "finished_at": seconds(job.finished_at),
         "hyperparameters": hyperparameters,
         "model": job.base.name,
-        "organization_id": f"org-{job.tenant_id.hex}",
+        "organization_id": public_ids.ORGANISATION.of(job.tenant_id),
         "result_files": (
             [artifact.metrics_file.public_id] if artifact and artifact.metrics_file else []
         ),

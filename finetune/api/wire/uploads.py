@@ -16,6 +16,7 @@ from finetune.api.wire.keeping import KeepingView
 from finetune.api.wire.pages import created, seconds
 from finetune.services.files import intake
 from finetune.services.files.room import require_room
+from tenants import public_ids
 from tenants.models import Upload, UploadPart
 from tenants.roles import Scope
 from tenants.services import uploads
@@ -113,7 +114,7 @@ class Complete(KeepingView):
             upload = selectors.find(Upload.objects.select_related("file"), upload_id)
             if upload.status == "completed":  # a retry finds its first answer, others a conflict
                 return self.once(request, repr(asked), lambda: uploads.require_pending(upload))
-            part_ids = [selectors.parse_id("part_", each) for each in asked.part_ids]
+            part_ids = [public_ids.PART.read(each) for each in asked.part_ids]
             parts = uploads.ordered_parts(upload_id=upload.id, part_ids=part_ids)
             vault = open_vault()
         kept = uploads.compose(

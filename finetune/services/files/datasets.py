@@ -8,7 +8,6 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from finetune.models import CatalogModel, Dataset
-from finetune.selectors import public_id
 from finetune.states import DatasetState
 from finetune.work import nudges
 from tenants.models import StoredFile
@@ -114,7 +113,7 @@ def _with_problems(dataset: Dataset, vault: Vault | None) -> dict[str, Any]:
 
 def _named(dataset: Dataset) -> dict[str, Any]:
     """How entries name it: by its file, so that one file's readings make one entry."""
-    return {"target": dataset.file.public_id, "data": {"dataset": public_id(dataset)}}
+    return {"target": dataset.file.public_id, "data": {"dataset": dataset.public_id}}
 
 
 def perform_check(*, tenant_id: UUID, dataset_id: UUID) -> None:

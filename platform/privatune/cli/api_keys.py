@@ -18,11 +18,12 @@ from privatune.cli.output import (
     print_json,
     print_secret,
 )
+from tenants import public_ids
 
 app = typer.Typer(no_args_is_help=True, help="Make, list, change, rotate and revoke your API keys.")
 
 KEYS = "/api/v1/keys"
-KeyId = Annotated[str, typer.Argument(help="The key's id, like key-...")]
+KeyId = Annotated[str, typer.Argument(help=f"The key's id, like {public_ids.KEY}")]
 Days = Annotated[int | None, typer.Option(min=1, help="It ends after so many days from now.")]
 Allow = Annotated[
     list[str] | None,

@@ -17,10 +17,11 @@ from privatune.cli.output import (
     when,
 )
 from privatune.cli.upload import processed, refused, upload
+from tenants import public_ids
 
 app = typer.Typer(no_args_is_help=True, help="Upload, list, read and delete files.")
 
-FileId = Annotated[str, typer.Argument(help="The file's id, like file-...")]
+FileId = Annotated[str, typer.Argument(help=f"The file's id, like {public_ids.FILE}")]
 
 COLUMNS: Columns = {
     "ID": "id",

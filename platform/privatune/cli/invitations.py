@@ -15,6 +15,7 @@ from privatune.cli.output import (
     print_json,
     print_secret,
 )
+from tenants import public_ids
 
 app = typer.Typer(no_args_is_help=True, help="Invite people, and take invitations back.")
 
@@ -65,7 +66,9 @@ def create_invitation(
 
 @app.command("withdraw")
 def withdraw_invitation(
-    who: Annotated[str, typer.Argument(help="The invited address, or an id like invitation-...")],
+    who: Annotated[
+        str, typer.Argument(help=f"The invited address, or an id like {public_ids.INVITATION}")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Take an open invitation back."""

@@ -10,11 +10,12 @@ from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import AsJson, notes, print_facts, print_json, when
 from privatune.cli.upload import processed, refused, upload
 from privatune.cli.watch import ended, watch
+from tenants import public_ids
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, watch and steer jobs.")
 
 JOBS = "/v1/fine_tuning/jobs"
-JobId = Annotated[str, typer.Argument(help="The job's id, like ftjob-...")]
+JobId = Annotated[str, typer.Argument(help=f"The job's id, like {public_ids.JOB}")]
 Data = Annotated[str, typer.Option("--file", help="Training data: a file id, or a path to upload.")]
 Auto = Annotated[str | None, typer.Option(help='A number, or "auto" (the default).')]
 

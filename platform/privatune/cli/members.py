@@ -8,12 +8,13 @@ from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import AsJson, moment, notes, print_facts, print_json
+from tenants import public_ids
 
 app = typer.Typer(no_args_is_help=True, help="List members, change roles, remove members.")
 
 MEMBERS = "/api/v1/members"
 MOST = 10_000
-Who = Annotated[str, typer.Argument(help="The member's address, or id like member-...")]
+Who = Annotated[str, typer.Argument(help=f"The member's address, or id like {public_ids.MEMBER}")]
 Role = Annotated[str, typer.Argument(help="owner, admin, engineer or viewer.")]
 
 COLUMNS: Columns = {

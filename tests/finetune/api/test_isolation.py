@@ -9,7 +9,6 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from finetune import selectors
 from finetune.models import Artifact, CatalogModel, Dataset, Event
 from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry, License, Membership, UsageEntry
@@ -158,7 +157,7 @@ def ids(owner: Customer) -> dict[str, str]:
             "usage": UsageEntry.objects.get(), "event": Event.objects.first(),
             "audit": AuditEntry.objects.first(), "invitation": invitation,
         }  # fmt: skip
-        public = {kind: selectors.public_id(row) for kind, row in rows.items() if row is not None}
+        public = {kind: row.public_id for kind, row in rows.items() if row is not None}
         return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}
 
 

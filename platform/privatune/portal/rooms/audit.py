@@ -1,6 +1,5 @@
 """The audit log: who did what, newest first, and the whole of it to take away and verify."""
 
-import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache
@@ -23,6 +22,7 @@ from finetune.services import trail
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.trail_words import ACTS, KIND_NAMES, told, who
 from privatune.portal.watching import may_look
+from tenants import public_ids
 from tenants.actor import ActorKind
 from tenants.database.scope import tenant_scope
 from tenants.models import ApiKey, AuditEntry, Membership, StoredFile
@@ -137,8 +137,9 @@ def _rows(entries: list[AuditEntry]) -> list[Row]:
 
 def _names(entries: list[AuditEntry]) -> dict[str, str]:
     """What the files that entries speak of are called, while they are there."""
-    ids = [re.fullmatch("file-([0-9a-f]{32})", each.target) for each in entries]
-    files = StoredFile.objects.filter(id__in={UUID(each[1]) for each in ids if each})
+    read = (public_ids.FILE.read(each.target) for each in entries)
+    ids = {each for each in read if each is not None}
+    files = StoredFile.objects.filter(id__in=ids)
     return {each.public_id: each.filename for each in files if each.filename}
 
 
