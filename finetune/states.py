@@ -59,6 +59,9 @@ class DatasetState(StrEnum):
     REFUSED = "refused"
 
 
+LIVE_DATASET_STATES = frozenset({DatasetState.PENDING, DatasetState.CHECKING})
+
+
 class ExitCode:
     """What the training process says when it ends (sysexits.h where one fits)."""
 

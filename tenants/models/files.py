@@ -4,13 +4,11 @@ from django.db import models
 
 from tenants import public_ids
 from tenants.models.base import TenantForeignKey, TenantOwned
+from tenants.states import FileStatus, UploadStatus
 
 
 class StoredFile(TenantOwned):
-    """Immutable bytes in the tenant's vault, under `objects/<uuid>`; the name is only a label.
-
-    `status` is OpenAI's: uploaded, processed, error.
-    """
+    """Immutable bytes in the tenant's vault, under `objects/<uuid>`; the name is only a label."""
 
     public = public_ids.FILE
 
@@ -19,7 +17,7 @@ class StoredFile(TenantOwned):
     bytes = models.BigIntegerField()
     sha256 = models.CharField(max_length=64)
     object_name = models.CharField(max_length=200)
-    status = models.CharField(max_length=12, default="uploaded")
+    status = models.CharField(max_length=12, default=FileStatus.UPLOADED)
     status_details = models.TextField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
     # Set: the bytes are destroyed, and the row only keeps its id for the jobs that name it.
@@ -30,7 +28,7 @@ class StoredFile(TenantOwned):
 
 
 class Upload(TenantOwned):
-    """A file in the making. `status` is OpenAI's: pending, completed, cancelled, expired."""
+    """A file in the making."""
 
     public = public_ids.UPLOAD
 
@@ -38,7 +36,7 @@ class Upload(TenantOwned):
     purpose = models.CharField(max_length=32)
     bytes = models.BigIntegerField()
     mime_type = models.CharField(max_length=120)
-    status = models.CharField(max_length=10, default="pending")
+    status = models.CharField(max_length=10, default=UploadStatus.PENDING)
     expires_at = models.DateTimeField()
     file_expires_after = models.BigIntegerField(null=True, blank=True)  # seconds
     # Whose it is, so that it ends with the membership; no foreign key: people are no tenant's.

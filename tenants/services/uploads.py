@@ -15,6 +15,7 @@ from tenants.models import StoredFile, Upload, UploadPart
 from tenants.services.audit import record
 from tenants.services.files import Kept, check_life, chunks, keep, label_of, too_large
 from tenants.services.vaults import open_vault
+from tenants.states import UploadStatus
 from tenants.vault.vault import Vault
 
 LIFE = timedelta(hours=1)
@@ -120,7 +121,7 @@ def compose(*, vault: Vault, parts: list[UploadPart], md5: str | None, limit: in
 def finish(*, upload_id: uuid.UUID, file: StoredFile, actor: str) -> Upload:
     """Marks the upload completed. Raises Conflict when another request was first."""
     upload = _pending(upload_id)
-    upload.status, upload.file = "completed", file
+    upload.status, upload.file = UploadStatus.COMPLETED, file
     upload.save(update_fields=["status", "file"])
     record(actor=actor, action="upload.complete", target=upload.public_id)
     _drop_parts(upload)
@@ -130,7 +131,7 @@ def finish(*, upload_id: uuid.UUID, file: StoredFile, actor: str) -> Upload:
 def cancel_upload(*, upload_id: uuid.UUID, actor: str) -> Upload:
     """Raises NotFound, and Conflict when it is not pending any more."""
     upload = _pending(upload_id)
-    upload.status, upload.filename = "cancelled", ""
+    upload.status, upload.filename = UploadStatus.CANCELLED, ""
     upload.save(update_fields=["status", "filename"])
     record(actor=actor, action="upload.cancel", target=upload.public_id)
     _drop_parts(upload)
@@ -140,8 +141,8 @@ def cancel_upload(*, upload_id: uuid.UUID, actor: str) -> Upload:
 def sweep_expired(*, actor: str) -> None:
     """Lets go of the open scope's uploads whose hour has passed, and of their parts."""
     late = Upload.objects.select_for_update(skip_locked=True)
-    for upload in late.filter(status="pending", expires_at__lt=timezone.now()):
-        upload.status, upload.filename = "expired", ""
+    for upload in late.filter(status=UploadStatus.PENDING, expires_at__lt=timezone.now()):
+        upload.status, upload.filename = UploadStatus.EXPIRED, ""
         upload.save(update_fields=["status", "filename"])
         record(actor=actor, action="upload.expire", target=upload.public_id)
         _drop_parts(upload)
@@ -149,8 +150,9 @@ def sweep_expired(*, actor: str) -> None:
 
 def abandon_uploads(*, user_id: uuid.UUID, actor: str) -> None:
     """Cancels what the person, or a key of theirs, has begun in the open scope."""
-    for upload in Upload.objects.select_for_update().filter(user_id=user_id, status="pending"):
-        upload.status = "cancelled"
+    begun = Upload.objects.select_for_update().filter(user_id=user_id)
+    for upload in begun.filter(status=UploadStatus.PENDING):
+        upload.status = UploadStatus.CANCELLED
         upload.save(update_fields=["status"])
         record(actor=actor, action="upload.cancel", target=upload.public_id)
         _drop_parts(upload)
@@ -158,9 +160,9 @@ def abandon_uploads(*, user_id: uuid.UUID, actor: str) -> None:
 
 def require_pending(upload: Upload) -> None:
     """Raises Conflict saying why the upload takes nothing more."""
-    late = upload.status == "pending" and upload.expires_at <= timezone.now()
-    status = "expired" if late else upload.status
-    if status != "pending":
+    late = upload.status == UploadStatus.PENDING and upload.expires_at <= timezone.now()
+    status = UploadStatus.EXPIRED if late else upload.status
+    if status != UploadStatus.PENDING:
         raise Conflict(
             "upload_not_pending",
             f"The upload is {status} and takes nothing more.",

@@ -21,6 +21,7 @@ from tenants.models import Upload, UploadPart
 from tenants.roles import Scope
 from tenants.services import uploads
 from tenants.services.vaults import open_vault
+from tenants.states import UploadStatus
 
 
 class ExpiresAfter(BaseModel):
@@ -112,7 +113,8 @@ class Complete(KeepingView):
         asked = parse(UploadComplete, request)
         with scope_of(self.caller):
             upload = selectors.find(Upload.objects.select_related("file"), upload_id)
-            if upload.status == "completed":  # a retry finds its first answer, others a conflict
+            if upload.status == UploadStatus.COMPLETED:
+                # A retry finds its first answer, others a conflict
                 return self.once(request, repr(asked), lambda: uploads.require_pending(upload))
             part_ids = [public_ids.PART.read(each) for each in asked.part_ids]
             parts = uploads.ordered_parts(upload_id=upload.id, part_ids=part_ids)

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from faults import Fault, UserFault
 from faults.disk import DiskFull, is_full
 from finetune.models import Dataset, Job
+from finetune.purposes import OF_ROWS
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
 from finetune.sandbox.levels import SandboxMissing
 from finetune.services.files.room import require_room
@@ -32,6 +33,7 @@ from finetune.workspace import private_folder
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tenants.services.vaults import vault_for
+from tenants.states import FileStatus
 from tenants.vault.errors import KeyUnavailable, StorageDown, StorageFull
 from tenants.vault.vault import Vault
 
@@ -193,8 +195,9 @@ def _end(tenant_id: UUID, dataset_id: UUID, state: DatasetState, **result: Any) 
 
 def _mark_file(dataset: Dataset) -> None:
     ok = dataset.state == DatasetState.READY
-    StoredFile.objects.filter(id=dataset.file.id, purpose="fine-tune").update(
-        status="processed" if ok else "error", status_details=None if ok else summary(dataset)
+    StoredFile.objects.filter(id=dataset.file.id, purpose__in=OF_ROWS).update(
+        status=FileStatus.PROCESSED if ok else FileStatus.ERROR,
+        status_details=None if ok else summary(dataset),
     )
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from finetune.models import CatalogModel, Dataset
-from finetune.states import DatasetState
+from finetune.states import LIVE_DATASET_STATES, DatasetState
 from finetune.work import nudges
 from tenants.models import StoredFile
 from tenants.services import audit
@@ -29,7 +29,7 @@ def request_check(
     Without `base` only the structure is checked, and the file's status follows from it.
     """
     dataset = reading_of(file=file, base=base, max_length=max_length, overflow=overflow)
-    if dataset.state in (DatasetState.PENDING, DatasetState.CHECKING):
+    if dataset.state in LIVE_DATASET_STATES:
         nudges.nudge(nudges.CHECK_DATASET, dataset.tenant_id, dataset.id)
     return dataset
 

@@ -11,20 +11,20 @@ from django.db.transaction import on_commit
 
 from faults import UserFault
 from finetune.models import Artifact, Checkpoint, Dataset, Job
+from finetune.purposes import BROUGHT, OF_ROWS, Purpose
 from finetune.services.files.datasets import request_check
 from finetune.services.files.room import require_room
-from finetune.states import LIVE_JOB_STATES, DatasetState, JobState
+from finetune.states import LIVE_DATASET_STATES, LIVE_JOB_STATES, DatasetState, JobState
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict
 from tenants.models import StoredFile, Upload
 from tenants.services import files, idempotency, uploads
 from tenants.services.files import Kept, chunks, keep
 from tenants.services.vaults import open_vault
+from tenants.states import FileStatus
 from tenants.vault.vault import Vault
 
-TRAINING = "fine-tune"
-RESULTS = "fine-tune-results"
-ACCEPTED = (TRAINING, "user_data")
+MADE = ", ".join(repr(each.value) for each in Purpose if each not in BROUGHT)
 DELETED = {
     "family": "user",
     "code": "file_deleted",
@@ -37,11 +37,11 @@ DELETED = {
 
 def check_purpose(purpose: str) -> None:
     """Raises UserFault for a purpose that cannot be brought."""
-    if purpose not in ACCEPTED:
+    if purpose not in BROUGHT:
         raise UserFault(
             "invalid_purpose",
             f"Files with the purpose {purpose[:32]!r} cannot be uploaded here.",
-            fix=f"Use one of: {', '.join(ACCEPTED)}. Files of {RESULTS!r} are made by jobs.",
+            fix=f"Use one of: {', '.join(BROUGHT)}. Files of {MADE} are made by jobs.",
             param="purpose",
         )
 
@@ -67,7 +67,8 @@ def receive_file(
     a bad `life`.
     """
     check_purpose(purpose)
-    if purpose == TRAINING and kept.bytes == 0:
+    of_rows = purpose in OF_ROWS
+    if of_rows and kept.bytes == 0:
         raise UserFault(
             "empty_file",
             "The file is empty.",
@@ -75,11 +76,11 @@ def receive_file(
             param="file",
         )
     require_room(kept.bytes)
-    status = "uploaded" if purpose == TRAINING else "processed"
+    status = FileStatus.UPLOADED if of_rows else FileStatus.PROCESSED
     file = files.create_file(
         filename=filename, purpose=purpose, kept=kept, status=status, life=life, actor=actor
     )
-    if purpose == TRAINING:
+    if of_rows:
         request_check(file=file)
     return file
 
@@ -149,7 +150,7 @@ def _drop_readings(file: StoredFile) -> None:
     """
     vault = open_vault()
     readings = Dataset.objects.select_for_update().filter(file=file)
-    waiting = readings.filter(state__in=(DatasetState.PENDING, DatasetState.CHECKING))
+    waiting = readings.filter(state__in=LIVE_DATASET_STATES)
     under_way = list(waiting.values_list("id", flat=True))
     waiting.update(state=DatasetState.REFUSED, error=DELETED)
     names = [name for each in readings for name in (each.rows_object, each.errors_object) if name]

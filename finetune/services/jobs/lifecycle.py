@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from faults import UserFault
 from finetune.models import Artifact, CatalogModel, Dataset, Job, Run
+from finetune.purposes import OF_ROWS, Purpose
 from finetune.services.jobs.request import (
     MAX_SEED,
     EvaluationRequest,
@@ -25,6 +26,7 @@ from tenants.errors import NotFound
 from tenants.models import StoredFile
 from tenants.services import audit
 from tenants.services.licences import Right, require_license
+from tenants.states import FileStatus
 
 __all__ = [
     "EvaluationRequest",
@@ -187,25 +189,26 @@ def _usable_file(file_id: UUID, param: str) -> StoredFile:
     file = StoredFile.objects.select_for_update().filter(id=file_id, deleted_at=None).first()
     if file is None:
         raise NotFound("file_not_found", "There is no such file.", param=param)
-    if file.purpose != "fine-tune":
+    if file.purpose not in OF_ROWS:
         raise UserFault(
             "invalid_file_purpose",
             f"The file {file.public_id} has the purpose {file.purpose!r}.",
-            fix="Upload it with purpose='fine-tune'.",
+            fix=f"Upload it with purpose={Purpose.TRAINING.value!r}.",
             param=param,
         )
-    if file.status == "error":
+    if file.status == FileStatus.ERROR:
         raise UserFault(
             f"invalid_{param}",
             f"The file {file.public_id} did not pass its check: {file.status_details}",
             fix="Mend the lines that the file's report names, and upload it again.",
             param=param,
         )
-    if file.status != "processed":
+    if file.status != FileStatus.PROCESSED:
         raise UserFault(
             "file_not_ready",
             f"The file {file.public_id} is still being checked.",
-            fix="Wait until its status is `processed` (client.files.wait_for_processing does).",
+            fix=f"Wait until its status is `{FileStatus.PROCESSED}` "
+            "(client.files.wait_for_processing does).",
             param=param,
         )
     return file

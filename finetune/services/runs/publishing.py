@@ -19,6 +19,7 @@ from faults.disk import DiskFull
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
 from finetune.packaging.request import BuildRequest, BuiltBundle
+from finetune.purposes import Purpose
 from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import step
 from finetune.services.runs import leases
@@ -41,6 +42,7 @@ from tenants.database.scope import tenant_scope
 from tenants.models import Tenant
 from tenants.services import audit, files
 from tenants.services.licences import charge, terms_of
+from tenants.states import FileStatus
 from tenants.vault.errors import VaultError
 from tenants.vault.vault import Vault
 
@@ -103,9 +105,9 @@ def _commit(
         name = model_name(job, Tenant.objects.get(id=lease.tenant_id))
         metrics_file = files.create_file(
             filename=f"step_metrics_{job.public_id}.csv",
-            purpose="fine-tune-results",
+            purpose=Purpose.RESULTS,
             kept=kept,
-            status="processed",
+            status=FileStatus.PROCESSED,
             life=None,
             actor=ACTOR,
         )

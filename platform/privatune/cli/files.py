@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from finetune.purposes import BROUGHT, Purpose
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import (
@@ -18,6 +19,7 @@ from privatune.cli.output import (
 )
 from privatune.cli.upload import processed, refused, upload
 from tenants import public_ids
+from tenants.states import FileStatus
 
 app = typer.Typer(no_args_is_help=True, help="Upload, list, read and delete files.")
 
@@ -36,7 +38,7 @@ COLUMNS: Columns = {
 @app.command("upload")
 def upload_file(
     path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
-    purpose: Annotated[str, typer.Option(help="fine-tune or user_data.")] = "fine-tune",
+    purpose: Annotated[str, typer.Option(help=f"{' or '.join(BROUGHT)}.")] = Purpose.TRAINING.value,
     expires_after: Annotated[
         int | None, typer.Option(min=3600, help="Seconds after which the server deletes it.")
     ] = None,
@@ -49,7 +51,7 @@ def upload_file(
     if wait:
         file = processed(client, file)
     show(file, as_json=as_json)
-    if file.get("status") == "error":
+    if file.get("status") == FileStatus.ERROR:
         fail(refused(file, path), as_json=as_json)
 
 

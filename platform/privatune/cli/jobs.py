@@ -5,12 +5,14 @@ from typing import Annotated, Any
 
 import typer
 
+from finetune.purposes import Purpose
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import AsJson, notes, print_facts, print_json, when
 from privatune.cli.upload import processed, refused, upload
 from privatune.cli.watch import ended, watch
 from tenants import public_ids
+from tenants.states import FileStatus
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, watch and steer jobs.")
 
@@ -157,8 +159,8 @@ def _file_id(client: Client, named: str) -> str:
     path = Path(named)
     if not path.is_file():
         return named
-    file = processed(client, upload(client, path, purpose="fine-tune"))
-    if file.get("status") == "error":
+    file = processed(client, upload(client, path, purpose=Purpose.TRAINING))
+    if file.get("status") == FileStatus.ERROR:
         raise refused(file, path)
     return str(file["id"])
 

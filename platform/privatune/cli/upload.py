@@ -18,6 +18,7 @@ from rich.progress import (
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import notes
+from tenants.states import FileStatus
 
 MB = 1024 * 1024
 IN_PARTS_ABOVE = 64 * MB
@@ -104,7 +105,7 @@ def processed(client: Client, file: dict[str, Any]) -> dict[str, Any]:
     """The file once its check on the server has ended, well or badly."""
     ends = time.monotonic() + CHECK_SECONDS
     with notes().status("The server checks the file ..."):
-        while file.get("status") == "uploaded":
+        while file.get("status") == FileStatus.UPLOADED:
             if time.monotonic() > ends:
                 raise Stop(
                     Exit.UNAVAILABLE,

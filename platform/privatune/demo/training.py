@@ -9,22 +9,24 @@ from openai.types import FileObject
 from openai.types.fine_tuning import FineTuningJob, FineTuningJobEvent
 from rich.console import Console
 
+from finetune.purposes import Purpose
+from finetune.states import FINAL_JOB_STATES, JobState
 from privatune.cli.progress import JobBar
 from privatune.demo.stack import DemoFailed
+from tenants.states import FileStatus
 
 EPOCHS = 1
 BATCH_ROWS = 4
 LEARNING_RATE_MULTIPLIER = 2.0  # a rate of 2e-3 for this base: 86% exactly right, 1e-3: 78%
 ADAPTER = {"r": 16, "alpha": 32}
-FINAL = ("succeeded", "failed", "cancelled")
 
 
 def upload(client: OpenAI, path: Path) -> FileObject:
     """Uploads and waits for the server's check of every row."""
     with path.open("rb") as content:
-        file = client.files.create(file=content, purpose="fine-tune")
+        file = client.files.create(file=content, purpose=Purpose.TRAINING.value)
     file = client.files.wait_for_processing(file.id, poll_interval=0.5)
-    if file.status != "processed":
+    if FileStatus(file.status) != FileStatus.PROCESSED:
         raise DemoFailed(f"{path.name} did not pass its check: {file.status_details}")
     return file
 
@@ -54,14 +56,14 @@ def watch(client: OpenAI, job: FineTuningJob, console: Console) -> FineTuningJob
     """Shows events and figures until the job ends. Raises DemoFailed unless it succeeded."""
     newest: str | None = None
     with JobBar("training", console) as bar:
-        while job.status not in FINAL:
+        while job.status not in FINAL_JOB_STATES:
             time.sleep(1)
             job = client.fine_tuning.jobs.retrieve(job.id)
             bar.state(job.status)
             for event in _news(client, job.id, newest):
                 newest = event.id
                 _tell(event, bar)
-    if job.status != "succeeded":
+    if JobState(job.status) != JobState.SUCCEEDED:
         raise DemoFailed(f"The job {job.status}: {job.error.message if job.error else ''}")
     return job
 

@@ -1,10 +1,21 @@
 """The tenants' own words in the person's language."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.translation import gettext_lazy as _
 
+from finetune.states import JobState
+from tenants.models import LicenseState
 from tenants.roles import Role, Scope
+from tenants.states import FileStatus
+
+
+class Badge(NamedTuple):
+    """`colour` as Tabler names it; none is grey."""
+
+    word: Any
+    colour: str = ""
+
 
 ROLE_NAMES: dict[Role, Any] = {
     Role.OWNER: _("owner"),
@@ -32,4 +43,23 @@ STORAGE_KINDS: dict[str, Any] = {
     "checkpoints": _("checkpoints"),
     "models": _("models"),
     "reserved": _("reserved for jobs under way"),
+}
+JOB_STATES: dict[str, Badge] = {
+    JobState.VALIDATING_FILES: Badge(_("checking data"), "blue"),
+    JobState.QUEUED: Badge(_("waiting for a GPU"), "blue"),
+    JobState.RUNNING: Badge(_("training"), "blue"),
+    JobState.PAUSED: Badge(_("paused"), "yellow"),
+    JobState.SUCCEEDED: Badge(_("succeeded"), "green"),
+    JobState.FAILED: Badge(_("failed"), "red"),
+    JobState.CANCELLED: Badge(_("cancelled")),
+}
+FILE_STATUSES: dict[str, Badge] = {
+    FileStatus.UPLOADED: Badge(_("being checked"), "blue"),
+    FileStatus.PROCESSED: Badge(_("usable"), "green"),
+    FileStatus.ERROR: Badge(_("has problems"), "red"),
+}
+LICENCE_STATES: dict[str, Badge] = {
+    LicenseState.ACTIVE: Badge(_("active"), "green"),
+    LicenseState.SUSPENDED: Badge(_("suspended"), "yellow"),
+    LicenseState.REVOKED: Badge(_("revoked"), "red"),
 }

@@ -21,9 +21,10 @@ from faults import Fault, UserFault
 from finetune import selectors
 from finetune.api.streams import download
 from finetune.models import Dataset
+from finetune.purposes import OF_ROWS, Purpose
 from finetune.services.files import intake
 from finetune.services.files.datasets import full_report, open_errors
-from finetune.states import DatasetState
+from finetune.states import LIVE_DATASET_STATES, DatasetState
 from privatune.portal import findings
 from privatune.portal.access import RoomRequest, address_of, go, room
 from privatune.portal.refusals import kept, said
@@ -31,6 +32,7 @@ from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tenants.roles import Scope
+from tenants.states import FileStatus
 
 PAGE = 20
 
@@ -58,7 +60,7 @@ def upload(request: RoomRequest) -> HttpResponse:
         with tenant_scope(tenant_id):
             file = intake.receive_file(
                 filename=sent.name or "file",
-                purpose=intake.TRAINING,
+                purpose=Purpose.TRAINING,
                 kept=kept,
                 actor=request.principal.actor,
             )
@@ -78,9 +80,10 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
         "file": file,
         "readings": [_shown(reading, request.principal.actor) for reading in readings],
         "refused": _why(file, readings),
-        "waiting": file.purpose == "fine-tune"
+        "waiting": file.purpose in OF_ROWS
         and (
-            file.status == "uploaded" or any(r.state in ("pending", "checking") for r in readings)
+            file.status == FileStatus.UPLOADED
+            or any(each.state in LIVE_DATASET_STATES for each in readings)
         ),
     }
     part = "portal/parts/readings.html" if request.headers.get("HX-Request") else "portal/file.html"
@@ -137,6 +140,7 @@ def _shown(reading: Dataset, actor: str) -> dict[str, Any]:
     counts = sorted((report.get("problem_counts") or {}).items(), key=lambda each: -each[1])
     return {
         "reading": reading,
+        "waiting": reading.state in LIVE_DATASET_STATES,
         "report": report,
         "problems": [findings.told(each) for each in (report.get("problems") or [])[:100]],
         "counts": [(code, findings.title(code), count) for code, count in counts],

@@ -6,9 +6,10 @@ from django.shortcuts import render
 
 from finetune import selectors
 from finetune.models import CatalogModel, Job
+from finetune.purposes import OF_ROWS
 from finetune.states import JobState
 from privatune.portal.access import RoomRequest, room
-from tenants.models import License
+from tenants.models import License, LicenseState
 from tenants.roles import Scope
 from tenants.services.licences import tokens_left
 
@@ -21,9 +22,9 @@ def home(request: RoomRequest) -> HttpResponse:
         {
             "jobs": selectors.jobs().order_by("-created_at")[:5],
             "running": Job.objects.filter(state=JobState.RUNNING).count(),
-            "files": selectors.files().filter(purpose="fine-tune").count(),
+            "files": selectors.files().filter(purpose__in=OF_ROWS).count(),
             "models": selectors.artifacts().count(),
-            "licences": License.objects.filter(state="active").count(),
+            "licences": License.objects.filter(state=LicenseState.ACTIVE).count(),
         },
     )
 

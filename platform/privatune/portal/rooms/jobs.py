@@ -15,16 +15,18 @@ from faults import Fault
 from finetune import selectors
 from finetune.api.paging import whole_number
 from finetune.models import Event, Job
+from finetune.purposes import OF_ROWS
 from finetune.services.jobs import lifecycle
-from finetune.states import FINAL_JOB_STATES
+from finetune.states import FINAL_JOB_STATES, JOB_STEPS, JobState
 from privatune.portal import history
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import JobForm
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import watch
 from tenants.database.scope import tenant_scope
-from tenants.models import License
+from tenants.models import License, LicenseState
 from tenants.roles import Scope
+from tenants.states import FileStatus
 
 PAGE = 20
 EVENTS_SHOWN = 200
@@ -42,14 +44,14 @@ def index(request: RoomRequest) -> HttpResponse:
 @room(Scope.JOBS_WRITE)
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
-    licensed = License.objects.filter(state="active", may_train=True).values_list(
+    licensed = License.objects.filter(state=LicenseState.ACTIVE, may_train=True).values_list(
         "model", flat=True
     )
     bases = selectors.catalogue().filter(name__in=list(licensed))
     files = (
         selectors.files()
-        .filter(purpose="fine-tune")
-        .exclude(status="error")
+        .filter(purpose__in=OF_ROWS)
+        .exclude(status=FileStatus.ERROR)
         .order_by("-created_at")
     )
     form = JobForm(request.POST or None, bases=bases, files=files, initial=request.GET.dict())
@@ -152,6 +154,8 @@ def _progress(job: Job) -> dict[str, Any]:
         "events": [{"event": each, "said": history.told(each.message)} for each in events],
         "artifact": selectors.artifacts().filter(job=job).first(),
         "final": job.state in FINAL_JOB_STATES,
+        "resumes": job.state == JobState.PAUSED,
+        "pauses": JobState.PAUSED in JOB_STEPS[JobState(job.state)],
         "reasons": [(name, history.told(why)) for name, why in sorted(reasons.items())],
     }
 
