@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
+from finetune.records.kinds import Item, RecordKind
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -29,19 +31,8 @@ class AdapterSpec(BaseModel):
     use_rslora: bool = False
 
 
-class Item(Protocol):
-    """One encoded record; its length is in tokens."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def trained(self) -> int:
-        """Labels that have something before them to be predicted from."""
-        ...
-
-
 class Batch(Protocol):
-    """A micro-batch as the model takes it; `tokens` is what its items hold."""
+    """A micro-batch as the model takes it; `tokens` is what its sequences hold."""
 
     @property
     def tokens(self) -> int: ...
@@ -57,9 +48,9 @@ class Adapted(Protocol):
     parameter_names: list[str]
     parameters: "list[nn.Parameter]"
 
-    def lay_out(self, items: Sequence[Any], *, share_prefixes: bool) -> Batch: ...
+    def lay_out(self, sequences: Sequence[Any], *, share_prefixes: bool) -> Batch: ...
 
-    def check_faithful(self, items: Sequence[Any]) -> None:
+    def check_faithful(self, sequences: Sequence[Any]) -> None:
         """Our way through the model gives what its own way gives. Raises OurFault."""
         ...
 
@@ -88,8 +79,8 @@ class Difference:
 
 
 class Family(Protocol):
-    def reader(self, base_dir: Path, *, max_length: int) -> Read:
-        """Encodes records for this base. Raises UserFault `no_tokenizer`."""
+    def reader(self, base_dir: Path, records: RecordKind, *, max_length: int) -> Read:
+        """Encodes records of that kind for this base. Raises UserFault `no_tokenizer`."""
         ...
 
     def load(

@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from faults import OurFault, UserFault
-from finetune.families.contract import Item, Read
+from finetune.families.contract import Read
+from finetune.records.kinds import Item
 
 
 def read_rows(run_dir: Path, name: str, read: Read, sha256: str | None) -> list[Item]:
@@ -30,7 +31,8 @@ def read_rows(run_dir: Path, name: str, read: Read, sha256: str | None) -> list[
 
 @dataclass(frozen=True)
 class Plan:
-    """What one step takes: `batch_size` items, each a row or a pack of rows (their numbers)."""
+    """What one step takes: `batch_size` items, each a row of the data or a pack of rows (their
+    numbers). A row's sequences are never parted."""
 
     items: tuple[tuple[int, ...], ...]
     batch_size: int
@@ -72,7 +74,8 @@ def _shuffled(count: int, seed: int, epoch: int) -> tuple[int, ...]:
 
 
 def pack(lengths: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    """Best-fit decreasing: rows into packs of at most `size` tokens; no row is split or lost."""
+    """Best-fit decreasing: rows into packs of at most `size` tokens; no row is split or lost, and
+    one of more tokens (a pair's two sequences) has a pack of its own."""
     packs: list[list[int]] = []
     space: list[tuple[int, int]] = []  # (free tokens, pack), ascending
     for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
@@ -90,8 +93,8 @@ def pack(lengths: Sequence[int], size: int) -> list[tuple[int, ...]]:
 def micro_batches(rows: Sequence[Item], tokens: int) -> Iterator[list[Item]]:
     """Cut a step's rows into parts of at most `tokens` tokens (at least one row each).
 
-    Sorted by length, so that rows of like length meet in one attention call. The sums of a step
-    do not depend on the cut.
+    Sorted by length, so that rows of like length meet in one attention call. A row is whole in
+    its part, with all its sequences. The sums of a step do not depend on the cut.
     """
     part: list[Item] = []
     size = 0

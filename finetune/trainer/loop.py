@@ -6,32 +6,35 @@ import math
 import platform
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from faults import OurFault, UserFault
 from finetune.families import family
-from finetune.families.contract import Adapted, Batch, Item
+from finetune.families.contract import Adapted, Batch
+from finetune.records.kinds import Item
 from finetune.trainer import optim
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan, make_plan, micro_batches, read_rows
 from finetune.trainer.events import EventLog
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.memory import peak_memory_mb
-from finetune.trainer.objectives import OBJECTIVES, Objective
+from finetune.trainer.objectives import OBJECTIVES, Objective, usable
 from finetune.trainer.result import write_result
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
+from finetune.trainer.totals import Totals
 
 MAX_SKIPPED_IN_A_ROW = 3
 SPEED_WINDOW = 20  # steps that tokens/s and the time left are taken over
 
 
-def train(run_dir: Path, stop: Stop) -> None:
+def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJECTIVES) -> None:
     """Train what RUN_DIR/spec.json says, from the newest checkpoint if there is one.
 
     Raises Yielded after SIGTERM, UserFault and OurFault.
@@ -39,13 +42,14 @@ def train(run_dir: Path, stop: Stop) -> None:
     spec = RunSpec.read(run_dir)
     events = EventLog(run_dir / "events.jsonl")
     try:
-        run = prepare(spec, run_dir, events, stop)
+        objective = usable(spec.objective, objectives)
+        run = prepare(spec, objective, run_dir, events, stop)
         try:
             run_to_the_end(run)
         except Yielded:
             save(run, yielded=True)
             raise
-        write_result(run_dir, spec, run.state, run.model, run.checkpoints)
+        write_result(run_dir, spec, objective, run.state, run.model, run.checkpoints)
         events.message("Training is done.", steps=run.state.step)
     finally:
         events.close()
@@ -68,12 +72,14 @@ class Run:
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
 
 
-def prepare(spec: RunSpec, run_dir: Path, events: EventLog, stop: Stop) -> Run:
+def prepare(
+    spec: RunSpec, objective: Objective, run_dir: Path, events: EventLog, stop: Stop
+) -> Run:
     if spec.threads:
         torch.set_num_threads(spec.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     kind = family(spec.family)
-    read = kind.reader(run_dir / spec.base, max_length=spec.max_length)
+    read = kind.reader(run_dir / spec.base, objective.records, max_length=spec.max_length)
     data = spec.data
     rows = read_rows(run_dir, data.train, read, data.train_sha256)
     valid: list[Item] = []
@@ -95,11 +101,11 @@ def prepare(spec: RunSpec, run_dir: Path, events: EventLog, stop: Stop) -> Run:
         seed=spec.seed,
         gradient_checkpointing=spec.gradient_checkpointing,
     )
-    model.check_faithful(rows[:2])
+    model.check_faithful(sequences(rows[:2])[:2])
     run = Run(
         spec=spec,
         model=model,
-        objective=OBJECTIVES[spec.method],
+        objective=objective,
         optimizer=optim.adamw(model.parameters, spec.optim),
         rows=rows,
         valid=valid,
@@ -118,11 +124,11 @@ def run_to_the_end(run: Run) -> None:
     spec, state, plan = run.spec, run.state, run.plan
     announce(run)
     if run.valid and state.base_valid_loss is None:
-        state.base_valid_loss, accuracy = evaluate(run)
+        base: dict[str, Any] = evaluate(run)
+        state.base_valid_loss = base["valid_loss"]
         run.events.message(
             f"The base's validation loss is {state.base_valid_loss:.4f}.",
-            base_valid_loss=state.base_valid_loss,
-            base_valid_mean_token_accuracy=accuracy,
+            **{f"base_{name}": value for name, value in base.items()},
         )
 
     while state.pending or (state.step < plan.total_steps and not state.stopped_early):
@@ -133,7 +139,7 @@ def run_to_the_end(run: Run) -> None:
         ends = state.step == plan.total_steps or state.step % plan.steps_per_epoch == 0
         evaluates = run.valid and (ends or due(spec.eval_every, state.step, ends))
         if evaluates:
-            metrics.valid_loss, metrics.valid_mean_token_accuracy = evaluate(run)
+            metrics.valid = evaluate(run)
         report(run, metrics)
         better = evaluates and note_gain(state, metrics, spec.early_stop_patience)
         if better or ends or state.stopped_early or due(spec.save_every, state.step, ends):
@@ -151,36 +157,34 @@ def step(run: Run) -> bool:
     torch.manual_seed(derived_seed(spec.seed, state.step))  # dropout, whatever ran before
     model.train(True)
     run.optimizer.zero_grad(set_to_none=True)
-    loss, weight, right, tokens = 0.0, 0, 0, 0
+    totals, tokens = Totals(run.objective), 0
     rows = [run.rows[number] for number in run.plan.rows_of(state.step)]
     for part in micro_batches(rows, spec.micro_batch_tokens):
         run.stop.check()
         batch = lay_out(run, part)
-        sums = run.objective.sums(model, batch)
+        sums = run.objective.sums(model, batch, part)
         sums.loss.backward()
-        loss += float(sums.loss.detach())
-        right += int(sums.right)
-        weight += sums.weight
+        totals.add(sums)
         tokens += batch.tokens
     rate = optim.learning_rate(state.step, run.plan.total_steps, spec.optim)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
-    optim.mean_gradients(model.parameters, weight)
+    optim.mean_gradients(model.parameters, totals.weight)
     norm = optim.clip(model.parameters, spec.optim.max_grad_norm)
     state.step += 1
     state.seconds += time.monotonic() - started
     run.speed.note(tokens, time.monotonic() - started)
-    if not (math.isfinite(loss) and math.isfinite(norm)):
-        skip(run, loss, norm)
+    if not (math.isfinite(totals.loss) and math.isfinite(norm)):
+        skip(run, totals.loss, norm)
         return False
     run.optimizer.step()
     state.skipped_in_a_row = 0
-    state.trained_tokens += weight
+    state.trained_tokens += sum(row.trained for row in rows)
     state.pending = StepMetrics(
         step=state.step,
         epoch=round(state.step / run.plan.steps_per_epoch, 4),
-        train_loss=loss / weight,
-        train_accuracy=right / weight,
+        train=totals.train_means(),
+        weight=totals.weight,
         learning_rate=rate,
         grad_norm=norm,
         trained_tokens=state.trained_tokens,
@@ -206,23 +210,25 @@ def skip(run: Run, loss: float, norm: float) -> None:
 
 
 @torch.no_grad()
-def evaluate(run: Run) -> tuple[float, float]:
-    """(loss, token accuracy) over all validation tokens; every token weighs the same."""
+def evaluate(run: Run) -> dict[str, float]:
+    """The loss and the objective's metrics, by column, over the whole validation set: quotients of
+    sums, not means of means."""
     run.model.train(False)
-    loss, weight, right = 0.0, 0, 0
+    totals = Totals(run.objective)
     for part in micro_batches(run.valid, run.spec.micro_batch_tokens):
         run.stop.check()
-        sums = run.objective.sums(run.model, lay_out(run, part))
-        loss += float(sums.loss)
-        right += int(sums.right)
-        weight += sums.weight
-    return loss / weight, right / weight
+        totals.add(run.objective.sums(run.model, lay_out(run, part), part))
+    return totals.valid_means()
 
 
 def lay_out(run: Run, rows: Sequence[Item]) -> Batch:
     # With dropout, rows that begin alike must still draw different masks
     share = run.spec.share_prefixes and run.spec.adapter.dropout == 0
-    return run.model.lay_out(rows, share_prefixes=share)
+    return run.model.lay_out(sequences(rows), share_prefixes=share)
+
+
+def sequences(rows: Sequence[Item]) -> list[Item]:
+    return [sequence for row in rows for sequence in row.sequences]
 
 
 def due(every: int | None, step: int, epoch_ends: bool) -> bool:

@@ -34,7 +34,7 @@ def learning_rate(step: int, total: int, spec: OptimSpec) -> float:
     return spec.learning_rate * max(0.0, 0.5 * (1 + math.cos(math.pi * done)))
 
 
-def mean_gradients(parameters: Sequence[nn.Parameter], weight: int) -> None:
+def mean_gradients(parameters: Sequence[nn.Parameter], weight: float) -> None:
     """Gradients of the step's sum become those of its mean: one division, whatever the cut."""
     torch._foreach_div_(gradients(parameters), weight)
 

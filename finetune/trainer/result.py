@@ -12,14 +12,18 @@ from torch import Tensor
 from finetune.families.contract import Adapted
 from finetune.trainer.checkpoint import ADAPTER, Checkpoints, to_bytes, write_folder
 from finetune.trainer.memory import peak_memory_mb
+from finetune.trainer.objectives import Objective
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 
-COLUMNS = ("step", "train_loss", "train_accuracy", "valid_loss", "valid_mean_token_accuracy")
-
 
 def write_result(
-    run_dir: Path, spec: RunSpec, state: TrainerState, model: Adapted, checkpoints: Checkpoints
+    run_dir: Path,
+    spec: RunSpec,
+    objective: Objective,
+    state: TrainerState,
+    model: Adapted,
+    checkpoints: Checkpoints,
 ) -> None:
     step, tensors = _chosen(spec, state, model, checkpoints)
     adapter = to_bytes(tensors)
@@ -27,7 +31,7 @@ def write_result(
     files = {
         ADAPTER: adapter,
         "adapter_config.json": _json(model.adapter_config(spec.base_name)),
-        "metrics.csv": _csv(state.history),
+        "metrics.csv": _csv(objective, state.history),
         "report.json": _json(report),
     }
     write_folder(run_dir / "result", files)
@@ -43,7 +47,7 @@ def _chosen(
 
 
 def _report(spec: RunSpec, state: TrainerState, step: int, adapter_sha256: str) -> dict[str, Any]:
-    """`train_loss` is the mean over the last epoch's steps, weighted by their tokens."""
+    """`train_loss` is the mean over the last epoch's steps, weighted as in each step."""
     evaluated = [m for m in state.history if m.valid_loss is not None]
     at_step = [m.valid_loss for m in evaluated if m.step == step]
     return {
@@ -68,24 +72,25 @@ def _report(spec: RunSpec, state: TrainerState, step: int, adapter_sha256: str) 
 def _last_epoch_loss(history: list[StepMetrics]) -> float | None:
     if not history:
         return None
-    since = history[-1].epoch - 1
-    before = [m.trained_tokens for m in history if m.epoch <= since]
-    tokens, total = (before[-1] if before else 0), 0.0
-    start = tokens
+    since, tokens = history[-1].epoch - 1, 0
+    total, weights = 0.0, 0.0
     for metrics in history:
         if metrics.epoch > since:
-            total += metrics.train_loss * (metrics.trained_tokens - tokens)
-            tokens = metrics.trained_tokens
-    return total / (tokens - start)
+            weight = metrics.weight or metrics.trained_tokens - tokens
+            total += metrics.train_loss * weight
+            weights += weight
+        tokens = metrics.trained_tokens
+    return total / weights
 
 
-def _csv(history: list[StepMetrics]) -> bytes:
+def _csv(objective: Objective, history: list[StepMetrics]) -> bytes:
+    columns = ("step", *objective.train_columns, *objective.valid_columns)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(columns)
     for metrics in history:
-        row = metrics.model_dump()
-        writer.writerow(["" if row[name] is None else row[name] for name in COLUMNS])
+        row = metrics.shown()
+        writer.writerow([row.get(name, "") for name in columns])
     return out.getvalue().encode()
 
 

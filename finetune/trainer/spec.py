@@ -7,7 +7,7 @@ end in the same bytes on the same machine type. There is no "auto" in it.
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from finetune.families.contract import AdapterSpec, Device, FamilyName, Precision
 
@@ -15,7 +15,7 @@ SPEC_VERSION = 1
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
 
 
 class OptimSpec(_Strict):
@@ -46,7 +46,13 @@ class RunSpec(_Strict):
 
     version: Literal[1] = 1
     family: FamilyName = "causal_lm"
-    method: Literal["sft"] = "sft"
+    # Written as `method`: jobs that wait and runs that are resumed have it under that key, and a
+    # checkpoint holds the digest of the spec as it was written
+    objective: str = Field(
+        default="sft",
+        validation_alias=AliasChoices("objective", "method"),
+        serialization_alias="method",
+    )
     base: str = "base"
     base_digest: str | None = None
     base_name: str = "base"

@@ -6,24 +6,62 @@ functions of (seed, step).
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
 
 class StepMetrics(BaseModel):
-    """One step's figures; floats keep every bit through JSON. `valid_*` only where evaluated."""
+    """One step's figures by the columns that its objective declares; floats keep every bit through
+    JSON. Written flat: `train_loss` and `valid_loss` stand beside `step`."""
 
     step: int
     epoch: float
-    train_loss: float
-    train_accuracy: float
+    train: dict[str, float]
+    weight: float | None = None  # that `train` was divided by; None: tokens, in states of before
     learning_rate: float
     grad_norm: float
     trained_tokens: int  # cumulative
-    valid_loss: float | None = None
-    valid_mean_token_accuracy: float | None = None
+    valid: dict[str, float] = {}  # empty: not evaluated
+
+    @property
+    def train_loss(self) -> float:
+        return self.train["train_loss"]
+
+    @property
+    def valid_loss(self) -> float | None:
+        return self.valid.get("valid_loss")
 
     def shown(self) -> dict[str, Any]:
-        return self.model_dump(exclude_none=True)
+        """As events, checkpoints and metrics.csv tell it."""
+        shown = self._flat()
+        del shown["weight"]
+        return shown
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "epoch": self.epoch,
+            **self.train,
+            "weight": self.weight,
+            "learning_rate": self.learning_rate,
+            "grad_norm": self.grad_norm,
+            "trained_tokens": self.trained_tokens,
+            **self.valid,
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_flat(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "train" in values:
+            return values
+        nested: dict[str, Any] = {"train": {}, "valid": {}}
+        for name, value in values.items():
+            part, _, _ = name.partition("_")
+            if part not in nested:
+                nested[name] = value
+            elif value is not None:  # states once had nulls where nothing was evaluated
+                nested[part][name] = value
+        return nested
 
 
 class TrainerState(BaseModel):

@@ -31,6 +31,10 @@ class Row:
         """Labels that have a token before them to be predicted from."""
         return sum(self.labels[1:])
 
+    @property
+    def sequences(self) -> tuple["Row"]:
+        return (self,)
+
 
 @dataclass(frozen=True)
 class Group:

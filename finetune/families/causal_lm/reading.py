@@ -1,4 +1,4 @@
-"""Canonical lines to rows of tokens, as training takes them."""
+"""Canonical lines to items of token sequences, as training takes them."""
 
 import json
 from array import array
@@ -7,40 +7,48 @@ from typing import Any
 
 from faults import UserFault
 from finetune.families.causal_lm.layout import Row
+from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.records.kinds import Item, RecordKind
 
 
 class RowReader:
-    def __init__(self, base_dir: Path, *, max_length: int) -> None:
+    def __init__(self, base_dir: Path, records: RecordKind, *, max_length: int) -> None:
         self._encoder = RowEncoder(load_tokenizer(base_dir))
+        self._records = records
         self._max_length = max_length
 
-    def __call__(self, line: bytes, where: str) -> Row:
+    def __call__(self, line: bytes, where: str) -> Item:
         try:
-            row: Any = json.loads(line)
+            record: Any = json.loads(line)
         except ValueError as error:
             raise UserFault(
                 "bad_json", f"Not JSON ({type(error).__name__}).", where=where, fix="Mend the line."
             ) from None
         try:
-            encoded = self._encoder.encode(row)
+            item = self._records.item(record, self._encode)
         except UserFault as fault:
             raise _without_quotes(fault, where) from None
         except (KeyError, TypeError, AttributeError) as error:
             raise UserFault(
                 "bad_row",
-                f"Not a canonical row ({type(error).__name__}).",
+                f"Not a canonical {self._records.name} ({type(error).__name__}).",
                 where=where,
                 fix="Check the file with `privatune check`.",
             ) from error
-        if len(encoded.input_ids) > self._max_length:
+        longest = max(len(sequence) for sequence in item.sequences)
+        if longest > self._max_length:
             raise UserFault(
                 "row_too_long",
-                f"{len(encoded.input_ids)} tokens, but max_length is {self._max_length}.",
+                f"{longest} tokens, but max_length is {self._max_length}.",
                 where=where,
                 param="max_length",
                 fix="Raise max_length, shorten the row, or have long rows dropped or cut.",
             )
+        return item
+
+    def _encode(self, row: rows.Row) -> Row:
+        encoded = self._encoder.encode(row)
         # 5 bytes a token instead of Python's 40
         return Row(array("i", encoded.input_ids), bytes(encoded.trained))
 

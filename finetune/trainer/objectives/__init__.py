@@ -1,8 +1,33 @@
-"""What training can aim at, by RunSpec's `method`: one file and one entry here for each."""
+"""What training can aim at: one file, and one entry here, for each objective.
 
-from finetune.trainer.objectives.contract import Objective, Sums
+A *method* is what a customer asks for, in the words of OpenAI's wire; an *objective* is what the
+trainer runs for it. No torch is imported here: the platform reads this page.
+"""
+
+from collections.abc import Mapping
+
+from faults import OurFault
+from finetune.trainer.objectives.contract import Metric, Need, Objective, Sums
 from finetune.trainer.objectives.sft import SFT
 
-OBJECTIVES = {objective.name: objective for objective in (SFT,)}
+METHODS = {"supervised": SFT}
 
-__all__ = ["OBJECTIVES", "Objective", "Sums"]
+OBJECTIVES = {objective.name: objective for objective in METHODS.values()}
+
+GIVEN: frozenset[Need] = frozenset()  # of what an objective may need besides a model and rows
+
+
+def usable(name: str, objectives: Mapping[str, Objective] = OBJECTIVES) -> Objective:
+    """Raises OurFault for one that is not there, or that needs what the trainer does not give."""
+    if name not in objectives:
+        raise OurFault("unknown_objective", f"The trainer has no objective {name!r}.")
+    objective = objectives[name]
+    if missing := sorted(objective.needs - GIVEN):
+        raise OurFault(
+            "unmet_need",
+            f"The objective {name!r} needs what the trainer does not give: {', '.join(missing)}.",
+        )
+    return objective
+
+
+__all__ = ["METHODS", "OBJECTIVES", "Metric", "Objective", "Sums", "usable"]

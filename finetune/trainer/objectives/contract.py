@@ -1,24 +1,61 @@
-"""What an objective gives to the loop: the sums of a micro-batch, never means."""
+"""What an objective tells the loop: what it takes and needs, and the sums of a micro-batch, never
+means. No torch is needed to read this page."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
-from torch import Tensor
+from finetune.records.kinds import Item, RecordKind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Need = Literal["reference", "reward_model", "generation"]
+"""The frozen base beside the adapted one; a model that scores answers; answers of the model's."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Of one micro-batch. `loss` [nats, summed] carries the graph; `weight` is in tokens."""
+    """Of one micro-batch. `loss` [nats, summed] carries the graph, and `weight` is what a step's
+    loss and gradient are divided by; `metrics`: by name (sum, what it is divided by)."""
 
-    loss: Tensor
-    weight: int
-    right: Tensor  # tokens guessed right
+    loss: "Tensor"
+    weight: float
+    metrics: "Mapping[str, tuple[Tensor, float]]" = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure besides the loss, called `train_<name>` of a step and `valid_<name>` of an
+    evaluation, unless OpenAI's wire calls it otherwise there."""
+
+    name: str
+    valid_name: str | None = None
+
+    @property
+    def train_column(self) -> str:
+        return f"train_{self.name}"
+
+    @property
+    def valid_column(self) -> str:
+        return f"valid_{self.valid_name or self.name}"
 
 
 @dataclass(frozen=True)
 class Objective:
-    """`name` is RunSpec's `method`; `sums` takes a model and a batch that it laid out."""
+    """`sums` takes a model, a batch that it laid out, and the batch's items: their sequences, end
+    to end, are the batch's."""
 
     name: str
-    sums: Callable[[Any, Any], Sums]
+    records: RecordKind
+    sums: Callable[[Any, Any, Sequence[Item]], Sums]
+    metrics: tuple[Metric, ...] = ()
+    needs: frozenset[Need] = frozenset()
+
+    @property
+    def train_columns(self) -> tuple[str, ...]:
+        return ("train_loss", *(metric.train_column for metric in self.metrics))
+
+    @property
+    def valid_columns(self) -> tuple[str, ...]:
+        return ("valid_loss", *(metric.valid_column for metric in self.metrics))

@@ -1,28 +1,37 @@
 """Supervised fine-tuning: the sum of cross-entropies of the trained tokens."""
 
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
-from torch import Tensor
+from finetune.records.kinds import ROW, Item
+from finetune.trainer.objectives.contract import Metric, Objective, Sums
 
-from finetune.trainer.objectives.contract import Objective, Sums
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Predicts(Protocol):
     """A model that predicts tokens."""
 
-    def cross_entropy(self, batch: Any, /) -> tuple[Tensor, Tensor]:
+    def cross_entropy(self, batch: Any, /) -> "tuple[Tensor, Tensor]":
         """(sum of losses [nats], right guesses) at the trained positions."""
         ...
 
 
 class Labelled(Protocol):
     @property
-    def targets(self) -> Tensor: ...  # [trained]: token ids
+    def targets(self) -> "Tensor": ...  # [trained]: token ids
 
 
-def sft(model: Predicts, batch: Labelled) -> Sums:
+def sft(model: Predicts, batch: Labelled, items: Sequence[Item]) -> Sums:
     loss, right = model.cross_entropy(batch)
-    return Sums(loss=loss, weight=batch.targets.numel(), right=right)
+    tokens = batch.targets.numel()
+    return Sums(loss=loss, weight=tokens, metrics={"accuracy": (right, tokens)})
 
 
-SFT = Objective("sft", sft)
+SFT = Objective(
+    name="sft",
+    records=ROW,
+    sums=sft,
+    metrics=(Metric("accuracy", valid_name="mean_token_accuracy"),),
+)

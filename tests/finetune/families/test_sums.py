@@ -40,7 +40,7 @@ def sums(
         parameter.grad = None
     loss, weight = 0.0, 0
     for part in micro_batches(rows, tokens):
-        found = sft(model, lay_out(part, share_prefixes=share))
+        found = sft(model, lay_out(part, share_prefixes=share), part)
         found.loss.backward()
         loss, weight = loss + float(found.loss.detach()), weight + found.weight
     return loss, weight, [p.grad.clone() for p in model.parameters if p.grad is not None]
