@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from pydantic import BaseModel
 
 from faults import UserFault
+from faults.nesting import TooDeep, bound
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -36,7 +37,7 @@ def read_json(request: HttpRequest) -> Any:
         value = json.loads(
             text, parse_constant=_no_constant, parse_int=_integer, parse_float=_number
         )
-        _check_depth(value)
+        bound(value, DEPTH)
     except json.JSONDecodeError as error:
         raise UserFault(
             "invalid_json",
@@ -44,7 +45,7 @@ def read_json(request: HttpRequest) -> Any:
             where=f"line {error.lineno}, column {error.colno}",
             fix="Send one JSON object as the body.",
         ) from None
-    except RecursionError:
+    except (RecursionError, TooDeep):
         raise _too_deep() from None
     if SUSPECT.search(text):
         _check_text(value)
@@ -113,21 +114,6 @@ def _number(text: str) -> float:
     if not math.isfinite(value):
         raise UserFault("invalid_json", "A number in the body is too large.", fix=SMALLER)
     return value
-
-
-def _check_depth(value: Any) -> None:
-    """Whatever walks the value later, in Python's recursion or PostgreSQL's, must come back."""
-    level = [value]
-    for _ in range(DEPTH):
-        inner = (
-            each.values() if isinstance(each, dict) else each
-            for each in level
-            if isinstance(each, dict | list)
-        )
-        level = [child for children in inner for child in children]
-        if not level:
-            return
-    raise _too_deep()
 
 
 def _too_deep() -> UserFault:

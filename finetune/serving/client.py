@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from faults import Fault, OurFault, UserFault
+from faults import OurFault, from_dict
 from finetune.serving.protocol import (
     MAX_LINE,
     Cost,
@@ -154,19 +154,8 @@ async def _read(connection: Connection) -> dict[str, Any]:
         raise _unavailable("the answer broke off")
     frame: dict[str, Any] = json.loads(line)
     if "error" in frame:
-        raise _fault(frame["error"])
+        raise from_dict(frame["error"])
     return frame
-
-
-def _fault(error: dict[str, Any]) -> Fault:
-    kind = UserFault if error["family"] == "user" else OurFault
-    return kind(
-        error["code"],
-        error["message"],
-        where=error["where"],
-        fix=error["fix"],
-        param=error["param"],
-    )
 
 
 def _joined(whole: Delta, delta: Delta) -> Delta:

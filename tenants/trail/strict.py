@@ -7,6 +7,8 @@ cover what nobody sees.
 import json
 from typing import Any
 
+from faults.nesting import TooDeep, levels
+
 DEEPEST = 64  # levels; what the server writes has fewer than ten
 
 
@@ -18,13 +20,13 @@ def read_json(text: str) -> Any:
     """The value. Raises BadJson, saying why, for whatever is wrong with the text."""
     try:
         value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
-    except RecursionError as error:
+        _check(value)
+    except (RecursionError, TooDeep) as error:
         raise BadJson(f"it is nested more than {DEEPEST} levels deep") from error
     except BadJson:
         raise
     except ValueError as error:
         raise BadJson(f"it is no JSON: {error}") from error
-    _check(value)
     return value
 
 
@@ -42,21 +44,12 @@ def _no_constant(name: str) -> None:
 
 
 def _check(value: Any) -> None:
-    """No recursion: depth is what is being bounded."""
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        if depth > DEEPEST:
-            raise BadJson(f"it is nested more than {DEEPEST} levels deep")
-        below: list[Any] = []
+    """Raises TooDeep, and BadJson for text that is none."""
+    for level in levels(value, DEEPEST):
         for each in level:
-            if isinstance(each, dict):
-                below += [*each, *each.values()]
-            elif isinstance(each, list):
-                below += each
-            elif isinstance(each, str) and not _writable(each):
+            texts = each if isinstance(each, dict) else [each]
+            if not all(_writable(text) for text in texts if isinstance(text, str)):
                 raise BadJson("it holds half of a surrogate pair, which is no text")
-        level = below
 
 
 def _writable(text: str) -> bool:

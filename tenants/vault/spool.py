@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from faults.disk import is_full
 from tenants.vault.errors import ObjectDamaged, StorageDown, StorageFull
 
 BLOCK = 1 << 16  # bytes of plaintext in a sealed block
@@ -209,7 +210,7 @@ class _SealedFile:
 
     def _explain(self, error: OSError) -> StorageFull | StorageDown:
         where = self._folder or tempfile.gettempdir()
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        if is_full(error):
             return StorageFull(where)
         return StorageDown(where, error, "Make the folder for temporary files writable.")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import finetune
-from faults import Fault, OurFault, UserFault
+from faults import Fault, OurFault, UserFault, from_dict
 from faults.disk import DiskFull
 from finetune.records.check.__main__ import OUT_OF_MEMORY, memory_fault
 from finetune.records.check.run import ERRORS, REPORT, ROWS
@@ -116,9 +116,7 @@ def _fault(out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) 
         return DiskFull()
     error = out_dir / "error.json"
     if error.exists():
-        told = json.loads(error.read_bytes())
-        family = UserFault if told.pop("family") == "user" else OurFault
-        return family(told.pop("code"), told.pop("message"), **told)
+        return from_dict(json.loads(error.read_bytes()))
     if -code == signal.SIGXCPU:
         return UserFault(
             "limit_time",

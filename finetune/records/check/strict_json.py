@@ -11,11 +11,12 @@ from typing import Any
 
 import orjson
 
+from faults.nesting import TooDeep, levels
 from finetune.records.check.problems import Finding, RowUnusable
 
 _KEY_END = re.compile(rb'(?<!\\)"[ \t\r\n]*:')
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD]")
-_MAX_DEPTH = 100
+_DEEPEST = 102  # levels of values, a row's own being the first
 
 
 def loads(line: bytes) -> Any:
@@ -28,26 +29,25 @@ def loads(line: bytes) -> Any:
     # Each key of the text ends in `":`, so with as many of those as keys read, none was lost.
     # More of them may also stand in strings, and a key may end in a backslash, which looks as if
     # it escaped the quote; then the slow reader decides.
-    keys = _count_keys([value], -1)
+    keys = _count_keys(value)
     if rb'\\"' in line or len(_KEY_END.findall(line)) != keys:
         return _loads_slowly(line)
     return value
 
 
-def _count_keys(value: Any, depth: int) -> int:
+def _count_keys(value: Any) -> int:
     """Keys of all objects within. Raises RowUnusable too_deep, or not_finite (for 1e999)."""
-    if depth > _MAX_DEPTH:
-        raise RowUnusable(Finding("too_deep"))
     keys = 0
-    if isinstance(value, dict):
-        keys = len(value)
-        value = value.values()
-    for item in value:
-        if isinstance(item, dict | list):
-            keys += _count_keys(item, depth + 1)
-        elif isinstance(item, float) and not math.isfinite(item):
-            message = "A number is too large to be one of a computer's numbers."
-            raise RowUnusable(Finding("not_finite", message=message))
+    try:
+        for level in levels(value, _DEEPEST):
+            for each in level:
+                if isinstance(each, dict):
+                    keys += len(each)
+                elif isinstance(each, float) and not math.isfinite(each):
+                    message = "A number is too large to be one of a computer's numbers."
+                    raise RowUnusable(Finding("not_finite", message=message))
+    except TooDeep as error:
+        raise RowUnusable(Finding("too_deep")) from error
     return keys
 
 
@@ -72,7 +72,7 @@ def _loads_slowly(line: bytes) -> Any:
         raise RowUnusable(Finding("too_deep")) from error
     except ValueError as error:  # an integer of more than 4300 digits
         raise RowUnusable(Finding("invalid_json", message=f"Not usable JSON: {error}.")) from error
-    _count_keys([value], -1)
+    _count_keys(value)
     if _SURROGATE_ESCAPE.search(line):  # UTF-8 itself cannot hold any
         _refuse_surrogates(value, "")
     return value

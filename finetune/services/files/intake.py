@@ -25,14 +25,6 @@ from tenants.states import FileStatus
 from tenants.vault.vault import Vault
 
 MADE = ", ".join(repr(each.value) for each in Purpose if each not in BROUGHT)
-DELETED = {
-    "family": "user",
-    "code": "file_deleted",
-    "message": "The file was deleted before its check ended.",
-    "where": None,
-    "param": None,
-    "fix": "Upload it again.",
-}
 
 
 def check_purpose(purpose: str) -> None:
@@ -152,7 +144,9 @@ def _drop_readings(file: StoredFile) -> None:
     readings = Dataset.objects.select_for_update().filter(file=file)
     waiting = readings.filter(state__in=LIVE_DATASET_STATES)
     under_way = list(waiting.values_list("id", flat=True))
-    waiting.update(state=DatasetState.REFUSED, error=DELETED)
+    why = "The file was deleted before its check ended."
+    deleted = UserFault("file_deleted", why, fix="Upload it again.")
+    waiting.update(state=DatasetState.REFUSED, error=deleted.as_dict())
     names = [name for each in readings for name in (each.rows_object, each.errors_object) if name]
     Dataset.objects.filter(file=file).update(rows_object="", errors_object="")
     jobs = Job.objects.filter(Q(training_file=file) | Q(validation_file=file))

@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from faults.disk import is_full
 from tenants.vault.errors import BadKey, ObjectMissing, StorageDown, StorageFull, VaultError
 from tenants.vault.stores.contract import DAY, Writer, check_key, check_prefix
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
 
 
@@ -146,7 +146,7 @@ class FolderStore:
             raise self._explain(error, key, reading) from error
 
     def _explain(self, error: OSError, key: str = "", reading: bool = False) -> VaultError:
-        if error.errno in _FULL:
+        if is_full(error):
             return StorageFull(str(self.root))
         if self.root.is_dir():  # else the disk is gone, and that is the news
             if reading and error.errno in _MISSING | {errno.EISDIR}:
