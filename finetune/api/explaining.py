@@ -29,11 +29,9 @@ from finetune.api.problems import (
     answer,
 )
 from tenants.database.away import is_away
-from tenants.vault.errors import ObjectDamaged, ObjectMissing
+from tenants.vault.errors import ObjectLost
 
 log = logging.getLogger(__name__)
-
-LOST = (ObjectMissing, ObjectDamaged)
 
 
 def explain(error: BaseException) -> Problem:
@@ -91,7 +89,7 @@ def _of_fault(error: Fault) -> Problem | None:
             return None
         log.error("%s", error)  # whole, with place and cause, for the operator
         message, fix = error.told, error.told_fix
-    elif isinstance(error, LOST):
+    elif isinstance(error, ObjectLost):
         log.error("stored bytes cannot be given out: %s", error)
     return Problem(
         error.status,

@@ -17,8 +17,8 @@ class VaultOutage(VaultError, Outage):
     told_fix = "Try again later; if it stays, tell the operator."
 
 
-class BytesGone(VaultError):
-    """What was stored can no longer be given out; whoever asks may know which and why."""
+class ObjectLost(VaultError):
+    """One object's bytes can no longer be given out; whoever asks may know which and why."""
 
     status = 410
     private = False
@@ -35,7 +35,7 @@ class BadKey(VaultError):
         )
 
 
-class ObjectMissing(BytesGone):
+class ObjectMissing(ObjectLost):
     """No such object."""
 
     def __init__(self, key: str) -> None:
@@ -46,7 +46,7 @@ class ObjectMissing(BytesGone):
         )
 
 
-class ObjectDamaged(BytesGone):
+class ObjectDamaged(ObjectLost):
     """The bytes are not the ones that were stored under this name for this tenant."""
 
     def __init__(self, key: str, what: str) -> None:
@@ -96,8 +96,11 @@ class KeyUnavailable(VaultOutage):
         super().__init__("key_unavailable", message, fix=fix)
 
 
-class KeyDestroyed(BytesGone):
+class KeyDestroyed(VaultError):
     """The tenant's key was destroyed, and with it all that it stored, backups included."""
+
+    status = 410
+    private = False
 
     def __init__(self, tenant_id: object) -> None:
         super().__init__(

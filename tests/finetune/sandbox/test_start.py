@@ -52,6 +52,17 @@ def test_exit_codes_come_out_as_they_are(run: Run, code: int) -> None:
     assert child.process.wait(30) == code
 
 
+def test_of_our_code_a_sandboxed_process_sees_what_it_imports(level: Level, run: Run) -> None:
+    if level is Level.NONE:
+        pytest.skip("a process without a sandbox sees all of it")
+    child = run(
+        "from importlib.util import find_spec\n"
+        "import finetune.states, faults.disk\n"
+        "print(find_spec('tenants'), find_spec('privatune'))"
+    )
+    assert line(child) == "None None"
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT])
 def test_death_by_a_signal_comes_out_as_that_signal(run: Run, number: int) -> None:
     assert run(f"import os; os.kill(os.getpid(), {number})").process.wait(30) == -number
