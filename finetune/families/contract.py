@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 from finetune.records.kinds import Item, RecordKind
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor, dtype, nn
 
 FamilyName = Literal["causal_lm"]
 Precision = Literal["fp32", "bf16", "fp64"]
@@ -67,6 +67,59 @@ class Adapted(Protocol):
         ...
 
 
+class ReadAdapter(Protocol):
+    """An adapter out of its files, ready to be applied to a base in memory."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+
+class Cache(Protocol):
+    """What a model remembers of a batch's rows. A row that is dropped is replaced by the last."""
+
+    lengths: list[int]  # tokens that stand, by row; append 0 for a row that begins
+
+    def take(self, other: Any, row: int, copies: int = 1) -> None:
+        """Append `copies` of another cache's row."""
+        ...
+
+    def drop(self, row: int) -> None: ...
+
+
+class ResidentBase(Protocol):
+    """A base that stays in memory and answers rows of several adapters at once."""
+
+    dtype: "dtype"
+    vocabulary_size: int
+    context_length: int
+    stop_ids: frozenset[int]  # that its own configuration names
+    kv_bytes_per_token: int  # of one row
+
+    @property
+    def nbytes(self) -> int: ...
+
+    def read_adapter(self, safetensors: bytes, config: dict[str, Any]) -> ReadAdapter:
+        """From peft's files. Raises UserFault `adapter_unsupported` or `adapter_mismatch`."""
+        ...
+
+    def new_cache(self) -> Cache: ...
+
+    def forward(
+        self,
+        cache: Any,
+        tokens: list[list[int]],
+        adapters: Sequence[Any],
+        *,
+        every_position: bool = False,
+    ) -> "Tensor":
+        """New tokens of every row of `cache`, and each row's adapter or None, in; logits of each
+        row's last token out, float32.
+
+        Returns [rows, vocab], or [rows, longest new, vocab] with `every_position`.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Difference:
     """Of two adapters on one base, over a probe of `tokens` tokens: the largest differences of
@@ -79,6 +132,13 @@ class Difference:
 
 
 class Family(Protocol):
+    gguf_architectures: tuple[str, ...]
+    """What `general.architecture` may say in a GGUF file."""
+
+    def architecture(self, config: dict[str, Any], where: str) -> str:
+        """transformers' class for a config.json. Raises UserFault when it is none of ours."""
+        ...
+
     def reader(self, base_dir: Path, records: RecordKind, *, max_length: int) -> Read:
         """Encodes records of that kind for this base. Raises UserFault `no_tokenizer`."""
         ...
@@ -98,6 +158,10 @@ class Family(Protocol):
         Safetensors only, no code of the model's, no network. Raises UserFault where the adapter
         does not fit.
         """
+        ...
+
+    def resident(self, base_dir: Path, *, precision: Precision, device: Device) -> ResidentBase:
+        """Loaded as `load` does, and tried. Raises UserFault `architecture_unsupported`."""
         ...
 
     def rehearsal(self, base_dir: Path, precision: Precision) -> "Iterable[Callable[[], None]]":

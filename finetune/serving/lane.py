@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from faults import Fault, OurFault
-from finetune.families.causal_lm.cache import RaggedCache
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice
 from finetune.serving.prompt import Prompt, over
@@ -50,7 +49,7 @@ class Lane:
         self._reading = Reading(self.base, self._limits.chunk, scored=False)
         self._scoring = Reading(self.base, self._limits.scored_chunk, scored=True)
         self.running: list[Row] = []
-        self._cache = RaggedCache()
+        self._cache = self.base.model.new_cache()
 
     @property
     def idle(self) -> bool:
@@ -147,7 +146,7 @@ class Lane:
         )
 
     def _bytes(self, rows: int, length: int) -> int:
-        return rows * length * self.base.kv_bytes_per_token
+        return rows * length * self.base.model.kv_bytes_per_token
 
     def _make_room(self) -> None:
         """Put the latest comers of who has most off while the batch outgrows its memory."""
@@ -208,7 +207,7 @@ class Lane:
     def _decode(self) -> None:
         last = [[row.choice.ids[-1]] for row in self.running]
         adapters = [row.ticket.adapter for row in self.running]
-        self._advance(self.running, self.base.forward(self._cache, last, adapters))
+        self._advance(self.running, self.base.model.forward(self._cache, last, adapters))
         for at in reversed(range(len(self.running))):
             row = self.running[at]
             if row.choice.finished or over(row.ticket):

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from finetune.families.causal_lm.cache import RaggedCache
 from finetune.serving.bases import Base
 from finetune.serving.prompt import Prompt, over
 from finetune.serving.sampling import score
@@ -16,7 +15,7 @@ class Reading:
 
     def __init__(self, base: Base, budget: int, *, scored: bool) -> None:
         self.prompts: list[Prompt] = []
-        self.cache = RaggedCache()
+        self.cache = base.model.new_cache()
         self.scored = scored
         self._base = base
         self._budget = budget
@@ -41,7 +40,7 @@ class Reading:
         width = max(1, self._budget // len(self.prompts))
         pieces = [p.ids[p.read : p.read + width] for p in self.prompts]
         adapters = [p.ticket.adapter for p in self.prompts]
-        logits = self._base.forward(self.cache, pieces, adapters, every_position=self.scored)
+        logits = self._base.model.forward(self.cache, pieces, adapters, every_position=self.scored)
         for at in reversed(range(len(pieces))):
             prompt, count = self.prompts[at], len(pieces[at])
             prompt.read += count

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from faults import Fault, OurFault, UserFault
 from finetune.discretion import told
-from finetune.families.causal_lm.adapters import Adapter
+from finetune.families.contract import ReadAdapter
 from finetune.serving import sockets
 from finetune.serving.bases import Base
 from finetune.serving.costs import check_cost, cost_of
@@ -185,7 +185,7 @@ class Server:
         async with lock:
             return await asyncio.to_thread(encode_prompt, base, request)
 
-    def _adapter(self, request: GenerateRequest) -> Adapter | None:
+    def _adapter(self, request: GenerateRequest) -> ReadAdapter | None:
         if request.adapter_digest is None:
             return None
         return self._store.adapter(request.base_digest, request.tenant, request.adapter_digest)
@@ -220,7 +220,7 @@ class Server:
         running, waiting = self._scheduler.load(base)
         return LoadedBase(
             digest=base.digest,
-            precision=str(base.dtype).removeprefix("torch."),
+            precision=str(base.model.dtype).removeprefix("torch."),
             context_length=base.context_length,
             adapters=[Resident(tenant=t, digest=d) for t, d in self._store.adapters_of(base)],
             running=running,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from faults import OurFault, UserFault
-from finetune.families.causal_lm.adapters import Adapter, read_adapter
+from finetune.families.contract import ReadAdapter
 from finetune.serving.bases import Base, Precision, load_base
 
 
@@ -29,7 +29,7 @@ class ModelStore:
         self.adapter_bytes = adapter_bytes
         self._precision: Precision = precision
         self._bases: OrderedDict[str, Base] = OrderedDict()
-        self._adapters: OrderedDict[_Key, Adapter] = OrderedDict()
+        self._adapters: OrderedDict[_Key, ReadAdapter] = OrderedDict()
 
     def bases(self) -> list[Base]:
         return list(self._bases.values())
@@ -54,7 +54,7 @@ class ModelStore:
         self._bases[digest] = load_base(path, digest, self._precision)
         return self._bases[digest]
 
-    def adapter(self, base_digest: str, tenant: str, digest: str) -> Adapter:
+    def adapter(self, base_digest: str, tenant: str, digest: str) -> ReadAdapter:
         """Raises OurFault `adapter_not_loaded`: the caller then sends it and asks again."""
         key = _Key(base_digest, tenant, digest)
         if base_digest not in self._bases or key not in self._adapters:
@@ -73,7 +73,7 @@ class ModelStore:
         self, base: Base, tenant: str, digest: str, safetensors: bytes, config: dict[str, Any]
     ) -> None:
         """Read an adapter and put out others to keep within the memory for adapters."""
-        adapter = read_adapter(base.model, digest, safetensors, config)
+        adapter = base.model.read_adapter(safetensors, config)
         key = _Key(base.digest, tenant, digest)
         self._adapters[key] = adapter
         self._adapters.move_to_end(key)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faults import Fault, UserFault
-from finetune.families.causal_lm.adapters import Adapter
+from finetune.families.contract import ReadAdapter
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice, logprob_entry
 from finetune.serving.detokenize import Detokenizer
@@ -26,7 +26,7 @@ class Ticket:
 
     request: GenerateRequest
     base: Base
-    adapter: Adapter | None
+    adapter: ReadAdapter | None
     prompt: list[int]
     emit: Emit
     choices: list[Choice] = field(init=False)
@@ -155,10 +155,10 @@ def _tokens(base: Base, request: GenerateRequest) -> list[int]:
     if not ids:
         start = base.tokenizer.bos_token_id
         ids = [] if start is None else [start]
-    if not ids or not all(0 <= token < base.vocabulary_size for token in ids):
+    if not ids or not all(0 <= token < base.model.vocabulary_size for token in ids):
         raise UserFault(
             "invalid_prompt",
-            f"The prompt is empty or names tokens outside 0 to {base.vocabulary_size - 1}.",
+            f"The prompt is empty or names tokens outside 0 to {base.model.vocabulary_size - 1}.",
             fix="Give some text, or token ids of this model.",
             param="prompt",
         )

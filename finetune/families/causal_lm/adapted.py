@@ -1,22 +1,18 @@
-"""A causal language model with its adapter, through transformers and peft: the body runs on packed
-rows, and the head only where a label is."""
+"""A causal language model with the adapter that it is trained with: transformers' body runs on
+packed rows, and the head only where a label is."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import (
-    LoraConfig,
-    PeftModel,
-    get_peft_model,
-    get_peft_model_state_dict,
-    set_peft_model_state_dict,
-)
 from torch import Tensor, nn
 
-from faults import OurFault, UserFault
-from finetune.families.causal_lm import attention, lora
+from faults import OurFault
+from finetune.families.causal_lm import attention
+from finetune.families.causal_lm.adapters.assignment import Assignment
+from finetune.families.causal_lm.adapters.fresh import TrainableAdapter, fresh_adapter
+from finetune.families.causal_lm.adapters.switch import AdapterSwitch
 from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy
 from finetune.families.causal_lm.layout import Layout, Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
@@ -28,18 +24,18 @@ PROBE_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1
 
 
 class CausalLM:
-    """A frozen base with a trainable adapter."""
+    """A frozen base with a trainable adapter, which applies unless the switch is told of others."""
 
-    def __init__(self, peft_model: PeftModel) -> None:
-        self.peft_model = peft_model
-        inner: Any = peft_model.get_base_model()
-        self.inner = inner
-        self.body: nn.Module = getattr(inner, inner.base_model_prefix)
-        self.head: Tensor = inner.get_output_embeddings().weight
-        self.head_math = _head_math(inner.config)
-        trained = [(n, p) for n, p in peft_model.named_parameters() if p.requires_grad]
-        self.parameter_names = [name for name, _ in trained]
-        self.parameters = [parameter for _, parameter in trained]
+    def __init__(self, model: Any, switch: AdapterSwitch, trained: TrainableAdapter) -> None:
+        self.inner = model
+        self.switch = switch
+        self.trained = trained
+        self.body: nn.Module = getattr(model, model.base_model_prefix)
+        self.head: Tensor = model.get_output_embeddings().weight
+        self.head_math = _head_math(model.config)
+        self.parameter_names = list(trained.named)
+        self.parameters = list(trained.named.values())
+        switch.always(Assignment.whole(trained.adapter))
 
     def lay_out(self, rows: Sequence[Row], *, share_prefixes: bool) -> Layout:
         return lay_out(rows, share_prefixes=share_prefixes, device=self.head.device)
@@ -86,24 +82,18 @@ class CausalLM:
             self.inner.set_attn_implementation(attention.NAME)
 
     def train(self, mode: bool) -> None:
-        self.peft_model.train(mode)
+        self.inner.train(mode)
 
     def adapter_state(self) -> dict[str, Tensor]:
         """peft's names -> contiguous CPU tensors."""
-        state = get_peft_model_state_dict(self.peft_model)
-        return {name: t.detach().cpu().contiguous() for name, t in sorted(state.items())}
+        return self.trained.state()
 
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:
-        set_peft_model_state_dict(self.peft_model, state)
+        self.trained.load_state(state)
 
     def adapter_config(self, base_name: str) -> dict[str, Any]:
         """What peft writes as adapter_config.json, naming the base instead of a local folder."""
-        config = self.peft_model.peft_config[lora.ADAPTER].to_dict()
-        return {
-            **{k: sorted(v) if isinstance(v, set) else v for k, v in config.items()},
-            "base_model_name_or_path": base_name,
-            "inference_mode": True,
-        }
+        return self.trained.described(base_name)
 
 
 def load(
@@ -117,53 +107,16 @@ def load(
 ) -> CausalLM:
     """Base in `precision`; the adapter in float32 (float64 where the base is), seeded."""
     model = load_base(base_dir, dtype=DTYPES[precision], attention=attention.NAME).to(device)
+    adapted = attach(model, adapter, seed=seed)
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    return attach(model, adapter, seed=seed)
+        again = {"use_reentrant": False, "context_fn": adapted.switch.recomputing}
+        model.gradient_checkpointing_enable(again)
+    return adapted
 
 
 def attach(model: Any, adapter: AdapterSpec, *, seed: int) -> CausalLM:
     """Put a fresh, seeded adapter on a loaded base. Raises UserFault where it does not fit."""
-    torch.manual_seed(seed)
-    try:
-        peft_model = get_peft_model(model, _lora_config(adapter))
-    except ValueError as error:
-        raise UserFault(
-            "bad_adapter",
-            f"The adapter does not fit the base: {error}",
-            param="adapter.targets",
-            fix='Name linear layers of the base, such as "q_proj", or use "all-linear".',
-        ) from error
-    _refuse_trained_head(peft_model)
-    lora.quicken(peft_model)
-    return CausalLM(peft_model)
-
-
-def _refuse_trained_head(peft_model: PeftModel) -> None:
-    """The loss takes the head as frozen; peft's all-linear leaves it out, a name may not."""
-    base: Any = peft_model.get_base_model()
-    head = base.get_output_embeddings()
-    if not isinstance(head, nn.Linear) or head.weight.requires_grad:
-        raise UserFault(
-            "head_is_target",
-            "The output head cannot carry an adapter.",
-            param="adapter.targets",
-            fix='Leave the head out of the targets, or use "all-linear".',
-        )
-
-
-def _lora_config(spec: AdapterSpec) -> LoraConfig:
-    targets = spec.targets if isinstance(spec.targets, str) else list(spec.targets)
-    return LoraConfig(
-        r=spec.r,
-        lora_alpha=int(spec.alpha) if spec.alpha == int(spec.alpha) else spec.alpha,  # type: ignore[arg-type]
-        lora_dropout=spec.dropout,
-        target_modules=targets,
-        use_dora=spec.use_dora,
-        use_rslora=spec.use_rslora,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
+    return CausalLM(model, AdapterSwitch(model), fresh_adapter(model, adapter, seed=seed))
 
 
 def _head_math(config: Any) -> HeadMath:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
-from finetune.families.causal_lm import adapted, comparing
+from finetune.families.causal_lm import adapted, architectures, comparing
 from finetune.families.causal_lm.adapted import attach
 from finetune.families.causal_lm.attention import NAME as PACKED
 from finetune.families.causal_lm.layout import Row
 from finetune.families.causal_lm.loading import sketch_base
 from finetune.families.causal_lm.reading import RowReader
+from finetune.families.causal_lm.resident import load_resident
 from finetune.families.contract import AdapterSpec, Precision
 
 REHEARSAL_LAYERS = 2
@@ -19,8 +20,11 @@ REHEARSAL_STEPS = 3
 
 
 class _CausalLMs:
+    gguf_architectures: tuple[str, ...] = architectures.GGUF_ARCHITECTURES
+    architecture = staticmethod(architectures.native_architecture)
     reader = RowReader
     load = staticmethod(adapted.load)
+    resident = staticmethod(load_resident)
     compare = staticmethod(comparing.compare)
 
     def rehearsal(self, base_dir: Path, precision: Precision) -> Iterator[Callable[[], None]]:

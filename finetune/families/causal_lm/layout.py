@@ -7,6 +7,8 @@ trie and every node is computed once. Gradients from all rows add up in the shar
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -54,6 +56,7 @@ class Layout:
     predict: Tensor  # [trained]: the node from which each label is predicted
     targets: Tensor  # [trained]: token ids
     paths: tuple[tuple[int, ...], ...]  # each row's nodes
+    segments: tuple[tuple[int, int], ...]  # (owner, how many nodes), one after the other
     tokens: int
 
     @property
@@ -62,10 +65,20 @@ class Layout:
 
 
 def lay_out(
-    rows: Sequence[Row], *, share_prefixes: bool = True, device: torch.device | str = "cpu"
+    rows: Sequence[Row],
+    *,
+    share_prefixes: bool = True,
+    device: torch.device | str = "cpu",
+    owners: Sequence[int] | None = None,
 ) -> Layout:
-    """Rows in the order given; group neighbours of like length by sorting before."""
-    paths, ids, positions = _trie(rows, share_prefixes)
+    """Rows in the order given; group neighbours of like length by sorting before.
+
+    `owners`: whose each row is, where several adapters share a batch. What they compute for equal
+    tokens differs, so rows of different owners share no nodes.
+    """
+    owners = owners or [0] * len(rows)
+    roots = owners if share_prefixes else range(len(rows))  # a root of its own shares nothing
+    paths, ids, positions, grown = _trie(rows, roots)
     groups, scatter = _group(paths, len(ids))
     predict = [path[i - 1] for row, path in zip(rows, paths, strict=True) for i in _learnt(row)]
     targets = [row.input_ids[i] for row in rows for i in _learnt(row)]
@@ -81,6 +94,7 @@ def lay_out(
         predict=tensor(predict),
         targets=tensor(targets),
         paths=tuple(map(tuple, paths)),
+        segments=_segments(owners, grown),
         tokens=sum(len(row) for row in rows),
     )
 
@@ -90,15 +104,16 @@ def _learnt(row: Row) -> list[int]:
 
 
 def _trie(
-    rows: Sequence[Row], share_prefixes: bool
-) -> tuple[list[list[int]], list[int], list[int]]:
-    """Each row's path of nodes, and every node's token and position."""
+    rows: Sequence[Row], roots: Sequence[int]
+) -> tuple[list[list[int]], list[int], list[int], list[int]]:
+    """Each row's path of nodes from its root, every node's token and position, and how many nodes
+    each row added."""
     known: dict[tuple[int, int], int] = {}
     ids: list[int] = []
     positions: list[int] = []
-    paths = []
-    for number, row in enumerate(rows):
-        parent = -1 if share_prefixes else -1 - number  # a root of its own shares nothing
+    paths, grown = [], []
+    for row, root in zip(rows, roots, strict=True):
+        parent, before = -1 - root, len(ids)
         path = []
         for position, token in enumerate(row.input_ids):
             node = known.setdefault((parent, token), len(ids))
@@ -108,7 +123,13 @@ def _trie(
             path.append(node)
             parent = node
         paths.append(path)
-    return paths, ids, positions
+        grown.append(len(ids) - before)
+    return paths, ids, positions, grown
+
+
+def _segments(owners: Sequence[int], grown: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    runs = groupby(zip(owners, grown, strict=True), key=itemgetter(0))
+    return tuple((owner, sum(nodes for _, nodes in run)) for owner, run in runs)
 
 
 def _group(paths: list[list[int]], nodes: int) -> tuple[list[Tensor], list[int]]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from faults import UserFault
-from finetune.families.causal_lm.architectures import GGUF_ARCHITECTURES
+from finetune.families import family
+from finetune.packaging.base.info import FAMILY
 
 # Byte-level vocabularies whose text splitting transformers rebuilds from the name alone.
 _SPLITS = ("llama-bpe", "llama3", "llama-v3", "qwen2", "deepseek-r1-qwen", "tekken", "gpt-2")
@@ -53,13 +54,13 @@ def _read_fields(source: Path) -> dict[str, Any]:
 
 
 def _require_known(fields: dict[str, Any], source: Path) -> None:
-    architecture = fields.get("general.architecture")
-    if architecture not in GGUF_ARCHITECTURES:
+    architecture, known = fields.get("general.architecture"), family(FAMILY).gguf_architectures
+    if architecture not in known:
         raise UserFault(
             "unknown_architecture",
             f"general.architecture is {architecture!r}.",
             where=source.name,
-            fix=f"Use a model of one of these: {', '.join(GGUF_ARCHITECTURES)}.",
+            fix=f"Use a model of one of these: {', '.join(known)}.",
         )
     kind, split = fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre")
     if kind == "llama" or (kind == "gpt2" and split in _SPLITS + _DIGIT_SPLITS):

@@ -6,10 +6,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from faults import OurFault
+from finetune.families.contract import FamilyName
 from finetune.packaging.files import digest_of, sha256_file, walk
 
 INFO_NAME = "base.json"
 TENSORS = ".safetensors"
+FAMILY: FamilyName = "causal_lm"  # of every base that can be imported so far
 
 
 class StoredFileInfo(BaseModel):
@@ -27,7 +29,7 @@ class BaseModelInfo(BaseModel):
     name: str
     digest: str = Field(description="sha256:<hex> over the names and SHA-256 of all files")
     architecture: str = Field(description="transformers class, e.g. LlamaForCausalLM")
-    family: str = "causal_lm"
+    family: str = FAMILY
     model_type: str
     parameters: int
     context_length: int

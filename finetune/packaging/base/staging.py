@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from faults import OurFault, UserFault
-from finetune.families.causal_lm.architectures import native_architecture
+from finetune.families import family
 from finetune.packaging.base.config import cleaned, code_keys, read_json
 from finetune.packaging.base.folder import CONFIG_FILES, select_files
 from finetune.packaging.base.gguf import unpack_gguf
-from finetune.packaging.base.info import StoredFileInfo
+from finetune.packaging.base.info import FAMILY, StoredFileInfo
 from finetune.packaging.base.tokenizer import (
     check_tokenizer,
     install_template,
@@ -40,7 +40,7 @@ def stage(source: Path, staging: Path, chat_template: Path | None, told: Progres
         source, notices = _unpack(source, staging / "unpacked", told)
     names, left_behind = select_files(source)
     config = read_json(source / "config.json", code="bad_config")
-    architecture = native_architecture(config, "config.json")
+    architecture = family(FAMILY).architecture(config, "config.json")
     _refuse_quantised(config)
     require_tokenizer(source)
     require_template(source, chat_template)

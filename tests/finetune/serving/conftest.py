@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from faults import Fault
-from finetune.families.causal_lm.adapters import Adapter, read_adapter
+from finetune.families.causal_lm.adapters.assignment import Adapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.client import ServingClient
 from finetune.serving.lane import Limits
@@ -73,7 +73,7 @@ def adapter_folders(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def adapters(base: Base, adapter_folders: dict[str, Path]) -> dict[str, Adapter]:
     return {
-        name: read_adapter(base.model, name, *read_files(folder))
+        name: base.model.read_adapter(*read_files(folder))
         for name, folder in adapter_folders.items()
     }
 

@@ -1,5 +1,6 @@
 """The batched engine gives what transformers and peft give, row by row."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from faults import UserFault
-from finetune.families.causal_lm.adapters import Adapter, read_adapter
+from finetune.families.causal_lm.adapters.assignment import Adapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.lane import Lane, Limits
 
@@ -84,7 +85,7 @@ def test_answers_put_off_for_lack_of_memory_go_on_where_they_were(
     roomy = batch(*long)
     monkeypatch.setattr(Lane, "_make_room", watched)
     # the answers that go on to 200 tokens cannot all stand in 200 tokens' room
-    tight = batch(*long, limits=Limits(kv_bytes=200 * base.kv_bytes_per_token))
+    tight = batch(*long, limits=Limits(kv_bytes=200 * base.model.kv_bytes_per_token))
     assert sum(put_off) > 0
     for choice in (0, 1):
         assert [a.ids(choice) for a in tight] == [a.ids(choice) for a in roomy]
@@ -134,7 +135,7 @@ def test_an_adapter_that_would_be_applied_in_part_is_refused(
 ) -> None:
     weights, config = read_files(adapter_folders["lora"])
     with pytest.raises(UserFault) as caught:
-        read_adapter(base.model, "x", weights, config | change)
+        base.model.read_adapter(weights, config | change)
     assert caught.value.code == code
 
 
@@ -145,13 +146,13 @@ def test_an_adapter_of_another_base_is_refused(
 
     wider = load_base(build_tiny_base(tmp_path / "b", hidden=64), "wide", "fp32")
     with pytest.raises(UserFault) as caught:
-        read_adapter(wider.model, "x", *read_files(adapter_folders["lora"]))
+        wider.model.read_adapter(*read_files(adapter_folders["lora"]))
     assert caught.value.code == "adapter_mismatch"
 
 
 def test_bytes_that_are_no_safetensors_are_refused(base: Base) -> None:
     with pytest.raises(UserFault) as caught:
-        read_adapter(base.model, "x", b"\x80\x04 a pickle", {"peft_type": "LORA"})
+        base.model.read_adapter(b"\x80\x04 a pickle", {"peft_type": "LORA"})
     assert caught.value.code == "adapter_unsupported"
 
 
@@ -159,10 +160,10 @@ def test_a_broken_adapter_fails_its_own_request_only(
     batch: Batch, base: Base, adapters: dict[str, Adapter]
 ) -> None:
     layers = {
-        name: type(layer)(layer.down * torch.nan, layer.up, layer.gain)
+        name: replace(layer, down=layer.down * torch.nan)
         for name, layer in adapters["lora"].layers.items()
     }
-    good, bad = batch(chat("turn on"), (chat("turn on"), Adapter("nan", layers)))
+    good, bad = batch(chat("turn on"), (chat("turn on"), Adapter(layers)))
     assert bad.error is not None
     assert bad.error.code == "not_a_number"
     assert good.error is None

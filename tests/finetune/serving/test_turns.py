@@ -110,7 +110,7 @@ def test_reading_scored_prompts_does_not_stop_another_tenant(base: Base, endless
 
 
 def test_memory_held_by_one_tenant_is_given_up_for_another(base: Base, endless: None) -> None:
-    bench = Bench(base, kv_bytes=3000 * base.kv_bytes_per_token)
+    bench = Bench(base, kv_bytes=3000 * base.model.kv_bytes_per_token)
     for seed in range(8):
         bench.submit("long", prompt=[5] * 400, max_tokens=100, seed=seed)
     for _ in range(10):

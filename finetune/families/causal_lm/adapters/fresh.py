@@ -1,0 +1,122 @@
+"""A fresh adapter: peft puts it on the base, seeded, and it is taken off again with its names.
+
+The base is left as it was, so any number of adapters can be made for one that stays in memory.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer as PeftLayer
+from torch import Tensor, nn
+
+from faults import OurFault, UserFault
+from finetune.families.causal_lm.adapters.arithmetic import LoraLayer
+from finetune.families.causal_lm.adapters.assignment import Adapter
+from finetune.families.contract import AdapterSpec
+
+_NAME = "default"  # peft's own; it stands in the parameters' names
+
+
+@dataclass(frozen=True, eq=False)
+class TrainableAdapter:
+    """An adapter that is trained, with peft's names of its parameters and its files."""
+
+    adapter: Adapter
+    config: LoraConfig
+    named: dict[str, nn.Parameter]  # as optimizers and checkpoints know them, in peft's order
+    saved: dict[str, nn.Parameter]  # as adapter_model.safetensors knows them, sorted
+
+    def state(self) -> dict[str, Tensor]:
+        """peft's names -> contiguous CPU tensors."""
+        return {name: p.detach().cpu().contiguous() for name, p in self.saved.items()}
+
+    @torch.no_grad()
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """Raises OurFault `other_adapter` unless the names are these."""
+        if state.keys() != self.saved.keys():
+            raise OurFault("other_adapter", "The checkpoint is of another adapter.")
+        for name, parameter in self.saved.items():
+            parameter.copy_(state[name])
+
+    def described(self, base_name: str) -> dict[str, Any]:
+        """What peft writes as adapter_config.json, naming the base instead of a local folder."""
+        return {
+            **{k: sorted(v) if isinstance(v, set) else v for k, v in self.config.to_dict().items()},
+            "base_model_name_or_path": base_name,
+            "inference_mode": True,
+        }
+
+
+def fresh_adapter(model: Any, spec: AdapterSpec, *, seed: int) -> TrainableAdapter:
+    """For a loaded base. Raises UserFault where the adapter does not fit it."""
+    torch.manual_seed(seed)
+    config = _lora_config(spec)
+    try:
+        peft_model: Any = get_peft_model(model, config, adapter_name=_NAME)
+    except ValueError as error:
+        raise _unfit(str(error)) from error
+    try:
+        return _taken(peft_model, config)
+    finally:
+        peft_model.base_model.unload()
+
+
+def _taken(peft_model: Any, config: LoraConfig) -> TrainableAdapter:
+    base: Any = peft_model.get_base_model()
+    layers = {n: m for n, m in base.named_modules() if isinstance(m, PeftLayer)}
+    # The loss takes the head as frozen; peft's all-linear leaves it out, a name may not.
+    if isinstance(base.get_output_embeddings(), PeftLayer):
+        raise UserFault(
+            "head_is_target",
+            "The output head cannot carry an adapter.",
+            param="adapter.targets",
+            fix='Leave the head out of the targets, or use "all-linear".',
+        )
+    for name, layer in layers.items():
+        if not isinstance(layer.get_base_layer(), nn.Linear):
+            raise _unfit(f"{name} is no linear layer.")
+    named = {n: p for n, p in peft_model.named_parameters() if p.requires_grad}
+    place = {p.data_ptr(): p for p in named.values()}
+    saved = get_peft_model_state_dict(peft_model, adapter_name=_NAME)
+    return TrainableAdapter(
+        Adapter({name: _layer(layer) for name, layer in layers.items()}),
+        config,
+        named,
+        {name: place[tensor.data_ptr()] for name, tensor in sorted(saved.items())},
+    )
+
+
+def _layer(layer: Any) -> LoraLayer:
+    magnitude = layer.lora_magnitude_vector
+    return LoraLayer(
+        down=layer.lora_A[_NAME].weight,
+        up=layer.lora_B[_NAME].weight,
+        scale=float(layer.scaling[_NAME]),
+        dropout=getattr(layer.lora_dropout[_NAME], "p", 0.0),
+        magnitude=magnitude[_NAME].weight if _NAME in magnitude else None,
+    )
+
+
+def _lora_config(spec: AdapterSpec) -> LoraConfig:
+    targets = spec.targets if isinstance(spec.targets, str) else list(spec.targets)
+    return LoraConfig(
+        r=spec.r,
+        lora_alpha=int(spec.alpha) if spec.alpha == int(spec.alpha) else spec.alpha,  # type: ignore[arg-type]
+        lora_dropout=spec.dropout,
+        target_modules=targets,
+        use_dora=spec.use_dora,
+        use_rslora=spec.use_rslora,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+
+
+def _unfit(reason: str) -> UserFault:
+    return UserFault(
+        "bad_adapter",
+        f"The adapter does not fit the base: {reason}",
+        param="adapter.targets",
+        fix='Name linear layers of the base, such as "q_proj", or use "all-linear".',
+    )

@@ -1,0 +1,132 @@
+"""A causal language model that stays in memory and answers rows of several adapters at once."""
+
+import inspect
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from faults import UserFault
+from finetune.families.causal_lm.adapters.assignment import Adapter, Assignment
+from finetune.families.causal_lm.adapters.files import read_adapter
+from finetune.families.causal_lm.adapters.switch import AdapterSwitch
+from finetune.families.causal_lm.cache import RaggedCache
+from finetune.families.causal_lm.loading import DTYPES, load_base
+from finetune.families.causal_lm.masks import MaskMaker
+from finetune.families.contract import Device, Precision
+
+_PROBE_TOKENS = 12
+
+
+class ResidentLM:
+    """`forward` is the only way its weights are used."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model  # a transformers causal LM
+        self.device: torch.device = next(model.parameters()).device
+        self.dtype: torch.dtype = next(model.parameters()).dtype
+        self.vocabulary_size = int(model.config.vocab_size)
+        self.context_length = _context_length(model)
+        self.stop_ids = _stop_ids(model)
+        self.kv_bytes_per_token = 0  # of one row; measured by `probe`
+        self._switch = AdapterSwitch(model)
+        self._masks = MaskMaker(model.config, self.dtype)
+        if not self._masks.supported:
+            raise _unsupported(type(model).__name__, "it has layers other than attention")
+        names = inspect.signature(model.forward).parameters
+        # transformers renamed the argument in 5.2x
+        self._cache_name = "cache" if "cache" in names else "past_key_values"
+
+    @cached_property
+    def nbytes(self) -> int:
+        return sum(p.numel() * p.element_size() for p in self.model.parameters())
+
+    def read_adapter(self, safetensors: bytes, config: dict[str, Any]) -> Adapter:
+        return read_adapter(self.model, safetensors, config)
+
+    def new_cache(self) -> RaggedCache:
+        return RaggedCache()
+
+    @torch.inference_mode()
+    def forward(
+        self,
+        cache: RaggedCache,
+        tokens: list[list[int]],
+        adapters: Sequence[Adapter | None],
+        *,
+        every_position: bool = False,
+    ) -> Tensor:
+        counts = [len(row) for row in tokens]
+        width = max(counts)
+        padded = [row + [0] * (width - len(row)) for row in tokens]
+        positions = cache.begin(counts, width, self.device)
+        last = torch.tensor(counts, device=self.device)[:, None] - 1
+        with self._switch.using(Assignment.by_row(adapters, self.device)):
+            output = self.model(
+                input_ids=torch.tensor(padded, device=self.device),
+                attention_mask=self._masks.make(positions, cache.span),
+                position_ids=positions,
+                use_cache=True,
+                logits_to_keep=0 if every_position else last,
+                **{self._cache_name: cache},
+            )
+        logits: Tensor = output.logits.float()
+        return logits if every_position else logits[:, 0]
+
+    def probe(self) -> None:
+        """Compare our batched way with the model's own on a few tokens, before anybody asks.
+
+        Raises UserFault `architecture_unsupported`: better no answer than a wrong one.
+        """
+        ids = [(7 * i + 3) % self.vocabulary_size for i in range(_PROBE_TOKENS)]
+        with torch.inference_mode():
+            expected = self.model(torch.tensor([ids], device=self.device), use_cache=False).logits
+        cache = self.new_cache()
+        cache.lengths = [0, 0]
+        half = _PROBE_TOKENS // 2
+        self.forward(cache, [ids[:half], ids[:2]], [None, None])
+        got = self.forward(cache, [ids[half:], ids[2:4]], [None, None])
+        self.kv_bytes_per_token = cache.bytes_per_token
+        for row, at in (0, _PROBE_TOKENS - 1), (1, 3):
+            want = expected[0, at].float()
+            error = float((got[row] - want).abs().max() / want.abs().max())
+            if not error < (0.1 if self.dtype == torch.bfloat16 else 1e-3):
+                raise _unsupported(type(self.model).__name__, f"logits differ by {error:.2g}")
+
+
+def load_resident(base_dir: Path, *, precision: Precision, device: Device) -> ResidentLM:
+    """Raises UserFault `architecture_unsupported`."""
+    try:
+        model = load_base(base_dir, dtype=DTYPES[precision])
+    except (ValueError, KeyError) as error:
+        raise _unsupported(base_dir.name, str(error)) from error
+    resident = ResidentLM(model.to(device).eval().requires_grad_(False))
+    try:
+        resident.probe()
+    except (TypeError, RuntimeError, NotImplementedError) as error:
+        raise _unsupported(type(model).__name__, str(error)) from error
+    return resident
+
+
+def _stop_ids(model: Any) -> frozenset[int]:
+    named = getattr(model.generation_config, "eos_token_id", None)
+    listed = named if isinstance(named, list) else [named]
+    return frozenset(token for token in listed if token is not None)
+
+
+def _context_length(model: Any) -> int:
+    length = getattr(model.config, "max_position_embeddings", None)
+    if length is None:
+        raise _unsupported(type(model).__name__, "its configuration names no context length")
+    return int(length)
+
+
+def _unsupported(name: str, reason: str) -> UserFault:
+    return UserFault(
+        "architecture_unsupported",
+        f"The base model {name} cannot be served here: {reason}",
+        fix="Use a LLaMA-, Mistral-, Qwen2/3- or Gemma-type causal language model.",
+    )
