@@ -18,7 +18,7 @@ import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import save
 
-from finetune.families.causal_lm.adapters import Adapter, read_adapter
+from finetune.families.contract import ReadAdapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.lane import Limits
 from finetune.serving.protocol import GenerateRequest
@@ -26,6 +26,11 @@ from finetune.serving.scheduler import Scheduler
 from finetune.serving.ticket import Ticket, encode_prompt
 
 TOPICS = ["rain", "tea", "iron", "maps", "chess", "owls", "bread", "rivers"]
+
+
+def transformers_model(base: Base) -> Any:
+    resident: Any = base.model
+    return resident.model
 
 
 def requests(count: int, tokens: int) -> list[GenerateRequest]:
@@ -43,7 +48,7 @@ def requests(count: int, tokens: int) -> list[GenerateRequest]:
     ]
 
 
-def engine(base: Base, asked: list[GenerateRequest], adapters: list[Adapter | None]) -> int:
+def engine(base: Base, asked: list[GenerateRequest], adapters: list[ReadAdapter | None]) -> int:
     """Answer all together through the scheduler; the number of tokens written."""
     scheduler = Scheduler(Limits(), threads=1)
     done = threading.Semaphore(0)
@@ -74,7 +79,7 @@ def generate(base: Base, asked: list[GenerateRequest]) -> int:
     written = 0
     for request in asked:
         prompt = torch.tensor([encode_prompt(base, request)])
-        output = base.model.generate(
+        output = transformers_model(base).generate(
             prompt,
             attention_mask=torch.ones_like(prompt),
             max_new_tokens=request.max_tokens,
@@ -105,7 +110,7 @@ def peft_mixed(base: Base, model: Any, asked: list[GenerateRequest], names: list
 
 def peft_with(path: Path, count: int) -> tuple[Any, list[tuple[bytes, dict[str, Any]]]]:
     """A peft model with `count` adapters, and each as bytes and config."""
-    model: Any = load_base(path, "peft").model
+    model = transformers_model(load_base(path, "peft"))
     config = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", init_lora_weights=False)
     model = get_peft_model(model, config, adapter_name="0")
     for name in range(1, count):
@@ -131,8 +136,8 @@ def main() -> None:
     asked = requests(arguments.requests, arguments.tokens)
     count = len(asked)
     peft_model, saved = peft_with(arguments.base, 4)
-    adapters = [read_adapter(base.model, str(i), *files) for i, files in enumerate(saved)]
-    mixed: list[Adapter | None] = [adapters[i % 4] for i in range(count)]
+    adapters = [base.model.read_adapter(*files) for files in saved]
+    mixed: list[ReadAdapter | None] = [adapters[i % 4] for i in range(count)]
     names = [str(i % 4) for i in range(count)]
 
     def engine_alone() -> int:
@@ -155,7 +160,7 @@ def main() -> None:
     baseline = rates["generate, one after the other"]
     for name, rate in rates.items():
         print(f"{name:36} {rate:7.1f} tokens/s  x{rate / baseline:.2f}")
-    facts = {"precision": str(base.dtype), "memory_mb_base_loaded": memory, "requests": count}
+    facts = {"precision": str(base.model.dtype), "memory_mb_base_loaded": memory, "requests": count}
     print(json.dumps(facts | {"ratio": round(rates["engine, together"] / baseline, 2)}))
 
 

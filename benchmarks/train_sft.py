@@ -54,10 +54,11 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
     """Runs in the child: WARM_UP + steps optimizer steps of one trainer."""
     import torch
 
+    from finetune.families import family
     from finetune.families.placement import choose
-    from finetune.records.encode import RowEncoder, load_tokenizer
     from finetune.trainer.data import make_plan, read_rows
     from finetune.trainer.memory import peak_memory_mb
+    from finetune.trainer.objectives.sft import SFT
     from finetune.trainer.spec import OptimSpec, RunSpec
 
     torch.set_num_threads(threads())
@@ -68,9 +69,9 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
         optim=OptimSpec(learning_rate=1e-3, warmup_ratio=0),
         share_prefixes=side != "fp32-unshared",
     )
-    encoder = RowEncoder(load_tokenizer(options.base))
+    read = family(spec.family).reader(options.base, SFT.records, max_length=spec.max_length)
     data = Path(options.data)
-    rows = read_rows(data.parent, data.name, encoder, spec.max_length, None)
+    rows = read_rows(data.parent, data.name, read, None)
     rows = rows[: len(rows) // spec.batch_size * spec.batch_size]  # full batches for both
     plan = make_plan(rows, batch_size=spec.batch_size, epochs=99, seed=0, pack_to=None)
     steps = WARM_UP + options.steps
