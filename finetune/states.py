@@ -42,8 +42,9 @@ LIVE_JOB_STATES = frozenset(state for state, steps in JOB_STEPS.items() if steps
 FINAL_JOB_STATES = frozenset(state for state, steps in JOB_STEPS.items() if not steps)
 
 
-class RunState(StrEnum):
-    """One attempt at a job. `waiting` has no worker; `leased` has one whose lease is on the row."""
+class LeaseState(StrEnum):
+    """Of anything that workers do. `waiting` has no worker; `leased` has one whose lease is on the
+    row."""
 
     WAITING = "waiting"
     LEASED = "leased"
@@ -52,11 +53,17 @@ class RunState(StrEnum):
     CANCELLED = "cancelled"
 
 
+RunState = LeaseState  # one attempt at a job
+
+
 class DatasetState(StrEnum):
-    PENDING = "pending"
-    CHECKING = "checking"
-    READY = "ready"
-    REFUSED = "refused"
+    """A lease's states, each with its second name, under the words that the API shows. What is not
+    wanted any more is refused, with the reason."""
+
+    PENDING = WAITING = "pending"
+    CHECKING = LEASED = "checking"
+    READY = SUCCEEDED = "ready"
+    REFUSED = FAILED = "refused"
 
 
 LIVE_DATASET_STATES = frozenset({DatasetState.PENDING, DatasetState.CHECKING})

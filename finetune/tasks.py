@@ -15,10 +15,12 @@ from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
 from finetune.services import sweeping, trail
-from finetune.services.files import datasets, intake, orphans
-from finetune.services.jobs import validation
-from finetune.services.runs import attempt
+from finetune.services.files import intake, orphans
+from finetune.services.kinds import KINDS
+from finetune.services.runs.training import TRAIN
 from finetune.work import fitness, isolation
+from finetune.work.kinds import Kind
+from finetune.work.perform import perform, shutdown
 
 log = logging.getLogger(__name__)
 
@@ -32,19 +34,16 @@ def task(name: str) -> Callable[[Task], Task]:
     return cast(Callable[[Task], Task], shared_task(name=f"finetune.tasks.{name}"))
 
 
-@task("run_job")
-def run_job(tenant_id: str, job_id: str) -> None:
-    attempt.perform(tenant_id=UUID(tenant_id), job_id=UUID(job_id))
+def _register(kind: Kind) -> None:
+    """The task of a kind of leased work: its message holds the tenant and the row's key."""
+
+    @task(kind.model.task)
+    def work(tenant_id: str, key: str) -> None:
+        perform(kind, tenant_id=UUID(tenant_id), key=UUID(key))
 
 
-@task("validate_job")
-def validate_job(tenant_id: str, job_id: str) -> None:
-    validation.validate(tenant_id=UUID(tenant_id), job_id=UUID(job_id))
-
-
-@task("check_dataset")
-def check_dataset(tenant_id: str, dataset_id: str) -> None:
-    datasets.perform_check(tenant_id=UUID(tenant_id), dataset_id=UUID(dataset_id))
+for each in KINDS:
+    _register(each)
 
 
 @task("expire_file")
@@ -89,10 +88,10 @@ class Subscription:
         lack = fitness.lack()
         if lack and not self.lack:
             log.error("this worker takes no trainings: %s", lack)
-            self.consumer.call_soon(self.consumer.cancel_task_queue, sweeping.TRAIN)
+            self.consumer.call_soon(self.consumer.cancel_task_queue, TRAIN.model.queue)
         elif self.lack and not lack:
             log.info("this worker takes trainings again")
-            self.consumer.call_soon(self.consumer.add_task_queue, sweeping.TRAIN)
+            self.consumer.call_soon(self.consumer.add_task_queue, TRAIN.model.queue)
         self.lack = lack
 
     def watch(self) -> None:
@@ -103,7 +102,7 @@ class Subscription:
 
 def _tidy_at_start(sender: Any, **_: Any) -> None:
     isolation.say()
-    if sweeping.TRAIN in sender.app.amqp.queues.consume_from:
+    if TRAIN.model.queue in sender.app.amqp.queues.consume_from:
         subscription = Subscription(sender)
         Thread(target=subscription.watch, name="subscription", daemon=True).start()
     sweeping.tidy()
@@ -111,7 +110,7 @@ def _tidy_at_start(sender: Any, **_: Any) -> None:
 
 def _yield_the_run(**_: Any) -> None:
     # Runs inside the signal handler: set the flag and nothing else.
-    attempt.shutdown.asked = True
+    shutdown.asked = True
 
 
 worker_ready.connect(_tidy_at_start)

@@ -182,7 +182,7 @@ class Migration(migrations.Migration):
                 ("created_at", models.DateTimeField(auto_now_add=True)),
                 (
                     "state",
-                    models.CharField(default=finetune.states.RunState["WAITING"], max_length=10),
+                    models.CharField(default="waiting", max_length=10),
                 ),
                 ("epoch", models.IntegerField(default=0)),
                 ("attempts", models.IntegerField(default=0)),

@@ -1,5 +1,5 @@
 from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
-from finetune.models.jobs import Artifact, Checkpoint, Event, Job, Run
+from finetune.models.jobs import Artifact, Checkpoint, Event, Job, Run, Validation
 
-__all__ = ["Artifact", "CatalogModel", "Checkpoint", "Dataset", "Event", "Job", "Run"]
+__all__ = ["Artifact", "CatalogModel", "Checkpoint", "Dataset", "Event", "Job", "Run", "Validation"]

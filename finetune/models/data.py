@@ -3,18 +3,21 @@
 from django.db import models
 
 from finetune.models.catalog import CatalogModel
+from finetune.models.leased import Leased
 from finetune.states import DatasetState
 from tenants import public_ids
 from tenants.models import StoredFile, TenantForeignKey, TenantOwned
 
 
-class Dataset(TenantOwned):
-    """`base` null: structure only, as checked right after the upload.
+class Dataset(TenantOwned, Leased):
+    """Made under a lease. `base` null: structure only, as checked right after the upload.
 
     `rows_object` and `errors_object` name objects in the tenant's vault: rows, and the problems
     with what they quote of the file.
     """
 
+    States = DatasetState
+    task = "check_dataset"
     public = public_ids.DATASET
 
     file = TenantForeignKey(StoredFile, on_delete=models.CASCADE, related_name="datasets")
@@ -31,7 +34,6 @@ class Dataset(TenantOwned):
     rows_sha256 = models.CharField(max_length=64, blank=True)
     errors_object = models.CharField(max_length=200, blank=True)
     errors_bytes = models.BigIntegerField(default=0, db_default=0)
-    lease_until = models.DateTimeField(null=True)
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:

@@ -5,7 +5,8 @@ from django.utils.translation import gettext_lazy as _
 
 from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
-from finetune.states import JobState, RunState
+from finetune.models.leased import Leased
+from finetune.states import JobState
 from tenants import public_ids
 from tenants.models import License, StoredFile, TenantForeignKey, TenantOwned
 
@@ -64,8 +65,26 @@ class Job(TenantOwned):
         return self.public_id
 
 
-class Run(TenantOwned):
-    """One attempt at a job. Whoever holds `epoch` with a live lease may write; nobody else."""
+class Validation(TenantOwned, Leased):
+    """What makes a job ready to train: its files read for the model, every "auto" a number."""
+
+    task = "validate_job"
+    key = "job_id"
+
+    job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="validations")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["tenant", "job"], name="finetune_validation_once")
+        ]
+
+
+class Run(TenantOwned, Leased):
+    """One attempt at a job: training it, under a lease."""
+
+    task = "run_job"
+    queue = "train"
+    key = "job_id"
 
     operator_reads = (  # how it goes, not what it is about
         "id", "tenant", "created_at", "state", "epoch", "attempts", "lease_until", "not_before",
@@ -73,27 +92,6 @@ class Run(TenantOwned):
     )  # fmt: skip
 
     job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="runs")
-    state = models.CharField(max_length=10, default=RunState.WAITING, verbose_name=_("state"))
-    epoch = models.IntegerField(
-        default=0,
-        verbose_name=_("claims"),
-        help_text=_("How often a worker took the run. Only the latest may write."),
-    )
-    attempts = models.IntegerField(default=0, verbose_name=_("attempts without progress"))
-    lease_until = models.DateTimeField(
-        null=True,
-        verbose_name=_("lease until"),
-        help_text=_("Past: the worker is presumed lost, and the run is tried again."),
-    )
-    not_before = models.DateTimeField(
-        null=True,
-        verbose_name=_("not before"),
-        help_text=_("Until then the run waits: for room, storage, or after a failure."),
-    )
-    wait_reason = models.CharField(max_length=200, blank=True, verbose_name=_("waits for"))
-    worker = models.CharField(max_length=120, blank=True, verbose_name=_("worker"))
-    started_at = models.DateTimeField(null=True, verbose_name=_("started at"))
-    finished_at = models.DateTimeField(null=True, verbose_name=_("finished at"))
     exit_code = models.IntegerField(
         null=True,
         verbose_name=_("exit code"),

@@ -14,15 +14,16 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import connection, transaction
-from django.db.models.functions import Now
 from django.utils import timezone
 
 from faults import OurFault
-from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
+from finetune.models import Artifact, Checkpoint, Dataset, Job
 from finetune.services.jobs import lifecycle
+from finetune.services.kinds import KINDS
 from finetune.services.models.eviction import evict
 from finetune.signing import signing_key
-from finetune.states import FINAL_JOB_STATES, RunState
+from finetune.states import FINAL_JOB_STATES
+from finetune.work.leases import held
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
 from tenants.models import (
@@ -113,8 +114,7 @@ def _await_workers(tenant_id: UUID, say: Say) -> None:
 
 def _is_worked_on(tenant_id: UUID) -> bool:
     with tenant_scope(tenant_id):
-        runs = Run.objects.filter(state=RunState.LEASED, lease_until__gt=Now())
-        return runs.exists() or Dataset.objects.filter(lease_until__gt=Now()).exists()
+        return any(held(kind) for kind in KINDS)
 
 
 def _end_sessions(tenant_id: UUID) -> None:

@@ -11,14 +11,22 @@ from celery import current_app
 from django.db import transaction
 from kombu.exceptions import ChannelError, OperationalError
 
-RUN_JOB = "finetune.tasks.run_job"
-VALIDATE_JOB = "finetune.tasks.validate_job"
-CHECK_DATASET = "finetune.tasks.check_dataset"
+from finetune.models.leased import Leased
+
 EXPIRE_FILE = "finetune.tasks.expire_file"
 TIDY_TENANT = "finetune.tasks.tidy_tenant"
 SIGN_HEAD = "finetune.tasks.sign_head"
 
 log = logging.getLogger(__name__)
+
+
+def wake(model: type[Leased], tenant_id: UUID, key: UUID) -> None:
+    """Nudges a worker to the leased row that waits under `key`."""
+    nudge(task_of(model), tenant_id, key)
+
+
+def task_of(model: type[Leased]) -> str:
+    return f"finetune.tasks.{model.task}"
 
 
 def nudge(task: str, tenant_id: UUID, row_id: UUID) -> None:

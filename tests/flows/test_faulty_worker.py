@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from finetune.models import Job, Run
-from finetune.services.jobs import lifecycle, validation
+from finetune.services.jobs import lifecycle
+from finetune.services.jobs.validation import VALIDATE
 from finetune.states import JobState
+from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
@@ -20,7 +22,7 @@ JOBS = 41  # of the two tenants together
 
 def queued(bench: Bench, file: StoredFile) -> Job:
     made = bench.create(file=file, hyperparameters={"n_epochs": 1, "batch_size": 4})
-    validation.validate(tenant_id=bench.tenant.id, job_id=made.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=made.id)
     with tenant_scope(bench.tenant.id):
         job = Job.objects.get(id=made.id)
         assert job.state == JobState.QUEUED, job.error

@@ -21,10 +21,12 @@ from celery import Celery
 from django.conf import settings
 
 from finetune.models import Artifact, Checkpoint, Event, Job, Run
-from finetune.services import sweeping
-from finetune.services.jobs import lifecycle, validation
-from finetune.services.runs import leases
+from finetune.services.jobs import lifecycle
+from finetune.services.jobs.validation import VALIDATE
+from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, RunState
+from finetune.work import leases, sweeping
+from finetune.work.perform import perform
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import UsageEntry
@@ -115,13 +117,13 @@ class Floor:
 
     def sweep(self) -> None:
         """As the sweeper does, for this test's tenant alone: other tests leave work behind."""
-        for tenant_id, kind, row_id in sweeping.due():
-            if tenant_id != self.bench.tenant.id:
+        for found in sweeping.due(TRAIN):
+            if found.tenant_id != self.bench.tenant.id:
                 continue
-            if kind == "reap":
-                leases.reap(tenant_id=tenant_id, run_id=row_id)
-            elif kind == "run":
-                ids = [str(tenant_id), str(row_id)]
+            if found.expired:
+                leases.reap(TRAIN, tenant_id=found.tenant_id, row_id=found.row_id)
+            else:
+                ids = [str(found.tenant_id), str(found.key)]
                 self.app.send_task("finetune.tasks.run_job", args=ids, queue="train")
 
     def until(self, happened: Callable[[], Any], what: str) -> None:
@@ -180,7 +182,7 @@ def queued_job(bench: Bench) -> Job:
         seed=11,
         hyperparameters={"n_epochs": EPOCHS, "batch_size": BATCH, "learning_rate_multiplier": 1},
     )
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     with tenant_scope(bench.tenant.id):
         job = Job.objects.get(id=job.id)
         assert job.state == JobState.QUEUED, job.error

@@ -179,16 +179,14 @@ def test_whatever_gives_bytes_to_a_caller_writes_an_entry_itself() -> None:
 
 
 def test_training_runs_by_its_claim_alone() -> None:
-    claim = "finetune.services.runs.leases.claim"
+    kind = "finetune.services.runs.training.Training"  # its `on_claim` asks, its `run` trains
     assert {
         "tenants.services.licences.require_license",
         "tenants.services.licences.Right.TRAIN",
-    } <= GRAPH[claim]
-    assert users_of(GRAPH, claim) == {"finetune.services.runs.attempt.perform"}
+    } <= GRAPH[kind]
+    assert users_of(GRAPH, "finetune.services.runs.attempt.work") == {kind}
     trainer = users_of(GRAPH, "finetune.work.launcher.launch_trainer")
-    assert trainer == {
-        "finetune.services.runs.attempt._work"
-    }  # handed the lease that `perform` claimed
+    assert trainer == {"finetune.services.runs.attempt._work"}  # handed the lease that was claimed
 
 
 def routes() -> Iterator[tuple[str, str]]:

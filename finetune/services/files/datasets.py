@@ -30,7 +30,7 @@ def request_check(
     """
     dataset = reading_of(file=file, base=base, max_length=max_length, overflow=overflow)
     if dataset.state in LIVE_DATASET_STATES:
-        nudges.nudge(nudges.CHECK_DATASET, dataset.tenant_id, dataset.id)
+        nudges.wake(Dataset, dataset.tenant_id, dataset.id)
     return dataset
 
 
@@ -49,9 +49,9 @@ def reading_of(
             dataset, _ = Dataset.objects.get_or_create(**key)
     except IntegrityError:  # two at once: the other one made it
         dataset = Dataset.objects.get(**key)
-    if dataset.error and dataset.error.get("family") == "ours":
-        dataset.state, dataset.error, dataset.lease_until = DatasetState.PENDING, None, None
-        dataset.save()
+    ours = Dataset.objects.filter(id=dataset.id, state=DatasetState.REFUSED, error__family="ours")
+    if ours.update(state=DatasetState.PENDING, error=None, attempts=0, wait_reason=""):
+        dataset.refresh_from_db()
     return dataset
 
 
@@ -114,9 +114,3 @@ def _with_problems(dataset: Dataset, vault: Vault | None) -> dict[str, Any]:
 def _named(dataset: Dataset) -> dict[str, Any]:
     """How entries name it: by its file, so that one file's readings make one entry."""
     return {"target": dataset.file.public_id, "data": {"dataset": dataset.public_id}}
-
-
-def perform_check(*, tenant_id: UUID, dataset_id: UUID) -> None:
-    from finetune.services.files.checking import check  # the worker's side, with its processes
-
-    check(tenant_id=tenant_id, dataset_id=dataset_id)

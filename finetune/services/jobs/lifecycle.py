@@ -9,7 +9,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from faults import UserFault
-from finetune.models import Artifact, CatalogModel, Dataset, Job, Run
+from finetune.models import Artifact, CatalogModel, Dataset, Job, Run, Validation
 from finetune.purposes import OF_ROWS, Purpose
 from finetune.services.jobs.request import (
     MAX_SEED,
@@ -20,7 +20,7 @@ from finetune.services.jobs.request import (
 )
 from finetune.services.jobs.room import require_room_of
 from finetune.services.jobs.steps import line, lock_job, note, step, write_events
-from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, RunState
+from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
 from finetune.work import nudges
 from tenants.errors import NotFound
 from tenants.models import StoredFile
@@ -79,7 +79,8 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
     audit.record(
         actor=actor, action="job.create", target=job.public_id, data={"model": request.model}
     )
-    nudges.nudge(nudges.VALIDATE_JOB, job.tenant_id, job.id)
+    Validation.objects.create(job=job)
+    nudges.wake(Validation, job.tenant_id, job.id)
     return job
 
 
@@ -100,7 +101,8 @@ def cancel_job(*, job_id: UUID, actor: str) -> Job:
         job = step(
             job, JobState.CANCELLED, "The fine-tuning job was cancelled.", cancel_requested_at=now
         )
-        _end_waiting_run(job, RunState.CANCELLED)
+        _end_waiting_run(job)
+        _end_validation(job)
     audit.record(actor=actor, action="job.cancel", target=job.public_id)
     return job
 
@@ -126,7 +128,7 @@ def pause_job(*, job_id: UUID, actor: str) -> Job:
                    pause_requested_at=timezone.now())  # fmt: skip
     else:
         job = step(job, JobState.PAUSED, "The fine-tuning job is paused.")
-        _end_waiting_run(job, RunState.CANCELLED)
+        _end_waiting_run(job)
     audit.record(actor=actor, action="job.pause", target=job.public_id)
     return job
 
@@ -148,7 +150,7 @@ def resume_job(*, job_id: UUID, actor: str) -> Job:
             pause_requested_at=None,
         )
         Run.objects.create(job=job)
-        nudges.nudge(nudges.RUN_JOB, job.tenant_id, job.id)
+        nudges.wake(Run, job.tenant_id, job.id)
     else:
         raise UserFault(
             "job_not_resumable",
@@ -237,7 +239,13 @@ def _require_live(job: Job, verb: str) -> None:
         )
 
 
-def _end_waiting_run(job: Job, state: RunState) -> None:
-    Run.objects.filter(job=job, state=RunState.WAITING).update(
-        state=state, finished_at=timezone.now()
+def _end_waiting_run(job: Job) -> None:
+    Run.objects.filter(job=job, state=LeaseState.WAITING).update(
+        state=LeaseState.CANCELLED, finished_at=timezone.now()
     )
+
+
+def _end_validation(job: Job) -> None:
+    """Also one that a worker is at: its next write finds the lease lost."""
+    live = Validation.objects.filter(job=job, state__in=(LeaseState.WAITING, LeaseState.LEASED))
+    live.update(state=LeaseState.CANCELLED, lease_until=None, finished_at=timezone.now())

@@ -1,64 +1,99 @@
-"""From `validating_files` to `queued`: files read for the model, "auto" resolved, budget kept.
-
-The worker's side. Twice at once does no harm: a reading is claimed once, and the last transaction
-looks at the job's state under its lock.
-"""
+"""The kind of work that makes a job ready: from `validating_files` to `queued`, its files read for
+the model, "auto" resolved, the budget kept."""
 
 from typing import Any
 from uuid import UUID
 
-from finetune.models import Dataset, Job, Run
+from finetune.models import Dataset, Job, Run, Validation
 from finetune.records.check import CODES
-from finetune.services.files import checking
+from finetune.services.files.checking import CHECK, summary
 from finetune.services.files.datasets import reading_of
 from finetune.services.jobs import resolution
+from finetune.services.jobs.budget import tokens_needed
 from finetune.services.jobs.resolution import Resolved
-from finetune.services.jobs.steps import lock_job, note, step
-from finetune.services.runs.leases import as_error, tokens_needed
+from finetune.services.jobs.steps import note, step
 from finetune.states import DatasetState, JobState
-from finetune.work import nudges
+from finetune.work import leases, nudges
+from finetune.work.kinds import Kind
+from finetune.work.leases import Error, Lease, Wishes
+from finetune.work.perform import perform
+from finetune.work.pulse import Pulse
 from tenants.database.scope import tenant_scope
-from tenants.errors import Refused
 from tenants.models import StoredFile
 from tenants.services.licences import Right, require_license
 from tenants.services.vaults import vault_for
 
 
-def validate(*, tenant_id: UUID, job_id: UUID) -> None:
-    """Does what is left to do. Returns early when another worker is at it, or the storage is down:
-    the end of that check, or the sweeper, comes back."""
-    readings = _readings(tenant_id, job_id)
-    if readings is None:
-        return
-    for dataset in readings:
-        checking.check(tenant_id=tenant_id, dataset_id=dataset.id)
-    with tenant_scope(tenant_id):
+class Validating(Kind):
+    """The subject is the job. Cancelling that ends the row as well."""
+
+    model = Validation
+
+    def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
+        _validate(lease)
+
+    def lock(self, key: UUID) -> Job | None:
+        return Job.objects.select_for_update().filter(id=key).first()
+
+    def admits(self, subject: Job) -> bool:
+        return subject.state == JobState.VALIDATING_FILES
+
+    def on_wait(self, subject: Job, reason: str, *, is_new: bool) -> None:
+        if reason and is_new:
+            note(subject, f"Waiting: {reason}", level="warn")
+
+    def on_postpone(self, subject: Job, reason: str) -> None:
+        note(subject, f"Waiting: {reason}", level="warn")
+
+    def on_retry(self, subject: Job, error: Error, *, attempts: int, most: int) -> None:
+        note(
+            subject,
+            f"{error['message']} The job will be tried again"
+            f" ({attempts} of {most} attempts without progress).",
+            level="warn",
+        )
+
+    def on_fail(self, subject: Job, error: Error) -> dict[str, Any]:
+        message = f"The job failed: {error['message']}"
+        step(subject, JobState.FAILED, message, level="error", error=error)
+        return {}
+
+
+VALIDATE = Validating()
+
+
+def _validate(lease: Lease) -> None:
+    """Does what can be done. Where a file is not read yet, because another worker is at it or the
+    storage is down, it waits: the end of that check, or the sweeper, comes back."""
+    for reading_id in _readings(lease):
+        perform(CHECK, tenant_id=lease.tenant_id, key=reading_id)
+    with tenant_scope(lease.tenant_id):
         job = Job.objects.select_related(
             "base", "training_data__file", "validation_data__file"
-        ).get(id=job_id)
-        train, valid = job.training_data, job.validation_data
-    if train is None or not all(_is_done(data) for data in (train, valid) if data):
-        return
+        ).get(id=lease.key)
+    train, valid = job.training_data, job.validation_data
+    assert train is not None  # `_readings` made it
+    for data in (train, valid):
+        if data is not None and not _is_done(data):
+            leases.wait(lease, reason=data.wait_reason, seconds=0)
+            return
     for data, param in ((train, "training_file"), (valid, "validation_file")):
         if data is not None and data.state == DatasetState.REFUSED:
-            _refuse(tenant_id, job_id, _file_error(data, param))
+            leases.fail(lease, error=_file_error(data, param))
             return
-    overlap = _overlap(tenant_id, train, valid) if valid is not None else 0
-    resolved = resolution.resolve(job, train, valid)
-    _queue(tenant_id, job_id, resolved, overlap)
+    overlap = _overlap(lease.tenant_id, train, valid) if valid is not None else 0
+    _queue(lease, resolution.resolve(job, train, valid), overlap)
 
 
-def _readings(tenant_id: UUID, job_id: UUID) -> list[Dataset] | None:
-    """The job's readings for its model, made if need be; None when nothing is left to do."""
-    with tenant_scope(tenant_id):
-        job = Job.objects.select_for_update().filter(id=job_id).first()
-        if job is None or job.state != JobState.VALIDATING_FILES:
-            return None
+def _readings(lease: Lease) -> list[UUID]:
+    """The job's readings for its model, made if need be."""
+    with leases.fenced(lease) as job:
         job.training_data = _reading(job, job.training_file)
         if job.validation_file is not None:
             job.validation_data = _reading(job, job.validation_file)
         job.save(update_fields=["training_data", "validation_data"])
-        return [data for data in (job.training_data, job.validation_data) if data is not None]
+        both = (job.training_data_id, job.validation_data_id)
+        return [reading_id for reading_id in both if reading_id is not None]
 
 
 def _reading(job: Job, file: StoredFile) -> Dataset:
@@ -81,7 +116,7 @@ def _file_error(data: Dataset, param: str) -> dict[str, Any]:
     ours = fault.get("family") == "ours"
     return {
         "code": fault["code"] if ours else f"invalid_{param}",
-        "message": f"{data.file.public_id} cannot be used. {checking.summary(data)}",
+        "message": f"{data.file.public_id} cannot be used. {summary(data)}",
         "param": param,
         "where": f"line {first['line']}" if first.get("line") else fault.get("where"),
         "fix": CODES[first["code"]].fix if first else fault.get("fix"),
@@ -98,17 +133,11 @@ def _overlap(tenant_id: UUID, train: Dataset, valid: Dataset) -> int:
         return len({hash(row) for row in rows} & held_out)
 
 
-def _queue(tenant_id: UUID, job_id: UUID, resolved: Resolved, overlap: int) -> None:
-    with tenant_scope(tenant_id):
-        job = lock_job(job_id)
-        if job.state != JobState.VALIDATING_FILES:
-            return
+def _queue(lease: Lease, resolved: Resolved, overlap: int) -> None:
+    """Raises Refused when the licence's budget does not hold what will be trained."""
+    with leases.fenced(lease) as job:
         job.resolved = resolved.as_dict()
-        try:
-            require_license(model=job.base.name, right=Right.TRAIN, tokens=tokens_needed(job))
-        except Refused as refusal:
-            _fail(job, as_error(refusal))
-            return
+        require_license(model=job.base.name, right=Right.TRAIN, tokens=tokens_needed(job))
         if overlap:
             text = f"{overlap} rows of the validation file also stand in the training file."
             note(job, text, level="warn", data={"overlap": overlap})
@@ -121,16 +150,6 @@ def _queue(tenant_id: UUID, job_id: UUID, resolved: Resolved, overlap: int) -> N
             resolved=resolved.as_dict(),
             total_steps=resolved.total_steps,
         )
+        leases.finish(lease)
         Run.objects.create(job=job)
-        nudges.nudge(nudges.RUN_JOB, tenant_id, job_id)
-
-
-def _refuse(tenant_id: UUID, job_id: UUID, error: dict[str, Any]) -> None:
-    with tenant_scope(tenant_id):
-        job = lock_job(job_id)
-        if job.state == JobState.VALIDATING_FILES:
-            _fail(job, error)
-
-
-def _fail(job: Job, error: dict[str, Any]) -> None:
-    step(job, JobState.FAILED, f"The job failed: {error['message']}", level="error", error=error)
+        nudges.wake(Run, job.tenant_id, job.id)

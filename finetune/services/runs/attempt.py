@@ -2,39 +2,33 @@
 
 import json
 import logging
-import os
-import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from faults import Fault
-from faults.disk import DiskFull, is_full
 from finetune.models import Job
-from finetune.sandbox.levels import SandboxMissing
 from finetune.sandbox.start import Child
-from finetune.services.runs import leases, preparation, publishing
+from finetune.services.runs import preparation, publishing
 from finetune.services.runs.history import History
-from finetune.services.runs.leases import Lease, Wishes
+from finetune.services.runs.lease import RunLease
 from finetune.services.runs.tail import EventTail
 from finetune.states import ENDED_FOR, ExitCode
-from finetune.work import fitness
+from finetune.work import leases
 from finetune.work.fitness import DISK_FULL
 from finetune.work.isolation import isolation
 from finetune.work.launcher import launch_trainer
-from finetune.work.leases import LeaseLost
+from finetune.work.leases import LeaseLost, Wishes
+from finetune.work.perform import failed, shutdown
 from finetune.work.pulse import Pulse
-from finetune.work.waiting import reason_of
 from finetune.workspace import private_folder
 from tenants.database.scope import tenant_scope
-from tenants.services.vaults import object_store, vault_for
-from tenants.vault.errors import KeyDestroyed, KeyUnavailable, StorageDown, StorageFull, VaultError
+from tenants.services.vaults import vault_for
+from tenants.vault.errors import StorageDown, StorageFull
 from tenants.vault.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -44,74 +38,15 @@ RETRY_SECONDS = 1.0
 YIELD_SECONDS = 120  # to reach the end of a step and write a checkpoint; then it is killed
 CANCEL_SECONDS = 5
 STORAGE_PATIENCE_SECONDS = 300  # a training goes on without storing checkpoints for so long
-WAIT_SECONDS = 60  # before storage or disk are tried again
 
 
-@dataclass
-class Shutdown:
-    """Set when this worker is told to stop. A plain flag: a signal handler may not take locks."""
-
-    asked: bool = False
-
-
-shutdown = Shutdown()
+def work(lease: RunLease, pulse: "Pulse[Wishes]") -> None:
+    """Ends the lease, or raises what work/perform.py makes a step of."""
+    with private_folder(settings.WORK_DIR, f"{lease.run_id}-{lease.epoch}") as run_dir:
+        _work(lease, run_dir, pulse)
 
 
-def perform(*, tenant_id: UUID, job_id: UUID) -> None:
-    """Claims the job's run if one is due, and works on it until it ends or somebody wants it back.
-
-    Returns when there is nothing (more) to do; what became of the run stands in its row.
-    """
-    if shutdown.asked or not _is_due(tenant_id, job_id):
-        return
-    if missing := fitness.lack() or fitness.lack_for(tenant_id, job_id):
-        leases.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=0)
-        return
-    if missing := _missing_outside():
-        leases.postpone(tenant_id=tenant_id, job_id=job_id, reason=missing, seconds=WAIT_SECONDS)
-        return
-    worker = f"{socket.gethostname()}:{os.getpid()}"
-    lease = leases.claim(tenant_id=tenant_id, job_id=job_id, worker=worker, isolation=isolation())
-    if lease is None:
-        return
-    log.info("run %s epoch %s: claimed", lease.run_id, lease.epoch)
-    try:
-        with Pulse(lambda: leases.beat(lease), lambda: leases.wishes(lease), Wishes()) as pulse:
-            _attempt(lease, pulse)
-    except LeaseLost:
-        log.warning("run %s epoch %s: the lease is lost", lease.run_id, lease.epoch)
-
-
-def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
-    """Whatever goes wrong becomes the run's next state; only a lost lease leaves by exception."""
-    try:
-        with private_folder(settings.WORK_DIR, f"{lease.run_id}-{lease.epoch}") as run_dir:
-            _work(lease, run_dir, pulse)
-    except (StorageFull, StorageDown, KeyUnavailable, SandboxMissing) as error:
-        leases.wait(lease, reason=reason_of(error), seconds=WAIT_SECONDS)
-    except DiskFull:
-        leases.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
-    except KeyDestroyed as error:
-        leases.fail(lease, error=_ours(error.code, error.message))
-    except Fault as error:
-        log.warning("run %s epoch %s: %s", lease.run_id, lease.epoch, error)
-        _failed(lease, leases.as_error(error), None)
-    except DatabaseError:
-        # The database itself failed: nothing can be written now. The lease runs out and the
-        # reaper takes the run back.
-        log.exception("run %s epoch %s: the database failed", lease.run_id, lease.epoch)
-        connection.close()
-    except OSError as error:
-        _disk(lease, error)
-    except LeaseLost:
-        raise
-    except Exception as error:
-        log.exception("run %s epoch %s: a fault of ours", lease.run_id, lease.epoch)
-        fault = _ours("internal_error", f"The worker failed ({type(error).__name__}).")
-        _failed(lease, fault, None)
-
-
-def _work(lease: Lease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
+def _work(lease: RunLease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
     with tenant_scope(lease.tenant_id):
         vault = vault_for(lease.tenant_id)
         job = Job.objects.select_related("base", "training_data", "validation_data").get(
@@ -185,7 +120,9 @@ class Taking:
         return True
 
 
-def _conclude(lease: Lease, code: int, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -> None:
+def _conclude(
+    lease: RunLease, code: int, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]"
+) -> None:
     log.info("run %s epoch %s: trainer exit %s", lease.run_id, lease.epoch, code)
     if code == ExitCode.DONE:
         publishing.publish(lease, run_dir, vault, pulse)
@@ -196,17 +133,9 @@ def _conclude(lease: Lease, code: int, run_dir: Path, vault: Vault, pulse: "Puls
     else:
         error = told(run_dir, code)
         if error["code"] == "disk_full":
-            leases.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
+            leases.wait(lease, reason=DISK_FULL, seconds=lease.kind.wait_seconds)
         else:
-            _failed(lease, error, code)
-
-
-def _failed(lease: Lease, error: dict[str, Any], code: int | None) -> None:
-    """A base that was damaged meanwhile is not the job's fault: then the run waits."""
-    if lacking := fitness.lack_for(lease.tenant_id, lease.job_id):
-        leases.wait(lease, reason=lacking, seconds=WAIT_SECONDS)
-    else:
-        leases.attempt_failed(lease, error=error, exit_code=code)
+            failed(lease, error, exit_code=code)
 
 
 def told(run_dir: Path, code: int) -> dict[str, Any]:
@@ -216,33 +145,10 @@ def told(run_dir: Path, code: int) -> dict[str, Any]:
     except (FileNotFoundError, ValueError):
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         how = ENDED_FOR.get(code, how)
-        return _ours("trainer_died", f"The training process {how}.")
+        return ours("trainer_died", f"The training process {how}.")
     return {name: told.get(name) for name in ("code", "message", "param", "where", "fix")}
 
 
-def _ours(code: str, message: str) -> dict[str, Any]:
+def ours(code: str, message: str) -> dict[str, Any]:
     fix = "Create the job again; if it fails again, tell the operator the job's id."
     return {"code": code, "message": message, "param": None, "where": None, "fix": fix}
-
-
-def _disk(lease: Lease, error: OSError) -> None:
-    if is_full(error):
-        leases.wait(lease, reason=DISK_FULL, seconds=WAIT_SECONDS)
-    else:
-        log.exception("run %s epoch %s: the worker's disk failed", lease.run_id, lease.epoch)
-        fault = _ours("worker_disk", f"The worker's disk failed ({error.strerror}).")
-        leases.attempt_failed(lease, error=fault, exit_code=None)
-
-
-def _is_due(tenant_id: UUID, job_id: UUID) -> bool:
-    with tenant_scope(tenant_id):
-        return leases.due(job_id)
-
-
-def _missing_outside() -> str:
-    """What no worker could do without; empty if nothing."""
-    try:
-        object_store().health()
-    except VaultError as error:
-        return reason_of(error)
-    return ""

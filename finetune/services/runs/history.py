@@ -8,9 +8,9 @@ from django.utils import timezone
 
 from finetune.models import Checkpoint, Event, Job
 from finetune.services.jobs.steps import line, write_events
-from finetune.services.runs import leases
-from finetune.services.runs.leases import Lease
+from finetune.services.runs.lease import RunLease
 from finetune.storage import checkpoint_prefix, delete_prefix, store_file
+from finetune.work import leases
 from tenants.database.scope import tenant_scope
 from tenants.vault.vault import Vault
 
@@ -22,7 +22,7 @@ class History:
     metrics are already written, and are not written twice.
     """
 
-    def __init__(self, lease: Lease, vault: Vault) -> None:
+    def __init__(self, lease: RunLease, vault: Vault) -> None:
         self._lease = lease
         self._vault = vault
         self._taken = 0  # the last seq of the trainer's that is written

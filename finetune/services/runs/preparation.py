@@ -12,10 +12,10 @@ from django.conf import settings
 from faults import OurFault
 from finetune.models import Checkpoint, Dataset, Job
 from finetune.services.jobs.steps import note
-from finetune.services.runs import leases
-from finetune.services.runs.leases import Lease
+from finetune.services.runs.lease import RunLease
 from finetune.storage import fetch_file
 from finetune.trainer.spec import RunSpec
+from finetune.work import leases
 from finetune.work.isolation import isolation
 from finetune.work.launcher import probe_machine
 from tenants.database.scope import tenant_scope
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 STATE = "trainer_state.json"
 
 
-def prepare(lease: Lease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
+def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
     """The spec that the trainer will find in `run_dir`, beside all that it names.
 
     Raises OurFault, ObjectMissing, ObjectDamaged, StorageDown, OSError, LeaseLost.
@@ -43,7 +43,7 @@ def prepare(lease: Lease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
     return spec
 
 
-def _machine(lease: Lease, job: Job, run_dir: Path) -> dict[str, Any]:
+def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
     """Precision, device and threads: chosen where the training first runs, and never again.
 
     Another choice would change the result's bits, so an attempt on another machine keeps it.
@@ -69,7 +69,7 @@ def _fetch_rows(data: Dataset | None, vault: Vault, path: Path) -> None:
     fetch_file(vault, data.rows_object, path, sha256=data.rows_sha256)
 
 
-def _restore(lease: Lease, job: Job, vault: Vault, run_dir: Path, *, keeps_best: bool) -> None:
+def _restore(lease: RunLease, job: Job, vault: Vault, run_dir: Path, *, keeps_best: bool) -> None:
     """The newest checkpoint that is whole, and the best one if the result may be that."""
     with tenant_scope(lease.tenant_id):
         stored = {c.step: c for c in Checkpoint.objects.filter(job=job).order_by("-step")}
@@ -100,6 +100,6 @@ def _fetch(checkpoint: Checkpoint, vault: Vault, folder: Path) -> bool:
     return True
 
 
-def _warn(lease: Lease, message: str) -> None:
+def _warn(lease: RunLease, message: str) -> None:
     with leases.fenced(lease) as job:
         note(job, message, level="warn")

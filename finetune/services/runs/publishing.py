@@ -22,8 +22,7 @@ from finetune.packaging.request import BuildRequest, BuiltBundle
 from finetune.purposes import Purpose
 from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import step
-from finetune.services.runs import leases
-from finetune.services.runs.leases import Lease, Wishes
+from finetune.services.runs.lease import RunLease
 from finetune.signing import signing_key
 from finetune.states import ENDED_FOR, ExitCode, JobState
 from finetune.storage import (
@@ -34,9 +33,10 @@ from finetune.storage import (
     store_file,
 )
 from finetune.trainer.spec import RunSpec
+from finetune.work import leases
 from finetune.work.isolation import isolation
 from finetune.work.launcher import launch_packaging
-from finetune.work.leases import LeaseLost
+from finetune.work.leases import LeaseLost, Wishes
 from finetune.work.pulse import Pulse
 from tenants.database.scope import tenant_scope
 from tenants.models import Tenant
@@ -50,7 +50,7 @@ LOOK_SECONDS = 0.1
 ACTOR = "system:worker"
 
 
-def publish(lease: Lease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -> None:
+def publish(lease: RunLease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -> None:
     """Raises LeaseLost, OurFault, StorageFull, StorageDown; then nothing is published."""
     with tenant_scope(lease.tenant_id):
         job = Job.objects.select_related(
@@ -89,7 +89,7 @@ def publish(lease: Lease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -
 
 
 def _commit(
-    lease: Lease,
+    lease: RunLease,
     artifact_id: uuid.UUID,
     built: BuiltBundle,
     kept: files.Kept,
@@ -258,7 +258,7 @@ def _terms(job: Job, tenant: Tenant) -> dict[str, Any]:
     }
 
 
-def _drop_unless_published(lease: Lease, artifact_id: uuid.UUID, vault: Vault) -> None:
+def _drop_unless_published(lease: RunLease, artifact_id: uuid.UUID, vault: Vault) -> None:
     """The lease was lost or the job cancelled meanwhile: nobody will name these objects."""
     with tenant_scope(lease.tenant_id):
         published = Artifact.objects.filter(id=artifact_id).exists()
@@ -266,7 +266,7 @@ def _drop_unless_published(lease: Lease, artifact_id: uuid.UUID, vault: Vault) -
         delete_prefix(vault, artifact_prefix(artifact_id))
 
 
-def _tidy(lease: Lease, vault: Vault, *, keep: uuid.UUID) -> None:
+def _tidy(lease: RunLease, vault: Vault, *, keep: uuid.UUID) -> None:
     """Removes what attempts that were cut off had stored and nobody names. Best effort: these are
     ciphertext in the tenant's own vault."""
     with tenant_scope(lease.tenant_id):

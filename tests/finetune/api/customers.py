@@ -11,7 +11,8 @@ from openai import OpenAI
 from openai._models import BaseModel
 
 from finetune.models import CatalogModel, Dataset
-from finetune.services.files.datasets import perform_check
+from finetune.services.files.checking import CHECK
+from finetune.work.perform import perform
 from tenants.access import Principal, belongings_of
 from tenants.database.scope import tenant_scope
 from tenants.models import Membership, User
@@ -44,7 +45,7 @@ class Customer:
         with tenant_scope(self.tenant_id):
             waiting = list(Dataset.objects.filter(state="pending").values_list("id", flat=True))
         for dataset_id in waiting:
-            perform_check(tenant_id=self.tenant_id, dataset_id=dataset_id)
+            perform(CHECK, tenant_id=self.tenant_id, key=dataset_id)
 
 
 def shelve(name: str = "shelf") -> CatalogModel:

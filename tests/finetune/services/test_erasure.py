@@ -14,12 +14,14 @@ from django.db import connection
 from finetune.models import Artifact, Dataset, Run
 from finetune.records.check import check_in_child
 from finetune.services.files import checking, datasets, intake
+from finetune.services.files.checking import CHECK
 from finetune.services.files.orphans import remove_orphans
-from finetune.services.jobs import validation
+from finetune.services.jobs.validation import VALIDATE
 from finetune.services.models import artifacts
 from finetune.states import DatasetState
 from finetune.storage import attempt_artifact
 from finetune.work.leases import LeaseLost
+from finetune.work.perform import perform
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Upload
@@ -45,7 +47,7 @@ def test_a_deleted_file_leaves_figures_for_its_job_and_no_name_object_or_other_r
     bench = new_bench(tiny_base)
     file, structure = check(bench, jsonl(chat_rows(4)))
     job = bench.create(file=file)
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     with tenant_scope(bench.tenant.id):
         StoredFile.objects.filter(id=file.id).update(filename=SECRET)
         Upload.objects.create(
@@ -90,7 +92,7 @@ def test_the_check_of_a_deleted_file_is_killed_at_its_next_sign_of_life(
             raise
 
     monkeypatch.setattr(checking, "check_in_child", deleted_meanwhile)
-    datasets.perform_check(tenant_id=bench.tenant.id, dataset_id=dataset.id)
+    perform(CHECK, tenant_id=bench.tenant.id, key=dataset.id)
     assert ends == [LeaseLost]
     with tenant_scope(bench.tenant.id):
         row = Dataset.objects.get(id=dataset.id)

@@ -14,10 +14,11 @@ from django.conf import settings as django_settings
 from finetune.models import Dataset, Event, Job, Run
 from finetune.sandbox import levels
 from finetune.sandbox.levels import Level, SandboxMissing, require
-from finetune.services.files import checking
-from finetune.services.runs import attempt, publishing
-from finetune.services.runs.leases import UNISOLATED
+from finetune.services.files.checking import CHECK
+from finetune.services.runs import attempt, publishing, training
+from finetune.services.runs.training import TRAIN, UNISOLATED
 from finetune.states import DatasetState, JobState, RunState
+from finetune.work import perform as work
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tests.conftest import ROOT
@@ -33,7 +34,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def perform(bench: Bench, job: Job) -> None:
-    attempt.perform(tenant_id=bench.tenant.id, job_id=job.id)
+    work.perform(TRAIN, tenant_id=bench.tenant.id, key=job.id)
 
 
 def run_of(bench: Bench, job: Job) -> Run:
@@ -61,7 +62,7 @@ def test_without_isolation_no_file_is_checked_and_the_check_waits(bench: Bench) 
     file = bench.add_file(jsonl(chat_rows(3)))
     with tenant_scope(bench.tenant.id):
         dataset = Dataset.objects.create(file=file, max_length=None, overflow="refuse")
-    checking.check(tenant_id=bench.tenant.id, dataset_id=dataset.id)
+    work.perform(CHECK, tenant_id=bench.tenant.id, key=dataset.id)
     with tenant_scope(bench.tenant.id):
         dataset.refresh_from_db()
     assert dataset.state == DatasetState.PENDING
@@ -101,7 +102,7 @@ def test_the_weakest_of_all_attempts_is_what_stays(
     monkeypatch.setattr(attempt.preparation, "prepare", _stop)
     job = queued(bench)
     for level in (Level.BUBBLEWRAP, Level.NONE, Level.BUBBLEWRAP):
-        monkeypatch.setattr(attempt, "isolation", lambda level=level: level)
+        monkeypatch.setattr(training, "isolation", lambda level=level: level)
         with tenant_scope(bench.tenant.id):
             Run.objects.update(not_before=None, attempts=0)
         perform(bench, job)

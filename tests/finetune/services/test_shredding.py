@@ -15,11 +15,14 @@ from django.test import Client
 from finetune.models import Event, Job
 from finetune.services import shredding
 from finetune.services.files import datasets
-from finetune.services.jobs import validation
-from finetune.services.runs import leases
-from finetune.services.runs.leases import Wishes
+from finetune.services.files.checking import CHECK
+from finetune.services.jobs.validation import VALIDATE
+from finetune.services.runs.training import TRAIN
 from finetune.signing import public_key_pem
 from finetune.states import JobState
+from finetune.work import leases
+from finetune.work.leases import Wishes
+from finetune.work.perform import perform
 from tenants.access import authenticate_key
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
@@ -53,7 +56,7 @@ def settled(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
         metadata={"about": SECRET},
         suffix=SECRET,  # type: ignore[attr-defined]
     )
-    validation.validate(tenant_id=bench.tenant.id, job_id=bench.queued.id)  # type: ignore[attr-defined]
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=bench.queued.id)  # type: ignore[attr-defined]
     with tenant_scope(bench.tenant.id):
         StoredFile.objects.update(filename=f"{SECRET}.jsonl")
         IdempotencyRecord.objects.create(key="k", route="r", body_sha256="x", sealed=b"noise")
@@ -164,9 +167,7 @@ def test_a_running_training_is_told_to_stop_and_waited_for(
     settled: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job: Job = settled.queued  # type: ignore[attr-defined]
-    lease = leases.claim(
-        tenant_id=settled.tenant.id, job_id=job.id, worker="w", isolation="bubblewrap"
-    )
+    lease = leases.claim(TRAIN, tenant_id=settled.tenant.id, key=job.id, worker="w")
     assert lease is not None
     seen: list[Wishes] = []
 
@@ -190,7 +191,7 @@ def test_neighbours_read_everything(settled: Bench, tiny_base: Path) -> None:
     _, secret = create_key(tenant_id=neighbour.tenant.id, name="k", actor="test")
     with tenant_scope(neighbour.tenant.id):
         reading = datasets.request_check(file=file)
-    datasets.perform_check(tenant_id=neighbour.tenant.id, dataset_id=reading.id)
+    perform(CHECK, tenant_id=neighbour.tenant.id, key=reading.id)
     before = sorted(objects_of(neighbour))
 
     shred(settled)

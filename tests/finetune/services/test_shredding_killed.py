@@ -24,8 +24,10 @@ from django.db import connections
 from finetune.models import Dataset
 from finetune.services import shredding
 from finetune.services.files import datasets
-from finetune.services.jobs import validation
+from finetune.services.files.checking import CHECK
+from finetune.services.jobs.validation import VALIDATE
 from finetune.signing import public_key_pem
+from finetune.work.perform import perform
 from tenants.access import authenticate_key
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
@@ -127,7 +129,7 @@ def bench(tiny_base: Path) -> Bench:
     """A tenant with a checked file, a queued job and a kept answer."""
     bench = new_bench(tiny_base)
     job = bench.create()
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     with tenant_scope(bench.tenant.id):
         IdempotencyRecord.objects.create(key="k", route="r", body_sha256="x", sealed=b"noise")
     return bench
@@ -206,7 +208,7 @@ def _neighbour(tiny_base: Path) -> tuple[str, Callable[[], None]]:
     _, secret = create_key(tenant_id=neighbour.tenant.id, name="k", actor="test")
     with tenant_scope(neighbour.tenant.id):
         reading = datasets.request_check(file=file)
-    datasets.perform_check(tenant_id=neighbour.tenant.id, dataset_id=reading.id)
+    perform(CHECK, tenant_id=neighbour.tenant.id, key=reading.id)
     with tenant_scope(neighbour.tenant.id):
         vault = open_vault()
     kept = {name: vault.read_bytes(name) for name in vault.list()}

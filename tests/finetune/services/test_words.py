@@ -10,9 +10,10 @@ from django.db import connection
 
 from finetune.records.check import CheckSpec, check_in_child
 from finetune.services.files import datasets
-from finetune.services.jobs import validation
+from finetune.services.jobs.validation import VALIDATE
 from finetune.states import DatasetState, JobState
 from finetune.work.isolation import isolation
+from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
 from tests.finetune.services.jobs.test_validation import check
 from tests.fixtures.jobs import Bench, jsonl
@@ -84,7 +85,7 @@ def test_a_failed_job_and_its_events_quote_nothing(bench: Bench) -> None:
     ]  # fmt: skip
     rows[1][SECRET] = "an unknown field"  # type: ignore[assignment]
     job = bench.create(file=bench.add_file(jsonl(rows)), max_length=64)
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     job = bench.job(job)
     assert (job.state, job.error["where"]) == (JobState.FAILED, "line 1")
     assert "max_length" in job.error["fix"]

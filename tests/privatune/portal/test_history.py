@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from django.utils.translation import override
 
-from finetune.services.runs.leases import UNISOLATED
+from finetune.services.runs.training import UNISOLATED
 from finetune.trainer import auto
 from privatune.portal.history import told
 from tests.fixtures.language import WORDS, english_sentences
 
 ROOT = Path(__file__).resolve().parents[3]
 # Which argument of each call is the message.
-WRITERS = {"note": 1, "step": 2, "_requeue": 2, "line": 0, "message": 0}
+WRITERS = {"note": 1, "step": 2, "line": 0, "message": 0}
 FOLDERS = ("finetune/services", "finetune/trainer")
 
 

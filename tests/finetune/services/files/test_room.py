@@ -15,12 +15,13 @@ from faults import UserFault
 from finetune.models import Checkpoint, Dataset, Job, Run
 from finetune.services import sweeping
 from finetune.services.files import intake
-from finetune.services.files.datasets import perform_check
+from finetune.services.files.checking import CHECK
 from finetune.services.files.room import StorageUsedUp, require_room, storage
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.steps import step
 from finetune.states import JobState
 from finetune.tasks import tidy_tenant
+from finetune.work.perform import perform
 from tenants.database.scope import release_connection, tenant_scope
 from tenants.models import StoredFile
 from tenants.services.limits import change_limits
@@ -48,7 +49,7 @@ def test_a_small_archive_that_unpacks_to_much_is_refused(settings: Any) -> None:
     receive(customer, bomb)
     with tenant_scope(customer.tenant_id):
         reading = Dataset.objects.get()
-    perform_check(tenant_id=customer.tenant_id, dataset_id=reading.id)
+    perform(CHECK, tenant_id=customer.tenant_id, key=reading.id)
     with tenant_scope(customer.tenant_id):
         reading.refresh_from_db()
         assert reading.error["code"] == "storage_used_up"

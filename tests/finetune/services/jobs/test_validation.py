@@ -8,8 +8,10 @@ from django.conf import settings
 
 from finetune.models import Dataset, Run
 from finetune.services.files import checking, datasets
-from finetune.services.jobs import validation
+from finetune.services.files.checking import CHECK
+from finetune.services.jobs.validation import VALIDATE
 from finetune.states import DatasetState, JobState, RunState
+from finetune.work.perform import perform
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
@@ -24,7 +26,7 @@ def check(bench: Bench, data: bytes) -> tuple[StoredFile, Dataset]:
     file = bench.add_file(data, status="uploaded")
     with tenant_scope(bench.tenant.id):
         dataset = datasets.request_check(file=file)
-    datasets.perform_check(tenant_id=bench.tenant.id, dataset_id=dataset.id)
+    perform(CHECK, tenant_id=bench.tenant.id, key=dataset.id)
     with tenant_scope(bench.tenant.id):
         return StoredFile.objects.get(id=file.id), Dataset.objects.get(id=dataset.id)
 
@@ -58,7 +60,7 @@ def test_a_check_runs_once_however_often_it_is_nudged(bench: Bench) -> None:
     file, first = check(bench, jsonl(chat_rows(3)))
     with tenant_scope(bench.tenant.id):
         again = datasets.request_check(file=file)
-    datasets.perform_check(tenant_id=bench.tenant.id, dataset_id=again.id)
+    perform(CHECK, tenant_id=bench.tenant.id, key=again.id)
     with tenant_scope(bench.tenant.id):
         assert Dataset.objects.get(id=first.id).rows_object == first.rows_object
 
@@ -73,21 +75,21 @@ def test_while_the_storage_is_down_a_check_waits_and_the_job_says_so_once(
 
     with monkeypatch.context() as patch:
         patch.setattr(checking, "fetch_file", down)
-        patch.setattr(checking, "WAIT_SECONDS", 0)
+        patch.setattr(checking.Checking, "wait_seconds", 0)
         for _ in range(2):
-            validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+            perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     assert bench.job(job).state == JobState.VALIDATING_FILES
     waits = [message for message in bench.messages(job) if "Waiting: " in message]
     assert waits == ["Waiting: The storage does not answer."], "told once, without its address"
     with tenant_scope(bench.tenant.id):
-        Dataset.objects.update(lease_until=None)
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+        Dataset.objects.update(not_before=None)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     assert bench.job(job).state == JobState.QUEUED
 
 
 def test_a_valid_job_is_queued_with_every_choice_made_and_its_reason(bench: Bench) -> None:
     job = bench.create(hyperparameters={"batch_size": 6})
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     job = bench.job(job)
     assert job.state == JobState.QUEUED
     chosen = job.resolved["hyperparameters"]
@@ -109,7 +111,7 @@ def test_a_valid_job_is_queued_with_every_choice_made_and_its_reason(bench: Benc
 def test_validating_twice_queues_once(bench: Bench) -> None:
     job = bench.create()
     for _ in range(2):
-        validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+        perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     with tenant_scope(bench.tenant.id):
         assert Run.objects.filter(job=job).count() == 1
 
@@ -118,7 +120,7 @@ def test_a_row_that_is_too_long_fails_the_job_with_what_where_and_fix(bench: Ben
     rows = chat_rows(5)
     rows[2]["messages"][0]["content"] = "long " * 200
     job = bench.create(file=bench.add_file(jsonl(rows)), max_length=64)
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     error = bench.job(job).error
     assert bench.job(job).state == JobState.FAILED
     assert (error["code"], error["param"]) == ("invalid_training_file", "training_file")
@@ -129,7 +131,7 @@ def test_a_row_that_is_too_long_fails_the_job_with_what_where_and_fix(bench: Ben
 def test_rows_that_stand_in_both_files_are_told(bench: Bench) -> None:
     both = bench.add_file(jsonl(chat_rows(4, start=10) + chat_rows(2)))
     job = bench.create(validation_file=both.id)
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     assert bench.job(job).resolved["spec"]["data"]["valid"]
     text = "6 rows of the validation file also stand in the training file."
     assert text in bench.messages(job)
@@ -140,7 +142,7 @@ def test_a_job_beyond_the_budget_fails_before_it_runs(bench: Bench) -> None:
         tenant_id=bench.tenant.id, license_id=bench.license.id, actor="t", token_budget=100
     )
     job = bench.create(hyperparameters={"n_epochs": 3})
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     error = bench.job(job).error
     assert error["code"] == "license_required"
     assert "has 100 left" in error["message"]

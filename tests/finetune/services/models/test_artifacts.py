@@ -12,14 +12,18 @@ from finetune.families.contract import AdapterSpec
 from finetune.models import Artifact, Job
 from finetune.packaging.verify import verify
 from finetune.services.files.room import storage
-from finetune.services.jobs import lifecycle, validation
+from finetune.services.jobs import lifecycle
 from finetune.services.jobs.room import DOCUMENTS
+from finetune.services.jobs.validation import VALIDATE
 from finetune.services.models import artifacts
-from finetune.services.runs import leases, preparation, publishing
-from finetune.services.runs.leases import Lease, Wishes
+from finetune.services.runs import preparation, publishing
+from finetune.services.runs.lease import RunLease
+from finetune.services.runs.training import TRAIN
 from finetune.states import JobState
 from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
-from finetune.work.leases import LeaseLost
+from finetune.work import leases
+from finetune.work.leases import LeaseLost, Wishes
+from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused
@@ -38,7 +42,7 @@ class Trained:
     def __init__(self, bench: Bench, run_dir: Path) -> None:
         self.bench, self.run_dir = bench, run_dir
         job = bench.create(suffix="home", hyperparameters={"n_epochs": 1})
-        validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+        perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
         with tenant_scope(bench.tenant.id):
             row = Job.objects.get(id=job.id)
             row.resolved["machine"] = {"precision": "fp32", "device": "cpu", "threads": 1}
@@ -53,7 +57,7 @@ class Trained:
 
         assert launch_trainer(run_dir, threads=1, level=isolation()).process.wait(120) == 0
 
-    def publish(self, lease: Lease | None = None) -> None:
+    def publish(self, lease: RunLease | None = None) -> None:
         pulse = Pulse(lambda: None, Wishes, Wishes())
         publishing.publish(lease or self.lease, self.run_dir, self.vault, pulse)
 
@@ -189,4 +193,4 @@ def test_nothing_is_published_by_who_lost_the_lease_or_after_a_cancellation(
     with tenant_scope(bench.tenant.id):
         assert not Artifact.objects.exists()
         assert not UsageEntry.objects.exists()
-        assert not leases.due(trained.job.id)
+        assert not leases.is_due(TRAIN, tenant_id=bench.tenant.id, key=trained.job.id)

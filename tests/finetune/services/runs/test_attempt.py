@@ -10,12 +10,15 @@ import pytest
 from django.conf import settings
 
 from finetune.models import Checkpoint, Job, Run
-from finetune.services.jobs import validation
+from finetune.services.jobs.validation import VALIDATE
 from finetune.services.runs import attempt, preparation
-from finetune.services.runs.leases import Lease, Wishes
+from finetune.services.runs.lease import RunLease
+from finetune.services.runs.training import TRAIN
 from finetune.states import ExitCode, JobState, RunState
 from finetune.storage import checkpoint_prefix
 from finetune.work import fitness
+from finetune.work import perform as work
+from finetune.work.leases import Wishes
 from finetune.work.pulse import Pulse
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
@@ -26,7 +29,7 @@ from tests.fixtures.jobs import Bench
 
 
 def perform(bench: Bench, job: Job) -> None:
-    attempt.perform(tenant_id=bench.tenant.id, job_id=job.id)
+    work.perform(TRAIN, tenant_id=bench.tenant.id, key=job.id)
 
 
 def run_of(bench: Bench, job: Job) -> Run:
@@ -63,7 +66,7 @@ def test_a_storage_that_is_down_makes_the_run_wait_before_anybody_claims_it(
         def health(self) -> None:
             raise StorageDown("its address", "no answer")
 
-    monkeypatch.setattr(attempt, "object_store", Down)
+    monkeypatch.setattr(work, "object_store", Down)
     perform(bench, job)
     run = run_of(bench, job)
     assert (run.state, run.epoch) == (RunState.WAITING, 0)
@@ -84,7 +87,7 @@ def test_what_fails_outside_while_preparing_costs_no_attempt_and_leaves_no_folde
 ) -> None:
     job = queued(bench)
 
-    def fail(lease: Lease, job: Job, vault: Any, run_dir: Path) -> None:
+    def fail(lease: RunLease, job: Job, vault: Any, run_dir: Path) -> None:
         (run_dir / "rows.jsonl").write_text("secret")
         raise error
 
@@ -183,7 +186,7 @@ class Prepared:
 
     def __init__(self, bench: Bench, *, best: int | None) -> None:
         job = bench.create()
-        validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+        work.perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
         with tenant_scope(bench.tenant.id):
             row = Job.objects.get(id=job.id)
             row.resolved["machine"] = {"precision": "fp32", "device": "cpu", "threads": 1}

@@ -14,9 +14,12 @@ from django.conf import settings
 
 from finetune.models import Artifact, Dataset, Job, Run
 from finetune.services.files import datasets
-from finetune.services.jobs import validation
-from finetune.services.runs import attempt, publishing
+from finetune.services.files.checking import CHECK
+from finetune.services.jobs.validation import VALIDATE
+from finetune.services.runs import publishing
+from finetune.services.runs.training import TRAIN
 from finetune.states import DatasetState, JobState, RunState
+from finetune.work import perform as work
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
@@ -53,15 +56,15 @@ def test_a_check_without_room_waits_and_refuses_no_file(bench: Bench, packed: bo
     assert len(gzip.compress(rows)) < 30_000 < len(rows)
 
     with room_for(30_000):
-        datasets.perform_check(tenant_id=bench.tenant.id, dataset_id=reading.id)
+        work.perform(CHECK, tenant_id=bench.tenant.id, key=reading.id)
     with tenant_scope(bench.tenant.id):
         waiting = Dataset.objects.get(id=reading.id)
         assert waiting.state == DatasetState.PENDING
         assert "disk is full" in str(waiting.error)
-        Dataset.objects.update(lease_until=None)
+        Dataset.objects.update(not_before=None)
     assert in_use(settings.WORK_DIR) == []
 
-    datasets.perform_check(tenant_id=bench.tenant.id, dataset_id=reading.id)
+    work.perform(CHECK, tenant_id=bench.tenant.id, key=reading.id)
     with tenant_scope(bench.tenant.id):
         assert Dataset.objects.get(id=reading.id).state == DatasetState.READY
 
@@ -71,7 +74,7 @@ def test_a_run_without_room_waits_and_loses_no_attempt(
     bench: Bench, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = bench.create(rows=60, hyperparameters=SHORT)
-    validation.validate(tenant_id=bench.tenant.id, job_id=job.id)
+    work.perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     full = {"preparing": 5_000, "training": 30_000, "packaging": 100_000}[when]
     with monkeypatch.context() as patch:
         if when == "packaging":  # the bundle is larger than its files, the optimizer's larger still
@@ -100,4 +103,4 @@ def test_a_run_without_room_waits_and_loses_no_attempt(
 
 
 def perform(bench: Bench, job: Job) -> None:
-    attempt.perform(tenant_id=bench.tenant.id, job_id=job.id)
+    work.perform(TRAIN, tenant_id=bench.tenant.id, key=job.id)

@@ -10,13 +10,14 @@ import pytest
 from finetune.models import Checkpoint, Event, Job, Run
 from finetune.services.jobs.steps import step
 from finetune.services.runs import history as module
-from finetune.services.runs import leases
 from finetune.services.runs.attempt import Taking
 from finetune.services.runs.history import History
-from finetune.services.runs.leases import Lease
+from finetune.services.runs.lease import RunLease
 from finetune.services.runs.tail import EventTail
+from finetune.services.runs.training import TRAIN
 from finetune.states import JobState
 from finetune.storage import checkpoint_prefix
+from finetune.work import leases
 from finetune.work.leases import LeaseLost
 from tenants.database.scope import tenant_scope
 from tenants.services.vaults import open_vault
@@ -37,14 +38,10 @@ class Desk:
             self.vault: Vault = open_vault()
         self.lease = self.claim()
 
-    def claim(self) -> Lease:
-        lease = leases.claim(
-            tenant_id=self.bench.tenant.id,
-            job_id=self.job.id,
-            worker="test",
-            isolation="bubblewrap",
-        )
-        assert lease is not None
+    def claim(self) -> RunLease:
+        tenant_id = self.bench.tenant.id
+        lease = leases.claim(TRAIN, tenant_id=tenant_id, key=self.job.id, worker="test")
+        assert isinstance(lease, RunLease)
         return lease
 
     def say(self, type_: str, message: str = "", **data: Any) -> None:
@@ -73,7 +70,7 @@ class Desk:
         )
         return folder
 
-    def taking(self, lease: Lease | None = None) -> Taking:
+    def taking(self, lease: RunLease | None = None) -> Taking:
         history = History(lease or self.lease, self.vault)
         return Taking(EventTail(self.run_dir / "events.jsonl"), history, self.run_dir)
 
@@ -131,7 +128,7 @@ def test_steps_that_are_done_again_after_a_crash_are_not_told_again(
     for number in (1, 2, 3):
         desk.metrics(number)
     desk.taking().take()
-    leases.attempt_failed(desk.lease, error={"code": "x", "message": "x"}, exit_code=-9)
+    leases.retry(desk.lease, error={"code": "x", "message": "x"}, exit_code=-9)
     lease = desk.claim()
     (desk.run_dir / "events.jsonl").unlink()
     desk.seq = 0
@@ -192,7 +189,7 @@ def test_a_storage_that_stays_down_ends_the_attempt(
 
 def test_a_worker_that_lost_its_lease_writes_no_event_and_no_checkpoint(desk: Desk) -> None:
     taking = desk.taking()
-    leases.attempt_failed(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
+    leases.retry(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
     desk.claim()
     before = desk.row().events_count
     desk.metrics(1)
@@ -209,7 +206,7 @@ def test_a_worker_that_lost_its_lease_writes_no_event_and_no_checkpoint(desk: De
 def test_a_later_attempt_replaces_a_checkpoint_of_the_same_step(desk: Desk) -> None:
     desk.checkpoint(1, b"first")
     desk.taking().take()
-    leases.attempt_failed(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
+    leases.retry(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
     lease = desk.claim()
     (desk.run_dir / "checkpoints" / "1" / "adapter_model.safetensors").unlink()
     (desk.run_dir / "checkpoints" / "1").rmdir()

@@ -3,7 +3,7 @@
 import threading
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.conf import settings
@@ -14,9 +14,10 @@ from finetune.models import Event, Job, Run
 from finetune.services import sweeping
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.steps import step
-from finetune.services.runs import leases
-from finetune.services.runs.leases import Lease
+from finetune.services.runs.lease import RunLease
+from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, RunState
+from finetune.work import leases
 from finetune.work.leases import LeaseLost
 from tenants.database.scope import tenant_scope
 from tenants.models import LicenseState
@@ -32,35 +33,34 @@ def queued(bench: Bench, **resolved: Any) -> Job:
     return job
 
 
-def claim(bench: Bench, job: Job) -> Lease | None:
-    return leases.claim(
-        tenant_id=bench.tenant.id, job_id=job.id, worker="test", isolation="bubblewrap"
-    )
+def claim(bench: Bench, job: Job) -> RunLease | None:
+    lease = leases.claim(TRAIN, tenant_id=bench.tenant.id, key=job.id, worker="test")
+    return cast(RunLease | None, lease)
 
 
-def leased(bench: Bench, job: Job) -> Lease:
+def leased(bench: Bench, job: Job) -> RunLease:
     lease = claim(bench, job)
     assert lease is not None
     return lease
 
 
-def row(lease: Lease) -> Run:
+def row(lease: RunLease) -> Run:
     with tenant_scope(lease.tenant_id):
         return Run.objects.get(id=lease.run_id)
 
 
-def expire(lease: Lease) -> None:
+def expire(lease: RunLease) -> None:
     with tenant_scope(lease.tenant_id):
         Run.objects.filter(id=lease.run_id).update(
             lease_until=timezone.now() - timedelta(seconds=1)
         )
 
 
-def reap(lease: Lease) -> None:
-    leases.reap(tenant_id=lease.tenant_id, run_id=lease.run_id)
+def reap(lease: RunLease) -> None:
+    leases.reap(TRAIN, tenant_id=lease.tenant_id, row_id=lease.run_id)
 
 
-def skip_back_off(lease: Lease) -> None:
+def skip_back_off(lease: RunLease) -> None:
     with tenant_scope(lease.tenant_id):
         Run.objects.filter(id=lease.run_id).update(not_before=None)
 
@@ -113,7 +113,7 @@ def test_a_worker_that_was_presumed_dead_changes_nothing(bench: Bench) -> None:
         lambda: leases.give_back(stale),
         lambda: leases.wait(stale, reason="x", seconds=1),
         lambda: leases.fail(stale, error=error),
-        lambda: leases.attempt_failed(stale, error=error, exit_code=1),
+        lambda: leases.retry(stale, error=error, exit_code=1),
     ):
         with pytest.raises(LeaseLost):
             write()
@@ -214,7 +214,7 @@ def test_a_running_job_is_cancelled_whichever_way_its_training_ends(bench: Bench
         assert lifecycle.cancel_job(job_id=job.id, actor="t").state == JobState.RUNNING
     assert leases.wishes(lease).cancel
     if how == "asked to stop":
-        leases.attempt_failed(lease, error={"code": "x", "message": "killed"}, exit_code=-9)
+        leases.retry(lease, error={"code": "x", "message": "killed"}, exit_code=-9)
     elif how == "worker shuts down":
         leases.give_back(lease, exit_code=75)
     else:
@@ -269,7 +269,7 @@ def test_what_is_missing_outside_makes_the_run_wait_and_the_job_says_so_once(ben
     assert row(lease).wait_reason == "the storage is full"
     for _ in range(3):
         leases.postpone(
-            tenant_id=bench.tenant.id, job_id=job.id, reason="the storage is full", seconds=60
+            TRAIN, tenant_id=bench.tenant.id, key=job.id, reason="the storage is full", seconds=60
         )
     assert bench.messages(job).count("Waiting: the storage is full") == 1
 

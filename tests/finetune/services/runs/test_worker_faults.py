@@ -9,11 +9,14 @@ import pytest
 
 from finetune.models import Dataset, Job, Run
 from finetune.packaging.files import sha256_file
-from finetune.services.jobs import validation
-from finetune.services.runs import attempt, preparation
+from finetune.services.jobs.validation import VALIDATE
+from finetune.services.runs import preparation
+from finetune.services.runs.training import TRAIN
 from finetune.states import DatasetState, JobState, RunState
 from finetune.tasks import Subscription
 from finetune.work import fitness
+from finetune.work import perform as work
+from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
 from tests.fixtures.jobs import Bench
 
@@ -74,14 +77,14 @@ def _write(path: Path, text: str) -> None:
 
 def queued(bench: Bench) -> Job:
     made = bench.create()
-    validation.validate(tenant_id=bench.tenant.id, job_id=made.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=made.id)
     assert bench.job(made).state == JobState.QUEUED
     return made
 
 
 def perform_often(bench: Bench, job: Job, times: int) -> Run:
     for _ in range(times):
-        attempt.perform(tenant_id=bench.tenant.id, job_id=job.id)
+        work.perform(TRAIN, tenant_id=bench.tenant.id, key=job.id)
     with tenant_scope(bench.tenant.id):
         return Run.objects.get(job=job)
 
@@ -150,16 +153,16 @@ def test_a_check_waits_for_a_worker_whose_base_is_whole(
     made = bench.create()
     breaks(store)
     for _ in range(2):
-        validation.validate(tenant_id=bench.tenant.id, job_id=made.id)
+        perform(VALIDATE, tenant_id=bench.tenant.id, key=made.id)
     assert bench.job(made).state == JobState.VALIDATING_FILES
     with tenant_scope(bench.tenant.id):
         reading = Dataset.objects.get(id=bench.job(made).training_data_id)
-    assert (reading.state, reading.lease_until) == (DatasetState.PENDING, None)
+    assert (reading.state, reading.not_before) == (DatasetState.PENDING, None)
     assert len(waited(bench, made)) == 1, "said once"
     store.mkdir(exist_ok=True)
     for name, body in whole.items():
         (store / name).write_bytes(body)
-    validation.validate(tenant_id=bench.tenant.id, job_id=made.id)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=made.id)
     assert bench.job(made).state == JobState.QUEUED
 
 

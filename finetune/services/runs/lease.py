@@ -1,0 +1,15 @@
+"""The lease of a run, by the names that its work knows it by."""
+
+from uuid import UUID
+
+from finetune.work import leases
+
+
+class RunLease(leases.Lease):
+    @property
+    def job_id(self) -> UUID:
+        return self.key
+
+    @property
+    def run_id(self) -> UUID:
+        return self.row_id

@@ -1,0 +1,106 @@
+"""The kind of work that trains a job: each step of a run's lease is a step of its job as well, with
+its event, in the same transaction."""
+
+from typing import Any, cast
+from uuid import UUID
+
+from django.db.models import Case, QuerySet, Value, When
+
+from finetune.models import Job, Run
+from finetune.services.jobs.budget import tokens_needed
+from finetune.services.jobs.steps import note, step
+from finetune.services.runs import attempt
+from finetune.services.runs.lease import RunLease
+from finetune.states import JobState
+from finetune.work import fitness
+from finetune.work.isolation import isolation
+from finetune.work.kinds import Kind
+from finetune.work.leases import Error, Lease, Wishes
+from finetune.work.pulse import Pulse
+from tenants.services.licences import Right, require_license
+
+UNISOLATED = (
+    "The worker's machine gives no sandbox, and the operator allows to train without one: the "
+    "training process could read what its user can read, and reach the network."
+)
+
+
+class Training(Kind):
+    """The subject is the run's job."""
+
+    model = Run
+    lease = RunLease
+    lost = Kind.lost | {"message": "The worker that ran the job was lost."}
+
+    def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
+        attempt.work(cast(RunLease, lease), pulse)
+
+    def lack(self, *, tenant_id: UUID, key: UUID) -> str:
+        return fitness.lack() or fitness.lack_for(tenant_id, key)
+
+    def columns(self) -> dict[str, Any]:
+        """How the worker isolates the training: the weakest of all attempts stays."""
+        weakest = When(isolation="none", then=Value("none"))
+        return {"isolation": Case(weakest, default=Value(str(isolation())))}
+
+    def fault(self, code: str, message: str) -> Error:
+        return attempt.ours(code, message)
+
+    def lock(self, key: UUID) -> Job | None:
+        return Job.objects.select_for_update().filter(id=key).first()
+
+    def admits(self, subject: Job) -> bool:
+        return subject.state == JobState.QUEUED
+
+    def wishes(self, mine: "QuerySet[Any]") -> Wishes | None:
+        asked = mine.values_list("job__cancel_requested_at", "job__pause_requested_at").first()
+        return None if asked is None else Wishes(*(at is not None for at in asked))
+
+    def grants(self, subject: Job) -> bool:
+        if subject.cancel_requested_at is not None:
+            step(subject, JobState.CANCELLED, "The fine-tuning job was cancelled.")
+        elif subject.pause_requested_at is not None:
+            step(subject, JobState.PAUSED, "The fine-tuning job is paused.",
+                 pause_requested_at=None)  # fmt: skip
+        else:
+            return False
+        return True
+
+    def on_claim(self, subject: Job, lease: Lease) -> None:
+        """The licence is checked again here; without it the job fails, saying what is missing."""
+        require_license(model=subject.base.name, right=Right.TRAIN, tokens=tokens_needed(subject))
+        level, again = str(isolation()), lease.epoch > 1 or subject.started_at is not None
+        step(
+            subject,
+            JobState.RUNNING,
+            "Fine-tuning job continues." if again else "Fine-tuning job started.",
+            data={"run": str(lease.row_id), "epoch": lease.epoch, "isolation": level},
+        )
+        if level == "none":
+            note(subject, UNISOLATED, level="warn", data={"isolation": level})
+
+    def on_give_back(self, subject: Job) -> None:
+        step(subject, JobState.QUEUED, "The worker is shutting down; the job is queued again.")
+
+    def on_wait(self, subject: Job, reason: str, *, is_new: bool) -> None:
+        step(subject, JobState.QUEUED, f"Waiting: {reason}", level="warn")
+
+    def on_postpone(self, subject: Job, reason: str) -> None:
+        note(subject, f"Waiting: {reason}", level="warn")
+
+    def on_retry(self, subject: Job, error: Error, *, attempts: int, most: int) -> None:
+        step(
+            subject,
+            JobState.QUEUED,
+            f"{error['message']} The job will be tried again"
+            f" ({attempts} of {most} attempts without progress).",
+            level="warn",
+        )
+
+    def on_fail(self, subject: Job, error: Error) -> dict[str, Any]:
+        message = f"The job failed: {error['message']}"
+        step(subject, JobState.FAILED, message, level="error", error=error)
+        return {}
+
+
+TRAIN = Training()

@@ -1,0 +1,104 @@
+"""What one kind of leased work is. A kind writes `run`, and a hook where it adds to a step."""
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from django.db.models import QuerySet
+
+from faults import Fault
+from finetune.models.leased import Leased, Operation
+from finetune.work.leases import Error, Lease, Wishes
+from finetune.work.pulse import Pulse
+
+
+class Kind:
+    """The hooks named `on_...` run in the transaction that moves the row. `subject` is what `lock`
+    gave: locked, before the row."""
+
+    model: ClassVar[type[Leased]]
+    lease: ClassVar[type[Lease]] = Lease
+    wait_seconds: ClassVar[int] = 60  # before storage or disk are tried again
+    lost: ClassVar[Error] = {
+        "code": "worker_lost",
+        "message": "The worker that was at it was lost.",
+        "param": None,
+        "where": None,
+        "fix": "Nothing to do; if it happens again, the operator should look at the workers.",
+    }
+
+    def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
+        """Does the work and ends the lease. What it raises, work/perform.py makes a step of."""
+        raise NotImplementedError
+
+    def rows(self) -> "QuerySet[Any]":
+        rows: QuerySet[Any] = self.model.objects.all()  # type: ignore[attr-defined]
+        return rows
+
+    # --- asked before a claim, and of what `run` raised ---
+
+    def lack(self, *, tenant_id: UUID, key: UUID) -> str:
+        """What this worker lacks for it and another may have; empty if nothing."""
+        return ""
+
+    def columns(self) -> dict[str, Any]:
+        """What a claim notes in the row besides."""
+        return {}
+
+    def told(self, error: Fault) -> Error:
+        """As the row or what stands above it keeps it."""
+        return error.fields()
+
+    def fault(self, code: str, message: str) -> Error:
+        """As `told`, of what nobody foresaw."""
+        fix = "Try again; if it fails again, tell the operator its id."
+        return {"code": code, "message": message, "param": None, "where": None, "fix": fix}
+
+    # --- what more a step does ---
+
+    def lock(self, key: UUID) -> Any:
+        """The subject, locked: what stands above the row; the row itself if nothing does. None when
+        it is gone."""
+        return self.rows().select_for_update().filter(**{self.model.key: key}).first()
+
+    def admits(self, subject: Any) -> bool:
+        """Whether it may be claimed now."""
+        return True
+
+    def wishes(self, mine: "QuerySet[Any]") -> Wishes | None:
+        """Of the row in `mine`; None if there is none."""
+        return Wishes() if mine.exists() else None
+
+    def grants(self, subject: Any) -> bool:
+        """Whether somebody asked for the end; what stands above then ends with it."""
+        return False
+
+    def on_claim(self, subject: Any, lease: Lease) -> None:
+        """Raises UserFault: then it fails, with that."""
+
+    def on_give_back(self, subject: Any) -> None: ...
+
+    def on_wait(self, subject: Any, reason: str, *, is_new: bool) -> None: ...
+
+    def on_postpone(self, subject: Any, reason: str) -> None: ...
+
+    def on_retry(self, subject: Any, error: Error, *, attempts: int, most: int) -> None: ...
+
+    def on_fail(self, subject: Any, error: Error) -> dict[str, Any]:
+        """Columns of the row that keep the error, where nothing above does."""
+        return {}
+
+
+class OperationKind(Kind):
+    """Of an Operation, which carries wish, progress and error itself."""
+
+    model: ClassVar[type[Operation]]
+
+    def wishes(self, mine: "QuerySet[Any]") -> Wishes | None:
+        found = mine.values_list("cancel_requested_at").first()
+        return None if found is None else Wishes(cancel=found[0] is not None)
+
+    def grants(self, subject: Any) -> bool:
+        return bool(subject.cancel_requested_at)
+
+    def on_fail(self, subject: Any, error: Error) -> dict[str, Any]:
+        return {"error": error}
