@@ -88,7 +88,7 @@ def _fault(error: Exception) -> Fault:
         return OurFault(
             "out_of_memory",
             "The memory is not enough for a micro-batch.",
-            fix="Lower micro_batch_tokens or max_length, or turn gradient_checkpointing on.",
+            fix="Lower max_length or batch_size, or choose a smaller base.",
         )
     # The text of a foreign error may quote data, so only its type is told; the log has the rest
     return OurFault("internal", f"The trainer failed: {type(error).__name__}.")

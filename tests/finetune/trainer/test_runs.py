@@ -13,7 +13,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from finetune.api.wire.job_create import JobCreate, WireHyperparameters
 from finetune.states import ExitCode
+from finetune.trainer.__main__ import _fault as fault_of
 from tests.finetune.trainer.runs import (
     error,
     events,
@@ -325,3 +327,11 @@ def test_completion_and_text_rows_train_too(tiny_base: Path, tmp_path: Path) -> 
     rows = [{"prompt": f"say {i}:", "completion": f" {i * i}"} for i in range(6)]
     write_jsonl(folder / "data" / "train.jsonl", [*rows, {"text": "the fan is off"}])
     assert finish(folder) == ExitCode.DONE
+
+
+def test_too_little_memory_is_told_with_what_a_request_can_change() -> None:
+    told = fault_of(RuntimeError("DefaultCPUAllocator: not enough memory"))
+    assert told.code == "out_of_memory"
+    named = {word.strip(",.") for word in told.fix.split() if "_" in word}
+    assert named == {"max_length", "batch_size"}
+    assert named <= JobCreate.model_fields.keys() | WireHyperparameters.model_fields.keys()
