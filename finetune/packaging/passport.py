@@ -58,8 +58,8 @@ class Passport(_Part):
     code_version: str
     base: BaseUsed
     datasets: list[DatasetUsed]
-    family: str = "causal_lm"
-    method: str = "sft"
+    family: str
+    method: str  # the objective that ran; this key of the format is older than the word
     hyperparameters: dict[str, Any]
     seed: int
     precision: str

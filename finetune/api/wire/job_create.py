@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from faults import UserFault
 from finetune import selectors
 from finetune.services.jobs.lifecycle import Hyperparameters, JobRequest
+from finetune.trainer.objectives import METHODS
 from tenants.models import StoredFile
 
 
@@ -75,6 +76,7 @@ class JobCreate(_Strict):
             validation_file=(
                 _file(self.validation_file, "validation_file").id if self.validation_file else None
             ),
+            method=self.method.type if self.method else "supervised",
             hyperparameters=Hyperparameters(**self.chosen().model_dump()),
             adapter=self.adapter,
             max_length=self.max_length,
@@ -98,11 +100,11 @@ class JobCreate(_Strict):
         return param
 
     def _check_offered(self) -> None:
-        if self.method is not None and self.method.type != "supervised":
+        if self.method is not None and self.method.type not in METHODS:
             raise UserFault(
                 "unsupported_method",
                 f"The method {self.method.type[:32]!r} is not offered.",
-                fix='Use `{"type": "supervised"}`.',
+                fix="Use " + " or ".join(f'`{{"type": "{name}"}}`' for name in METHODS) + ".",
                 param="method.type",
             )
         if self.method is not None and (self.method.dpo or self.method.reinforcement):

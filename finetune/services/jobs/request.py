@@ -5,19 +5,26 @@ as it stands in the request.
 """
 
 import re
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from faults import UserFault
 from finetune.families.contract import AdapterSpec
+from finetune.trainer.objectives import METHODS
 
 SUFFIX = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,63})")
 MAX_SEED = 2**31 - 1
 MAX_METADATA = 16
 
 Spec = TypeVar("Spec", bound=BaseModel)
+
+
+def _offered(method: str) -> str:
+    if method not in METHODS:
+        raise ValueError(f"the method must be one of {', '.join(METHODS)}")
+    return method
 
 
 class _Frozen(BaseModel):
@@ -46,7 +53,7 @@ class JobRequest(_Frozen):
     model: str
     training_file: UUID
     validation_file: UUID | None = None
-    method: Literal["supervised"] = "supervised"
+    method: Annotated[str, AfterValidator(_offered)] = "supervised"
     hyperparameters: Hyperparameters = Hyperparameters()
     adapter: dict[str, Any] | None = None
     max_length: int | None = None

@@ -7,6 +7,7 @@ from typing import Any
 from finetune.models import Dataset, Job
 from finetune.services.jobs.request import JobRequest
 from finetune.trainer import auto
+from finetune.trainer.objectives import METHODS
 from finetune.trainer.spec import DataSpec, OptimSpec, RunSpec
 
 LONGEST_DEFAULT = 2048  # tokens a row; longer ones are trained on request
@@ -67,6 +68,7 @@ def _spec(
 ) -> RunSpec:
     evaluation = request.evaluation_spec()
     return RunSpec(
+        objective=METHODS[request.method].name,
         base_digest=job.base.digest,
         base_name=job.base.name,
         data=DataSpec(

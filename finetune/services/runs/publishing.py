@@ -210,6 +210,8 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
             for role, data in (("train", job.training_data), ("validation", job.validation_data))
             if data is not None
         ],
+        family=spec.family,
+        method=spec.objective,
         hyperparameters=_hyperparameters(job, spec),
         seed=spec.seed,
         precision=spec.precision,

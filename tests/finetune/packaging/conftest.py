@@ -48,6 +48,8 @@ def passport() -> Passport:
             parameters=28832,
         ),
         datasets=[DatasetUsed(role="train", name="a|b<c>", sha256="1" * 64, rows=800)],
+        family="causal_lm",
+        method="sft",
         hyperparameters={"learning_rate": 1e-3, "batch_size": 8},
         seed=0,
         precision="fp32",

@@ -108,6 +108,21 @@ def test_the_documents_say_what_the_passport_knows(artifact, passport, built):
     )
 
 
+def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(artifact):
+    told = json.loads((artifact / "passport.json").read_text())
+    assert (told["format"], told["family"], told["method"]) == (
+        "privatune-passport/1",
+        "causal_lm",
+        "sft",
+    )
+    assert sorted(told) == [
+        "base", "code_version", "created", "datasets", "epochs", "evaluation", "family", "format",
+        "hyperparameters", "isolation", "method", "name", "parents", "parity", "precision",
+        "seconds", "seed", "steps", "tenant",
+    ]  # fmt: skip
+    assert "\nMethod sft, 200 steps over 2 epochs" in (artifact / "model-card.md").read_text()
+
+
 def test_an_artifact_is_published_whole_or_not_at_all(adapter, passport, tmp_path):
     class Broken:
         public_pem = "x"
