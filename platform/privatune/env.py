@@ -65,7 +65,7 @@ VARIABLES = (
     Variable("PRIVATUNE_LEASE_SECONDS", "How long a worker's claim on a run lives without heartbeat.", "60"),
     Variable("PRIVATUNE_HEARTBEAT_SECONDS", "How often a worker renews its claim.", "10"),
     Variable("PRIVATUNE_SWEEP_SECONDS", "How often forgotten work is looked for.", "15"),
-    Variable("PRIVATUNE_RUN_ATTEMPTS", "Claims without progress before a run is failed.", "3"),
+    Variable("PRIVATUNE_RUN_ATTEMPTS", "Claims of a run, check or validation without progress before it is failed.", "3"),
     Variable("PRIVATUNE_TRAINER_THREADS", "CPU threads of a training process.", ""),
     Variable("PRIVATUNE_SANDBOX", "`require`: processes that handle data run in namespaces of their own, or not at all; `allow-none`: also without, and every run says so.", "require"),
     Variable("PRIVATUNE_MAX_FILE_MB", "Largest file.", "512"),
