@@ -1,0 +1,136 @@
+"""The set-up says how far it is: real commands, real files, and the test's own clock."""
+
+import importlib.util
+import io
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def narrate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("narrate", SCRIPTS / "narrate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Clock:
+    now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(("code", "seen"), [("sys.exit(0)", 0), ("sys.exit(7)", 7)])
+@pytest.mark.parametrize("kind", ["venv", "npm", "apt"])
+def test_a_step_ends_with_its_commands_exit_code(
+    narrate: ModuleType, kind: str, code: str, seen: int
+) -> None:
+    # What apt is given besides lands in sys.argv
+    step = narrate.KINDS[kind]([sys.executable, "-c", f"import sys; {code}"])
+    assert narrate.run(step, io.StringIO(), live=False) == seen
+
+
+def test_a_command_that_was_killed_ends_as_a_shell_says_it(narrate: ModuleType) -> None:
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"
+    step = narrate.Venv([sys.executable, "-c", code])
+    assert narrate.run(step, io.StringIO(), live=False) == 128 + 15
+
+
+def test_no_step_is_silent_for_15_seconds(narrate: ModuleType, tmp_path: Path) -> None:
+    clock, out = Clock(), io.StringIO()
+    (tmp_path / "pyvenv.cfg").touch()
+    teller = narrate.Teller(narrate.Venv(["-m", str(tmp_path)]), out, clock=clock)
+    for _ in range(40):
+        clock.now += 1
+        teller.look()
+    assert out.getvalue().splitlines() == [
+        f"making {tmp_path}: 1 files ({seconds} s)" for seconds in (12, 24, 36)
+    ]
+
+
+@pytest.fixture
+def pip(narrate: ModuleType, tmp_path: Path) -> object:
+    """In a venv in which two packages stand, one of them since before."""
+    library = tmp_path / "lib" / "python3.11" / "site-packages"
+    for name in ("pip-23.0", "numpy-2.4", "torch-2.13"):
+        (library / f"{name}.dist-info").mkdir(parents=True)
+    (library / "pip-23.0.dist-info" / "RECORD").touch()
+    step = narrate.Pip([str(tmp_path / "bin" / "pip"), "install", "torch"])
+    step._folder, step._log = tmp_path / "work", tmp_path / "work" / "pip.log"
+    step._folder.mkdir()
+    step._standing, step._hinted = step._installed(), False
+    (library / "numpy-2.4.dist-info" / "RECORD").touch()  # torch is still being written
+    return step
+
+
+LOG = """\
+2026-11-26T18:00:00,000 Collecting numpy
+2026-11-26T18:00:00,100   Downloading numpy-2.4-cp311-cp311-manylinux.whl.metadata (60 kB)
+2026-11-26T18:00:00,200   Using cached numpy-2.4-cp311-cp311-manylinux.whl (16.6 MB)
+2026-11-26T18:00:01,000 Collecting torch==2.13.0
+2026-11-26T18:00:01,100   Downloading https://example/torch-2.13.0%2Bcpu-cp311.whl (190.3 MB)
+"""
+
+
+def test_a_download_is_followed_by_its_bytes(pip: object, tmp_path: Path) -> None:
+    unpack = tmp_path / "work" / "pip-unpack-1"
+    unpack.mkdir()
+    (unpack / "torch.whl").write_bytes(b"x" * 2_000_000)
+    said = pip.read(LOG)  # type: ignore[attr-defined]
+    assert said == "fetching packages: 2 so far, now torch (190.3 MB), 2 MB of it are here"
+    said = pip.read("Collecting numpy\n")  # type: ignore[attr-defined]
+    assert said.startswith("looking for packages")
+
+
+def test_installing_counts_packages_that_are_whole(pip: object) -> None:
+    log = LOG + "2026-11-26T18:00:02,000 Installing collected packages: numpy, torch, peft\n"
+    said = pip.read(log)  # type: ignore[attr-defined]
+    assert said == "installing 3 packages: 1 of 3, torch"
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_cuda_libraries_without_a_gpu_are_told_once(
+    narrate: ModuleType, pip: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: bool
+) -> None:
+    monkeypatch.setattr(narrate, "GPU", tmp_path if gpu else tmp_path / "none")
+    log = "  Downloading nvidia_cublas-13.0-py3-none-manylinux.whl (423.1 MB)\n"
+    (tmp_path / "work" / "pip.log").write_text(LOG + log)
+    first, second = pip.hints(), pip.hints()  # type: ignore[attr-defined]
+    assert (len(first), second) == (0 if gpu else 1, [])
+    assert gpu or '"Which PyTorch"' in first[0]
+
+
+def test_apts_own_percentages_are_read(narrate: ModuleType) -> None:
+    step = narrate.Apt(["apt-get", "install"])
+    for line in ("dlstatus:1:12.5:Retrieving file 1 of 7", "pmstatus:chromium:40.2:Unpacking it"):
+        step.read(line + "\n")
+        step.read("something else\n")
+    assert step.figure() == "apt: Unpacking it (40%)"
+
+
+def test_front_end_packages_are_counted(
+    narrate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "package-lock.json").write_text(
+        '{"packages": {"": {}, "node_modules/uplot": {}, "node_modules/@tabler/core": {}}}'
+    )
+    (tmp_path / "node_modules" / "uplot").mkdir(parents=True)
+    (tmp_path / "node_modules" / "uplot" / "package.json").touch()
+    assert narrate.Npm(["npm", "ci"]).figure() == "installing 2 front-end packages: 1 of 2"
+
+
+def test_the_set_up_goes_through_these_steps_and_names_no_index() -> None:
+    for name in ("setup", "system-packages"):
+        script = (SCRIPTS / name).read_text("utf-8")
+        assert "narrate.py" in script
+        assert "://" not in script
+    assert "://" not in (SCRIPTS.parent / "constraints.txt").read_text("utf-8")
