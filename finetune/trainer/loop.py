@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -31,6 +31,7 @@ from finetune.trainer.state import StepMetrics, TrainerState
 from finetune.trainer.totals import Totals
 
 MAX_SKIPPED_IN_A_ROW = 3
+VALIDATION_TOLD_SECONDS = 10.0  # between two words on how far a long one is
 SPEED_WINDOW = 20  # steps that tokens/s and the time left are taken over
 
 
@@ -69,6 +70,7 @@ class Run:
     events: EventLog
     stop: Stop
     speed: "Speedometer"
+    clock: Callable[[], float] = time.monotonic
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
 
 
@@ -215,9 +217,15 @@ def evaluate(run: Run) -> dict[str, float]:
     sums, not means of means."""
     run.model.train(False)
     totals = Totals(run.objective)
+    done, told = 0, run.clock()
     for part in micro_batches(run.valid, run.spec.micro_batch_tokens):
         run.stop.check()
         totals.add(run.objective.sums(run.model, lay_out(run, part), part))
+        done += len(part)
+        now = run.clock()
+        if now - told >= VALIDATION_TOLD_SECONDS and done < len(run.valid):
+            run.events.message(f"Validated {done} of {len(run.valid)} rows.", rows=done)
+            told = now
     return totals.valid_means()
 
 

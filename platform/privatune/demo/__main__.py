@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from faults import Fault
 from privatune.cli.exits import Exit, Stop
+from privatune.demo.plans import NoSuchPlan
 from privatune.demo.run import run
 from privatune.demo.stack import DemoFailed
 
@@ -29,6 +30,9 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("Stopped.")
         return Exit.INTERRUPTED
+    except NoSuchPlan as error:
+        console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
+        return Exit.USAGE
     except (DemoFailed, Stop, OpenAIError, Fault, httpx.HTTPError, OSError) as error:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}", soft_wrap=True)
         console.print(f"The stack's logs: {FOLDER / 'stack.log'} and {FOLDER / 'data' / 'logs'}")

@@ -36,12 +36,17 @@ class Command:
     call: str
     template: Template
 
-    def question(self) -> list[dict[str, str]]:
-        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": self.text}]
+    def turns(self) -> list[dict[str, str]]:
+        return [{"role": "user", "content": self.text}, {"role": "assistant", "content": self.call}]
+
+    def question(self, examples: "Sequence[Command]" = ()) -> list[dict[str, str]]:
+        """A chat that ends with the command; each example is a turn before it, answered."""
+        shown = [turn for example in examples for turn in example.turns()]
+        return [{"role": "system", "content": SYSTEM}, *shown, self.turns()[0]]
 
     def row(self) -> dict[str, Any]:
         """OpenAI's chat form, as a fine-tuning file has it."""
-        return {"messages": [*self.question(), {"role": "assistant", "content": self.call}]}
+        return {"messages": [*self.question(), self.turns()[1]]}
 
 
 def compact(intent: str, slots: dict[str, Any]) -> str:

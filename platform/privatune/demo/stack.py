@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ class Stack:
     def base_url(self) -> str:
         return str(self.first["base_url"])
 
+    def base_folder(self, digest: str) -> Path:
+        """Where the model store keeps the base with this digest, sha256:<hex>."""
+        store = Path(os.environ.get("PRIVATUNE_MODELS") or self.data / "models")
+        return store / digest.removeprefix("sha256:")
+
     def operate(self, *words: str) -> Any:
         """An operator command, in a process of its own. Returns its JSON."""
         return self.begin(*words)()
@@ -42,19 +48,37 @@ class Stack:
 
 
 class Operation:
-    """A command that runs beside us until it is called for its result."""
+    """A command that runs beside us until it is called for its result; meanwhile `newest` is the
+    last line that it said of its progress."""
 
     def __init__(self, command: list[str]) -> None:
         self._command = command
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        self._said: list[str] = []
+        self._listener = threading.Thread(target=self._listen, name="operation", daemon=True)
+        self._listener.start()
+
+    @property
+    def newest(self) -> str:
+        return self._said[-1] if self._said else "starting"
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        with self._process.stderr as lines:
+            for line in lines:
+                self._said.append(line.rstrip())
 
     def __call__(self) -> Any:
-        out, said = self._process.communicate()
-        if self._process.returncode != 0:
+        assert self._process.stdout is not None
+        with self._process.stdout as output:
+            out = output.read()
+        self._listener.join()
+        if self._process.wait() != 0:
             words = " ".join(self._command[len(COMMAND) :])
-            raise DemoFailed(f"`privatune {words}` failed:\n{said.strip()}")
+            said = "\n".join(self._said).strip()
+            raise DemoFailed(f"`privatune {words}` failed:\n{said}")
         return json.loads(out)
 
 
@@ -108,9 +132,15 @@ class Starting:
             raise DemoFailed(f"The stack did not start.\n{self.last_words()}")
         return Stack(self._data, json.loads(line))
 
+    def newest(self) -> str:
+        """The last line that the stack said of its progress."""
+        return (self._lines() or ["starting"])[-1]
+
     def last_words(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        return "\n".join(lines[-15:])
+        return "\n".join(self._lines()[-15:])
+
+    def _lines(self) -> list[str]:
+        return self._log.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def _stop(process: "subprocess.Popen[str]") -> None:

@@ -1,6 +1,7 @@
 """The demo's fine-tune, through the unmodified openai package: upload, create, watch."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +12,43 @@ from rich.console import Console
 
 from finetune.purposes import Purpose
 from finetune.states import FINAL_JOB_STATES, JobState
+from privatune.cli.client import Client
 from privatune.cli.progress import JobBar
+from privatune.demo.phases import Phase
+from privatune.demo.plans import Plan
 from privatune.demo.stack import DemoFailed
 from tenants.states import FileStatus
 
-EPOCHS = 1
-BATCH_ROWS = 4
-LEARNING_RATE_MULTIPLIER = 2.0  # a rate of 2e-3 for this base: 86% exactly right, 1e-3: 78%
 ADAPTER = {"r": 16, "alpha": 32}
 
 
-def upload(client: OpenAI, path: Path) -> FileObject:
+def upload(client: OpenAI, path: Path, console: Console) -> FileObject:
     """Uploads and waits for the server's check of every row."""
-    with path.open("rb") as content:
-        file = client.files.create(file=content, purpose=Purpose.TRAINING.value)
-    file = client.files.wait_for_processing(file.id, poll_interval=0.5)
+    with Phase(console, lambda: f"{path.name}: the server checks every row"):
+        with path.open("rb") as content:
+            file = client.files.create(file=content, purpose=Purpose.TRAINING.value)
+        file = client.files.wait_for_processing(file.id, poll_interval=0.5)
     if FileStatus(file.status) != FileStatus.PROCESSED:
         raise DemoFailed(f"{path.name} did not pass its check: {file.status_details}")
     return file
 
 
-def train(client: OpenAI, *, model: str, train_id: str, heldout_id: str) -> FineTuningJob:
+def show_validation(own: Client, files: Sequence[FileObject], console: Console) -> None:
+    """What the server's check of each file found."""
+    readings = {reading["file"]: reading for reading in own.pages("/api/v1/datasets", limit=100)}
+    for file in files:
+        reading = readings[file.id]
+        found = reading["report"]
+        console.print(
+            f"{file.filename}: {found['rows_usable']} of {found['rows']} rows usable "
+            f"({found['format']}), {found['errors']} errors, {found['warnings']} warnings, "
+            f"{found['duplicates']} duplicates"
+        )
+
+
+def train(
+    client: OpenAI, plan: Plan, *, model: str, train_id: str, heldout_id: str
+) -> FineTuningJob:
     return client.fine_tuning.jobs.create(
         model=model,
         training_file=train_id,
@@ -42,9 +59,9 @@ def train(client: OpenAI, *, model: str, train_id: str, heldout_id: str) -> Fine
             "type": "supervised",
             "supervised": {
                 "hyperparameters": {
-                    "n_epochs": EPOCHS,
-                    "batch_size": BATCH_ROWS,
-                    "learning_rate_multiplier": LEARNING_RATE_MULTIPLIER,
+                    "n_epochs": plan.epochs,
+                    "batch_size": plan.batch_rows,
+                    "learning_rate_multiplier": plan.learning_rate_multiplier,
                 }
             },
         },

@@ -1,5 +1,6 @@
 """A run folder through the real process: it ends, fails and goes on as promised."""
 
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,11 @@ from safetensors.torch import load_file
 from finetune.api.wire.job_create import JobCreate, WireHyperparameters
 from finetune.states import ExitCode
 from finetune.trainer.__main__ import _fault as fault_of
+from finetune.trainer.events import EventLog
+from finetune.trainer.lifeline import Stop
+from finetune.trainer.loop import evaluate, prepare
+from finetune.trainer.objectives.sft import SFT
+from finetune.trainer.spec import RunSpec
 from tests.finetune.trainer.runs import (
     error,
     events,
@@ -335,3 +341,15 @@ def test_too_little_memory_is_told_with_what_a_request_can_change() -> None:
     named = {word.strip(",.") for word in told.fix.split() if "_" in word}
     assert named == {"max_length", "batch_size"}
     assert named <= JobCreate.model_fields.keys() | WireHyperparameters.model_fields.keys()
+
+
+def test_a_long_validation_tells_how_far_it_is(tiny_base: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", tiny_base, micro_batch_tokens=1)  # a row at a time
+    log = EventLog(folder / "events.jsonl")
+    run = prepare(RunSpec.read(folder), SFT, folder, log, Stop())
+    now = itertools.count(step=6)  # seconds between two looks at the clock
+    run.clock = lambda: float(next(now))
+    evaluate(run)
+    log.close()
+    told = [event["message"] for event in events(folder, "message")]
+    assert told == [f"Validated {done} of 6 rows." for done in (2, 4)]

@@ -116,3 +116,18 @@ def test_asking_for_more_than_the_grammar_can_say_is_refused() -> None:
     assert said == {f"{verb} {a}timer" for verb in ("cancel", "stop") for a in ("", "the ", "my ")}
     with pytest.raises(ValueError, match="cannot say 7 different"):
         train_commands(poor, 7)
+
+
+def test_a_few_shot_prompt_is_real_chat_turns(train: list[Command], heldout: list[Command]) -> None:
+    prompt = heldout[0].question(train[:3])
+    assert [m["role"] for m in prompt] == ["system", *["user", "assistant"] * 3, "user"]
+    assert [m["content"] for m in prompt[1:7:2]] == [c.text for c in train[:3]]
+    assert [m["content"] for m in prompt[2:7:2]] == [c.call for c in train[:3]]
+    assert (prompt[0], prompt[-1]) == (heldout[0].question()[0], heldout[0].question()[-1])
+
+
+def test_a_smaller_plan_takes_the_first_of_the_same_rows(
+    grammar: Grammar, train: list[Command], heldout: list[Command]
+) -> None:
+    assert train_commands(grammar, 100) == train[:100]
+    assert heldout_commands(grammar, 20) == heldout[:20]

