@@ -1,4 +1,4 @@
-"""Writes docs/reference/rights.md from the one table of rights, tenants/roles.py."""
+"""Writes docs/reference/rights.md from the tables of rights, tenants/roles.py and rights.py."""
 
 import sys
 from pathlib import Path
@@ -8,8 +8,9 @@ TARGET = ROOT / "docs" / "reference" / "rights.md"
 
 HEAD = """# Rights: who may do what, and give what
 
-Made from `tenants/roles.py` by `scripts/rights_table.py`. People have a role, keys have scopes;
-the services ask, whichever door a request came through: API, portal or command line.
+Made from `tenants/roles.py` and `tenants/rights.py` by `scripts/rights_table.py`. People have a
+role, keys have scopes, organisations have licences; the services ask, whichever door a request came
+through: API, portal or command line.
 
 ## What each role may do
 
@@ -21,6 +22,15 @@ A role is given by an invitation or a change of role. Touching a member is chang
 them, or revoking their keys. Nobody gives a role that holds a scope they lack themselves.
 
 | role | gives, and touches members of |
+|---|---|
+"""
+LICENCES = """
+## What a licence allows
+
+A licence is for one model of the catalogue and holds some of these rights, by default all. Whatever
+gives weights out or runs a model asks for the right itself, each time.
+
+| right | the organisation |
 |---|---|
 """
 RULES = """
@@ -62,6 +72,7 @@ RULES = """
 
 def page() -> str:
     sys.path[:0] = [str(ROOT)]
+    from tenants.rights import Right
     from tenants.roles import GIVES, ROLE_SCOPES, SERVICE_ROLE, Role, Scope
 
     head = "| scope | " + " | ".join(Role) + " |\n" + "|---" * (len(Role) + 1) + "|\n"
@@ -75,7 +86,9 @@ def page() -> str:
         f"| {role} | {', '.join(each for each in Role if each in GIVES[role]) or 'nobody'} |\n"
         for role in Role
     )
-    return HEAD + head + scopes + GIVING + gives + RULES.format(service=SERVICE_ROLE)
+    rules = RULES.format(service=SERVICE_ROLE)
+    rights = "".join(f"| `{right}` | {right.label} |\n" for right in Right)
+    return HEAD + head + scopes + GIVING + gives + rules + LICENCES + rights
 
 
 if __name__ == "__main__":

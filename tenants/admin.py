@@ -9,6 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
@@ -18,7 +19,8 @@ from tenants.limits import FIELDS
 from tenants.models import License, LicenseState, SupportConsent, Tenant, UsageEntry, User
 from tenants.names import readable as readable_text
 from tenants.operator_site import OPERATOR, OperatorAdmin, ReadOnlyAdmin, actor_of, readable
-from tenants.services.licences import Right, change_license, issue_license
+from tenants.rights import Right
+from tenants.services.licences import change_license, issue_license
 from tenants.services.tenants import create_tenant
 
 
@@ -62,12 +64,18 @@ REFUSED: dict[str, Any] = {
 
 class LicenseForm(forms.ModelForm):  # type: ignore[type-arg]
     tenant = forms.ModelChoiceField(queryset=Tenant._base_manager.none(), label=_("tenant"))
+    rights = forms.MultipleChoiceField(
+        choices=[(right.value, _(right.label)) for right in Right],
+        initial=list(Right),
+        required=False,
+        widget=forms.CheckboxSelectMultiple,
+        label=_("rights"),
+    )
 
     class Meta:
         model = License
         fields = (
-            "tenant", "model", "may_train", "may_export", "may_serve",
-            "valid_from", "valid_until", "token_budget", "note",
+            "tenant", "model", "rights", "valid_from", "valid_until", "token_budget", "note",
         )  # fmt: skip
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -106,11 +114,18 @@ class LicenseAdmin(OperatorAdmin):
         entries = UsageEntry._base_manager.using(OPERATOR).filter(license_id=obj.pk)
         return sum(entries.values_list("tokens", flat=True))
 
+    @admin.display(description=_("rights"))
+    def allowed(self, obj: License) -> str:
+        return ", ".join(gettext(Right(each).label) for each in obj.rights)
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        rights = "allowed" if obj else "rights"
+        return "tenant", "model", rights, "valid_from", "valid_until", "token_budget", "note"
+
     def get_readonly_fields(
         self, request: HttpRequest, obj: Model | None = None
     ) -> tuple[str, ...]:
-        fixed = ("tenant", "model", "may_train", "may_export", "may_serve", "valid_from", "note")
-        return fixed if obj else ()
+        return ("tenant", "model", "allowed", "valid_from", "note") if obj else ()
 
     def save_model(self, request: HttpRequest, obj: License, form: Any, change: bool) -> None:
         if change:
@@ -126,7 +141,7 @@ class LicenseAdmin(OperatorAdmin):
             tenant_id=form.cleaned_data["tenant"].pk,
             model=obj.model,
             actor=actor_of(request),
-            rights=frozenset(right for right in Right if getattr(obj, f"may_{right.value}")),
+            rights=frozenset(Right(each) for each in form.cleaned_data["rights"]),
             valid_from=obj.valid_from,
             valid_until=obj.valid_until,
             token_budget=obj.token_budget,

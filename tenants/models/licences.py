@@ -1,17 +1,23 @@
 """What a tenant may do with which model, until when, how much, and what it has used of that."""
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from tenants import public_ids
 from tenants.models.base import TenantForeignKey, TenantOwned
+from tenants.rights import Right
 
 
 class LicenseState(models.TextChoices):
     ACTIVE = "active", _("active")
     SUSPENDED = "suspended", _("suspended")
     REVOKED = "revoked", _("revoked")
+
+
+def all_rights() -> list[str]:
+    return [right.value for right in Right]
 
 
 class License(TenantOwned):
@@ -24,8 +30,8 @@ class License(TenantOwned):
     public = public_ids.LICENCE
 
     operator_reads = (
-        "id", "tenant", "created_at", "model", "may_train", "may_export", "may_serve",
-        "valid_from", "valid_until", "token_budget", "state", "note",
+        "id", "tenant", "created_at", "model", "rights", "valid_from", "valid_until",
+        "token_budget", "state", "note",
     )  # fmt: skip
 
     model = models.CharField(
@@ -33,9 +39,10 @@ class License(TenantOwned):
         verbose_name=_("model"),
         help_text=_("The name of a model of the catalogue."),
     )
-    may_train = models.BooleanField(default=True, verbose_name=_("may train"))
-    may_export = models.BooleanField(default=True, verbose_name=_("may take weights away"))
-    may_serve = models.BooleanField(default=True, verbose_name=_("may ask models here"))
+    # No choices: a new right is a line in tenants/rights.py and no migration.
+    rights = ArrayField(
+        models.CharField(max_length=20), default=all_rights, blank=True, verbose_name=_("rights")
+    )
     valid_from = models.DateTimeField(default=timezone.now, verbose_name=_("valid from"))
     valid_until = models.DateTimeField(
         null=True, blank=True, verbose_name=_("valid until"), help_text=_("Empty: without end.")

@@ -2,7 +2,6 @@
 
 import uuid
 from datetime import datetime
-from enum import StrEnum
 
 from django.db import IntegrityError, transaction
 from django.db.models import Sum
@@ -11,13 +10,8 @@ from django.utils import timezone
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict, Invalid, NotFound, Refused
 from tenants.models import License, LicenseState, UsageEntry
+from tenants.rights import Right
 from tenants.services.audit import record
-
-
-class Right(StrEnum):
-    TRAIN = "train"
-    EXPORT = "export"
-    SERVE = "serve"
 
 
 def issue_license(
@@ -46,9 +40,7 @@ def issue_license(
             with transaction.atomic():
                 licence = License.objects.create(
                     model=model,
-                    may_train=Right.TRAIN in rights,
-                    may_export=Right.EXPORT in rights,
-                    may_serve=Right.SERVE in rights,
+                    rights=[right.value for right in Right if right in rights],
                     valid_from=begins,
                     valid_until=valid_until,
                     token_budget=token_budget,
@@ -121,7 +113,7 @@ def _problem(licence: License, right: Right, tokens: int) -> str | None:
         return f"your licence is valid from {licence.valid_from:%Y-%m-%d} on"
     if licence.valid_until is not None and licence.valid_until <= now:
         return f"your licence expired on {licence.valid_until:%Y-%m-%d}"
-    if not getattr(licence, f"may_{right.value}"):
+    if right not in licence.rights:
         return f"your licence does not include the right to {right.value}"
     left = tokens_left(licence)
     if left is not None and tokens > left:
@@ -150,7 +142,7 @@ def terms_of(licence: License) -> dict[str, object]:
     return {
         "id": str(licence.id),
         "model": licence.model,
-        "rights": [r.value for r in Right if getattr(licence, f"may_{r.value}")],
+        "rights": list(licence.rights),
         "valid_from": licence.valid_from.isoformat(),
         "valid_until": licence.valid_until.isoformat() if licence.valid_until else None,
         "token_budget": licence.token_budget,

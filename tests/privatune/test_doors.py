@@ -24,9 +24,10 @@ from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.models import AuditEntry, License, LicenseState, Membership, User
+from tenants.rights import Right
 from tenants.roles import Role, Scope
 from tenants.services.files import create_file, keep
-from tenants.services.licences import Right, change_license
+from tenants.services.licences import change_license
 from tenants.services.staff_reads import note_read
 from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
@@ -155,7 +156,7 @@ def test_each_door_with_a_right_asks_for_it_itself() -> None:
     asked = "tenants.services.licences.require_license"
     for name, right in (VAULTS | WEIGHTS).items():
         if isinstance(right, Right):
-            assert {asked, f"tenants.services.licences.Right.{right.name}"} <= GRAPH[name], name
+            assert {asked, f"tenants.rights.Right.{right.name}"} <= GRAPH[name], name
     assert (
         "finetune.services.models.gateway._generate"
         in GRAPH["finetune.services.models.gateway.generate"]
@@ -182,7 +183,7 @@ def test_training_runs_by_its_claim_alone() -> None:
     kind = "finetune.services.runs.training.Training"  # its `on_claim` asks, its `run` trains
     assert {
         "tenants.services.licences.require_license",
-        "tenants.services.licences.Right.TRAIN",
+        "tenants.rights.Right.TRAIN",
     } <= GRAPH[kind]
     assert users_of(GRAPH, "finetune.services.runs.attempt.work") == {kind}
     trainer = users_of(GRAPH, "finetune.work.launcher.launch_trainer")

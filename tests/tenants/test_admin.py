@@ -45,7 +45,7 @@ def test_the_operator_issues_suspends_and_renews_a_licence(
         {
             "tenant": str(tenant.id),
             "model": "some-model",
-            "may_train": "on",
+            "rights": ["train"],
             "valid_from_0": "2026-01-01",
             "valid_from_1": "00:00:00",
             "token_budget": "1000",
@@ -54,7 +54,7 @@ def test_the_operator_issues_suspends_and_renews_a_licence(
     assert answer.status_code == 302, answer.content.decode()
     with tenant_scope(tenant.id):
         licence = License.objects.get()
-    assert (licence.model, licence.may_train, licence.may_export) == ("some-model", True, False)
+    assert (licence.model, licence.rights) == ("some-model", ["train"])
 
     answer = operator.post(
         f"/operator/tenants/license/{licence.id}/change/",

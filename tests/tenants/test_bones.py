@@ -13,8 +13,9 @@ from tenants.access import authenticate_key
 from tenants.database.scope import ScopeClash, tenant_scope
 from tenants.errors import Conflict, NotAuthenticated, Refused
 from tenants.models import AuditEntry, License, LicenseState, Tenant
+from tenants.rights import Right
 from tenants.services.audit import first_broken_link
-from tenants.services.licences import Right, change_license, charge, issue_license, require_license
+from tenants.services.licences import change_license, charge, issue_license, require_license
 from tenants.services.tenants import create_key, create_tenant, revoke_key
 from tenants.services.vaults import open_vault
 

@@ -77,7 +77,7 @@ def test_the_role_reads_exactly_the_columns_that_models_name(
         "DELETE FROM mfa_authenticator",
         "DELETE FROM tenants_tenant",
         "UPDATE tenants_tenant SET wrapped_key = NULL",
-        "UPDATE tenants_license SET may_export = true",
+        "UPDATE tenants_license SET rights = '{export}'",
         "SELECT wrapped_key FROM tenants_tenant",
         "SELECT password FROM tenants_user",
         "SELECT id FROM tenants_user WHERE password LIKE 'scrypt%'",

@@ -12,12 +12,12 @@ from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from tenants.models import License, UsageEntry
 from tenants.roles import Scope
-from tenants.services.licences import Right, tokens_left
+from tenants.services.licences import tokens_left
 
 
 class LicenceSerializer(serializers.ModelSerializer[License]):
     id = IdField()
-    rights = serializers.SerializerMethodField()
+    rights = serializers.ListField(child=serializers.CharField(), read_only=True)
     tokens_left = serializers.SerializerMethodField()
 
     class Meta:
@@ -26,9 +26,6 @@ class LicenceSerializer(serializers.ModelSerializer[License]):
             "id", "model", "state", "rights", "valid_from", "valid_until", "token_budget",
             "tokens_left", "note", "created_at",
         ]  # fmt: skip
-
-    def get_rights(self, licence: License) -> list[str]:
-        return [right.value for right in Right if getattr(licence, f"may_{right.value}")]
 
     def get_tokens_left(self, licence: License) -> int | None:
         return tokens_left(licence)

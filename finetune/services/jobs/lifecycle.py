@@ -24,8 +24,9 @@ from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
 from finetune.work import nudges
 from tenants.errors import NotFound
 from tenants.models import StoredFile
+from tenants.rights import Right
 from tenants.services import audit
-from tenants.services.licences import Right, require_license
+from tenants.services.licences import require_license
 from tenants.states import FileStatus
 
 __all__ = [

@@ -20,7 +20,8 @@ from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
-from tenants.services.licences import Right, require_license
+from tenants.rights import Right
+from tenants.services.licences import require_license
 from tenants.services.vaults import vault_for
 
 

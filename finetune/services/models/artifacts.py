@@ -18,8 +18,9 @@ from finetune.signing import public_key_pem
 from finetune.storage import artifact_prefix, attempt_artifact, delete_prefix, run_prefix
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused
+from tenants.rights import Right
 from tenants.services import audit
-from tenants.services.licences import Right, require_license
+from tenants.services.licences import require_license
 from tenants.services.vaults import open_vault
 
 __all__ = [

@@ -23,7 +23,8 @@ from finetune.serving.protocol import Status
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.models import License, Tenant
-from tenants.services.licences import Right, require_license
+from tenants.rights import Right
+from tenants.services.licences import require_license
 
 log = logging.getLogger(__name__)
 

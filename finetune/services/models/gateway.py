@@ -25,8 +25,9 @@ from tenants.database.scope import current_tenant_id, release_connection, tenant
 from tenants.errors import NotFound
 from tenants.limits import limits_of
 from tenants.models import License, Tenant
+from tenants.rights import Right
 from tenants.services import audit
-from tenants.services.licences import Right, require_license
+from tenants.services.licences import require_license
 
 Still = Callable[[], None]
 

@@ -17,7 +17,8 @@ from finetune.work.isolation import isolation
 from finetune.work.kinds import Kind
 from finetune.work.leases import Error, Lease, Wishes
 from finetune.work.pulse import Pulse
-from tenants.services.licences import Right, require_license
+from tenants.rights import Right
+from tenants.services.licences import require_license
 
 UNISOLATED = (
     "The worker's machine gives no sandbox, and the operator allows to train without one: the "

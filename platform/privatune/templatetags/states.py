@@ -1,8 +1,9 @@
 """What is said of a state, and in which colour."""
 
 from django import template
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from finetune.models import Job
 from finetune.purposes import OF_ROWS
@@ -26,6 +27,12 @@ def file_status(file: StoredFile) -> SafeString:
 @register.simple_tag
 def licence_state(licence: License) -> SafeString:
     return shown(LICENCE_STATES[licence.state])
+
+
+@register.simple_tag
+def rights(licence: License) -> SafeString:
+    badges = ((shown(Badge(gettext(each))),) for each in licence.rights)
+    return format_html_join(" ", "{}", badges)
 
 
 @register.simple_tag

@@ -1,7 +1,6 @@
 """`privatune license`: what a tenant may do with a model, until when, how much."""
 
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ from privatune.cli.exits import Exit, Stop
 from privatune.cli.lists import Columns, show_list
 from privatune.cli.operator.session import DataFolder, TenantSlug, actor, services, show
 from privatune.cli.output import AsJson
+from tenants.rights import Right
 
 if TYPE_CHECKING:
     from tenants.models import License
@@ -30,18 +30,12 @@ COLUMNS: Columns = {
 }
 
 
-class RightName(StrEnum):
-    TRAIN = "train"
-    EXPORT = "export"
-    SERVE = "serve"
-
-
 @app.command("issue")
 def issue_license(
     tenant: TenantSlug,
     model: Annotated[str, typer.Option(help="The model's name in the catalogue.")],
     right: Annotated[
-        list[RightName] | None, typer.Option(help="Only this right; repeatable. Default: all.")
+        list[Right] | None, typer.Option(help="Only this right; repeatable. Default: all.")
     ] = None,
     valid_until: Day = None,
     token_budget: Annotated[
@@ -67,7 +61,7 @@ def issue_license(
         issued = licences.issue_license(
             tenant_id=tenants.find_tenant(slug=tenant),
             model=model,
-            rights=frozenset(licences.Right(name) for name in right or RightName),
+            rights=frozenset(right or Right),
             valid_until=_end_of(valid_until),
             token_budget=token_budget,
             note=note,

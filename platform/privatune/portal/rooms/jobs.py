@@ -25,6 +25,7 @@ from privatune.portal.refusals import kept, said
 from privatune.portal.watching import watch
 from tenants.database.scope import tenant_scope
 from tenants.models import License, LicenseState
+from tenants.rights import Right
 from tenants.roles import Scope
 from tenants.states import FileStatus
 
@@ -44,9 +45,9 @@ def index(request: RoomRequest) -> HttpResponse:
 @room(Scope.JOBS_WRITE)
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
-    licensed = License.objects.filter(state=LicenseState.ACTIVE, may_train=True).values_list(
-        "model", flat=True
-    )
+    licensed = License.objects.filter(
+        state=LicenseState.ACTIVE, rights__contains=[Right.TRAIN]
+    ).values_list("model", flat=True)
     bases = selectors.catalogue().filter(name__in=list(licensed))
     files = (
         selectors.files()
