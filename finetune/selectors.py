@@ -64,8 +64,7 @@ def find(rows: QuerySet[Row], text: str, *, param: str | None = None) -> Row:
     wanted = public.read(text)
     row = rows.filter(pk=wanted).first() if wanted else None
     if row is None:
-        last = public.noun.split()[-1]
-        raise NotFound(f"{last}_not_found", f"No such {public.noun}.", param=param)
+        raise NotFound(public.missing, f"No such {public.noun}.", param=param)
     return row
 
 

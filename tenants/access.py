@@ -15,8 +15,8 @@ from django.utils import timezone
 
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
-from tenants.errors import NotAuthenticated, Refused, TenantGone
-from tenants.models import Tenant
+from tenants.errors import NotAuthenticated, NotFound, Refused, TenantGone
+from tenants.models import Tenant, TenantOwned
 from tenants.networks import is_within
 from tenants.roles import (
     GIVES,
@@ -74,6 +74,13 @@ class Principal:
                 f"This needs the scope `{scope.value}`, which your key or role does not have.",
                 fix="Use a key with that scope, or ask an owner or admin of your organisation.",
             )
+
+    def require_of(self, scope: Scope, row: TenantOwned) -> None:
+        """What is asked before a row's bytes leave: the scope, and that the row is theirs. Raises
+        Refused, and NotFound (404) as for a row that does not exist."""
+        self.require(scope)
+        if row.tenant_id != self.tenant_id:
+            raise NotFound(row.public.missing, f"No such {row.public.noun}.")
 
     def require_touching(self, role: Role) -> None:
         """Raises Refused when members of that role are not theirs to change, remove or revoke."""

@@ -21,6 +21,11 @@ class PublicId:
         rest = text.removeprefix(self.prefix)
         return UUID(rest) if rest != text and HEX.fullmatch(rest) else None
 
+    @property
+    def missing(self) -> str:
+        """The code of the answer that there is no such row."""
+        return f"{self.noun.split()[-1]}_not_found"
+
     def __str__(self) -> str:
         """As help texts show one: `file-...`."""
         return f"{self.prefix}..."

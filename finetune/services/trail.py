@@ -9,8 +9,10 @@ from asgiref.sync import sync_to_async
 
 from finetune.signing import public_key_pem, signing_key
 from finetune.work import nudges
+from tenants.access import Principal
 from tenants.database.scope import release_connection, tenant_scope
 from tenants.models import AuditEntry
+from tenants.roles import Scope
 from tenants.services import audit, heads
 from tenants.services.trail_export import export_pages
 
@@ -28,12 +30,14 @@ def sign_head(*, tenant_id: UUID) -> None:
     heads.sign_tenant(tenant_id=tenant_id, private_pem=signing_key())
 
 
-def export(*, tenant_id: UUID, actor: str) -> AsyncGenerator[bytes]:
-    """The tenant's audit trail as JSON lines. In the open scope: the export is an entry itself,
-    and a head over it is asked of a worker."""
-    audit.record(actor=actor, action="audit.export")
-    nudges.nudge(nudges.SIGN_HEAD, tenant_id, tenant_id)
-    return _stream(tenant_id, public_key_pem())
+def export(*, by: Principal) -> AsyncGenerator[bytes]:
+    """Their tenant's audit trail as JSON lines. The export is an entry itself, and a head over it
+    is asked of a worker. Raises Refused without the scope to read the tenant."""
+    by.require(Scope.TENANT_READ)
+    with tenant_scope(by.tenant_id):
+        audit.record(actor=by.actor, action="audit.export")
+        nudges.nudge(nudges.SIGN_HEAD, by.tenant_id, by.tenant_id)
+    return _stream(by.tenant_id, public_key_pem())
 
 
 async def _stream(tenant_id: UUID, public_pem: str) -> AsyncGenerator[bytes]:

@@ -11,9 +11,11 @@ from typing import BinaryIO
 from django.db import transaction
 from django.utils import timezone
 
+from tenants.access import Principal
 from tenants.database.scope import release_connection
 from tenants.errors import Invalid, NotFound
 from tenants.models import StoredFile
+from tenants.roles import Scope
 from tenants.services.audit import note, record
 from tenants.services.vaults import open_vault
 from tenants.vault.vault import Vault
@@ -103,14 +105,17 @@ def create_file(
     return file
 
 
-def open_file(*, file: StoredFile, actor: str) -> BinaryIO:
+def open_file(*, file: StoredFile, by: Principal) -> BinaryIO:
     """The bytes as they came, as a stream that outlives the open scope; the tenant's log says who
     took them. They are its own words or figures and hold no weights: no licence is asked.
 
-    Raises ObjectMissing, ObjectDamaged, StorageDown.
+    Raises Refused without the scope to read files; ObjectMissing, ObjectDamaged, StorageDown.
     """
+    by.require_of(Scope.FILES_READ, file)
     stream = open_vault().open(file.object_name)
-    note(actor=actor, action="file.download", target=file.public_id, data={"sha256": file.sha256})
+    note(
+        actor=by.actor, action="file.download", target=file.public_id, data={"sha256": file.sha256}
+    )
     return stream
 
 

@@ -34,6 +34,7 @@ from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.rows import give_result
 from tests.fixtures.people import member
+from tests.fixtures.principals import somebody
 from tests.privatune.graph import reaching, read_graph, users_of
 
 GRAPH = read_graph()
@@ -377,9 +378,9 @@ def test_the_services_themselves_refuse_without_the_licence(
     revoke(customer)
     with tenant_scope(customer.tenant_id):
         with pytest.raises(Refused, match="is revoked"):
-            artifacts.open_bundle(artifact=artifact, actor="test")
+            artifacts.open_bundle(artifact=artifact, by=somebody(customer.tenant_id))
         with pytest.raises(Refused, match="is revoked"):
-            artifacts.load_adapter(artifact=artifact)
+            artifacts.load_adapter(artifact=artifact, by=somebody(customer.tenant_id))
 
 
 def test_what_is_asked_again_of_a_person_ends_with_the_membership(customer: Customer) -> None:

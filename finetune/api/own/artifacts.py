@@ -69,7 +69,7 @@ class Bundle(OwnView):
             return may and artifacts.may_export(artifact=artifact)
 
         response = download(
-            artifacts.open_bundle(artifact=artifact, actor=self.caller.actor),
+            artifacts.open_bundle(artifact=artifact, by=principal),
             still=still,
             filename=f"{artifact.model_name.replace(':', '_')}.tar",
             size=artifact.bundle_bytes,

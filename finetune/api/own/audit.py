@@ -79,7 +79,7 @@ class AuditExport(OwnView):
     def get(self, request: Request) -> HttpResponseBase:
         principal = self.caller.principal
         return attachment(
-            trail.export(tenant_id=principal.tenant_id, actor=principal.actor),
+            trail.export(by=principal),
             filename="audit.jsonl",
             still=lambda: still_allowed(principal, Scope.TENANT_READ),
             content_type="application/jsonl",

@@ -49,12 +49,12 @@ class Datasets(OwnView):
 
     @page_schema(DatasetSerializer, "Readings of your files")
     def get(self, request: Request) -> dict[str, Any]:
-        actor = self.caller.actor
+        by = self.caller.principal
         return paged(
             DatasetSerializer,
             request,
             Dataset.objects.select_related("base", "file"),
-            context=lambda rows: {"reports": datasets.full_reports(rows, actor=actor)},
+            context=lambda rows: {"reports": datasets.full_reports(rows, by=by)},
         )
 
 
@@ -64,7 +64,7 @@ class OneDataset(OwnView):
     @extend_schema(responses=DatasetSerializer, summary="One reading with its report")
     def get(self, request: Request, dataset_id: str) -> Any:
         dataset = selectors.find(Dataset.objects.all(), dataset_id)
-        reports = {dataset.id: datasets.full_report(dataset, actor=self.caller.actor)}
+        reports = {dataset.id: datasets.full_report(dataset, by=self.caller.principal)}
         return DatasetSerializer(dataset, context={"reports": reports}).data
 
 
@@ -77,14 +77,14 @@ class DatasetErrors(OwnView):
     )
     def get(self, request: Request, dataset_id: str) -> HttpResponseBase:
         dataset = selectors.find(Dataset.objects.all(), dataset_id)
-        stream = datasets.open_errors(dataset, actor=self.caller.actor)
+        principal = self.caller.principal
+        stream = datasets.open_errors(dataset, by=principal)
         if stream is None:
             raise NotFound(
                 "no_errors_file",
                 "There is no list of problems for this reading.",
                 fix="It is written when the check ends; a deleted file has none any more.",
             )
-        principal = self.caller.principal
         return download(
             stream,
             still=lambda: still_allowed(principal, Scope.FILES_READ),

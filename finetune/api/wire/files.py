@@ -88,7 +88,7 @@ class FileContent(WireView):
         file = selectors.find(selectors.files(), file_id)
         principal = self.caller.principal
         return download(
-            open_file(file=file, actor=self.caller.actor),
+            open_file(file=file, by=principal),
             filename=file.filename,
             size=file.bytes,
             still=lambda: still_allowed(principal, Scope.FILES_READ),

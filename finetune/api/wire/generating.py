@@ -34,7 +34,7 @@ class GeneratingView(AsyncWireView):
 
     async def reserve(self, target: Target, generations: list[dict[str, Any]]) -> Reservation:
         return await gateway.reserve(
-            target=target, generations=generations, actor=self.caller.actor
+            target=target, generations=generations, by=self.caller.principal
         )
 
     async def deltas(
@@ -45,6 +45,7 @@ class GeneratingView(AsyncWireView):
             target=target,
             generation=generation,
             reserved=reserved,
+            by=self.caller.principal,
             still=self.still_admitted,
         )
         first = await anext(stream)

@@ -10,7 +10,9 @@ from django.db import IntegrityError, transaction
 from finetune.models import CatalogModel, Dataset
 from finetune.states import LIVE_DATASET_STATES, DatasetState
 from finetune.work import nudges
+from tenants.access import Principal
 from tenants.models import StoredFile
+from tenants.roles import Scope
 from tenants.services import audit
 from tenants.services.vaults import open_vault
 from tenants.vault.errors import ObjectDamaged, ObjectMissing
@@ -55,43 +57,48 @@ def reading_of(
     return dataset
 
 
-def open_errors(dataset: Dataset, *, actor: str) -> BinaryIO | None:
+def open_errors(dataset: Dataset, *, by: Principal) -> BinaryIO | None:
     """Every listed problem as JSON lines, as a stream that outlives the open scope; None: there is
     no list. They quote the tenant's own rows, so that no licence is asked; its log says who took
     them.
 
-    Raises ObjectMissing, ObjectDamaged, StorageDown.
+    Raises Refused without the scope to read files; ObjectMissing, ObjectDamaged, StorageDown.
     """
+    by.require_of(Scope.FILES_READ, dataset)
     if not dataset.errors_object:
         return None
     stream = open_vault().open(dataset.errors_object)
-    audit.note(actor=actor, action="report.download", **_named(dataset))
+    audit.note(actor=by.actor, action="report.download", **_named(dataset))
     return stream
 
 
-def full_report(dataset: Dataset, *, actor: str) -> dict[str, Any] | None:
+def full_report(dataset: Dataset, *, by: Principal) -> dict[str, Any] | None:
     """The report with its problems, which are read from the vault; without them once the file is
-    deleted. Whoever shows it has asked for the right to read files; the log says who saw it.
+    deleted. The log says who saw it.
 
     Where the list of problems is gone or was changed, `problems_lost` says so, and the figures are
-    shown all the same. Raises StorageDown, KeyDestroyed.
+    shown all the same. Raises Refused without the scope to read files;
+    StorageDown, KeyDestroyed.
     """
+    by.require_of(Scope.FILES_READ, dataset)
     if dataset.report is None:
         return None
     report = _with_problems(dataset, open_vault() if dataset.errors_object else None)
-    audit.note(actor=actor, action="report.read", **_named(dataset))
+    audit.note(actor=by.actor, action="report.read", **_named(dataset))
     return report
 
 
-def full_reports(shown: Iterable[Dataset], *, actor: str) -> dict[UUID, dict[str, Any] | None]:
+def full_reports(shown: Iterable[Dataset], *, by: Principal) -> dict[UUID, dict[str, Any] | None]:
     """As `full_report` for each reading of a list, by id; one entry speaks of the whole list."""
     listed = list(shown)
+    for each in listed:
+        by.require_of(Scope.FILES_READ, each)
     vault = open_vault() if any(each.errors_object for each in listed) else None
     reports = {
         each.id: None if each.report is None else _with_problems(each, vault) for each in listed
     }
     if any(reports.values()):
-        audit.note(actor=actor, action="report.list")
+        audit.note(actor=by.actor, action="report.list")
     return reports
 
 

@@ -16,9 +16,11 @@ from finetune.models import Artifact, Checkpoint, Run
 from finetune.services.models.eviction import evict
 from finetune.signing import public_key_pem
 from finetune.storage import artifact_prefix, attempt_artifact, delete_prefix, run_prefix
+from tenants.access import Principal
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused
 from tenants.rights import Right
+from tenants.roles import Scope
 from tenants.services import audit
 from tenants.services.licences import require_license
 from tenants.services.vaults import open_vault
@@ -32,15 +34,17 @@ __all__ = [
 ]
 
 
-def open_bundle(*, artifact: Artifact, actor: str) -> BinaryIO:
+def open_bundle(*, artifact: Artifact, by: Principal) -> BinaryIO:
     """The signed .tar, as a stream that outlives the open scope; the tenant's log says who took it.
 
-    Raises Refused without the right to export; ObjectMissing, ObjectDamaged, StorageDown.
+    Raises Refused without the scope to take weights away or the right to export; ObjectMissing,
+    ObjectDamaged, StorageDown.
     """
+    by.require_of(Scope.ARTIFACTS_READ, artifact)
     require_license(model=artifact.base.name, right=Right.EXPORT)
     stream = open_vault().open(artifact.bundle_object)
     audit.record(
-        actor=actor,
+        actor=by.actor,
         action="artifact.download",
         target=artifact.model_name,
         data={"artifact": artifact.public_id, "sha256": artifact.bundle_sha256},
@@ -58,11 +62,13 @@ def may_export(*, artifact: Artifact) -> bool:
         return Artifact.objects.filter(id=artifact.id, deleted_at=None).exists()
 
 
-def load_adapter(*, artifact: Artifact) -> tuple[bytes, dict[str, Any]]:
+def load_adapter(*, artifact: Artifact, by: Principal) -> tuple[bytes, dict[str, Any]]:
     """(safetensors, adapter_config.json) for the serving process.
 
-    Raises Refused without the right to serve; ObjectMissing, ObjectDamaged, StorageDown.
+    Raises Refused without the scope to ask models or the right to serve; ObjectMissing,
+    ObjectDamaged, StorageDown.
     """
+    by.require_of(Scope.INFER, artifact)
     require_license(model=artifact.base.name, right=Right.SERVE)
     return open_vault().read_bytes(artifact.adapter_object), dict(artifact.adapter_config)
 

@@ -21,11 +21,13 @@ from finetune.services.models.tokens import Reservation
 from finetune.serving import costs
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import CostLimits, Delta, GenerateRequest
+from tenants.access import Principal
 from tenants.database.scope import current_tenant_id, release_connection, tenant_scope
 from tenants.errors import NotFound
 from tenants.limits import limits_of
 from tenants.models import License, Tenant
 from tenants.rights import Right
+from tenants.roles import Scope
 from tenants.services import audit
 from tenants.services.licences import require_license
 
@@ -97,16 +99,22 @@ def resolve(*, name: str) -> Target:
     return _target(name, base, found if isinstance(found, Artifact) else None)
 
 
-async def reserve(*, target: Target, generations: list[dict[str, Any]], actor: str) -> Reservation:
+async def reserve(
+    *, target: Target, generations: list[dict[str, Any]], by: Principal
+) -> Reservation:
     """Takes what the answers to one request may cost together from the tenant's tokens a minute,
-    without which nothing is generated; the tenant's log says that `actor` asks.
+    without which nothing is generated; the tenant's log says that they ask.
 
-    Raises UserFault `request_too_costly`, TokensUsedUp (429), ServingDown (503), and what the model
-    cannot be asked.
+    Raises Refused without the scope to ask models or the licence, UserFault `request_too_costly`,
+    TokensUsedUp (429), ServingDown (503), and what the model cannot be asked.
     """
-    await _in_scope(
-        target, lambda: audit.note(actor=actor, action="model.ask", target=target.model)
-    )
+    _require(by, target)
+
+    def ask() -> None:
+        _require_same(target)
+        audit.note(actor=by.actor, action="model.ask", target=target.model)
+
+    await _in_scope(target, ask)
     client = ServingClient(settings.SERVING_SOCKET)
     try:
         cost = await client.measure([_request(target, each) for each in generations])
@@ -126,6 +134,7 @@ async def generate(
     target: Target,
     generation: dict[str, Any],
     reserved: Reservation,
+    by: Principal,
     still: Still = lambda: None,
 ) -> AsyncGenerator[Delta, None]:
     """What the serving process answers, as it comes. Outside any scope. Closing the generator
@@ -139,7 +148,8 @@ async def generate(
     """
     begun = False
     try:
-        async with aclosing(_generate(target, generation, still)) as deltas:
+        _require(by, target)
+        async with aclosing(_generate(target, generation, by, still)) as deltas:
             async for delta in deltas:
                 begun = True
                 if delta.usage is not None:
@@ -153,7 +163,7 @@ async def generate(
 
 
 async def _generate(
-    target: Target, generation: dict[str, Any], still: Still
+    target: Target, generation: dict[str, Any], by: Principal, still: Still
 ) -> AsyncGenerator[Delta, None]:
     client = ServingClient(settings.SERVING_SOCKET)
     request = _request(target, generation)
@@ -169,8 +179,15 @@ async def _generate(
         except Fault as fault:
             if fault.code != "adapter_not_loaded" or attempt == ATTEMPTS - 1:
                 raise _told(fault) from fault
-        await _provide(client, target)
+        await _provide(client, target, by)
         asked = await _permitted_or_evicted(client, target, still)
+
+
+def _require(by: Principal, target: Target) -> None:
+    """Raises Refused without the scope to ask models, NotFound for another tenant's."""
+    by.require(Scope.INFER)
+    if by.tenant_id != target.tenant_id:
+        raise no_such_model("model")
 
 
 def _request(target: Target, generation: dict[str, Any]) -> GenerateRequest:
@@ -194,11 +211,16 @@ async def _permitted(target: Target, still: Still) -> float:
 
     def ask() -> None:
         still()
-        if resolve(name=target.model) != target:
-            raise no_such_model("model")  # deleted, and another made under its name
+        _require_same(target)
 
     await _in_scope(target, ask)
     return asked
+
+
+def _require_same(target: Target) -> None:
+    """In the open scope. Raises NotFound, Refused."""
+    if resolve(name=target.model) != target:
+        raise no_such_model("model")  # deleted, and another made under its name
 
 
 async def _permitted_or_evicted(client: ServingClient, target: Target, still: Still) -> float:
@@ -210,13 +232,13 @@ async def _permitted_or_evicted(client: ServingClient, target: Target, still: St
         raise
 
 
-async def _provide(client: ServingClient, target: Target) -> None:
+async def _provide(client: ServingClient, target: Target, by: Principal) -> None:
     def load() -> tuple[bytes, dict[str, Any]]:
         assert target.artifact_id is not None  # only adapters are provided
         artifact = selectors.artifacts().filter(id=target.artifact_id).first()
         if artifact is None:  # deleted since it was resolved
             raise no_such_model("model")
-        return artifacts.load_adapter(artifact=artifact)
+        return artifacts.load_adapter(artifact=artifact, by=by)
 
     weights, config = await _in_scope(target, load)
     assert target.adapter_digest is not None

@@ -28,6 +28,7 @@ from tenants.services.limits import change_limits
 from tests.finetune.api.conftest import TINY, serving_http
 from tests.finetune.api.customers import Customer, new_customer
 from tests.finetune.api.test_chat import adapter, ask, running, tuned
+from tests.fixtures.principals import somebody
 
 __all__ = ["adapter", "tuned"]  # fixtures
 
@@ -373,7 +374,9 @@ def test_what_is_asked_again_is_asked_of_the_rows(
 
 
 async def reserve(target: gateway.Target, generations: list[Any]) -> tokens.Reservation:
-    return await gateway.reserve(target=target, generations=generations, actor="system:test")
+    return await gateway.reserve(
+        target=target, generations=generations, by=somebody(target.tenant_id)
+    )
 
 
 def answering(
@@ -382,7 +385,13 @@ def answering(
     reserved: tokens.Reservation,
     still: gateway.Still = lambda: None,
 ) -> AsyncGenerator[Delta, None]:
-    return gateway.generate(target=target, generation=generation, reserved=reserved, still=still)
+    return gateway.generate(
+        target=target,
+        generation=generation,
+        reserved=reserved,
+        by=somebody(target.tenant_id),
+        still=still,
+    )
 
 
 def _any_target(customer: Customer) -> gateway.Target:

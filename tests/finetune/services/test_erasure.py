@@ -31,6 +31,7 @@ from tenants.services.vaults import object_store, open_vault
 from tests.finetune.services.jobs.test_validation import check
 from tests.finetune.services.test_words import quoted
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.fixtures.principals import somebody
 from tests.s3 import s3_server
 
 SECRET = "canary4711"
@@ -69,7 +70,7 @@ def test_a_deleted_file_leaves_figures_for_its_job_and_no_name_object_or_other_r
         [kept] = Dataset.objects.all()
         assert kept.id != structure.id
         assert (kept.rows, kept.rows_object) == (4, "")
-        full = datasets.full_report(kept, actor="system:test")
+        full = datasets.full_report(kept, by=somebody(kept.tenant_id))
         assert full is not None
         assert full["problems"] == []
 

@@ -34,6 +34,7 @@ from tenants.services.vaults import object_store, open_vault, vault_for
 from tenants.trail.certificates import check_certificate
 from tenants.vault.errors import KeyDestroyed
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.fixtures.principals import somebody
 
 pytestmark = pytest.mark.usefixtures("committed")
 
@@ -204,7 +205,7 @@ def test_neighbours_read_everything(settled: Bench, tiny_base: Path) -> None:
         for name in vault.list():
             assert vault.read_bytes(name) or name.endswith("errors.jsonl")
         reading.refresh_from_db()
-        assert datasets.full_report(reading, actor="system:test")
+        assert datasets.full_report(reading, by=somebody(reading.tenant_id))
 
 
 def test_the_history_of_a_living_tenant_cannot_be_emptied(settled: Bench) -> None:

@@ -17,6 +17,7 @@ from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
 from tests.finetune.services.jobs.test_validation import check
 from tests.fixtures.jobs import Bench, jsonl
+from tests.fixtures.principals import somebody
 
 SECRET = "canary4711"
 FAULTY = {
@@ -52,7 +53,7 @@ def test_a_faulty_file_leaves_figures_in_the_row_and_its_words_in_the_vault(
     assert code in dataset.report["problem_counts"]
     assert code in (file.status_details or "")
     with tenant_scope(bench.tenant.id):
-        full = datasets.full_report(dataset, actor="system:test")
+        full = datasets.full_report(dataset, by=somebody(dataset.tenant_id))
     assert SECRET in json.dumps(full)
     assert quoted(bench) == []
 
@@ -65,7 +66,7 @@ def test_the_row_of_a_file_of_no_known_format_says_what_is_taken(
     file, dataset = check(bench, data)
     assert dataset.format == ""
     with tenant_scope(bench.tenant.id):
-        full = datasets.full_report(dataset, actor="system:test")
+        full = datasets.full_report(dataset, by=somebody(dataset.tenant_id))
     assert full is not None
     [problem] = full["problems"]
     assert "question, reply" in problem["message"]

@@ -24,7 +24,6 @@ from privatune.portal.trail_words import ACTS, KIND_NAMES, told, who
 from privatune.portal.watching import may_look
 from tenants import public_ids
 from tenants.actor import ActorKind
-from tenants.database.scope import tenant_scope
 from tenants.models import ApiKey, AuditEntry, Membership, StoredFile
 from tenants.roles import Scope
 from tenants.services.heads import newest_head
@@ -102,11 +101,8 @@ def index(request: RoomRequest) -> HttpResponse:
 
 @room(Scope.TENANT_READ, own_scope=True)
 def export(request: RoomRequest) -> HttpResponseBase:
-    tenant_id = request.belonging.tenant_id
-    with tenant_scope(tenant_id):
-        pieces = trail.export(tenant_id=tenant_id, actor=request.principal.actor)
     return attachment(
-        pieces,
+        trail.export(by=request.principal),
         filename="audit.jsonl",
         still=lambda: may_look(request, Scope.TENANT_READ),
         content_type="application/jsonl",

@@ -61,12 +61,13 @@ async def _answer(
     generation = {"messages": messages, "temperature": 0.0, "max_tokens": LONGEST_ANSWER}
     try:
         reserved = await gateway.reserve(
-            target=target, generations=[generation], actor=request.principal.actor
+            target=target, generations=[generation], by=request.principal
         )
         deltas = gateway.generate(
             target=target,
             generation=generation,
             reserved=reserved,
+            by=request.principal,
             still=still,
         )
         async with aclosing(deltas):

@@ -29,6 +29,7 @@ from privatune.portal import findings
 from privatune.portal.access import RoomRequest, address_of, go, room
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import may_look
+from tenants.access import Principal
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tenants.roles import Scope
@@ -78,7 +79,7 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
     readings = list(file.datasets.select_related("base", "file").order_by("created_at"))
     context = {
         "file": file,
-        "readings": [_shown(reading, request.principal.actor) for reading in readings],
+        "readings": [_shown(reading, request.principal) for reading in readings],
         "refused": _why(file, readings),
         "waiting": file.purpose in OF_ROWS
         and (
@@ -108,7 +109,7 @@ def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpRespons
     """Every listed problem as JSON lines."""
     with tenant_scope(request.belonging.tenant_id):
         reading = Dataset.objects.filter(id=dataset_id, file_id=file_id).first()
-        stream = open_errors(reading, actor=request.principal.actor) if reading else None
+        stream = open_errors(reading, by=request.principal) if reading else None
     if stream is None:
         raise Http404
     return download(
@@ -134,9 +135,9 @@ def _why(file: StoredFile, readings: list[Dataset]) -> str | None:
     return next((each for each in said if each), file.status_details)
 
 
-def _shown(reading: Dataset, actor: str) -> dict[str, Any]:
+def _shown(reading: Dataset, by: Principal) -> dict[str, Any]:
     """A reading and its report as the template shows them; the lengths for the histogram."""
-    report: dict[str, Any] = full_report(reading, actor=actor) or {}
+    report: dict[str, Any] = full_report(reading, by=by) or {}
     counts = sorted((report.get("problem_counts") or {}).items(), key=lambda each: -each[1])
     return {
         "reading": reading,

@@ -49,7 +49,7 @@ def download(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
     with tenant_scope(request.belonging.tenant_id):
         artifact = _artifact(artifact_id)
         try:
-            stream = artifacts.open_bundle(artifact=artifact, actor=request.principal.actor)
+            stream = artifacts.open_bundle(artifact=artifact, by=request.principal)
         except UserFault as error:
             return problem_pages.refused(request, error)
 

@@ -19,6 +19,7 @@ from tenants.services.licences import change_license
 from tenants.services.vaults import open_vault
 from tenants.vault.errors import StorageDown
 from tests.fixtures.jobs import Bench, chat_rows, jsonl
+from tests.fixtures.principals import somebody
 
 
 def check(bench: Bench, data: bytes) -> tuple[StoredFile, Dataset]:
@@ -50,7 +51,7 @@ def test_a_faulty_file_becomes_error_and_says_line_and_cause(bench: Bench) -> No
     assert dataset.state == DatasetState.REFUSED
     assert dataset.report["first_error"] == {"code": "empty_messages", "line": 4}
     with tenant_scope(bench.tenant.id):
-        full = datasets.full_report(dataset, actor="system:test")
+        full = datasets.full_report(dataset, by=somebody(dataset.tenant_id))
         assert full is not None
         assert {p["line"] for p in full["problems"]} >= {4, 5}
         assert len(open_vault().read_bytes(dataset.errors_object).splitlines()) >= 2

@@ -32,6 +32,7 @@ from tenants.services.licences import change_license
 from tenants.services.vaults import open_vault
 from tests.finetune.services.runs.test_runs import expire, leased, reap
 from tests.fixtures.jobs import Bench
+from tests.fixtures.principals import somebody
 
 pytestmark = pytest.mark.slow
 
@@ -141,10 +142,10 @@ def _publish_again(artifact: Artifact) -> None:
 
 def _check_the_bundle(bench: Bench, artifact: Artifact, tmp_path: Path) -> None:
     with tenant_scope(bench.tenant.id):
-        stream = artifacts.open_bundle(artifact=artifact, actor="test")
+        stream = artifacts.open_bundle(artifact=artifact, by=somebody(artifact.tenant_id))
         taken = AuditEntry.objects.get(action="artifact.download")
         assert (taken.actor, taken.target) == ("test", artifact.model_name)
-        weights, config = artifacts.load_adapter(artifact=artifact)
+        weights, config = artifacts.load_adapter(artifact=artifact, by=somebody(artifact.tenant_id))
     bundle = tmp_path / "bundle.tar"
     with stream:  # after the scope has closed
         bundle.write_bytes(stream.read())
@@ -164,7 +165,7 @@ def _check_the_bundle(bench: Bench, artifact: Artifact, tmp_path: Path) -> None:
         state=LicenseState.SUSPENDED,
     )
     with tenant_scope(bench.tenant.id), pytest.raises(Refused, match="is suspended"):
-        artifacts.open_bundle(artifact=artifact, actor="test")
+        artifacts.open_bundle(artifact=artifact, by=somebody(artifact.tenant_id))
 
 
 def _check_deletion(bench: Bench, artifact: Artifact) -> None:
