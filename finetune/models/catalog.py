@@ -8,22 +8,20 @@ class CatalogModel(models.Model):
     """A base or expert model in the model store, found by `name`; `digest` fixes its bytes."""
 
     operator_reads = (
-        "id", "name", "family", "task", "edition", "parent", "digest", "architecture",
+        "id", "name", "family", "task", "edition", "digest", "architecture",
         "parameters", "context_length", "bytes", "licence", "source", "terms", "retired_at",
         "created_at",
     )  # fmt: skip
 
     name = models.SlugField(max_length=120, unique=True, verbose_name=_("name"))
     family = models.CharField(max_length=20, default="causal_lm", verbose_name=_("family"))
-    task = models.CharField(max_length=20, default="dialogue", verbose_name=_("task"))
+    # What it was made for: dialogue (it has a chat template) or text. Set by the import.
+    task = models.CharField(max_length=20, verbose_name=_("task"))
     edition = models.CharField(
         max_length=10,
         default="open",
         choices=[("open", "open"), ("commercial", "commercial")],
         verbose_name=_("edition"),
-    )
-    parent = models.ForeignKey(
-        "self", models.PROTECT, null=True, blank=True, related_name="+", verbose_name=_("parent")
     )
     digest = models.CharField(
         max_length=80,

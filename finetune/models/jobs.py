@@ -26,7 +26,6 @@ class Job(TenantOwned):
     base = models.ForeignKey(
         CatalogModel, models.PROTECT, related_name="+", verbose_name=_("base model")
     )
-    parent_artifact = TenantForeignKey("finetune.Artifact", null=True, related_name="+")
     license = TenantForeignKey(License, related_name="+")
     method = models.CharField(max_length=20, default="supervised", verbose_name=_("method"))
     training_file = TenantForeignKey(StoredFile, related_name="+")

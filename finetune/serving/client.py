@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
@@ -107,17 +106,6 @@ class ServingClient:
 
     async def status(self) -> Status:
         return Status.model_validate(await self._ask(StatusRequest()))
-
-    async def wait_ready(self, seconds: float = 60) -> Status:
-        """Wait for a server that is starting. Raises OurFault `serving_unavailable`."""
-        deadline = time.monotonic() + seconds
-        while True:
-            try:
-                return await self.status()
-            except OurFault as error:
-                if error.code != "serving_unavailable" or time.monotonic() > deadline:
-                    raise
-            await asyncio.sleep(0.05)
 
     async def _ask(self, request: BaseModel, payload: bytes = b"") -> dict[str, Any]:
         async with self._connected() as connection:

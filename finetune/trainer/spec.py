@@ -11,8 +11,6 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PositiveFloat, 
 
 from finetune.families.contract import AdapterSpec, Device, FamilyName, Precision
 
-SPEC_VERSION = 1
-
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)

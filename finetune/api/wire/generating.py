@@ -3,7 +3,7 @@ again as one JSON object or as server-sent events."""
 
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from django.http import StreamingHttpResponse
@@ -22,7 +22,6 @@ from tenants.roles import Scope
 log = logging.getLogger(__name__)
 
 Deltas = AsyncIterator[Delta]
-Show = Callable[[Delta], Iterable[dict[str, Any]]]
 
 
 class GeneratingView(AsyncWireView):

@@ -52,7 +52,7 @@ def shelve(name: str = "shelf") -> CatalogModel:
     """A catalogue entry without weights, for whoever only looks at licences and rows."""
     return CatalogModel.objects.create(
         name=name, digest="sha256:0", path="none", architecture="Llama", parameters=1,
-        context_length=64, bytes=1, licence="Apache-2.0", source="test",
+        context_length=64, bytes=1, task="dialogue", licence="Apache-2.0", source="test",
     )  # fmt: skip
 
 

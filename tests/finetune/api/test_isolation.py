@@ -117,7 +117,7 @@ def owner() -> Customer:
     """A tenant that holds one row of every kind."""
     CatalogModel.objects.create(
         name="shelf", digest=f"sha256:{NOWHERE}", path="none", architecture="Llama", parameters=1,
-        context_length=64, bytes=1, licence="Apache-2.0", source="test",
+        context_length=64, bytes=1, task="dialogue", licence="Apache-2.0", source="test",
     )  # fmt: skip
     return new_customer(models=["shelf"])
 
