@@ -15,7 +15,7 @@ class CatalogModel(models.Model):
 
     name = models.SlugField(max_length=120, unique=True, verbose_name=_("name"))
     family = models.CharField(max_length=20, default="causal_lm", verbose_name=_("family"))
-    # What it was made for: dialogue (it has a chat template) or text. Set by the import.
+    # What it was made for, as the import says.
     task = models.CharField(max_length=20, verbose_name=_("task"))
     edition = models.CharField(
         max_length=10,

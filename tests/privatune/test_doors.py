@@ -167,8 +167,12 @@ def test_each_door_with_a_right_asks_for_it_itself() -> None:
         in GRAPH["finetune.services.models.gateway._generate"]
     )
     assert (
-        "finetune.services.models.gateway.resolve"
+        "finetune.services.models.gateway._require_same"
         in GRAPH["finetune.services.models.gateway._permitted"]
+    )
+    assert (
+        "finetune.services.models.gateway.resolve"
+        in GRAPH["finetune.services.models.gateway._require_same"]
     )
     assert asked in GRAPH["finetune.services.models.gateway.resolve"]
 

@@ -28,7 +28,7 @@ def test_what_the_operator_may_choose_is_the_enum_in_both_languages() -> None:
         offered = {value: str(label) for value, label in LicenseForm.base_fields["rights"].choices}
     assert list(offered) == list(Right)
     assert [label for label in offered.values() if not WORDS["zh-hans"].search(label)] == []
-    assert f"--right [{'|'.join(Right)}]" in page()
+    assert f"--right <list[{'|'.join(Right)}]>" in page()
 
 
 def test_rights_stand_in_the_order_of_the_enum_whatever_was_asked_first(tenant: Tenant) -> None:

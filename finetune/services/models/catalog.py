@@ -93,7 +93,7 @@ def _catalogue(info: "BaseModelInfo", edition: str) -> CatalogModel:
     return CatalogModel.objects.create(
         name=info.name,
         family=info.family,
-        task="dialogue" if info.chat_template else "text",
+        task="dialogue",  # one without a chat template is refused
         edition=edition,
         digest=info.digest,
         path=info.path,

@@ -25,7 +25,8 @@ def paused(edge: Edge) -> tuple[Customer, str]:
     name = f"shelf-{uuid.uuid4().hex[:8]}"
     base = CatalogModel.objects.create(
         name=name, digest=f"sha256:{uuid.uuid4().hex}", path="none", architecture="Llama",
-        parameters=1, context_length=64, bytes=1, task="dialogue", licence="Apache-2.0", source="test",
+        parameters=1, context_length=64, bytes=1, task="dialogue",
+        licence="Apache-2.0", source="test",
     )  # fmt: skip
     customer = new_customer(edge.url)
     issue_license(tenant_id=customer.tenant_id, model=name, actor="test")

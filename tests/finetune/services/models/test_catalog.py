@@ -1,7 +1,5 @@
 """The operator brings a base in: once, under one name, and learns why when it is refused."""
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -25,21 +23,8 @@ def test_importing_the_same_bytes_again_changes_nothing(tiny_base: Path) -> None
     assert first == again
     assert CatalogModel.objects.filter(name="tiny").count() == 1
     assert first.digest.startswith("sha256:")
+    assert first.task == "dialogue"
     assert told
-
-
-@pytest.mark.parametrize(("template", "task"), [(True, "dialogue"), (False, "text")])
-def test_a_base_is_for_dialogue_if_it_has_a_chat_template(
-    tiny_base: Path, tmp_path: Path, template: bool, task: str
-) -> None:
-    source = shutil.copytree(tiny_base, tmp_path / "source")
-    (source / "base.json").unlink(missing_ok=True)
-    if not template:
-        (source / "chat_template.jinja").unlink(missing_ok=True)
-        settings = json.loads((source / "tokenizer_config.json").read_text())
-        settings.pop("chat_template", None)
-        (source / "tokenizer_config.json").write_text(json.dumps(settings))
-    assert import_model(source=str(source), name="t", licence="MIT", actor="op").task == task
 
 
 def test_a_name_that_means_other_bytes_is_refused(tiny_base: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("finetune", "0009_room")]
+    dependencies = [("finetune", "0011_leased_rows")]
 
     operations = [
         migrations.RemoveConstraint("job", "finetune_job_parent_artifact_same_tenant"),
