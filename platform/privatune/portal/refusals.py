@@ -185,6 +185,7 @@ _JOBS: dict[str, Any] = {
     "spec_changed": _ASK_AGAIN,
     "unknown_objective": _ASK_AGAIN,
     "unmet_need": _ASK_AGAIN,
+    "other_adapter": _ASK_AGAIN,
     "internal": _ASK_AGAIN,
     "disk_full": _("The disk of the machine is full. Tell the operator; nothing trained is lost."),
     "out_of_memory": _(
