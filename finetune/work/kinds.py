@@ -5,9 +5,9 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 
-from faults import Fault
+from faults import Fault, OurFault
 from finetune.models.leased import Leased, Operation
-from finetune.work.leases import Error, Lease, Wishes
+from finetune.work.leases import Lease, Wishes
 from finetune.work.pulse import Pulse
 
 
@@ -18,13 +18,11 @@ class Kind:
     model: ClassVar[type[Leased]]
     lease: ClassVar[type[Lease]] = Lease
     wait_seconds: ClassVar[int] = 60  # before storage or disk are tried again
-    lost: ClassVar[Error] = {
-        "code": "worker_lost",
-        "message": "The worker that was at it was lost.",
-        "param": None,
-        "where": None,
-        "fix": "Nothing to do; if it happens again, the operator should look at the workers.",
-    }
+    lost: ClassVar[str] = "The worker that was at it was lost."
+    lost_fix: ClassVar[str] = (
+        "Nothing to do; if it happens again, the operator should look at the workers."
+    )
+    fix: ClassVar[str] = "Try again; if it fails again, tell the operator its id."
 
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         """Does the work and ends the lease. What it raises, work/perform.py makes a step of."""
@@ -44,14 +42,9 @@ class Kind:
         """What a claim notes in the row besides."""
         return {}
 
-    def told(self, error: Fault) -> Error:
-        """As the row or what stands above it keeps it."""
-        return error.fields()
-
-    def fault(self, code: str, message: str) -> Error:
-        """As `told`, of what nobody foresaw."""
-        fix = "Try again; if it fails again, tell the operator its id."
-        return {"code": code, "message": message, "param": None, "where": None, "fix": fix}
+    def fault(self, code: str, message: str) -> Fault:
+        """Of what nobody foresaw."""
+        return OurFault(code, message, fix=self.fix)
 
     # --- what more a step does ---
 
@@ -81,9 +74,9 @@ class Kind:
 
     def on_postpone(self, subject: Any, reason: str) -> None: ...
 
-    def on_retry(self, subject: Any, error: Error, *, attempts: int, most: int) -> None: ...
+    def on_retry(self, subject: Any, fault: Fault, *, attempts: int, most: int) -> None: ...
 
-    def on_fail(self, subject: Any, error: Error) -> dict[str, Any]:
+    def on_fail(self, subject: Any, fault: Fault) -> dict[str, Any]:
         """Columns of the row that keep the error, where nothing above does."""
         return {}
 
@@ -100,5 +93,5 @@ class OperationKind(Kind):
     def grants(self, subject: Any) -> bool:
         return bool(subject.cancel_requested_at)
 
-    def on_fail(self, subject: Any, error: Error) -> dict[str, Any]:
-        return {"error": error}
+    def on_fail(self, subject: Any, fault: Fault) -> dict[str, Any]:
+        return {"error": fault.fields()}

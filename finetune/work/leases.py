@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Greatest, Now
 
-from faults import UserFault
+from faults import Fault, OurFault, UserFault
 from finetune.work import nudges
 from tenants.database.scope import tenant_scope
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from finetune.work.kinds import Kind
 
 LONGEST_BACK_OFF = 600  # seconds
-
-Error = dict[str, Any]  # code, message, param, where, fix
 
 
 class LeaseLost(Exception):
@@ -88,7 +86,7 @@ def claim(kind: "Kind", *, tenant_id: UUID, key: UUID, worker: str) -> Lease | N
         try:
             kind.on_claim(subject, lease)
         except UserFault as refusal:
-            _fail(lease, subject, kind.told(refusal))
+            _fail(lease, subject, refusal)
             return None
     return lease
 
@@ -188,16 +186,16 @@ def postpone(kind: "Kind", *, tenant_id: UUID, key: UUID, reason: str, seconds: 
         waiting.update(not_before=_in(seconds) if seconds else None, wait_reason=reason[:200])
 
 
-def retry(lease: Lease, *, error: Error, **columns: Any) -> None:
+def retry(lease: Lease, *, fault: Fault, **columns: Any) -> None:
     """Ours broke: another attempt after a back-off, a bounded number of times, then failed."""
     with fenced(lease) as subject:
-        _retry_or_fail(lease, subject, error, **columns)
+        _retry_or_fail(lease, subject, fault, **columns)
 
 
-def fail(lease: Lease, *, error: Error, **columns: Any) -> None:
+def fail(lease: Lease, *, fault: Fault, **columns: Any) -> None:
     """The data or request is at fault: trying again would end the same."""
     with fenced(lease) as subject:
-        _fail(lease, subject, error, **columns)
+        _fail(lease, subject, fault, **columns)
 
 
 # --- from outside ------------------------------------------------------------------------------
@@ -227,7 +225,7 @@ def reap(kind: "Kind", *, tenant_id: UUID, row_id: UUID) -> None:
         if subject is None or row is None:
             return
         lease = kind.lease(kind, tenant_id, getattr(row, kind.model.key), row.id, row.epoch)
-        _retry_or_fail(lease, subject, dict(kind.lost))
+        _retry_or_fail(lease, subject, OurFault("worker_lost", kind.lost, fix=kind.lost_fix))
 
 
 def held(kind: "Kind") -> bool:
@@ -262,21 +260,21 @@ def _requeue(lease: Lease, *, delay: int = 0, **columns: Any) -> None:
     )
 
 
-def _retry_or_fail(lease: Lease, subject: Any, error: Error, **columns: Any) -> None:
+def _retry_or_fail(lease: Lease, subject: Any, fault: Fault, **columns: Any) -> None:
     if grant_wishes(lease, subject, **columns):
         return
     attempts, most = _mine(lease).values_list("attempts", flat=True).get(), settings.RUN_ATTEMPTS
     if attempts >= most:
-        _fail(lease, subject, error, **columns)
+        _fail(lease, subject, fault, **columns)
         return
     # The first time at once: most often it was the machine and not the work.
     delay = min(settings.HEARTBEAT_SECONDS * (2 ** max(0, attempts - 1) - 1), LONGEST_BACK_OFF)
-    lease.kind.on_retry(subject, error, attempts=attempts, most=most)
-    _requeue(lease, delay=delay, wait_reason=str(error["message"])[:200], **columns)
+    lease.kind.on_retry(subject, fault, attempts=attempts, most=most)
+    _requeue(lease, delay=delay, wait_reason=fault.message[:200], **columns)
     if not delay:
         nudges.wake(lease.kind.model, lease.tenant_id, lease.key)
 
 
-def _fail(lease: Lease, subject: Any, error: Error, **columns: Any) -> None:
-    told = lease.kind.on_fail(subject, error)
+def _fail(lease: Lease, subject: Any, fault: Fault, **columns: Any) -> None:
+    told = lease.kind.on_fail(subject, fault)
     end(lease, lease.kind.model.States.FAILED, **told, **columns)

@@ -23,7 +23,7 @@ from faults.disk import DiskFull, is_full
 from finetune.work import leases
 from finetune.work.fitness import DISK_FULL
 from finetune.work.kinds import Kind
-from finetune.work.leases import Error, Lease, LeaseLost, Stopped, Wishes
+from finetune.work.leases import Lease, LeaseLost, Stopped, Wishes
 from finetune.work.pulse import Pulse
 from finetune.work.waiting import reason_of
 from tenants.services.vaults import object_store
@@ -81,12 +81,12 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
     except Outage as error:
         leases.wait(lease, reason=reason_of(error), seconds=kind.wait_seconds)
     except KeyDestroyed as error:
-        leases.fail(lease, error=kind.fault(error.code, error.message))
+        leases.fail(lease, fault=kind.fault(error.code, error.message))
     except UserFault as error:
-        leases.fail(lease, error=kind.told(error))
+        leases.fail(lease, fault=error)
     except Fault as error:
         log.warning("%s: %s", name, error)
-        failed(lease, kind.told(error))
+        failed(lease, error)
     except DatabaseError:
         # Nothing can be written now. The lease runs out and the reaper takes the row back.
         log.exception("%s: the database failed", name)
@@ -106,12 +106,12 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         failed(lease, kind.fault("internal_error", why))
 
 
-def failed(lease: Lease, error: Error, **columns: object) -> None:
+def failed(lease: Lease, fault: Fault, **columns: object) -> None:
     """Ours broke. What this worker lacks meanwhile is not the work's fault: then it waits."""
     if lacking := lease.kind.lack(tenant_id=lease.tenant_id, key=lease.key):
         leases.wait(lease, reason=lacking, seconds=lease.kind.wait_seconds)
     else:
-        leases.retry(lease, error=error, **columns)
+        leases.retry(lease, fault=fault, **columns)
 
 
 def _missing_outside() -> str:

@@ -20,7 +20,7 @@ from finetune.storage import dataset_prefix, delete_prefix, fetch_file, store_fi
 from finetune.work import fitness, leases, nudges
 from finetune.work.isolation import isolation
 from finetune.work.kinds import Kind
-from finetune.work.leases import Error, Lease, LeaseLost, Stopped, Wishes
+from finetune.work.leases import Lease, LeaseLost, Stopped, Wishes
 from finetune.work.perform import shutdown
 from finetune.work.pulse import Pulse
 from finetune.workspace import private_folder
@@ -32,15 +32,6 @@ from tenants.vault.vault import Vault
 
 LOOK_SECONDS = 1.0  # between two looks at whether the check is still wanted
 
-FAILED = {
-    "family": "ours",
-    "code": "check_failed",
-    "message": "The check itself failed; the file may be in order.",
-    "where": None,
-    "param": None,
-    "fix": "Create the job again, or upload the file again; tell the operator if it fails again.",
-}
-
 
 class Checking(Kind):
     """Reads a file for one model; the subject is the reading itself. A check is a pure function of
@@ -48,7 +39,10 @@ class Checking(Kind):
 
     model = Dataset
     wait_seconds = 30
-    lost = FAILED | {"code": "worker_lost", "message": "The worker that checked it was lost."}
+    lost = "The worker that checked it was lost."
+    lost_fix = fix = (
+        "Create the job again, or upload the file again; tell the operator if it fails again."
+    )
 
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         _check(lease)
@@ -59,11 +53,9 @@ class Checking(Kind):
         base = dataset.base if dataset is not None else None
         return fitness.lack_of(base, weights=False) if base is not None else ""
 
-    def told(self, error: Fault) -> Error:
-        return error.as_dict()
-
-    def fault(self, code: str, message: str) -> Error:
-        return FAILED
+    def fault(self, code: str, message: str) -> Fault:
+        why = "The check itself failed; the file may be in order."
+        return super().fault("check_failed", why)
 
     def on_wait(self, subject: Dataset, reason: str, *, is_new: bool) -> None:
         _say_why(subject, reason)
@@ -71,10 +63,10 @@ class Checking(Kind):
     def on_postpone(self, subject: Dataset, reason: str) -> None:
         _say_why(subject, reason)
 
-    def on_fail(self, subject: Dataset, error: Error) -> dict[str, Any]:
-        subject.error = error
+    def on_fail(self, subject: Dataset, fault: Fault) -> dict[str, Any]:
+        subject.error = fault.as_dict()
         _tell(subject, ok=False)
-        return {"error": error}
+        return {"error": subject.error}
 
 
 CHECK = Checking()

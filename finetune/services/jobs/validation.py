@@ -4,6 +4,7 @@ the model, "auto" resolved, the budget kept."""
 from typing import Any
 from uuid import UUID
 
+from faults import Fault, OurFault, UserFault
 from finetune.models import Dataset, Job, Run, Validation
 from finetune.records.check import CODES
 from finetune.services.files.checking import CHECK, summary
@@ -15,7 +16,7 @@ from finetune.services.jobs.steps import note, step
 from finetune.states import DatasetState, JobState
 from finetune.work import leases, nudges
 from finetune.work.kinds import Kind
-from finetune.work.leases import Error, Lease, Wishes
+from finetune.work.leases import Lease, Wishes
 from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
 from tenants.database.scope import tenant_scope
@@ -46,17 +47,17 @@ class Validating(Kind):
     def on_postpone(self, subject: Job, reason: str) -> None:
         note(subject, f"Waiting: {reason}", level="warn")
 
-    def on_retry(self, subject: Job, error: Error, *, attempts: int, most: int) -> None:
+    def on_retry(self, subject: Job, fault: Fault, *, attempts: int, most: int) -> None:
         note(
             subject,
-            f"{error['message']} The job will be tried again"
+            f"{fault.message} The job will be tried again"
             f" ({attempts} of {most} attempts without progress).",
             level="warn",
         )
 
-    def on_fail(self, subject: Job, error: Error) -> dict[str, Any]:
-        message = f"The job failed: {error['message']}"
-        step(subject, JobState.FAILED, message, level="error", error=error)
+    def on_fail(self, subject: Job, fault: Fault) -> dict[str, Any]:
+        message = f"The job failed: {fault.message}"
+        step(subject, JobState.FAILED, message, level="error", error=fault.fields())
         return {}
 
 
@@ -80,7 +81,7 @@ def _validate(lease: Lease) -> None:
             return
     for data, param in ((train, "training_file"), (valid, "validation_file")):
         if data is not None and data.state == DatasetState.REFUSED:
-            leases.fail(lease, error=_file_error(data, param))
+            leases.fail(lease, fault=_file_fault(data, param))
             return
     overlap = _overlap(lease.tenant_id, train, valid) if valid is not None else 0
     _queue(lease, resolution.resolve(job, train, valid), overlap)
@@ -110,18 +111,18 @@ def _is_done(data: Dataset) -> bool:
     return data.state in (DatasetState.READY, DatasetState.REFUSED)
 
 
-def _file_error(data: Dataset, param: str) -> dict[str, Any]:
+def _file_fault(data: Dataset, param: str) -> Fault:
     """What is wrong, where, and how to mend it, in OpenAI's code for it."""
     first = (data.report or {}).get("first_error") or {}
-    fault = data.error or {}
-    ours = fault.get("family") == "ours"
-    return {
-        "code": fault["code"] if ours else f"invalid_{param}",
-        "message": f"{data.file.public_id} cannot be used. {summary(data)}",
-        "param": param,
-        "where": f"line {first['line']}" if first.get("line") else fault.get("where"),
-        "fix": CODES[first["code"]].fix if first else fault.get("fix"),
-    }
+    told = data.error or {}
+    ours = told.get("family") == "ours"
+    return (OurFault if ours else UserFault)(
+        told["code"] if ours else f"invalid_{param}",
+        f"{data.file.public_id} cannot be used. {summary(data)}",
+        where=f"line {first['line']}" if first.get("line") else told.get("where"),
+        fix=CODES[first["code"]].fix if first else told.get("fix"),
+        param=param,
+    )
 
 
 def _overlap(tenant_id: UUID, train: Dataset, valid: Dataset) -> int:

@@ -5,12 +5,12 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from faults import Fault, OurFault, UserFault
 from finetune.models import Job
 from finetune.sandbox.start import Child
 from finetune.services.runs import preparation, publishing
@@ -129,26 +129,22 @@ def _conclude(
     elif code == ExitCode.YIELDED:
         leases.give_back(lease, exit_code=code)
     elif code == ExitCode.DATA:
-        leases.fail(lease, error=told(run_dir, code), exit_code=code)
+        leases.fail(lease, fault=_told(lease, run_dir, code), exit_code=code)
     else:
-        error = told(run_dir, code)
-        if error["code"] == "disk_full":
+        fault = _told(lease, run_dir, code)
+        if fault.code == "disk_full":
             leases.wait(lease, reason=DISK_FULL, seconds=lease.kind.wait_seconds)
         else:
-            failed(lease, error, exit_code=code)
+            failed(lease, fault, exit_code=code)
 
 
-def told(run_dir: Path, code: int) -> dict[str, Any]:
+def _told(lease: RunLease, run_dir: Path, code: int) -> Fault:
     """The process's error.json, or what its exit code says when it could write none."""
     try:
         told = json.loads((run_dir / "error.json").read_bytes())
     except (FileNotFoundError, ValueError):
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
         how = ENDED_FOR.get(code, how)
-        return ours("trainer_died", f"The training process {how}.")
-    return {name: told.get(name) for name in ("code", "message", "param", "where", "fix")}
-
-
-def ours(code: str, message: str) -> dict[str, Any]:
-    fix = "Create the job again; if it fails again, tell the operator the job's id."
-    return {"code": code, "message": message, "param": None, "where": None, "fix": fix}
+        return lease.kind.fault("trainer_died", f"The training process {how}.")
+    family = UserFault if code == ExitCode.DATA else OurFault
+    return family(**{name: told.get(name) for name in ("code", "message", "param", "where", "fix")})

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from django.db.models import Case, QuerySet, Value, When
 
+from faults import Fault
 from finetune.models import Job, Run
 from finetune.services.jobs.budget import tokens_needed
 from finetune.services.jobs.steps import note, step
@@ -15,7 +16,7 @@ from finetune.states import JobState
 from finetune.work import fitness
 from finetune.work.isolation import isolation
 from finetune.work.kinds import Kind
-from finetune.work.leases import Error, Lease, Wishes
+from finetune.work.leases import Lease, Wishes
 from finetune.work.pulse import Pulse
 from tenants.rights import Right
 from tenants.services.licences import require_license
@@ -31,7 +32,8 @@ class Training(Kind):
 
     model = Run
     lease = RunLease
-    lost = Kind.lost | {"message": "The worker that ran the job was lost."}
+    lost = "The worker that ran the job was lost."
+    fix = "Create the job again; if it fails again, tell the operator the job's id."
 
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         attempt.work(cast(RunLease, lease), pulse)
@@ -43,9 +45,6 @@ class Training(Kind):
         """How the worker isolates the training: the weakest of all attempts stays."""
         weakest = When(isolation="none", then=Value("none"))
         return {"isolation": Case(weakest, default=Value(str(isolation())))}
-
-    def fault(self, code: str, message: str) -> Error:
-        return attempt.ours(code, message)
 
     def lock(self, key: UUID) -> Job | None:
         return Job.objects.select_for_update().filter(id=key).first()
@@ -89,18 +88,18 @@ class Training(Kind):
     def on_postpone(self, subject: Job, reason: str) -> None:
         note(subject, f"Waiting: {reason}", level="warn")
 
-    def on_retry(self, subject: Job, error: Error, *, attempts: int, most: int) -> None:
+    def on_retry(self, subject: Job, fault: Fault, *, attempts: int, most: int) -> None:
         step(
             subject,
             JobState.QUEUED,
-            f"{error['message']} The job will be tried again"
+            f"{fault.message} The job will be tried again"
             f" ({attempts} of {most} attempts without progress).",
             level="warn",
         )
 
-    def on_fail(self, subject: Job, error: Error) -> dict[str, Any]:
-        message = f"The job failed: {error['message']}"
-        step(subject, JobState.FAILED, message, level="error", error=error)
+    def on_fail(self, subject: Job, fault: Fault) -> dict[str, Any]:
+        message = f"The job failed: {fault.message}"
+        step(subject, JobState.FAILED, message, level="error", error=fault.fields())
         return {}
 
 

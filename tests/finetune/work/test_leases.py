@@ -11,7 +11,7 @@ from django.db import Error as DatabaseError
 from django.db import connections, models
 from django.utils import timezone
 
-from faults import UserFault
+from faults import OurFault, UserFault
 from finetune.models.leased import Operation
 from finetune.states import LeaseState
 from finetune.work import leases, nudges
@@ -161,8 +161,8 @@ def test_a_killed_workers_row_is_taken_back_and_its_late_writes_change_nothing(
         lambda: finish(stale, counted=99),
         lambda: leases.give_back(stale),
         lambda: leases.wait(stale, reason="x", seconds=1),
-        lambda: leases.retry(stale, error={"code": "x", "message": "x"}),
-        lambda: leases.fail(stale, error={"code": "x", "message": "x"}),
+        lambda: leases.retry(stale, fault=OurFault("x", "x")),
+        lambda: leases.fail(stale, fault=OurFault("x", "x")),
     ):
         with pytest.raises(LeaseLost):
             late()
@@ -256,7 +256,7 @@ def test_it_is_cancelled_while_it_is_done_whichever_way_that_ends(
     if end == "stopped":
         leases.give_back(lease)
     elif end == "broken":
-        leases.retry(lease, error={"code": "x", "message": "killed"})
+        leases.retry(lease, fault=OurFault("x", "killed"))
     else:
         expire(tally)
         leases.reap(KIND, tenant_id=tally.tenant_id, row_id=tally.id)

@@ -16,12 +16,12 @@ ROOT = Path(__file__).resolve().parents[3]
 CODE = re.compile(r"[a-z]+(_[a-z0-9]+)*")
 RAISERS = re.compile(r"\w*(Fault|Error|Refused|NotFound|Invalid|Conflict|Unavailable|Gone|Down|Full"
                      r"|Missing|Waiting|UsedUp|Streams|Attempts|Problem|Destroyed|Damaged)"
-                     r"|BadKey|too_many|_ours|__init__")  # fmt: skip
+                     r"|BadKey|too_many|fault|__init__")  # fmt: skip
 # Where codes come from that a page can show, in a refusal or as the error of a job or a reading.
 MET_AT_PAGES = [
     "faults", "tenants", "finetune/services", "finetune/records", "finetune/trainer",
     "finetune/sandbox", "finetune/serving", "finetune/packaging", "finetune/selectors.py",
-    "finetune/work/launcher.py", "platform/privatune/portal", "platform/privatune/edge",
+    "finetune/work", "platform/privatune/portal", "platform/privatune/edge",
     "platform/privatune/problem_pages.py", "finetune/api/problems.py", "finetune/api/explaining.py",
 ]  # fmt: skip
 # Doors of the API and of the operator's command line, which no page opens.

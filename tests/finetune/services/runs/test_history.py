@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from faults import OurFault
 from finetune.models import Checkpoint, Event, Job, Run
 from finetune.services.jobs.steps import step
 from finetune.services.runs import history as module
@@ -128,7 +129,7 @@ def test_steps_that_are_done_again_after_a_crash_are_not_told_again(
     for number in (1, 2, 3):
         desk.metrics(number)
     desk.taking().take()
-    leases.retry(desk.lease, error={"code": "x", "message": "x"}, exit_code=-9)
+    leases.retry(desk.lease, fault=OurFault("x", "x"), exit_code=-9)
     lease = desk.claim()
     (desk.run_dir / "events.jsonl").unlink()
     desk.seq = 0
@@ -189,7 +190,7 @@ def test_a_storage_that_stays_down_ends_the_attempt(
 
 def test_a_worker_that_lost_its_lease_writes_no_event_and_no_checkpoint(desk: Desk) -> None:
     taking = desk.taking()
-    leases.retry(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
+    leases.retry(desk.lease, fault=OurFault("x", "x"), exit_code=None)
     desk.claim()
     before = desk.row().events_count
     desk.metrics(1)
@@ -206,7 +207,7 @@ def test_a_worker_that_lost_its_lease_writes_no_event_and_no_checkpoint(desk: De
 def test_a_later_attempt_replaces_a_checkpoint_of_the_same_step(desk: Desk) -> None:
     desk.checkpoint(1, b"first")
     desk.taking().take()
-    leases.retry(desk.lease, error={"code": "x", "message": "x"}, exit_code=None)
+    leases.retry(desk.lease, fault=OurFault("x", "x"), exit_code=None)
     lease = desk.claim()
     (desk.run_dir / "checkpoints" / "1" / "adapter_model.safetensors").unlink()
     (desk.run_dir / "checkpoints" / "1").rmdir()

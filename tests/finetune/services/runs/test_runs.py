@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
+from faults import OurFault
 from finetune.models import Event, Job, Run
 from finetune.services import sweeping
 from finetune.services.jobs import lifecycle
@@ -106,14 +107,14 @@ def test_a_worker_that_was_presumed_dead_changes_nothing(bench: Bench) -> None:
     fresh = leased(bench, job)
     assert fresh.epoch == stale.epoch + 1
     before = bench.job(job).events_count
-    error = {"code": "x", "message": "x"}
+    fault = OurFault("x", "x")
     for write in (
         lambda: leases.beat(stale),
         lambda: leases.wishes(stale),
         lambda: leases.give_back(stale),
         lambda: leases.wait(stale, reason="x", seconds=1),
-        lambda: leases.fail(stale, error=error),
-        lambda: leases.retry(stale, error=error, exit_code=1),
+        lambda: leases.fail(stale, fault=fault),
+        lambda: leases.retry(stale, fault=fault, exit_code=1),
     ):
         with pytest.raises(LeaseLost):
             write()
@@ -214,7 +215,7 @@ def test_a_running_job_is_cancelled_whichever_way_its_training_ends(bench: Bench
         assert lifecycle.cancel_job(job_id=job.id, actor="t").state == JobState.RUNNING
     assert leases.wishes(lease).cancel
     if how == "asked to stop":
-        leases.retry(lease, error={"code": "x", "message": "killed"}, exit_code=-9)
+        leases.retry(lease, fault=OurFault("x", "killed"), exit_code=-9)
     elif how == "worker shuts down":
         leases.give_back(lease, exit_code=75)
     else:
