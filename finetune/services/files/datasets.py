@@ -15,7 +15,7 @@ from tenants.models import StoredFile
 from tenants.roles import Scope
 from tenants.services import audit
 from tenants.services.vaults import open_vault
-from tenants.vault.errors import ObjectDamaged, ObjectMissing
+from tenants.vault.errors import ObjectLost
 from tenants.vault.vault import Vault
 
 
@@ -62,7 +62,7 @@ def open_errors(dataset: Dataset, *, by: Principal) -> BinaryIO | None:
     no list. They quote the tenant's own rows, so that no licence is asked; its log says who took
     them.
 
-    Raises Refused without the scope to read files; ObjectMissing, ObjectDamaged, StorageDown.
+    Raises Refused without the scope to read files; ObjectLost, StorageDown.
     """
     by.require_of(Scope.FILES_READ, dataset)
     if not dataset.errors_object:
@@ -110,7 +110,7 @@ def _with_problems(dataset: Dataset, vault: Vault | None) -> dict[str, Any]:
         try:
             with vault.open(dataset.errors_object) as lines:
                 problems = [json.loads(line) for line in lines]
-        except (ObjectMissing, ObjectDamaged) as error:
+        except ObjectLost as error:
             # One list that is lost must not hide the other readings of a page.
             lost = {"code": error.code, "message": error.message, "fix": error.fix}
     figures: dict[str, Any] = dataset.report

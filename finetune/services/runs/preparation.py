@@ -19,7 +19,7 @@ from finetune.work import leases
 from finetune.work.isolation import isolation
 from finetune.work.launcher import probe_machine
 from tenants.database.scope import tenant_scope
-from tenants.vault.errors import ObjectDamaged, ObjectMissing
+from tenants.vault.errors import ObjectLost
 from tenants.vault.vault import Vault
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def _fetch(checkpoint: Checkpoint, vault: Vault, folder: Path) -> bool:
     try:
         for name, file in checkpoint.files.items():
             fetch_file(vault, checkpoint.prefix + name, folder / name, sha256=file["sha256"])
-    except (ObjectMissing, ObjectDamaged) as error:
+    except ObjectLost as error:
         log.warning("checkpoint %s: %s", checkpoint.id, error)
         shutil.rmtree(folder, ignore_errors=True)
         return False
