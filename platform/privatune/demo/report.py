@@ -117,8 +117,8 @@ def figures(console: Console, report: Report, marked: Sequence[Marked]) -> None:
         )
     if report.heldout_rows < HELDOUT_ROWS:
         console.print(
-            f"Only {report.heldout_rows} of {HELDOUT_ROWS} questions were asked, so that "
-            "the demo ends in time: the intervals are wider.",
+            f"The {report.plan} plan asks {report.heldout_rows} of {HELDOUT_ROWS} questions: the "
+            "intervals are wider than with all.",
             soft_wrap=True,
         )
     console.print(
