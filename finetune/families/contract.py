@@ -48,6 +48,11 @@ class Adapted(Protocol):
     parameter_names: list[str]
     parameters: "list[nn.Parameter]"
 
+    @property
+    def side_by_side(self) -> bool:
+        """Whether several threads may run it at once: nothing in it remembers what ran before."""
+        ...
+
     def lay_out(self, sequences: Sequence[Any], *, share_prefixes: bool) -> Batch: ...
 
     def check_faithful(self, sequences: Sequence[Any]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import faults
 import finetune
+from finetune.sandbox.groups import memory_limits
 
 PACKAGE = Path(finetune.__file__).resolve().parent
 CODE = (PACKAGE, Path(faults.__file__).resolve().parent)  # what our processes import
@@ -20,7 +21,6 @@ SYSTEM = (
 )
 MERGED = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")  # links into /usr, or folders
 GPU_DEVICES = ("/dev/nvidia*", "/dev/nvidia-caps/*")
-V2 = ("/sys/fs/cgroup", "memory.max")
 GPU_SYSTEM = ("/sys/bus/pci", "/sys/devices", "/sys/module/nvidia", "/etc/nvidia")
 
 
@@ -61,21 +61,7 @@ def tree_memory_mb() -> int:
     """Nine tenths of what this process's control groups and the machine give: beyond it somebody
     else's process could be the one that the kernel ends."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *_group_limits()]) * 9 // 10 >> 20
-
-
-def _group_limits() -> Iterator[int]:
-    """Bytes; of both versions of control groups, for each group on the way up."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, kinds, path = line.split(":", 2)
-        if kinds and "memory" not in kinds.split(","):
-            continue
-        root, name = ("/sys/fs/cgroup/memory", "memory.limit_in_bytes") if kinds else V2
-        here = Path(root + path)
-        for folder in (here, *here.parents):
-            limit = folder / name
-            if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-                yield int(text)
+    return min([machine, *memory_limits()]) * 9 // 10 >> 20
 
 
 def devices() -> list[str]:

@@ -8,11 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from faults import OurFault, UserFault
 from finetune.families import family
@@ -22,9 +24,10 @@ from finetune.trainer import optim
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan, make_plan, micro_batches, read_rows
 from finetune.trainer.events import EventLog
+from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.memory import peak_memory_mb
-from finetune.trainer.objectives import OBJECTIVES, Objective, usable
+from finetune.trainer.objectives import OBJECTIVES, Objective, Sums, usable
 from finetune.trainer.result import write_result
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
@@ -46,7 +49,8 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
         objective = usable(spec.objective, objectives)
         run = prepare(spec, objective, run_dir, events, stop)
         try:
-            run_to_the_end(run)
+            with run.lanes:
+                run_to_the_end(run)
         except Yielded:
             save(run, yielded=True)
             raise
@@ -61,6 +65,7 @@ class Run:
     spec: RunSpec
     model: Adapted
     objective: Objective
+    lanes: Lanes
     optimizer: torch.optim.AdamW
     rows: Sequence[Item]
     valid: Sequence[Item]
@@ -108,6 +113,7 @@ def prepare(
         spec=spec,
         model=model,
         objective=objective,
+        lanes=Lanes(lanes_of(spec, model), torch.get_num_threads()),
         optimizer=optim.adamw(model.parameters, spec.optim),
         rows=rows,
         valid=valid,
@@ -163,11 +169,10 @@ def step(run: Run) -> bool:
     rows = [run.rows[number] for number in run.plan.rows_of(state.step)]
     for part in micro_batches(rows, spec.micro_batch_tokens):
         run.stop.check()
-        batch = lay_out(run, part)
-        sums = run.objective.sums(model, batch, part)
-        sums.loss.backward()
-        totals.add(sums)
-        tokens += batch.tokens
+        for sums, gradients in run.lanes.map(partial(learn, run), part):
+            totals.add(sums)
+            optim.add_gradients(model.parameters, gradients)
+        tokens += sum(map(len, part))
     rate = optim.learning_rate(state.step, run.plan.total_steps, spec.optim)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
@@ -194,6 +199,12 @@ def step(run: Run) -> bool:
     return True
 
 
+def learn(run: Run, rows: Sequence[Item]) -> tuple[Sums, Sequence[Tensor | None]]:
+    """(sums, gradient of their loss by the parameters) of rows that stand in memory at once."""
+    sums = run.objective.sums(run.model, lay_out(run, rows), rows)
+    return sums, torch.autograd.grad(sums.loss, run.model.parameters, allow_unused=True)
+
+
 def skip(run: Run, loss: float, norm: float) -> None:
     """The spike guard: a step that is not finite leaves the weights alone, and is told."""
     state = run.state
@@ -211,7 +222,6 @@ def skip(run: Run, loss: float, norm: float) -> None:
         )
 
 
-@torch.no_grad()
 def evaluate(run: Run) -> dict[str, float]:
     """The loss and the objective's metrics, by column, over the whole validation set: quotients of
     sums, not means of means."""
@@ -220,13 +230,19 @@ def evaluate(run: Run) -> dict[str, float]:
     done, told = 0, run.clock()
     for part in micro_batches(run.valid, run.spec.micro_batch_tokens):
         run.stop.check()
-        totals.add(run.objective.sums(run.model, lay_out(run, part), part))
+        for sums in run.lanes.map(partial(judge, run), part):
+            totals.add(sums)
         done += len(part)
         now = run.clock()
         if now - told >= VALIDATION_TOLD_SECONDS and done < len(run.valid):
             run.events.message(f"Validated {done} of {len(run.valid)} rows.", rows=done)
             told = now
     return totals.valid_means()
+
+
+@torch.no_grad()
+def judge(run: Run, rows: Sequence[Item]) -> Sums:
+    return run.objective.sums(run.model, lay_out(run, rows), rows)
 
 
 def lay_out(run: Run, rows: Sequence[Item]) -> Batch:
@@ -322,6 +338,8 @@ def announce(run: Run) -> None:
         total_steps=run.plan.total_steps,
         adapter_parameters=sum(p.numel() for p in run.model.parameters),
     )
+    if run.spec.lanes > 1:
+        run.events.message(run.lanes.told(), lanes=run.lanes.count, at_once=run.lanes.at_once)
 
 
 def derived_seed(seed: int, step: int) -> int:

@@ -34,6 +34,15 @@ def learning_rate(step: int, total: int, spec: OptimSpec) -> float:
     return spec.learning_rate * max(0.0, 0.5 * (1 + math.cos(math.pi * done)))
 
 
+def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:
+    """Onto `.grad`, as backward() would; None where the loss does not depend on a parameter."""
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            before = parameter.grad
+            # Not in place: autograd may give one tensor as the gradient of two parameters
+            parameter.grad = gradient.contiguous() if before is None else before + gradient
+
+
 def mean_gradients(parameters: Sequence[nn.Parameter], weight: float) -> None:
     """Gradients of the step's sum become those of its mean: one division, whatever the cut."""
     torch._foreach_div_(gradients(parameters), weight)

@@ -40,7 +40,11 @@ class DataSpec(_Strict):
 
 class RunSpec(_Strict):
     """What to train, on what, and how. `batch_size` counts rows (packs, when packing) per
-    optimizer step; `micro_batch_tokens` caps the tokens that stand in memory at once."""
+    optimizer step; `micro_batch_tokens` caps the tokens that stand in memory at once.
+
+    `lanes`: a micro-batch's rows are dealt to so many, which share `threads`; how many of them work
+    at once follows from the machine and changes no bit.
+    """
 
     version: Literal[1] = 1
     family: FamilyName = "causal_lm"
@@ -67,6 +71,9 @@ class RunSpec(_Strict):
     precision: Precision = "fp32"
     device: Device = "cpu"
     threads: PositiveInt | None = None
+    # Not written where there is one: checkpoints hold the digest of the spec as it was written
+    # before there were lanes
+    lanes: PositiveInt = Field(default=1, exclude_if=lambda lanes: lanes == 1)
     gradient_checkpointing: bool = False
     eval_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end
     save_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end

@@ -21,6 +21,7 @@ from finetune.families.contract import AdapterSpec, Device, Precision
 PROBE_TOKENS = 32
 # of the largest logit; a leak or a forgotten scale is orders of magnitude above
 PROBE_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1}
+FITTED_ROPE = {"dynamic", "longrope"}
 
 
 class CausalLM:
@@ -36,6 +37,14 @@ class CausalLM:
         self.parameter_names = list(trained.named)
         self.parameters = list(trained.named.values())
         switch.always(Assignment.whole(trained.adapter))
+
+    @property
+    def side_by_side(self) -> bool:
+        """Not with rotary embeddings that fit their frequencies, in place, to what they are shown.
+        A rotary module names its kind, or one for each type of layer."""
+        named = (getattr(module, "rope_type", None) for module in self.body.modules())
+        kinds = {k for kind in named for k in (kind.values() if isinstance(kind, dict) else [kind])}
+        return not kinds & FITTED_ROPE
 
     def lay_out(self, rows: Sequence[Row], *, share_prefixes: bool) -> Layout:
         return lay_out(rows, share_prefixes=share_prefixes, device=self.head.device)
