@@ -54,11 +54,9 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
     """Runs in the child: WARM_UP + steps optimizer steps of one trainer."""
     import torch
 
-    from finetune.families import family
     from finetune.families.placement import choose
-    from finetune.trainer.data import make_plan, read_rows
+    from finetune.trainer.cores import lanes_on
     from finetune.trainer.memory import peak_memory_mb
-    from finetune.trainer.objectives.sft import SFT
     from finetune.trainer.spec import OptimSpec, RunSpec
 
     torch.set_num_threads(threads())
@@ -68,12 +66,10 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
         batch_size=options.batch_size,
         optim=OptimSpec(learning_rate=1e-3, warmup_ratio=0),
         share_prefixes=side != "fp32-unshared",
+        threads=threads(),
+        lanes=lanes_on(threads()),
     )
-    read = family(spec.family).reader(options.base, SFT.records, max_length=spec.max_length)
-    data = Path(options.data)
-    rows = read_rows(data.parent, data.name, read, None)
-    rows = rows[: len(rows) // spec.batch_size * spec.batch_size]  # full batches for both
-    plan = make_plan(rows, batch_size=spec.batch_size, epochs=99, seed=0, pack_to=None)
+    rows, plan = full_batches(options.base, Path(options.data), spec)
     steps = WARM_UP + options.steps
     run = trl if side.startswith("trl") else ours
     losses, seconds = run(options.base, spec, rows, plan, steps, side)
@@ -88,41 +84,65 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def full_batches(base: Path, data: Path, spec: Any) -> Any:
+    """(rows, plan) without the last rows, which make no full batch."""
+    from finetune.families import family
+    from finetune.trainer.data import make_plan, read_rows
+    from finetune.trainer.objectives.sft import SFT
+
+    read = family("causal_lm").reader(base, SFT.records, max_length=spec.max_length)
+    rows = read_rows(data.parent, data.name, read, None)
+    rows = rows[: len(rows) // spec.batch_size * spec.batch_size]
+    return rows, make_plan(rows, batch_size=spec.batch_size, epochs=99, seed=0, pack_to=None)
+
+
 def ours(base: Path, spec: Any, rows: Any, plan: Any, steps: int, _: str) -> Any:
+    losses, seconds = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        run = run_in(Path(folder), base, spec, rows, _Cut(plan, steps))
+        for _step in range(steps):
+            start = now()
+            take_step(run)
+            losses.append(run.state.history[-1].train_loss)
+            seconds.append(now() - start)
+        run.events.close()
+    return losses, seconds
+
+
+def run_in(folder: Path, base: Path, spec: Any, rows: Any, plan: Any) -> Any:
     from finetune.families.causal_lm import adapted
     from finetune.trainer import loop, optim
     from finetune.trainer.checkpoint import Checkpoints
     from finetune.trainer.events import EventLog
+    from finetune.trainer.lanes import Lanes
     from finetune.trainer.lifeline import Stop
     from finetune.trainer.objectives.sft import SFT
     from finetune.trainer.state import TrainerState
 
     model = adapted.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=0)
-    with tempfile.TemporaryDirectory() as folder:
-        run = loop.Run(
-            spec=spec,
-            model=model,
-            objective=SFT,
-            optimizer=optim.adamw(model.parameters, spec.optim),
-            rows=rows,
-            valid=[],
-            plan=_Cut(plan, steps),
-            state=TrainerState(spec_sha256=""),
-            checkpoints=Checkpoints(Path(folder)),
-            events=EventLog(Path(folder) / "events.jsonl"),
-            stop=Stop(),
-            speed=loop.Speedometer(),
-        )
-        losses, seconds = [], []
-        for _step in range(steps):
-            start = now()
-            loop.step(run)
-            assert run.state.pending is not None
-            losses.append(run.state.pending.train_loss)
-            loop.report(run, run.state.pending)
-            seconds.append(now() - start)
-        run.events.close()
-    return losses, seconds
+    return loop.Run(
+        spec=spec,
+        model=model,
+        objective=SFT,
+        lanes=Lanes(spec.lanes, spec.threads),
+        optimizer=optim.adamw(model.parameters, spec.optim),
+        rows=rows,
+        valid=[],
+        plan=plan,
+        state=TrainerState(spec_sha256=""),
+        checkpoints=Checkpoints(folder),
+        events=EventLog(folder / "events.jsonl"),
+        stop=Stop(),
+        speed=loop.Speedometer(),
+    )
+
+
+def take_step(run: Any) -> None:
+    from finetune.trainer import loop
+
+    loop.step(run)
+    assert run.state.pending is not None
+    loop.report(run, run.state.pending)
 
 
 class _Cut:

@@ -57,11 +57,6 @@ class Lanes:
     def threads_each(self, shares: int) -> int:
         return max(1, self.threads // shares)
 
-    def told(self) -> str:
-        if self.count == 1:
-            return "One lane works on all threads: this training cannot be dealt to several."
-        return f"Micro-batches are dealt to {self.count} lanes, {self.at_once} at work at once."
-
     def map(self, work: Callable[[Sequence[Item]], Done], rows: Sequence[Item]) -> list[Done]:
         """What `work` makes of each share, in the shares' order.
 

@@ -339,7 +339,14 @@ def announce(run: Run) -> None:
         adapter_parameters=sum(p.numel() for p in run.model.parameters),
     )
     if run.spec.lanes > 1:
-        run.events.message(run.lanes.told(), lanes=run.lanes.count, at_once=run.lanes.at_once)
+        lanes = run.lanes
+        run.events.message(
+            f"Micro-batches are dealt to {lanes.count} lanes, {lanes.at_once} at work at once."
+            if lanes.count > 1
+            else "One lane works on all threads: this training cannot be dealt to several.",
+            lanes=lanes.count,
+            at_once=lanes.at_once,
+        )
 
 
 def derived_seed(seed: int, step: int) -> int:

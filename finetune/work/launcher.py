@@ -11,12 +11,14 @@ import os
 import subprocess
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import finetune
 from faults import OurFault
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room, machine_memory_mb, tree_memory_mb
 from finetune.sandbox.start import Child, start
+from finetune.trainer.cores import available_cores, lanes_on
 
 log = logging.getLogger(__name__)
 
@@ -53,18 +55,24 @@ def launch_packaging(
     return child
 
 
-def probe_machine(family: str, base_dir: Path, home: Path, *, level: Level) -> dict[str, str]:
-    """`python -m finetune.families.placement`: {"precision", "device", "reason"} for this machine.
+def probe_machine(
+    family: str, base_dir: Path, home: Path, *, threads: int | None, level: Level
+) -> tuple[dict[str, Any], str]:
+    """What suits this machine: a RunSpec's precision, device, threads and lanes, and the reason for
+    the precision, which `python -m finetune.families.placement` finds with one lane's threads.
+    `threads` None: all that this process may use.
 
     Raises OurFault `probe_failed`.
     """
+    threads = threads or available_cores()
+    lanes = lanes_on(threads)
     child = start(
         level,
         _room(home, base_dir, seconds=PROBE_SECONDS),
         "finetune.families.placement",
         [family, str(base_dir)],
         cwd=home,
-        environment=scrubbed_environment(home, threads=len(os.sched_getaffinity(0))),
+        environment=scrubbed_environment(home, threads=threads // lanes),
         stderr=subprocess.PIPE,
     )
     try:
@@ -75,7 +83,14 @@ def probe_machine(family: str, base_dir: Path, home: Path, *, level: Level) -> d
         last = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise OurFault("probe_failed", f"The machine could not be probed: {last}")
     told: dict[str, str] = json.loads(output.splitlines()[-1])
-    return told
+    on = told["device"]
+    machine = {
+        "precision": told["precision"],
+        "device": on,
+        "threads": threads,
+        "lanes": lanes if on == "cpu" else 1,
+    }
+    return machine, told["reason"]
 
 
 def scrubbed_environment(home: Path, *, threads: int) -> dict[str, str]:

@@ -17,7 +17,8 @@ SAVE_EVERY = 50  # optimizer steps at most between two checkpoints
 @dataclass(frozen=True)
 class Resolved:
     """`hyperparameters` in OpenAI's terms, `reasons` for those that were "auto"; `spec` is a
-    RunSpec's fields, of which precision, device and threads are chosen where the training runs."""
+    RunSpec's fields, of which precision, device, threads and lanes are chosen where the training
+    runs."""
 
     hyperparameters: dict[str, Any]
     reasons: dict[str, str]

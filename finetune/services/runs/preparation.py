@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,7 @@ def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
 
 
 def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
-    """Precision, device and threads: chosen where the training first runs, and never again.
+    """Precision, device, threads and lanes: chosen where the training first runs, and never again.
 
     Another choice would change the result's bits, so an attempt on another machine keeps it.
     """
@@ -52,14 +51,14 @@ def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
     if chosen:
         return dict(chosen)
     base_dir = settings.MODEL_STORE / job.base.path
-    told = probe_machine(job.base.family, base_dir, run_dir, level=isolation())
-    threads = settings.TRAINER_THREADS or len(os.sched_getaffinity(0))
-    machine = {"precision": told["precision"], "device": told["device"], "threads": threads}
+    machine, reason = probe_machine(
+        job.base.family, base_dir, run_dir, threads=settings.TRAINER_THREADS, level=isolation()
+    )
     with leases.fenced(lease) as locked:
         resolved = dict(locked.resolved or {})
         resolved["machine"] = machine
-        resolved["reasons"] = dict(resolved.get("reasons", {})) | {"precision": told["reason"]}
-        note(locked, f"Precision: {told['precision']}. {told['reason']}", resolved=resolved)
+        resolved["reasons"] = dict(resolved.get("reasons", {})) | {"precision": reason}
+        note(locked, f"Precision: {machine['precision']}. {reason}", resolved=resolved)
     return machine
 
 

@@ -1,5 +1,5 @@
-"""How fast this machine trains: a few steps in the trainer's own process, sandbox, precision and
-threads, as the job will have them."""
+"""How fast this machine trains: a few steps in the trainer's own process, sandbox, precision,
+threads and lanes, as the job will have them."""
 
 import json
 import os
@@ -37,9 +37,9 @@ def training_speed(base_dir: Path, rows: Sequence[Command], folder: Path) -> Tra
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     try:
-        precision = _prepare(base_dir, rows, folder)
+        machine = _prepare(base_dir, rows, folder)
         started = time.monotonic()
-        child = launch_trainer(folder, threads=_threads(), level=_level())
+        child = launch_trainer(folder, threads=machine["threads"], level=_level())
         try:
             while not (ended := child.poll() is not None) and not _events(folder):
                 time.sleep(POLL_SECONDS)
@@ -52,7 +52,7 @@ def training_speed(base_dir: Path, rows: Sequence[Command], folder: Path) -> Tra
         if child.process.returncode != 0 or not metrics:
             said = (folder / "trainer.log").read_text("utf-8", errors="replace").strip()
             raise DemoFailed(f"A few training steps were tried and failed:\n{said}")
-        return TrainingSpeed(float(metrics[-1]["tokens_per_second"]), start, precision)
+        return TrainingSpeed(float(metrics[-1]["tokens_per_second"]), start, machine["precision"])
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -63,9 +63,10 @@ def at(folder: Path) -> str:
     return f"training a few steps: {done} of {STEPS}" if _events(folder) else "starting a trainer"
 
 
-def _prepare(base_dir: Path, rows: Sequence[Command], folder: Path) -> str:
-    """What a worker puts into a run's folder; returns the precision chosen."""
-    told = probe_machine(FAMILY, base_dir, folder, level=_level())
+def _prepare(base_dir: Path, rows: Sequence[Command], folder: Path) -> dict[str, Any]:
+    """What a worker puts into a run's folder; returns what was chosen for the machine."""
+    threads = int(os.environ.get("PRIVATUNE_TRAINER_THREADS") or 0) or None
+    machine, _ = probe_machine(FAMILY, base_dir, folder, threads=threads, level=_level())
     (folder / "base").symlink_to(base_dir.resolve())
     (folder / "data").mkdir()
     write_rows(folder / "data" / "train.jsonl", rows[: STEPS * BATCH_ROWS])
@@ -74,22 +75,15 @@ def _prepare(base_dir: Path, rows: Sequence[Command], folder: Path) -> str:
             "family": FAMILY,
             "epochs": 1,
             "batch_size": BATCH_ROWS,
-            "precision": told["precision"],
-            "device": told["device"],
-            "threads": _threads(),
         }
+        | machine
     ).write(folder)
-    return told["precision"]
+    return machine
 
 
 def _level() -> Level:
     """The isolation that a worker would use here; the rows are the demo's own, so none will do."""
     return require("allow-none")
-
-
-def _threads() -> int:
-    """As many as a worker gives a run."""
-    return int(os.environ.get("PRIVATUNE_TRAINER_THREADS") or len(os.sched_getaffinity(0)))
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:

@@ -51,6 +51,14 @@ FORMS: list[tuple[str, Any]] = [
         ),
     ),
     (
+        r"Micro-batches are dealt to (?P<lanes>\d+) lanes, (?P<n>\d+) at work at once\.",
+        _("The rows are worked on in %(lanes)s lanes, %(n)s at once."),
+    ),
+    (
+        r"One lane works on all threads: this training cannot be dealt to several\.",
+        _("One lane works on all threads: this training cannot be dealt to several."),
+    ),
+    (
         rf"The base's validation loss is (?P<loss>{_N})\.?",
         _("The base's validation loss is %(loss)s."),
     ),

@@ -128,7 +128,7 @@ def launch(kind: str, prey: Prey, level: Level) -> None:
         )
     elif kind == "machine":
         with pytest.raises(IndexError):  # the attacker prints no answer
-            launcher.probe_machine("causal_lm", prey.base, prey.run_dir, level=level)
+            launcher.probe_machine("causal_lm", prey.base, prey.run_dir, threads=1, level=level)
         return
     elif kind == "check":
         (prey.run_dir.parent / "source").write_text("{}")

@@ -14,6 +14,7 @@ from finetune.trainer import loop, optim
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan, make_plan
 from finetune.trainer.events import EventLog
+from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.objectives.sft import SFT
 from finetune.trainer.spec import OptimSpec, RunSpec
@@ -39,7 +40,7 @@ def spec_of(precision: str) -> RunSpec:
 
 
 def train_ours(
-    base: Path, spec: RunSpec, rows: list[Row], plan: Plan, folder: Path
+    base: Path, spec: RunSpec, rows: list[Row], plan: Plan, folder: Path, lanes: int
 ) -> tuple[list[float], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Losses of each step, the adapter before, the adapter after."""
     model = adapted.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=1)
@@ -48,6 +49,7 @@ def train_ours(
         spec=spec,
         model=model,
         objective=SFT,
+        lanes=Lanes(lanes, threads=lanes),
         optimizer=optim.adamw(model.parameters, spec.optim),
         rows=rows,
         valid=[],
@@ -58,14 +60,17 @@ def train_ours(
         stop=Stop(),
         speed=loop.Speedometer(),
     )
-    loop.run_to_the_end(run)
+    with run.lanes:
+        loop.run_to_the_end(run)
     run.events.close()
     return [m.train_loss for m in run.state.history], before, model.adapter_state()
 
 
-@pytest.mark.parametrize(("precision", "within"), [("fp32", 1e-5), ("fp64", 1e-9)])
+@pytest.mark.parametrize(
+    ("precision", "within", "lanes"), [("fp32", 1e-5, 1), ("fp32", 1e-5, 2), ("fp64", 1e-9, 2)]
+)
 def test_fifty_steps_have_the_losses_of_trl(
-    tiny_base: Path, tmp_path: Path, precision: str, within: float
+    tiny_base: Path, tmp_path: Path, precision: str, within: float, lanes: int
 ) -> None:
     from tests.finetune.trainer.oracle import nothing_narrowed, train_with_trl
 
