@@ -57,7 +57,8 @@ def test_a_dealt_step_has_the_undealt_ones_sums(tiny_base: Path, tmp_path: Path)
         folder = make_dealt(tmp_path / str(lanes_), tiny_base, precision="fp64", lanes=lanes_)
         assert finish(folder) == ExitCode.DONE
         losses[lanes_] = [e["data"]["train_loss"] for e in events(folder, "metrics")]
-    assert losses[3] == pytest.approx(losses[1], rel=1e-12)
+    # AdamW divides by the gradient's own size, so that rounding shows where it is nearly zero
+    assert losses[3] == pytest.approx(losses[1], rel=1e-7)
 
 
 def test_a_run_that_was_stopped_goes_on_with_another_number_of_lanes(
