@@ -79,7 +79,7 @@ def test_fifty_steps_have_the_losses_of_trl(
     plan = make_plan(rows, batch_size=4, epochs=10, seed=5, pack_to=None)
     assert plan.total_steps == STEPS
     with nothing_narrowed() if precision == "fp64" else nullcontext():
-        ours, before, after = train_ours(tiny_base, spec, rows, plan, tmp_path)
+        ours, before, after = train_ours(tiny_base, spec, rows, plan, tmp_path, lanes)
         theirs, model, _ = train_with_trl(
             tiny_base, spec, rows, plan, before, out=tmp_path, max_steps=STEPS
         )
