@@ -4,7 +4,7 @@ turns, the web's memory, and how soon an ended right ends an answer."""
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
@@ -18,33 +18,23 @@ from openai import APIError, BadRequestError, NotFoundError, PermissionDeniedErr
 from finetune.models import CatalogModel
 from finetune.services.models import eviction, gateway, tokens
 from finetune.serving.client import ServingClient
-from finetune.serving.protocol import Delta, Status
+from finetune.serving.protocol import Delta
 from tenants.buckets import Buckets
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.models import ApiKey, License, LicenseState, Tenant
 from tenants.services.licences import change_license
 from tenants.services.limits import change_limits
-from tests.finetune.api.conftest import TINY, serving_http
+from tests.finetune.api.conftest import PATIENT, STILL, TINY, serving_http
 from tests.finetune.api.customers import Customer, new_customer
-from tests.finetune.api.test_chat import adapter, ask, running, tuned
+from tests.finetune.api.test_chat import LONG, adapter, ask, running, status, tuned
 from tests.fixtures.principals import somebody
+from tests.fixtures.waiting import until
 
 __all__ = ["adapter", "tuned"]  # fixtures
 
 FLOOD = {"model": TINY, "prompt": "turn", "n": 128, "max_tokens": 490, "temperature": 1}
 CONTEXT = 512  # tokens, of the tiny base
-
-
-def status() -> Status:
-    return asyncio.run(ServingClient(settings.SERVING_SOCKET).status())
-
-
-def until(true: Callable[[], Any], what: str) -> None:
-    ends = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < ends, what
-        time.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -92,9 +82,8 @@ def test_a_flood_of_one_tenant_leaves_another_its_turn(customer: Customer) -> No
     with Flood(customer) as flood:
         for _ in range(3):
             assert ask(other.client(), TINY, max_tokens=1).choices
-        taken = [asyncio.run(turns_for_one_token(other)) for _ in range(5)]
-        assert status().bases[0].waiting >= 64, "the flood had ended"
         until(lambda: 429 in flood.statuses, "nobody was turned away")
+        taken = [behind_the_flood(other) for _ in range(5)]
         assert set(flood.statuses) <= {200, 429}
         assert flood.waits == {"1"}
         held = status().bases[0].waiting
@@ -103,6 +92,21 @@ def test_a_flood_of_one_tenant_leaves_another_its_turn(customer: Customer) -> No
     # 1,960 turns. The best of five, because turns go on while this process does not run.
     assert min(taken) <= 100
     until(lambda: running() == 0, "who hung up is still answered")
+
+
+def behind_the_flood(customer: Customer) -> int:
+    """The turns of an answer before and after which the flood was there."""
+    taken: list[int] = []
+
+    def waiting() -> bool:
+        return status().bases[0].waiting >= 64
+
+    def meanwhile() -> bool:
+        taken.append(asyncio.run(turns_for_one_token(customer)))
+        return waiting()
+
+    until(lambda: waiting() and meanwhile(), "the flood had ended")
+    return taken[-1]
 
 
 async def turns_for_one_token(customer: Customer) -> int:
@@ -138,8 +142,13 @@ def test_a_request_beyond_its_cost_is_refused_with_the_numbers(customer: Custome
 
 
 def test_tokens_a_minute_are_taken_at_the_start_told_and_given_back_at_the_end(
-    customer: Customer,
+    committed: None, tiny_model: str
 ) -> None:
+    with serving_http(STILL) as (url, _):
+        tokens_are_counted(new_customer(url, models=[tiny_model]))
+
+
+def tokens_are_counted(customer: Customer) -> None:
     limit = 6000
     change_limits(tenant_id=customer.tenant_id, changes={"tokens": limit}, actor="test")
     client = customer.client()
@@ -270,7 +279,7 @@ def test_a_deleted_model_is_out_of_memory_and_its_answer_ends(
     customer: Customer, tuned: str
 ) -> None:
     client = customer.client()
-    stream = ask(client, tuned, stream=True, max_tokens=None, temperature=1, n=64)
+    stream = ask(client, tuned, **LONG, stream=True)  # more than the sockets between us hold
     next(iter(stream))
     assert str(customer.tenant_id) in residents()
     client.models.delete(tuned)
@@ -288,7 +297,7 @@ def test_a_revoked_licence_reaches_memory_and_what_is_being_answered(
 ) -> None:
     client = customer.client()
     ask(client, tuned)
-    stream = ask(client, TINY, stream=True, max_tokens=None, temperature=1, n=64)
+    stream = ask(client, TINY, **LONG, stream=True)
     next(iter(stream))
     revoke(customer)
     assert str(customer.tenant_id) not in residents()
@@ -333,13 +342,13 @@ def test_the_sweep_catches_up_with_an_eviction_that_was_missed(
 
 def test_an_answer_that_goes_on_ends_soon_after_its_key(committed: None, tiny_model: str) -> None:
     # at every piece and not by the clock: a fast machine has answered within seconds
-    with serving_http("privatune.asgi:application", PRIVATUNE_ASK_AGAIN_SECONDS="0") as (url, _):
+    with serving_http(PATIENT, PRIVATUNE_ASK_AGAIN_SECONDS="0") as (url, _):
         end_the_key_of(new_customer(url, models=[TINY]))
 
 
 def end_the_key_of(customer: Customer) -> None:
     ask(customer.client(), TINY)
-    body = FLOOD | {"stream": True, "n": 100}
+    body = FLOOD | {"stream": True}
     with customer.http() as http, http.stream("POST", "/v1/completions", json=body) as got:
         lines = got.iter_lines()
         next(lines)
