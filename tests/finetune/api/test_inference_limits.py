@@ -257,6 +257,8 @@ def test_the_webs_memory_stays_when_all_that_is_allowed_is_asked_for(
     over.set()
     watcher.join()
     print(f"web process: {before} MB before, {peak} MB at most")
+    # 30 seen. Answers of 128 choices, which the limit on log-probabilities keeps from being made,
+    # would take eight times that.
     assert peak - before < 200
 
 

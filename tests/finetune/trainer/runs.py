@@ -63,10 +63,30 @@ def make_run(folder: Path, base: Path, *, valid: bool = True, rows: int = 20, **
     return folder
 
 
-def start(run_dir: Path) -> subprocess.Popen[str]:
-    """The trainer as the process that it is."""
+# The trainer, which stops itself as soon as it has told something and so many steps' metrics.
+_HALTING = """
+import os, signal, sys
+from finetune.trainer.__main__ import main
+from finetune.trainer.events import EventLog
+left, append = int(sys.argv.pop()), EventLog._append
+def halting(log, kind, *told):
+    global left
+    append(log, kind, *told)
+    left -= kind == "metrics"
+    if left == 0:
+        left = -1
+        os.kill(os.getpid(), signal.SIGSTOP)
+EventLog._append = halting
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start(run_dir: Path, *, halt_at: int | None = None) -> subprocess.Popen[str]:
+    """The trainer as the process that it is. Stopped (SIGSTOP, by itself) after so many steps."""
+    told = [str(run_dir)] if halt_at is None else [str(run_dir), str(halt_at)]
+    program = ["-m", "finetune.trainer"] if halt_at is None else ["-c", _HALTING]
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-m", "finetune.trainer", str(run_dir)],
+        [sys.executable, "-W", "ignore", *program, *told],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,

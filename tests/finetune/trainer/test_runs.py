@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +30,7 @@ from tests.finetune.trainer.runs import (
     start,
     write_jsonl,
 )
+from tests.fixtures.waiting import is_alive, until
 
 STEPS = 10  # 20 rows, 4 a step, 2 epochs
 SETTINGS = {"save_every": 3, "eval_every": 4, "adapter": {"r": 4, "dropout": 0.1}}
@@ -77,17 +76,22 @@ def test_the_same_spec_gives_the_same_bytes_in_a_process_of_its_own(
 ) -> None:
     again = make_run(tmp_path / "run", tiny_base, **SETTINGS)
     process = start(again)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate()
     assert process.returncode == ExitCode.DONE, err
     assert result_hash(again) == result_hash(undisturbed)
 
 
-def until(run_dir: Path, process: subprocess.Popen[str], seen: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not seen():
-        assert process.poll() is None, "the trainer ended before it could be disturbed"
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+def halted(run_dir: Path, *, at: int) -> "subprocess.Popen[str]":
+    """The trainer, standing still after it has told of so many steps: it stops itself there, since
+    whoever looks at it from outside may look when it is over."""
+    process = start(run_dir, halt_at=at)
+    until(lambda: _is_stopped(process.pid), "it did not come so far", of=process)
+    assert steps_told(run_dir) == at
+    return process
+
+
+def _is_stopped(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
 def steps_told(run_dir: Path) -> int:
@@ -102,10 +106,10 @@ def test_stopped_and_resumed_it_ends_in_the_same_bytes(
     undisturbed: Path, tiny_base: Path, tmp_path: Path, how: signal.Signals, at: int
 ) -> None:
     folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
-    process = start(folder)
-    until(folder, process, lambda: (folder / "events.jsonl").exists() and steps_told(folder) >= at)
+    process = halted(folder, at=at)
     process.send_signal(how)
-    process.communicate(timeout=60)
+    process.send_signal(signal.SIGCONT)
+    process.communicate()
     if how == signal.SIGTERM:
         assert process.returncode == ExitCode.YIELDED
         newest = max([int(p.name) for p in (folder / "checkpoints").glob("[0-9]*")] or [0])
@@ -155,8 +159,7 @@ def test_a_damaged_checkpoint_is_told_and_an_older_one_used(
     undisturbed: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
-    process = start(folder)
-    until(folder, process, lambda: (folder / "checkpoints" / "6").exists())
+    process = halted(folder, at=7)
     process.kill()
     process.communicate()
     newest = max((folder / "checkpoints").glob("[0-9]*"), key=lambda p: int(p.name))
@@ -187,21 +190,12 @@ def test_the_trainer_dies_with_its_worker(tiny_base: Path, tmp_path: Path) -> No
     )
     assert worker.stdout is not None
     trainer = int(worker.stdout.readline())
-    until(folder, worker, lambda: steps_told(folder) >= 2)
+    until(lambda: steps_told(folder) >= 2, "it did not train", of=worker)
     worker.kill()
     worker.wait()
-    deadline = time.monotonic() + 10
-    while alive(trainer) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not alive(trainer)
+    until(lambda: not is_alive(trainer), "it trains on")
+    assert not (folder / "result").exists(), "it was over before"
     worker.stdout.close()
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 def test_early_stop_ends_at_the_best_and_says_so(tiny_base: Path, tmp_path: Path) -> None:
@@ -278,7 +272,6 @@ def test_a_full_disk_is_told_and_corrupts_nothing(
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         check=False,
-        timeout=120,
     )
     assert done.returncode == ExitCode.OURS
     assert error(folder)["code"] == "disk_full"
@@ -315,7 +308,6 @@ def test_the_trainer_imports_no_django_and_opens_no_socket(tiny_base: Path, tmp_
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
     )
     assert done.returncode == ExitCode.DONE, done.stderr
     assert done.stdout.strip() == "[]"

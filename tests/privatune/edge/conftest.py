@@ -3,6 +3,7 @@
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psutil
@@ -12,10 +13,10 @@ from django.test import Client
 from tenants.models import User
 from tenants.roles import Role
 from tenants.services.tenants import add_member
-from tests.finetune.api.conftest import serving_http
+from tests.finetune.api.conftest import PATIENT, serving_http
 from tests.finetune.api.customers import Customer
 
-IDLE = 2
+IDLE, LONG = 2, 600  # seconds in which a body may stand still
 TENANT_SPOOL_MB = 40
 PERSON_STREAMS, TENANT_STREAMS = 25, 30
 
@@ -48,22 +49,40 @@ def _nameless(pid: int) -> int:
     return total
 
 
-@pytest.fixture(scope="package")
-def _edge(django_db_setup: None) -> Iterator[Edge]:
+@contextmanager
+def _edge_of(idle: int) -> Iterator[Edge]:
     limits = {
-        "PRIVATUNE_BODY_IDLE_SECONDS": str(IDLE),
+        "PRIVATUNE_BODY_IDLE_SECONDS": str(idle),
         "PRIVATUNE_TENANT_SPOOL_MB": str(TENANT_SPOOL_MB),
         "PRIVATUNE_PERSON_STREAMS": str(PERSON_STREAMS),
         "PRIVATUNE_TENANT_STREAMS": str(TENANT_STREAMS),
         "PRIVATUNE_ASK_AGAIN_SECONDS": "0",
     }
-    with serving_http("privatune.asgi:application", **limits) as (url, pid):
+    with serving_http(PATIENT, **limits) as (url, pid):
         yield Edge(url, pid)
+
+
+@pytest.fixture(scope="package")
+def _edge(django_db_setup: None) -> Iterator[Edge]:
+    with _edge_of(LONG) as edge:
+        yield edge
+
+
+@pytest.fixture(scope="package")
+def _hasty(django_db_setup: None) -> Iterator[Edge]:
+    with _edge_of(IDLE) as edge:
+        yield edge
 
 
 @pytest.fixture
 def edge(_edge: Edge, committed: None) -> Edge:
     return _edge
+
+
+@pytest.fixture
+def hasty(_hasty: Edge, committed: None) -> Edge:
+    """It gives up a body that stands still for two seconds, which every sender's may."""
+    return _hasty
 
 
 def signed_in(customer: Customer, role: Role = Role.OWNER) -> str:
