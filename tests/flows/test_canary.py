@@ -8,10 +8,12 @@ not looked at.
 
 import io
 import json
+import os
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +76,15 @@ class Place:
     def _files(self) -> Iterator[Path]:
         data = self.stack.data
         yield data.parent / f"{data.name}.err"
-        for path in data.rglob("*"):
-            if path.is_file() and not path.is_relative_to(data / "models"):
+        for path in files_below(data):
+            if not path.is_relative_to(data / "models"):
                 yield path
         for path in Path(tempfile.gettempdir()).glob("*"):
-            ours = path.name.startswith(("privatune-", "tmp", "pymp", "celery"))
-            for each in [path, *path.rglob("*")] if ours and path.is_dir() else [path] * ours:
-                if each.is_file() and each.stat().st_mtime >= self.since:
-                    yield each
+            if path.name.startswith(("privatune-", "tmp", "pymp", "celery")):
+                for each in files_below(path):
+                    with suppress(FileNotFoundError):  # other tests' come and go
+                        if each.stat().st_mtime >= self.since:
+                            yield each
 
     def _superuser(self) -> "psycopg.Connection[Any]":
         for path in (self.stack.data / "secrets").glob("*.json"):
@@ -95,6 +98,17 @@ class Place:
                     autocommit=True,
                 )
         pytest.fail("the superuser's password was not found")
+
+
+def files_below(path: Path) -> Iterator[Path]:
+    """The file itself, or all of the folder's, but those that go while we look."""
+    if path.is_file():
+        yield path
+    for folder, _, names in os.walk(path):  # passes over a folder that is gone
+        for name in names:
+            file = Path(folder) / name
+            if file.is_file():
+                yield file
 
 
 def holds(path: Path, texts: list[bytes]) -> bool:
@@ -189,11 +203,7 @@ def failed_runs(client: OpenAI, tenant: StackTenant, stack: Stack) -> None:
 
 
 def ended(client: OpenAI, job_id: str) -> None:
-    ends = time.monotonic() + 240
-    while (job := client.fine_tuning.jobs.retrieve(job_id)).status != "failed":
-        assert job.status not in ("succeeded", "cancelled")
-        assert time.monotonic() < ends, job
-        time.sleep(0.3)
+    wait_for(client, job_id, "failed")
 
 
 def nothing_is_found(place: Place, answers: list[str]) -> None:

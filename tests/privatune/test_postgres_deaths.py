@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,7 @@ import pytest
 
 from privatune.stack.postgres import EmbeddedPostgres
 from privatune.stack.secrets import ensure_secrets
-
-TRIES, PAUSE_SECONDS = 300, 0.1
+from tests.fixtures.waiting import until
 
 
 @pytest.fixture
@@ -45,12 +43,11 @@ def test_a_killed_server_is_started_again_with_what_was_committed(
     with running.superuser() as connection:
         connection.execute("CREATE TABLE kept AS SELECT 4711 AS number")
     kill(running)
-    said: list[str] = []
-    for _ in range(TRIES):
-        said += running.tend()
-        if said and said[-1] == "PostgreSQL had died and runs again.":
-            break
-        time.sleep(PAUSE_SECONDS)
+    until(
+        lambda: "PostgreSQL had died and runs again." in running.tend(),
+        "it did not start again",
+        pause=0.1,
+    )
     with running.superuser() as connection:
         assert connection.execute("SELECT number FROM kept").fetchone() == (4711,)
 

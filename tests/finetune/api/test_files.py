@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -14,6 +15,7 @@ from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tenants.services.vaults import object_store
 from tests.finetune.api.customers import Customer, chat_rows, new_customer, strict
+from tests.fixtures.waiting import until
 
 
 def test_a_file_comes_back_byte_for_byte_and_goes_when_it_is_deleted(customer: Customer) -> None:
@@ -24,7 +26,7 @@ def test_a_file_comes_back_byte_for_byte_and_goes_when_it_is_deleted(customer: C
     assert (sent.bytes, sent.filename, sent.status) == (len(data), "rows.jsonl", "uploaded")
     assert client.files.content(sent.id).content == data
     customer.check_files()
-    checked = client.files.wait_for_processing(sent.id, poll_interval=0.1, max_wait_seconds=30)
+    checked = client.files.wait_for_processing(sent.id, poll_interval=0.1)
     assert checked.status == "processed"
     with tenant_scope(customer.tenant_id):
         stored = StoredFile.objects.get(filename="rows.jsonl")
@@ -135,17 +137,17 @@ def test_a_file_deleted_while_it_is_checked_leaves_nothing(customer: Customer) -
 
     def slow_check(*args: Any, **options: Any) -> Any:
         claimed.set()
-        deleted.wait(20)
+        deleted.wait()
         return check_in_child(*args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("finetune.services.files.checking.check_in_child", slow_check)
         worker = threading.Thread(target=customer.check_files)
         worker.start()
-        assert claimed.wait(20)
+        until(claimed.is_set, "nobody checks it")
         client.files.delete(sent.id)
         deleted.set()
-        worker.join(30)
+        worker.join()
     assert list(object_store().list(f"{customer.tenant_id}/")) == []
 
 
@@ -163,25 +165,36 @@ def test_uploading_a_large_file_takes_little_memory(
     server: tuple[str, int], committed: None
 ) -> None:
     customer = new_customer(server[0])
-    client = customer.client(timeout=120)
+    client = customer.client()
     client.files.create(file=("warm.bin", b"x" * 1000), purpose="user_data")
-    before = _memory(server[1])
+    before = _from_now_on(server[1])
     sent = client.files.create(file=("large.bin", bytes(90 << 20)), purpose="user_data")
     assert sent.bytes == 90 << 20
     peak = _memory(server[1], peak=True) - before
-    assert peak < 60 << 20, f"{peak >> 20} MB more than at rest"
+    # whoever holds the file once has 90 MB more
+    assert peak < 75 << 20, f"{peak >> 20} MB more than at rest"
     digest = hashlib.sha256()
     with client.files.with_streaming_response.content(sent.id) as response:
         for piece in response.iter_bytes():
             digest.update(piece)
     assert digest.hexdigest() == hashlib.sha256(bytes(90 << 20)).hexdigest()
-    assert _memory(server[1], peak=True) - before < 60 << 20
+    assert _memory(server[1], peak=True) - before < 75 << 20
+
+
+def _from_now_on(pid: int) -> int:
+    """Bytes that the worker holds. Its peak begins anew: other tests have used this server."""
+    Path(f"/proc/{_worker(pid).pid}/clear_refs").write_text("5")
+    return _memory(pid)
+
+
+def _worker(pid: int) -> psutil.Process:
+    process = psutil.Process(pid)
+    return max([process, *process.children(recursive=True)], key=lambda p: p.memory_info().rss)
 
 
 def _memory(pid: int, *, peak: bool = False) -> int:
     """Bytes of the server's worker process, now or at its highest."""
-    process = psutil.Process(pid)
-    worker = max([process, *process.children(recursive=True)], key=lambda p: p.memory_info().rss)
+    worker = _worker(pid)
     if not peak:
         return int(worker.memory_info().rss)
     with open(f"/proc/{worker.pid}/status") as status:

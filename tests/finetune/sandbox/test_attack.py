@@ -134,12 +134,12 @@ def launch(kind: str, prey: Prey, level: Level) -> None:
         (prey.run_dir.parent / "source").write_text("{}")
         spec = CheckSpec(source=prey.run_dir.parent / "source", source_name="x.jsonl")
         with pytest.raises(FileNotFoundError):  # the attacker leaves no report
-            check_child.check_in_child(spec, prey.run_dir, seconds=60, level=level)
+            check_child.check_in_child(spec, prey.run_dir, seconds=600, level=level)
         return
     else:
         serve(prey, level)
         return
-    code = child.process.wait(60)
+    code = child.process.wait()
     child.kill()
     logs = [path.read_text() for path in prey.run_dir.glob("*.log")]
     assert code == 0, logs
@@ -156,7 +156,7 @@ def serve(prey: Prey, level: Level) -> None:
     )
     command = [sys.executable, "-c", script, *options[3:], str(prey.run_dir)]
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, env=environment, check=True, timeout=60, stdin=subprocess.DEVNULL)
+    subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
 
 
 @pytest.mark.parametrize("level", SANDBOXED)
@@ -181,7 +181,7 @@ def test_control_the_same_program_gets_it_all_without_a_sandbox(prey: Prey) -> N
     """As the launcher started processes before: scrubbed environment, nothing more."""
     environment = launcher.scrubbed_environment(prey.run_dir, threads=1)
     command = [sys.executable, "-P", "-m", PROBE, str(prey.run_dir)]
-    subprocess.run(command, cwd=prey.run_dir, env=environment, check=True, timeout=60)
+    subprocess.run(command, cwd=prey.run_dir, env=environment, check=True)
     assert (prey.data / "planted").exists()
     failed = {name for name, worked in prey.seen()["got"].items() if not worked}
     as_root = {"write a kernel setting"} if os.geteuid() != 0 else set()

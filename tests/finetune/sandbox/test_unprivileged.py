@@ -72,7 +72,6 @@ def test_an_unprivileged_user_gets_the_same(desk: Path) -> None:
             env={"PYTHONPATH": str(desk), "PATH": "/usr/bin:/bin"},
             cwd=desk,
             capture_output=True,
-            timeout=120,
             check=False,
         )
     assert done.returncode == 0, done.stderr.decode()

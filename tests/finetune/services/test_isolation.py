@@ -155,7 +155,6 @@ def test_serving_refuses_to_start_without_isolation(tmp_path: Path) -> None:
             [sys.executable, "-c", script, *module],
             env=environment | {"PRIVATUNE_SANDBOX": setting},
             capture_output=True,
-            timeout=60,
             check=False,
         )
         assert done.returncode == code, done.stderr

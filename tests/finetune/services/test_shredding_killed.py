@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -36,11 +35,11 @@ from tenants.services.tenants import create_key
 from tenants.services.vaults import object_store, open_vault
 from tenants.trail.certificates import check_certificate
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.fixtures.waiting import until
 
 pytestmark = [pytest.mark.usefixtures("committed"), pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[3]
-DEADLINE_SECONDS = 180.0
 BLOCKED = """
 SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted AND %s = ANY (pg_blocking_pids(pid)))
 """
@@ -67,11 +66,7 @@ class Shred:
             )
 
     def until(self, stuck: Callable[[], bool]) -> None:
-        ends = time.monotonic() + DEADLINE_SECONDS
-        while not stuck():
-            assert self.process.poll() is None, self._said.read_text()
-            assert time.monotonic() < ends, self._said.read_text()
-            time.sleep(0.02)
+        until(stuck, "it is not held there", of=self.process, said=self._said.read_text)
 
     def kill(self) -> None:
         self.process.kill()

@@ -14,7 +14,8 @@ import psycopg
 import pytest
 from django.db import connections
 
-from tests.privatune.crossings.traffic import APPLICATION, wait_until
+from tests.fixtures.waiting import until
+from tests.privatune.crossings.traffic import APPLICATION
 
 
 @contextmanager
@@ -26,12 +27,12 @@ def pooled(size: int, **address: Any) -> Iterator[None]:
     database.update(address, CONN_MAX_AGE=0)
     database["OPTIONS"] |= {
         "application_name": APPLICATION,
-        "pool": {"min_size": 1, "max_size": size, "timeout": 60},
+        "pool": {"min_size": 1, "max_size": size, "timeout": 600},
     }
     try:
         yield
         wrapper.close()
-        wait_until(lambda: _all_back(wrapper.pool.get_stats()))
+        until(lambda: _all_back(wrapper.pool.get_stats()), "a connection did not come back")
     finally:
         wrapper.close()
         wrapper.close_pool()
@@ -72,20 +73,15 @@ def pgbouncer(server: Any, *, size: int) -> Iterator[dict[str, Any]]:
     )
     try:
         address = {"HOST": str(folder), "PORT": "6432"}
-        wait_until(lambda: _answers(settings | address, process))
+        until(lambda: _answers(settings | address), "pgbouncer does not answer", of=process)
         yield address
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()
+        process.wait()
         shutil.rmtree(folder)
 
 
-def _answers(settings: dict[str, Any], process: "subprocess.Popen[bytes]") -> bool:
-    assert process.poll() is None, "pgbouncer ended"
+def _answers(settings: dict[str, Any]) -> bool:
     try:
         psycopg.connect(
             host=settings["HOST"],

@@ -3,7 +3,6 @@ answer may hold is looked at in the answer, and what a connection kept after eve
 
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -151,14 +150,19 @@ def drive(parties: list[Party], tally: Tally, *, requests: int, threads: int = 8
 
 
 @contextmanager
-def connections_ending(server: Any, tally: Tally, every: float = 0.2) -> Iterator[None]:
-    """Ends one of our connections in the database again and again, whatever it is doing."""
+def connections_ending(server: Any, tally: Tally, every: int = 40) -> Iterator[None]:
+    """Ends one of our connections in the database again and again, whatever it is doing: after so
+    many requests, and not by the clock, or a slow machine would get nothing done in between."""
     over = threading.Event()
 
     def end() -> None:
         admin: psycopg.Connection[Any]
         with server.superuser() as admin:
-            while not over.wait(every):
+            before = 0
+            while not over.wait(0.005):
+                if tally.done.total() < before + every:
+                    continue
+                before = tally.done.total()
                 ended = admin.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                     " WHERE application_name = %s ORDER BY random() LIMIT 1",
@@ -174,10 +178,3 @@ def connections_ending(server: Any, tally: Tally, every: float = 0.2) -> Iterato
     finally:
         over.set()
         thread.join()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    ends = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends, "it did not come about"
-        time.sleep(0.05)

@@ -59,7 +59,9 @@ async def ask_much(parties: list[Party], tally: Tally, requests: int) -> None:
         for _ in left:
             (what,) = draw.choices(list(ASKED), list(ASKED.values()))
             party, other = draw.sample(parties, 2)
-            await _one(application, what, party, other, draw.random() / 50, tally)
+            await _one(
+                application, what, party, other, draw.choice([0.0, draw.random() / 50]), tally
+            )
 
     await asyncio.gather(*(client() for _ in range(AT_ONCE)))
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from privatune.demo.memory import MemoryWatch
 from privatune.demo.stack import DemoFailed, Stack, clear
 from privatune.stack.folder import FolderLock
+from tests.fixtures.waiting import until
 
 
 def test_an_earlier_demos_data_is_removed(tmp_path: Path) -> None:
@@ -45,6 +45,6 @@ def test_memory_counts_what_children_hold(tmp_path: Path) -> None:
         child.stdout.readline()
         assert watch.now_mb() - before > 190
         with watch:
-            time.sleep(1.5)
+            until(lambda: watch.peak_mb > 190, "what it holds was not seen")
         child.communicate(b"\n")
     assert watch.peak_mb > 190

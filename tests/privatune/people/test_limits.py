@@ -159,7 +159,7 @@ def test_what_no_limit_looks_at_any_more_is_forgotten() -> None:
     later(hours=2)
     guess(Client(), "a@nowhere.example", 1)
     assert proofs.forget_old() == 2
-    assert ProofAttempt.objects.filter(at__gt=timezone.now() - timedelta(minutes=1)).count() == 1
+    assert ProofAttempt.objects.count() == 1
 
 
 def codes_at_sign_in(person: User, client: Client, codes: list[str]) -> None:

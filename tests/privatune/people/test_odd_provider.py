@@ -89,7 +89,8 @@ class Provider:
 
 
 @pytest.fixture
-def provider(settings: Any) -> Iterator[Provider]:
+def provider(settings: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
+    monkeypatch.setattr(oidc_client, "SECONDS", 600.0)  # what is odd decides, not how late it came
     handler = type("Handler", (Odd,), {"answers": {}, "asked": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = Thread(target=server.serve_forever, args=(0.02,))
@@ -281,6 +282,6 @@ def test_a_provider_that_trickles_is_left_after_a_time(
     try:
         answer = provider.begin(browser) if path == DOCUMENT else provider.come_back(browser)
         refused(answer, browser, caplog, "it came too slowly")
-        assert gone.wait(60), "the connection was not closed"
+        gone.wait()  # for ever, if the connection were not closed
     finally:
         left.set()

@@ -60,7 +60,7 @@ def issuer() -> Iterator[str]:
         yield url
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait()
 
 
 @pytest.fixture

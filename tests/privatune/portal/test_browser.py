@@ -88,7 +88,7 @@ def test_upload_train_watch_and_download_by_mouse(
         "#file", {"name": "lamps.jsonl", "mimeType": "application/jsonl", "buffer": rows(60)}
     )
     page.wait_for_url(re.compile(r"/files/[0-9a-f-]{36}/"))
-    page.wait_for_selector(f".bg-green-lt:has-text('{words['usable']}')", timeout=60_000)
+    page.wait_for_selector(f".bg-green-lt:has-text('{words['usable']}')")
     page.screenshot(path=shots / f"file-{language}.png")
 
     page.click(f"nav >> text={words['jobs']}")
@@ -101,7 +101,7 @@ def test_upload_train_watch_and_download_by_mouse(
     page.click(f"button:has-text('{words['start']}')")
     page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}/"))
     what_was_opened_stays_open(page)
-    page.wait_for_selector(f".bg-green-lt:has-text('{words['done']}')", timeout=180_000)
+    page.wait_for_selector(f".bg-green-lt:has-text('{words['done']}')")
     page.reload()
     page.wait_for_selector("#curve canvas")
     if language != "en":
@@ -133,7 +133,6 @@ def test_upload_train_watch_and_download_by_mouse(
         page.wait_for_function(
             "which => document.querySelector(`[data-answer=${which}]`).textContent.length > 1",
             arg=which,
-            timeout=60_000,
         )
         assert not answer.inner_text().startswith("[")
     page.screenshot(path=shots / f"model-{language}.png", full_page=True)
@@ -170,7 +169,7 @@ def test_a_bad_file_shows_line_field_and_fix(
     page.set_input_files(
         "#file", {"name": "bad.jsonl", "mimeType": "application/jsonl", "buffer": bad}
     )
-    page.wait_for_selector(f"th:has-text('{WORDS[language]['fix']}')", timeout=60_000)
+    page.wait_for_selector(f"th:has-text('{WORDS[language]['fix']}')")
     lines = page.locator("table.table-sm tbody tr td:first-child").all_inner_texts()
     assert {"4", "5"} <= set(lines)
     if language != "en":

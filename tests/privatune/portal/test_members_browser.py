@@ -14,7 +14,7 @@ import pytest
 from tenants.roles import Role
 from tests.finetune.api.conftest import serving_http
 from tests.finetune.api.customers import new_customer
-from tests.fixtures.browser import WIDE
+from tests.fixtures.browser import PATIENCE_MS, WIDE
 from tests.fixtures.language import english_sentences
 from tests.fixtures.people import PASSWORD, code_of, member
 
@@ -79,7 +79,9 @@ def test_the_whole_portal_by_mouse(
     def browser() -> Any:
         options: dict[str, Any] = {"viewport": WIDE, "base_url": scene.url, "locale": language}
         options["timezone_id"] = "Asia/Shanghai"
-        page = chromium.new_context(**options).new_page()
+        context = chromium.new_context(**options)
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
         page.on("console", lambda m: faults.append(m.text) if m.type == "error" else None)
         page.on("dialog", lambda dialog: dialog.accept())
         return page
@@ -130,7 +132,7 @@ def test_the_whole_portal_by_mouse(
     look(colleague, "invitation")
     colleague.fill("#password", "123456789012")
     colleague.click(f"button:has-text('{words['accept']}')")
-    assert colleague.locator("[role=alert]").count() == 1, "digits alone are no password"
+    colleague.wait_for_selector("[role=alert]")  # digits alone are no password
     colleague.fill("#password", "seven purple parakeets")
     colleague.click(f"button:has-text('{words['accept']}')")
     colleague.wait_for_url(f"**/t/{slug}/")
@@ -152,6 +154,9 @@ def test_the_whole_portal_by_mouse(
     colleague.click(f"form button:has-text('{words['do_make']}')")
     first = colleague.input_value("#secret")
     colleague.click(f"tr:has-text('nightly') >> text={words['rotate']}")
+    colleague.wait_for_function(
+        "first => document.querySelector('#secret').value !== first", arg=first
+    )
     second = colleague.input_value("#secret")
     look(colleague, "keys")
 
@@ -172,11 +177,13 @@ def test_the_whole_portal_by_mouse(
     look(colleague, "nothing")
 
     owner.click(f"nav >> text={words['audit']}")
+    owner.wait_for_url("**/audit/")
     assert "Asia/Shanghai" in owner.text_content("thead")
     assert f"{words['removed']} {colleague_email}" in owner.inner_text("tbody tr:first-child")
     look(owner, "audit")
     owner.select_option("#kind", "keys")
     owner.click(f"main button:has-text('{words['show']}')")
+    owner.wait_for_url("**kind=keys*")
     assert words["revoked_key"] in owner.inner_text("tbody")
     assert words["removed"] not in owner.inner_text("tbody")
     owner.click(f"tbody a:has-text('{colleague_email}') >> nth=0")
