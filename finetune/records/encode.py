@@ -22,10 +22,12 @@ class Encoded:
     """A row as tokens. `trained[i]`: token i is a label, predicted from the tokens before it.
 
     Both lists have the row's length; `trained[0]` is always False, as nothing precedes it.
+    `trimmed`: messages at whose edges the chat template takes white space away.
     """
 
     input_ids: list[int]
     trained: list[bool]
+    trimmed: tuple[int, ...] = ()
 
     @property
     def trained_count(self) -> int:
@@ -73,8 +75,8 @@ class RowEncoder:
     def encode(self, row: Row) -> Encoded:
         """Tokens and mask of a row; at least one token is trained.
 
-        Raises UserFault: `nothing_trained`, `no_eos`, `no_chat_template` or what the template
-        does not allow (see `spans.trained_spans`).
+        Raises UserFault: `nothing_trained`, `no_eos`, `no_chat_template`,
+        `control_token_in_message` or what the template does not allow (see `spans.trained_spans`).
         """
         if "messages" in row:
             encoded = self._chat(cast(ChatRow, row))
@@ -82,11 +84,12 @@ class RowEncoder:
             encoded = self._completion(cast(CompletionRow, row))
         else:
             encoded = self._text(row)
-        return _checked(encoded)
+        return cut(_checked(encoded), row.get("cut_to"))
 
     def render_prompt(self, messages: Sequence[Message], tools: Tools = None) -> list[int]:
         """Tokens of a conversation up to where the assistant answers, as in training."""
-        text = self._template.render(self._template.prepare(messages), tools, prompt=True)
+        prepared = self._template.prepare(messages, tools)
+        text = self._template.render(prepared, tools, prompt=True)
         return self._ids(text)
 
     def encode_prompt(self, prompt: str) -> list[int]:
@@ -110,10 +113,11 @@ class RowEncoder:
             for index, message in enumerate(messages)
             if message["role"] == "assistant" and message.get("weight", 1)
         ]
-        prepared = self._template.prepare(messages)
-        text, spans = trained_spans(self._template, prepared, row.get("tools"), wanted)
+        tools = row.get("tools")
+        prepared = self._template.prepare(messages, tools)
+        text, spans, trimmed = trained_spans(self._template, prepared, tools, wanted)
         encoding = self._fast.encode(text, add_special_tokens=False)
-        return Encoded(encoding.ids, _mask(encoding.offsets, spans))
+        return Encoded(encoding.ids, _mask(encoding.offsets, spans), trimmed)
 
     def _completion(self, row: CompletionRow) -> Encoded:
         prompt = self.encode_prompt(row["prompt"])
@@ -170,11 +174,11 @@ class RowEncoder:
         return self._ids(completion)
 
 
-def cut(encoded: Encoded, max_length: int) -> Encoded:
-    """The row's first `max_length` tokens. Raises UserFault `nothing_trained` if none is left."""
-    if len(encoded.input_ids) <= max_length:
+def cut(encoded: Encoded, to: int | None) -> Encoded:
+    """The row's first `to` tokens. Raises UserFault `nothing_trained` if no label is left."""
+    if to is None or len(encoded.input_ids) <= to:
         return encoded
-    return _checked(Encoded(encoded.input_ids[:max_length], encoded.trained[:max_length]))
+    return _checked(Encoded(encoded.input_ids[:to], encoded.trained[:to], encoded.trimmed))
 
 
 def _mask(offsets: Sequence[CharSpan], spans: list[CharSpan]) -> list[bool]:

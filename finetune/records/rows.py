@@ -3,6 +3,9 @@
 {"messages": [...], "tools": [...]}     a chat; `weight` 0 on an assistant message: not trained
 {"prompt": str, "completion": str}      untemplated; only the completion (and EOS) is trained
 {"text": str}                           untemplated; everything (and EOS) is trained
+
+`cut_to`: of a row that is too long, only so many tokens are taken, from its beginning. The check
+writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.
 """
 
 from typing import Any, NotRequired, TypedDict
@@ -19,16 +22,19 @@ class Message(TypedDict):
 
 class ChatRow(TypedDict):
     messages: list[Message]
+    cut_to: NotRequired[int]
     tools: NotRequired[list[dict[str, Any]]]
 
 
 class CompletionRow(TypedDict):
     prompt: str
     completion: str
+    cut_to: NotRequired[int]
 
 
 class TextRow(TypedDict):
     text: str
+    cut_to: NotRequired[int]
 
 
 Row = ChatRow | CompletionRow | TextRow

@@ -18,8 +18,9 @@ Messages = list[dict[str, Any]]
 
 def trained_spans(
     template: ChatTemplate, messages: Messages, tools: Tools, trained: Sequence[int]
-) -> tuple[str, list[CharSpan]]:
-    """The full rendering, and in it the spans of the assistant messages with these indices.
+) -> tuple[str, list[CharSpan], tuple[int, ...]]:
+    """The full rendering, in it the spans of the assistant messages with these indices, and those
+    of them at whose edges the template takes white space away.
 
     A span reaches from behind the generation prompt to the end mark, which is part of it.
     Raises UserFault `template_refused`, `template_not_derivable`, `template_drops_content`,
@@ -32,11 +33,14 @@ def trained_spans(
         owned = [(i, _derived(template, messages, tools, text, i)) for i in trained]
     spans = [span for _, span in owned]
     _check_order(spans)
-    _check_nothing_dropped(text, messages, tools)
+    _check_nothing_dropped(template, text, messages, tools)
+    trimmed = []
     for index in trained:
         answer = "".join(text[start:end] for owner, (start, end) in owned if owner == index)
         _check_answer(answer, messages[index], index)
-    return text, spans
+        if _is_trimmed(answer, messages[index]):
+            trimmed.append(index)
+    return text, spans, tuple(trimmed)
 
 
 # --- templates with generation marks
@@ -163,11 +167,15 @@ def _check_order(spans: list[CharSpan]) -> None:
             raise _not_derivable("two answers overlap")
 
 
-def _check_nothing_dropped(text: str, messages: Messages, tools: Tools) -> None:
+def _check_nothing_dropped(
+    template: ChatTemplate, text: str, messages: Messages, tools: Tools
+) -> None:
     """Many templates leave out tools, tool calls or a role; training would not notice."""
+    # By place first: a message's words may stand elsewhere, too, and hide that it is left out.
+    unprinted = template.unprinted([_with_core(message) for message in messages], tools)
     for number, message in enumerate(messages, 1):
         core = _core(message["content"])
-        if core not in text and json.dumps(core)[1:-1] not in text:
+        if number - 1 in unprinted or not any(form in text for form in _as_printed(core)):
             raise _dropped(f"the content of message {number} ({message['role']})")
     for tool in tools or ():
         if str(tool.get("function", tool).get("name")) not in text:
@@ -180,6 +188,20 @@ def _check_answer(answer: str, message: dict[str, Any], index: int) -> None:
             raise _dropped(f"the tool call in message {index + 1}")
     if _core(message["content"]) not in answer and not message.get("tool_calls"):
         raise _not_derivable(f"the answer in message {index + 1} is not where it should be")
+
+
+def _is_trimmed(answer: str, message: dict[str, Any]) -> bool:
+    content = message["content"]
+    return bool(content.strip()) and "</think>" not in content and content not in answer
+
+
+def _as_printed(core: str) -> tuple[str, str, str]:
+    """As it stands, and as templates print the answers of tools: as a JSON string."""
+    return core, json.dumps(core, ensure_ascii=False)[1:-1], json.dumps(core)[1:-1]
+
+
+def _with_core(message: dict[str, Any]) -> dict[str, Any]:
+    return {**message, "content": _core(message["content"])}
 
 
 def _core(content: str) -> str:

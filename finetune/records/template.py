@@ -3,8 +3,10 @@
 Knows nothing of tokens or masks; those are made in `spans` and `encode`.
 """
 
+import hashlib
 import json
 import re
+import string
 from collections.abc import Sequence
 from functools import cached_property
 from os.path import commonprefix
@@ -14,11 +16,14 @@ import jinja2
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from faults import UserFault
+from finetune.records import control
 from finetune.records.rows import Message
 
 CharSpan = tuple[int, int]
 Tools = list[dict[str, Any]] | None
 
+_LETTERS = string.digits + string.ascii_letters
+_SHORT_ID = re.compile(r"[0-9A-Za-z]{9}")
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Llama 3 and others print today's date: a run resumed tomorrow would then train other tokens.
 _DATE = "26 Jul 2024"
@@ -49,6 +54,7 @@ class ChatTemplate:
             )
         self._tokenizer = tokenizer
         self._variables = {**tokenizer.special_tokens_map, "date_string": _DATE}
+        self._unprinted: dict[Any, frozenset[int]] = {}
 
     def _source(self, tools: Tools) -> str:
         source: str = self._tokenizer.get_chat_template(None, tools)
@@ -92,9 +98,56 @@ class ChatTemplate:
         texts, spans = result
         return texts[0], spans[0] if marks else []
 
-    def prepare(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
-        """The messages in the words of chat templates: OpenAI's differ in three places."""
+    def unprinted(self, messages: Sequence[dict[str, Any]], tools: Tools) -> frozenset[int]:
+        """Which of the messages that have content are left out, whatever they say.
+
+        Asked with another word in each, and once for all conversations of the same shape.
+        """
+        shape = (
+            bool(tools),
+            tuple((m["role"], bool(m["content"]), bool(m.get("tool_calls"))) for m in messages),
+        )
+        if shape not in self._unprinted:
+            if len(self._unprinted) >= SHAPES_KEPT:
+                self._unprinted.clear()
+            self._unprinted[shape] = self._find_unprinted(messages, tools)
+        return self._unprinted[shape]
+
+    def _find_unprinted(self, messages: Sequence[dict[str, Any]], tools: Tools) -> frozenset[int]:
+        words = {i: f"{SENTINEL}n{i}e" for i, message in enumerate(messages) if message["content"]}
+        swapped = [{**m, "content": words.get(i, "")} for i, m in enumerate(messages)]
+        text = self.render(swapped, tools)
+        return frozenset(i for i, word in words.items() if word not in text)
+
+    def prepare(self, messages: Sequence[Message], tools: Tools) -> list[dict[str, Any]]:
+        """The messages in the words of chat templates: OpenAI's differ in four places.
+
+        Raises UserFault `control_token_in_message`: what is written in a message or in a tool
+        could otherwise end its turn and speak as somebody else.
+        """
+        for number, message in enumerate(messages, 1):
+            control.refuse(self._control, message, f"Message {number} ({message['role']})")
+        control.refuse(self._control, tools, "The list of tools")
         return [self._prepare(message) for message in messages]
+
+    @cached_property
+    def _control(self) -> re.Pattern[str]:
+        """Special tokens, and whatever else the template marks turns with: some tokenizers do not
+        call those special."""
+        marks = {token for token in self._added_tokens if token in self._bare_talk}
+        return control.matcher((control.special_tokens(self._tokenizer) | marks) - control.THOUGHTS)
+
+    @cached_property
+    def _bare_talk(self) -> str:
+        """What the template writes around messages that say nothing of their own."""
+        talk = [{"role": "user", "content": SENTINEL}, {"role": "assistant", "content": SENTINEL}]
+        text = ""
+        for messages in ([{"role": "system", "content": SENTINEL}, *talk, *talk], [*talk, *talk]):
+            try:
+                text += self.render(messages, None) + self.render(messages[:-1], None, prompt=True)
+            except UserFault:  # it knows no system role, or no second turn
+                continue
+        return text
 
     def _prepare(self, message: Message) -> dict[str, Any]:
         role = message["role"]
@@ -105,7 +158,7 @@ class ChatTemplate:
         if name := message.get("name"):
             prepared["name"] = name
         if call_id := message.get("tool_call_id"):
-            prepared["tool_call_id"] = call_id
+            prepared["tool_call_id"] = self._call_id(call_id)
         if calls := message.get("tool_calls"):
             prepared["tool_calls"] = [self._prepare_call(call) for call in calls]
         return prepared
@@ -126,7 +179,28 @@ class ChatTemplate:
                     f"The arguments of the tool call '{function.get('name')}' are not JSON.",
                     fix="Write the arguments as a JSON object in a string.",
                 ) from error
-        return {**call, "type": call.get("type", "function"), "function": function}
+        prepared = {**call, "type": call.get("type", "function"), "function": function}
+        if isinstance(call.get("id"), str):
+            prepared["id"] = self._call_id(call["id"])
+        return prepared
+
+    def _call_id(self, call_id: str) -> str:
+        """The id, or for templates that take only nine letters or digits (Mistral's) nine that
+        follow from it, the same wherever it stands."""
+        if not self._ids_are_short or _SHORT_ID.fullmatch(call_id):
+            return call_id
+        number = int.from_bytes(hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).digest())
+        letters = []
+        for _ in range(9):
+            number, rest = divmod(number, len(_LETTERS))
+            letters.append(_LETTERS[rest])
+        return "".join(letters)
+
+    @cached_property
+    def _ids_are_short(self) -> bool:
+        long = "call_0123456789abcdef0123"
+        arguments = '{"a": 1}' if self._arguments_are_text else {"a": 1}
+        return self._renders_call(arguments) and not self._renders_call(arguments, call_id=long)
 
     @cached_property
     def _knows_developer(self) -> bool:
@@ -137,8 +211,8 @@ class ChatTemplate:
         """DeepSeek's templates join the arguments to text; most others write them as JSON."""
         return not self._renders_call({"a": 1}) and self._renders_call('{"a": 1}')
 
-    def _renders_call(self, arguments: Any) -> bool:
-        call = {"id": "call00000", "type": "function"}
+    def _renders_call(self, arguments: Any, call_id: str = "call00000") -> bool:
+        call = {"id": call_id, "type": "function"}
         messages: list[dict[str, Any]] = [
             {"role": "user", "content": "u"},
             {
@@ -195,6 +269,7 @@ class ChatTemplate:
 
 
 SENTINEL = "qZsentinelXk7"
+SHAPES_KEPT = 1000
 
 
 def fresh_sentinel(text: str) -> str:

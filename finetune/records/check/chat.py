@@ -1,6 +1,8 @@
 """OpenAI chat rows: messages with roles, weights, tools and tool calls."""
 
 import json
+from collections.abc import Collection
+from itertools import pairwise
 from typing import Any
 
 from finetune.records.check.fields import Fields, json_type
@@ -36,6 +38,8 @@ def check_turns(messages: list[Message], findings: list[Finding], field: str) ->
     roles = [message["role"] for message in messages]
     if not messages:
         findings.append(Finding("empty_messages", field))
+    elif not all(role in ROLES for role in roles):
+        pass  # which is a finding of its own: whose turn it is cannot be told
     elif "assistant" not in roles:
         findings.append(Finding("no_assistant", field))
     elif roles[-1] != "assistant":
@@ -44,6 +48,9 @@ def check_turns(messages: list[Message], findings: list[Finding], field: str) ->
         message = "Every assistant message has weight 0, so nothing would be trained."
         findings.append(Finding("nothing_trained", field, message))
     _check_tool_answers(messages, findings, field)
+    for index, (before, role) in enumerate(pairwise(roles), 1):
+        if role == "assistant" and before not in ("user", "tool", ""):
+            findings.append(Finding("unusual_turn", f"{field}[{index}].role"))
 
 
 def _check_tool_answers(messages: list[Message], findings: list[Finding], field: str) -> None:
@@ -54,9 +61,21 @@ def _check_tool_answers(messages: list[Message], findings: list[Finding], field:
             findings.append(Finding("orphan_tool_message", f"{field}[{index}].tool_call_id"))
 
 
+def read_role(fields: Fields, name: str, known: Collection[str]) -> str:
+    """Capitals and spaces around a known role are forgiven, with a finding."""
+    role: str = fields.required(name, str) or ""
+    meant = role.strip().lower()
+    if role in known or meant not in known:
+        return role
+    shown = printable(role)
+    text = f"The role '{shown}' was read as '{meant}'."
+    fields.find("role_spelling", name, text, role=shown, meant=meant)
+    return meant
+
+
 def _read_message(fields: Fields) -> Message:
     fields.only(_MESSAGE_FIELDS)
-    role = fields.required("role", str) or ""
+    role = read_role(fields, "role", ROLES)
     if role and role not in ROLES:
         shown = printable(role)
         fields.find("unknown_role", "role", f"The role '{shown}' is not known.", role=shown)

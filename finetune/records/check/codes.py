@@ -92,6 +92,14 @@ ROW_CODES: dict[str, Code] = {
     "unknown_role": _error(
         "The role is not known.", "Use system, developer, user, assistant or tool."
     ),
+    "role_spelling": _warning(
+        "A role is written with capitals or spaces; it was read without them.",
+        "Write the role in small letters without spaces.",
+    ),
+    "unusual_turn": _warning(
+        "An assistant message does not follow a user's or a tool's; it is trained as it stands.",
+        "Put the question before the answer, or join two answers into one message.",
+    ),
     "unsupported_content": _error(
         "A content part that is not text.", "Use text only, or remove the part."
     ),
@@ -148,6 +156,15 @@ TOKEN_CODES: dict[str, Code] = {
         "The row has more tokens than max_length and its end is cut off, as overflow says.",
         "Shorten it, or raise max_length.",
     ),
+    "answer_cut": _warning(
+        "The cut takes the end of an answer away, so this row does not teach where it ends.",
+        "Shorten the row, raise max_length, or choose overflow drop.",
+    ),
+    "template_trims": _warning(
+        "The base's chat template takes white space away at the edges of an answer, so the model "
+        "is not trained to write it.",
+        "Nothing, if it means nothing. Else use prompt/completion rows, or another base.",
+    ),
     "nothing_trained": _error(
         "No token of the row would be trained.",
         "Give it an assistant message without weight 0, or raise max_length if it was cut.",
@@ -175,6 +192,11 @@ TOKEN_CODES: dict[str, Code] = {
     "template_not_derivable": _error(
         "What the assistant wrote cannot be told from the rest after templating.",
         "Import the base with a chat template that has {% generation %} marks.",
+    ),
+    "control_token_in_message": _error(
+        "A message holds a control token of the base, with which it could end its turn and speak "
+        "as somebody else.",
+        "Remove it, or write it in another way, with a space in it for instance.",
     ),
     "control_token": _warning(
         "A text holds a control token of the base, which the model reads as a command.",

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from finetune.records.check.chat import check_turns, read_chat
+from finetune.records.check.chat import check_turns, read_chat, read_role
 from finetune.records.check.fields import Fields, json_type
 from finetune.records.check.problems import Finding, RowUnusable
 from finetune.records.check.spec import RowFormat
@@ -97,7 +97,7 @@ def _read_sharegpt(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
 
 
 def _read_turn(turn: Fields, call_id: str, before: list[Message]) -> Message:
-    speaker = turn.required("from", str) or ""
+    speaker = read_role(turn, "from", _SPEAKERS)
     role = _SPEAKERS.get(speaker, "")
     if speaker and not role:
         known, shown = ", ".join(_SPEAKERS), printable(speaker)

@@ -1,11 +1,10 @@
 """Counting a row's tokens, total and trained, and finding rows that are too long."""
 
-import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from faults import UserFault
+from finetune.records import control
 from finetune.records.check.codes import CODES
 from finetune.records.check.problems import Finding
 from finetune.records.check.spec import CheckSpec, LengthBin
@@ -23,20 +22,20 @@ class TokenCounter:
         tokenizer = load_tokenizer(tokenizer_dir)
         self._encoder = RowEncoder(tokenizer)
         self._spec = spec
-        self._control = _control_tokens(tokenizer)
+        self._control = control.matcher(control.special_tokens(tokenizer))
         self.total = 0
         self.trained = 0
         self.dropped = 0
         self.cut = 0
         self.lengths: Counter[int] = Counter()
 
-    def measure(self, row: Row, written: bytes, findings: list[Finding]) -> bool:
-        """Whether the row is used; `written` is the row as JSON. Every usable row is counted,
-        in `lengths` at its length before cutting."""
+    def measure(self, row: Row, findings: list[Finding]) -> bool:
+        """Whether the row is used. Every usable row is counted, in `lengths` at its length before
+        cutting. A row that is to be cut is told so, in it."""
         from finetune.records.encode import cut
 
-        if match := self._control.search(written):
-            token = match[0].decode()
+        # In a chat it is an error, which the encoder finds
+        if "messages" not in row and (token := control.find(self._control, row)):
             findings.append(
                 Finding(
                     "control_token",
@@ -53,12 +52,17 @@ class TokenCounter:
                 if not self._overflow(length, limit, findings):
                     return False
                 encoded = cut(encoded, limit)
+                row["cut_to"] = limit
                 self.cut += 1
+                if "text" not in row:
+                    findings.append(Finding("answer_cut"))
         except UserFault as fault:
             if fault.code not in CODES:
                 raise
             findings.append(Finding(fault.code, message=fault.message, fix=fault.fix))
             return False
+        for index in encoded.trimmed:
+            findings.append(Finding("template_trims", f"messages[{index}].content"))
         self.total += len(encoded.input_ids)
         self.trained += encoded.trained_count
         return True
@@ -99,11 +103,3 @@ class TokenCounter:
             while wanted and seen >= wanted[0][1]:
                 found[wanted.pop(0)[0]] = length
         return found
-
-
-def _control_tokens(tokenizer: Any) -> re.Pattern[bytes]:
-    """Finds special tokens in text: the tokenizer takes <s> for one even where HTML means it."""
-    texts = {str(token) for token in tokenizer.all_special_tokens}
-    texts |= {str(t) for t in tokenizer.added_tokens_decoder.values() if t.special}
-    longest_first = sorted(filter(None, texts), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)).encode() or b"(?!)")

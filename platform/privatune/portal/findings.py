@@ -23,6 +23,7 @@ DETAILED: dict[str, Any] = {
         "The row has %(tokens)s tokens; at most %(limit)s are allowed. Its end is cut off."
     ),
     "control_token": _("The text holds the base's control token %(token)s."),
+    "role_spelling": _("The role %(role)s was read as %(meant)s."),
     "duplicate_row": _("The same row stands in line %(first)s."),
     "bad_csv": _("The row has %(fields)s fields, the header %(header)s."),
     "invalid_json": _("The line is not JSON from column %(column)s on."),

@@ -237,6 +237,10 @@ _ANSWERS: dict[str, Any] = {
         "question is too much by itself, shorten it."
     ),
     "request_too_costly": _("This asks for too much at once. Shorten the question."),
+    "control_token_in_message": _(
+        "A message holds a control token of the base model, such as <|im_end|>. Remove it, or "
+        "write it with a space in it."
+    ),
     "context_length_exceeded": _("The question is longer than this model can read. Shorten it."),
     "invalid_prompt": _("The question is empty or cannot be read by this model."),
     "invalid_request": _("The model server did not understand the question. Ask in another way."),

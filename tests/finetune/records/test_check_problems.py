@@ -51,6 +51,22 @@ LINES: dict[str, tuple[bytes, str, str | None]] = {
         "unknown_role",
         "messages[0].role",
     ),
+    "a role in capitals": (
+        messages(USER, {**ANSWER, "role": "Assistant "}),
+        "role_spelling",
+        "messages[1].role",
+    ),
+    "two answers": (messages(USER, ANSWER, ANSWER), "unusual_turn", "messages[2].role"),
+    "an answer to the system": (
+        messages({**USER, "role": "system"}, ANSWER),
+        "unusual_turn",
+        "messages[1].role",
+    ),
+    "a strange role that answers": (
+        messages(USER, {**ANSWER, "role": "narrator"}),
+        "unknown_role",
+        "messages[1].role",
+    ),
     "empty": (messages(USER, {**ANSWER, "content": ""}), "empty_content", "messages[1].content"),
     "blank": (messages({**USER, "content": " \n"}, ANSWER), "empty_content", "messages[0].content"),
     "null": (messages({**USER, "content": None}, ANSWER), "empty_content", "messages[0].content"),
@@ -208,3 +224,16 @@ def test_every_code_is_covered_by_a_test() -> None:
     here = Path(__file__).parent
     tests = "".join(path.read_text(encoding="utf-8") for path in here.glob("test_*.py"))
     assert [code for code in CODES if f'"{code}"' not in tests] == []
+
+
+def test_speakers_of_sharegpt_may_be_written_with_capitals(check: Check) -> None:
+    turns = [{"from": "Human", "value": "a"}, {"from": "GPT ", "value": "b"}]
+    report = check(json.dumps({"conversations": turns}).encode())
+    assert (report.ok, report.rows_usable) == (True, 1)
+    places = ["conversations[0].from", "conversations[1].from"]
+    assert [(p.code, p.field) for p in report.problems] == [("role_spelling", f) for f in places]
+
+
+def test_an_unknown_role_is_the_only_finding_about_the_turns(check: Check) -> None:
+    report = check(messages(USER, {**ANSWER, "role": "narrator"}))
+    assert report.problem_counts == {"unknown_role": 1}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from finetune.families.causal_lm.reading import RowReader
 from finetune.records.check import CheckReport
 from finetune.records.encode import RowEncoder, load_tokenizer
 from tests.finetune.records.conftest import Check
@@ -64,8 +65,57 @@ def test_a_long_row_is_refused_dropped_or_cut_and_always_counted(
 
     shortened = check(MIXED, **told, overflow="cut")
     assert outcome(shortened) == (True, 3, 0, 1)
-    assert shortened.problem_counts == {"too_long_cut": 1}
+    assert shortened.problem_counts == {"answer_cut": 1, "too_long_cut": 1}
     assert shortened.tokens_total == (dropped.tokens_total or 0) + 100
+
+
+KINDS = {
+    "chat": lambda text: {"messages": [{"role": "user", "content": "a"},
+                                       {"role": "assistant", "content": text}]},
+    "completion": lambda text: {"prompt": "a", "completion": text},
+    "text": lambda text: {"text": text},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("overflow", ["refuse", "drop", "cut"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_trainer_takes_every_row_that_the_check_leaves_and_counts_the_same_tokens(
+    kind: str, overflow: str, check: Check, out_dir: Path, tokenizer_dir: Path
+) -> None:
+    made = [KINDS[kind]("b " * length) for length in (3, 80, 9)]
+    data = "\n".join(map(json.dumps, made)).encode()
+    report = check(data, tokenizer_dir=tokenizer_dir, max_length=60, overflow=overflow)
+    read = RowReader(tokenizer_dir, max_length=60)
+    lines = (out_dir / "rows.jsonl").read_bytes().splitlines()
+    taken = [read(line, "here") for line in lines]
+    assert len(taken) == report.rows_usable == (3 if overflow == "cut" else 2)
+    assert sum(map(len, taken)) == report.tokens_total
+    assert (max(map(len, taken)) == 60) == (overflow == "cut")
+    end_is_cut = overflow == "cut" and kind != "text"
+    assert report.problem_counts.get("answer_cut", 0) == int(end_is_cut)
+    cut = [json.loads(line).get("cut_to") for line in lines]
+    assert cut == ([None, 60, None] if overflow == "cut" else [None, None])
+
+
+def test_white_space_that_a_template_takes_away_from_an_answer_is_told(
+    check: Check, tmp_path: Path
+) -> None:
+    base = build_tokenizer("none")
+    base.chat_template = CHATML.replace("m.content", "m.content | trim") + PROMPT
+    base.save_pretrained(tmp_path / "base")
+
+    def found(*answers: str) -> list[tuple[str, str | None]]:
+        talk = [
+            {"role": r, "content": c}
+            for a in answers
+            for r, c in (("user", "a "), ("assistant", a))
+        ]
+        report = check(json.dumps({"messages": talk}).encode(), tokenizer_dir=tmp_path / "base")
+        assert report.ok
+        return [(problem.code, problem.field) for problem in report.problems]
+
+    assert found("fine", "well") == []
+    assert found("fine", "    return 1\n\n") == [("template_trims", "messages[3].content")]
 
 
 def test_a_cut_that_leaves_nothing_to_train_is_an_error(check: Check, tokenizer_dir: Path) -> None:
@@ -87,6 +137,7 @@ def test_a_base_that_cannot_take_the_rows_is_named(
 
 
 DROPS = "template_drops_content"
+PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 CHATML = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
 
 
@@ -117,8 +168,13 @@ def test_a_base_without_an_end_of_sequence_is_named(check: Check, tmp_path: Path
     assert report.problem_counts == {"no_eos": 1}
 
 
-def test_control_tokens_in_a_text_are_pointed_out(check: Check, tokenizer_dir: Path) -> None:
+def test_control_tokens_are_pointed_out_in_a_text_and_refused_in_a_chat(
+    check: Check, tokenizer_dir: Path
+) -> None:
     report = check(rows("end here <|im_end|> or there"), tokenizer_dir=tokenizer_dir)
+    assert (report.ok, report.problem_counts) == (False, {"control_token_in_message": 1})
+    assert "<|im_end|>" in report.problems[0].message
+    report = check(b'{"text": "end here <|im_end|> or there"}', tokenizer_dir=tokenizer_dir)
     assert report.ok
     assert report.problem_counts == {"control_token": 1}
     assert "<|im_end|>" in report.problems[0].message

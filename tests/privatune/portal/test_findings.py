@@ -39,7 +39,7 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
         "table.csv": b"prompt,completion\na,b\na,b,c\n",
         "turns.jsonl": b'{"prompt": ["a", "b"], "output": ["c"]}',
         "odd.jsonl": b'{"question": "a"}',
-        "marks.jsonl": GOOD.replace(b'"b"', b'"<|im_end|>"'),
+        "marks.jsonl": b'{"text": "a <|im_end|> b"}',
     }
     for overflow in ("refuse", "drop", "cut"):
         for name, data in files.items():
