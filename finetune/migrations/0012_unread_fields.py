@@ -1,6 +1,6 @@
-"""Fields that nothing ever set go; what a base was made for is said by its import."""
+"""Fields that nothing ever set go."""
 
-from django.db import migrations, models
+from django.db import migrations
 
 
 class Migration(migrations.Migration):
@@ -10,7 +10,4 @@ class Migration(migrations.Migration):
         migrations.RemoveConstraint("job", "finetune_job_parent_artifact_same_tenant"),
         migrations.RemoveField("job", "parent_artifact"),
         migrations.RemoveField("catalogmodel", "parent"),
-        migrations.AlterField(
-            "catalogmodel", "task", models.CharField(max_length=20, verbose_name="task")
-        ),
     ]

@@ -16,7 +16,8 @@ class CatalogModel(models.Model):
     name = models.SlugField(max_length=120, unique=True, verbose_name=_("name"))
     family = models.CharField(max_length=20, default="causal_lm", verbose_name=_("family"))
     # What it was made for, as the import says.
-    task = models.CharField(max_length=20, verbose_name=_("task"))
+    # All are, until there are families of another kind: without a chat template none is taken.
+    task = models.CharField(max_length=20, default="dialogue", verbose_name=_("task"))
     edition = models.CharField(
         max_length=10,
         default="open",

@@ -93,7 +93,6 @@ def _catalogue(info: "BaseModelInfo", edition: str) -> CatalogModel:
     return CatalogModel.objects.create(
         name=info.name,
         family=info.family,
-        task="dialogue",  # one without a chat template is refused
         edition=edition,
         digest=info.digest,
         path=info.path,

@@ -63,6 +63,10 @@ FORMS: list[tuple[str, Any]] = [
         _("The base's validation loss is %(loss)s."),
     ),
     (
+        r"Validated (?P<done>\d+) of (?P<rows>\d+) rows\.",
+        _("Validation: %(done)s of %(rows)s rows are read."),
+    ),
+    (
         rf"Step (?P<step>\d+) was skipped: loss (?P<loss>{_N}), gradient norm (?P<norm>{_N})\.?",
         _("Step %(step)s was skipped: loss %(loss)s, gradient norm %(norm)s."),
     ),

@@ -2,7 +2,11 @@
 
 import subprocess
 import sys
+import threading
 import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,8 +14,10 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.test import Client
 
+from finetune.services import trail
 from tenants.access import authenticate_key
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotAuthenticated
@@ -264,6 +270,27 @@ def test_the_documentation_needs_nothing_from_elsewhere() -> None:
     assert b"openapi: 3.1" in served.getvalue()
 
 
+@contextmanager
+def signing(customer: Customer) -> Iterator[None]:
+    """Signs the trail's newest head again and again, as a worker does whom each export asks."""
+    over = threading.Event()
+
+    def sign() -> None:
+        try:
+            while not over.wait(0.1):
+                trail.sign_head(tenant_id=customer.tenant_id)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        signer = pool.submit(sign)
+        try:
+            yield
+        finally:
+            over.set()
+        signer.result()
+
+
 def test_no_generated_request_breaks_the_server(live_customer: Customer) -> None:
     """schemathesis makes requests from the document: none may end in a 5xx, and what is answered
     must be as described."""
@@ -274,5 +301,6 @@ def test_no_generated_request_breaks_the_server(live_customer: Customer) -> None
         *("--checks", "not_a_server_error,response_schema_conformance,content_type_conformance"),
         *("--mode", "all", "--no-color", "--request-timeout", "600"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with signing(live_customer):
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-4000:]

@@ -8,6 +8,7 @@ import pytest
 from finetune.families.causal_lm.reading import RowReader
 from finetune.records.check import CheckReport
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.records.kinds import ROW
 from tests.finetune.records.conftest import Check
 from tests.tiny import build_tokenizer
 
@@ -85,7 +86,7 @@ def test_the_trainer_takes_every_row_that_the_check_leaves_and_counts_the_same_t
     made = [KINDS[kind]("b " * length) for length in (3, 80, 9)]
     data = "\n".join(map(json.dumps, made)).encode()
     report = check(data, tokenizer_dir=tokenizer_dir, max_length=60, overflow=overflow)
-    read = RowReader(tokenizer_dir, max_length=60)
+    read = RowReader(tokenizer_dir, ROW, max_length=60)
     lines = (out_dir / "rows.jsonl").read_bytes().splitlines()
     taken = [read(line, "here") for line in lines]
     assert len(taken) == report.rows_usable == (3 if overflow == "cut" else 2)

@@ -41,7 +41,7 @@ def test_what_old_rows_quote_goes_and_their_counts_stay(tiny_base: Path) -> None
 
     migration = import_module("finetune.migrations.0004_figures")
     owner = connections["owner"]
-    state = MigrationExecutor(owner).loader.project_state([("finetune", "0004_figures")])
+    state = MigrationExecutor(owner).loader.project_state()  # the table has lost columns since
     for _ in range(2):  # again does no harm
         migration.forget(state.apps, SimpleNamespace(connection=owner))
 

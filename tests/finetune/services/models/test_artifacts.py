@@ -144,7 +144,7 @@ def _check_the_bundle(bench: Bench, artifact: Artifact, tmp_path: Path) -> None:
     with tenant_scope(bench.tenant.id):
         stream = artifacts.open_bundle(artifact=artifact, by=somebody(artifact.tenant_id))
         taken = AuditEntry.objects.get(action="artifact.download")
-        assert (taken.actor, taken.target) == ("test", artifact.model_name)
+        assert (taken.actor, taken.target) == ("system:test", artifact.model_name)
         weights, config = artifacts.load_adapter(artifact=artifact, by=somebody(artifact.tenant_id))
     bundle = tmp_path / "bundle.tar"
     with stream:  # after the scope has closed
