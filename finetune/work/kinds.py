@@ -1,5 +1,7 @@
-"""What one kind of leased work is. A kind writes `run`, and a hook where it adds to a step."""
+"""What one kind of leased work is, and the lease on a row of it. A kind writes `run`, and a hook
+where it adds to a step."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -7,8 +9,19 @@ from django.db.models import QuerySet
 
 from faults import Fault, OurFault
 from finetune.models.leased import Leased, Operation
-from finetune.work.leases import Lease, Wishes
 from finetune.work.pulse import Pulse
+from finetune.work.signals import Wishes
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a row; every write of its holder names the epoch."""
+
+    kind: "Kind"
+    tenant_id: UUID
+    key: UUID  # what the message held: of a run its job's id
+    row_id: UUID
+    epoch: int
 
 
 class Kind:
@@ -24,11 +37,11 @@ class Kind:
     )
     fix: ClassVar[str] = "Try again; if it fails again, tell the operator its id."
 
-    def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
+    def run(self, lease: Lease, pulse: Pulse[Wishes]) -> None:
         """Does the work and ends the lease. What it raises, work/perform.py makes a step of."""
         raise NotImplementedError
 
-    def rows(self) -> "QuerySet[Any]":
+    def rows(self) -> QuerySet[Any]:
         rows: QuerySet[Any] = self.model.objects.all()  # type: ignore[attr-defined]
         return rows
 
@@ -57,7 +70,7 @@ class Kind:
         """Whether it may be claimed now."""
         return True
 
-    def wishes(self, mine: "QuerySet[Any]") -> Wishes | None:
+    def wishes(self, mine: QuerySet[Any]) -> Wishes | None:
         """Of the row in `mine`; None if there is none."""
         return Wishes() if mine.exists() else None
 
@@ -86,7 +99,7 @@ class OperationKind(Kind):
 
     model: ClassVar[type[Operation]]
 
-    def wishes(self, mine: "QuerySet[Any]") -> Wishes | None:
+    def wishes(self, mine: QuerySet[Any]) -> Wishes | None:
         found = mine.values_list("cancel_requested_at").first()
         return None if found is None else Wishes(cancel=found[0] is not None)
 

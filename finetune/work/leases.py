@@ -7,9 +7,8 @@ happens in the same transaction, with the kind's subject locked before the row.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -18,51 +17,23 @@ from django.db.models.functions import Coalesce, Greatest, Now
 
 from faults import Fault, OurFault, UserFault
 from finetune.work import nudges
+from finetune.work.kinds import Kind, Lease
+from finetune.work.signals import LeaseLost, Wishes
 from tenants.database.scope import tenant_scope
 
-if TYPE_CHECKING:
-    from finetune.work.kinds import Kind
-
 LONGEST_BACK_OFF = 600  # seconds
-
-
-class LeaseLost(Exception):
-    """Another worker, or the reaper, has the row now: stop, and write nothing."""
-
-
-class Stopped(Exception):
-    """The work stopped because its worker was asked to: it is given back."""
-
-
-@dataclass(frozen=True)
-class Lease:
-    """The right to work on a row; every write of its holder names the epoch."""
-
-    kind: "Kind"
-    tenant_id: UUID
-    key: UUID  # what the message held: of a run its job's id
-    row_id: UUID
-    epoch: int
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the tenant asked for while the work is done."""
-
-    cancel: bool = False
-    pause: bool = False
 
 
 # --- to get a lease, and to keep it ------------------------------------------------------------
 
 
-def is_due(kind: "Kind", *, tenant_id: UUID, key: UUID) -> bool:
+def is_due(kind: Kind, *, tenant_id: UUID, key: UUID) -> bool:
     """Whether a claim would find something. Cheap, and promises nothing."""
     with tenant_scope(tenant_id):
         return _due(kind, key).exists()
 
 
-def claim(kind: "Kind", *, tenant_id: UUID, key: UUID, worker: str) -> Lease | None:
+def claim(kind: Kind, *, tenant_id: UUID, key: UUID, worker: str) -> Lease | None:
     """The lease on the row that waits under `key`, or None: nothing is due, another worker was
     faster, or the kind refuses it now, and then the row has ended with the reason."""
     with tenant_scope(tenant_id):
@@ -172,7 +143,7 @@ def wait(lease: Lease, *, reason: str, seconds: int) -> None:
             _requeue(lease, delay=seconds, attempts=attempts, wait_reason=reason[:200])
 
 
-def postpone(kind: "Kind", *, tenant_id: UUID, key: UUID, reason: str, seconds: int) -> None:
+def postpone(kind: Kind, *, tenant_id: UUID, key: UUID, reason: str, seconds: int) -> None:
     """A row that nobody has claimed waits on; its reason is told once. With 0 seconds a worker that
     lacks nothing may claim it at once."""
     with tenant_scope(tenant_id):
@@ -201,7 +172,7 @@ def fail(lease: Lease, *, fault: Fault, **columns: Any) -> None:
 # --- from outside ------------------------------------------------------------------------------
 
 
-def cancel(kind: "Kind", *, key: UUID) -> None:
+def cancel(kind: Kind, *, key: UUID) -> None:
     """Of an Operation, in the open scope: at once while nobody works on it, else as soon as its
     worker's heartbeat has seen it. One that has ended stays as it is."""
     states = kind.model.States
@@ -213,7 +184,7 @@ def cancel(kind: "Kind", *, key: UUID) -> None:
     )
 
 
-def reap(kind: "Kind", *, tenant_id: UUID, row_id: UUID) -> None:
+def reap(kind: Kind, *, tenant_id: UUID, row_id: UUID) -> None:
     """Takes a row back whose lease has expired; one that was renewed meanwhile is left alone."""
     with tenant_scope(tenant_id):
         row: Any = kind.rows().filter(id=row_id).first()
@@ -228,7 +199,7 @@ def reap(kind: "Kind", *, tenant_id: UUID, row_id: UUID) -> None:
         _retry_or_fail(lease, subject, OurFault("worker_lost", kind.lost, fix=kind.lost_fix))
 
 
-def held(kind: "Kind") -> bool:
+def held(kind: Kind) -> bool:
     """In the open scope: whether a worker that is alive holds a row."""
     leased = kind.rows().filter(state=kind.model.States.LEASED, lease_until__gt=Now())
     return leased.exists()
@@ -237,7 +208,7 @@ def held(kind: "Kind") -> bool:
 # --- the steps, inside a transaction that holds subject and row --------------------------------
 
 
-def _due(kind: "Kind", key: UUID) -> "QuerySet[Any]":
+def _due(kind: Kind, key: UUID) -> "QuerySet[Any]":
     now = Q(not_before=None) | Q(not_before__lte=Now())
     return kind.rows().filter(now, **{kind.model.key: key}, state=kind.model.States.WAITING)
 

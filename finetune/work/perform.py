@@ -22,9 +22,9 @@ from faults import Fault, Outage, UserFault
 from faults.disk import DiskFull, is_full
 from finetune.work import leases
 from finetune.work.fitness import DISK_FULL
-from finetune.work.kinds import Kind
-from finetune.work.leases import Lease, LeaseLost, Stopped, Wishes
+from finetune.work.kinds import Kind, Lease
 from finetune.work.pulse import Pulse
+from finetune.work.signals import LeaseLost, Stopped, Wishes
 from finetune.work.waiting import reason_of
 from tenants.services.vaults import object_store
 from tenants.vault.errors import KeyDestroyed, VaultError

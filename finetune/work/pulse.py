@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from django.conf import settings
 from django.db import Error, connection
 
-from finetune.work.leases import LeaseLost
+from finetune.work.signals import LeaseLost
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from finetune.states import DatasetState, JobState
 from finetune.storage import dataset_prefix, delete_prefix, fetch_file, store_file
 from finetune.work import fitness, leases, nudges
 from finetune.work.isolation import isolation
-from finetune.work.kinds import Kind
-from finetune.work.leases import Lease, LeaseLost, Stopped, Wishes
+from finetune.work.kinds import Kind, Lease
 from finetune.work.perform import shutdown
 from finetune.work.pulse import Pulse
+from finetune.work.signals import LeaseLost, Stopped, Wishes
 from finetune.workspace import private_folder
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile

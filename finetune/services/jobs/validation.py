@@ -15,10 +15,10 @@ from finetune.services.jobs.resolution import Resolved
 from finetune.services.jobs.steps import note, step
 from finetune.states import DatasetState, JobState
 from finetune.work import leases, nudges
-from finetune.work.kinds import Kind
-from finetune.work.leases import Lease, Wishes
+from finetune.work.kinds import Kind, Lease
 from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
+from finetune.work.signals import Wishes
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tenants.rights import Right

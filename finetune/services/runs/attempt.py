@@ -22,9 +22,9 @@ from finetune.work import leases
 from finetune.work.fitness import DISK_FULL
 from finetune.work.isolation import isolation
 from finetune.work.launcher import launch_trainer
-from finetune.work.leases import LeaseLost, Wishes
 from finetune.work.perform import failed, shutdown
 from finetune.work.pulse import Pulse
+from finetune.work.signals import LeaseLost, Wishes
 from finetune.workspace import private_folder
 from tenants.database.scope import tenant_scope
 from tenants.services.vaults import vault_for

@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from finetune.work import leases
+from finetune.work.kinds import Lease
 
 
-class RunLease(leases.Lease):
+class RunLease(Lease):
     @property
     def job_id(self) -> UUID:
         return self.key

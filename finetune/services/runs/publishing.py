@@ -36,8 +36,8 @@ from finetune.trainer.spec import RunSpec
 from finetune.work import leases
 from finetune.work.isolation import isolation
 from finetune.work.launcher import launch_packaging
-from finetune.work.leases import LeaseLost, Wishes
 from finetune.work.pulse import Pulse
+from finetune.work.signals import LeaseLost, Wishes
 from tenants.database.scope import tenant_scope
 from tenants.models import Tenant
 from tenants.services import audit, files

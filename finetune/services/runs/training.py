@@ -15,9 +15,9 @@ from finetune.services.runs.lease import RunLease
 from finetune.states import JobState
 from finetune.work import fitness
 from finetune.work.isolation import isolation
-from finetune.work.kinds import Kind
-from finetune.work.leases import Lease, Wishes
+from finetune.work.kinds import Kind, Lease
 from finetune.work.pulse import Pulse
+from finetune.work.signals import Wishes
 from tenants.rights import Right
 from tenants.services.licences import require_license
 

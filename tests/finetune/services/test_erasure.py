@@ -20,8 +20,8 @@ from finetune.services.jobs.validation import VALIDATE
 from finetune.services.models import artifacts
 from finetune.states import DatasetState
 from finetune.storage import attempt_artifact
-from finetune.work.leases import LeaseLost
 from finetune.work.perform import perform
+from finetune.work.signals import LeaseLost
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Upload

@@ -21,8 +21,8 @@ from finetune.services.runs.training import TRAIN
 from finetune.signing import public_key_pem
 from finetune.states import JobState
 from finetune.work import leases
-from finetune.work.leases import Wishes
 from finetune.work.perform import perform
+from finetune.work.signals import Wishes
 from tenants.access import authenticate_key
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope

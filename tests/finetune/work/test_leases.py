@@ -16,10 +16,10 @@ from finetune.models.leased import Operation
 from finetune.states import LeaseState
 from finetune.work import leases, nudges
 from finetune.work import perform as ladder
-from finetune.work.kinds import OperationKind
-from finetune.work.leases import Lease, LeaseLost, Stopped, Wishes
+from finetune.work.kinds import Lease, OperationKind
 from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
+from finetune.work.signals import LeaseLost, Stopped, Wishes
 from finetune.work.sweeping import due, sweep
 from tenants.database.grants import apply_grants
 from tenants.database.scope import tenant_scope

@@ -22,9 +22,9 @@ from finetune.services.runs.training import TRAIN
 from finetune.states import JobState
 from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
 from finetune.work import leases
-from finetune.work.leases import LeaseLost, Wishes
 from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
+from finetune.work.signals import LeaseLost, Wishes
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused
 from tenants.models import AuditEntry, LicenseState, StoredFile, UsageEntry

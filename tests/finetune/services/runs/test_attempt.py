@@ -18,8 +18,8 @@ from finetune.states import ExitCode, JobState, RunState
 from finetune.storage import checkpoint_prefix
 from finetune.work import fitness
 from finetune.work import perform as work
-from finetune.work.leases import Wishes
 from finetune.work.pulse import Pulse
+from finetune.work.signals import Wishes
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.services.vaults import open_vault

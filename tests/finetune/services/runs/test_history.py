@@ -19,7 +19,7 @@ from finetune.services.runs.training import TRAIN
 from finetune.states import JobState
 from finetune.storage import checkpoint_prefix
 from finetune.work import leases
-from finetune.work.leases import LeaseLost
+from finetune.work.signals import LeaseLost
 from tenants.database.scope import tenant_scope
 from tenants.services.vaults import open_vault
 from tenants.vault.errors import StorageDown

@@ -19,7 +19,7 @@ from finetune.services.runs.lease import RunLease
 from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, RunState
 from finetune.work import leases
-from finetune.work.leases import LeaseLost
+from finetune.work.signals import LeaseLost
 from tenants.database.scope import tenant_scope
 from tenants.models import LicenseState
 from tenants.services.licences import change_license
