@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from finetune.models import Dataset, Job
 from finetune.services.jobs.request import JobRequest
@@ -69,6 +69,7 @@ def _spec(
 ) -> RunSpec:
     evaluation = request.evaluation_spec()
     return RunSpec(
+        family=cast(Any, job.base.family),  # a name that pydantic knows, or it raises
         objective=METHODS[request.method].name,
         base_digest=job.base.digest,
         base_name=job.base.name,
