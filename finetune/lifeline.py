@@ -1,6 +1,7 @@
 """A child process of a worker dies with it, so that none is left behind with a tenant's data."""
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import threading
@@ -22,13 +23,20 @@ def die_with_parent() -> None:
     threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent-watch").start()
 
 
-def end_with_parent() -> None:
+def end_with_parent(parent: int | None = None) -> None:
     """For a process whose starter we do not control (a server's worker, Celery's embedded beat):
-    by the poll alone, since it may have been started by a thread that ends."""
-    threading.Thread(target=_watch, args=(os.getppid(),), daemon=True, name="parent-watch").start()
+    by the poll alone, since it may have been started by a thread that ends.
+
+    `parent`, where known: one that died before this was called is then missed, too, and not taken
+    for the process that inherits its orphans.
+    """
+    if parent is None:
+        starter = multiprocessing.parent_process()
+        parent = os.getppid() if starter is None else starter.pid
+    threading.Thread(target=_watch, args=(parent,), daemon=True, name="parent-watch").start()
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int | None) -> None:
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGKILL)

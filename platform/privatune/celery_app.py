@@ -9,6 +9,7 @@ from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from billiard.process import current_process  # type: ignore[import-untyped]
 from celery import Celery
 from celery.signals import beat_embedded_init, setup_logging, worker_init, worker_ready
 from celery.worker import state
@@ -52,7 +53,7 @@ def _require_keys(**_: object) -> None:
 
 def _end_with_worker(**_: object) -> None:
     """`-B` forks a process that would outlive a worker killed with -9, and go on nudging."""
-    end_with_parent()
+    end_with_parent(current_process()._parent_pid)  # billiard's; none of its names is public
 
 
 def _end_without_beat(sender: Any, **_: object) -> None:
