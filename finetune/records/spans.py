@@ -172,11 +172,11 @@ def _check_nothing_dropped(
 ) -> None:
     """Many templates leave out tools, tool calls or a role; training would not notice."""
     # By place first: a message's words may stand elsewhere, too, and hide that it is left out.
-    unprinted = template.unprinted([_with_core(message) for message in messages], tools)
-    for number, message in enumerate(messages, 1):
-        core = _core(message["content"])
-        if number - 1 in unprinted or not any(form in text for form in _as_printed(core)):
-            raise _dropped(f"the content of message {number} ({message['role']})")
+    kept = [{**message, "content": _core(message["content"])} for message in messages]
+    unprinted = template.unprinted(kept, tools)
+    for index, message in enumerate(kept):
+        if index in unprinted or not any(form in text for form in _as_printed(message["content"])):
+            raise _dropped(f"the content of message {index + 1} ({message['role']})")
     for tool in tools or ():
         if str(tool.get("function", tool).get("name")) not in text:
             raise _dropped("the list of tools")
@@ -198,10 +198,6 @@ def _is_trimmed(answer: str, message: dict[str, Any]) -> bool:
 def _as_printed(core: str) -> tuple[str, str, str]:
     """As it stands, and as templates print the answers of tools: as a JSON string."""
     return core, json.dumps(core, ensure_ascii=False)[1:-1], json.dumps(core)[1:-1]
-
-
-def _with_core(message: dict[str, Any]) -> dict[str, Any]:
-    return {**message, "content": _core(message["content"])}
 
 
 def _core(content: str) -> str:

@@ -1,7 +1,6 @@
 """The kind of work that makes a job ready: from `validating_files` to `queued`, its files read for
 the model, "auto" resolved, the budget kept."""
 
-from typing import Any
 from uuid import UUID
 
 from faults import Fault, OurFault, UserFault
@@ -10,12 +9,13 @@ from finetune.records.check import CODES
 from finetune.services.files.checking import CHECK, summary
 from finetune.services.files.datasets import reading_of
 from finetune.services.jobs import resolution
+from finetune.services.jobs.below import BelowJob
 from finetune.services.jobs.budget import tokens_needed
 from finetune.services.jobs.resolution import Resolved
 from finetune.services.jobs.steps import note, step
 from finetune.states import DatasetState, JobState
 from finetune.work import leases, nudges
-from finetune.work.kinds import Kind, Lease
+from finetune.work.kinds import Lease
 from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
 from finetune.work.signals import Wishes
@@ -26,26 +26,18 @@ from tenants.services.licences import require_license
 from tenants.services.vaults import vault_for
 
 
-class Validating(Kind):
-    """The subject is the job. Cancelling that ends the row as well."""
+class Validating(BelowJob):
+    """Cancelling the job ends the row as well."""
 
     model = Validation
+    admitted = JobState.VALIDATING_FILES
 
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         _validate(lease)
 
-    def lock(self, key: UUID) -> Job | None:
-        return Job.objects.select_for_update().filter(id=key).first()
-
-    def admits(self, subject: Job) -> bool:
-        return subject.state == JobState.VALIDATING_FILES
-
     def on_wait(self, subject: Job, reason: str, *, is_new: bool) -> None:
         if reason and is_new:
             note(subject, f"Waiting: {reason}", level="warn")
-
-    def on_postpone(self, subject: Job, reason: str) -> None:
-        note(subject, f"Waiting: {reason}", level="warn")
 
     def on_retry(self, subject: Job, fault: Fault, *, attempts: int, most: int) -> None:
         note(
@@ -54,11 +46,6 @@ class Validating(Kind):
             f" ({attempts} of {most} attempts without progress).",
             level="warn",
         )
-
-    def on_fail(self, subject: Job, fault: Fault) -> dict[str, Any]:
-        message = f"The job failed: {fault.message}"
-        step(subject, JobState.FAILED, message, level="error", error=fault.fields())
-        return {}
 
 
 VALIDATE = Validating()

@@ -8,6 +8,7 @@ from django.db.models import Case, QuerySet, Value, When
 
 from faults import Fault
 from finetune.models import Job, Run
+from finetune.services.jobs.below import BelowJob
 from finetune.services.jobs.budget import tokens_needed
 from finetune.services.jobs.steps import note, step
 from finetune.services.runs import attempt
@@ -15,7 +16,7 @@ from finetune.services.runs.lease import RunLease
 from finetune.states import JobState
 from finetune.work import fitness
 from finetune.work.isolation import isolation
-from finetune.work.kinds import Kind, Lease
+from finetune.work.kinds import Lease
 from finetune.work.pulse import Pulse
 from finetune.work.signals import Wishes
 from tenants.rights import Right
@@ -27,10 +28,9 @@ UNISOLATED = (
 )
 
 
-class Training(Kind):
-    """The subject is the run's job."""
-
+class Training(BelowJob):
     model = Run
+    admitted = JobState.QUEUED
     lease = RunLease
     lost = "The worker that ran the job was lost."
     fix = "Create the job again; if it fails again, tell the operator the job's id."
@@ -45,12 +45,6 @@ class Training(Kind):
         """How the worker isolates the training: the weakest of all attempts stays."""
         weakest = When(isolation="none", then=Value("none"))
         return {"isolation": Case(weakest, default=Value(str(isolation())))}
-
-    def lock(self, key: UUID) -> Job | None:
-        return Job.objects.select_for_update().filter(id=key).first()
-
-    def admits(self, subject: Job) -> bool:
-        return subject.state == JobState.QUEUED
 
     def wishes(self, mine: "QuerySet[Any]") -> Wishes | None:
         asked = mine.values_list("job__cancel_requested_at", "job__pause_requested_at").first()
@@ -85,9 +79,6 @@ class Training(Kind):
     def on_wait(self, subject: Job, reason: str, *, is_new: bool) -> None:
         step(subject, JobState.QUEUED, f"Waiting: {reason}", level="warn")
 
-    def on_postpone(self, subject: Job, reason: str) -> None:
-        note(subject, f"Waiting: {reason}", level="warn")
-
     def on_retry(self, subject: Job, fault: Fault, *, attempts: int, most: int) -> None:
         step(
             subject,
@@ -96,11 +87,6 @@ class Training(Kind):
             f" ({attempts} of {most} attempts without progress).",
             level="warn",
         )
-
-    def on_fail(self, subject: Job, fault: Fault) -> dict[str, Any]:
-        message = f"The job failed: {fault.message}"
-        step(subject, JobState.FAILED, message, level="error", error=fault.fields())
-        return {}
 
 
 TRAIN = Training()

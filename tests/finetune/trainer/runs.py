@@ -12,10 +12,24 @@ from typing import Any
 from finetune.families.causal_lm.layout import Row
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.trainer.__main__ import main
+from finetune.trainer.lifeline import Stop
 from finetune.trainer.spec import OptimSpec, RunSpec
 
 PLACES = ["kitchen", "bedroom", "living room", "hall", "客厅"]
 SYSTEM = "answers with one JSON call"
+
+
+class StopAfter(Stop):
+    """Lets so many checks pass, and yields at the next."""
+
+    def __init__(self, checks: int) -> None:
+        super().__init__()
+        self.left = checks
+
+    def check(self) -> None:
+        self.left -= 1
+        self.requested = self.left < 0
+        super().check()
 
 
 def chat_rows(count: int, *, start: int = 0) -> list[dict[str, Any]]:
@@ -67,6 +81,7 @@ def make_run(folder: Path, base: Path, *, valid: bool = True, rows: int = 20, **
 _HALTING = """
 import os, signal, sys
 from finetune.trainer.__main__ import main
+from finetune.trainer.lifeline import Stop
 from finetune.trainer.events import EventLog
 left, append = int(sys.argv.pop()), EventLog._append
 def halting(log, kind, *told):

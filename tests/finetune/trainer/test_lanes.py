@@ -12,9 +12,9 @@ from finetune.families.contract import AdapterSpec
 from finetune.states import ExitCode
 from finetune.trainer import lanes, loop
 from finetune.trainer.lanes import Lanes, deal
-from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.lifeline import Yielded
 from finetune.trainer.spec import RunSpec
-from tests.finetune.trainer.runs import error, events, finish, make_run, result_hash
+from tests.finetune.trainer.runs import StopAfter, error, events, finish, make_run, result_hash
 
 SPECS: dict[str, dict[str, Any]] = {
     "fp32": {},
@@ -64,16 +64,6 @@ def test_a_dealt_step_has_the_undealt_ones_sums(tiny_base: Path, tmp_path: Path)
 def test_a_run_that_was_stopped_goes_on_with_another_number_of_lanes(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class StopAfter(Stop):
-        def __init__(self, checks: int) -> None:
-            super().__init__()
-            self.left = checks
-
-        def check(self) -> None:
-            self.left -= 1
-            self.requested = self.left < 0
-            super().check()
-
     whole = make_dealt(tmp_path / "whole", tiny_base)
     assert finish(whole) == ExitCode.DONE
     folder = make_dealt(tmp_path / "run", tiny_base)

@@ -22,6 +22,7 @@ from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.loop import train
 from finetune.trainer.objectives import METHODS, OBJECTIVES, Metric, Objective, Sums, usable
 from tests.finetune.trainer.runs import (
+    StopAfter,
     chat_rows,
     events,
     make_run,
@@ -136,16 +137,6 @@ def test_trained_tokens_are_counted_for_whatever_the_loss_is_divided_by(undistur
 def test_interrupted_between_any_micro_batches_it_ends_in_the_same_bytes(
     undisturbed: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
-    class StopAfter(Stop):
-        def __init__(self, checks: int) -> None:
-            super().__init__()
-            self.left = checks
-
-        def check(self) -> None:
-            self.left -= 1
-            self.requested = self.left < 0
-            super().check()
-
     run = make_pairs(tmp_path / "run", tiny_base)
     yields = 0
     while not (run / "result").exists():

@@ -21,6 +21,7 @@ from finetune.trainer.loop import evaluate, prepare
 from finetune.trainer.objectives.sft import SFT
 from finetune.trainer.spec import RunSpec
 from tests.finetune.trainer.runs import (
+    StopAfter,
     error,
     events,
     finish,
@@ -128,18 +129,8 @@ def test_resumed_from_every_checkpoint_it_ends_in_the_same_bytes(
     undisturbed: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     """In one process: yielding before each micro-batch in turn, then going on, to the end."""
-    from finetune.trainer.lifeline import Stop, Yielded
+    from finetune.trainer.lifeline import Yielded
     from finetune.trainer.loop import train
-
-    class StopAfter(Stop):
-        def __init__(self, checks: int) -> None:
-            super().__init__()
-            self.left = checks
-
-        def check(self) -> None:
-            self.left -= 1
-            self.requested = self.left < 0
-            super().check()
 
     folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
     yields = 0

@@ -1,0 +1,28 @@
+"""What all leased work below a job does to it: the job is the subject, locked before the row."""
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from faults import Fault
+from finetune.models import Job
+from finetune.services.jobs.steps import note, step
+from finetune.states import JobState
+from finetune.work.kinds import Kind
+
+
+class BelowJob(Kind):
+    admitted: ClassVar[JobState]  # the job's state in which the work may be claimed
+
+    def lock(self, key: UUID) -> Job | None:
+        return Job.objects.select_for_update().filter(id=key).first()
+
+    def admits(self, subject: Job) -> bool:
+        return subject.state == self.admitted
+
+    def on_postpone(self, subject: Job, reason: str) -> None:
+        note(subject, f"Waiting: {reason}", level="warn")
+
+    def on_fail(self, subject: Job, fault: Fault) -> dict[str, Any]:
+        message = f"The job failed: {fault.message}"
+        step(subject, JobState.FAILED, message, level="error", error=fault.fields())
+        return {}
