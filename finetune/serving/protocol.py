@@ -186,7 +186,8 @@ class Resident(_Frame):
 
 
 class LoadedBase(_Frame):
-    """`running` counts choices, `waiting` those that are not being answered yet."""
+    """`running` and `waiting` count choices, `waiting` those that are not being answered yet; what
+    was ended is counted there until the model's next step. `requests` are those being answered."""
 
     digest: str
     precision: str
@@ -194,6 +195,7 @@ class LoadedBase(_Frame):
     adapters: list[Resident]
     running: int
     waiting: int
+    requests: int = 0
     tenants: list[str] = []  # who is being answered, or waits to be
 
 

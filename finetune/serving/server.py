@@ -218,6 +218,7 @@ class Server:
 
     def _loaded(self, base: Base) -> LoadedBase:
         running, waiting = self._scheduler.load(base)
+        requests = [ticket.request for ticket in self._answering if ticket.base is base]
         return LoadedBase(
             digest=base.digest,
             precision=str(base.model.dtype).removeprefix("torch."),
@@ -225,7 +226,8 @@ class Server:
             adapters=[Resident(tenant=t, digest=d) for t, d in self._store.adapters_of(base)],
             running=running,
             waiting=waiting,
-            tenants=sorted({t.request.tenant for t in self._answering if t.base is base}),
+            requests=len(requests),
+            tenants=sorted({request.tenant for request in requests}),
         )
 
 

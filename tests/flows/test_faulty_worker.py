@@ -15,7 +15,7 @@ from tenants.models import StoredFile
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 from tests.flows.test_kill import Floor
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slow
 
 JOBS = 41  # of the two tenants together
 

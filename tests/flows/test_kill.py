@@ -1,7 +1,8 @@
 """kill -9 at any point ends in the same bytes, one result, and nothing left in the clear.
 
 A real Celery worker over the filesystem broker, a real training process, a real packaging process.
-The lease is three seconds here, so that the reaper need not be waited for.
+A dead worker's lease is ended by the test, so that the reaper need not be waited for; a living one
+keeps its own however slow the machine is.
 """
 
 import os
@@ -19,6 +20,7 @@ import psutil
 import pytest
 from celery import Celery
 from django.conf import settings
+from django.utils import timezone
 
 from finetune.models import Artifact, Checkpoint, Event, Job, Run
 from finetune.services.jobs import lifecycle
@@ -31,13 +33,14 @@ from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
 from tenants.models import UsageEntry
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.fixtures.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.slow
 
 ROWS, EPOCHS, BATCH = 48, 10, 4
 STEPS = ROWS // BATCH * EPOCHS
 SENTINEL = "the secret word is rhabarber"
-PATIENCE = 120.0  # seconds for anything to happen on a busy machine
+TRIES = 5  # for a moment that may pass while this process does not run
 
 
 @dataclass
@@ -70,7 +73,7 @@ class Floor:
             | {
                 "DJANGO_SETTINGS_MODULE": "privatune.settings",
                 "BROKER_URL": f"filesystem://{self.folder / 'queue'}",
-                "PRIVATUNE_LEASE_SECONDS": "3",
+                "PRIVATUNE_LEASE_SECONDS": "600",
                 "PRIVATUNE_HEARTBEAT_SECONDS": "1",
                 "OMP_NUM_THREADS": "1",
             }
@@ -107,7 +110,9 @@ class Floor:
         if victim != "trainer":
             self.worker.wait()
             if child is not None:  # with its worker dead it may not go on
-                child.wait(5)
+                child.wait()
+            with tenant_scope(self.bench.tenant.id):  # as if its time had passed
+                Run.objects.filter(state=RunState.LEASED).update(lease_until=timezone.now())
             self.start_worker()
 
     def stop(self) -> None:
@@ -127,15 +132,21 @@ class Floor:
                 self.app.send_task("finetune.tasks.run_job", args=ids, queue="train")
 
     def until(self, happened: Callable[[], Any], what: str) -> None:
-        deadline, swept = time.monotonic() + PATIENCE, 0.0
-        while not happened():
-            if time.monotonic() > deadline:
-                log = (self.folder / "worker.log").read_text()[-6000:]
-                pytest.fail(f"{what} did not happen within {PATIENCE} s; the worker said: {log}")
+        log, swept = self.folder / "worker.log", 0.0
+
+        def swept_and_happened() -> bool:
+            nonlocal swept
+            if happened():
+                return True
             if time.monotonic() - swept > 0.5:
                 self.sweep()
                 swept = time.monotonic()
-            time.sleep(0.05)
+            return False
+
+        def said() -> str:
+            return log.read_text()[-6000:]
+
+        until(swept_and_happened, what, of=self.worker, moving=said, said=said, pause=0.05)
 
     # --- what the tests wait for ---
 
@@ -173,14 +184,14 @@ def floor(committed: None, tiny_base: Path, tmp_path: Path) -> Iterator[Floor]:
     floor.stop()
 
 
-def queued_job(bench: Bench) -> Job:
+def queued_job(bench: Bench, *, epochs: int = EPOCHS) -> Job:
     """Validated here, with the machine's choice made: precision decides the bits."""
     rows = chat_rows(ROWS)
     rows[0]["messages"][0]["content"] = SENTINEL
     job = bench.create(
         file=bench.add_file(jsonl(rows)),
         seed=11,
-        hyperparameters={"n_epochs": EPOCHS, "batch_size": BATCH, "learning_rate_multiplier": 1},
+        hyperparameters={"n_epochs": epochs, "batch_size": BATCH, "learning_rate_multiplier": 1},
     )
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     with tenant_scope(bench.tenant.id):
@@ -216,7 +227,7 @@ def finish(floor: Floor, job: Job) -> Artifact:
     assert steps == list(range(1, STEPS + 1)), "each step's metrics, once"
     assert floor.worker is not None
     floor.worker.send_signal(signal.SIGTERM)
-    assert floor.worker.wait(30) == 0
+    assert floor.worker.wait() == 0
     assert_nothing_is_left_in_the_clear()
     return artifact
 
@@ -246,32 +257,39 @@ def expected(undisturbed: dict[str, str], committed: None, tiny_base: Path, tmp_
 def test_killed_early_in_the_middle_and_at_publishing_the_result_is_the_same(
     victim: str, expected: str, floor: Floor
 ) -> None:
-    job = queued_job(floor.bench)
     floor.start_worker()
-    floor.until(floor.is_training, "the start of the training")
-    floor.kill(victim)
-    floor.until(lambda: floor.stored_checkpoints(job) >= 1, "a checkpoint")
-    assert floor.is_training(), "the training was over before it could be disturbed"
-    floor.kill(victim)
-    floor.until(floor.is_packaging, "packaging")
-    floor.kill(victim)
+    job = next(filter(None, (killed_thrice(floor, victim) for _ in range(TRIES))), None)
+    assert job is not None, "it was over before it could be disturbed, again and again"
     assert finish(floor, job).adapter_sha256 == expected
     assert floor.bench.job(job).state == JobState.SUCCEEDED
     with tenant_scope(floor.bench.tenant.id):
         assert Run.objects.get(job=job).epoch == 4
 
 
+def killed_thrice(floor: Floor, victim: str) -> Job | None:
+    """A new job, disturbed at three moments; None if one of them had passed unseen."""
+    job = queued_job(floor.bench)
+
+    def over() -> bool:
+        return floor.state(job) == JobState.SUCCEEDED
+
+    for moment in (
+        floor.is_training,
+        lambda: floor.stored_checkpoints(job) >= 1 and (floor.is_training() or over()),
+        floor.is_packaging,
+    ):
+        floor.until(lambda seen=moment: seen() or over(), "the moment to kill")  # type: ignore[misc]
+        if over():
+            return None
+        floor.kill(victim)
+    return job
+
+
 def test_a_worker_that_is_told_to_stop_gives_its_run_back_at_once(
     expected: str, floor: Floor
 ) -> None:
-    job = queued_job(floor.bench)
-    floor.start_worker()
-    floor.until(lambda: floor.stored_checkpoints(job) >= 1, "a checkpoint")
-    assert floor.worker is not None
-    floor.worker.send_signal(signal.SIGTERM)
-    assert floor.worker.wait(30) == 0
+    job, run = next(filter(in_the_middle, (stopped(floor) for _ in range(TRIES))))
     with tenant_scope(floor.bench.tenant.id):
-        run = Run.objects.get(job=job)
         newest = Checkpoint.objects.filter(job=job).order_by("-step")[0]
     assert (run.state, run.attempts, run.exit_code) == (RunState.WAITING, 0, 75)
     assert 0 < newest.step < STEPS
@@ -281,8 +299,25 @@ def test_a_worker_that_is_told_to_stop_gives_its_run_back_at_once(
     assert f"Resumed from step {newest.step}." in floor.bench.messages(job)
 
 
-def test_pause_resume_and_cancel_reach_a_training_while_it_runs(floor: Floor) -> None:
+def stopped(floor: Floor) -> tuple[Job, Run]:
+    """A new job whose worker was asked to stop during its training, and has ended."""
     job = queued_job(floor.bench)
+    floor.start_worker()
+    floor.until(lambda: floor.stored_checkpoints(job) >= 1, "a checkpoint")
+    assert floor.worker is not None
+    floor.worker.send_signal(signal.SIGTERM)
+    assert floor.worker.wait() == 0
+    with tenant_scope(floor.bench.tenant.id):
+        return job, Run.objects.get(job=job)
+
+
+def in_the_middle(stopped: tuple[Job, Run]) -> bool:
+    """Not over before it was asked."""
+    return stopped[1].state != RunState.SUCCEEDED
+
+
+def test_pause_resume_and_cancel_reach_a_training_while_it_runs(floor: Floor) -> None:
+    job = queued_job(floor.bench, epochs=50)  # nobody waits for its end
     floor.start_worker()
     floor.until(floor.is_training, "the start of the training")
     ask(floor, lifecycle.pause_job, job)

@@ -1,7 +1,6 @@
 """kill -9 of the supervisor of a running stack leaves none of its processes; it starts again."""
 
 import os
-import time
 from pathlib import Path
 
 import psutil
@@ -9,12 +8,12 @@ import pytest
 
 from tests.fixtures.ports import own_port
 from tests.fixtures.stack import Stack, import_tiny, start_stack, stop_stack
+from tests.fixtures.waiting import until
 from tests.flows.test_main_job import bring, client_of, rows, wait_for, wait_for_metrics
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.slow
 
 PARTS = ("granian", "celery", "finetune.serving", "finetune.trainer", "keeper.py")
-PATIENCE = 60.0  # seconds without any process ending
 
 
 def test_after_kill_9_of_the_supervisor_nothing_runs_on_and_up_starts_again(
@@ -32,7 +31,7 @@ def test_after_kill_9_of_the_supervisor_nothing_runs_on_and_up_starts_again(
             model="tiny",
             training_file=bring(client, rows(60)),
             method={"type": "supervised", "supervised": {
-                "hyperparameters": {"n_epochs": 40, "batch_size": 2}}},
+                "hyperparameters": {"n_epochs": 50, "batch_size": 1}}},
         )  # fmt: skip
         wait_for_metrics(client, job.id)
         members = until_training(process.pid)
@@ -75,13 +74,14 @@ def is_postgres(process: psutil.Process) -> bool:
 
 def until_training(supervisor: int) -> set[psutil.Process]:
     """All of the stack's processes, as soon as its trainer's child is among them."""
-    patience = time.monotonic() + PATIENCE
-    while time.monotonic() < patience:
-        found = psutil.Process(supervisor).children(recursive=True)
-        if any("finetune.trainer" in words(process).split() for process in found):
-            return {process for process in found if not is_postgres(process)}
-        time.sleep(0.1)
-    pytest.fail("no training process was seen")
+    found: list[psutil.Process] = []
+
+    def trains() -> bool:
+        found[:] = psutil.Process(supervisor).children(recursive=True)
+        return any("finetune.trainer" in words(process).split() for process in found)
+
+    until(trains, "no training process was seen", pause=0.1)
+    return {process for process in found if not is_postgres(process)}
 
 
 def alive(processes: set[psutil.Process]) -> list[psutil.Process]:
@@ -97,14 +97,13 @@ def _status(process: psutil.Process) -> str:
 
 def until_gone(processes: set[psutil.Process]) -> None:
     """The trainer writes its checkpoint first: as long as one after the other ends, we wait."""
-    left, patience = alive(processes), time.monotonic() + PATIENCE
-    while left and time.monotonic() < patience:
-        time.sleep(0.1)
-        now = alive(processes)
-        if len(now) < len(left):
-            patience = time.monotonic() + PATIENCE
-        left = now
-    assert not left, [words(process) for process in left]
+    until(
+        lambda: not alive(processes),
+        "what was started lives on",
+        moving=lambda: len(alive(processes)),
+        said=lambda: f"{[words(process) for process in alive(processes)]}",
+        pause=0.1,
+    )
 
 
 def alive_of_folder(data: Path) -> list[str]:

@@ -6,11 +6,9 @@ import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from finetune.packaging.verify import verify
 from tests.fixtures.ports import own_port
 from tests.fixtures.rabbitmq import rabbitmq_server
 from tests.fixtures.stack import ROOT, Stack, StackTenant, import_tiny, start_stack, stop_stack
+from tests.fixtures.waiting import stop, until, until_listening
 from tests.s3 import s3_server
 
 pytestmark = pytest.mark.slow
@@ -49,16 +48,25 @@ def bring(client: OpenAI, data: bytes, name: str = "train.jsonl") -> str:
     return file.id
 
 
-def wait_for(client: OpenAI, job_id: str, *states: str, seconds: float = 240) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        job = client.fine_tuning.jobs.retrieve(job_id)
-        if job.status in states:
-            return job
-        assert job.status not in {"failed", "cancelled"}, job.error
-        time.sleep(0.3)
-    events = client.fine_tuning.jobs.list_events(job_id, limit=20)
-    pytest.fail(f"still {job.status}: {[event.message for event in events]}")
+ENDED = {"succeeded", "failed", "cancelled"}
+
+
+def wait_for(client: OpenAI, job_id: str, *states: str) -> Any:
+    """The job in one of the states; waits for as long as it says something new."""
+
+    def jobs() -> Any:
+        return client.fine_tuning.jobs.retrieve(job_id)
+
+    def told() -> list[str]:
+        return [event.message for event in client.fine_tuning.jobs.list_events(job_id, limit=20)]
+
+    def there() -> bool:
+        job = jobs()
+        assert job.status in states or job.status not in ENDED, (job.status, job.error)
+        return job.status in states
+
+    until(there, f"not {states}", moving=told, said=lambda: f"{told()}", pause=0.3)
+    return jobs()
 
 
 def run_main_job(stack: Stack, tenant: StackTenant, folder: Path) -> None:
@@ -84,7 +92,6 @@ def run_main_job(stack: Stack, tenant: StackTenant, folder: Path) -> None:
     own = httpx.Client(
         base_url=f"{stack.url}/api/v1",
         headers={"Authorization": f"Bearer {tenant.api_key}"},
-        timeout=60,
     )
     [artifact] = own.get("/artifacts").json()["data"]
     bundle = folder / "bundle.tar"
@@ -137,7 +144,8 @@ ODD = "my data, 'mine' 数据 #1 100%"  # what a folder may be called
 def test_a_stopped_stack_goes_on_where_it_was_and_never_without_its_keys(
     tmp_path: Path, tiny_base: Path
 ) -> None:
-    """SIGTERM in the middle of a run, start again: same key, same data, the run continues."""
+    """SIGTERM in the middle of a run, start again: same key, same data, the run continues. It is
+    long enough to be in its middle however late this process looks, and is not waited out."""
     data = tmp_path / ODD
     with a_stack(data, tiny_base) as (stack, process):
         tenant = stack.new_tenant("stop")
@@ -146,14 +154,15 @@ def test_a_stopped_stack_goes_on_where_it_was_and_never_without_its_keys(
             model="tiny",
             training_file=bring(client, rows(60)),
             method={"type": "supervised", "supervised": {
-                "hyperparameters": {"n_epochs": 12, "batch_size": 2}}},
+                "hyperparameters": {"n_epochs": 50, "batch_size": 1}}},
         )  # fmt: skip
-        wait_for(client, job.id, "running")
         wait_for_metrics(client, job.id)
         assert stop_stack(process) == 0
     with a_stack(data, None) as (stack, _process):
         client = client_of(stack, tenant)
-        wait_for(client, job.id, "succeeded", seconds=400)
+        wait_for_metrics(client, job.id, after="Resumed from step ")
+        client.fine_tuning.jobs.cancel(job.id)
+        wait_for(client, job.id, "cancelled")
         events = list(client.fine_tuning.jobs.list_events(job.id, limit=100))
         steps = [event.data["step"] for event in events if event.type == "metrics"]
         assert len(steps) == len(set(steps)), "a step was reported twice"
@@ -179,14 +188,21 @@ def refuses_to_start_without(key: Path, stack: Stack) -> None:
     kept.rename(key)
 
 
-def wait_for_metrics(client: OpenAI, job_id: str) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        events = client.fine_tuning.jobs.list_events(job_id, limit=5)
-        if any(event.type == "metrics" for event in events):
-            return
-        time.sleep(0.3)
-    pytest.fail("no metrics arrived")
+def wait_for_metrics(client: OpenAI, job_id: str, *, after: str = "") -> None:
+    """Until a step is told of, after a message that begins so."""
+
+    def events() -> list[Any]:
+        return list(client.fine_tuning.jobs.list_events(job_id, limit=100))  # the newest first
+
+    def seen() -> bool:
+        told = events()
+        begun = [n for n, event in enumerate(told) if event.message.startswith(after)]
+        return any(event.type == "metrics" for event in told[: begun[0] + 1 if begun else 0])
+
+    def moving() -> int:
+        return len(events())
+
+    until(seen, "no metrics arrived", moving=moving, pause=0.3)
 
 
 @contextmanager
@@ -214,16 +230,10 @@ def redis_server(folder: Path) -> Iterator[str]:
         stdout=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
+        until_listening(port, of=process)
         yield f"redis://127.0.0.1:{port}/0"
     finally:
-        process.terminate()
-        process.wait(10)
+        stop(process)
 
 
 def test_the_main_job_on_redis_and_s3(tmp_path: Path, tiny_base: Path) -> None:
@@ -251,17 +261,17 @@ def test_the_main_job_on_rabbitmq_with_more_trainers(tmp_path: Path, tiny_base: 
         )
         names = ("train-0@%h", "train-1@%h")
         logs = [started.enter_context(a_trainer(stack, name, tmp_path)) for name in names]
-        for log in logs:
-            until_said(log, " ready.")
+        for log, trainer in logs:
+            until_said(log, " ready.", trainer)
         nodes = json.loads(stack.run(_NODES))
         by_name = {name.partition("@")[0]: queues for name, queues in nodes.items()}
         assert by_name == {
             "io": ["io"], "train": ["train"], "train-0": ["train"], "train-1": ["train"],
         }  # fmt: skip
-        with a_trainer(stack, names[0], tmp_path, log="same-name") as refused:
-            until_said(refused, "ResourceLocked")
+        with a_trainer(stack, names[0], tmp_path, log="same-name") as (log, refused):
+            until_said(log, "ResourceLocked", refused)
         run_main_job(stack, stack.new_tenant("rabbit"), tmp_path)
-        for log in logs:
+        for log, _ in logs:
             assert "Traceback" not in log.read_text(), log.read_text()
 
 
@@ -285,8 +295,10 @@ def documented_trainer(name: str) -> list[str]:
 
 
 @contextmanager
-def a_trainer(stack: Stack, name: str, folder: Path, log: str = "") -> Iterator[Path]:
-    """One more trainer beside a running stack; gives its log."""
+def a_trainer(
+    stack: Stack, name: str, folder: Path, log: str = ""
+) -> "Iterator[tuple[Path, subprocess.Popen[bytes]]]":
+    """One more trainer beside a running stack, and its log."""
     path = folder / f"{log or name.partition('@')[0]}.log"
     with path.open("ab") as out:
         process = subprocess.Popen(
@@ -296,25 +308,12 @@ def a_trainer(stack: Stack, name: str, folder: Path, log: str = "") -> Iterator[
             stderr=out,
         )
     try:
-        yield path
+        yield path, process
         assert log or process.poll() is None, path.read_text()
     finally:
-        process.terminate()
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
 
 
-def until_said(log: Path, words: str) -> None:
-    """Waits as long as the trainer goes on saying something."""
-    said, patience = "", time.monotonic() + 90
-    while time.monotonic() < patience:
-        text = log.read_text()
-        if words in text:
-            return
-        if text != said:
-            said, patience = text, time.monotonic() + 90
-        time.sleep(0.2)
-    pytest.fail(f"the trainer did not say {words!r}: {said}")
+def until_said(log: Path, words: str, trainer: "subprocess.Popen[bytes]") -> None:
+    said = log.read_text
+    until(lambda: words in said(), f"it did not say {words!r}", of=trainer, moving=said, said=said)

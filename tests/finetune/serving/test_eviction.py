@@ -35,11 +35,10 @@ async def code_of(client: ServingClient, request: GenerateRequest) -> str | None
 
 
 async def under_way(client: ServingClient, requests: int) -> None:
-    """Until so many requests of 128 answers each have arrived, of which few have been written."""
+    """Until so many requests are being answered: an evicted one's choices may still be counted."""
 
     async def arrived() -> bool:
-        base = (await client.status()).bases[0]
-        return base.waiting + base.running > (requests - 1) * 128
+        return (await client.status()).bases[0].requests == requests
 
     await until_async(arrived, "the requests did not arrive")
 
