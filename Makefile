@@ -1,4 +1,4 @@
-.PHONY: help setup setup-run demo up test check fast clean
+.PHONY: help setup setup-run demo up test stutter check fast clean
 
 PY := .venv/bin/python
 # One thread a process in tests: the thread count changes the bits of a result.
@@ -12,6 +12,7 @@ help:
 	@echo "make up      set up, then keep the whole stack running at http://127.0.0.1:8000"
 	@echo "make test    set up, then run every test"
 	@echo "make check   lint, types, import contracts, migrations, deployment, translations"
+	@echo "make stutter the same, while the tests' processes are stopped at random: a busy machine"
 	@echo "make fast    the tests without the slow ones"
 
 setup-run:
@@ -28,6 +29,9 @@ up: setup-run
 
 test: setup
 	$(TEST_ENV) $(PY) -m pytest $(SIDE_BY_SIDE)
+
+stutter: setup
+	$(TEST_ENV) $(PY) scripts/stutter.py -- $(PY) -m pytest $(SIDE_BY_SIDE)
 
 fast: setup
 	$(TEST_ENV) $(PY) -m pytest $(SIDE_BY_SIDE) -m "not slow and not browser"
