@@ -3,6 +3,8 @@
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from finetune.catalogue import Edition, ModelTask
+
 
 class CatalogModel(models.Model):
     """A base or expert model in the model store, found by `name`; `digest` fixes its bytes."""
@@ -15,13 +17,11 @@ class CatalogModel(models.Model):
 
     name = models.SlugField(max_length=120, unique=True, verbose_name=_("name"))
     family = models.CharField(max_length=20, default="causal_lm", verbose_name=_("family"))
-    # What it was made for, as the import says.
-    # All are, until there are families of another kind: without a chat template none is taken.
-    task = models.CharField(max_length=20, default="dialogue", verbose_name=_("task"))
+    task = models.CharField(max_length=20, default=ModelTask.DIALOGUE.value, verbose_name=_("task"))
     edition = models.CharField(
         max_length=10,
-        default="open",
-        choices=[("open", "open"), ("commercial", "commercial")],
+        default=Edition.OPEN.value,
+        choices=[(edition.value, edition.value) for edition in Edition],
         verbose_name=_("edition"),
     )
     digest = models.CharField(
@@ -42,12 +42,16 @@ class CatalogModel(models.Model):
         verbose_name=_("source"),
         help_text=_("The folder, file or hub id that it was imported from."),
     )
-    terms = models.TextField(blank=True, verbose_name=_("terms"))
+    terms = models.TextField(
+        blank=True,
+        verbose_name=_("terms"),
+        help_text=_("The licence's own text; it goes into every bundle's license.json."),
+    )
     retired_at = models.DateTimeField(
         null=True,
         blank=True,
         verbose_name=_("retired at"),
-        help_text=_("New jobs cannot choose it any more."),
+        help_text=_("New jobs and new questions cannot choose it any more."),
     )
     created_at = models.DateTimeField(auto_now_add=True, verbose_name=_("imported at"))
 

@@ -1,15 +1,19 @@
-"""The operator's verb on the catalogue: bring a base model in."""
+"""The operator's verbs on the catalogue: bring a base in, say what it is, take it off the shelf."""
 
 import logging
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.db import transaction
+from django.utils import timezone
 
 from faults import UserFault
+from finetune.catalogue import Edition, ModelTask
 from finetune.models import CatalogModel
+from tenants.errors import NotFound
 
 if TYPE_CHECKING:
     from finetune.packaging.base import BaseModelInfo
@@ -22,15 +26,17 @@ def import_model(
     source: str,
     name: str,
     licence: str,
-    edition: str = "open",
+    edition: Edition = Edition.OPEN,
+    task: ModelTask = ModelTask.DIALOGUE,
+    terms: str = "",
     chat_template: Path | None = None,
     actor: str,
     progress: Callable[[str], None] | None = None,
 ) -> CatalogModel:
     """Brings a folder, a .gguf file or a hub id into the model store and the catalogue.
 
-    Importing the same bytes under the same name again changes nothing. Raises UserFault when the
-    source is refused (it says why) or the name already means other bytes.
+    Importing the same bytes under the same name again changes nothing (`describe_model` does).
+    Raises UserFault when the source is refused (it says why) or the name already means other bytes.
     """
     from finetune.packaging.base import import_base  # torch and transformers
 
@@ -53,8 +59,50 @@ def import_model(
                 fix="Choose another name: jobs and licences refer to it.",
                 param="name",
             )
-        model = existing or _catalogue(info, edition)
+        model = existing or _catalogue(info, edition=edition, task=task, terms=terms)
     log.info("%s imported the model %s (%s)", actor, model.name, model.digest)
+    return model
+
+
+def describe_model(
+    name: str,
+    *,
+    licence: str | None = None,
+    edition: Edition | None = None,
+    task: ModelTask | None = None,
+    terms: str | None = None,
+    actor: str,
+) -> CatalogModel:
+    """Says anew what is given; artifacts of before keep what they were made under."""
+    given = {"licence": licence, "edition": edition, "task": task, "terms": terms}
+    return _change(name, actor, {key: value for key, value in given.items() if value is not None})
+
+
+def retire_model(name: str, *, actor: str) -> CatalogModel:
+    """Off the shelf: no new job and no question to the base itself. Jobs that are under way, and
+    the models made from it, go on."""
+    return _change(name, actor, {"retired_at": timezone.now()})
+
+
+def restore_model(name: str, *, actor: str) -> CatalogModel:
+    """The inverse of `retire_model`."""
+    return _change(name, actor, {"retired_at": None})
+
+
+def _change(name: str, actor: str, fields: dict[str, str | datetime | None]) -> CatalogModel:
+    with transaction.atomic():
+        model = CatalogModel.objects.select_for_update().filter(name=name).first()
+        if model is None:
+            raise NotFound(
+                "model_not_found",
+                f"The catalogue has no model {name!r}.",
+                fix="`privatune models list` shows what it has.",
+                param="name",
+            )
+        for field, value in fields.items():
+            setattr(model, field, value)
+        model.save(update_fields=list(fields))
+    log.info("%s changed %s of the model %s", actor, ", ".join(fields), name)
     return model
 
 
@@ -89,11 +137,15 @@ class _Phases:
             self._say(f"{phase} ({total / 1e6:.0f} MB)")
 
 
-def _catalogue(info: "BaseModelInfo", edition: str) -> CatalogModel:
+def _catalogue(
+    info: "BaseModelInfo", *, edition: Edition, task: ModelTask, terms: str
+) -> CatalogModel:
     return CatalogModel.objects.create(
         name=info.name,
         family=info.family,
         edition=edition,
+        task=task,
+        terms=terms,
         digest=info.digest,
         path=info.path,
         architecture=info.architecture,

@@ -71,6 +71,27 @@ def ask(client: OpenAI, model: str, **options: Any) -> Any:
     return client.chat.completions.create(model=model, messages=HELLO, **given)
 
 
+def test_a_retired_base_is_gone_and_what_was_made_from_it_answers(
+    customer: Customer, tuned: str, training_file: str
+) -> None:
+    from finetune.services.models.catalog import restore_model, retire_model
+
+    client = customer.client()
+    retire_model(TINY, actor="test")
+    try:
+        assert [model.id for model in client.models.list()] == [tuned]
+        for refused in (
+            lambda: ask(client, TINY),
+            lambda: client.fine_tuning.jobs.create(model=TINY, training_file=training_file),
+        ):
+            with pytest.raises(NotFoundError):
+                refused()
+        assert ask(client, tuned).choices[0].finish_reason
+    finally:
+        restore_model(TINY, actor="test")
+    assert ask(client, TINY).choices[0].finish_reason
+
+
 def test_base_and_tuned_model_answer_and_say_which_bytes_did(
     customer: Customer, tuned: str, adapter: Path
 ) -> None:

@@ -106,6 +106,20 @@ def test_an_imported_model_is_in_the_list(operate: Any, model: str) -> None:
     assert listed[model]["digest"].startswith("sha256:")
 
 
+def test_a_base_is_described_retired_and_restored(
+    run: Run, operate: Any, model: str, tmp_path: Path
+) -> None:
+    terms = tmp_path / "terms.txt"
+    terms.write_text("Not for war.\n")
+    described = operate("models", "describe", model, "--task", "code", "--terms", str(terms))
+    assert (described["task"], described["licence"]) == ("code", "Apache-2.0")
+    assert operate("models", "retire", model)["state"] == "retired"
+    assert operate("models", "restore", model)["state"] == "on the shelf"
+    terms.write_bytes(b"\xff\xfe")
+    refused = run("models", "describe", model, "--terms", str(terms))
+    assert (refused.exit_code, "not text in UTF-8" in refused.output) == (Exit.DATA, True)
+
+
 def test_limits_of_its_own_are_given_shown_and_taken_back(operate: Any, slug: str) -> None:
     from tenants.database.scope import tenant_scope
     from tenants.models import AuditEntry
@@ -134,6 +148,7 @@ def test_limits_of_its_own_are_given_shown_and_taken_back(operate: Any, slug: st
         (("license", "show", "--tenant", "nobody"), Exit.NOT_FOUND, "privatune tenant create"),
         (("tenant", "limits", "nobody", "--storage-mb", "0"), Exit.NOT_FOUND, "no tenant"),
         (("models", "import", "/nowhere/at/all"), Exit.DATA, "/nowhere/at/all"),
+        (("models", "retire", "none-such"), Exit.NOT_FOUND, "privatune models list"),
     ],
 )
 def test_a_refusal_says_what_and_how_to_mend_it(

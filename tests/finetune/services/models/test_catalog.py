@@ -5,8 +5,16 @@ from pathlib import Path
 import pytest
 
 from faults import UserFault
+from finetune import selectors
+from finetune.catalogue import ModelTask
 from finetune.models import CatalogModel
-from finetune.services.models.catalog import import_model
+from finetune.services.models.catalog import (
+    describe_model,
+    import_model,
+    restore_model,
+    retire_model,
+)
+from tenants.errors import NotFound
 from tests.tiny import build_tiny_base
 
 pytestmark = pytest.mark.django_db
@@ -23,7 +31,6 @@ def test_importing_the_same_bytes_again_changes_nothing(tiny_base: Path) -> None
     assert first == again
     assert CatalogModel.objects.filter(name="tiny").count() == 1
     assert first.digest.startswith("sha256:")
-    assert first.task == "dialogue"
     assert told
 
 
@@ -39,3 +46,24 @@ def test_a_path_that_is_not_there_is_not_taken_for_a_hub_id() -> None:
     with pytest.raises(UserFault) as raised:
         import_model(source="/no/such/model", name="x", licence="MIT", actor="op")
     assert raised.value.code == "source_not_found"
+
+
+def test_what_is_said_of_a_base_is_kept_and_can_be_said_anew(tiny_base: Path) -> None:
+    made = import_model(
+        source=str(tiny_base), name="tiny", licence="MIT", task=ModelTask.CODE, terms="As is.",
+        actor="op",
+    )  # fmt: skip
+    assert (made.task, made.terms) == ("code", "As is.")
+    anew = describe_model("tiny", licence="Apache-2.0", terms="", actor="op")
+    assert (anew.licence, anew.task, anew.terms) == ("Apache-2.0", "code", "")
+
+
+def test_a_retired_base_is_off_the_shelf_until_it_is_restored(tiny_base: Path) -> None:
+    import_model(source=str(tiny_base), name="tiny", licence="MIT", actor="op")
+    retire_model("tiny", actor="op")
+    assert not selectors.catalogue().filter(name="tiny").exists()
+    restore_model("tiny", actor="op")
+    assert selectors.catalogue().filter(name="tiny").exists()
+    for change in (retire_model, restore_model, describe_model):
+        with pytest.raises(NotFound, match="no model 'tnyi'"):
+            change("tnyi", actor="op")
