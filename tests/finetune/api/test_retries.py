@@ -135,7 +135,7 @@ def test_concurrent_repetitions_wait_for_the_first_and_make_one(
 
     def attempt(number: int) -> Answer:
         if number:
-            working.wait(5)
+            working.wait()
         wish = Attempt("caller", "POST /x", "0" * 64, key=key, is_retry=number > 0)
         try:
             with tenant_scope(customer.tenant_id):

@@ -153,7 +153,7 @@ def test_threads_run_one_base_with_adapters_of_their_own(tiny_base: Path, rows: 
     def run(owner: int) -> None:
         using = Assignment.whole(shared.adapters[owner].adapter)
         with torch.no_grad(), shared.model.switch.using(using):
-            both.wait(60)  # each has said what it uses before either runs
+            both.wait()  # each has said what it uses before either runs
             found[owner] = shared.model.hidden(layout)
 
     threads = [threading.Thread(target=run, args=(owner,)) for owner in (0, 1)]

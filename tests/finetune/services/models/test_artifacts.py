@@ -56,7 +56,7 @@ class Trained:
         from finetune.work.isolation import isolation
         from finetune.work.launcher import launch_trainer
 
-        assert launch_trainer(run_dir, threads=1, level=isolation()).process.wait(120) == 0
+        assert launch_trainer(run_dir, threads=1, level=isolation()).process.wait() == 0
 
     def publish(self, lease: RunLease | None = None) -> None:
         pulse = Pulse(lambda: None, Wishes, Wishes())
