@@ -174,5 +174,8 @@ class Family(Protocol):
         ...
 
     def compare(self, base_dir: Path, reference: Path, packed: Path) -> Difference:
-        """Two adapter folders on this base, each loaded as a customer will."""
+        """Two adapter folders on this base, each loaded as a customer will.
+
+        Raises UserFault `adapter_unchanged` for an adapter that changes no logit.
+        """
         ...

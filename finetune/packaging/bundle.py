@@ -49,7 +49,8 @@ def build(
 
     With `base_dir` the packed adapter is loaded again and its logits are compared with those of
     `adapter_dir` before anything is signed; the passport records the difference.
-    OurFault: `adapter_missing`, `adapter_broken`, `parity_failed`, `artifact_exists`.
+    OurFault: `adapter_missing`, `adapter_broken`, `parity_failed`, `artifact_exists`. UserFault:
+    `adapter_unchanged`.
     """
     staging = out_dir.parent / f".{out_dir.name}-{uuid.uuid4().hex}"
     staging.mkdir(parents=True)

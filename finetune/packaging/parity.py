@@ -14,8 +14,9 @@ TOLERANCE = 1e-4
 def compare_adapters(family_name: str, base_dir: Path, reference: Path, packed: Path) -> Parity:
     """Logits of base + `reference` against base + `packed`, loaded as a customer will.
 
-    OurFault `parity_failed` when they differ by more than `TOLERANCE` or the adapter changes
-    nothing, as when its tensor names no longer fit and peft ignores them.
+    OurFault `parity_failed` when they differ by more than `TOLERANCE` or the adapter does not reach
+    the base, as when its tensor names no longer fit and peft ignores them. UserFault
+    `adapter_unchanged` when it does and changes nothing: a finding about the run.
     """
     parity = Parity(**asdict(family(family_name).compare(base_dir, reference, packed)))
     if not parity.max_abs_diff <= TOLERANCE:  # NaN fails too

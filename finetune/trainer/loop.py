@@ -338,6 +338,7 @@ def announce(run: Run) -> None:
         total_steps=run.plan.total_steps,
         adapter_parameters=sum(p.numel() for p in run.model.parameters),
     )
+    announce_warmup(run)
     if run.spec.lanes > 1:
         lanes = run.lanes
         run.events.message(
@@ -347,6 +348,20 @@ def announce(run: Run) -> None:
             lanes=lanes.count,
             at_once=lanes.at_once,
         )
+
+
+def announce_warmup(run: Run) -> None:
+    """Told where it is another than transformers would make of the spec's ratio."""
+    total, ratio = run.plan.total_steps, run.spec.optim.warmup_ratio
+    asked, warmup = math.ceil(total * ratio), optim.warmup_steps(total, run.spec.optim)
+    if warmup == asked:
+        return
+    message = partial(run.events.message, warmup_steps=warmup, asked_warmup_steps=asked)
+    if warmup == 0:
+        message(f"So short a training (steps: {total}) has no warm-up: it begins at the full rate.")
+    else:
+        message(f"The warm-up was to take all {total} steps; the last one has the full rate.",
+                level="warn")  # fmt: skip
 
 
 def derived_seed(seed: int, step: int) -> int:

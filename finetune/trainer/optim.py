@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from finetune.trainer.spec import OptimSpec
 
+VERY_SHORT = 10  # steps; a run of fewer has none to spare for a rate of zero
+
 
 def adamw(parameters: Sequence[nn.Parameter], spec: OptimSpec) -> torch.optim.AdamW:
     """Decoupled weight decay (Loshchilov & Hutter 2019), one fused kernel for all tensors."""
@@ -22,16 +24,26 @@ def adamw(parameters: Sequence[nn.Parameter], spec: OptimSpec) -> torch.optim.Ad
 
 
 def learning_rate(step: int, total: int, spec: OptimSpec) -> float:
-    """For step 0 ... total-1; the formulas of transformers' schedules, which start at zero."""
-    warmup = math.ceil(total * spec.warmup_ratio)
+    """For step 0 ... total-1; the formulas of transformers' schedules, which start at zero, over a
+    warm-up of `warmup_steps`."""
+    warmup = warmup_steps(total, spec)
     if step < warmup:
         return spec.learning_rate * step / warmup
     if spec.schedule == "constant":
         return spec.learning_rate
-    done = (step - warmup) / max(1, total - warmup)
+    done = (step - warmup) / (total - warmup)
     if spec.schedule == "linear":
         return spec.learning_rate * (1 - done)
     return spec.learning_rate * max(0.0, 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def warmup_steps(total: int, spec: OptimSpec) -> int:
+    """Rounded up, as transformers does, but for two edges where its run would learn little or
+    nothing: less than one whole step of a very short run is none, and one step is always left."""
+    asked = total * spec.warmup_ratio
+    if total < VERY_SHORT and asked < 1:
+        return 0
+    return min(math.ceil(asked), total - 1)
 
 
 def add_gradients(parameters: Sequence[nn.Parameter], gradients: Sequence[Tensor | None]) -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
 from torch import Tensor
 
+from faults import UserFault
 from finetune.families.causal_lm.loading import load_base
 from finetune.families.contract import Difference
 from finetune.records.encode import load_tokenizer
@@ -45,7 +47,30 @@ def _logits(model: Any, tokens: Tensor) -> Tensor:
 
 
 def _before_and_after(base_dir: Path, adapter: Path, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits without and with the adapter; one base in memory at a time."""
+    """Logits without and with the adapter; one base in memory at a time.
+
+    Raises UserFault `adapter_unchanged` for one that is applied and makes no difference.
+    """
     base = load_base(base_dir).eval()
     plain = _logits(base, tokens)
-    return plain, _logits(PeftModel.from_pretrained(base, adapter).eval(), tokens)
+    adapted = PeftModel.from_pretrained(base, adapter).eval()
+    moved = _logits(adapted, tokens)
+    if torch.equal(plain, moved) and _is_applied(adapted, adapter):
+        raise UserFault(
+            "adapter_unchanged",
+            "The training left the model as it was: the adapter changes none of its answers.",
+            param="learning_rate_multiplier",
+            fix="Train for more steps (epochs, or a smaller batch size), or with a higher learning "
+            "rate multiplier.",
+        )
+    return plain, moved
+
+
+def _is_applied(adapted: Any, adapter: Path) -> bool:
+    """Whether every tensor of the files stands in the model: peft passes over names it does not
+    know."""
+    loaded = get_peft_model_state_dict(adapted)
+    files = load_file(adapter / "adapter_model.safetensors")
+    return loaded.keys() == files.keys() and all(
+        torch.equal(loaded[name].float(), tensor.float()) for name, tensor in files.items()
+    )

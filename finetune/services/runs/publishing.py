@@ -14,7 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from faults import OurFault
+from faults import OurFault, from_dict
 from faults.disk import DiskFull
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
@@ -51,7 +51,7 @@ ACTOR = "system:worker"
 
 
 def publish(lease: RunLease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -> None:
-    """Raises LeaseLost, OurFault, StorageFull, StorageDown; then nothing is published."""
+    """Raises LeaseLost, Fault, StorageFull, StorageDown; then nothing is published."""
     with tenant_scope(lease.tenant_id):
         job = Job.objects.select_related(
             "base", "license", "training_data__file", "validation_data__file"
@@ -178,7 +178,7 @@ def _package(
     except FileNotFoundError:
         how = ENDED_FOR.get(code, f"ended with exit code {code}")
         raise OurFault("packaging_died", f"Packaging {how}.") from None
-    raise OurFault(told["code"], told["message"], where=told["where"], fix=told["fix"])
+    raise from_dict(told)
 
 
 def _isolation(job: Job) -> Any:

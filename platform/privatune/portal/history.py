@@ -51,6 +51,15 @@ FORMS: list[tuple[str, Any]] = [
         ),
     ),
     (
+        r"So short a training \(steps: (?P<steps>\d+)\) has no warm-up: it begins at the full "
+        r"rate\.",
+        _("So short a training (steps: %(steps)s) begins at the full learning rate."),
+    ),
+    (
+        r"The warm-up was to take all (?P<steps>\d+) steps; the last one has the full rate\.",
+        _("The warm-up was to take all %(steps)s steps; the last has the full learning rate."),
+    ),
+    (
         r"Micro-batches are dealt to (?P<lanes>\d+) lanes, (?P<n>\d+) at work at once\.",
         _("The rows are worked on in %(lanes)s lanes, %(n)s at once."),
     ),

@@ -214,6 +214,10 @@ _JOBS: dict[str, Any] = {
         "The packed model does not answer as the trained one did, so it is not given out. Tell "
         "the operator."
     ),
+    "adapter_unchanged": _(
+        "The training left the model as it was. Train for more passes, with fewer rows per step, "
+        "or with a higher learning rate multiplier."
+    ),
     "signing_key": _ASK_AGAIN,
     "signing_key_not_ours": _ASK_AGAIN,
     "public_key": _ASK_AGAIN,

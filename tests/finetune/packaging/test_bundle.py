@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from faults import OurFault
+from faults import OurFault, UserFault
 from finetune.packaging.bundle import build, tar
 from finetune.packaging.manifest import Manifest
 from finetune.packaging.parity import compare_adapters
@@ -193,6 +193,23 @@ def test_an_adapter_whose_names_do_not_fit_is_found(adapter, tiny_base, tmp_path
     with pytest.raises(OurFault) as fault:
         compare_adapters("causal_lm", tiny_base, renamed, renamed)
     assert fault.value.code == "parity_failed"
+
+
+@pytest.mark.parametrize("scale", [0, 1e-30])
+def test_an_adapter_that_changes_nothing_is_a_finding_about_the_run(
+    adapter, tiny_base, tmp_path, scale
+):
+    """As it began, or trained at so small a rate that no answer changes; its tensors do fit."""
+    idle = Path(shutil.copytree(adapter, tmp_path / "idle"))
+    tensors = load_file(idle / "adapter_model.safetensors")
+    tensors = {k: v * scale if "lora_B" in k else v for k, v in tensors.items()}
+    save_file(tensors, idle / "adapter_model.safetensors")
+    with pytest.raises(UserFault) as fault:
+        compare_adapters("causal_lm", tiny_base, idle, idle)
+    assert (fault.value.code, fault.value.param) == (
+        "adapter_unchanged",
+        "learning_rate_multiplier",
+    )
 
 
 def test_a_signer_never_shows_its_key():

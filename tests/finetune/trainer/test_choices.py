@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+from transformers import get_scheduler
 
 from finetune.families import placement
 from finetune.families.causal_lm.layout import Row
 from finetune.trainer.auto import Requested, resolve
 from finetune.trainer.data import Plan, micro_batches, pack
-from finetune.trainer.optim import learning_rate
+from finetune.trainer.optim import learning_rate, warmup_steps
 from finetune.trainer.spec import OptimSpec
 
 
@@ -46,14 +46,55 @@ def test_micro_batches_keep_to_the_tokens_and_lose_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["cosine", "linear"])
 def test_learning_rates_are_those_of_transformers(name: str) -> None:
-    build = {"cosine": get_cosine_schedule_with_warmup, "linear": get_linear_schedule_with_warmup}
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
-    schedule = build[name](optimizer, num_warmup_steps=3, num_training_steps=30)
     spec = OptimSpec.model_validate({"learning_rate": 0.3, "warmup_ratio": 0.1, "schedule": name})
-    for step in range(30):
-        assert learning_rate(step, 30, spec) == pytest.approx(schedule.get_last_lr()[0])
+    ours = [learning_rate(step, 30, spec) for step in range(30)]
+    assert ours == pytest.approx(theirs(name, 30, 3, 0.3))
+
+
+def theirs(name: str, steps: int, warmup: int, rate: float) -> list[float]:
+    """The rates that transformers gives, step by step."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    schedule = get_scheduler(
+        f"{name}_with_warmup" if name == "constant" else name,
+        optimizer,
+        num_warmup_steps=warmup,
+        num_training_steps=steps,
+    )
+    rates = []
+    for _ in range(steps):
+        rates.append(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
+    return rates
+
+
+@pytest.mark.parametrize("name", ["cosine", "linear", "constant"])
+@pytest.mark.parametrize(
+    ("steps", "ratio", "warmup"),
+    [
+        (1, 0.03, 0),
+        (2, 0.03, 0),
+        (3, 0.03, 0),
+        (9, 0.03, 0),  # transformers would take 1, at rate 0
+        (10, 0.03, 1),  # from here on, transformers' own number
+        (33, 0.03, 1),
+        (34, 0.03, 2),
+        (3, 0.5, 2),  # asked for in whole steps
+        (1, 1, 0),  # transformers would take all of them
+        (2, 1, 1),
+        (12, 1, 11),
+        (12, 0.95, 11),
+        (12, 0, 0),
+    ],
+)
+def test_short_runs_have_transformers_rates_over_a_warm_up_that_leaves_steps_to_learn_in(
+    name: str, steps: int, ratio: float, warmup: int
+) -> None:
+    spec = OptimSpec.model_validate({"learning_rate": 0.3, "warmup_ratio": ratio, "schedule": name})
+    assert warmup_steps(steps, spec) == warmup
+    rates = [learning_rate(step, steps, spec) for step in range(steps)]
+    assert rates == pytest.approx(theirs(name, steps, warmup, 0.3))
+    assert max(rates) == pytest.approx(0.3)  # at least one step learns
 
 
 def test_what_was_left_to_us_is_resolved_with_a_reason() -> None:

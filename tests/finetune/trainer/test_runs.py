@@ -189,6 +189,37 @@ def test_the_trainer_dies_with_its_worker(tiny_base: Path, tmp_path: Path) -> No
     worker.stdout.close()
 
 
+def test_a_single_step_trains_and_says_that_it_had_no_warm_up(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    """Ten rows, one epoch, sixteen a step: everybody's first try."""
+    folder = make_run(tmp_path / "run", tiny_base, rows=10, epochs=1, batch_size=16)
+    assert finish(folder) == ExitCode.DONE
+    told = report(folder)
+    assert told["steps"] == 1
+    assert told["valid_loss"] < told["base_valid_loss"]
+    saved = load_file(folder / "result" / "adapter_model.safetensors")
+    assert all(tensor.any() for name, tensor in saved.items() if "lora_B" in name)
+    (event,) = [e for e in events(folder, "message") if "warmup_steps" in e["data"]]
+    assert (event["level"], event["data"]) == ("info", {"warmup_steps": 0, "asked_warmup_steps": 1})
+
+
+def test_a_warm_up_over_the_whole_run_is_shortened_and_told(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    optim = {"learning_rate": 1e-2, "warmup_ratio": 1}
+    folder = make_run(tmp_path / "run", tiny_base, valid=False, optim=optim)
+    assert finish(folder) == ExitCode.DONE
+    (event,) = [e for e in events(folder, "message") if "warmup_steps" in e["data"]]
+    assert event["level"] == "warn"
+    assert event["data"] == {"warmup_steps": STEPS - 1, "asked_warmup_steps": STEPS}
+    assert events(folder, "metrics")[-1]["data"]["learning_rate"] == 1e-2
+
+
+def test_a_run_of_ordinary_length_says_nothing_of_its_warm_up(undisturbed: Path) -> None:
+    assert not [e for e in events(undisturbed) if "warmup_steps" in e["data"]]
+
+
 def test_early_stop_ends_at_the_best_and_says_so(tiny_base: Path, tmp_path: Path) -> None:
     folder = make_run(
         tmp_path / "run",

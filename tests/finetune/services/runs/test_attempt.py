@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from faults import UserFault
 from finetune.models import Checkpoint, Job, Run
 from finetune.services.jobs.validation import VALIDATE
-from finetune.services.runs import attempt, preparation
+from finetune.services.runs import attempt, preparation, publishing
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.training import TRAIN
 from finetune.states import ExitCode, JobState, RunState
@@ -169,6 +170,40 @@ def test_each_way_that_the_trainer_ends_has_its_consequence(
         assert bench.job(job).error["fix"] == "so"
     if told == {"code": "disk_full"} or code == ExitCode.YIELDED:
         assert run.attempts == 0
+
+
+def test_what_packaging_finds_about_the_run_is_the_customers_to_mend(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An adapter that changes nothing ends the job at once; trying again would change nothing."""
+    job = queued(bench)
+
+    class Packaging:
+        def poll(self) -> int:
+            found = UserFault("adapter_unchanged", "why", fix="so", param="p")
+            (tmp_path / "error.json").write_text(json.dumps(found.as_dict()))
+            return ExitCode.OURS
+
+        def kill(self) -> None:
+            pass
+
+    class Asked:
+        base_dir = tmp_path
+
+        def model_dump_json(self) -> str:
+            return "{}"
+
+    def publish(lease: Any, _: Any) -> None:
+        publishing._package(tmp_path, Asked(), 1, pulse())  # type: ignore[arg-type]
+
+    monkeypatch.setattr(publishing, "launch_packaging", lambda *_, **__: Packaging())
+    monkeypatch.setattr(publishing, "signing_key", lambda: b"")
+    monkeypatch.setattr(attempt, "work", publish)
+    perform(bench, job)
+    assert bench.job(job).state == JobState.FAILED
+    told = bench.job(job).error
+    assert (told["code"], told["fix"], told["param"]) == ("adapter_unchanged", "so", "p")
+    assert run_of(bench, job).epoch == 1
 
 
 def test_a_worker_that_is_shutting_down_claims_nothing(
