@@ -4,7 +4,7 @@ this page: specs are made where there is none."""
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
@@ -26,7 +26,7 @@ class AdapterSpec(BaseModel):
     r: int = Field(default=16, ge=1, le=512)
     alpha: PositiveFloat = 32
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"] = "all-linear"
     use_dora: bool = False
     use_rslora: bool = False
 

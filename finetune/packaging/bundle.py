@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from faults import OurFault
+from finetune.families.layers import foreign_tensors
 from finetune.packaging.archive import write_tar
 from finetune.packaging.card import model_card
 from finetune.packaging.files import pretty_json, publish_folder, sha256_file
@@ -49,14 +50,15 @@ def build(
 
     With `base_dir` the packed adapter is loaded again and its logits are compared with those of
     `adapter_dir` before anything is signed; the passport records the difference.
-    OurFault: `adapter_missing`, `adapter_broken`, `parity_failed`, `artifact_exists`. UserFault:
-    `adapter_unchanged`.
+    OurFault: `adapter_missing`, `adapter_broken`, `foreign_tensor`, `parity_failed`,
+    `artifact_exists`. UserFault: `adapter_unchanged`.
     """
     staging = out_dir.parent / f".{out_dir.name}-{uuid.uuid4().hex}"
     staging.mkdir(parents=True)
     try:
         _copy_adapter(adapter_dir, staging)
         if base_dir is not None:
+            _require_adapter_alone(staging / "adapter" / ADAPTER_FILES[0], base_dir)
             parity = _compare_logits(passport.family, base_dir, adapter_dir, staging / "adapter")
             passport = passport.model_copy(update={"parity": passport.parity | parity})
         _write_documents(staging, passport, license_terms, signer)
@@ -107,6 +109,18 @@ def _require_finite(path: Path) -> None:
                     raise OurFault("adapter_broken", f"{name} holds NaN or infinity.")
     except SafetensorError as error:
         raise OurFault("adapter_broken", f"The adapter cannot be read: {error}") from error
+
+
+def _require_adapter_alone(path: Path, base_dir: Path) -> None:
+    """The base is licensed, and none of its weights leave with an adapter: an allow-list, not a
+    list of what peft is known to add."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as tensors:
+        if foreign := foreign_tensors(tensors.keys(), base_dir):
+            raise OurFault(
+                "foreign_tensor", f"The adapter holds {foreign[0]}, which is no part of one."
+            )
 
 
 def _compare_logits(

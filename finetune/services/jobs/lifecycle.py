@@ -11,6 +11,7 @@ from django.utils import timezone
 from faults import UserFault
 from finetune.models import Artifact, CatalogModel, Dataset, Job, Run, Validation
 from finetune.purposes import OF_ROWS, Purpose
+from finetune.services.jobs.base_files import require_targets
 from finetune.services.jobs.request import (
     MAX_SEED,
     EvaluationRequest,
@@ -44,8 +45,8 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
     """A job in `validating_files`, with its first events.
 
     Raises NotFound for a model or file that is not the tenant's to use, Refused without the licence
-    to train, UserFault for a file of the wrong purpose, a value out of range, or a storage that has
-    no room for what the job may write.
+    to train, UserFault for a file of the wrong purpose, a value out of range, a target that is no
+    layer of the base, or a storage that has no room for what the job may write.
     """
     base = _base_of(request.model)
     training = _usable_file(request.training_file, "training_file")
@@ -58,6 +59,7 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
     licence = require_license(
         model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
     )
+    require_targets(request.adapter_spec(), base)
     room = require_room_of(request=request, base=base, training=training)
     job = Job.objects.create(
         base=base,

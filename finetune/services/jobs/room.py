@@ -1,10 +1,8 @@
 """What a job may write, asked of the tenant's storage before the job is made."""
 
-from django.conf import settings
-
-from faults import OurFault
 from finetune.models import CatalogModel, Dataset
 from finetune.services.files.room import require_room_for_job
+from finetune.services.jobs.base_files import files_of
 from finetune.services.jobs.request import JobRequest
 from finetune.states import DatasetState
 from finetune.trainer import auto
@@ -15,23 +13,13 @@ KEPT_BESIDES = 3  # checkpoints besides those at an epoch's end: the newest two,
 DOCUMENTS = 1 << 20  # bytes of a bundle or checkpoint that are no weights: metrics, card, passport
 
 
-class BaseMissing(OurFault):
-    status = 503
-
-
 def require_room_of(*, request: JobRequest, base: CatalogModel, training: StoredFile) -> int:
     """The bytes that the job may write at most; its tenant has room for them. In the open scope.
 
     Raises StorageUsedUp with the numbers, and BaseMissing when this server cannot see the base.
     """
-    try:
-        adapter = adapter_bytes(settings.MODEL_STORE / base.path, request.adapter_spec())
-    except (OSError, ValueError) as error:
-        raise BaseMissing(
-            "base_missing",
-            f"The files of the base model {base.name} cannot be read on this server.",
-            fix="The operator must let the web server read PRIVATUNE_MODELS.",
-        ) from error
+    with files_of(base) as folder:
+        adapter = adapter_bytes(folder, request.adapter_spec())
     best = 1 if request.validation_file is not None else 0
     return require_room_for_job(
         checkpoints=_epochs(request, base, training) + KEPT_BESIDES + best,

@@ -45,6 +45,10 @@ def create_job(
     r: Annotated[int | None, typer.Option(min=1, help="Rank of the LoRA adapter.")] = None,
     alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's scale, over r.")] = None,
     dropout: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="A layer to adapt, like q_proj; may be repeated. All if not given."),
+    ] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="Longest row, in tokens.")] = None,
     packing: Annotated[bool | None, typer.Option(help="Lay rows end to end.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, up to 16 times.")] = None,
@@ -70,7 +74,8 @@ def create_job(
             "type": "supervised",
             "supervised": {"hyperparameters": _given(hyperparameters)},
         },
-        "adapter": _given({"r": r, "alpha": alpha, "dropout": dropout}) or None,
+        "adapter": _given({"r": r, "alpha": alpha, "dropout": dropout, "targets": target or None})
+        or None,
         "max_length": max_length,
         "packing": packing,
         "metadata": dict(_pair(item) for item in metadata) if metadata else None,

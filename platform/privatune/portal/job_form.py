@@ -60,6 +60,12 @@ class JobForm(forms.Form):
     )
     r = forms.IntegerField(required=False, min_value=1, max_value=512, label=_("Adapter rank (r)"))
     alpha = forms.FloatField(required=False, min_value=0.1, label=_("Adapter scale (alpha)"))
+    targets = forms.CharField(
+        required=False,
+        max_length=500,
+        label=_("Layers to adapt"),
+        help_text=_("Names with commas between, such as q_proj, v_proj; empty means all."),
+    )
     max_length = forms.IntegerField(required=False, min_value=8, label=_("Longest row, in tokens"))
     overflow = forms.ChoiceField(
         label=_("Rows that are longer"),
@@ -73,8 +79,8 @@ class JobForm(forms.Form):
     packing = forms.BooleanField(required=False, label=_("Pack short rows together"))
     seed = forms.IntegerField(required=False, min_value=0, max_value=2**31 - 1, label=_("Seed"))
 
-    OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "r", "alpha", "max_length",
-           "overflow", "packing", "seed")  # fmt: skip
+    OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "r", "alpha", "targets",
+           "max_length", "overflow", "packing", "seed")  # fmt: skip
 
     def __init__(
         self,
@@ -124,6 +130,8 @@ class JobForm(forms.Form):
         data = self.cleaned_data
         numbers = ("n_epochs", "batch_size", "learning_rate_multiplier")
         adapter = {name: data[name] for name in ("r", "alpha") if data[name] is not None}
+        if targets := [name for part in data["targets"].split(",") if (name := part.strip())]:
+            adapter["targets"] = targets
         return {
             "hyperparameters": {n: data[n] for n in numbers if data[n] is not None},
             "adapter": adapter or None,

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from finetune.services.jobs.base_files import UnknownLayer
+
 # Told in the person's language already: by Django's own rules for passwords.
 IN_THEIR_LANGUAGE = frozenset({"weak_password"})
 
@@ -175,6 +177,9 @@ _JOBS: dict[str, Any] = {
     "bad_json": _("A line is not JSON. Mend it and bring the file in again."),
     "bad_row": _("A row cannot be read. Mend it and bring the file in again."),
     "bad_adapter": _("The adapter does not fit this base model. Choose other layers or settings."),
+    "unknown_layer": _(
+        "This base model has no layer “%(name)s” for an adapter. Did you mean: %(near)s?"
+    ),
     "head_is_target": _("The output head cannot carry an adapter. Leave it out of the layers."),
     "training_diverged": _(
         "Training went astray: several losses in a row were no numbers. Lower the learning rate "
@@ -210,6 +215,7 @@ _JOBS: dict[str, Any] = {
     "artifact_exists": _ASK_AGAIN,
     "adapter_missing": _ASK_AGAIN,
     "adapter_broken": _("Training left numbers that are none. Lower the learning rate multiplier."),
+    "foreign_tensor": _ASK_AGAIN,
     "parity_failed": _(
         "The packed model does not answer as the trained one did, so it is not given out. Tell "
         "the operator."
@@ -312,8 +318,9 @@ SENTENCES: dict[str, Any] = {**_TENANTS, **_STORAGE, **_JOBS, **_ANSWERS, **_REQ
 
 
 def said(error: Told) -> str:
-    """What a refusal tells the person, in their language."""
-    return said_of(error.code, error.message, error.fix)
+    """What a refusal tells the person, in their language. An UnknownLayer's sentence has names."""
+    told = said_of(error.code, error.message, error.fix)
+    return told % error.values if isinstance(error, UnknownLayer) else told
 
 
 def said_of(code: str, message: str, fix: str | None = None) -> str:

@@ -102,6 +102,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}, "integrations"),
     ({"extra_body": {"adapter": {"r": 0}}}, "adapter.r"),
     ({"extra_body": {"adapter": {"rank": 8}}}, "adapter.rank"),
+    ({"extra_body": {"adapter": {"targets": ["zzz"]}}}, "adapter.targets"),
+    ({"extra_body": {"adapter": {"targets": []}}}, "adapter.targets"),
+    ({"extra_body": {"adapter": {"targets": "q_proj"}}}, "adapter.targets"),
     ({"extra_body": {"max_length": 0}}, "max_length"),
     ({"extra_body": {"overflow": "ignore"}}, "overflow"),
     ({"extra_body": {"learning_rate": 1}}, "learning_rate"),
@@ -118,6 +121,21 @@ def test_a_value_out_of_range_is_refused_with_its_field(
             client.fine_tuning.jobs.create(model="tiny", training_file=training_file, **given)
         assert refused.value.param == param
         assert refused.value.type == "invalid_request_error"
+    assert client.fine_tuning.jobs.list().data == []
+
+
+def test_a_misspelt_layer_is_refused_with_the_nearest_that_there_is(
+    customer: Customer, training_file: str
+) -> None:
+    client = customer.client()
+    with pytest.raises(BadRequestError) as refused:
+        client.fine_tuning.jobs.create(
+            model="tiny",
+            training_file=training_file,
+            extra_body={"adapter": {"targets": ["q_proj", "v_porj"]}},
+        )
+    assert (refused.value.code, refused.value.param) == ("unknown_layer", "adapter.targets")
+    assert "no linear layer 'v_porj' for an adapter; did you mean 'v_proj'?" in str(refused.value)
     assert client.fine_tuning.jobs.list().data == []
 
 

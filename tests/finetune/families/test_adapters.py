@@ -238,12 +238,17 @@ def test_a_base_is_left_as_it_was(tiny_base: Path) -> None:
     assert list(model.state_dict()) == list(weights)
 
 
-@pytest.mark.parametrize("target", ["lm_head", "embed_tokens", "no_such_layer"])
-def test_a_refused_adapter_leaves_the_base_as_it_was(tiny_base: Path, target: str) -> None:
+@pytest.mark.parametrize(
+    "targets",
+    [("lm_head",), ("embed_tokens",), ("no_such_layer",), ("q_proj", "v_porj"), ("q_proj", "norm")],
+)
+def test_a_refused_adapter_leaves_the_base_as_it_was(
+    tiny_base: Path, targets: tuple[str, ...]
+) -> None:
     model = load_base(tiny_base)
     before = [(name, type(module)) for name, module in model.named_modules()]
     with pytest.raises(UserFault) as caught:
-        fresh_adapter(model, AdapterSpec(targets=(target,)), seed=1)
+        fresh_adapter(model, AdapterSpec(targets=targets), seed=1)
     assert caught.value.param == "adapter.targets"
     assert [(name, type(module)) for name, module in model.named_modules()] == before
 

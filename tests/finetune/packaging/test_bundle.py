@@ -212,6 +212,36 @@ def test_an_adapter_that_changes_nothing_is_a_finding_about_the_run(
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "base_model.model.model.embed_tokens.weight",
+        "base_model.model.model.layers.0.self_attn.q_proj.base_layer.weight",
+        "base_model.model.model.layers.9.self_attn.q_proj.lora_A.weight",
+        "base_model.model.lm_head.lora_A.weight",
+    ],
+)
+def test_nothing_but_an_adapter_of_the_bases_layers_is_packed(
+    adapter, passport, signer, tiny_base, tmp_path, name
+):
+    """The base is licensed; its weights never leave with what was trained on it."""
+    larger = Path(shutil.copytree(adapter, tmp_path / "larger"))
+    tensors = load_file(larger / "adapter_model.safetensors")
+    save_file(tensors | {name: torch.ones(2, 2)}, larger / "adapter_model.safetensors")
+    with pytest.raises(OurFault) as fault:
+        build(
+            tmp_path / "out",
+            adapter_dir=larger,
+            passport=passport,
+            license_terms={},
+            signer=signer,
+            base_dir=tiny_base,
+        )
+    assert fault.value.code == "foreign_tensor"
+    assert name in fault.value.message
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_signer_never_shows_its_key():
     pem = generate_key()
     assert pem.decode().split("\n")[1] not in repr(load_signer(pem))

@@ -32,7 +32,8 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
     done = run(
         "jobs", "create", "--model", "tiny", "--file", "file-1", "--validation-file", "file-2",
         "--suffix", "kitchen", "--seed", "3", "--n-epochs", "2", "--batch-size", "auto",
-        "--learning-rate-multiplier", "5", "--r", "8", "--packing", "--metadata", "team=home",
+        "--learning-rate-multiplier", "5", "--r", "8", "--target", "q_proj",
+        "--target", "v_proj", "--packing", "--metadata", "team=home",
         "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -40,7 +41,8 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
     assert server.bodies("POST /v1/fine_tuning/jobs") == [
         {
             "model": "tiny", "training_file": "file-1", "validation_file": "file-2",
-            "suffix": "kitchen", "seed": 3, "packing": True, "adapter": {"r": 8},
+            "suffix": "kitchen", "seed": 3, "packing": True,
+            "adapter": {"r": 8, "targets": ["q_proj", "v_proj"]},
             "metadata": {"team": "home"},
             "method": {
                 "type": "supervised",

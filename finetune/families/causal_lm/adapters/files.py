@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from faults import UserFault
 from finetune.families.causal_lm.adapters.arithmetic import LoraLayer
 from finetune.families.causal_lm.adapters.assignment import Adapter
+from finetune.families.layers import ADAPTER_TENSOR
 
 # Settings of peft's LoraConfig under which the tensors mean something else than applied here.
 _REFUSED = (
@@ -30,10 +31,6 @@ _REFUSED = (
     "kasa_config",
     "monteclora_config",
     "velora_config",
-)
-_TENSOR = re.compile(
-    r"^base_model\.model\.(?P<module>.+)\."
-    r"(?P<part>lora_A|lora_B|lora_magnitude_vector)(\.default)?(\.weight)?$"
 )
 
 
@@ -77,7 +74,7 @@ def _sort_tensors(safetensors: bytes) -> dict[str, dict[str, Tensor]]:
         raise _unsupported(f"the weights are not safetensors ({error})") from error
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in loaded.items():
-        match = _TENSOR.match(key)
+        match = ADAPTER_TENSOR.fullmatch(key)
         if match is None:
             raise _unsupported(f"the tensor {key} is of no known kind")
         parts.setdefault(match["module"], {})[match["part"]] = tensor

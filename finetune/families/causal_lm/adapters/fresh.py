@@ -15,6 +15,7 @@ from faults import OurFault, UserFault
 from finetune.families.causal_lm.adapters.arithmetic import LoraLayer
 from finetune.families.causal_lm.adapters.assignment import Adapter
 from finetune.families.contract import AdapterSpec
+from finetune.families.layers import unmatched
 
 _NAME = "default"  # peft's own; it stands in the parameters' names
 
@@ -58,12 +59,12 @@ def fresh_adapter(model: Any, spec: AdapterSpec, *, seed: int) -> TrainableAdapt
     except ValueError as error:
         raise _unfit(str(error)) from error
     try:
-        return _taken(peft_model, config)
+        return _taken(peft_model, config, spec)
     finally:
         peft_model.base_model.unload()
 
 
-def _taken(peft_model: Any, config: LoraConfig) -> TrainableAdapter:
+def _taken(peft_model: Any, config: LoraConfig, spec: AdapterSpec) -> TrainableAdapter:
     base: Any = peft_model.get_base_model()
     layers = {n: m for n, m in base.named_modules() if isinstance(m, PeftLayer)}
     # The loss takes the head as frozen; peft's all-linear leaves it out, a name may not.
@@ -74,12 +75,16 @@ def _taken(peft_model: Any, config: LoraConfig) -> TrainableAdapter:
             param="adapter.targets",
             fix='Leave the head out of the targets, or use "all-linear".',
         )
+    asked = [] if isinstance(spec.targets, str) else spec.targets
+    if passed_over := unmatched(asked, layers):
+        raise _unfit(f"there is no layer {passed_over[0]!r} in it.")
     for name, layer in layers.items():
         if not isinstance(layer.get_base_layer(), nn.Linear):
             raise _unfit(f"{name} is no linear layer.")
     named = {n: p for n, p in peft_model.named_parameters() if p.requires_grad}
     place = {p.data_ptr(): p for p in named.values()}
-    saved = get_peft_model_state_dict(peft_model, adapter_name=_NAME)
+    # peft's "auto" saves whole embeddings where it thinks that they were changed: the base's own
+    saved = get_peft_model_state_dict(peft_model, adapter_name=_NAME, save_embedding_layers=False)
     return TrainableAdapter(
         Adapter({name: _layer(layer) for name, layer in layers.items()}),
         config,

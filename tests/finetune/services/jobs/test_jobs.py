@@ -66,6 +66,39 @@ def test_a_value_out_of_range_is_named(bench: Bench, changes: dict[str, Any], pa
     assert raised.value.status == 400
 
 
+@pytest.mark.parametrize(
+    ("targets", "wrong", "near"),
+    [
+        (["q_proj", "v_porj"], "v_porj", "'v_proj'"),
+        (["layers.1.self_attn.q_prj"], "layers.1.self_attn.q_prj", "layers.1.self_attn.q_proj'"),
+        (["zzz"], "zzz", "'q_proj'"),
+        (["self_attn"], "self_attn", "'q_proj'"),  # a module, and no linear layer
+        # Not adapters' places: the bundle would carry the licensed base's whole table
+        (["embed_tokens"], "embed_tokens", "'q_proj'"),
+        (["q_proj", "lm_head"], "lm_head", "'q_proj'"),
+        (["proj"], "proj", "_proj'"),
+        (["x" * 9999], "x" * 64, "'q_proj'"),
+    ],
+)
+def test_a_target_that_is_no_layer_of_the_base_is_refused_with_the_nearest(
+    bench: Bench, targets: list[str], wrong: str, near: str
+) -> None:
+    with pytest.raises(UserFault) as raised:
+        bench.create(adapter={"targets": targets})
+    assert (raised.value.code, raised.value.param) == ("unknown_layer", "adapter.targets")
+    assert f"linear layer {wrong!r} for" in raised.value.message
+    assert near in raised.value.message
+    assert raised.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "targets", [["q_proj", "v_proj"], ["self_attn.q_proj"], ["model.layers.0.mlp.up_proj"]]
+)
+def test_targets_are_matched_as_peft_matches_them(bench: Bench, targets: list[str]) -> None:
+    job = bench.create(adapter={"targets": targets})
+    assert job.requested["adapter"] == {"targets": targets}
+
+
 def test_a_file_that_is_not_ready_is_refused_with_what_to_do(bench: Bench) -> None:
     data = jsonl(chat_rows(12))
     for status, purpose, code in (

@@ -1,0 +1,73 @@
+"""The linear layers of a base that an adapter can be put on, told from the headers of its weights'
+files, and which tensors an adapter may hold. Nothing is loaded, and no torch is needed."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+HEADER = 8  # bytes that say how long a safetensors file's header is
+# Matrices that are no linear layer of the body: "all-linear" leaves them as they are.
+NOT_LINEAR = frozenset({"lm_head", "embed_out", "embed_tokens", "embed_in", "wte", "wpe"})
+ADAPTER_TENSOR = re.compile(
+    r"base_model\.model\.(?P<module>.+)\."
+    r"(?P<part>lora_A|lora_B|lora_magnitude_vector)(\.default)?(\.weight)?"
+)
+"""A tensor in peft's adapter_model.safetensors: LoRA's two factors, DoRA's magnitudes."""
+
+
+class LinearLayer(NamedTuple):
+    name: str  # as the model's modules are named, "model.layers.0.self_attn.q_proj"
+    out: int
+    into: int
+
+
+@lru_cache(maxsize=64)
+def linear_layers(base_dir: Path) -> tuple[LinearLayer, ...]:
+    """Raises OSError or ValueError when the base cannot be read; a few kilobytes are."""
+    found = []
+    for path in sorted(base_dir.glob("*.safetensors")):
+        for name, tensor in _header(path).items():
+            module, _, kind = name.rpartition(".")
+            shape = _shape(tensor)
+            linear = module.rpartition(".")[2] not in NOT_LINEAR
+            if kind == "weight" and len(shape) == 2 and linear:
+                found.append(LinearLayer(module, shape[0], shape[1]))
+    if not found:
+        raise FileNotFoundError(f"{base_dir} holds no weights")
+    return tuple(found)
+
+
+def is_target(name: str, targets: Iterable[str]) -> bool:
+    """As peft matches names: the whole one, or its last parts."""
+    return any(name == each or name.endswith(f".{each}") for each in targets)
+
+
+def unmatched(targets: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Those that name none of the layers `names`; peft passes over them as long as one does."""
+    known = {
+        name.split(".", skipped)[-1] for name in names for skipped in range(name.count(".") + 1)
+    }
+    return [each for each in targets if each not in known]
+
+
+def foreign_tensors(names: Iterable[str], base_dir: Path) -> list[str]:
+    """Those of an adapter's tensors that are no part of an adapter on the base's linear layers:
+    weights of the base among them."""
+    layers = {layer.name for layer in linear_layers(base_dir)}
+    matches = {name: ADAPTER_TENSOR.fullmatch(name) for name in names}
+    return [name for name, found in matches.items() if not found or found["module"] not in layers]
+
+
+def _shape(tensor: Any) -> list[int]:
+    """Of a header's entry; the one that is no tensor, `__metadata__`, has none."""
+    return [int(size) for size in tensor.get("shape", ())]
+
+
+def _header(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(HEADER), "little")
+        header: dict[str, Any] = json.loads(file.read(size))
+    return header

@@ -1,0 +1,62 @@
+"""The form of a new job says beside its field what cannot be started, in the person's language."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.models import Job
+from tenants.database.scope import tenant_scope
+from tenants.roles import Role
+from tenants.services.tenants import add_member
+from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.fixtures.people import browser_of, new_person
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def bench(tiny_base: Path) -> Bench:
+    return new_bench(tiny_base)
+
+
+def ask(bench: Bench, language: str, **own: Any) -> Any:
+    """The form, filled in by hand and sent."""
+    file = bench.add_file(jsonl(chat_rows(12)))
+    person = new_person()
+    add_member(tenant_id=bench.tenant.id, user=person, role=Role.ENGINEER, actor="test")
+    form = {"model": "tiny", "training_file": str(file.id), "preset": "custom"} | own
+    address = f"/t/{bench.tenant.slug}/jobs/new"
+    return browser_of(person).post(address, form, headers={"accept-language": language})
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        (
+            "en",
+            "This base model has no layer “v_porj” for an adapter. Did you mean: v_proj?",
+        ),
+        ("zh-hans", "此基础模型没有可加适配器的层“v_porj”。您是不是指：v_proj？"),
+    ],
+)
+def test_a_misspelt_layer_is_told_with_the_nearest_and_what_was_typed_stays(
+    bench: Bench, language: str, said: str
+) -> None:
+    answer = ask(bench, language, targets="q_proj, v_porj")
+    assert said in answer.content.decode()
+    assert 'value="q_proj, v_porj"' in answer.content.decode()
+    with tenant_scope(bench.tenant.id):
+        assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [("q_proj ,v_proj,", {"targets": ["q_proj", "v_proj"]}), ("", None), (" , ", None)],
+)
+def test_layers_are_taken_as_typed_and_none_means_all(
+    bench: Bench, typed: str, kept: dict[str, Any] | None
+) -> None:
+    assert ask(bench, "en", targets=typed).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        assert Job.objects.get().requested["adapter"] == kept
