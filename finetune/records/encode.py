@@ -5,7 +5,8 @@ what is trained and what is asked are the same tokens.
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,25 +14,49 @@ from typing import Any, cast
 
 from faults import UserFault
 from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
-from finetune.records.spans import trained_spans
+from finetune.records.spans import Answers, Rendered
 from finetune.records.template import CharSpan, ChatTemplate, Tools
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
-    """A row as tokens. `trained[i]`: token i is a label, predicted from the tokens before it.
+class Sequence:
+    """`trained[i]`: token i is a label, predicted from the tokens before it.
 
-    Both lists have the row's length; `trained[0]` is always False, as nothing precedes it.
-    `trimmed`: messages at whose edges the chat template takes white space away.
+    Both lists have the same length; `trained[0]` is always False, as nothing precedes it.
     """
 
     input_ids: list[int]
     trained: list[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A row as tokens: one sequence, or one for each answer where they cannot share one.
+
+    `trimmed`: messages at whose edges the chat template takes white space away.
+    """
+
+    sequences: tuple[Sequence, ...]
     trimmed: tuple[int, ...] = ()
 
     @property
+    def input_ids(self) -> list[int]:
+        """Of all sequences, end to end."""
+        return [token for each in self.sequences for token in each.input_ids]
+
+    @property
+    def trained(self) -> list[bool]:
+        """Of all sequences, end to end."""
+        return [label for each in self.sequences for label in each.trained]
+
+    @property
     def trained_count(self) -> int:
-        return sum(self.trained)
+        return sum(map(sum, (each.trained for each in self.sequences)))
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        return max(len(each.input_ids) for each in self.sequences)
 
 
 def load_tokenizer(base_dir: Path) -> Any:
@@ -73,10 +98,12 @@ class RowEncoder:
         self._fast.no_padding()
 
     def encode(self, row: Row) -> Encoded:
-        """Tokens and mask of a row; at least one token is trained.
+        """Tokens and labels of a row; at least one token of each sequence is trained.
+
+        Each answer's sequence begins with the very tokens that serving sends to be continued.
 
         Raises UserFault: `nothing_trained`, `no_eos`, `no_chat_template`,
-        `control_token_in_message` or what the template does not allow (see `spans.trained_spans`).
+        `control_token_in_message` or what the template does not allow (see `spans.Answers`).
         """
         if "messages" in row:
             encoded = self._chat(cast(ChatRow, row))
@@ -86,7 +113,7 @@ class RowEncoder:
             encoded = self._text(row)
         return cut(_checked(encoded), row.get("cut_to"))
 
-    def render_prompt(self, messages: Sequence[Message], tools: Tools = None) -> list[int]:
+    def render_prompt(self, messages: Seq[Message], tools: Tools = None) -> list[int]:
         """Tokens of a conversation up to where the assistant answers, as in training."""
         prepared = self._template.prepare(messages, tools)
         text = self._template.render(prepared, tools, prompt=True)
@@ -114,20 +141,45 @@ class RowEncoder:
             if message["role"] == "assistant" and message.get("weight", 1)
         ]
         tools = row.get("tools")
-        prepared = self._template.prepare(messages, tools)
-        text, spans, trimmed = trained_spans(self._template, prepared, tools, wanted)
-        encoding = self._fast.encode(text, add_special_tokens=False)
-        return Encoded(encoding.ids, _mask(encoding.offsets, spans), trimmed)
+        if not wanted:
+            return Encoded(())
+        answers = Answers(self._template, self._template.prepare(messages, tools), tools, wanted)
+        together = answers.together()
+        if together is not None and (sequence := self._in_one(together)):
+            return Encoded((sequence,), together.trimmed)
+        apart = answers.apart()
+        trimmed = tuple(index for each in apart for index in each.trimmed)
+        return Encoded(tuple(map(self._behind_its_prompt, apart)), trimmed)
+
+    def _in_one(self, chat: Rendered) -> Sequence | None:
+        """The text encoded as a whole; None if a token reaches over a seam, or the tokens of a
+        prompt are others when something follows it: at inference the prompt ends there."""
+        encoding = self._fast.encode(chat.text, add_special_tokens=False)
+        for seam in chat.seams:
+            before = self._ids(chat.text[:seam])
+            if encoding.ids[: len(before)] != before:
+                return None
+        return Sequence(encoding.ids, _mask((begin for begin, _ in encoding.offsets), chat.spans))
+
+    def _behind_its_prompt(self, chat: Rendered) -> Sequence:
+        """The one answer's prompt encoded as serving does it, and the answer behind it."""
+        seam = chat.seams[0] if chat.seams else 0
+        prompt = self._ids(chat.text[:seam])
+        answer = self._continue(chat.text[:seam], chat.text[seam:])
+        labels = _mask((seam + begin for _, begin in answer), chat.spans)
+        return Sequence([*prompt, *(i for i, _ in answer)], [*[False] * len(prompt), *labels])
 
     def _completion(self, row: CompletionRow) -> Encoded:
         prompt = self.encode_prompt(row["prompt"])
-        completion = [*self._continue(row["prompt"], row["completion"]), self._eos]
-        return Encoded(prompt + completion, [False] * len(prompt) + [True] * len(completion))
+        behind = [token for token, _ in self._continue(row["prompt"], row["completion"])]
+        completion = [*behind, self._eos]
+        labels = [False] * len(prompt) + [True] * len(completion)
+        return Encoded((Sequence(prompt + completion, labels),))
 
     def _text(self, row: TextRow) -> Encoded:
         ids = [*self._start_ids, *self._ids(row["text"]), self._eos]
         fixed = len(self._start_ids)
-        return Encoded(ids, [False] * fixed + [True] * (len(ids) - fixed))
+        return Encoded((Sequence(ids, [False] * fixed + [True] * (len(ids) - fixed)),))
 
     # --- tokens
 
@@ -158,42 +210,53 @@ class RowEncoder:
         ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
         return ids
 
-    def _continue(self, prompt: str, completion: str) -> list[int]:
-        """Tokens of the completion behind the prompt's own tokens, as inference writes them.
+    def _continue(self, prompt: str, completion: str) -> list[tuple[int, int]]:
+        """Tokens of the completion behind the prompt's own tokens, as inference writes them, and
+        the character of the completion that each begins at.
 
         A token that would span both is split at the seam: at inference the prompt ends there.
         """
-        before, whole = self._ids(prompt), self._ids(prompt + completion)
-        if whole[: len(before)] == before:
-            return whole[len(before) :]
+        before = self._ids(prompt)
+        if (found := self._after(before, prompt, completion)) is not None:
+            return found
         # A newline in front keeps SentencePiece from adding a space to the completion's start
-        newline = self._ids("\n")
-        behind = self._ids("\n" + completion)
-        if behind[: len(newline)] == newline:
-            return behind[len(newline) :]
-        return self._ids(completion)
+        if (found := self._after(self._ids("\n"), "\n", completion)) is not None:
+            return found
+        encoding = self._fast.encode(completion, add_special_tokens=False)
+        return [(i, begin) for i, (begin, _) in zip(encoding.ids, encoding.offsets, strict=True)]
+
+    def _after(self, before: list[int], text: str, more: str) -> list[tuple[int, int]] | None:
+        """Tokens of `more` where text + more begins with the tokens of `text`, `before`."""
+        whole = self._fast.encode(text + more, add_special_tokens=False)
+        if whole.ids[: len(before)] != before:
+            return None
+        places = [begin - len(text) for begin, _ in whole.offsets]
+        return list(zip(whole.ids, places, strict=True))[len(before) :]
 
 
 def cut(encoded: Encoded, to: int | None) -> Encoded:
-    """The row's first `to` tokens. Raises UserFault `nothing_trained` if no label is left."""
-    if to is None or len(encoded.input_ids) <= to:
+    """The first `to` tokens of each sequence; one that has no label left is left out. Raises
+    UserFault `nothing_trained` if none has."""
+    if to is None or encoded.longest <= to:
         return encoded
-    return _checked(Encoded(encoded.input_ids[:to], encoded.trained[:to], encoded.trimmed))
+    shorter = (Sequence(each.input_ids[:to], each.trained[:to]) for each in encoded.sequences)
+    left = tuple(each for each in shorter if any(each.trained))
+    return _checked(Encoded(left, encoded.trimmed))
 
 
-def _mask(offsets: Sequence[CharSpan], spans: list[CharSpan]) -> list[bool]:
+def _mask(begins: Iterable[int], spans: list[CharSpan]) -> list[bool]:
     """A token is trained if it begins inside a span.
 
     One that begins before the span holds text of the prompt and stays untrained.
     """
     edges = [edge for span in spans for edge in span]
-    return [bisect_right(edges, begin) % 2 == 1 for begin, _ in offsets]
+    return [bisect_right(edges, begin) % 2 == 1 for begin in begins]
 
 
 def _checked(encoded: Encoded) -> Encoded:
-    if encoded.trained:
-        encoded.trained[0] = False
-    if not any(encoded.trained):
+    for each in encoded.sequences:
+        each.trained[0] = False
+    if not encoded.sequences or not all(any(each.trained) for each in encoded.sequences):
         raise UserFault(
             "nothing_trained",
             "No token of this row would be trained.",

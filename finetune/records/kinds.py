@@ -43,7 +43,7 @@ class Group:
 
 
 Encode = Callable[[Row], Item]
-"""A canonical row -> its one sequence. Raises UserFault."""
+"""A canonical row -> its sequence, or the group of its answers' sequences. Raises UserFault."""
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,17 @@
-"""Which characters of a rendered conversation the assistant wrote, end marks included.
+"""What the assistant wrote in a rendered conversation, and behind which prompt.
 
-The template's own generation marks say it; without them it is derived by rendering beginnings of
-the conversation and swapping one message for a sentinel. Whatever cannot be shown to agree with
-the full rendering character by character is refused: a wrong mask trains the wrong text silently.
+Each trained answer is rendered as serving will see it: the messages before it with the generation
+prompt, then the messages up to it. What the second has behind the first is the answer; a template's
+own generation marks narrow it. Several answers share one text only where each stands in it exactly
+so. A template that prints earlier turns differently once the talk goes on (Qwen3 drops thoughts)
+gives each answer a text of its own. Whatever cannot be shown to agree character by character is
+refused: a wrong mask trains the wrong text silently.
 """
 
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import Any
 
@@ -15,50 +20,183 @@ from finetune.records.template import CharSpan, ChatTemplate, Tools, fresh_senti
 
 Messages = list[dict[str, Any]]
 
+# A thought, opened by a prompt or in an answer; one that is closed has a second group
+_THOUGHT = r"<think>(.*?)(</think>\s*)?"
+_PROMPTED = re.compile(_THOUGHT.replace(".*?", r"\s*") + r"$")
+_PRINTED = re.compile(_THOUGHT.removesuffix("?"), re.DOTALL)
 
-def trained_spans(
-    template: ChatTemplate, messages: Messages, tools: Tools, trained: Sequence[int]
-) -> tuple[str, list[CharSpan], tuple[int, ...]]:
-    """The full rendering, in it the spans of the assistant messages with these indices, and those
-    of them at whose edges the template takes white space away.
 
-    A span reaches from behind the generation prompt to the end mark, which is part of it.
+@dataclass(frozen=True)
+class Rendered:
+    """A text to train. `spans`: what is trained in it, end marks included. `seams`: where prompts
+    end, `text[:seam]` being what serving sends to be continued. `trimmed`: the messages at whose
+    edges the template takes white space away."""
+
+    text: str
+    spans: list[CharSpan]
+    seams: list[int]
+    trimmed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """The conversation up to the answer in message `index`: the prompt reaches to `start`."""
+
+    index: int
+    text: str
+    start: int
+    spans: list[CharSpan]
+
+
+class Answers:
+    """The answers in the messages `trained` of one conversation, which have something to say.
+
     Raises UserFault `template_refused`, `template_not_derivable`, `template_drops_content`,
     `end_not_trained`.
     """
+
+    def __init__(
+        self, template: ChatTemplate, messages: Messages, tools: Tools, trained: Sequence[int]
+    ) -> None:
+        self._template, self._messages, self._tools = template, messages, tools
+        self._turns = [_turn(template, messages[: index + 1], tools) for index in trained]
+
+    def together(self) -> Rendered | None:
+        """All in the one text of the whole conversation; None if that shows one otherwise."""
+        turns = self._turns
+        if len(turns) == 1 and len(self._messages) == turns[0].index + 1:
+            return self._rendered(turns[0].text, turns, [turns[0].spans])
+        marks: dict[int, list[CharSpan]] = {}
+        if self._template.is_marked(self._tools):
+            text, marks = _marked(self._template, self._messages, self._tools)
+        else:
+            text = self._template.render(self._messages, self._tools)
+        if not all(text.startswith(self._until_end(turn)) for turn in turns):
+            return None
+        spans = [
+            _narrowed(self._template, text, marks[turn.index], turn.start) if marks else turn.spans
+            for turn in turns
+        ]
+        return self._rendered(text, turns, spans)
+
+    def apart(self) -> list[Rendered]:
+        """Each in a text that ends with it."""
+        return [self._rendered(turn.text, [turn], [turn.spans]) for turn in self._turns]
+
+    def _until_end(self, turn: _Turn) -> str:
+        """What stands behind the end mark (a line break, the end of the whole text) may differ."""
+        if turn.index == len(self._messages) - 1:
+            return turn.text
+        end = turn.text.rfind(self._template.end_mark, turn.start)
+        # gpt-oss ends a call in a mark of its own
+        return turn.text[: turn.spans[-1][1] if end < 0 else end + len(self._template.end_mark)]
+
+    def _rendered(
+        self, text: str, turns: Sequence[_Turn], spans: Sequence[list[CharSpan]]
+    ) -> Rendered:
+        flat = [span for own in spans for span in own]
+        if any(end > start for (_, end), (start, _) in pairwise(flat)):
+            raise _not_derivable("two answers overlap")
+        shown = self._messages[: turns[-1].index + 1] if len(turns) == 1 else self._messages
+        _check_nothing_dropped(self._template, text, shown, self._tools)
+        trimmed = []
+        for turn, own in zip(turns, spans, strict=True):
+            message = self._messages[turn.index]
+            answer = "".join(text[start:end] for start, end in own)
+            _check_answer(answer, message, turn.index)
+            if _is_trimmed(answer, message):
+                trimmed.append(turn.index)
+        return Rendered(text, flat, [turn.start for turn in turns if turn.index], tuple(trimmed))
+
+
+def _turn(template: ChatTemplate, messages: Messages, tools: Tools) -> _Turn:
+    """The last message's answer, behind the prompt that inference would give it."""
+    index = len(messages) - 1
+    marks: list[CharSpan] | None = None
     if template.is_marked(tools):
-        text, owned = _marked(template, messages, tools, trained)
+        text, owned = _marked(template, messages, tools)
+        marks = owned[index]
     else:
         text = template.render(messages, tools)
-        owned = [(i, _derived(template, messages, tools, text, i)) for i in trained]
-    spans = [span for _, span in owned]
-    _check_order(spans)
-    _check_nothing_dropped(template, text, messages, tools)
-    trimmed = []
-    for index in trained:
-        answer = "".join(text[start:end] for owner, (start, end) in owned if owner == index)
-        _check_answer(answer, messages[index], index)
-        if _is_trimmed(answer, messages[index]):
-            trimmed.append(index)
-    return text, spans, tuple(trimmed)
+    if index == 0:
+        start = _start_of_opening(template, messages, tools, text)
+    else:
+        prompt = template.render(messages[:index], tools, prompt=True)
+        if not text.startswith(prompt):
+            return _continued(template, prompt, text, marks, index)
+        start = len(prompt)
+    if marks is None:
+        return _Turn(index, text, start, [(start, _end(template, text, start, index))])
+    return _Turn(index, text, start, _narrowed(template, text, marks, start))
+
+
+def _continued(
+    template: ChatTemplate, prompt: str, text: str, marks: list[CharSpan] | None, index: int
+) -> _Turn:
+    """The answer of a template whose prompt has a thought that it does not print afterwards, as
+    DeepSeek's: inference goes on from the prompt, so the answer ends the thought first."""
+    opened = _PROMPTED.search(prompt)
+    header = prompt[: opened.start()] if opened else prompt
+    if not (opened and text.startswith(header)):
+        raise _not_derivable(f"the prompt before message {index + 1} is not part of the whole")
+    said = len(header)
+    if printed := _PRINTED.match(text, said):
+        said = printed.end()
+    if marks is None:
+        end = _end(template, text, said, index)
+    else:
+        end = _narrowed(template, text, marks, said)[-1][1]
+    answer = text[said:end] if opened[2] else "\n</think>\n\n" + text[said:end]
+    whole = prompt + answer
+    return _Turn(index, whole + text[end:], len(prompt), [(len(prompt), len(whole))])
+
+
+def _end(template: ChatTemplate, text: str, start: int, index: int) -> int:
+    """Behind the end mark of the answer that the text ends with."""
+    end = text.rfind(template.end_mark, start)
+    if end < 0:
+        raise _not_derivable(f"no '{template.end_mark}' ends the answer in message {index + 1}")
+    return end + len(template.end_mark)
+
+
+def _start_of_opening(template: ChatTemplate, messages: Messages, tools: Tools, text: str) -> int:
+    """An assistant that speaks first has no prompt to render: its header must be known instead."""
+    sentinel = fresh_sentinel(text)
+    swapped = [{**messages[0], "content": sentinel}]
+    head, found, _ = template.render(swapped, tools).partition(sentinel)
+    user = [{"role": "user", "content": sentinel}]
+    header = template.render(user, tools, prompt=True).partition(sentinel)[2]
+    shared = 0
+    while shared < min(len(head), len(header)) and head[-1 - shared] == header[-1 - shared]:
+        shared += 1
+    if not (found and text.startswith(head) and head[len(head) - shared :].strip()):
+        raise _not_derivable("the first message is the assistant's")
+    return len(head)
 
 
 # --- templates with generation marks
 
 
 def _marked(
-    template: ChatTemplate, messages: Messages, tools: Tools, trained: Sequence[int]
-) -> tuple[str, list[tuple[int, CharSpan]]]:
+    template: ChatTemplate, messages: Messages, tools: Tools
+) -> tuple[str, dict[int, list[CharSpan]]]:
+    """The text, and the marks in it by the index of their message."""
     text, marks = template.render_marked(messages, tools)
-    owners = _owners(template, messages, tools, marks)
-    last_mark = {owner: number for number, owner in enumerate(owners)}
-    spans = []
-    for number, (mark, owner) in enumerate(zip(marks, owners, strict=True)):
-        if owner in trained:
-            is_last = last_mark[owner] == number
-            span = _with_end(template, text, mark) if is_last else mark
-            spans.append((owner, span))
-    return text, spans
+    owned: dict[int, list[CharSpan]] = {index: [] for index in range(len(messages))}
+    for mark, owner in zip(marks, _owners(template, messages, tools, marks), strict=True):
+        owned[owner].append(mark)
+    return text, owned
+
+
+def _narrowed(
+    template: ChatTemplate, text: str, marks: list[CharSpan], start: int
+) -> list[CharSpan]:
+    """An answer's marks with its end, and without what the prompt says already (a header)."""
+    ends = [end for _, end in marks]
+    if marks:
+        ends[-1] = _with_end(template, text, marks[-1])[1]
+    spans = [(max(begin, start), end) for (begin, _), end in zip(marks, ends, strict=True)]
+    return [(begin, end) for begin, end in spans if begin < end]
 
 
 def _owners(
@@ -95,76 +233,7 @@ def _with_end(template: ChatTemplate, text: str, span: CharSpan) -> CharSpan:
     return start, end + behind.index(end_mark) + len(end_mark)
 
 
-# --- templates without
-
-
-def _derived(
-    template: ChatTemplate, messages: Messages, tools: Tools, text: str, index: int
-) -> CharSpan:
-    start = _start(template, messages, tools, text, index)
-    limit = _limit(template, messages, tools, text, index)
-    end = text.rfind(template.end_mark, start, limit)
-    if end < 0:
-        raise _not_derivable(f"no '{template.end_mark}' ends the answer in message {index + 1}")
-    return start, end + len(template.end_mark)
-
-
-def _start(template: ChatTemplate, messages: Messages, tools: Tools, text: str, index: int) -> int:
-    """Where the model's own words begin: behind the prompt that inference would give it."""
-    if index == 0:
-        return _start_of_opening(template, messages, tools, text)
-    prompt = template.render(messages[:index], tools, prompt=True)
-    if text.startswith(prompt):
-        return len(prompt)
-    # Qwen3 and others print earlier turns differently once the talk goes on (they drop <think>),
-    # so only what follows the message before is compared.
-    swapped, sentinel = _swap(messages, index - 1, text)
-    after = template.render(swapped, tools).partition(sentinel)[2]
-    after_prompt = template.render(swapped[:index], tools, prompt=True).partition(sentinel)[2]
-    if not (after and text.endswith(after) and after_prompt and after.startswith(after_prompt)):
-        raise _not_derivable(f"the prompt before message {index + 1} is not part of the whole")
-    return len(text) - len(after) + len(after_prompt)
-
-
-def _start_of_opening(template: ChatTemplate, messages: Messages, tools: Tools, text: str) -> int:
-    """An assistant that speaks first has no prompt to render: its header must be known instead."""
-    swapped, sentinel = _swap(messages, 0, text)
-    head, found, _ = template.render(swapped, tools).partition(sentinel)
-    user = [{"role": "user", "content": sentinel}]
-    header = template.render(user, tools, prompt=True).partition(sentinel)[2]
-    shared = 0
-    while shared < min(len(head), len(header)) and head[-1 - shared] == header[-1 - shared]:
-        shared += 1
-    if not (found and text.startswith(head) and head[len(head) - shared :].strip()):
-        raise _not_derivable("the first message is the assistant's")
-    return len(head)
-
-
-def _limit(template: ChatTemplate, messages: Messages, tools: Tools, text: str, index: int) -> int:
-    """A place behind this message's end mark and before the next message's content."""
-    if index == len(messages) - 1:
-        return len(text)
-    swapped, sentinel = _swap(messages, index + 1, text)
-    head, found, _ = template.render(swapped, tools).partition(sentinel)
-    if not (found and text.startswith(head)):
-        raise _not_derivable(f"message {index + 2} changes what is printed before it")
-    return len(head)
-
-
-def _swap(messages: Messages, index: int, text: str) -> tuple[Messages, str]:
-    sentinel = fresh_sentinel(text)
-    swapped = list(messages)
-    swapped[index] = {**messages[index], "content": sentinel}
-    return swapped, sentinel
-
-
 # --- what must hold for both
-
-
-def _check_order(spans: list[CharSpan]) -> None:
-    for (_, end), (start, _) in pairwise(spans):
-        if start < end:
-            raise _not_derivable("two answers overlap")
 
 
 def _check_nothing_dropped(

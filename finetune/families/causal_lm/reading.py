@@ -9,7 +9,7 @@ from faults import UserFault
 from finetune.families.causal_lm.layout import Row
 from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
-from finetune.records.kinds import Item, RecordKind
+from finetune.records.kinds import Group, Item, RecordKind
 
 
 class RowReader:
@@ -47,10 +47,13 @@ class RowReader:
             )
         return item
 
-    def _encode(self, row: rows.Row) -> Row:
-        encoded = self._encoder.encode(row)
+    def _encode(self, row: rows.Row) -> Item:
         # 5 bytes a token instead of Python's 40
-        return Row(array("i", encoded.input_ids), bytes(encoded.trained))
+        sequences = tuple(
+            Row(array("i", each.input_ids), bytes(each.trained))
+            for each in self._encoder.encode(row).sequences
+        )
+        return sequences[0] if len(sequences) == 1 else Group(sequences)
 
 
 def _without_quotes(fault: UserFault, where: str) -> UserFault:

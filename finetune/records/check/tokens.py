@@ -45,7 +45,7 @@ class TokenCounter:
             )
         try:
             encoded = self._encoder.encode(row)
-            length = len(encoded.input_ids)
+            length = encoded.longest
             self.lengths[length] += 1
             limit = self._spec.max_length
             if limit is not None and length > limit:

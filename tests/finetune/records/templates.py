@@ -47,6 +47,13 @@ OWN = {
     "marked_without_end": MARKED_WITHOUT_END,
     "plain_words": PLAIN_WORDS,
 }
+_SHIPPED = Path(trl.__file__).parent / "chat_templates"
+EVERY = [*OWN, *sorted(path.stem for path in _SHIPPED.glob("*.jinja"))]
+# Of models that read images: content must be a list of parts, or no token ends an answer
+_NO_TEXT = ("idefics3", "llava_next", "smolvlm")
+TEXT_ONLY = [
+    name for name in EVERY if not name.startswith((*_NO_TEXT, "plain_words")) and name != "glm4moe"
+]
 _CONTROL = re.compile(r"<[|｜][\w▁｜|]+?[|｜]>|<start_of_turn>|<end_of_turn>|<turn\|>|<\|turn>")
 
 
@@ -54,8 +61,11 @@ def source(name: str) -> str:
     """One of ours above, or a model's own template as TRL ships it."""
     if name in OWN:
         return OWN[name]
-    folder = Path(trl.__file__).parent / "chat_templates"
-    return (folder / f"{name}.jinja").read_text(encoding="utf-8")
+    return (_SHIPPED / f"{name}.jinja").read_text(encoding="utf-8")
+
+
+def control_tokens(template: str) -> list[str]:
+    return sorted(set(_CONTROL.findall(template)))
 
 
 @cache
@@ -63,8 +73,7 @@ def tokenizer(name: str) -> PreTrainedTokenizerFast:
     """Tiny vocabulary, the template's control tokens, and pad = eos as careless bases have it."""
     template = source(name)
     built = build_tokenizer("none")
-    control = sorted(set(_CONTROL.findall(template)))
-    built.add_special_tokens({"additional_special_tokens": control})
+    built.add_special_tokens({"additional_special_tokens": control_tokens(template)})
     built.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"})
     built.chat_template = template
     return built

@@ -147,13 +147,16 @@ def test_a_derived_mask_knows_messages_with_weight_zero_under_marks_that_come_in
     assert trained_text("phi3_training", encoded).rstrip() == "second<|end|>"
 
 
-def test_an_earlier_turn_keeps_its_mask_though_qwen3_strips_its_thoughts() -> None:
+def test_an_earlier_turn_is_trained_with_its_thoughts_though_qwen3_strips_them_later() -> None:
     row = chat(
         *[("user", "one"), ("assistant", "<think>\nhm\n</think>\n\nfirst")],
         *[("user", "two"), ("assistant", "<think>\nho\n</think>\n\nsecond")],
     )
-    text = trained_text("qwen3", RowEncoder(tokenizer("qwen3")).encode(row))
-    assert text == "first<|im_end|><think>\nho\n</think>\n\nsecond<|im_end|>"
+    encoded = RowEncoder(tokenizer("qwen3")).encode(row)
+    first, second = (tokenizer("qwen3").decode(each.input_ids) for each in encoded.sequences)
+    assert first.endswith("assistant\n<think>\nhm\n</think>\n\nfirst<|im_end|>\n")
+    assert "hm" not in second
+    assert second.endswith("<think>\nho\n</think>\n\nsecond<|im_end|>\n")
 
 
 @pytest.mark.parametrize("name", ["qwen2_5", "qwen3", "llama3_1", "llama3_2", "lfm2_v2"])
@@ -225,10 +228,12 @@ def test_a_template_without_an_end_token_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["deepseekv3", "deepseek_r1_distill"])
-def test_a_mask_that_cannot_be_shown_to_be_right_is_refused(name: str) -> None:
-    with pytest.raises(UserFault) as caught:
-        RowEncoder(tokenizer(name)).encode(chat(("user", "a"), ("assistant", "b")))
-    assert caught.value.code == "template_not_derivable"
+def test_a_thought_that_the_prompt_opens_is_ended_by_the_answer(name: str) -> None:
+    """As serving will have it, though the template itself prints no thought afterwards."""
+    text = trained_text(
+        name, RowEncoder(tokenizer(name)).encode(chat(("user", "a"), ("assistant", "b")))
+    )
+    assert text == "\n</think>\n\nb<｜end▁of▁sentence｜>"
 
 
 def test_a_template_that_rearranges_everything_is_refused() -> None:
