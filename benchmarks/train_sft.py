@@ -60,7 +60,7 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
     from finetune.trainer.spec import OptimSpec, RunSpec
 
     torch.set_num_threads(threads())
-    precision = choose("causal_lm", options.base)[0] if side == "auto" else "fp32"
+    precision = choose("causal_lm", options.base).precision if side == "auto" else "fp32"
     spec = RunSpec(
         precision=precision,
         batch_size=options.batch_size,

@@ -1,21 +1,20 @@
 """Where a base runs and in which precision it does so fastest, found by trying, and why.
 
-`python -m finetune.families.placement FAMILY BASE_DIR` prints {"device", "precision", "reason"}.
+`python -m finetune.families.placement FAMILY BASE_DIR` prints {"device", "code", "data"}.
 """
 
 import json
 import sys
 import time
 from pathlib import Path
-from typing import Literal
 
+from finetune import events
+from finetune.events import PrecisionChosen
 from finetune.families import family
 from finetune.families.contract import Device, Precision
 
 NATIVE_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86 tiles, ARM
 WORTH_IT = 1.1  # bf16 rounds; a smaller gain does not pay for that
-
-Narrow = Literal["fp32", "bf16"]
 
 
 def device() -> Device:
@@ -30,23 +29,20 @@ def native_bf16() -> set[str]:
     return NATIVE_BF16_FLAGS & _cpu_flags()
 
 
-def choose(family_name: str, base_dir: Path, *, on: Device = "cpu") -> tuple[Narrow, str]:
-    """(precision, reason) for training. On a CPU with native bf16 a step of a shallow copy of the
+def choose(family_name: str, base_dir: Path, *, on: Device = "cpu") -> PrecisionChosen:
+    """The precision to train in, and why. On a CPU with native bf16 a step of a shallow copy of the
     base's shape, with random weights, is timed in both precisions (about a second)."""
     if on == "cuda":
-        return "bf16", "The GPU computes in bf16; the adapter and its optimizer stay in fp32."
+        return events.PrecisionOfGpu(precision="bf16")
     flags = native_bf16()
     if not flags:
-        return "fp32", "This processor has no bf16 arithmetic."
+        return events.PrecisionWithoutBf16(precision="fp32")
     full, half = (_seconds(family_name, base_dir, precision) for precision in ("fp32", "bf16"))
     ratio = full / half
-    name = ", ".join(sorted(flags))
+    names = ", ".join(sorted(flags))
     if ratio < WORTH_IT:
-        return "fp32", f"Tried both: bf16 ({name}) is only {ratio:.1f} times as fast as fp32."
-    return "bf16", (
-        f"Tried both: bf16 ({name}) is {ratio:.1f} times as fast as fp32 here; the adapter and "
-        "its optimizer stay in fp32."
-    )
+        return events.PrecisionBf16Slow(precision="fp32", flags=names, ratio=ratio)
+    return events.PrecisionBf16Fast(precision="bf16", flags=names, ratio=ratio)
 
 
 def _cpu_flags() -> set[str]:
@@ -75,8 +71,8 @@ def _seconds(family_name: str, base_dir: Path, precision: Precision) -> float:
 
 def main(family_name: str, base_dir: Path) -> None:
     on = device()
-    precision, reason = choose(family_name, base_dir, on=on)
-    print(json.dumps({"device": on, "precision": precision, "reason": reason}))
+    chosen = choose(family_name, base_dir, on=on)
+    print(json.dumps({"device": on, "code": chosen.code, "data": chosen.params}))
 
 
 if __name__ == "__main__":

@@ -124,7 +124,8 @@ class Run(TenantOwned, Leased):
 
 
 class Event(TenantOwned):
-    """A line of the job's history. `type` is OpenAI's message | metrics, or checkpoint."""
+    """A line of the job's history. `type` is OpenAI's message | metrics, or checkpoint; `code` and
+    its parameters in `data` say the same as `message` (finetune/events.py)."""
 
     public = public_ids.EVENT
 
@@ -135,6 +136,7 @@ class Event(TenantOwned):
     seq = models.BigIntegerField()
     type = models.CharField(max_length=12, default="message")
     level = models.CharField(max_length=5, default="info")
+    code = models.CharField(max_length=60, blank=True, default="", db_default="")
     message = models.TextField()
     data = models.JSONField(default=dict)
 

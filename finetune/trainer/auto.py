@@ -4,6 +4,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from finetune.events import (
+    BatchSizeChosen,
+    Choice,
+    EpochsChosen,
+    LearningRateChosen,
+    OneEpochChosen,
+)
+
 Auto = Literal["auto"]
 
 REFERENCE_RATE = 2e-4  # LoRA on 7 billion parameters (Dettmers et al. 2023, QLoRA)
@@ -35,30 +43,29 @@ class Resolved:
 
 def resolve(
     *, rows: int, tokens: int, base_parameters: int, requested: Requested
-) -> tuple[Resolved, dict[str, str]]:
-    """(values, {name: one sentence}) for a data set of `rows` rows with `tokens` trained tokens."""
-    reasons: dict[str, str] = {}
+) -> tuple[Resolved, list[Choice]]:
+    """(values, what was chosen and why) for `rows` rows with `tokens` trained tokens."""
+    choices: list[Choice] = []
     batch = requested.batch_size
     if batch == "auto":
         batch = _batch_size(rows)
-        reasons["batch_size"] = (
-            f"{batch}: about {math.ceil(rows / batch)} steps an epoch from {rows} rows."
-        )
+        steps = math.ceil(rows / batch)
+        choices.append(BatchSizeChosen(batch_size=batch, rows=rows, steps=steps))
     epochs = requested.n_epochs
     if epochs == "auto":
         epochs = _epochs(rows)
-        reasons["n_epochs"] = (
-            f"{epochs}: {rows} rows ({tokens} trained tokens) are seen "
-            f"{'once' if epochs == 1 else f'{epochs} times'}; fewer rows are seen more often."
+        choices.append(
+            OneEpochChosen(rows=rows, trained_tokens=tokens)
+            if epochs == 1
+            else EpochsChosen(n_epochs=epochs, rows=rows, trained_tokens=tokens)
         )
     rate = base_rate(base_parameters)
     multiplier = requested.learning_rate_multiplier
     if multiplier == "auto":
         multiplier = 1.0
-        reasons["learning_rate_multiplier"] = (
-            f"1: the rate for {base_parameters / 1e6:.0f} million parameters, {rate:.1e}, as it is."
-        )
-    return Resolved(epochs, batch, float(multiplier), rate * multiplier), reasons
+        millions = round(base_parameters / 1e6)
+        choices.append(LearningRateChosen(million_parameters=millions, learning_rate=rate))
+    return Resolved(epochs, batch, float(multiplier), rate * multiplier), choices
 
 
 def base_rate(parameters: int) -> float:

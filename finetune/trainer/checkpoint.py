@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from finetune.events import CheckpointUnusable
 from finetune.trainer.state import TrainerState
 
 ADAPTER = "adapter_model.safetensors"
@@ -53,14 +54,14 @@ class Checkpoints:
         write_folder(self.path(state.step), files)
         return {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}
 
-    def latest(self) -> tuple[Saved | None, list[str]]:
+    def latest(self) -> tuple[Saved | None, list[CheckpointUnusable]]:
         """The newest checkpoint whose files are what they were, and what is wrong with newer."""
-        problems: list[str] = []
+        problems: list[CheckpointUnusable] = []
         for step in reversed(self.steps()):
             try:
                 return self.read(step), problems
             except (OSError, ValueError) as error:
-                problems.append(f"checkpoint {step} cannot be used: {error}")
+                problems.append(CheckpointUnusable(step=step, reason=str(error)))
         return None, problems
 
     def read(self, step: int) -> Saved:

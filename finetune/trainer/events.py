@@ -3,11 +3,13 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from finetune.events import CheckpointSaved, Message, StepDone
+
 EventType = Literal["message", "metrics", "checkpoint"]
-Level = Literal["info", "warn", "error"]
 
 
 class EventLog:
@@ -25,18 +27,20 @@ class EventLog:
                     self.reported_step = event["data"]["step"]
         self._file = path.open("ab")
 
-    def message(self, text: str, *, level: Level = "info", **data: Any) -> None:
-        self._append("message", level, text, data)
+    def say(self, message: Message, more: Mapping[str, Any] | None = None) -> None:
+        """`more` are figures beside the message's own."""
+        self._append("message", message, more)
 
     def metrics(self, data: dict[str, Any]) -> None:
         """Once per step: a resumed run that computes a step again does not report it again."""
         if data["step"] <= self.reported_step:
             return
         self.reported_step = data["step"]
-        self._append("metrics", "info", f"Step {data['step']}/{data['total_steps']}", data)
+        done = StepDone(step=data["step"], total_steps=data["total_steps"])
+        self._append("metrics", done, data)
 
     def checkpoint(self, data: dict[str, Any]) -> None:
-        self._append("checkpoint", "info", f"Checkpoint at step {data['step']}", data)
+        self._append("checkpoint", CheckpointSaved(step=data["step"]), data)
         self.sync()
 
     def sync(self) -> None:
@@ -46,15 +50,14 @@ class EventLog:
         self.sync()
         self._file.close()
 
-    def _append(self, type_: EventType, level: Level, message: str, data: dict[str, Any]) -> None:
+    def _append(
+        self, type_: EventType, message: Message, more: Mapping[str, Any] | None = None
+    ) -> None:
         event = {
             "seq": self.seq + 1,
             "time": round(time.time(), 3),
             "type": type_,
-            "level": level,
-            "message": message,
-            "data": data,
-        }
+        } | message.entry(more)
         line = json.dumps(event, ensure_ascii=False, allow_nan=False) + "\n"
         self._file.write(line.encode())
         self._file.flush()

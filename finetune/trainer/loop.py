@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from faults import OurFault, UserFault
+from finetune import events as said
 from finetune.families import family
 from finetune.families.contract import Adapted, Batch
 from finetune.records.kinds import Item
@@ -55,7 +56,7 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
             save(run, yielded=True)
             raise
         write_result(run_dir, spec, objective, run.state, run.model, run.checkpoints)
-        events.message("Training is done.", steps=run.state.step)
+        events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()
 
@@ -134,9 +135,9 @@ def run_to_the_end(run: Run) -> None:
     if run.valid and state.base_valid_loss is None:
         base: dict[str, Any] = evaluate(run)
         state.base_valid_loss = base["valid_loss"]
-        run.events.message(
-            f"The base's validation loss is {state.base_valid_loss:.4f}.",
-            **{f"base_{name}": value for name, value in base.items()},
+        run.events.say(
+            said.BaseEvaluated(base_valid_loss=state.base_valid_loss),
+            {f"base_{name}": value for name, value in base.items()},
         )
 
     while state.pending or (state.step < plan.total_steps and not state.stopped_early):
@@ -210,8 +211,14 @@ def skip(run: Run, loss: float, norm: float) -> None:
     state = run.state
     state.skipped_steps += 1
     state.skipped_in_a_row += 1
-    text = f"Step {state.step} was skipped: loss {loss}, gradient norm {norm}."
-    run.events.message(text, level="warn", step=state.step, skipped_steps=state.skipped_steps)
+    run.events.say(
+        said.StepSkipped(
+            step=state.step,
+            skipped_steps=state.skipped_steps,
+            loss=str(loss),
+            grad_norm=str(norm),
+        )
+    )
     if state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
         raise UserFault(
             "training_diverged",
@@ -235,7 +242,7 @@ def evaluate(run: Run) -> dict[str, float]:
         done += len(part)
         now = run.clock()
         if now - told >= VALIDATION_TOLD_SECONDS and done < len(run.valid):
-            run.events.message(f"Validated {done} of {len(run.valid)} rows.", rows=done)
+            run.events.say(said.ValidationGoesOn(rows=done, of=len(run.valid)))
             told = now
     return totals.valid_means()
 
@@ -311,43 +318,39 @@ def save(run: Run, *, yielded: bool = False) -> None:
 def restore(run: Run) -> None:
     found, problems = run.checkpoints.latest()
     for problem in problems:
-        run.events.message(problem, level="warn")
+        run.events.say(problem)
     run.state.machine = machine()
     if found is None:
         return
     if found.state.spec_sha256 != run.state.spec_sha256:
         raise OurFault("spec_changed", "The checkpoint is of another spec.", where=str(found.path))
     if found.state.machine != machine():
-        text = "The checkpoint comes from another machine type: the last bits may differ."
-        run.events.message(text, level="warn", was=found.state.machine, now=machine())
+        run.events.say(said.OtherMachine(was=found.state.machine, now=machine()))
     run.state = found.state.model_copy(update={"machine": machine()})
     run.saved = (run.state.step, run.state.pending is not None)
     run.events.seq = max(run.events.seq, found.state.events_seq)
     run.model.load_adapter_state(found.adapter)
     optim.load_state_tensors(run.optimizer, run.model.parameter_names, found.optimizer)
-    run.events.message(f"Resumed from step {run.state.step}.", step=run.state.step)
+    run.events.say(said.StepResumed(step=run.state.step))
 
 
 def announce(run: Run) -> None:
     trained = sum(row.trained for row in run.rows)
-    run.events.message(
-        f"{len(run.rows)} rows, {trained} trained tokens an epoch, {run.plan.total_steps} steps, "
-        f"{run.spec.precision} on {run.spec.device}.",
-        rows=len(run.rows),
-        trained_tokens_per_epoch=trained,
-        total_steps=run.plan.total_steps,
-        adapter_parameters=sum(p.numel() for p in run.model.parameters),
+    run.events.say(
+        said.TrainingPlanned(
+            rows=len(run.rows),
+            trained_tokens_per_epoch=trained,
+            total_steps=run.plan.total_steps,
+            adapter_parameters=sum(p.numel() for p in run.model.parameters),
+            precision=run.spec.precision,
+            device=run.spec.device,
+        )
     )
     announce_warmup(run)
     if run.spec.lanes > 1:
         lanes = run.lanes
-        run.events.message(
-            f"Micro-batches are dealt to {lanes.count} lanes, {lanes.at_once} at work at once."
-            if lanes.count > 1
-            else "One lane works on all threads: this training cannot be dealt to several.",
-            lanes=lanes.count,
-            at_once=lanes.at_once,
-        )
+        dealt = said.LanesDealt if lanes.count > 1 else said.OneLane
+        run.events.say(dealt(lanes=lanes.count, at_once=lanes.at_once))
 
 
 def announce_warmup(run: Run) -> None:
@@ -356,12 +359,8 @@ def announce_warmup(run: Run) -> None:
     asked, warmup = math.ceil(total * ratio), optim.warmup_steps(total, run.spec.optim)
     if warmup == asked:
         return
-    message = partial(run.events.message, warmup_steps=warmup, asked_warmup_steps=asked)
-    if warmup == 0:
-        message(f"So short a training (steps: {total}) has no warm-up: it begins at the full rate.")
-    else:
-        message(f"The warm-up was to take all {total} steps; the last one has the full rate.",
-                level="warn")  # fmt: skip
+    told = said.WarmupShortened if warmup else said.NoWarmup
+    run.events.say(told(steps=total, warmup_steps=warmup, asked_warmup_steps=asked))
 
 
 def derived_seed(seed: int, step: int) -> int:

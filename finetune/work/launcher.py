@@ -15,6 +15,7 @@ from typing import Any
 
 import finetune
 from faults import OurFault
+from finetune.events import PrecisionChosen, read
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room, machine_memory_mb, tree_memory_mb
 from finetune.sandbox.start import Child, start
@@ -57,9 +58,9 @@ def launch_packaging(
 
 def probe_machine(
     family: str, base_dir: Path, home: Path, *, threads: int | None, level: Level
-) -> tuple[dict[str, Any], str]:
-    """What suits this machine: a RunSpec's precision, device, threads and lanes, and the reason for
-    the precision, which `python -m finetune.families.placement` finds with one lane's threads.
+) -> tuple[dict[str, Any], PrecisionChosen]:
+    """What suits this machine: a RunSpec's precision, device, threads and lanes, and why that
+    precision, which `python -m finetune.families.placement` finds with one lane's threads.
     `threads` None: all that this process may use.
 
     Raises OurFault `probe_failed`.
@@ -82,15 +83,18 @@ def probe_machine(
     if child.process.returncode != 0:
         last = errors.decode(errors="replace").strip().rpartition("\n")[2]
         raise OurFault("probe_failed", f"The machine could not be probed: {last}")
-    told: dict[str, str] = json.loads(output.splitlines()[-1])
+    told: dict[str, Any] = json.loads(output.splitlines()[-1])
+    chosen = read(told["code"], told["data"])
+    if not isinstance(chosen, PrecisionChosen):
+        raise OurFault("probe_failed", f"The machine could not be probed: {told['code']}")
     on = told["device"]
     machine = {
-        "precision": told["precision"],
+        "precision": chosen.precision,
         "device": on,
         "threads": threads,
         "lanes": lanes if on == "cpu" else 1,
     }
-    return machine, told["reason"]
+    return machine, chosen
 
 
 def scrubbed_environment(home: Path, *, threads: int) -> dict[str, str]:

@@ -12,13 +12,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_the_settings_table_is_current() -> None:
-    spec = importlib.util.spec_from_file_location("table", ROOT / "scripts" / "settings_table.py")
+@pytest.mark.parametrize("script", ["events_table", "settings_table"])
+def test_a_table_is_current(script: str) -> None:
+    spec = importlib.util.spec_from_file_location("table", ROOT / "scripts" / f"{script}.py")
     assert spec is not None
     assert spec.loader is not None
     table = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(table)
-    assert table.TARGET.read_text("utf-8") == table.page(), "run scripts/settings_table.py"
+    assert table.TARGET.read_text("utf-8") == table.page(), f"run scripts/{script}.py"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -93,6 +93,7 @@ def event_object(event: Event) -> dict[str, Any]:
         "message": event.message,
         "type": "metrics" if event.type == "metrics" else "message",
         "data": event.data,
+        "code": event.code or None,
     }
 
 

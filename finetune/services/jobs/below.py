@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from faults import Fault
+from finetune.events import JobFailed, JobRetried, JobWaits
 from finetune.models import Job
 from finetune.services.jobs.steps import note, step
 from finetune.states import JobState
@@ -20,9 +21,13 @@ class BelowJob(Kind):
         return subject.state == self.admitted
 
     def on_postpone(self, subject: Job, reason: str) -> None:
-        note(subject, f"Waiting: {reason}", level="warn")
+        note(subject, JobWaits(reason=reason))
 
     def on_fail(self, subject: Job, fault: Fault) -> dict[str, Any]:
-        message = f"The job failed: {fault.message}"
-        step(subject, JobState.FAILED, message, level="error", error=fault.fields())
+        message = JobFailed(error=fault.code, reason=fault.message)
+        step(subject, JobState.FAILED, message, error=fault.fields())
         return {}
+
+
+def retried(fault: Fault, *, attempts: int, most: int) -> JobRetried:
+    return JobRetried(error=fault.code, reason=fault.message, attempts=attempts, most=most)

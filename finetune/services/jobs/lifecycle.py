@@ -9,6 +9,17 @@ from uuid import UUID
 from django.utils import timezone
 
 from faults import UserFault
+from finetune.events import (
+    CancelRequested,
+    FileChecked,
+    JobCancelled,
+    JobCreated,
+    JobPaused,
+    JobResumed,
+    Message,
+    PauseRequested,
+    PauseWithdrawn,
+)
 from finetune.models import Artifact, CatalogModel, Dataset, Job, Run, Validation
 from finetune.purposes import OF_ROWS, Purpose
 from finetune.services.jobs.base_files import require_targets
@@ -20,7 +31,7 @@ from finetune.services.jobs.request import (
     check_request,
 )
 from finetune.services.jobs.room import require_room_of
-from finetune.services.jobs.steps import line, lock_job, note, step, write_events
+from finetune.services.jobs.steps import lock_job, note, step
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
 from finetune.work import nudges
 from tenants.errors import NotFound
@@ -42,7 +53,7 @@ __all__ = [
 
 
 def create_job(*, request: JobRequest, actor: str) -> Job:
-    """A job in `validating_files`, with its first events.
+    """A job in `validating_files`, with its first
 
     Raises NotFound for a model or file that is not the tenant's to use, Refused without the licence
     to train, UserFault for a file of the wrong purpose, a value out of range, a target that is no
@@ -74,11 +85,13 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
         metadata=request.metadata,
         created_by=actor,
     )
-    opening = [line(f"Created fine-tuning job: {job.public_id}")]
-    opening.append(line(f"Validating training file: {training.public_id}"))
+    said: list[Message] = [
+        JobCreated(job=job.public_id),
+        FileChecked(role="training", file=training.public_id),
+    ]
     if validation is not None:
-        opening.append(line(f"Validating validation file: {validation.public_id}"))
-    job = write_events(job.id, opening)
+        said.append(FileChecked(role="validation", file=validation.public_id))
+    job = note(job, *said)
     audit.record(
         actor=actor, action="job.create", target=job.public_id, data={"model": request.model}
     )
@@ -98,12 +111,9 @@ def cancel_job(*, job_id: UUID, actor: str) -> Job:
     _require_live(job, "cancel")
     now = timezone.now()
     if job.state == JobState.RUNNING:
-        job = note(job, "Cancellation requested; the training is being stopped.",
-                   cancel_requested_at=now)  # fmt: skip
+        job = note(job, CancelRequested(), cancel_requested_at=now)
     else:
-        job = step(
-            job, JobState.CANCELLED, "The fine-tuning job was cancelled.", cancel_requested_at=now
-        )
+        job = step(job, JobState.CANCELLED, JobCancelled(), cancel_requested_at=now)
         _end_waiting_run(job)
         _end_validation(job)
     audit.record(actor=actor, action="job.cancel", target=job.public_id)
@@ -127,10 +137,9 @@ def pause_job(*, job_id: UUID, actor: str) -> Job:
             fix="Pause a job that is queued or running.",
         )
     if job.state == JobState.RUNNING:
-        job = note(job, "Pause requested; the training stops after a checkpoint.",
-                   pause_requested_at=timezone.now())  # fmt: skip
+        job = note(job, PauseRequested(), pause_requested_at=timezone.now())
     else:
-        job = step(job, JobState.PAUSED, "The fine-tuning job is paused.")
+        job = step(job, JobState.PAUSED, JobPaused())
         _end_waiting_run(job)
     audit.record(actor=actor, action="job.pause", target=job.public_id)
     return job
@@ -143,15 +152,10 @@ def resume_job(*, job_id: UUID, actor: str) -> Job:
     """
     job = lock_job(job_id)
     if job.state == JobState.RUNNING and job.pause_requested_at is not None:
-        job = note(job, "The pause request was taken back.", pause_requested_at=None)
+        job = note(job, PauseWithdrawn(), pause_requested_at=None)
     elif job.state == JobState.PAUSED:
         require_license(model=job.base.name, right=Right.TRAIN, tokens=1)
-        job = step(
-            job,
-            JobState.QUEUED,
-            "Resumed; the job continues from its last checkpoint.",
-            pause_requested_at=None,
-        )
+        job = step(job, JobState.QUEUED, JobResumed(), pause_requested_at=None)
         Run.objects.create(job=job)
         nudges.wake(Run, job.tenant_id, job.id)
     else:

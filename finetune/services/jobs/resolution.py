@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+from finetune.events import Choice
 from finetune.models import Dataset, Job
 from finetune.services.jobs.request import JobRequest
 from finetune.trainer import auto
@@ -16,12 +17,12 @@ SAVE_EVERY = 50  # optimizer steps at most between two checkpoints
 
 @dataclass(frozen=True)
 class Resolved:
-    """`hyperparameters` in OpenAI's terms, `reasons` for those that were "auto"; `spec` is a
+    """`hyperparameters` in OpenAI's terms, `choices` of those that were "auto"; `spec` is a
     RunSpec's fields, of which precision, device, threads and lanes are chosen where the training
     runs."""
 
     hyperparameters: dict[str, Any]
-    reasons: dict[str, str]
+    choices: list[Choice]
     spec: dict[str, Any]
     trained_tokens: int
     total_steps: int | None  # None: known once the rows are packed
@@ -30,7 +31,7 @@ class Resolved:
         """As `Job.resolved` keeps it, and the wire and the portal show it."""
         return {
             "hyperparameters": self.hyperparameters,
-            "reasons": self.reasons,
+            "reasons": {choice.setting: choice.reason for choice in self.choices},
             "spec": self.spec,
             "trained_tokens": self.trained_tokens,
         }
@@ -45,7 +46,7 @@ def max_length(job: Job) -> int:
 def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
     """A pure function of the job, its files and the code: asked twice, it answers the same."""
     request = JobRequest.model_validate(job.requested)
-    values, reasons = auto.resolve(
+    values, choices = auto.resolve(
         rows=train.rows,
         tokens=train.tokens_trained,
         base_parameters=job.base.parameters,
@@ -57,7 +58,7 @@ def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
     del shown["learning_rate"]
     return Resolved(
         hyperparameters=shown,
-        reasons=reasons,
+        choices=choices,
         spec=spec.model_dump(mode="json"),
         trained_tokens=train.tokens_trained * values.n_epochs,
         total_steps=None if spec.packing else steps,

@@ -4,16 +4,19 @@ A step and its event are one transaction, and the job's row lock orders the even
 job and its run locks the job first, so that two writers never wait for each other.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
 
 from faults import OurFault
+from finetune.events import Message
 from finetune.models import Event, Job
 from finetune.states import FINAL_JOB_STATES, JOB_STEPS, JobState
 from tenants.errors import NotFound
+
+COLUMNS = ("type", "level", "code", "message", "data")  # what an entry and an event both have
 
 
 def lock_job(job_id: UUID) -> Job:
@@ -24,15 +27,7 @@ def lock_job(job_id: UUID) -> Job:
     return job
 
 
-def step(
-    job: Job,
-    to: JobState,
-    message: str,
-    *,
-    level: str = "info",
-    data: dict[str, Any] | None = None,
-    **changes: Any,
-) -> Job:
+def step(job: Job, to: JobState, message: Message, **changes: Any) -> Job:
     """Moves the job to `to`, with the columns in `changes`, and says so in its history.
 
     Returns the locked row. Raises OurFault `step_not_allowed` when JOB_STEPS has no such step.
@@ -47,48 +42,28 @@ def step(
     if to in FINAL_JOB_STATES:
         locked.finished_at = now
         locked.estimated_finish = None
+    return _write(locked, [message.entry()], changes)
+
+
+def note(job: Job, *said: Message, **changes: Any) -> Job:
+    """Messages without a step; `changes` are columns saved with them."""
+    return _write(lock_job(job.id), [each.entry() for each in said], changes)
+
+
+def take_over(job: Job, said: Iterable[Mapping[str, Any]], **changes: Any) -> Job:
+    """Entries of the training process, whose version may know codes that this one does not."""
+    return _write(lock_job(job.id), said, changes)
+
+
+def _write(locked: Job, said: Iterable[Mapping[str, Any]], changes: Mapping[str, Any]) -> Job:
+    """Saves `changes` and appends entries, numbered on from the job's last event."""
     for name, value in changes.items():
         setattr(locked, name, value)
-    _append(locked, [line(message, level=level, data=data)])
-    locked.save()
-    return locked
-
-
-def note(
-    job: Job,
-    message: str,
-    *,
-    level: str = "info",
-    data: dict[str, Any] | None = None,
-    **changes: Any,
-) -> Job:
-    """A message without a step; `changes` are columns saved with it."""
-    return write_events(job.id, [line(message, level=level, data=data)], **changes)
-
-
-def write_events(job_id: UUID, lines: Iterable[dict[str, Any]], **changes: Any) -> Job:
-    """Appends lines as made by `line`, numbered on from the job's last event."""
-    locked = lock_job(job_id)
-    for name, value in changes.items():
-        setattr(locked, name, value)
-    _append(locked, lines)
-    locked.save()
-    return locked
-
-
-def line(
-    message: str,
-    *,
-    type: str = "message",
-    level: str = "info",
-    data: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    return {"type": type, "level": level, "message": message, "data": data or {}}
-
-
-def _append(locked: Job, lines: Iterable[dict[str, Any]]) -> None:
-    events = []
-    for each in lines:
+    rows = []
+    for entry in said:
         locked.events_count += 1
-        events.append(Event(job=locked, seq=locked.events_count, **each))
-    Event.objects.bulk_create(events)
+        row = {name: entry[name] for name in COLUMNS if name in entry}
+        rows.append(Event(job=locked, seq=locked.events_count, **row))
+    Event.objects.bulk_create(rows)
+    locked.save()
+    return locked

@@ -4,12 +4,13 @@ the model, "auto" resolved, the budget kept."""
 from uuid import UUID
 
 from faults import Fault, OurFault, UserFault
+from finetune import events
 from finetune.models import Dataset, Job, Run, Validation
 from finetune.records.check import CODES
 from finetune.services.files.checking import CHECK, summary
 from finetune.services.files.datasets import reading_of
 from finetune.services.jobs import resolution
-from finetune.services.jobs.below import BelowJob
+from finetune.services.jobs.below import BelowJob, retried
 from finetune.services.jobs.budget import tokens_needed
 from finetune.services.jobs.resolution import Resolved
 from finetune.services.jobs.steps import note, step
@@ -37,15 +38,10 @@ class Validating(BelowJob):
 
     def on_wait(self, subject: Job, reason: str, *, is_new: bool) -> None:
         if reason and is_new:
-            note(subject, f"Waiting: {reason}", level="warn")
+            note(subject, events.JobWaits(reason=reason))
 
     def on_retry(self, subject: Job, fault: Fault, *, attempts: int, most: int) -> None:
-        note(
-            subject,
-            f"{fault.message} The job will be tried again"
-            f" ({attempts} of {most} attempts without progress).",
-            level="warn",
-        )
+        note(subject, retried(fault, attempts=attempts, most=most))
 
 
 VALIDATE = Validating()
@@ -128,14 +124,12 @@ def _queue(lease: Lease, resolved: Resolved, overlap: int) -> None:
         job.resolved = resolved.as_dict()
         require_license(model=job.base.name, right=Right.TRAIN, tokens=tokens_needed(job))
         if overlap:
-            text = f"{overlap} rows of the validation file also stand in the training file."
-            note(job, text, level="warn", data={"overlap": overlap})
-        for name, reason in resolved.reasons.items():
-            note(job, f"{name}: {reason}")
+            note(job, events.OverlapFound(overlap=overlap))
+        note(job, *resolved.choices)
         step(
             job,
             JobState.QUEUED,
-            "Files validated, moving job to queued state.",
+            events.JobQueued(),
             resolved=resolved.as_dict(),
             total_steps=resolved.total_steps,
         )

@@ -6,8 +6,9 @@ from typing import Any
 
 from django.utils import timezone
 
+from finetune.events import CheckpointReplaced
 from finetune.models import Checkpoint, Event, Job
-from finetune.services.jobs.steps import line, write_events
+from finetune.services.jobs.steps import take_over
 from finetune.services.runs.lease import RunLease
 from finetune.storage import checkpoint_prefix, delete_prefix, store_file
 from finetune.work import leases
@@ -65,11 +66,8 @@ class History:
         prefix = checkpoint_prefix(self._lease.run_id, self._lease.epoch, told["step"])
         stored = self._store(prefix, run_dir / told["path"], told["sha256"])
         if stored is None:
-            events[-1] = events[-1] | {
-                "type": "message",
-                "message": f"The checkpoint at step {told['step']} was replaced by a newer one"
-                " before it could be stored.",
-            }
+            replaced = CheckpointReplaced(step=told["step"])
+            events[-1] = events[-1] | {"type": "message"} | replaced.entry(told)
         with leases.fenced(self._lease) as job:
             self._write(job, events)
             unneeded = self._keep(job, told, prefix, stored) if stored is not None else []
@@ -110,16 +108,13 @@ class History:
         return replaced + _drop_unneeded(job)
 
     def _write(self, job: Job, events: list[dict[str, Any]]) -> None:
-        lines = [
-            line(e["message"], type=e["type"], level=e["level"], data=e["data"]) for e in events
-        ]
         metrics = [event["data"] for event in events if event["type"] == "metrics"]
         changes: dict[str, Any] = {}
         if metrics:
             changes["total_steps"] = metrics[-1]["total_steps"]
             left = timedelta(seconds=float(metrics[-1]["seconds_left"]))
             changes["estimated_finish"] = timezone.now() + left
-        write_events(job.id, lines, **changes)
+        take_over(job, events, **changes)
 
 
 def _drop_unneeded(job: Job) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 
 from faults import OurFault
+from finetune.events import CheckpointDamaged
 from finetune.models import Checkpoint, Dataset, Job
 from finetune.services.jobs.steps import note
 from finetune.services.runs.lease import RunLease
@@ -51,14 +52,14 @@ def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
     if chosen:
         return dict(chosen)
     base_dir = settings.MODEL_STORE / job.base.path
-    machine, reason = probe_machine(
+    machine, choice = probe_machine(
         job.base.family, base_dir, run_dir, threads=settings.TRAINER_THREADS, level=isolation()
     )
     with leases.fenced(lease) as locked:
         resolved = dict(locked.resolved or {})
         resolved["machine"] = machine
-        resolved["reasons"] = dict(resolved.get("reasons", {})) | {"precision": reason}
-        note(locked, f"Precision: {machine['precision']}. {reason}", resolved=resolved)
+        resolved["reasons"] = dict(resolved.get("reasons", {})) | {"precision": choice.reason}
+        note(locked, choice, resolved=resolved)
     return machine
 
 
@@ -75,7 +76,8 @@ def _restore(lease: RunLease, job: Job, vault: Vault, run_dir: Path, *, keeps_be
     folder = run_dir / "checkpoints"
     for step, checkpoint in stored.items():
         if not _fetch(checkpoint, vault, folder / str(step)):
-            _warn(lease, f"The checkpoint at step {step} is damaged; an earlier one is used.")
+            with leases.fenced(lease) as locked:
+                note(locked, CheckpointDamaged(step=step))
             continue
         best = json.loads((folder / str(step) / STATE).read_bytes())["best_step"]
         if not keeps_best or best is None or best == step:
@@ -97,8 +99,3 @@ def _fetch(checkpoint: Checkpoint, vault: Vault, folder: Path) -> bool:
         shutil.rmtree(folder, ignore_errors=True)
         return False
     return True
-
-
-def _warn(lease: RunLease, message: str) -> None:
-    with leases.fenced(lease) as job:
-        note(job, message, level="warn")

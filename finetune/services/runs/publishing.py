@@ -16,6 +16,7 @@ from django.conf import settings
 
 from faults import OurFault, from_dict
 from faults.disk import DiskFull
+from finetune.events import JobSucceeded
 from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
 from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
 from finetune.packaging.request import BuildRequest, BuiltBundle
@@ -133,8 +134,7 @@ def _commit(
         step(
             job,
             JobState.SUCCEEDED,
-            f"The job has successfully completed. New fine-tuned model created: {name}",
-            data={"artifact": artifact.public_id, "digest": artifact.digest},
+            JobSucceeded(model=name, artifact=artifact.public_id, digest=artifact.digest),
             trained_tokens=tokens,
             pause_requested_at=None,
         )

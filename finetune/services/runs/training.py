@@ -7,8 +7,9 @@ from uuid import UUID
 from django.db.models import Case, QuerySet, Value, When
 
 from faults import Fault
+from finetune import events
 from finetune.models import Job, Run
-from finetune.services.jobs.below import BelowJob
+from finetune.services.jobs.below import BelowJob, retried
 from finetune.services.jobs.budget import tokens_needed
 from finetune.services.jobs.steps import note, step
 from finetune.services.runs import attempt
@@ -21,11 +22,6 @@ from finetune.work.pulse import Pulse
 from finetune.work.signals import Wishes
 from tenants.rights import Right
 from tenants.services.licences import require_license
-
-UNISOLATED = (
-    "The worker's machine gives no sandbox, and the operator allows to train without one: the "
-    "training process could read what its user can read, and reach the network."
-)
 
 
 class Training(BelowJob):
@@ -52,10 +48,9 @@ class Training(BelowJob):
 
     def grants(self, subject: Job) -> bool:
         if subject.cancel_requested_at is not None:
-            step(subject, JobState.CANCELLED, "The fine-tuning job was cancelled.")
+            step(subject, JobState.CANCELLED, events.JobCancelled())
         elif subject.pause_requested_at is not None:
-            step(subject, JobState.PAUSED, "The fine-tuning job is paused.",
-                 pause_requested_at=None)  # fmt: skip
+            step(subject, JobState.PAUSED, events.JobPaused(), pause_requested_at=None)
         else:
             return False
         return True
@@ -64,29 +59,20 @@ class Training(BelowJob):
         """The licence is checked again here; without it the job fails, saying what is missing."""
         require_license(model=subject.base.name, right=Right.TRAIN, tokens=tokens_needed(subject))
         level, again = str(isolation()), lease.epoch > 1 or subject.started_at is not None
-        step(
-            subject,
-            JobState.RUNNING,
-            "Fine-tuning job continues." if again else "Fine-tuning job started.",
-            data={"run": str(lease.row_id), "epoch": lease.epoch, "isolation": level},
-        )
+        begun = events.JobContinued if again else events.JobStarted
+        said = begun(run=str(lease.row_id), epoch=lease.epoch, isolation=level)
+        step(subject, JobState.RUNNING, said)
         if level == "none":
-            note(subject, UNISOLATED, level="warn", data={"isolation": level})
+            note(subject, events.NotIsolated(isolation=level))
 
     def on_give_back(self, subject: Job) -> None:
-        step(subject, JobState.QUEUED, "The worker is shutting down; the job is queued again.")
+        step(subject, JobState.QUEUED, events.JobGivenBack())
 
     def on_wait(self, subject: Job, reason: str, *, is_new: bool) -> None:
-        step(subject, JobState.QUEUED, f"Waiting: {reason}", level="warn")
+        step(subject, JobState.QUEUED, events.JobWaits(reason=reason))
 
     def on_retry(self, subject: Job, fault: Fault, *, attempts: int, most: int) -> None:
-        step(
-            subject,
-            JobState.QUEUED,
-            f"{fault.message} The job will be tried again"
-            f" ({attempts} of {most} attempts without progress).",
-            level="warn",
-        )
+        step(subject, JobState.QUEUED, retried(fault, attempts=attempts, most=most))
 
 
 TRAIN = Training()

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from finetune import selectors
 from finetune.models import Artifact, Checkpoint, Job, Run
-from finetune.services.jobs.steps import line, write_events
+from finetune.services.jobs.steps import take_over
 from finetune.states import JobState, RunState
 from tenants.database.scope import tenant_scope
 from tenants.services.files import create_file, keep
@@ -61,7 +61,7 @@ def give_result(customer: Customer, job_id: str, adapter: Path | None = None) ->
 def give_event(customer: Customer, job_id: str, kind: str, data: dict[str, Any]) -> None:
     with tenant_scope(customer.tenant_id):
         job = selectors.find(selectors.jobs(), job_id)
-        write_events(job.id, [line("a step", type=kind, data=data)])
+        take_over(job, [{"type": kind, "message": "a step", "data": data}])
 
 
 def give_checkpoint(customer: Customer, job_id: str, step: int) -> UUID:

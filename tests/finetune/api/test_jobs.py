@@ -64,7 +64,9 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
     events = client.fine_tuning.jobs.list_events(job.id)
     for event in events:
         strict(event)
-    assert [event.message for event in events][-1] == f"Created fine-tuning job: {job.id}"
+    first = list(events)[-1]
+    assert first.message == f"Created fine-tuning job: {job.id}"
+    assert (first.model_extra, first.data) == ({"code": "job_created"}, {"job": job.id})
 
 
 def test_the_deprecated_hyperparameters_still_work(customer: Customer, training_file: str) -> None:

@@ -11,7 +11,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from finetune.models import Dataset, Event, Job
-from finetune.services.jobs.steps import line, write_events
+from finetune.services.jobs.steps import take_over
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tests.fixtures.jobs import chat_rows, jsonl, new_bench
@@ -37,7 +37,7 @@ def test_what_old_rows_quote_goes_and_their_counts_stay(tiny_base: Path) -> None
         dataset = Dataset.objects.create(file=file, report=report, state="refused")
         StoredFile.objects.filter(id=file.id).update(status="error", status_details=SECRET)
         Job.objects.filter(id=job.id).update(error=error, training_data=dataset)
-        write_events(job.id, [line(f"The job failed: line 2: {SECRET}", level="error")])
+        take_over(job, [{"level": "error", "message": f"The job failed: line 2: {SECRET}"}])
 
     migration = import_module("finetune.migrations.0004_figures")
     owner = connections["owner"]

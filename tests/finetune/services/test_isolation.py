@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from django.conf import settings as django_settings
 
+from finetune.events import NotIsolated
 from finetune.models import Dataset, Event, Job, Run
 from finetune.sandbox import levels
 from finetune.sandbox.levels import Level, SandboxMissing, require
 from finetune.services.files.checking import CHECK
 from finetune.services.runs import attempt, publishing, training
-from finetune.services.runs.training import TRAIN, UNISOLATED
+from finetune.services.runs.training import TRAIN
 from finetune.states import DatasetState, JobState, RunState
 from finetune.work import perform as work
 from finetune.workspace import in_use
@@ -78,7 +79,7 @@ def test_an_operator_may_allow_it_and_then_event_run_and_passport_say_so(
     job = queued(bench)
     perform(bench, job)
     assert run_of(bench, job).isolation == "none"
-    assert UNISOLATED in bench.messages(job)
+    assert NotIsolated.words in bench.messages(job)
     assert started(bench, job)["isolation"] == "none"
     with tenant_scope(bench.tenant.id):
         assert publishing._isolation(Job.objects.get(id=job.id)) == "none"
@@ -93,7 +94,7 @@ def test_the_level_had_is_told_by_event_and_run(
     had = require("require")
     assert had in (Level.BUBBLEWRAP, Level.NAMESPACES)
     assert run_of(bench, job).isolation == started(bench, job)["isolation"] == had
-    assert UNISOLATED not in bench.messages(job)
+    assert NotIsolated.words not in bench.messages(job)
 
 
 def test_the_weakest_of_all_attempts_is_what_stays(

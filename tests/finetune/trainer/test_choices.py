@@ -98,17 +98,21 @@ def test_short_runs_have_transformers_rates_over_a_warm_up_that_leaves_steps_to_
 
 
 def test_what_was_left_to_us_is_resolved_with_a_reason() -> None:
-    values, reasons = resolve(
+    values, choices = resolve(
         rows=800, tokens=16_000, base_parameters=134_515_008, requested=Requested()
     )
     assert (values.n_epochs, values.batch_size) == (3, 8)
     assert values.learning_rate == pytest.approx(9.7e-4, rel=0.01)
-    assert set(reasons) == {"n_epochs", "batch_size", "learning_rate_multiplier"}
+    assert {choice.setting for choice in choices} == {
+        "n_epochs",
+        "batch_size",
+        "learning_rate_multiplier",
+    }
     asked = Requested(n_epochs=5, batch_size=2, learning_rate_multiplier=0.5)
-    values, reasons = resolve(rows=9, tokens=90, base_parameters=7_000_000_000, requested=asked)
+    values, choices = resolve(rows=9, tokens=90, base_parameters=7_000_000_000, requested=asked)
     assert (values.n_epochs, values.batch_size) == (5, 2)
     assert values.learning_rate == pytest.approx(1e-4)
-    assert reasons == {}
+    assert choices == []
 
 
 @pytest.mark.parametrize(("rows", "epochs", "batch"), [(10, 10, 4), (3000, 2, 16), (50_000, 1, 64)])
@@ -121,10 +125,9 @@ def test_without_native_bf16_the_precision_is_fp32_and_untried(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(placement, "_cpu_flags", lambda: {"avx2"})
-    assert placement.choose("causal_lm", tiny_base) == (
-        "fp32",
-        "This processor has no bf16 arithmetic.",
-    )
+    chosen = placement.choose("causal_lm", tiny_base)
+    assert (chosen.code, chosen.precision) == ("precision_without_bf16", "fp32")
+    assert chosen.text == "Precision: fp32. This processor has no bf16 arithmetic."
 
 
 @pytest.mark.parametrize(("half", "expected"), [(0.5, "bf16"), (0.95, "fp32")])
@@ -134,9 +137,9 @@ def test_with_native_bf16_the_faster_one_wins(
     monkeypatch.setattr(placement, "_cpu_flags", lambda: {"avx512_bf16"})
     times = {"fp32": 1.0, "bf16": half}
     monkeypatch.setattr(placement, "_seconds", lambda _family, _base, name: times[name])
-    chosen, reason = placement.choose("causal_lm", tiny_base)
-    assert chosen == expected
-    assert f"{1 / half:.1f} times" in reason
+    chosen = placement.choose("causal_lm", tiny_base)
+    assert chosen.precision == expected
+    assert f"{1 / half:.1f} times" in chosen.reason
 
 
 def test_the_probe_really_trains_a_step(tiny_base: Path) -> None:

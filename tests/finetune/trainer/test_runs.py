@@ -201,7 +201,8 @@ def test_a_single_step_trains_and_says_that_it_had_no_warm_up(
     saved = load_file(folder / "result" / "adapter_model.safetensors")
     assert all(tensor.any() for name, tensor in saved.items() if "lora_B" in name)
     (event,) = [e for e in events(folder, "message") if "warmup_steps" in e["data"]]
-    assert (event["level"], event["data"]) == ("info", {"warmup_steps": 0, "asked_warmup_steps": 1})
+    assert (event["level"], event["code"]) == ("info", "no_warmup")
+    assert event["data"] == {"steps": 1, "warmup_steps": 0, "asked_warmup_steps": 1}
 
 
 def test_a_warm_up_over_the_whole_run_is_shortened_and_told(
@@ -211,8 +212,9 @@ def test_a_warm_up_over_the_whole_run_is_shortened_and_told(
     folder = make_run(tmp_path / "run", tiny_base, valid=False, optim=optim)
     assert finish(folder) == ExitCode.DONE
     (event,) = [e for e in events(folder, "message") if "warmup_steps" in e["data"]]
-    assert event["level"] == "warn"
-    assert event["data"] == {"warmup_steps": STEPS - 1, "asked_warmup_steps": STEPS}
+    assert (event["level"], event["code"]) == ("warn", "warmup_shortened")
+    figures = {"steps": STEPS, "warmup_steps": STEPS - 1, "asked_warmup_steps": STEPS}
+    assert event["data"] == figures
     assert events(folder, "metrics")[-1]["data"]["learning_rate"] == 1e-2
 
 

@@ -14,6 +14,7 @@ from django.views.decorators.http import require_POST
 from faults import Fault
 from finetune import selectors
 from finetune.api.paging import whole_number
+from finetune.events import CHOICES
 from finetune.models import Event, Job
 from finetune.purposes import OF_ROWS
 from finetune.services.jobs import lifecycle
@@ -148,16 +149,19 @@ def _progress(job: Job) -> dict[str, Any]:
     total = data.get("total_steps") or job.total_steps or 0
     step = data.get("step") or 0
     reasons = (job.resolved or {}).get("reasons", {})
-    events = Event.objects.filter(job=job).exclude(type="metrics").order_by("-seq")[:EVENTS_SHOWN]
+    said = Event.objects.filter(job=job).exclude(type="metrics")
     return {
         "metrics": data,
         "percent": round(100 * step / total) if total else 0,
-        "events": [{"event": each, "said": history.told(each.message)} for each in events],
+        "events": [
+            {"event": each, "said": history.told(each)}
+            for each in said.order_by("-seq")[:EVENTS_SHOWN]
+        ],
         "artifact": selectors.artifacts().filter(job=job).first(),
         "final": job.state in FINAL_JOB_STATES,
         "resumes": job.state == JobState.PAUSED,
         "pauses": JobState.PAUSED in JOB_STEPS[JobState(job.state)],
-        "reasons": [(name, history.told(why)) for name, why in sorted(reasons.items())],
+        "reasons": history.reasons(reasons, said.filter(code__in=CHOICES)),
     }
 
 

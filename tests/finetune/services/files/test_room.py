@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from faults import UserFault
+from finetune import events
 from finetune.models import Checkpoint, Dataset, Job, Run
 from finetune.services import sweeping
 from finetune.services.files import intake
@@ -105,7 +106,7 @@ def test_what_a_job_writes_comes_out_of_its_reserve_and_goes_when_it_ends_withou
     job = bench.create()
     with tenant_scope(bench.tenant.id):
         reserved = storage().reserved
-        step(job, JobState.QUEUED, "queued")
+        step(job, JobState.QUEUED, events.JobQueued())
         run = Run.objects.create(job=job)
         open_vault().put_bytes("runs/x/weights", bytes(MB))
         Checkpoint.objects.create(
@@ -116,7 +117,7 @@ def test_what_a_job_writes_comes_out_of_its_reserve_and_goes_when_it_ends_withou
         assert (now.checkpoints, now.reserved) == (MB, reserved - MB)
         Checkpoint.objects.update(files={"weights": {"sha256": "x", "bytes": 99 * MB}})
         assert storage().reserved == 0, "and never less, and nothing is refused to it"
-        step(Job.objects.get(id=job.id), JobState.CANCELLED, "cancelled")
+        step(Job.objects.get(id=job.id), JobState.CANCELLED, events.JobCancelled())
     due = (bench.tenant.id, "tidy", bench.tenant.id)
     assert due in sweeping.due()
     with django_capture_on_commit_callbacks(execute=True):

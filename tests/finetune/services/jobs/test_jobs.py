@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from faults import OurFault, UserFault
+from finetune import events
 from finetune.models import Event, Job, Run
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.steps import step
@@ -153,18 +154,18 @@ def test_every_step_that_the_table_lacks_is_refused_and_writes_nothing(bench: Be
                 Job.objects.filter(id=job.id).update(state=origin)
                 before = Event.objects.filter(job=job).count()
                 if to in JOB_STEPS[origin]:
-                    assert step(job, to, "moved").state == to
+                    assert step(job, to, events.TrainingDone(steps=1)).state == to
                     assert Event.objects.filter(job=job).count() == before + 1
                 else:
                     with pytest.raises(OurFault, match="cannot become"):
-                        step(job, to, "moved")
+                        step(job, to, events.TrainingDone(steps=1))
                     assert Event.objects.filter(job=job).count() == before
 
 
 def test_a_job_that_is_not_running_is_cancelled_at_once(bench: Bench) -> None:
     job = bench.create()
     with tenant_scope(bench.tenant.id):
-        step(job, JobState.QUEUED, "queued")
+        step(job, JobState.QUEUED, events.JobQueued())
         run = Run.objects.create(job=job)
         cancelled = lifecycle.cancel_job(job_id=job.id, actor="test")
         again = lifecycle.cancel_job(job_id=job.id, actor="test")
@@ -178,7 +179,7 @@ def test_a_job_that_is_not_running_is_cancelled_at_once(bench: Bench) -> None:
 def test_a_queued_job_pauses_and_resumes_as_a_new_run(bench: Bench) -> None:
     job = bench.create()
     with tenant_scope(bench.tenant.id):
-        step(job, JobState.QUEUED, "queued")
+        step(job, JobState.QUEUED, events.JobQueued())
         Run.objects.create(job=job)
         assert lifecycle.pause_job(job_id=job.id, actor="test").state == JobState.PAUSED
         assert not Run.objects.filter(job=job, state=RunState.WAITING).exists()
@@ -190,7 +191,7 @@ def test_a_queued_job_pauses_and_resumes_as_a_new_run(bench: Bench) -> None:
 def test_a_job_that_has_ended_stays_as_it_is(bench: Bench, verb: str) -> None:
     job = bench.create()
     with tenant_scope(bench.tenant.id):
-        step(job, JobState.FAILED, "failed")
+        step(job, JobState.FAILED, events.JobFailed(error="x", reason="x"))
         with pytest.raises(UserFault) as raised:
             getattr(lifecycle, verb)(job_id=job.id, actor="test")
     assert raised.value.status == 400

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from faults import OurFault
+from finetune.events import JobQueued
 from finetune.models import Checkpoint, Event, Job, Run
 from finetune.services.jobs.steps import step
 from finetune.services.runs import history as module
@@ -34,7 +35,7 @@ class Desk:
         self.bench, self.run_dir, self.seq = bench, run_dir, 0
         self.job = bench.create()
         with tenant_scope(bench.tenant.id):
-            step(self.job, JobState.QUEUED, "queued", resolved={"trained_tokens": 1})
+            step(self.job, JobState.QUEUED, JobQueued(), resolved={"trained_tokens": 1})
             Run.objects.create(job=self.job)
             self.vault: Vault = open_vault()
         self.lease = self.claim()
@@ -52,6 +53,7 @@ class Desk:
             "time": 0.0,
             "type": type_,
             "level": "info",
+            "code": "said",
             "message": message or type_,
             "data": data,
         }

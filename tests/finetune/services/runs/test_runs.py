@@ -11,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from faults import OurFault
+from finetune.events import JobQueued
 from finetune.models import Event, Job, Run
 from finetune.services import sweeping
 from finetune.services.jobs import lifecycle
@@ -29,7 +30,7 @@ from tests.fixtures.jobs import Bench, new_bench
 def queued(bench: Bench, **resolved: Any) -> Job:
     job = bench.create()
     with tenant_scope(bench.tenant.id):
-        step(job, JobState.QUEUED, "queued", resolved=resolved or {"trained_tokens": 10})
+        step(job, JobState.QUEUED, JobQueued(), resolved=resolved or {"trained_tokens": 10})
         Run.objects.create(job=job)
     return job
 

@@ -1,0 +1,43 @@
+"""Writes docs/reference/events.md from the table in finetune/events.py; a test keeps it current."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "reference" / "events.md"
+
+HEAD = """# Events of a job
+
+What a job's history can say, made from `finetune/events.py` by `scripts/events_table.py`. An event
+of `GET /v1/fine_tuning/jobs/{id}/events` has OpenAI's fields and `code`:
+
+```json
+{"id": "ftevent-...", "object": "fine_tuning.job.event", "created_at": 1770000000, "level": "info",
+ "type": "message", "code": "step_resumed", "message": "Resumed from step 5.", "data": {"step": 5}}
+```
+
+`code` and the parameters in `data` are stable; the words of `message` may change, so a program
+reads the code. `data` may hold more than the parameters: that of `step_done`, whose `type` is
+`metrics`, the step's figures. `code` is `null` where an older version wrote words that no code has;
+a newer version may know more codes than these.
+
+The openai package keeps `code` as an extra field: `event.code`. The portal tells an event by its
+code in the person's language, the command line prints `message`.
+
+"""
+TABLE = "| code | level | message | parameters |\n|---|---|---|---|\n"
+
+
+def page() -> str:
+    sys.path[:0] = [str(ROOT)]
+    from finetune.events import MESSAGES
+
+    rows = []
+    for code, kind in MESSAGES.items():
+        names = ", ".join(f"`{name}`" for name in kind.model_fields)
+        rows.append(f"| `{code}` | {kind.level} | {kind.form()} | {names} |\n")
+    return HEAD + TABLE + "".join(rows)
+
+
+if __name__ == "__main__":
+    TARGET.write_text(page(), encoding="utf-8")
