@@ -9,11 +9,13 @@ from typing import Any
 from django.conf import settings
 
 from faults import OurFault
-from finetune.events import CheckpointDamaged
-from finetune.models import Checkpoint, Dataset, Job
+from finetune.events import CheckpointDamaged, PrecisionChosen
+from finetune.models import CatalogModel, Checkpoint, Dataset, Job
+from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import note
 from finetune.services.runs.lease import RunLease
 from finetune.storage import fetch_file
+from finetune.trainer.cores import available_cores
 from finetune.trainer.spec import RunSpec
 from finetune.work import leases
 from finetune.work.isolation import isolation
@@ -25,6 +27,8 @@ from tenants.vault.vault import Vault
 log = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
+# by base, threads and isolation
+_tried: dict[tuple[str, int, Level], tuple[dict[str, Any], PrecisionChosen]] = {}
 
 
 def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
@@ -51,16 +55,27 @@ def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
     chosen = (job.resolved or {}).get("machine")
     if chosen:
         return dict(chosen)
-    base_dir = settings.MODEL_STORE / job.base.path
-    machine, choice = probe_machine(
-        job.base.family, base_dir, run_dir, threads=settings.TRAINER_THREADS, level=isolation()
-    )
+    machine, choice = _try(job.base, run_dir)
     with leases.fenced(lease) as locked:
         resolved = dict(locked.resolved or {})
         resolved["machine"] = machine
         resolved["reasons"] = dict(resolved.get("reasons", {})) | {"precision": choice.reason}
         note(locked, choice, resolved=resolved)
     return machine
+
+
+def _try(base: CatalogModel, run_dir: Path) -> tuple[dict[str, Any], PrecisionChosen]:
+    """What suits this machine, and why. Trying takes seconds, so what a processor does best with a
+    base is known as long as the worker lives; a GPU is looked for each time, as it may be lost."""
+    threads, level = settings.TRAINER_THREADS or available_cores(), isolation()
+    key = (base.digest, threads, level)
+    if key not in _tried:
+        base_dir = settings.MODEL_STORE / base.path
+        told = probe_machine(base.family, base_dir, run_dir, threads=threads, level=level)
+        if told[0]["device"] != "cpu":
+            return told
+        _tried[key] = told
+    return _tried[key]
 
 
 def _fetch_rows(data: Dataset | None, vault: Vault, path: Path) -> None:

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from finetune.records.check import CheckReport, CheckSpec, check_in_child
 from finetune.records.check import child as child_module
 from finetune.records.check.codes import LIMIT_CODES
 from finetune.sandbox.levels import require
+from tests.finetune.records.conftest import Check
 
 ROW = b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n'
 MB = 2**20
@@ -57,6 +59,16 @@ def test_the_report_is_the_same_twice_and_names_its_files(
     assert first.source_sha256 == hashlib.sha256(ROW * 3).hexdigest()
     assert (first.rows_bytes, first.source_bytes) == (len(written), 3 * len(ROW))
     assert told[-1] == (3 * len(ROW), 3 * len(ROW))
+
+
+def test_tokens_are_counted_without_torch_and_are_the_same(
+    tmp_path: Path, tokenizer_dir: Path, check: Check
+) -> None:
+    """Importing torch took seconds, and more memory than this."""
+    assert "torch" in sys.modules, "in this process transformers has it"
+    alone = run(tmp_path, ROW * 3, tokenizer_dir=tokenizer_dir, memory_mb=160)
+    assert alone.tokens_trained
+    assert alone == check(ROW * 3, tokenizer_dir=tokenizer_dir)
 
 
 def test_bombs_are_refused_while_they_unpack(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.conf import settings
 
 from faults import UserFault
+from finetune.events import PrecisionChosen, PrecisionWithoutBf16
 from finetune.models import Checkpoint, Job, Run
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.runs import attempt, preparation, publishing
@@ -297,3 +298,28 @@ def test_the_best_checkpoint_is_restored_too_when_the_result_may_be_it(
     assert prepared.restored(tmp_path / "a", keeps_best=True) == {"3", "1"}
     prepared.damage(1)
     assert prepared.restored(tmp_path / "b", keeps_best=True) == set()
+
+
+@pytest.mark.parametrize(("device", "times"), [("cpu", [1, 2]), ("cuda", [1, 1, 2])])
+def test_a_processor_is_tried_once_for_a_base_and_a_gpu_each_time(
+    bench: Bench,
+    tmp_path: Path,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    times: list[int],
+) -> None:
+    tried: list[int] = []
+    choice = PrecisionWithoutBf16(precision="fp32")
+
+    def probe(*_: Any, threads: int, **__: Any) -> tuple[dict[str, Any], PrecisionChosen]:
+        tried.append(threads)
+        return {"device": device, "threads": threads}, choice
+
+    monkeypatch.setattr(preparation, "_tried", {})
+    monkeypatch.setattr(preparation, "probe_machine", probe)
+    for threads in (1, 1, 2):
+        settings.TRAINER_THREADS = threads
+        told = preparation._try(bench.base, tmp_path)
+        assert told == ({"device": device, "threads": threads}, choice)
+    assert tried == times
