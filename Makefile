@@ -5,7 +5,8 @@ PY := .venv/bin/python
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
 # A process a core, each with its own database; a file's tests stay together and share fixtures.
-SIDE_BY_SIDE := -n auto --dist loadfile
+# The order is tests/fixtures/order.py's: xdist's own takes files of few tests last, the long ones.
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 
 help:
 	@echo "make demo    set up, then run the main job end to end (ends by itself)"

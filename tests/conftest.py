@@ -28,6 +28,7 @@ pytest_plugins = [
     "tests.fixtures.stack",
     "tests.fixtures.browser",
     "tests.fixtures.clock",
+    "tests.fixtures.order",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
