@@ -234,6 +234,23 @@ class LearningRateChosen(Choice):
     learning_rate: float
 
 
+class ThinkingChosen(Choice):
+    """The model is asked to think before it answers, as some of its trained answers were."""
+
+    code = "thinking_chosen"
+    setting = "thinking"
+    words = "on: {thought} of {answers} trained answers have reasoning."
+    thought: int
+    answers: int
+
+
+class NoThinkingChosen(Choice):
+    code = "no_thinking_chosen"
+    setting = "thinking"
+    words = "off: none of {answers} trained answers has reasoning."
+    answers: int
+
+
 class PrecisionChosen(Choice):
     setting = "precision"
     precision: Literal["fp32", "bf16"]

@@ -10,7 +10,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-Template = Literal["plain", "generation", "default_system", "underivable", "none"]
+Template = Literal["plain", "generation", "default_system", "underivable", "thinking", "none"]
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 SENTENCES = [
@@ -43,11 +43,22 @@ _UPSIDE_DOWN = (
 _OPEN = "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
 _CLOSE = "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 
+# As Qwen3's: thoughts of the last turn only, and a switch that ends them in the prompt
+_THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
+    "{% if m['role'] == 'assistant' and loop.last %}<think>\n{{ m['reasoning_content'] or '' }}\n"
+    "</think>\n\n{% endif %}" + _BODY + "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+    "{% endif %}"
+)
+
 TEMPLATES: dict[str, str] = {
     "plain": _TOOLS + _OPEN + _BODY + _CLOSE,
     "generation": _TOOLS + _OPEN + _MARKED + _CLOSE,
     "default_system": _DEFAULT_SYSTEM + _TOOLS + _OPEN + _BODY + _CLOSE,
     "underivable": _UPSIDE_DOWN + _CLOSE,
+    "thinking": _THINKING,
 }
 
 

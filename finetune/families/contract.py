@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 from finetune.records.kinds import Item, RecordKind
+from finetune.records.thinking import Thinking
 
 if TYPE_CHECKING:
     from torch import Tensor, dtype, nn
@@ -144,7 +145,14 @@ class Family(Protocol):
         """transformers' class for a config.json. Raises UserFault when it is none of ours."""
         ...
 
-    def reader(self, base_dir: Path, records: RecordKind, *, max_length: int) -> Read:
+    def reader(
+        self,
+        base_dir: Path,
+        records: RecordKind,
+        *,
+        max_length: int,
+        thinking: Thinking = "each",
+    ) -> Read:
         """Encodes records of that kind for this base. Raises UserFault `no_tokenizer`."""
         ...
 

@@ -24,6 +24,7 @@ class Dataset(TenantOwned, Leased):
     base = models.ForeignKey(CatalogModel, models.PROTECT, null=True, related_name="+")
     max_length = models.IntegerField(null=True)
     overflow = models.CharField(max_length=8, default="refuse")
+    thinking = models.CharField(max_length=4, default="each", db_default="each")
     state = models.CharField(max_length=10, default=DatasetState.PENDING)
     format = models.CharField(max_length=20, blank=True)
     report = models.JSONField(null=True)  # CheckReport.figures(): no word of the file's
@@ -39,7 +40,7 @@ class Dataset(TenantOwned, Leased):
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["tenant", "file", "base", "max_length", "overflow"],
+                fields=["tenant", "file", "base", "max_length", "overflow", "thinking"],
                 nulls_distinct=False,
                 name="finetune_dataset_one_reading",
             )

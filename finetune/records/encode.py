@@ -7,7 +7,7 @@ what is trained and what is asked are the same tokens.
 from bisect import bisect_right
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -16,6 +16,7 @@ from faults import UserFault
 from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
 from finetune.records.spans import Answers, Rendered
 from finetune.records.template import CharSpan, ChatTemplate, Tools
+from finetune.records.thinking import Thinking
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +31,24 @@ class Sequence:
 
 
 @dataclass(frozen=True, slots=True)
+class Remark:
+    """What became of a message's field that its writer may not have meant; `code` as in a check."""
+
+    code: str
+    message: int
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """A row as tokens: one sequence, or one for each answer where they cannot share one.
 
-    `trimmed`: messages at whose edges the chat template takes white space away.
+    `asked`: for a template that can think, whether the prompt of each answer asks for it.
     """
 
     sequences: tuple[Sequence, ...]
-    trimmed: tuple[int, ...] = ()
+    remarks: tuple[Remark, ...] = ()
+    asked: tuple[bool, ...] = ()
 
     @property
     def input_ids(self) -> list[int]:
@@ -88,10 +99,12 @@ def load_tokenizer(base_dir: Path) -> Any:
 
 
 class RowEncoder:
-    """Encodes canonical rows for one base model's tokenizer and chat template."""
+    """Encodes canonical rows for one base model's tokenizer and chat template. `thinking`: which
+    answers are trained behind a prompt that asks for thinking, where the template can."""
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, thinking: Thinking = "each") -> None:
         self.tokenizer = tokenizer
+        self._thinking = thinking
         # tokenizer.json may carry a truncation or padding of its own, which would act unseen
         self._fast = tokenizer.backend_tokenizer
         self._fast.no_truncation()
@@ -103,7 +116,8 @@ class RowEncoder:
         Each answer's sequence begins with the very tokens that serving sends to be continued.
 
         Raises UserFault: `nothing_trained`, `no_eos`, `no_chat_template`,
-        `control_token_in_message` or what the template does not allow (see `spans.Answers`).
+        `control_token_in_message`, `thinking_unsupported` or what the template does not allow
+        (see `spans.Answers`).
         """
         if "messages" in row:
             encoded = self._chat(cast(ChatRow, row))
@@ -113,11 +127,17 @@ class RowEncoder:
             encoded = self._text(row)
         return cut(_checked(encoded), row.get("cut_to"))
 
-    def render_prompt(self, messages: Seq[Message], tools: Tools = None) -> list[int]:
-        """Tokens of a conversation up to where the assistant answers, as in training."""
+    def render_prompt(
+        self, messages: Seq[Message], tools: Tools = None, think: bool | None = None
+    ) -> list[int]:
+        """Tokens of a conversation up to where the assistant answers, as in training.
+
+        `think` None leaves it to the template whether the model shall think. Raises UserFault
+        `thinking_unsupported`, `control_token_in_message`, `template_refused`.
+        """
+        self._template.require_switch(think)
         prepared = self._template.prepare(messages, tools)
-        text = self._template.render(prepared, tools, prompt=True)
-        return self._ids(text)
+        return self._ids(self._template.render(prepared, tools, prompt=True, think=think))
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Tokens of an untemplated prompt, as in the training of prompt/completion rows."""
@@ -143,13 +163,25 @@ class RowEncoder:
         tools = row.get("tools")
         if not wanted:
             return Encoded(())
-        answers = Answers(self._template, self._template.prepare(messages, tools), tools, wanted)
-        together = answers.together()
-        if together is not None and (sequence := self._in_one(together)):
-            return Encoded((sequence,), together.trimmed)
-        apart = answers.apart()
-        trimmed = tuple(index for each in apart for index in each.trimmed)
-        return Encoded(tuple(map(self._behind_its_prompt, apart)), trimmed)
+        prepared = self._template.prepare(messages, tools)
+        answers = Answers(self._template, prepared, tools, wanted, self._thinking)
+        shown = answers.together()
+        if shown is not None and (sequence := self._in_one(shown)):
+            sequences, texts = [sequence], [shown]
+        else:
+            texts = answers.apart()
+            sequences = [self._behind_its_prompt(text) for text in texts]
+        asked = [think is not False for think in answers.asked] if self._template.thinks else []
+        remarks = [
+            *(Remark("template_trims", i, "content") for each in texts for i in each.trimmed),
+            *_lost_thoughts(prepared, [each.text for each in texts]),
+            *(
+                Remark("reasoning_missing", index, "reasoning_content")
+                for index, think in zip(wanted, asked, strict=False)
+                if think and "reasoning_content" not in prepared[index]
+            ),
+        ]
+        return Encoded(tuple(sequences), tuple(remarks), tuple(asked))
 
     def _in_one(self, chat: Rendered) -> Sequence | None:
         """The text encoded as a whole; None if a token reaches over a seam, or the tokens of a
@@ -234,6 +266,13 @@ class RowEncoder:
         return list(zip(whole.ids, places, strict=True))[len(before) :]
 
 
+def _lost_thoughts(messages: list[dict[str, Any]], texts: list[str]) -> Iterable[Remark]:
+    for index, message in enumerate(messages):
+        reasoning = message.get("reasoning_content", "").strip()
+        if reasoning and not any(reasoning in text for text in texts):
+            yield Remark("reasoning_dropped", index, "reasoning_content")
+
+
 def cut(encoded: Encoded, to: int | None) -> Encoded:
     """The first `to` tokens of each sequence; one that has no label left is left out. Raises
     UserFault `nothing_trained` if none has."""
@@ -241,7 +280,7 @@ def cut(encoded: Encoded, to: int | None) -> Encoded:
         return encoded
     shorter = (Sequence(each.input_ids[:to], each.trained[:to]) for each in encoded.sequences)
     left = tuple(each for each in shorter if any(each.trained))
-    return _checked(Encoded(left, encoded.trimmed))
+    return _checked(replace(encoded, sequences=left))
 
 
 def _mask(begins: Iterable[int], spans: list[CharSpan]) -> list[bool]:

@@ -16,6 +16,7 @@ class Message(TypedDict):
     content: str | None
     name: NotRequired[str]
     weight: NotRequired[int]  # 0 or 1, on assistant messages only
+    reasoning_content: NotRequired[str]  # what the assistant thought before it wrote the content
     tool_calls: NotRequired[list[dict[str, Any]]]
     tool_call_id: NotRequired[str]
 

@@ -9,7 +9,6 @@ refused: a wrong mask trains the wrong text silently.
 """
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
@@ -17,13 +16,9 @@ from typing import Any
 
 from faults import UserFault
 from finetune.records.template import CharSpan, ChatTemplate, Tools, fresh_sentinel
+from finetune.records.thinking import PRINTED, PROMPTED, Thinking
 
 Messages = list[dict[str, Any]]
-
-# A thought, opened by a prompt or in an answer; one that is closed has a second group
-_THOUGHT = r"<think>(.*?)(</think>\s*)?"
-_PROMPTED = re.compile(_THOUGHT.replace(".*?", r"\s*") + r"$")
-_PRINTED = re.compile(_THOUGHT.removesuffix("?"), re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -49,17 +44,29 @@ class _Turn:
 
 
 class Answers:
-    """The answers in the messages `trained` of one conversation, which have something to say.
+    """The answers in the messages `trained` of one conversation, at least one. `asked`: whether
+    the prompt of each asks for thinking; None where the template has no switch.
 
     Raises UserFault `template_refused`, `template_not_derivable`, `template_drops_content`,
-    `end_not_trained`.
+    `end_not_trained`, `thinking_unsupported`.
     """
 
     def __init__(
-        self, template: ChatTemplate, messages: Messages, tools: Tools, trained: Sequence[int]
+        self,
+        template: ChatTemplate,
+        messages: Messages,
+        tools: Tools,
+        trained: Sequence[int],
+        thinking: Thinking = "each",
     ) -> None:
+        if thinking == "off":
+            messages = [_without_thought(message) for message in messages]
         self._template, self._messages, self._tools = template, messages, tools
-        self._turns = [_turn(template, messages[: index + 1], tools) for index in trained]
+        self.asked = [template.asks_to_think(thinking, messages[index]) for index in trained]
+        self._turns = [
+            _turn(template, messages[: index + 1], tools, think)
+            for index, think in zip(trained, self.asked, strict=True)
+        ]
 
     def together(self) -> Rendered | None:
         """All in the one text of the whole conversation; None if that shows one otherwise."""
@@ -68,9 +75,9 @@ class Answers:
             return self._rendered(turns[0].text, turns, [turns[0].spans])
         marks: dict[int, list[CharSpan]] = {}
         if self._template.is_marked(self._tools):
-            text, marks = _marked(self._template, self._messages, self._tools)
+            text, marks = _marked(self._template, self._messages, self._tools, self.asked[-1])
         else:
-            text = self._template.render(self._messages, self._tools)
+            text = self._template.render(self._messages, self._tools, think=self.asked[-1])
         if not all(text.startswith(self._until_end(turn)) for turn in turns):
             return None
         spans = [
@@ -109,21 +116,21 @@ class Answers:
         return Rendered(text, flat, [turn.start for turn in turns if turn.index], tuple(trimmed))
 
 
-def _turn(template: ChatTemplate, messages: Messages, tools: Tools) -> _Turn:
+def _turn(template: ChatTemplate, messages: Messages, tools: Tools, think: bool | None) -> _Turn:
     """The last message's answer, behind the prompt that inference would give it."""
     index = len(messages) - 1
     marks: list[CharSpan] | None = None
     if template.is_marked(tools):
-        text, owned = _marked(template, messages, tools)
+        text, owned = _marked(template, messages, tools, think)
         marks = owned[index]
     else:
-        text = template.render(messages, tools)
+        text = template.render(messages, tools, think=think)
     if index == 0:
-        start = _start_of_opening(template, messages, tools, text)
+        start = _start_of_opening(template, messages, tools, text, think)
     else:
-        prompt = template.render(messages[:index], tools, prompt=True)
+        prompt = template.render(messages[:index], tools, prompt=True, think=think)
         if not text.startswith(prompt):
-            return _continued(template, prompt, text, marks, index)
+            return _continued(template, prompt, text, marks, messages)
         start = len(prompt)
     if marks is None:
         return _Turn(index, text, start, [(start, _end(template, text, start, index))])
@@ -131,23 +138,24 @@ def _turn(template: ChatTemplate, messages: Messages, tools: Tools) -> _Turn:
 
 
 def _continued(
-    template: ChatTemplate, prompt: str, text: str, marks: list[CharSpan] | None, index: int
+    template: ChatTemplate, prompt: str, text: str, marks: list[CharSpan] | None, messages: Messages
 ) -> _Turn:
     """The answer of a template whose prompt has a thought that it does not print afterwards, as
-    DeepSeek's: inference goes on from the prompt, so the answer ends the thought first."""
-    opened = _PROMPTED.search(prompt)
+    DeepSeek's: inference goes on from the prompt, so the answer thinks and ends the thought."""
+    index = len(messages) - 1
+    opened = PROMPTED.search(prompt)
     header = prompt[: opened.start()] if opened else prompt
     if not (opened and text.startswith(header)):
         raise _not_derivable(f"the prompt before message {index + 1} is not part of the whole")
     said = len(header)
-    if printed := _PRINTED.match(text, said):
+    if printed := PRINTED.match(text, said):
         said = printed.end()
     if marks is None:
         end = _end(template, text, said, index)
     else:
         end = _narrowed(template, text, marks, said)[-1][1]
-    answer = text[said:end] if opened[2] else "\n</think>\n\n" + text[said:end]
-    whole = prompt + answer
+    thought = "" if opened[2] else messages[index].get("reasoning_content", "").strip("\n")
+    whole = prompt + thought + ("" if opened[2] else template.thought_end) + text[said:end]
     return _Turn(index, whole + text[end:], len(prompt), [(len(prompt), len(whole))])
 
 
@@ -159,13 +167,15 @@ def _end(template: ChatTemplate, text: str, start: int, index: int) -> int:
     return end + len(template.end_mark)
 
 
-def _start_of_opening(template: ChatTemplate, messages: Messages, tools: Tools, text: str) -> int:
+def _start_of_opening(
+    template: ChatTemplate, messages: Messages, tools: Tools, text: str, think: bool | None
+) -> int:
     """An assistant that speaks first has no prompt to render: its header must be known instead."""
     sentinel = fresh_sentinel(text)
     swapped = [{**messages[0], "content": sentinel}]
-    head, found, _ = template.render(swapped, tools).partition(sentinel)
+    head, found, _ = template.render(swapped, tools, think=think).partition(sentinel)
     user = [{"role": "user", "content": sentinel}]
-    header = template.render(user, tools, prompt=True).partition(sentinel)[2]
+    header = template.render(user, tools, prompt=True, think=think).partition(sentinel)[2]
     shared = 0
     while shared < min(len(head), len(header)) and head[-1 - shared] == header[-1 - shared]:
         shared += 1
@@ -178,12 +188,12 @@ def _start_of_opening(template: ChatTemplate, messages: Messages, tools: Tools, 
 
 
 def _marked(
-    template: ChatTemplate, messages: Messages, tools: Tools
+    template: ChatTemplate, messages: Messages, tools: Tools, think: bool | None
 ) -> tuple[str, dict[int, list[CharSpan]]]:
     """The text, and the marks in it by the index of their message."""
-    text, marks = template.render_marked(messages, tools)
+    text, marks = template.render_marked(messages, tools, think=think)
     owned: dict[int, list[CharSpan]] = {index: [] for index in range(len(messages))}
-    for mark, owner in zip(marks, _owners(template, messages, tools, marks), strict=True):
+    for mark, owner in zip(marks, _owners(template, messages, tools, marks, think), strict=True):
         owned[owner].append(mark)
     return text, owned
 
@@ -200,7 +210,11 @@ def _narrowed(
 
 
 def _owners(
-    template: ChatTemplate, messages: Messages, tools: Tools, marks: list[CharSpan]
+    template: ChatTemplate,
+    messages: Messages,
+    tools: Tools,
+    marks: list[CharSpan],
+    think: bool | None,
 ) -> list[int]:
     """For each generation mark, the index of the message that it belongs to."""
     assistants = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
@@ -208,7 +222,7 @@ def _owners(
         return assistants
     owners: list[int] = []
     for index in assistants:
-        _, spans = template.render_marked(messages[: index + 1], tools)
+        _, spans = template.render_marked(messages[: index + 1], tools, think=think)
         # a mark may stand at the very end only (Phi 3's end of text), so places must agree too
         same = takewhile(lambda pair: pair[0] == pair[1], zip(marks, spans, strict=False))
         owners += [index] * (sum(1 for _ in same) - len(owners))
@@ -257,6 +271,10 @@ def _check_answer(answer: str, message: dict[str, Any], index: int) -> None:
             raise _dropped(f"the tool call in message {index + 1}")
     if _core(message["content"]) not in answer and not message.get("tool_calls"):
         raise _not_derivable(f"the answer in message {index + 1} is not where it should be")
+
+
+def _without_thought(message: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in message.items() if key != "reasoning_content"}
 
 
 def _is_trimmed(answer: str, message: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ import jinja2
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from faults import UserFault
-from finetune.records import control
+from finetune.records import control, thinking
 from finetune.records.rows import Message
 
 CharSpan = tuple[int, int]
@@ -65,20 +65,35 @@ class ChatTemplate:
         return bool(_GENERATION.search(self._source(tools)))
 
     def render(
-        self, messages: Sequence[dict[str, Any]], tools: Tools, *, prompt: bool = False
+        self,
+        messages: Sequence[dict[str, Any]],
+        tools: Tools,
+        *,
+        prompt: bool = False,
+        think: bool | None = None,
     ) -> str:
-        """`prompt`: end with what comes before an answer, as at inference."""
-        return self._render(messages, tools, prompt=prompt, marks=False)[0]
+        """`prompt`: end with what comes before an answer, as at inference. `think` turns the
+        template's switch, if it has one; None leaves it alone."""
+        return self._render(self._reworded(messages), tools, prompt, think, marks=False)[0]
 
     def render_marked(
-        self, messages: Sequence[dict[str, Any]], tools: Tools
+        self, messages: Sequence[dict[str, Any]], tools: Tools, *, think: bool | None = None
     ) -> tuple[str, list[CharSpan]]:
         """The text, and the character spans of the template's generation marks in it."""
-        return self._render(messages, tools, prompt=False, marks=True)
+        return self._render(self._reworded(messages), tools, False, think, marks=True)
 
     def _render(
-        self, messages: Sequence[dict[str, Any]], tools: Tools, *, prompt: bool, marks: bool
+        self,
+        messages: Sequence[dict[str, Any]],
+        tools: Tools,
+        prompt: bool,
+        think: bool | None,
+        *,
+        marks: bool,
     ) -> tuple[str, list[CharSpan]]:
+        switch: dict[str, Any] = (
+            {thinking.SWITCH: think} if think is not None and self.has_switch else {}
+        )
         try:
             result: Any = render_jinja_template(
                 [list(messages)],
@@ -86,7 +101,7 @@ class ChatTemplate:
                 chat_template=self._source(tools),
                 add_generation_prompt=prompt,
                 return_assistant_tokens_mask=marks,
-                **self._variables,
+                **(self._variables | switch),
             )
         except _TEMPLATE_ERRORS as error:
             raise UserFault(
@@ -97,6 +112,87 @@ class ChatTemplate:
             ) from error
         texts, spans = result
         return texts[0], spans[0] if marks else []
+
+    # --- thinking
+
+    @cached_property
+    def has_switch(self) -> bool:
+        return thinking.SWITCH in self._source(None)
+
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether it has a switch, or opens a thought in every prompt."""
+        return self.has_switch or self._opens_thoughts
+
+    @cached_property
+    def _opens_thoughts(self) -> bool:
+        question = [{"role": "user", "content": SENTINEL}]
+        try:
+            prompt = self._render(question, None, True, None, marks=False)[0]
+        except UserFault:
+            return False
+        opened = thinking.PROMPTED.search(prompt)
+        return opened is not None and not opened[2]
+
+    def require_switch(self, think: bool | None) -> None:
+        """Raises UserFault `thinking_unsupported` for what the template cannot be asked."""
+        if think and not self.thinks:
+            raise thinking.unsupported("knows no thinking, so it cannot be turned on")
+        if think is False and self._opens_thoughts and not self.has_switch:
+            raise thinking.unsupported(
+                "opens a thought in every prompt, so it cannot be turned off"
+            )
+
+    def asks_to_think(self, setting: thinking.Thinking, message: dict[str, Any]) -> bool | None:
+        """What the prompt of this answer asks for; None: the template has no switch.
+
+        Raises UserFault `thinking_unsupported`.
+        """
+        if setting != "each":
+            self.require_switch(setting == "on")
+        if not self.has_switch:
+            return None
+        return bool(message.get("reasoning_content")) if setting == "each" else setting == "on"
+
+    @cached_property
+    def _thought_field(self) -> str | None:
+        """Where it takes an answer's reasoning from: a field, or the content itself."""
+        fields = ["reasoning_content", "reasoning", "thinking"]
+        return next(
+            filter(self._prints_thought, [*fields, "content"] if self.thinks else fields), None
+        )
+
+    def _prints_thought(self, field: str) -> bool:
+        return SENTINEL in self._try_thought(field, "so")
+
+    @cached_property
+    def thought_end(self) -> str:
+        """What it writes between reasoning and content."""
+        field = self._thought_field
+        text = self._try_thought(field, f"{SENTINEL}so") if field else ""
+        between = text.partition(SENTINEL)[2].partition(f"{SENTINEL}so")[0]
+        return between if thinking.CLOSE in between else thinking.CLOSED_AT_ONCE
+
+    def _try_thought(self, field: str, content: str) -> str:
+        question = {"role": "user", "content": "u"}
+        answer = _with_thought({"role": "assistant", "content": content}, field, SENTINEL)
+        try:
+            return self._render([question, answer], None, False, True, marks=False)[0]
+        except UserFault:
+            return ""
+
+    def _reworded(self, messages: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """Reasoning where the template takes it from; one that takes none is not shown it."""
+        if not any("reasoning_content" in message for message in messages):
+            return messages
+        return [
+            _with_thought(
+                {key: value for key, value in message.items() if key != "reasoning_content"},
+                self._thought_field,
+                message.get("reasoning_content"),
+            )
+            for message in messages
+        ]
 
     def unprinted(self, messages: Sequence[dict[str, Any]], tools: Tools) -> frozenset[int]:
         """Which of the messages that have content are left out, whatever they say.
@@ -155,6 +251,12 @@ class ChatTemplate:
             role = "system"
         # None would be printed as "None" by templates that only trim the content
         prepared: dict[str, Any] = {"role": role, "content": message.get("content") or ""}
+        if role == "assistant":
+            reasoning = message.get("reasoning_content")
+            if not reasoning and self.thinks:
+                reasoning, prepared["content"] = thinking.split(prepared["content"])
+            if reasoning and reasoning.strip():
+                prepared["reasoning_content"] = reasoning
         if name := message.get("name"):
             prepared["name"] = name
         if call_id := message.get("tool_call_id"):
@@ -266,6 +368,17 @@ class ChatTemplate:
         if self._tokenizer.eos_token:
             tokens.add(str(self._tokenizer.eos_token))
         return sorted(tokens, key=lambda token: (-len(token), token))
+
+
+def _with_thought(
+    message: dict[str, Any], field: str | None, reasoning: str | None
+) -> dict[str, Any]:
+    if not (field and reasoning):
+        return message
+    if field != "content":
+        return {**message, field: reasoning}
+    thought = f"{thinking.OPEN}\n{reasoning}{thinking.CLOSED_AT_ONCE}"
+    return {**message, "content": thought + message["content"]}
 
 
 SENTINEL = "qZsentinelXk7"

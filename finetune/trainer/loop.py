@@ -87,7 +87,12 @@ def prepare(
         torch.set_num_threads(spec.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     kind = family(spec.family)
-    read = kind.reader(run_dir / spec.base, objective.records, max_length=spec.max_length)
+    read = kind.reader(
+        run_dir / spec.base,
+        objective.records,
+        max_length=spec.max_length,
+        thinking=spec.thinking,
+    )
     data = spec.data
     rows = read_rows(run_dir, data.train, read, data.train_sha256)
     valid: list[Item] = []

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from finetune.families.contract import AdapterSpec, Device, FamilyName, Precision
+from finetune.records.thinking import Thinking
 
 
 class _Strict(BaseModel):
@@ -65,6 +66,8 @@ class RunSpec(_Strict):
     batch_size: PositiveInt = 8
     micro_batch_tokens: PositiveInt = 2048
     max_length: PositiveInt = 1024
+    # Not written where it is the default: see `lanes`
+    thinking: Thinking = Field(default="each", exclude_if=lambda thinking: thinking == "each")
     packing: bool = False
     share_prefixes: bool = True  # rows that begin alike are computed once (same sums; see layout)
     seed: int = 0

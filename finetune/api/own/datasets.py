@@ -34,7 +34,7 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
     class Meta:
         model = Dataset
         fields = [
-            "id", "file", "model", "state", "format", "max_length", "overflow", "rows",
+            "id", "file", "model", "state", "format", "max_length", "overflow", "thinking", "rows",
             "tokens_trained", "rows_sha256", "report", "error", "created_at",
         ]  # fmt: skip
 

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from faults import UserFault
 from finetune import selectors
+from finetune.records.thinking import Asked
 from finetune.services.jobs.lifecycle import Hyperparameters, JobRequest
 from finetune.trainer.objectives import METHODS
 from tenants.models import StoredFile
@@ -65,6 +66,7 @@ class JobCreate(_Strict):
     max_length: int | None = None
     packing: bool = False
     overflow: Literal["refuse", "drop", "cut"] = "refuse"
+    thinking: Asked = "auto"
     evaluation: dict[str, Any] | None = Field(default=None)
 
     def request(self) -> JobRequest:
@@ -82,6 +84,7 @@ class JobCreate(_Strict):
             max_length=self.max_length,
             packing=self.packing,
             overflow=self.overflow,
+            thinking=self.thinking,
             evaluation=self.evaluation,
             suffix=self.suffix,
             seed=self.seed,

@@ -10,11 +10,19 @@ from finetune.families.causal_lm.layout import Row
 from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.kinds import Group, Item, RecordKind
+from finetune.records.thinking import Thinking
 
 
 class RowReader:
-    def __init__(self, base_dir: Path, records: RecordKind, *, max_length: int) -> None:
-        self._encoder = RowEncoder(load_tokenizer(base_dir))
+    def __init__(
+        self,
+        base_dir: Path,
+        records: RecordKind,
+        *,
+        max_length: int,
+        thinking: Thinking = "each",
+    ) -> None:
+        self._encoder = RowEncoder(load_tokenizer(base_dir), thinking)
         self._records = records
         self._max_length = max_length
 

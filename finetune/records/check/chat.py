@@ -13,7 +13,10 @@ from finetune.records.rows import ChatRow, Message
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _ROW_FIELDS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
 _MESSAGE_FIELDS = frozenset(
-    {"role", "content", "name", "weight", "tool_calls", "tool_call_id", "function_call", "refusal"}
+    {
+        *("role", "content", "name", "weight", "tool_calls", "tool_call_id"),
+        *("function_call", "refusal", "reasoning_content", "reasoning"),
+    }
 )
 
 
@@ -87,6 +90,7 @@ def _read_message(fields: Fields) -> Message:
             fields.find("bad_tool_call", "tool_calls", "Only the assistant can call tools.")
         message["tool_calls"] = [_read_call(call) for call in fields.objects("tool_calls", calls)]
     message["content"] = _read_content(fields, role, needed=not calls)
+    _read_reasoning(fields, role, message)
     if (name := fields.optional("name", str)) is not None:
         message["name"] = name
     if role == "tool":
@@ -94,6 +98,16 @@ def _read_message(fields: Fields) -> Message:
     if "weight" in fields.values:
         _read_weight(fields, role, message)
     return message
+
+
+def _read_reasoning(fields: Fields, role: str, message: Message) -> None:
+    """Of both names that runtimes have for it, the first that says something."""
+    for name in ("reasoning_content", "reasoning"):
+        reasoning: str = fields.optional(name, str) or ""
+        if reasoning.strip() and role != "assistant":
+            fields.find("misplaced_reasoning", name)
+        elif reasoning.strip() and "reasoning_content" not in message:
+            message["reasoning_content"] = reasoning
 
 
 def _read_content(fields: Fields, role: str, *, needed: bool) -> str | None:

@@ -117,6 +117,9 @@ ROW_CODES: dict[str, Code] = {
     "misplaced_weight": _error(
         "A weight on a message that is not the assistant's.", "Remove the weight."
     ),
+    "misplaced_reasoning": _error(
+        "Reasoning on a message that is not the assistant's.", "Remove the reasoning."
+    ),
     "bad_tool_call": _error(
         "A tool call that is not complete.",
         'Write {"id": "...", "type": "function", "function": {"name": "...", "arguments": "{}"}}.',
@@ -164,6 +167,21 @@ TOKEN_CODES: dict[str, Code] = {
         "The base's chat template takes white space away at the edges of an answer, so the model "
         "is not trained to write it.",
         "Nothing, if it means nothing. Else use prompt/completion rows, or another base.",
+    ),
+    "reasoning_dropped": _warning(
+        "A message's reasoning is not trained: the base's chat template leaves it out, or thinking "
+        "is off.",
+        "Nothing, if it shall not be learnt. Else train the message (no weight 0), with thinking "
+        "auto or on, on a base that can think.",
+    ),
+    "reasoning_missing": _warning(
+        "The prompt of this answer asks for thinking and the row has none, so the model learns to "
+        "answer without.",
+        "Give the message its reasoning_content, or turn thinking off if the base can.",
+    ),
+    "thinking_unsupported": _error(
+        "The base's chat template cannot be asked for thinking to be on, or off.",
+        "Leave thinking as it is (auto), or choose another base.",
     ),
     "nothing_trained": _error(
         "No token of the row would be trained.",

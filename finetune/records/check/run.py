@@ -196,6 +196,7 @@ class _Check:
             rows_cut=tokens.cut if tokens else 0,
             tokens_total=tokens.total if tokens else None,
             tokens_trained=tokens.trained if tokens else None,
+            thinking=tokens.thinking() if tokens else None,
             lengths=tokens.histogram() if tokens else [],
             length_percentiles=tokens.percentiles() if tokens else {},
             duplicates=problems.counts["duplicate_row"],

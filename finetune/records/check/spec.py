@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from finetune.records.check.codes import Severity
+from finetune.records.thinking import Thinking
 
 RowFormat = Literal["chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text"]
 Format = Literal[
@@ -38,6 +39,7 @@ class CheckSpec(_Strict):
     tokenizer_dir: Path | None = None
     max_length: PositiveInt | None = None
     overflow: Literal["refuse", "drop", "cut"] = "refuse"
+    thinking: Thinking = "each"
     compare_with: Path | None = None
     limits: Limits = Limits()
 
@@ -80,6 +82,10 @@ class CheckReport(_Strict):
     rows_cut: int
     tokens_total: int | None = Field(description="None without a tokenizer")
     tokens_trained: int | None
+    thinking: dict[str, int] | None = Field(
+        default=None,
+        description="answers by whether their prompt asks for thinking; None: the base knows none",
+    )
     lengths: list[LengthBin]
     length_percentiles: dict[str, int]
     duplicates: int

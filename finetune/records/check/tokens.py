@@ -20,7 +20,7 @@ class TokenCounter:
         from finetune.records.encode import RowEncoder, load_tokenizer
 
         tokenizer = load_tokenizer(tokenizer_dir)
-        self._encoder = RowEncoder(tokenizer)
+        self._encoder = RowEncoder(tokenizer, spec.thinking)
         self._spec = spec
         self._control = control.matcher(control.special_tokens(tokenizer))
         self.total = 0
@@ -28,6 +28,7 @@ class TokenCounter:
         self.dropped = 0
         self.cut = 0
         self.lengths: Counter[int] = Counter()
+        self.asked: Counter[bool] = Counter()
 
     def measure(self, row: Row, findings: list[Finding]) -> bool:
         """Whether the row is used. Every usable row is counted, in `lengths` at its length before
@@ -61,8 +62,10 @@ class TokenCounter:
                 raise
             findings.append(Finding(fault.code, message=fault.message, fix=fault.fix))
             return False
-        for index in encoded.trimmed:
-            findings.append(Finding("template_trims", f"messages[{index}].content"))
+        for remark in encoded.remarks:
+            place = f"messages[{remark.message}].{remark.field}"
+            findings.append(Finding(remark.code, place))
+        self.asked.update(encoded.asked)
         self.total += len(encoded.input_ids)
         self.trained += encoded.trained_count
         return True
@@ -83,6 +86,10 @@ class TokenCounter:
             Finding("too_long_cut", message=f"{message} Its end is cut off.", values=values)
         )
         return True
+
+    def thinking(self) -> dict[str, int] | None:
+        """Answers whose prompt asks for thinking and whose does not; None: the base knows none."""
+        return {"on": self.asked[True], "off": self.asked[False]} if self.asked else None
 
     def histogram(self) -> list[LengthBin]:
         """Rows by length, in bins that double, from 16 tokens up."""

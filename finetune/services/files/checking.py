@@ -116,6 +116,7 @@ def _spec_of(dataset: Dataset, source: Path) -> CheckSpec:
         tokenizer_dir=settings.MODEL_STORE / base.path if base else None,
         max_length=dataset.max_length,
         overflow=cast(Any, dataset.overflow),  # one of pydantic's three, or it raises
+        thinking=cast(Any, dataset.thinking),
     )
 
 

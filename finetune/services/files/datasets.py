@@ -37,7 +37,12 @@ def request_check(
 
 
 def reading_of(
-    *, file: StoredFile, base: CatalogModel | None, max_length: int | None, overflow: str
+    *,
+    file: StoredFile,
+    base: CatalogModel | None,
+    max_length: int | None,
+    overflow: str,
+    thinking: str = "each",
 ) -> Dataset:
     """Gets or makes the row. One that ended by a fault of ours is set to be tried again."""
     key: dict[str, Any] = {
@@ -45,6 +50,7 @@ def reading_of(
         "base": base,
         "max_length": max_length,
         "overflow": overflow,
+        "thinking": thinking,
     }
     try:
         with transaction.atomic():

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 
 from faults import UserFault
 from finetune.families.contract import AdapterSpec
+from finetune.records.thinking import Asked
 from finetune.trainer.objectives import METHODS
 
 SUFFIX = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,63})")
@@ -59,6 +60,7 @@ class JobRequest(_Frozen):
     max_length: int | None = None
     packing: bool = False
     overflow: Literal["refuse", "drop", "cut"] = "refuse"
+    thinking: Asked = "auto"
     evaluation: dict[str, Any] | None = None
     suffix: str | None = None
     seed: int | None = None

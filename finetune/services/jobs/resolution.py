@@ -4,8 +4,9 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from finetune.events import Choice
+from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
 from finetune.models import Dataset, Job
+from finetune.records.thinking import Thinking, setting_of
 from finetune.services.jobs.request import JobRequest
 from finetune.trainer import auto
 from finetune.trainer.objectives import METHODS
@@ -19,13 +20,15 @@ SAVE_EVERY = 50  # optimizer steps at most between two checkpoints
 class Resolved:
     """`hyperparameters` in OpenAI's terms, `choices` of those that were "auto"; `spec` is a
     RunSpec's fields, of which precision, device, threads and lanes are chosen where the training
-    runs."""
+    runs. `thinking`: whether the model is to be asked to think, "on" or "off", unless a caller says
+    otherwise; None where the base knows none."""
 
     hyperparameters: dict[str, Any]
     choices: list[Choice]
     spec: dict[str, Any]
     trained_tokens: int
     total_steps: int | None  # None: known once the rows are packed
+    thinking: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As `Job.resolved` keeps it, and the wire and the portal show it."""
@@ -34,6 +37,7 @@ class Resolved:
             "reasons": {choice.setting: choice.reason for choice in self.choices},
             "spec": self.spec,
             "trained_tokens": self.trained_tokens,
+            **({"thinking": self.thinking} if self.thinking else {}),
         }
 
 
@@ -41,6 +45,11 @@ def max_length(job: Job) -> int:
     """Tokens a row may have: as asked, else what the base was made for, up to a default."""
     asked = job.requested.get("max_length")
     return int(asked or min(job.base.context_length, LONGEST_DEFAULT))
+
+
+def thinking(job: Job) -> Thinking:
+    """What decides for each row whether it is trained to think; older jobs were not asked."""
+    return setting_of(job.requested.get("thinking", "auto"))
 
 
 def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
@@ -52,17 +61,34 @@ def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
         base_parameters=job.base.parameters,
         requested=auto.Requested(**request.hyperparameters.model_dump()),
     )
+    served, chosen = _served_thinking(request, (train.report or {}).get("thinking"))
     spec = _spec(job, request, values, train, valid)
     steps = math.ceil(train.rows / values.batch_size) * values.n_epochs
     shown = asdict(values)
     del shown["learning_rate"]
     return Resolved(
         hyperparameters=shown,
-        choices=choices,
+        choices=choices + chosen,
         spec=spec.model_dump(mode="json"),
         trained_tokens=train.tokens_trained * values.n_epochs,
         total_steps=None if spec.packing else steps,
+        thinking=served,
     )
+
+
+def _served_thinking(
+    request: JobRequest, counts: dict[str, int] | None
+) -> tuple[str | None, list[Choice]]:
+    """(on or off, why if it was "auto") from the answers that were read: the model is asked as it
+    was trained, and to think where it was trained in both ways."""
+    if not counts:
+        return None, []
+    if request.thinking != "auto":
+        return request.thinking, []
+    answers = counts["on"] + counts["off"]
+    if counts["on"]:
+        return "on", [ThinkingChosen(thought=counts["on"], answers=answers)]
+    return "off", [NoThinkingChosen(answers=answers)]
 
 
 def _spec(
@@ -84,6 +110,7 @@ def _spec(
         epochs=values.n_epochs,
         batch_size=values.batch_size,
         max_length=max_length(job),
+        thinking=thinking(job),
         packing=request.packing,
         seed=job.seed,
         eval_every=evaluation.every_steps,

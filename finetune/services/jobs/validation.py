@@ -87,6 +87,7 @@ def _reading(job: Job, file: StoredFile) -> Dataset:
         base=job.base,
         max_length=resolution.max_length(job),
         overflow=job.requested["overflow"],
+        thinking=resolution.thinking(job),
     )
 
 

@@ -247,6 +247,7 @@ def _hyperparameters(job: Job, spec: RunSpec) -> dict[str, Any]:
         "packing": spec.packing,
         "keep": spec.keep,
         "adapter": spec.adapter.model_dump(mode="json"),
+        **({"thinking": resolved["thinking"]} if "thinking" in resolved else {}),
     }
 
 

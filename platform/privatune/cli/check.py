@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from finetune.records.thinking import Asked, setting_of
 from privatune.cli.exits import Exit
 from privatune.cli.output import AsJson, notes, print_facts, print_json, results, size
 
@@ -35,6 +36,9 @@ def check(
     ] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="Longest row, in tokens.")] = None,
     overflow: Annotated[Overflow, typer.Option(help="What to do with longer rows.")] = "refuse",
+    thinking: Annotated[
+        Asked, typer.Option(help="Whether answers are thought about; auto: those with reasoning.")
+    ] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Check a training file: every problem with its line and how to mend it.
@@ -53,6 +57,7 @@ def check(
         tokenizer_dir=model_dir.resolve() if model_dir else None,
         max_length=max_length,
         overflow=overflow,
+        thinking=setting_of(thinking),
     )
     with tempfile.TemporaryDirectory() as folder, notes().status(f"Checking {file.name} ..."):
         report = check_in_child(

@@ -76,11 +76,20 @@ class JobForm(forms.Form):
             ("cut", _("Cut them, and count them")),
         ],
     )
+    thinking = forms.ChoiceField(
+        label=_("Thinking before the answer"),
+        required=False,
+        choices=[
+            ("auto", _("Where the data has reasoning")),
+            ("on", _("Always")),
+            ("off", _("Never: reasoning in the data is left out")),
+        ],
+    )
     packing = forms.BooleanField(required=False, label=_("Pack short rows together"))
     seed = forms.IntegerField(required=False, min_value=0, max_value=2**31 - 1, label=_("Seed"))
 
     OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "r", "alpha", "targets",
-           "max_length", "overflow", "packing", "seed")  # fmt: skip
+           "max_length", "overflow", "thinking", "packing", "seed")  # fmt: skip
 
     def __init__(
         self,
@@ -137,6 +146,7 @@ class JobForm(forms.Form):
             "adapter": adapter or None,
             "max_length": data["max_length"],
             "overflow": data["overflow"] or "refuse",
+            "thinking": data["thinking"] or "auto",
             "packing": data["packing"],
             "seed": data["seed"],
         }

@@ -268,6 +268,7 @@ _ANSWERS: dict[str, Any] = {
         "The model's chat template refuses this conversation. Leave the system message out."
     ),
     "no_chat_template": _("The base model has no chat template, so it cannot be asked here."),
+    "thinking_unsupported": _("Whether this model thinks before it answers cannot be chosen."),
 }
 # The request itself, whatever was asked for.
 _REQUESTS: dict[str, Any] = {

@@ -40,12 +40,34 @@ PLAIN_WORDS = (
     "{% for m in messages %}### {{ m['role'] }}:\n{{ m['content'] }}\n\n{% endfor %}"
     "{% if add_generation_prompt %}### assistant:\n{% endif %}"
 )
+# As SmolLM3 says it: in the system message, and before answers that are not thought about
+SMOLLM3 = (
+    "{% set mode = '/think' if enable_thinking | default(true) else '/no_think' %}"
+    "<|im_start|>system\nReasoning Mode: {{ mode }}\n"
+    "{% if messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}<|im_end|>\n"
+    "{% for m in messages if m.role != 'system' %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and mode == '/no_think' %}<think>\n\n</think>\n"
+    "{{ m.content.lstrip('\n') }}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n"
+    "{% if mode == '/no_think' %}<think>\n\n</think>\n{% endif %}{% endif %}"
+)
+# As Qwen3-Thinking's: every prompt opens a thought, and earlier thoughts are not shown
+QWEN3_THINKING = (
+    "{% for m in messages %}{% set c = m.content %}{% set t = m.reasoning_content or '' %}"
+    "{% if '</think>' in c %}{% set t = c.split('</think>')[0].split('<think>')[-1].strip('\n') %}"
+    "{% set c = c.split('</think>')[-1].lstrip('\n') %}{% endif %}<|im_start|>{{ m.role }}\n"
+    "{% if m.role == 'assistant' and loop.last %}<think>\n{{ t.strip('\n') }}\n</think>\n\n"
+    "{% endif %}{{ c.lstrip('\n') }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
 
 OWN = {
     "mistral": MISTRAL,
     "smollm2": SMOLLM2,
     "marked_without_end": MARKED_WITHOUT_END,
     "plain_words": PLAIN_WORDS,
+    "smollm3": SMOLLM3,
+    "qwen3_thinking": QWEN3_THINKING,
 }
 _SHIPPED = Path(trl.__file__).parent / "chat_templates"
 EVERY = [*OWN, *sorted(path.stem for path in _SHIPPED.glob("*.jinja"))]

@@ -41,6 +41,16 @@ ROWS: dict[str, ChatRow] = {
     "line breaks": {"messages": talk("turn on", "\n\nfirst")},
     "spaces": {"messages": talk("turn on", "   first")},
     "two turns": {"messages": talk("one", "\nfirst", "two", "\n\nsecond", "three", "third")},
+    "thoughts": {
+        "messages": [
+            {"role": "user", "content": "one"},
+            {"role": "assistant", "content": "first", "reasoning_content": "hm, one"},
+            {"role": "user", "content": "two"},
+            {"role": "assistant", "content": "\n\nsecond"},
+            {"role": "user", "content": "three"},
+            {"role": "assistant", "content": "third", "reasoning_content": "\nhm, three\n"},
+        ]
+    },
     "a tool": {
         "messages": [
             {"role": "user", "content": "Is it warm?"},
@@ -66,7 +76,15 @@ def real(smollm2: Path) -> PreTrainedTokenizerFast:
 def assert_behind_its_prompt(encoder: RowEncoder, row: ChatRow, encoded: Encoded) -> None:
     messages = row["messages"]
     answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-    prompts = [encoder.render_prompt(messages[:i], row.get("tools")) for i in answers]
+    has_switch = "enable_thinking" in encoder.tokenizer.chat_template
+    prompts = [
+        encoder.render_prompt(
+            messages[:i],
+            row.get("tools"),
+            bool(messages[i].get("reasoning_content")) if has_switch else None,
+        )
+        for i in answers
+    ]
     whole = encoded.sequences[0]
     if len(encoded.sequences) == 1:
         for prompt in prompts:

@@ -1,6 +1,7 @@
 """From upload to queue: files read for the model, "auto" resolved with reasons, budget kept."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from tenants.models import StoredFile
 from tenants.services.licences import change_license
 from tenants.services.vaults import open_vault
 from tenants.vault.errors import StorageDown
-from tests.fixtures.jobs import Bench, chat_rows, jsonl
+from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 from tests.fixtures.principals import somebody
+from tests.tiny import build_tiny_base
 
 
 def check(bench: Bench, data: bytes) -> tuple[StoredFile, Dataset]:
@@ -107,6 +109,36 @@ def test_a_valid_job_is_queued_with_every_choice_made_and_its_reason(bench: Benc
         assert job.resolved["spec"]["data"]["train_sha256"] == data.rows_sha256
         assert job.resolved["trained_tokens"] == data.tokens_trained * chosen["n_epochs"]
     assert any(message.startswith("n_epochs: ") for message in bench.messages(job))
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "trained"),
+    [("auto", "off", "each"), ("on", "on", "on"), ("off", "off", "off")],
+)
+def test_a_model_that_can_think_is_asked_as_it_was_trained(
+    db: None, tmp_path: Path, asked: str, served: str, trained: str
+) -> None:
+    bench = new_bench(build_tiny_base(tmp_path / "base", template="thinking"))
+    job = bench.create(thinking=asked)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    job = bench.job(job)
+    assert job.state == JobState.QUEUED
+    assert job.resolved["thinking"] == served
+    assert job.resolved["spec"].get("thinking", "each") == trained
+    assert ("thinking" in job.resolved["reasons"]) == (asked == "auto")
+
+
+def test_rows_with_reasoning_make_a_model_think(db: None, tmp_path: Path) -> None:
+    bench = new_bench(build_tiny_base(tmp_path / "base", template="thinking"))
+    rows = chat_rows(4)
+    rows[2]["messages"][-1]["reasoning_content"] = "well"
+    job = bench.create(file=bench.add_file(jsonl(rows)))
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    job = bench.job(job)
+    assert job.resolved["thinking"] == "on"
+    reason = "on: 1 of 4 trained answers have reasoning."
+    assert job.resolved["reasons"]["thinking"] == reason
+    assert f"thinking: {reason}" in bench.messages(job)
 
 
 def test_validating_twice_queues_once(bench: Bench) -> None:

@@ -1,0 +1,45 @@
+"""Whether a model thinks before it answers: what rows, prompts and answers say about it.
+
+One rule for rendering, training and serving. An answer with reasoning is trained behind the prompt
+that asks for thinking, one without behind the prompt that asks for none ("each"); "on" and "off"
+ask the same of all. A template has a switch (`enable_thinking`, as Qwen3's), or opens a thought in
+every prompt (DeepSeek's distills), or knows nothing of it.
+"""
+
+import re
+from typing import Literal
+
+from faults import UserFault
+
+Thinking = Literal["each", "on", "off"]
+Asked = Literal["auto", "on", "off"]
+SWITCH = "enable_thinking"
+OPEN, CLOSE = "<think>", "</think>"
+CLOSED_AT_ONCE = f"\n{CLOSE}\n\n"  # what ends a thought, where a template does not show its own way
+
+# At the end of a prompt: a thought that is open, or (second group) ended again
+PROMPTED = re.compile(rf"{OPEN}(\s*)({CLOSE}\s*)?$")
+# At the beginning of an answer
+PRINTED = re.compile(rf"{OPEN}(.*?)({CLOSE}\s*)", re.DOTALL)
+_WRITTEN = re.compile(rf"\s*(?:{OPEN})?(.*?){CLOSE}(.*)", re.DOTALL)
+
+
+def setting_of(asked: Asked) -> Thinking:
+    """What a request's word means for its rows."""
+    return "each" if asked == "auto" else asked
+
+
+def split(content: str) -> tuple[str, str]:
+    """(reasoning, the rest) of an answer as models write it, <think>reasoning</think> in front."""
+    found = _WRITTEN.fullmatch(content)
+    if not found or OPEN in found[1] or CLOSE in found[2]:
+        return "", content
+    return found[1].strip("\n"), found[2].lstrip("\n")
+
+
+def unsupported(why: str) -> UserFault:
+    return UserFault(
+        "thinking_unsupported",
+        f"The base's chat template {why}.",
+        fix="Leave thinking as it is (auto), or choose another base.",
+    )
