@@ -1,11 +1,13 @@
-"""The operator's rooms for what is made: the catalogue, and the health of runs. Jobs only
+"""The operator's rooms for what is made: the catalogue, and the health of leased work. Jobs only
 of a tenant whose consent stands, and of those how they went."""
 
 from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from finetune.models import CatalogModel, Event, Job, Run
+from finetune.models import CatalogModel, Dataset, Event, Job, Run, Validation
 from tenants.operator_site import ReadOnlyAdmin, readable
 
 
@@ -19,22 +21,36 @@ class CatalogAdmin(ReadOnlyAdmin):
     )  # fmt: skip
 
 
-@admin.register(Run)
-class RunAdmin(ReadOnlyAdmin):
-    """Which runs live, where, and since when a worker was last heard of."""
+LISTED: tuple[str, ...] = (
+    "id", "tenant", "state", "attempts", "wait_reason", "lease_until", "worker", "epoch",
+)  # fmt: skip
 
-    list_display = (
-        "id", "tenant", "state", "epoch", "attempts", "worker", "isolation", "lease_until",
-        "wait_reason",
-    )  # fmt: skip
+
+class LeasedAdmin(ReadOnlyAdmin):
+    """Which work lives, where, since when a worker was last heard of, and what it waits for."""
+
+    list_display = LISTED
     list_filter = ("state",)
     list_select_related = ("tenant",)
     ordering = ("-created_at",)
-    fields = (
-        "id", "tenant", "state", "epoch", "attempts", "worker", "lease_until", "not_before",
-        "wait_reason", "started_at", "finished_at", "exit_code", "isolation",
-    )  # fmt: skip
-    readonly_fields = fields
+
+    def get_fields(self, request: HttpRequest, obj: Model | None = None) -> tuple[str, ...]:
+        return tuple(self.model.operator_reads)
+
+
+@admin.register(Dataset)
+class DatasetAdmin(LeasedAdmin):
+    list_display = (*LISTED, "error_code")
+
+
+@admin.register(Validation)
+class ValidationAdmin(LeasedAdmin):
+    pass
+
+
+@admin.register(Run)
+class RunAdmin(LeasedAdmin):
+    list_display = (*LISTED, "isolation")
 
 
 @admin.register(Job)

@@ -26,6 +26,8 @@ ALLOWED = frozenset(
         "tenants.user",
         "tenants.supportconsent",
         "finetune.catalogmodel",
+        "finetune.dataset",  # how its reading goes, not of which file and not what was found
+        "finetune.validation",
         "finetune.run",
         "finetune.job",  # only of a tenant whose consent stands: the database asks for it
     }

@@ -1,9 +1,11 @@
 """The frozen reading of a file for one model: counts, token statistics, every problem row."""
 
 from django.db import models
+from django.db.models.fields.json import KT
+from django.utils.translation import gettext_lazy as _
 
 from finetune.models.catalog import CatalogModel
-from finetune.models.leased import Leased
+from finetune.models.leased import OPERATOR_READS, Leased
 from finetune.states import DatasetState
 from tenants import public_ids
 from tenants.models import StoredFile, TenantForeignKey, TenantOwned
@@ -20,15 +22,24 @@ class Dataset(TenantOwned, Leased):
     task = "check_dataset"
     public = public_ids.DATASET
 
+    operator_reads = (*OPERATOR_READS, "error_code")
+
     file = TenantForeignKey(StoredFile, on_delete=models.CASCADE, related_name="datasets")
     base = models.ForeignKey(CatalogModel, models.PROTECT, null=True, related_name="+")
     max_length = models.IntegerField(null=True)
     overflow = models.CharField(max_length=8, default="refuse")
     thinking = models.CharField(max_length=4, default="each", db_default="each")
-    state = models.CharField(max_length=10, default=DatasetState.PENDING)
+    state = models.CharField(max_length=10, default=DatasetState.PENDING, verbose_name=_("state"))
     format = models.CharField(max_length=20, blank=True)
     report = models.JSONField(null=True)  # CheckReport.figures(): no word of the file's
     error = models.JSONField(null=True)  # set when the check itself could not be done
+    # The operator's role reads this and not the words, nor where in the file.
+    error_code = models.GeneratedField(
+        expression=KT("error__code"),
+        output_field=models.TextField(),
+        db_persist=True,
+        verbose_name=_("error"),
+    )
     rows = models.BigIntegerField(default=0)
     tokens_trained = models.BigIntegerField(default=0)
     rows_object = models.CharField(max_length=200, blank=True)
@@ -38,6 +49,8 @@ class Dataset(TenantOwned, Leased):
     updated_at = models.DateTimeField(auto_now=True)
 
     class Meta:
+        verbose_name = _("reading of a file")
+        verbose_name_plural = _("readings of files")
         constraints = [
             models.UniqueConstraint(
                 fields=["tenant", "file", "base", "max_length", "overflow", "thinking"],
@@ -45,3 +58,6 @@ class Dataset(TenantOwned, Leased):
                 name="finetune_dataset_one_reading",
             )
         ]
+
+    def __str__(self) -> str:
+        return self.public_id

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
-from finetune.models.leased import Leased
+from finetune.models.leased import OPERATOR_READS, Leased
 from finetune.states import JobState
 from tenants import public_ids
 from tenants.models import License, StoredFile, TenantForeignKey, TenantOwned
@@ -70,12 +70,19 @@ class Validation(TenantOwned, Leased):
     task = "validate_job"
     key = "job_id"
 
+    operator_reads = OPERATOR_READS
+
     job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="validations")
 
     class Meta:
+        verbose_name = _("validation of a job")
+        verbose_name_plural = _("validations of jobs")
         constraints = [
             models.UniqueConstraint(fields=["tenant", "job"], name="finetune_validation_once")
         ]
+
+    def __str__(self) -> str:
+        return str(self.id)
 
 
 class Run(TenantOwned, Leased):
@@ -85,10 +92,7 @@ class Run(TenantOwned, Leased):
     queue = "train"
     key = "job_id"
 
-    operator_reads = (  # how it goes, not what it is about
-        "id", "tenant", "created_at", "state", "epoch", "attempts", "lease_until", "not_before",
-        "wait_reason", "worker", "started_at", "finished_at", "exit_code", "isolation",
-    )  # fmt: skip
+    operator_reads = (*OPERATOR_READS, "exit_code", "isolation")
 
     job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="runs")
     exit_code = models.IntegerField(

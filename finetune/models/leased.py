@@ -10,6 +10,12 @@ from django.utils.translation import gettext_lazy as _
 
 from finetune.states import LeaseState
 
+# What an operator may read of leased work: how it goes, not what it is about.
+OPERATOR_READS = (
+    "id", "tenant", "created_at", "state", "epoch", "attempts", "lease_until", "not_before",
+    "wait_reason", "worker", "started_at", "finished_at",
+)  # fmt: skip
+
 
 class Leased(models.Model):
     """Whoever holds `epoch` with a live lease may write; nobody else."""
@@ -40,7 +46,11 @@ class Leased(models.Model):
         help_text=_("Until then it waits: for room, storage, or after a failure."),
     )
     wait_reason = models.CharField(
-        max_length=200, blank=True, db_default="", verbose_name=_("waits for")
+        max_length=200,
+        blank=True,
+        db_default="",
+        verbose_name=_("waits for"),
+        help_text=_("Or, where an attempt failed, with what."),
     )
     worker = models.CharField(max_length=120, blank=True, db_default="", verbose_name=_("worker"))
     started_at = models.DateTimeField(null=True, verbose_name=_("started at"))

@@ -181,7 +181,7 @@ def test_a_filter_in_the_address_asks_about_no_other_column(
 @pytest.mark.parametrize(
     "room",
     ["tenants/tenant", "tenants/license", "tenants/usageentry", "tenants/user",
-     "finetune/catalogmodel", "finetune/run"],
+     "finetune/catalogmodel", "finetune/run", "finetune/validation", "finetune/dataset"],
 )  # fmt: skip
 def test_every_room_of_the_admin_opens(operator: Client, tenant: Tenant, room: str) -> None:
     issue_license(tenant_id=tenant.id, model="m", actor="test")
@@ -230,7 +230,9 @@ def test_the_admin_names_everything_in_chinese(model: Any) -> None:
     assert model.__str__ is not Model.__str__, "Run object (…) is no name"
 
 
-@pytest.mark.parametrize("page", ["", "tenants/license/", "tenants/license/add/", "finetune/run/"])
+@pytest.mark.parametrize(
+    "page", ["", "tenants/license/", "tenants/license/add/", "finetune/run/", "finetune/dataset/"]
+)
 def test_a_chinese_page_of_the_admin_holds_no_english(
     operator: Client, tenant: Tenant, page: str
 ) -> None:

@@ -128,6 +128,8 @@ PAGES: dict[str, Any] = {
     "usageentry": _("usage"),
     "user": _("people's accounts"),
     "supportconsent": _("support access"),
+    "dataset": _("readings of files"),
+    "validation": _("validations of jobs"),
     "run": _("runs"),
     "job": _("jobs, by support access"),
 }
