@@ -12,9 +12,7 @@ class DiskFull(Outage):
 
     def __init__(self) -> None:
         super().__init__(
-            "disk_full",
-            "The worker's disk is full.",
-            fix="The operator should free space there; the work then goes on by itself.",
+            "disk_full", "the worker's disk is full; the operator should free space there."
         )
 
 

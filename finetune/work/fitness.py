@@ -10,6 +10,7 @@ from uuid import UUID
 from django.conf import settings
 
 from faults import Fault
+from faults.disk import DiskFull
 from finetune.models import CatalogModel, Job
 from finetune.packaging.base import damaged_files, read_base
 from finetune.packaging.files import digest_of
@@ -21,7 +22,6 @@ from tenants.database.scope import tenant_scope
 log = logging.getLogger(__name__)
 
 LEAST_FREE_BYTES = 256 * 1024 * 1024
-DISK_FULL = "the worker's disk is full; the operator should free space there."
 
 
 def lack() -> str:
@@ -29,7 +29,7 @@ def lack() -> str:
     settings.WORK_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     usage = os.statvfs(settings.WORK_DIR)
     if usage.f_bavail * usage.f_frsize < LEAST_FREE_BYTES:
-        return DISK_FULL
+        return DiskFull().reason
     try:
         isolation()
         signing_key()

@@ -21,7 +21,6 @@ from django.db import connection
 from faults import Fault, Outage, UserFault
 from faults.disk import DiskFull, is_full
 from finetune.work import leases
-from finetune.work.fitness import DISK_FULL
 from finetune.work.kinds import Kind, Lease
 from finetune.work.pulse import Pulse
 from finetune.work.signals import LeaseLost, Stopped, Wishes
@@ -76,8 +75,6 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         kind.run(lease, pulse)
     except Stopped:
         leases.give_back(lease)
-    except DiskFull:
-        leases.wait(lease, reason=DISK_FULL, seconds=kind.wait_seconds)
     except Outage as error:
         leases.wait(lease, reason=reason_of(error), seconds=kind.wait_seconds)
     except KeyDestroyed as error:
@@ -93,7 +90,7 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         connection.close()
     except OSError as error:
         if is_full(error):
-            leases.wait(lease, reason=DISK_FULL, seconds=kind.wait_seconds)
+            leases.wait(lease, reason=DiskFull().reason, seconds=kind.wait_seconds)
         else:
             log.exception("%s: the worker's disk failed", name)
             why = f"The worker's disk failed ({error.strerror})."

@@ -11,6 +11,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from faults import Fault, OurFault, UserFault
+from faults.disk import DiskFull
 from finetune.models import Job
 from finetune.sandbox.start import Child
 from finetune.services.runs import preparation, publishing
@@ -19,7 +20,6 @@ from finetune.services.runs.lease import RunLease
 from finetune.services.runs.tail import EventTail
 from finetune.states import ENDED_FOR, ExitCode
 from finetune.work import leases
-from finetune.work.fitness import DISK_FULL
 from finetune.work.isolation import isolation
 from finetune.work.launcher import launch_trainer
 from finetune.work.perform import failed, shutdown
@@ -133,7 +133,7 @@ def _conclude(
     else:
         fault = _told(lease, run_dir, code)
         if fault.code == "disk_full":
-            leases.wait(lease, reason=DISK_FULL, seconds=lease.kind.wait_seconds)
+            leases.wait(lease, reason=DiskFull().reason, seconds=lease.kind.wait_seconds)
         else:
             failed(lease, fault, exit_code=code)
 
