@@ -410,6 +410,41 @@ class StepResumed(Message):
     step: int
 
 
+class LossAtChance(Message):
+    """This and the next two: of a run that ended (see finetune.trainer.verdict)."""
+
+    code = "loss_at_chance"
+    level = "warn"
+    words = (
+        "The training loss at the end, {end_loss:.4f}, is no better than guessing among all tokens "
+        "({guessing_loss:.4f}). Train again with a lower learning rate multiplier."
+    )
+    end_loss: float
+    guessing_loss: float
+
+
+class LossRose(Message):
+    code = "loss_rose"
+    level = "warn"
+    words = (
+        "The training loss rose from {start_loss:.4f} to {end_loss:.4f}. Train again with a lower "
+        "learning rate multiplier."
+    )
+    start_loss: float
+    end_loss: float
+
+
+class WorseThanBase(Message):
+    code = "worse_than_base"
+    level = "warn"
+    words = (
+        "The validation loss, {valid_loss:.4f}, is above the base's, {base_valid_loss:.4f}. Fewer "
+        "epochs, a lower learning rate multiplier or more data may help."
+    )
+    valid_loss: float
+    base_valid_loss: float
+
+
 class TrainingDone(Message):
     code = "training_done"
     words = "Training is done."

@@ -50,6 +50,9 @@ class Adapted(Protocol):
     parameters: "list[nn.Parameter]"
 
     @property
+    def vocabulary_size(self) -> int: ...
+
+    @property
     def side_by_side(self) -> bool:
         """Whether several threads may run it at once: nothing in it remembers what ran before."""
         ...

@@ -29,10 +29,11 @@ from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import OBJECTIVES, Objective, Sums, usable
-from finetune.trainer.result import write_result
+from finetune.trainer.result import result_step, write_result
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 from finetune.trainer.totals import Totals
+from finetune.trainer.verdict import verdict
 
 MAX_SKIPPED_IN_A_ROW = 3
 VALIDATION_TOLD_SECONDS = 10.0  # between two words on how far a long one is
@@ -55,7 +56,8 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
         except Yielded:
             save(run, yielded=True)
             raise
-        write_result(run_dir, spec, objective, run.state, run.model, run.checkpoints)
+        warned = judge_run(run)
+        write_result(run_dir, spec, objective, run.state, run.model, run.checkpoints, warned)
         events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()
@@ -146,12 +148,15 @@ def run_to_the_end(run: Run) -> None:
         )
 
     while state.pending or (state.step < plan.total_steps and not state.stopped_early):
-        if state.pending is None and not step(run):
-            continue  # skipped, and said so
-        metrics = state.pending
-        assert metrics is not None
+        skipped = state.pending is None and not step(run)  # which says so
         ends = state.step == plan.total_steps or state.step % plan.steps_per_epoch == 0
         evaluates = run.valid and (ends or due(spec.eval_every, state.step, ends))
+        if skipped:
+            if not evaluates:
+                continue
+            state.pending = without_training(run)
+        metrics = state.pending
+        assert metrics is not None
         if evaluates:
             metrics.valid = evaluate(run)
         report(run, metrics)
@@ -193,16 +198,23 @@ def step(run: Run) -> bool:
     run.optimizer.step()
     state.skipped_in_a_row = 0
     state.trained_tokens += sum(row.trained for row in rows)
-    state.pending = StepMetrics(
-        step=state.step,
-        epoch=round(state.step / run.plan.steps_per_epoch, 4),
-        train=totals.train_means(),
-        weight=totals.weight,
-        learning_rate=rate,
-        grad_norm=norm,
-        trained_tokens=state.trained_tokens,
+    state.pending = without_training(run).model_copy(
+        update={"train": totals.train_means(), "weight": totals.weight, "grad_norm": norm}
     )
     return True
+
+
+def without_training(run: Run) -> StepMetrics:
+    """Of the step just done: its place. All that there is of a skipped one."""
+    state = run.state
+    return StepMetrics(
+        step=state.step,
+        epoch=round(state.step / run.plan.steps_per_epoch, 4),
+        train={},
+        weight=0.0,
+        learning_rate=run.optimizer.param_groups[0]["lr"],
+        trained_tokens=state.trained_tokens,
+    )
 
 
 def learn(run: Run, rows: Sequence[Item]) -> tuple[Sums, Sequence[Tensor | None]]:
@@ -225,13 +237,20 @@ def skip(run: Run, loss: float, norm: float) -> None:
         )
     )
     if state.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
-        raise UserFault(
-            "training_diverged",
+        raise diverged(
+            run,
             f"{MAX_SKIPPED_IN_A_ROW} steps in a row had a loss or gradient that is not finite.",
-            where=f"step {state.step}",
-            param="learning_rate_multiplier",
-            fix="Lower the learning rate multiplier, or raise the batch size.",
         )
+
+
+def diverged(run: Run, what: str) -> UserFault:
+    return UserFault(
+        "training_diverged",
+        what,
+        where=f"step {run.state.step}",
+        param="learning_rate_multiplier",
+        fix="Lower the learning rate multiplier, or raise the batch size.",
+    )
 
 
 def evaluate(run: Run) -> dict[str, float]:
@@ -249,7 +268,24 @@ def evaluate(run: Run) -> dict[str, float]:
         if now - told >= VALIDATION_TOLD_SECONDS and done < len(run.valid):
             run.events.say(said.ValidationGoesOn(rows=done, of=len(run.valid)))
             told = now
-    return totals.valid_means()
+    means = totals.valid_means()
+    if not math.isfinite(means["valid_loss"]):
+        raise diverged(run, "The validation loss is not a finite number.")
+    return means
+
+
+def judge_run(run: Run) -> list[said.Message]:
+    """What is to be said of a run that has ended, told as warnings."""
+    state, guessing = run.state, run.objective.guessing
+    warned = verdict(
+        state.history,
+        step=result_step(run.spec, state),
+        base_valid_loss=state.base_valid_loss,
+        guessing=guessing(run.model) if guessing else None,
+    )
+    for each in warned:
+        run.events.say(each)
+    return warned
 
 
 @torch.no_grad()

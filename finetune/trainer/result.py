@@ -4,11 +4,11 @@ import csv
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from finetune.events import Message
 from finetune.families.contract import Adapted
 from finetune.trainer.checkpoint import ADAPTER, Checkpoints, to_bytes, write_folder
 from finetune.trainer.memory import peak_memory_mb
@@ -24,10 +24,13 @@ def write_result(
     state: TrainerState,
     model: Adapted,
     checkpoints: Checkpoints,
+    warned: Sequence[Message],
 ) -> None:
-    step, tensors = _chosen(spec, state, model, checkpoints)
-    adapter = to_bytes(tensors)
+    step = result_step(spec, state)
+    kept = model.adapter_state() if step == state.step else checkpoints.read(step).adapter
+    adapter = to_bytes(kept)
     report = _report(spec, state, step, hashlib.sha256(adapter).hexdigest())
+    report["warnings"] = [each.entry() for each in warned]
     files = {
         ADAPTER: adapter,
         "adapter_config.json": _json(model.adapter_config(spec.base_name)),
@@ -37,13 +40,9 @@ def write_result(
     write_folder(run_dir / "result", files)
 
 
-def _chosen(
-    spec: RunSpec, state: TrainerState, model: Adapted, checkpoints: Checkpoints
-) -> tuple[int, dict[str, Tensor]]:
-    if spec.keep == "best" and state.best_step not in (None, state.step):
-        assert state.best_step is not None
-        return state.best_step, checkpoints.read(state.best_step).adapter
-    return state.step, model.adapter_state()
+def result_step(spec: RunSpec, state: TrainerState) -> int:
+    """The step whose weights the result gets."""
+    return state.best_step if spec.keep == "best" and state.best_step else state.step
 
 
 def _report(spec: RunSpec, state: TrainerState, step: int, adapter_sha256: str) -> dict[str, Any]:
@@ -75,12 +74,12 @@ def _last_epoch_loss(history: list[StepMetrics]) -> float | None:
     since, tokens = history[-1].epoch - 1, 0
     total, weights = 0.0, 0.0
     for metrics in history:
-        if metrics.epoch > since:
+        if metrics.epoch > since and metrics.train:
             weight = metrics.weight or metrics.trained_tokens - tokens
             total += metrics.train_loss * weight
             weights += weight
         tokens = metrics.trained_tokens
-    return total / weights
+    return total / weights if weights else None
 
 
 def _csv(objective: Objective, history: list[StepMetrics]) -> bytes:

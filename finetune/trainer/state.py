@@ -11,14 +11,15 @@ from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
 class StepMetrics(BaseModel):
     """One step's figures by the columns that its objective declares; floats keep every bit through
-    JSON. Written flat: `train_loss` and `valid_loss` stand beside `step`."""
+    JSON. Written flat: `train_loss` and `valid_loss` stand beside `step`. A step that was skipped
+    is among them where it was evaluated, without figures of its training."""
 
     step: int
     epoch: float
     train: dict[str, float]
     weight: float | None = None  # that `train` was divided by; None: tokens, in states of before
     learning_rate: float
-    grad_norm: float
+    grad_norm: float | None = None
     trained_tokens: int  # cumulative
     valid: dict[str, float] = {}  # empty: not evaluated
 
@@ -34,6 +35,8 @@ class StepMetrics(BaseModel):
         """As events, checkpoints and metrics.csv tell it."""
         shown = self._flat()
         del shown["weight"]
+        if self.grad_norm is None:
+            del shown["grad_norm"]
         return shown
 
     @model_serializer

@@ -63,6 +63,7 @@ def _shown(job: Job, artifact: Artifact | None) -> dict[str, Any]:
             job.method: {"hyperparameters": hyperparameters},
         },
         "resolved": job.resolved,
+        "warnings": artifact.report.get("warnings", []) if artifact else [],
     }
 
 

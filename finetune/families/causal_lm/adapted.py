@@ -39,6 +39,10 @@ class CausalLM:
         switch.always(Assignment.whole(trained.adapter))
 
     @property
+    def vocabulary_size(self) -> int:
+        return self.head.shape[0]
+
+    @property
     def side_by_side(self) -> bool:
         """Not with rotary embeddings that fit their frequencies, in place, to what they are shown.
         A rotary module names its kind, or one for each type of layer."""

@@ -51,6 +51,7 @@ class Objective:
     sums: Callable[[Any, Any, Sequence[Item]], Sums]
     metrics: tuple[Metric, ...] = ()
     needs: frozenset[Need] = frozenset()
+    guessing: Callable[[Any], float] | None = None  # the loss of a model that knows nothing
 
     @property
     def train_columns(self) -> tuple[str, ...]:

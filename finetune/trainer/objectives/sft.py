@@ -1,5 +1,6 @@
 """Supervised fine-tuning: the sum of cross-entropies of the trained tokens."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -34,4 +35,5 @@ SFT = Objective(
     records=ROW,
     sums=sft,
     metrics=(Metric("accuracy", valid_name="mean_token_accuracy"),),
+    guessing=lambda model: math.log(model.vocabulary_size),
 )

@@ -151,6 +151,7 @@ def show(job: dict[str, Any], *, as_json: bool) -> None:
             "created": when(job["created_at"]),
             "finished": when(job.get("finished_at")),
             "error": error.get("message"),
+            "warning": " ".join(each["message"] for each in job.get("warnings") or []) or None,
         }
     )
 

@@ -7,7 +7,8 @@ import pytest
 from django.utils import timezone
 from openai import BadRequestError, NotFoundError, PermissionDeniedError
 
-from finetune.models import Job
+from finetune.events import LossRose
+from finetune.models import Artifact, Job
 from finetune.states import JobState
 from tenants.database.scope import tenant_scope
 from tenants.models import LicenseState
@@ -257,6 +258,21 @@ def test_a_finished_job_tells_its_model_results_metrics_and_checkpoints(
     assert [each.step_number for each in checkpoints] == [20, 10]
     metrics = [e for e in client.fine_tuning.jobs.list_events(job.id) if e.type == "metrics"]
     assert [e.data["step"] for e in metrics] == [20, 10]  # type: ignore[index]
+
+
+def test_a_job_whose_result_is_no_good_says_so(customer: Customer, training_file: str) -> None:
+    client = customer.client()
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=training_file)
+    assert job.model_extra is not None
+    assert job.model_extra["warnings"] == []
+    give_result(customer, job.id)
+    warned = [LossRose(start_loss=2, end_loss=6).entry()]
+    with tenant_scope(customer.tenant_id):
+        Artifact.objects.update(report={"warnings": warned})
+    done = client.fine_tuning.jobs.retrieve(job.id)
+    assert done.status == "succeeded"
+    assert done.model_extra is not None
+    assert done.model_extra["warnings"] == warned
 
 
 def test_a_failed_job_tells_why_and_what_to_do(customer: Customer, training_file: str) -> None:

@@ -26,7 +26,11 @@ def example(kind: type[Message]) -> Message:
     return kind.model_validate(values)
 
 
-@pytest.mark.parametrize("kind", MESSAGES.values(), ids=MESSAGES)
+# What was said before there were codes; later messages have always had theirs
+OLD = {code: MESSAGES[code] for code, _ in migration.FORMS} | {"step_done": MESSAGES["step_done"]}
+
+
+@pytest.mark.parametrize("kind", OLD.values(), ids=OLD)
 def test_the_words_of_every_code_are_told_apart(kind: type[Message]) -> None:
     if kind.code == "step_done":  # by the event's type
         return

@@ -2,10 +2,12 @@
 
 import itertools
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from safetensors.torch import load_file
 
 from finetune.api.wire.job_create import JobCreate, WireHyperparameters
 from finetune.states import ExitCode
+from finetune.trainer import optim
 from finetune.trainer.__main__ import _fault as fault_of
 from finetune.trainer.events import EventLog
 from finetune.trainer.lifeline import Stop
@@ -208,8 +211,8 @@ def test_a_single_step_trains_and_says_that_it_had_no_warm_up(
 def test_a_warm_up_over_the_whole_run_is_shortened_and_told(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    optim = {"learning_rate": 1e-2, "warmup_ratio": 1}
-    folder = make_run(tmp_path / "run", tiny_base, valid=False, optim=optim)
+    rates = {"learning_rate": 1e-2, "warmup_ratio": 1}
+    folder = make_run(tmp_path / "run", tiny_base, valid=False, optim=rates)
     assert finish(folder) == ExitCode.DONE
     (event,) = [e for e in events(folder, "message") if "warmup_steps" in e["data"]]
     assert (event["level"], event["code"]) == ("warn", "warmup_shortened")
@@ -272,14 +275,64 @@ def test_a_step_that_is_not_finite_is_skipped_and_told_and_the_third_ends_the_ru
     tiny_base: Path, tmp_path: Path
 ) -> None:
     """A learning rate that throws the weights beyond what float32 holds."""
-    optim = {"learning_rate": 1e30, "warmup_ratio": 0, "schedule": "constant"}
-    folder = make_run(tmp_path / "run", tiny_base, valid=False, optim=optim)
+    rates = {"learning_rate": 1e30, "warmup_ratio": 0, "schedule": "constant"}
+    folder = make_run(tmp_path / "run", tiny_base, valid=False, optim=rates)
     assert finish(folder) == ExitCode.DATA
     told = error(folder)
     assert (told["code"], told["param"]) == ("training_diverged", "learning_rate_multiplier")
     warnings = [event for event in events(folder) if event["level"] == "warn"]
     assert [event["data"]["skipped_steps"] for event in warnings] == [1, 2, 3]
     assert not (folder / "result").exists()
+
+
+def test_a_run_that_is_ruined_and_stays_finite_ends_with_a_warning(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    spec = {"optim": {"learning_rate": 1e4, "warmup_ratio": 0}, "adapter": {"targets": ["v_proj"]}}
+    folder = make_run(tmp_path / "run", tiny_base, rows=24, **spec)
+    assert finish(folder) == ExitCode.DONE
+    warned = report(folder)["warnings"]
+    assert warned[0]["code"] == "loss_at_chance"
+    assert warned[0]["data"]["guessing_loss"] == pytest.approx(math.log(320), rel=0.01)
+    said = [event for event in events(folder) if event["level"] == "warn"]
+    assert [event["message"] for event in said] == [each["message"] for each in warned]
+
+
+def test_a_run_that_learns_has_no_warning(undisturbed: Path) -> None:
+    assert report(undisturbed)["warnings"] == []
+
+
+@pytest.mark.parametrize("skipped", [{4, 5}, {10}, {5, 10}])
+def test_a_skipped_step_is_evaluated_where_that_is_due(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skipped: set[int]
+) -> None:
+    clip, steps = optim.clip, itertools.count(1)
+
+    def clipped(parameters: Sequence[torch.nn.Parameter], most: float) -> float:
+        return math.inf if next(steps) in skipped else clip(parameters, most)
+
+    monkeypatch.setattr(optim, "clip", clipped)
+    folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
+    assert finish(folder) == ExitCode.DONE
+    metrics = [event["data"] for event in events(folder, "metrics")]
+    assert [m["step"] for m in metrics if "valid_loss" in m] == [4, 5, 8, 10]
+    assert {m["step"] for m in metrics if "train_loss" not in m} == skipped
+    told = report(folder)
+    assert (told["steps"], told["result_step"]) == (STEPS, STEPS)
+    assert told["valid_loss"] == metrics[-1]["valid_loss"]
+    assert told["train_loss"] is not None
+    assert (folder / "checkpoints" / str(STEPS)).is_dir()
+
+
+def test_a_run_whose_only_step_is_skipped_is_evaluated(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optim, "clip", lambda *_: math.inf)
+    folder = make_run(tmp_path / "run", tiny_base, rows=10, epochs=1, batch_size=16)
+    assert finish(folder) == ExitCode.DONE
+    told = report(folder)
+    assert told["valid_loss"] == told["base_valid_loss"]
+    assert told["train_loss"] is None
 
 
 def test_a_full_disk_is_told_and_corrupts_nothing(

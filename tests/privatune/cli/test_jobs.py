@@ -128,6 +128,14 @@ def test_steering_shows_the_job(run: Run, server: Scripted, verb: str) -> None:
     assert json.loads(run("jobs", verb, "ftjob-1", "--json").stdout) == JOB
 
 
+def test_a_result_that_is_no_good_is_told_with_its_job(run: Run, server: Scripted) -> None:
+    warned = [{"code": "loss_rose", "message": "The training loss rose from 2 to 6."}]
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1", (200, DONE | {"warnings": warned}))
+    done = run("jobs", "get", "ftjob-1")
+    assert done.exit_code == 0
+    assert "The training loss rose from 2 to 6." in done.stdout
+
+
 def test_figures_leave_out_what_is_unknown() -> None:
     assert figures({"step": 1}) == ""
     shown = figures({"train_loss": 0.41234, "tokens_per_second": 239.4, "seconds_left": 80})

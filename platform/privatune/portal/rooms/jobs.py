@@ -150,6 +150,8 @@ def _progress(job: Job) -> dict[str, Any]:
     step = data.get("step") or 0
     reasons = (job.resolved or {}).get("reasons", {})
     said = Event.objects.filter(job=job).exclude(type="metrics")
+    artifact = selectors.artifacts().filter(job=job).first()
+    warned = artifact.report.get("warnings", []) if artifact else []
     return {
         "metrics": data,
         "percent": round(100 * step / total) if total else 0,
@@ -157,7 +159,8 @@ def _progress(job: Job) -> dict[str, Any]:
             {"event": each, "said": history.told(each)}
             for each in said.order_by("-seq")[:EVENTS_SHOWN]
         ],
-        "artifact": selectors.artifacts().filter(job=job).first(),
+        "artifact": artifact,
+        "warnings": [(each["code"], history.told(Event(**each))) for each in warned],
         "final": job.state in FINAL_JOB_STATES,
         "resumes": job.state == JobState.PAUSED,
         "pauses": JobState.PAUSED in JOB_STEPS[JobState(job.state)],
