@@ -1,7 +1,10 @@
 """How deep JSON of strangers is nested, counted once; each reader words the fault itself."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
+
+DEEPEST = 102  # levels of a row of a file, and of JSON in one of its strings
 
 
 class TooDeep(Exception):
@@ -23,6 +26,20 @@ def bound(value: Any, most: int) -> None:
     """Raises TooDeep for a value of more than `most` levels, a lone number being one."""
     for _ in levels(value, most):
         continue
+
+
+def loads(text: str | bytes) -> Any:
+    """JSON that strangers put into a string or a line, of at most DEEPEST levels.
+
+    Raises ValueError for whatever else it is: no JSON, a number of thousands of digits, nestings
+    without end.
+    """
+    try:
+        value = json.loads(text)
+        bound(value, DEEPEST)
+    except (RecursionError, TooDeep) as error:
+        raise ValueError(f"it is nested more than {DEEPEST} levels deep") from error
+    return value
 
 
 def _inside(level: list[Any]) -> list[Any]:

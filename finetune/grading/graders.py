@@ -1,8 +1,9 @@
 """What makes an answer right. A grader is a function (answer, expected) -> bool."""
 
-import json
 from collections.abc import Callable
 from typing import Any
+
+from faults.nesting import loads
 
 Grader = Callable[[str, str], bool]
 
@@ -22,7 +23,7 @@ def same_intent(answer: str, expected: str) -> bool:
 def _call(text: str) -> dict[str, Any] | None:
     """The one JSON object that a text is; None if it is anything else."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):  # a small model's "[[[[…" nests deeper than Python does
+        value = loads(text)
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None

@@ -16,6 +16,7 @@ import jinja2
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from faults import UserFault
+from faults.nesting import loads
 from finetune.records import control, thinking
 from finetune.records.rows import Message
 
@@ -274,7 +275,7 @@ class ChatTemplate:
         elif isinstance(arguments, str):
             # OpenAI sends text; templates do `arguments | tojson`, which would quote it twice
             try:
-                function["arguments"] = json.loads(arguments)
+                function["arguments"] = loads(arguments)
             except ValueError as error:
                 raise UserFault(
                     "bad_tool_arguments",

@@ -8,6 +8,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
+from faults.nesting import loads
 from finetune.serving.protocol import ToolCall
 from finetune.serving.stops import held_suffix
 
@@ -55,7 +56,7 @@ class ToolCallReader:
 
     def _parse(self, body: str) -> list[ToolCall]:
         try:
-            loaded: Any = json.loads(body)
+            loaded: Any = loads(body)
         except ValueError:
             return []
         items = loaded if isinstance(loaded, list) else [loaded]

@@ -29,7 +29,7 @@ class RowReader:
     def __call__(self, line: bytes, where: str) -> Item:
         try:
             record: Any = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserFault(
                 "bad_json", f"Not JSON ({type(error).__name__}).", where=where, fix="Mend the line."
             ) from None

@@ -1,10 +1,10 @@
 """The JSON files of a model folder, read strictly and cleaned of everything that could run code."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from faults import UserFault
+from faults.nesting import loads
 
 # Keys by which a config can name Python to import or a kernel to download, or leaks a local path.
 DROPPED = frozenset(
@@ -31,8 +31,8 @@ CODE_KEYS = frozenset({"auto_map", "custom_pipelines", "custom_generate", "trust
 def read_json(path: Path, *, code: str) -> dict[str, Any]:
     """One JSON object; UserFault `code` with the position when it is not."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        value = loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise UserFault(
             code,
             f"{path.name} is not valid JSON: {error}",

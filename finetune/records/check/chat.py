@@ -5,6 +5,7 @@ from collections.abc import Collection
 from itertools import pairwise
 from typing import Any
 
+from faults.nesting import loads
 from finetune.records.check.fields import Fields, json_type
 from finetune.records.check.problems import Finding
 from finetune.records.check.strict_json import printable
@@ -181,7 +182,7 @@ def _is_json_object(arguments: Any) -> bool:
     if isinstance(arguments, dict):
         return True
     try:
-        return isinstance(arguments, str) and isinstance(json.loads(arguments), dict)
+        return isinstance(arguments, str) and isinstance(loads(arguments), dict)
     except ValueError:
         return False
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from faults.nesting import loads
 from finetune.records.check.chat import check_turns, read_chat, read_role
 from finetune.records.check.fields import Fields, json_type
 from finetune.records.check.problems import Finding, RowUnusable
@@ -116,7 +117,7 @@ def _read_turn(turn: Fields, call_id: str, before: list[Message]) -> Message:
 
 def _read_function_call(turn: Fields, value: str, call_id: str) -> dict[str, Any]:
     try:
-        call = json.loads(value)
+        call = loads(value)
     except ValueError:
         call = None
     if not isinstance(call, dict) or not isinstance(call.get("name"), str):
@@ -132,7 +133,7 @@ def _read_function_call(turn: Fields, value: str, call_id: str) -> dict[str, Any
 def _read_sharegpt_tools(fields: Fields, tools: Any) -> list[dict[str, Any]]:
     """ShareGPT files hold the tools as JSON in a string."""
     try:
-        tools = json.loads(tools) if isinstance(tools, str) else tools
+        tools = loads(tools) if isinstance(tools, str) else tools
     except ValueError:
         tools = None
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):

@@ -11,12 +11,11 @@ from typing import Any
 
 import orjson
 
-from faults.nesting import TooDeep, levels
+from faults.nesting import DEEPEST, TooDeep, levels
 from finetune.records.check.problems import Finding, RowUnusable
 
 _KEY_END = re.compile(rb'(?<!\\)"[ \t\r\n]*:')
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD]")
-_DEEPEST = 102  # levels of values, a row's own being the first
 
 
 def loads(line: bytes) -> Any:
@@ -39,13 +38,12 @@ def _count_keys(value: Any) -> int:
     """Keys of all objects within. Raises RowUnusable too_deep, or not_finite (for 1e999)."""
     keys = 0
     try:
-        for level in levels(value, _DEEPEST):
+        for level in levels(value, DEEPEST):
             for each in level:
                 if isinstance(each, dict):
                     keys += len(each)
                 elif isinstance(each, float) and not math.isfinite(each):
-                    message = "A number is too large to be one of a computer's numbers."
-                    raise RowUnusable(Finding("not_finite", message=message))
+                    raise _too_large()
     except TooDeep as error:
         raise RowUnusable(Finding("too_deep")) from error
     return keys
@@ -58,7 +56,10 @@ def _loads_slowly(line: bytes) -> Any:
         raise RowUnusable(invalid_utf8(error)) from error
     try:
         value = json.loads(
-            text, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant
+            text,
+            object_pairs_hook=_without_duplicates,
+            parse_constant=_refuse_constant,
+            parse_int=_integer,
         )
     except json.JSONDecodeError as error:
         raise RowUnusable(
@@ -70,8 +71,6 @@ def _loads_slowly(line: bytes) -> Any:
         ) from error
     except RecursionError as error:
         raise RowUnusable(Finding("too_deep")) from error
-    except ValueError as error:  # an integer of more than 4300 digits
-        raise RowUnusable(Finding("invalid_json", message=f"Not usable JSON: {error}.")) from error
     _count_keys(value)
     if _SURROGATE_ESCAPE.search(line):  # UTF-8 itself cannot hold any
         _refuse_surrogates(value, "")
@@ -97,6 +96,18 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
                 raise RowUnusable(Finding("duplicate_key", printable(key), message))
             seen.add(key)
     return read
+
+
+def _integer(digits: str) -> int:
+    """Python refuses to read more than 4300 of them, and orjson what no double holds."""
+    if not math.isfinite(float(digits)):
+        raise _too_large()
+    return int(digits)
+
+
+def _too_large() -> RowUnusable:
+    message = "A number is too large to be one of a computer's numbers."
+    return RowUnusable(Finding("not_finite", message=message))
 
 
 def _refuse_constant(name: str) -> Any:

@@ -111,7 +111,14 @@ def test_a_list_of_calls_is_read_as_smollm_writes_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["<tool_call>not json</tool_call>", '<tool_call>{"x": 1}</tool_call>', "<tool_call>{"]
+    "text",
+    [
+        "<tool_call>not json</tool_call>",
+        '<tool_call>{"x": 1}</tool_call>',
+        "<tool_call>{",
+        f"<tool_call>{'[' * 20_000}</tool_call>",
+        f'<tool_call>{{"name": "a", "arguments": {"9" * 5000}}}</tool_call>',
+    ],
 )
 def test_what_is_no_call_stays_text(text: str) -> None:
     reader = ToolCallReader()
