@@ -4,8 +4,9 @@ PY := .venv/bin/python
 # One thread a process in tests: the thread count changes the bits of a result.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-# A process a core, each with its own database; a file's tests stay together and share fixtures.
-# The order is tests/fixtures/order.py's: xdist's own takes files of few tests last, the long ones.
+# Processes with a database each; a file's tests stay together and share fixtures. How many and in
+# which order: tests/fixtures/side_by_side.py. xdist's own order takes files of few tests last, which
+# are the long ones.
 SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 
 help:

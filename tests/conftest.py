@@ -28,7 +28,7 @@ pytest_plugins = [
     "tests.fixtures.stack",
     "tests.fixtures.browser",
     "tests.fixtures.clock",
-    "tests.fixtures.order",
+    "tests.fixtures.side_by_side",
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
