@@ -139,6 +139,11 @@ class RowEncoder:
         prepared = self._template.prepare(messages, tools)
         return self._ids(self._template.render(prepared, tools, prompt=True, think=think))
 
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether answers to chats may begin with a thought."""
+        return bool(self.tokenizer.chat_template) and self._template.thinks
+
     def encode_prompt(self, prompt: str) -> list[int]:
         """Tokens of an untemplated prompt, as in the training of prompt/completion rows."""
         return self._start_ids + self._ids(prompt)

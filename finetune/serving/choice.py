@@ -1,14 +1,26 @@
 """One choice of an answer while it grows: its tokens, and what of them may be shown already."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from finetune.serving.bases import Base
 from finetune.serving.detokenize import Detokenizer
 from finetune.serving.protocol import Delta, FinishReason, TokenLogprob, ToolCall, TopLogprob
 from finetune.serving.sampling import Sampler, Scored
 from finetune.serving.stops import StopWatch
+from finetune.serving.thoughts import ThoughtReader
 from finetune.serving.tools import ToolCallReader
 from finetune.serving.vocabulary import Vocabulary
+
+
+class _Gain(NamedTuple):
+    text: str
+    calls: list[ToolCall]
+    reasoning: str
+
+    def then(self, more: "_Gain") -> "_Gain":
+        text, reasoning = self.text + more.text, self.reasoning + more.reasoning
+        return _Gain(text, self.calls + more.calls, reasoning)
 
 
 @dataclass
@@ -23,6 +35,7 @@ class Choice:
     stop: StopWatch
     tools: ToolCallReader | None
     top_logprobs: int | None  # None: no log-probabilities were asked for
+    thoughts: ThoughtReader | None = None
     offset: int = 0  # characters shown before the answer (an echoed prompt)
     generated: int = 0
     finished: bool = False
@@ -44,43 +57,54 @@ class Choice:
         self._read += len(fresh)
         if self.generated >= self.limit:
             return self._finish("length", fresh + self._text.flush())
-        said = self._pass(fresh)
+        gain = self._pass(fresh)
         if self.stop.stopped:
-            return self._end("stop", *said)
-        delta = self._delta(*said)
-        return delta if delta.text or delta.logprobs or delta.tool_calls else None
+            return self._end("stop", gain)
+        delta = self._delta(gain)
+        return delta if any(gain) or delta.logprobs else None
 
     def _finish(self, reason: FinishReason, fresh: str) -> Delta:
-        text, calls = self._pass(fresh)
+        gain = self._pass(fresh)
         if self.stop.stopped:
-            return self._end("stop", text, calls)
+            return self._end("stop", gain)
         held = self.stop.flush()
         self._shown = self._read + 1  # every token's probability is due
-        more, more_calls = self._read_tools(held)
-        return self._end(reason, text + more, calls + more_calls)
+        return self._end(reason, gain.then(self._split(held)))
 
-    def _end(self, reason: FinishReason, text: str, calls: list[ToolCall]) -> Delta:
+    def _end(self, reason: FinishReason, gain: _Gain) -> Delta:
         self.finished = True
+        if self.thoughts is not None:
+            gain = gain.then(self._heard(*self.thoughts.flush()))
         if self.tools is not None:
-            text += self.tools.flush()
+            gain = gain.then(_Gain(self.tools.flush(), [], ""))
             if self.tools.count and reason == "stop":
                 reason = "tool_calls"
-        return self._delta(text, calls, reason)
+        return self._delta(gain, reason)
 
-    def _pass(self, fresh: str) -> tuple[str, list[ToolCall]]:
+    def _pass(self, fresh: str) -> _Gain:
         text = self.stop.push(fresh)
         self._shown += len(text)
-        return self._read_tools(text)
+        return self._split(text)
 
-    def _read_tools(self, text: str) -> tuple[str, list[ToolCall]]:
-        return (text, []) if self.tools is None else self.tools.push(text)
+    def _split(self, text: str) -> _Gain:
+        return self._heard(*((text, "") if self.thoughts is None else self.thoughts.push(text)))
 
-    def _delta(self, text: str, calls: list[ToolCall], reason: FinishReason | None = None) -> Delta:
+    def _heard(self, text: str, reasoning: str) -> _Gain:
+        """Calls are read out of what is said, never out of a thought."""
+        said, calls = (text, []) if self.tools is None else self.tools.push(text)
+        return _Gain(said, calls, reasoning)
+
+    def _delta(self, gain: _Gain, reason: FinishReason | None = None) -> Delta:
         end = self.offset + self._shown
         due = [entry for entry in self._pending if entry.text_offset < end]
         self._pending = self._pending[len(due) :]
         return Delta(
-            index=self.index, text=text, logprobs=due, tool_calls=calls, finish_reason=reason
+            index=self.index,
+            text=gain.text,
+            reasoning=gain.reasoning,
+            logprobs=due,
+            tool_calls=gain.calls,
+            finish_reason=reason,
         )
 
     def _note(self, token: int, scored: Scored | None) -> None:

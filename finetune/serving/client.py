@@ -150,6 +150,7 @@ def _joined(whole: Delta, delta: Delta) -> Delta:
     return Delta(
         index=whole.index,
         text=whole.text + delta.text,
+        reasoning=whole.reasoning + delta.reasoning,
         logprobs=whole.logprobs + delta.logprobs,
         tool_calls=whole.tool_calls + delta.tool_calls,
         finish_reason=delta.finish_reason or whole.finish_reason,

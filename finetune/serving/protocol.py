@@ -41,7 +41,8 @@ class GenerateRequest(_Frame):
     `tenant` says whose turn it takes and whose adapters it may name; the gateway sets it, never a
     client. `adapter_digest` None asks for the plain base. `max_tokens` None goes on to the end of
     the context. `logprobs` asks for each chosen token's, `top_logprobs` for that many alternatives.
-    `limits` is what the request may cost at most.
+    `thinking` asks a chat's model to think before it answers, or not to; None leaves it to the
+    base's template. `limits` is what the request may cost at most.
     """
 
     op: Literal["generate"] = "generate"
@@ -51,6 +52,7 @@ class GenerateRequest(_Frame):
     adapter_digest: str | None = None
     messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
+    thinking: bool | None = None
     prompt: str | list[int] | None = None
     echo: bool = False
     suffix: str | None = None
@@ -170,10 +172,12 @@ class Usage(_Frame):
 
 
 class Delta(_Frame):
-    """What choice `index` gained. The last delta of an answer has `usage` and no choice's news."""
+    """What choice `index` gained; `reasoning` is what it thought before its text. The last delta of
+    an answer has `usage` and no choice's news."""
 
     index: int = 0
     text: str = ""
+    reasoning: str = ""
     logprobs: list[TokenLogprob] = []
     tool_calls: list[ToolCall] = []
     finish_reason: FinishReason | None = None

@@ -12,6 +12,7 @@ from finetune.serving.detokenize import Detokenizer
 from finetune.serving.protocol import Delta, GenerateRequest, Usage
 from finetune.serving.sampling import Sampler, Scored, stream
 from finetune.serving.stops import StopWatch
+from finetune.serving.thoughts import ThoughtReader, opened_by
 from finetune.serving.tools import ToolCallReader
 
 _PIECE = 128  # log-probabilities of an echo told in one delta: nobody has to hold them all at once
@@ -100,9 +101,15 @@ class Ticket:
             sampler=Sampler(request.temperature, request.top_p, stream(request.seed, index)),
             stop=StopWatch(request.stop),
             tools=ToolCallReader() if reads_calls else None,
+            thoughts=self._thoughts(),
             top_logprobs=self.top_logprobs,
             offset=shown,
         )
+
+    def _thoughts(self) -> ThoughtReader | None:
+        if self.request.messages is None or not self.base.encoder.thinks:
+            return None
+        return ThoughtReader(opened_by(self.base.tokenizer, self.prompt))
 
 
 def encode_prompt(base: Base, request: GenerateRequest) -> list[int]:
@@ -145,9 +152,24 @@ def _too_long(base: Base, request: GenerateRequest, tokens: int) -> UserFault:
     )
 
 
+def _chat_tokens(base: Base, request: GenerateRequest) -> list[int]:
+    messages: Any = request.messages
+    try:
+        return base.encoder.render_prompt(messages, request.tools, request.thinking)
+    except UserFault as fault:
+        if fault.code != "thinking_unsupported":
+            raise
+        raise UserFault(
+            fault.code,
+            fault.message,
+            fix="Leave `enable_thinking` out.",
+            param="chat_template_kwargs.enable_thinking",
+        ) from fault
+
+
 def _tokens(base: Base, request: GenerateRequest) -> list[int]:
     if request.messages is not None:
-        return base.encoder.render_prompt(request.messages, request.tools)  # type: ignore[arg-type]
+        return _chat_tokens(base, request)
     if isinstance(request.prompt, list):
         ids = request.prompt
     else:

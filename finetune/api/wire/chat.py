@@ -61,12 +61,14 @@ class _Choice:
     def __init__(self, index: int) -> None:
         self.index = index
         self.text = ""
+        self.reasoning = ""
         self.logprobs: list[dict[str, Any]] = []
         self.tool_calls: list[ToolCall] = []
         self.finish_reason: str | None = None
 
     def add(self, delta: Delta) -> None:
         self.text += delta.text
+        self.reasoning += delta.reasoning
         self.logprobs += logprobs_of(delta.logprobs)
         self.tool_calls += delta.tool_calls
         self.finish_reason = delta.finish_reason or self.finish_reason
@@ -77,6 +79,8 @@ class _Choice:
             "content": self.text if self.text or not self.tool_calls else None,
             "refusal": None,
         }
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
         if self.tool_calls:
             message["tool_calls"] = [tool_call(call) for call in self.tool_calls]
         return {
@@ -110,6 +114,8 @@ async def events(
 
 def _gain(delta: Delta, logprobs: bool) -> dict[str, Any]:
     gained: dict[str, Any] = {"content": delta.text} if delta.text else {}
+    if delta.reasoning:
+        gained["reasoning_content"] = delta.reasoning
     if delta.tool_calls:
         gained["tool_calls"] = [
             {"index": call.index, **tool_call(call)} for call in delta.tool_calls

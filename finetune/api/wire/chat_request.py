@@ -6,6 +6,7 @@ from pydantic import Field
 
 from faults import UserFault
 from finetune.api.wire.sampling import Sampling
+from finetune.records.thinking import SWITCH
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -42,10 +43,12 @@ class ChatRequest(Sampling):
     metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
     def check(self) -> None:
         """Raises UserFault for what cannot be honoured."""
         self.refuse_unoffered(NEUTRAL)
+        self._check_template()
         if self.top_logprobs and not self.logprobs:
             raise UserFault(
                 "invalid_value", "`top_logprobs` needs `logprobs: true`.", param="top_logprobs"
@@ -64,12 +67,26 @@ class ChatRequest(Sampling):
                 param="max_tokens",
             )
 
+    def _check_template(self) -> None:
+        for name, value in (self.chat_template_kwargs or {}).items():
+            param = f"chat_template_kwargs.{name}"
+            if name != SWITCH:
+                raise UserFault(
+                    "unsupported_parameter",
+                    f"`{param}` is not offered.",
+                    fix=f"Of the chat template only `{SWITCH}` can be set.",
+                    param=param,
+                )
+            if not isinstance(value, bool):
+                raise UserFault("invalid_value", f"`{param}` must be a boolean.", param=param)
+
     def generation(self) -> dict[str, Any]:
         """Raises UserFault for a message that the model cannot be shown."""
         offered = self.tools if self.tool_choice != "none" else None
         return self.drawing() | {
             "messages": [_message(each, place) for place, each in enumerate(self.messages)],
             "tools": offered or None,
+            "thinking": (self.chat_template_kwargs or {}).get(SWITCH),
             "max_tokens": self.max_completion_tokens or self.max_tokens,
             "logprobs": bool(self.logprobs),
             "top_logprobs": self.top_logprobs or 0,
@@ -94,7 +111,20 @@ def _message(message: dict[str, Any], place: int) -> dict[str, Any]:
         raise UserFault(
             "invalid_value", f"`{where}.content` must be a text.", param=f"{where}.content"
         )
-    return {**message, "content": content}
+    return {**message, "content": content, "reasoning_content": _reasoning(message, where)}
+
+
+def _reasoning(message: dict[str, Any], where: str) -> str | None:
+    """What an earlier answer thought, by either name that clients have for it."""
+    found: str | None = None
+    for name in ("reasoning_content", "reasoning"):
+        value = message.get(name)
+        if value is not None and not isinstance(value, str):
+            raise UserFault(
+                "invalid_value", f"`{where}.{name}` must be a text.", param=f"{where}.{name}"
+            )
+        found = found or value
+    return found
 
 
 def _check_calls(calls: Any, where: str) -> None:

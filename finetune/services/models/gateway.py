@@ -58,6 +58,7 @@ class Target:
     artifact_id: UUID | None
     adapter_digest: str | None
     tokens_per_minute: int = field(compare=False)  # may change while an answer goes on
+    thinking: bool | None = None  # as the adapter was trained to be asked; None: not told
 
     @property
     def fingerprint(self) -> str:
@@ -191,6 +192,8 @@ def _require(by: Principal, target: Target) -> None:
 
 
 def _request(target: Target, generation: dict[str, Any]) -> GenerateRequest:
+    if "messages" in generation and generation.get("thinking") is None:
+        generation = generation | {"thinking": target.thinking}
     return GenerateRequest(
         tenant=str(target.tenant_id),
         base_path=str(target.base_path),
@@ -298,4 +301,11 @@ def _target(name: str, base: CatalogModel, artifact: Artifact | None) -> Target:
         artifact_id=artifact.id if artifact else None,
         adapter_digest=label(artifact.adapter_sha256 if artifact else None),
         tokens_per_minute=limits_of(Tenant.objects.get(id=current_tenant_id())).tokens,
+        thinking=_trained_thinking(artifact) if artifact else None,
     )
+
+
+def _trained_thinking(artifact: Artifact) -> bool | None:
+    """As its passport says; older ones, and those of bases without thinking, say nothing."""
+    thinking = artifact.passport.get("hyperparameters", {}).get("thinking")
+    return None if thinking is None else thinking == "on"

@@ -5,7 +5,7 @@ import asyncio
 import hashlib
 import json
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,13 @@ from openai import (
     PermissionDeniedError,
 )
 
+from faults import UserFault
+from finetune.api.wire import chat
+from finetune.api.wire.chat_request import ChatRequest
+from finetune.models import Artifact
 from finetune.serving.client import ServingClient
-from finetune.serving.protocol import Status
+from finetune.serving.protocol import Delta, Status, Usage
+from tenants.database.scope import tenant_scope
 from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, new_customer, strict
 from tests.finetune.api.rows import give_result
@@ -348,3 +353,73 @@ def stops_soon(leave: Callable[[], None]) -> None:
         if taken[-1] < 500:
             return
     pytest.fail(f"turns taken for somebody who had left: {taken}")
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "param"),
+    [
+        ({"enable_thinking": True}, "chat_template_kwargs.enable_thinking"),
+        ({"enable_thinking": "yes"}, "chat_template_kwargs.enable_thinking"),
+        ({"add_vision_id": True}, "chat_template_kwargs.add_vision_id"),
+    ],
+)
+def test_what_the_chat_template_cannot_be_told_is_refused_by_its_key(
+    customer: Customer, model_server: None, kwargs: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(BadRequestError) as caught:
+        ask(customer.client(), TINY, extra_body={"chat_template_kwargs": kwargs})
+    assert caught.value.param == param
+
+
+def test_a_tuned_model_is_asked_as_it_was_trained_unless_the_caller_says_otherwise(
+    customer: Customer, tuned: str
+) -> None:
+    """The tiny base knows no thinking: that it refuses to shows what it was asked."""
+    client = customer.client()
+    plain = ask(client, tuned)
+    trained_to_think(customer, tuned, "off")
+    assert ask(client, tuned).choices[0].message.content == plain.choices[0].message.content
+    trained_to_think(customer, tuned, "on")
+    with pytest.raises(BadRequestError) as caught:
+        ask(client, tuned)
+    assert caught.value.code == "thinking_unsupported"
+    ask(client, tuned, extra_body={"chat_template_kwargs": {"enable_thinking": False}})
+    client.completions.create(model=tuned, prompt="turn on", max_tokens=2)
+
+
+def trained_to_think(customer: Customer, model: str, thinking: str) -> None:
+    with tenant_scope(customer.tenant_id):
+        passport = {"hyperparameters": {"thinking": thinking}}
+        Artifact.objects.filter(model_name=model).update(passport=passport)
+
+
+def test_reasoning_is_given_apart_whole_and_streamed() -> None:
+    async def deltas() -> AsyncIterator[Delta]:
+        yield Delta(reasoning="hm, ")
+        yield Delta(reasoning="so")
+        yield Delta(text="yes", finish_reason="stop")
+        yield Delta(usage=Usage(prompt_tokens=1, completion_tokens=2))
+
+    async def streamed() -> list[dict[str, Any]]:
+        return [event async for event in chat.events({}, asked, deltas())]
+
+    asked = ChatRequest(model="m", messages=HELLO)
+    body = asyncio.run(chat.whole({}, asked, deltas()))
+    message = body["choices"][0]["message"]
+    assert (message["reasoning_content"], message["content"]) == ("hm, so", "yes")
+    gained = [event["choices"][0]["delta"] for event in asyncio.run(streamed())]
+    assert gained[1:] == [
+        {"reasoning_content": "hm, "},
+        {"reasoning_content": "so"},
+        {"content": "yes"},
+    ]
+
+
+def test_reasoning_of_earlier_answers_is_taken_by_both_of_its_names() -> None:
+    messages: list[Any] = [*HELLO, {"role": "assistant", "content": "3", "reasoning": "easy"}]
+    shown = ChatRequest(model="m", messages=messages).generation()["messages"]
+    assert shown[1]["reasoning_content"] == "easy"
+    messages[1]["reasoning"] = 3
+    with pytest.raises(UserFault) as caught:
+        ChatRequest(model="m", messages=messages).generation()
+    assert caught.value.param == "messages.1.reasoning"

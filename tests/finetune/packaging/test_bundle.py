@@ -17,6 +17,7 @@ from finetune.packaging.bundle import build, tar
 from finetune.packaging.manifest import Manifest
 from finetune.packaging.parity import compare_adapters
 from finetune.packaging.passport import Passport
+from finetune.packaging.serve import serve_files
 from finetune.packaging.signing import generate_key, load_signer
 from finetune.packaging.verify import verify
 
@@ -260,3 +261,15 @@ def test_only_a_p256_key_signs():
         with pytest.raises(OurFault) as fault:
             load_signer(pem)
         assert fault.value.code == "signing_key"
+
+
+@pytest.mark.parametrize(("thinking", "value"), [("on", True), ("off", False)])
+def test_the_bundle_says_how_a_model_that_can_think_was_trained_to_be_asked(
+    passport, thinking, value
+):
+    plain = serve_files(passport, 8)["serve/README.md"]
+    assert "thinking" not in plain
+    told = passport.model_copy(update={"hyperparameters": {"thinking": thinking}})
+    text = serve_files(told, 8)["serve/README.md"]
+    assert f"add_generation_prompt=True, enable_thinking={value}, return_tensors" in text
+    assert f'"chat_template_kwargs": {{"enable_thinking": {str(value).lower()}}}' in text
