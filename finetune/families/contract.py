@@ -18,6 +18,9 @@ FamilyName = Literal["causal_lm"]
 Precision = Literal["fp32", "bf16", "fp64"]
 Device = Literal["cpu", "cuda"]
 
+PROBES = "probes.safetensors"
+"""In a result's folder: what `Adapted.probe` told."""
+
 
 class AdapterSpec(BaseModel):
     """LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), rsLoRA (Kalajdzievski 2023) through peft."""
@@ -61,6 +64,10 @@ class Adapted(Protocol):
 
     def check_faithful(self, sequences: Sequence[Any]) -> None:
         """Our way through the model gives what its own way gives. Raises OurFault."""
+        ...
+
+    def probe(self, sequences: Sequence[Any]) -> "dict[str, Tensor]":
+        """What it says about a few of them, small, for `Family.compare`."""
         ...
 
     def train(self, mode: bool) -> None: ...
@@ -131,11 +138,13 @@ class ResidentBase(Protocol):
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two adapters on one base, over a probe of `tokens` tokens: the largest differences of
-    logits, and how far the first one `moved` the base."""
+    """Of an adapter as it was trained and as it is loaded again, over a probe of `tokens` tokens:
+    the largest differences of log-probabilities in nats, with the adapter (`max_abs_diff`) and of
+    the base alone (`base_diff`); how far training `moved` the base."""
 
     tokens: int
     max_abs_diff: float
+    base_diff: float
     moved: float
     same_top_token: bool
 
@@ -184,9 +193,9 @@ class Family(Protocol):
         """Training steps on a shallow copy of the base's shape with random weights, to be timed."""
         ...
 
-    def compare(self, base_dir: Path, reference: Path, packed: Path) -> Difference:
-        """Two adapter folders on this base, each loaded as a customer will.
-
-        Raises UserFault `adapter_unchanged` for an adapter that changes no logit.
-        """
+    def compare(
+        self, base_dir: Path, packed: Path, told: "dict[str, Tensor]", *, precision: Precision
+    ) -> Difference:
+        """An adapter's folder on this base, loaded as a customer will, against what `probe` told
+        when it was trained. Raises OurFault `parity_failed` where it does not load."""
         ...

@@ -1,6 +1,6 @@
 """`python -m finetune.packaging FOLDER`: builds an artifact in a process of its own.
 
-Comparing logits loads the base twice: that memory goes back when the process ends, and a worker
+Asking the packed adapter loads the base: that memory goes back when the process ends, and a worker
 that supervises many runs stays small. FOLDER/request.json says what to build; the signing key comes
 on standard input, so that it stands in no file and no environment. Leaves FOLDER/bundle,
 FOLDER/bundle.tar and FOLDER/info.json, or error.json and exit code 70; 74 for a full disk.

@@ -48,8 +48,8 @@ def build(
 ) -> BundleInfo:
     """Write the signed artifact to `out_dir`, which must not exist; it appears whole or not at all.
 
-    With `base_dir` the packed adapter is loaded again and its logits are compared with those of
-    `adapter_dir` before anything is signed; the passport records the difference.
+    With `base_dir` the packed adapter is loaded again and compared with what training said when it
+    left `adapter_dir`, before anything is signed; the passport records the difference.
     OurFault: `adapter_missing`, `adapter_broken`, `foreign_tensor`, `parity_failed`,
     `artifact_exists`. UserFault: `adapter_unchanged`.
     """
@@ -59,7 +59,7 @@ def build(
         _copy_adapter(adapter_dir, staging)
         if base_dir is not None:
             _require_adapter_alone(staging / "adapter" / ADAPTER_FILES[0], base_dir)
-            parity = _compare_logits(passport.family, base_dir, adapter_dir, staging / "adapter")
+            parity = _compare(passport, base_dir, adapter_dir, staging / "adapter")
             passport = passport.model_copy(update={"parity": passport.parity | parity})
         _write_documents(staging, passport, license_terms, signer)
         info = _seal(staging, passport, signer)
@@ -123,12 +123,11 @@ def _require_adapter_alone(path: Path, base_dir: Path) -> None:
             )
 
 
-def _compare_logits(
-    family: str, base_dir: Path, reference: Path, packed: Path
-) -> dict[str, Parity]:
+def _compare(passport: Passport, base_dir: Path, trained: Path, packed: Path) -> dict[str, Parity]:
     from finetune.packaging.parity import compare_adapters  # torch and peft
 
-    return {"adapter": compare_adapters(family, base_dir, reference, packed)}
+    found = compare_adapters(passport.family, base_dir, trained, packed, passport.precision)
+    return {"adapter": found}
 
 
 def _write_documents(

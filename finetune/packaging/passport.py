@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from finetune.families.contract import Precision
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -41,11 +43,13 @@ class Evaluation(_Part):
 
 
 class Parity(_Part):
-    """The packed weights, loaded again, against those that training left (largest difference of
-    logits over a probe of `tokens` tokens); `moved` is how far the adapter takes the base."""
+    """The packed files, loaded by plain peft, against the adapter as it was trained: the largest
+    differences of log-probabilities in nats over a probe of `tokens` tokens, of the base alone in
+    `base_diff`; `moved` is how far training took the base."""
 
     tokens: int
     max_abs_diff: float
+    base_diff: float | None = None  # not told by older artifacts
     moved: float
     same_top_token: bool
 
@@ -62,7 +66,7 @@ class Passport(_Part):
     method: str  # the objective that ran; this key of the format is older than the word
     hyperparameters: dict[str, Any]
     seed: int
-    precision: str
+    precision: Precision
     # How the training was kept apart on its machine, the weakest of its attempts; None: not told
     isolation: Literal["bubblewrap", "namespaces", "none"] | None = None
     steps: int

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from faults import Fault, OurFault, UserFault
 from faults.disk import is_full
+from finetune.families.contract import PROBES
 from finetune.lifeline import die_with_parent
 from finetune.states import ExitCode
 from finetune.trainer.lifeline import Stop, Yielded
@@ -35,8 +36,10 @@ def _run(run_dir: Path, stop: Stop, *, detached: bool) -> int:
     """Trains as far as it comes; the exit code."""
     if not detached:
         die_with_parent()
-    if (run_dir / "result").is_dir():
-        return ExitCode.DONE  # killed between the result and the exit
+    # Killed between the result and the exit. One without probes is of an older version: it is made
+    # again from the last checkpoint, byte for byte, with them.
+    if (run_dir / "result" / PROBES).is_file():
+        return ExitCode.DONE
     try:
         (run_dir / "error.json").unlink(missing_ok=True)
         (run_dir / ".reserve").write_bytes(b"\0" * RESERVE_BYTES)

@@ -37,6 +37,7 @@ from finetune.trainer.verdict import verdict
 
 MAX_SKIPPED_IN_A_ROW = 3
 VALIDATION_TOLD_SECONDS = 10.0  # between two words on how far a long one is
+PROBED_ROWS = 4  # held out ones where there are any
 SPEED_WINDOW = 20  # steps that tokens/s and the time left are taken over
 
 
@@ -57,7 +58,10 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
             save(run, yielded=True)
             raise
         warned = judge_run(run)
-        write_result(run_dir, spec, objective, run.state, run.model, run.checkpoints, warned)
+        probed = (run.valid or run.rows)[:PROBED_ROWS]
+        write_result(
+            run_dir, spec, objective, run.state, run.model, run.checkpoints, warned, probed
+        )
         events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from finetune.events import Message
-from finetune.families.contract import Adapted
+from finetune.families.contract import PROBES, Adapted
+from finetune.records.kinds import Item
 from finetune.trainer.checkpoint import ADAPTER, Checkpoints, to_bytes, write_folder
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import Objective
@@ -25,10 +26,14 @@ def write_result(
     model: Adapted,
     checkpoints: Checkpoints,
     warned: Sequence[Message],
+    probed: Sequence[Item],
 ) -> None:
+    """`probed`: rows that the adapter is asked about, so that packing can ask its files again."""
     step = result_step(spec, state)
     kept = model.adapter_state() if step == state.step else checkpoints.read(step).adapter
     adapter = to_bytes(kept)
+    model.load_adapter_state(kept)
+    probes = model.probe([sequence for row in probed for sequence in row.sequences])
     report = _report(spec, state, step, hashlib.sha256(adapter).hexdigest())
     report["warnings"] = [each.entry() for each in warned]
     files = {
@@ -36,6 +41,7 @@ def write_result(
         "adapter_config.json": _json(model.adapter_config(spec.base_name)),
         "metrics.csv": _csv(objective, state.history),
         "report.json": _json(report),
+        PROBES: to_bytes(probes),
     }
     write_folder(run_dir / "result", files)
 

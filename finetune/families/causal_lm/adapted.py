@@ -16,6 +16,8 @@ from finetune.families.causal_lm.adapters.switch import AdapterSwitch
 from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy
 from finetune.families.causal_lm.layout import Layout, Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
+from finetune.families.causal_lm.probing import Probe, head_logits
+from finetune.families.causal_lm.widening import widened
 from finetune.families.contract import AdapterSpec, Device, Precision
 
 PROBE_TOKENS = 32
@@ -93,6 +95,23 @@ class CausalLM:
                     )
         finally:
             self.inner.set_attn_implementation(attention.NAME)
+
+    @torch.no_grad()
+    def probe(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+        """What it says at a few places of these rows, for `comparing.compare`."""
+        self.train(False)
+
+        def adapted(tokens: list[int], places: list[int]) -> Tensor:
+            layout = self.lay_out([Row(tokens, [False] * len(tokens))], share_prefixes=False)
+            with widened(self.body):
+                hidden = self.hidden(layout)[places]
+            return self.head_math.logits(head_logits(hidden, self.head))
+
+        def plain(tokens: list[int], places: list[int]) -> Tensor:
+            with self.switch.using(Assignment()):
+                return adapted(tokens, places)
+
+        return Probe.taken([row.input_ids for row in rows], adapted, plain).tensors()
 
     def train(self, mode: bool) -> None:
         self.inner.train(mode)

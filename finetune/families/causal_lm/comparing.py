@@ -1,76 +1,56 @@
-"""Two adapters on one base by their logits, each loaded as a customer will."""
+"""A packed adapter on its base, loaded as a customer will, against what training wrote down."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model_state_dict
-from safetensors.torch import load_file
+from peft import PeftModel
 from torch import Tensor
 
-from faults import UserFault
-from finetune.families.causal_lm.loading import load_base
-from finetune.families.contract import Difference
-from finetune.records.encode import load_tokenizer
-
-_PROBE = [
-    {"role": "user", "content": "Turn on the lamp in the kitchen, then say what you did."},
-    {"role": "assistant", "content": '{"intent": "HassTurnOn", "slots": {"area": "kitchen"}}'},
-]
+from faults import OurFault
+from finetune.families.causal_lm.loading import DTYPES, load_base
+from finetune.families.causal_lm.probing import Logits, Probe
+from finetune.families.causal_lm.widening import widened
+from finetune.families.contract import Difference, Precision
 
 
-def compare(base_dir: Path, reference: Path, packed: Path) -> Difference:
-    tokens = _probe(base_dir)
-    plain, trained = _before_and_after(base_dir, reference, tokens)
-    # a fresh base: nothing that the first adapter may have left behind can help the second
-    _, loaded = _before_and_after(base_dir, packed, tokens)
+def compare(
+    base_dir: Path, packed: Path, told: dict[str, Tensor], *, precision: Precision
+) -> Difference:
+    probe = Probe(**told)
+    base = load_base(base_dir, dtype=DTYPES[precision]).eval()
+    plain = probe.ask(_logits(base))
+    adapted = probe.ask(_logits(_loaded(base, packed)))
     return Difference(
-        tokens=tokens.shape[1],
-        max_abs_diff=float((trained - loaded).abs().max()),
-        moved=float((trained - plain).abs().max()),
-        same_top_token=bool((trained.argmax(-1) == loaded.argmax(-1)).all()),
+        tokens=probe.tokens,
+        max_abs_diff=_gap(adapted, probe.adapted),
+        base_diff=_gap(plain, probe.plain),
+        moved=_gap(probe.adapted, probe.plain),
+        same_top_token=bool((adapted.argmax(-1) == 0).all()),
     )
 
 
-def _probe(base_dir: Path) -> Tensor:
-    """A fixed exchange in the base's own template; [1, tokens]."""
-    tokenizer = load_tokenizer(base_dir)
-    encoded = tokenizer.apply_chat_template(_PROBE, return_tensors="pt", return_dict=True)
-    ids: Tensor = encoded["input_ids"]
-    return ids
+def _loaded(base: Any, packed: Path) -> Any:
+    """peft leaves tensors that it misses as they were made, and only warns."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Found missing adapter keys")
+        try:
+            return PeftModel.from_pretrained(base, packed).eval()
+        except (UserWarning, RuntimeError) as error:  # RuntimeError: another shape
+            text = f"peft does not find its tensors in the packed adapter: {error}"
+            raise OurFault("parity_failed", text, where=str(packed)) from error
 
 
-def _logits(model: Any, tokens: Tensor) -> Tensor:
-    with torch.inference_mode():
-        logits: Tensor = model(tokens).logits.float()
-    return logits  # [1, tokens, vocab]
+def _logits(model: Any) -> Logits:
+    @torch.inference_mode()
+    def logits(tokens: list[int], places: list[int]) -> Tensor:
+        with widened(model):
+            found: Tensor = model(torch.tensor([tokens]), use_cache=False).logits[0]
+        return found[places]
+
+    return logits
 
 
-def _before_and_after(base_dir: Path, adapter: Path, tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits without and with the adapter; one base in memory at a time.
-
-    Raises UserFault `adapter_unchanged` for one that is applied and makes no difference.
-    """
-    base = load_base(base_dir).eval()
-    plain = _logits(base, tokens)
-    adapted = PeftModel.from_pretrained(base, adapter).eval()
-    moved = _logits(adapted, tokens)
-    if torch.equal(plain, moved) and _is_applied(adapted, adapter):
-        raise UserFault(
-            "adapter_unchanged",
-            "The training left the model as it was: the adapter changes none of its answers.",
-            param="learning_rate_multiplier",
-            fix="Train for more steps (epochs, or a smaller batch size), or with a higher learning "
-            "rate multiplier.",
-        )
-    return plain, moved
-
-
-def _is_applied(adapted: Any, adapter: Path) -> bool:
-    """Whether every tensor of the files stands in the model: peft passes over names it does not
-    know."""
-    loaded = get_peft_model_state_dict(adapted)
-    files = load_file(adapter / "adapter_model.safetensors")
-    return loaded.keys() == files.keys() and all(
-        torch.equal(loaded[name].float(), tensor.float()) for name, tensor in files.items()
-    )
+def _gap(one: Tensor, other: Tensor) -> float:
+    return float((one - other).abs().max())

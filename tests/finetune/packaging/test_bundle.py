@@ -12,10 +12,9 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from faults import OurFault, UserFault
+from faults import OurFault
 from finetune.packaging.bundle import build, tar
 from finetune.packaging.manifest import Manifest
-from finetune.packaging.parity import compare_adapters
 from finetune.packaging.passport import Passport
 from finetune.packaging.serve import serve_files
 from finetune.packaging.signing import generate_key, load_signer
@@ -159,58 +158,6 @@ def test_an_adapter_with_nan_is_never_signed(adapter, passport, signer, tmp_path
             signer=signer,
         )
     assert fault.value.code == "adapter_broken"
-
-
-def test_logits_are_compared_before_signing_and_recorded(
-    adapter, passport, signer, tiny_base, tmp_path
-):
-    info = build(
-        tmp_path / "out",
-        adapter_dir=adapter,
-        passport=passport,
-        license_terms={},
-        signer=signer,
-        base_dir=tiny_base,
-    )
-    recorded = json.loads((tmp_path / "out" / "passport.json").read_text())["parity"]["adapter"]
-    assert recorded == info.passport.parity["adapter"].model_dump()
-    assert recorded["max_abs_diff"] == 0
-    assert recorded["moved"] > 0.01
-
-
-def test_other_weights_fail_the_comparison(adapter, tiny_base, tmp_path):
-    other = Path(shutil.copytree(adapter, tmp_path / "other"))
-    tensors = load_file(other / "adapter_model.safetensors")
-    save_file({k: v * 1.01 for k, v in tensors.items()}, other / "adapter_model.safetensors")
-    with pytest.raises(OurFault) as fault:
-        compare_adapters("causal_lm", tiny_base, adapter, other)
-    assert fault.value.code == "parity_failed"
-
-
-def test_an_adapter_whose_names_do_not_fit_is_found(adapter, tiny_base, tmp_path):
-    renamed = Path(shutil.copytree(adapter, tmp_path / "renamed"))
-    tensors = load_file(renamed / "adapter_model.safetensors")
-    save_file({f"x.{k}": v for k, v in tensors.items()}, renamed / "adapter_model.safetensors")
-    with pytest.raises(OurFault) as fault:
-        compare_adapters("causal_lm", tiny_base, renamed, renamed)
-    assert fault.value.code == "parity_failed"
-
-
-@pytest.mark.parametrize("scale", [0, 1e-30])
-def test_an_adapter_that_changes_nothing_is_a_finding_about_the_run(
-    adapter, tiny_base, tmp_path, scale
-):
-    """As it began, or trained at so small a rate that no answer changes; its tensors do fit."""
-    idle = Path(shutil.copytree(adapter, tmp_path / "idle"))
-    tensors = load_file(idle / "adapter_model.safetensors")
-    tensors = {k: v * scale if "lora_B" in k else v for k, v in tensors.items()}
-    save_file(tensors, idle / "adapter_model.safetensors")
-    with pytest.raises(UserFault) as fault:
-        compare_adapters("causal_lm", tiny_base, idle, idle)
-    assert (fault.value.code, fault.value.param) == (
-        "adapter_unchanged",
-        "learning_rate_multiplier",
-    )
 
 
 @pytest.mark.parametrize(
