@@ -12,14 +12,16 @@ from faults import OurFault
 from finetune.families.layers import foreign_tensors
 from finetune.packaging.archive import write_tar
 from finetune.packaging.card import model_card
-from finetune.packaging.files import pretty_json, publish_folder, sha256_file
+from finetune.packaging.files import pretty_json, publish_folder, sha256_file, walk
 from finetune.packaging.manifest import MANIFEST, SIGNATURE, SIGNER_KEY, Manifest
+from finetune.packaging.needs import lowest_peft
 from finetune.packaging.passport import Parity, Passport
 from finetune.packaging.sbom import software_bill
 from finetune.packaging.serve import serve_files
 from finetune.packaging.signing import Signer
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+TOKENIZER = "tokenizer"
 # how training went, for whoever judges the result
 TRAINING_FILES = ("metrics.csv", "report.json")
 
@@ -44,12 +46,12 @@ def build(
     passport: Passport,
     license_terms: dict[str, Any],
     signer: Signer,
-    base_dir: Path | None = None,
+    base_dir: Path,
 ) -> BundleInfo:
     """Write the signed artifact to `out_dir`, which must not exist; it appears whole or not at all.
 
-    With `base_dir` the packed adapter is loaded again and compared with what training said when it
-    left `adapter_dir`, before anything is signed; the passport records the difference.
+    The packed adapter is loaded again on the base and compared with what training said when it left
+    `adapter_dir`, before anything is signed; the passport records the difference.
     OurFault: `adapter_missing`, `adapter_broken`, `foreign_tensor`, `parity_failed`,
     `artifact_exists`. UserFault: `adapter_unchanged`.
     """
@@ -57,10 +59,10 @@ def build(
     staging.mkdir(parents=True)
     try:
         _copy_adapter(adapter_dir, staging)
-        if base_dir is not None:
-            _require_adapter_alone(staging / "adapter" / ADAPTER_FILES[0], base_dir)
-            parity = _compare(passport, base_dir, adapter_dir, staging / "adapter")
-            passport = passport.model_copy(update={"parity": passport.parity | parity})
+        _require_adapter_alone(staging / "adapter" / ADAPTER_FILES[0], base_dir)
+        _add_answering(base_dir, staging / TOKENIZER)
+        parity = _compare(passport, base_dir, adapter_dir, staging / "adapter")
+        passport = passport.model_copy(update={"parity": passport.parity | parity})
         _write_documents(staging, passport, license_terms, signer)
         info = _seal(staging, passport, signer)
         if not publish_folder(staging, out_dir):
@@ -123,6 +125,12 @@ def _require_adapter_alone(path: Path, base_dir: Path) -> None:
             )
 
 
+def _add_answering(base_dir: Path, folder: Path) -> None:
+    from finetune.packaging.answering import write_answering  # transformers
+
+    write_answering(base_dir, folder)
+
+
 def _compare(passport: Passport, base_dir: Path, trained: Path, packed: Path) -> dict[str, Parity]:
     from finetune.packaging.parity import compare_adapters  # torch and peft
 
@@ -134,27 +142,33 @@ def _write_documents(
     staging: Path, passport: Passport, license_terms: dict[str, Any], signer: Signer
 ) -> None:
     adapter = staging / "adapter"
-    rank = json.loads((adapter / "adapter_config.json").read_bytes()).get("r", 16)
+    config = json.loads((adapter / "adapter_config.json").read_bytes())
     adapter_sha256 = sha256_file(adapter / "adapter_model.safetensors")
+    handed_on = _hashes(staging / TOKENIZER)
     licence = str(license_terms.get("licence", passport.base.licence))
     texts = {
         "passport.json": pretty_json(passport.model_dump(mode="json")),
         "license.json": pretty_json(license_terms),
         "model-card.md": model_card(passport, licence).encode(),
-        "sbom.cdx.json": pretty_json(software_bill(passport, adapter_sha256)),
+        "sbom.cdx.json": pretty_json(software_bill(passport, adapter_sha256, handed_on)),
         SIGNER_KEY: signer.public_pem.encode(),
-        **{name: text.encode() for name, text in serve_files(passport, rank).items()},
+        **{name: text.encode() for name, text in serve_files(passport, config).items()},
     }
     for name, content in texts.items():
         (staging / name).parent.mkdir(exist_ok=True)
         (staging / name).write_bytes(content)
 
 
+def _hashes(folder: Path) -> dict[str, str]:
+    return {f"{folder.name}/{name}": sha256_file(path) for name, path in walk(folder)}
+
+
 def _seal(staging: Path, passport: Passport, signer: Signer) -> BundleInfo:
     """List and sign what is there; nothing may be written afterwards."""
     import hashlib
 
-    manifest = Manifest.of(staging)
+    config = json.loads((staging / "adapter" / "adapter_config.json").read_bytes())
+    manifest = Manifest.of(staging, needs={"peft": f">={lowest_peft(config)}"})
     listed = manifest.encoded()
     (staging / MANIFEST).write_bytes(listed)
     signer.sign(staging, staging / SIGNATURE)

@@ -14,7 +14,7 @@ def model_card(passport: Passport, licence: str) -> str:
 
 def _front_matter(passport: Passport, licence: str) -> str:
     values = {
-        "base_model": passport.base.name,
+        "base_model": passport.base.hub_id or passport.base.name,
         "library_name": "peft",
         "license": licence,
         "pipeline_tag": "text-generation",
@@ -81,7 +81,7 @@ def _evaluation(passport: Passport) -> str:
 def _use(passport: Passport) -> str:
     return (
         "## Use\n\n"
-        "`serve/README.md` has commands for peft and vLLM. `passport.json` has all of the above "
+        "`serve/README.md` says what can serve it, and how. `passport.json` has all of the above "
         "for machines, `license.json` the terms, `manifest.json` the SHA-256 of every file; "
         "`privatune verify` checks them and the signature offline."
     )

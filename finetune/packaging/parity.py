@@ -16,7 +16,8 @@ from finetune.families.contract import PROBES, Difference, Precision
 from finetune.packaging.passport import Parity
 
 # Nats. Both ways compute in float32 (float64 where training does) whatever the weights are stored
-# in, and differ by the order of their sums.
+# in, and differ by the order of their sums: with SmolLM2-135M, in fp32 and bf16, by 3e-5 without an
+# adapter and by 1e-4 with one that moves its answers by 28.
 FLOOR = 1e-3
 # How much further apart they may be with an adapter than without: it makes activations larger
 NOISE_FACTOR = 8

@@ -1,5 +1,6 @@
 """The passport of an artifact: what it was made from, how, and how good it is (`passport.json`)."""
 
+import re
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -12,14 +13,25 @@ class _Part(BaseModel):
 
 
 class BaseUsed(_Part):
-    """The base that the adapter was trained on and needs."""
+    """The base that the adapter was trained on and needs; where it comes from is told if it is a
+    public place, and a path of the operator's never."""
 
     name: str
     digest: str
     licence: str
-    source: str
+    hub_id: str | None = None
+    revision: str | None = None
     architecture: str
     parameters: int
+
+
+_HUB = re.compile(r"(?P<hub_id>[\w.-]+/[\w.-]+)@(?P<revision>[0-9a-f]{40})")
+
+
+def hub_place(source: str) -> dict[str, str]:
+    """`hub_id` and `revision` of a catalogue's `source` that is a download: `owner/name@commit`."""
+    found = _HUB.fullmatch(source)
+    return found.groupdict() if found else {}
 
 
 class DatasetUsed(_Part):

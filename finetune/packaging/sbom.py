@@ -13,13 +13,17 @@ from finetune.packaging.passport import Passport
 ROOTS = ("peft", "safetensors", "tokenizers", "torch", "transformers")
 
 
-def software_bill(passport: Passport, adapter_sha256: str) -> dict[str, Any]:
-    """The packages that made and load the adapter, at their installed versions, with edges.
+def software_bill(
+    passport: Passport, adapter_sha256: str, base_files: dict[str, str]
+) -> dict[str, Any]:
+    """The packages that made and load the adapter, at their installed versions, with edges, its
+    base, and the base's own files that are handed on: {name: SHA-256}.
 
     Deterministic for one passport and one environment.
     """
     packages = _closure()
     model_ref = f"artifact:{passport.name}"
+    base = _base(passport, base_files)
     components = [_component(name, version) for name, (version, _) in sorted(packages.items())]
     known = {name: _purl(name, version) for name, (version, _) in packages.items()}
     edges = [
@@ -41,8 +45,25 @@ def software_bill(passport: Passport, adapter_sha256: str) -> dict[str, Any]:
                 "hashes": [{"alg": "SHA-256", "content": adapter_sha256}],
             },
         },
-        "components": components,
-        "dependencies": [{"ref": model_ref, "dependsOn": roots}, *edges],
+        "components": [base, *components],
+        "dependencies": [{"ref": model_ref, "dependsOn": [base["bom-ref"], *roots]}, *edges],
+    }
+
+
+def _base(passport: Passport, files: dict[str, str]) -> dict[str, Any]:
+    base = passport.base
+    place = f"https://huggingface.co/{base.hub_id}/tree/{base.revision}"
+    return {
+        "type": "machine-learning-model",
+        "bom-ref": f"base:{base.digest}",
+        "name": base.name,
+        "version": base.digest,
+        "licenses": [{"license": {"name": base.licence}}],
+        **({"externalReferences": [{"type": "distribution", "url": place}]} if base.hub_id else {}),
+        "components": [
+            {"type": "file", "name": name, "hashes": [{"alg": "SHA-256", "content": sha256}]}
+            for name, sha256 in sorted(files.items())
+        ],
     }
 
 

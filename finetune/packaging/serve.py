@@ -1,89 +1,88 @@
-"""How to run the artifact elsewhere with stock tools (`serve/`)."""
+"""What can serve the artifact elsewhere, and how: `serve/README.md`. Tests run its commands."""
 
-from finetune.packaging.passport import Passport
+from typing import Any
+
+from finetune.packaging.needs import lowest_peft
+from finetune.packaging.passport import BaseUsed, Passport
 
 _README = """\
 # Serving {name}
 
-The adapter works with one base: {base}, digest `{digest}` (from {source}). Put that base beside
-this folder as `base/`, or give its path below.
+{base}
 
-Check first that nothing was changed, with the operator's public key from a source you trust:
+Start everything below in this folder. Check first that nothing was changed, with the operator's
+public key from a source that you trust:
 
-    privatune verify . --key operator.pem
+    privatune verify . --key ../operator.pem
+
+## What can serve it
+
+| tool | this adapter |
+|---|---|
+| peft {peft} or later, with transformers | as it is, see below |
+| vLLM | {vllm} |
+| whatever loads a transformers model folder | merged into its base, see below |
 
 ## peft
 
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+`tokenizer/` has the base's tokenizer, its chat template with the day that training saw wherever it
+writes the date, and in `generation_config.json` every token that ends an answer. Take them from
+here and not from the base: its own may name fewer.
 
-    base = "base"
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "adapter")
-    chat = [{{"role": "user", "content": "..."}}]
-    prompt = tokenizer.apply_chat_template(
-        chat, add_generation_prompt=True{switch}, return_tensors="pt", return_dict=True
-    )
-    answer = model.generate(**prompt, max_new_tokens=200)[0]
-    print(tokenizer.decode(answer[prompt["input_ids"].shape[1]:], skip_special_tokens=True))
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-## vLLM, an OpenAI-compatible server
+tokenizer = AutoTokenizer.from_pretrained("tokenizer")
+settings = GenerationConfig.from_pretrained("tokenizer")
+base = AutoModelForCausalLM.from_pretrained("../base")
+model = PeftModel.from_pretrained(base, "adapter")
+chat = [{{"role": "user", "content": "..."}}]
+prompt = tokenizer.apply_chat_template(
+    chat, add_generation_prompt=True{switch}, return_tensors="pt", return_dict=True
+)
+answer = model.generate(
+    **prompt, generation_config=settings, do_sample=False, max_new_tokens=200
+)[0]
+print(tokenizer.decode(answer[prompt["input_ids"].shape[1]:], skip_special_tokens=True))
+```
 
-    vllm serve base --enable-lora --max-lora-rank {rank} --lora-modules tuned=adapter
+Without `do_sample=False` it samples at temperature 1, as Privatune does for a request that names
+none.{asked}
 
-or with a container and one GPU, in this folder (`serve/compose.yaml`):
+## Merged into its base
 
-    BASE=/path/to/base docker compose -f serve/compose.yaml up
+Goes on from the lines above. The result is rounded to the base's precision, so its answers can
+differ a little.
 
-Then ask for the model `tuned` at http://127.0.0.1:8000/v1{asked}.
+```python
+model.merge_and_unload().save_pretrained("../merged")
+tokenizer.save_pretrained("../merged")
+settings.save_pretrained("../merged")
+```
 """
 
-_THINKING = """\
-,
-as it was trained to be asked: thinking {word}. In a request to vLLM that is
+_THINKING = """
 
-    "chat_template_kwargs": {{"enable_thinking": {json}}}
-
-A base whose chat template has no such switch takes no notice of it. `--reasoning-parser` of
-`vllm serve` gives what the model thinks apart from what it says"""
-
-_COMPOSE = """\
-# Start in the artifact's folder: BASE=/path/to/base docker compose -f serve/compose.yaml up
-services:
-  model:
-    image: ${{VLLM_IMAGE:-vllm/vllm-openai:latest}}
-    command: >-
-      --model /base --enable-lora --max-lora-rank {rank} --lora-modules tuned=/artifact/adapter
-    environment:
-      HF_HUB_OFFLINE: "1"
-    ports: ["127.0.0.1:8000:8000"]
-    volumes:
-      - ${{BASE:?set BASE to the folder of the base model}}:/base:ro
-      - ..:/artifact:ro
-    deploy:
-      resources:
-        reservations:
-          devices: [{{driver: nvidia, count: 1, capabilities: [gpu]}}]
-"""
+The model is asked as it was trained to be asked: thinking {word}. Tools that take requests name it
+`"chat_template_kwargs": {{"enable_thinking": {json}}}`. A base whose chat template has no such
+switch takes no notice of it."""
 
 # vLLM takes these ranks only
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
-def serve_files(passport: Passport, rank: int) -> dict[str, str]:
-    """File name -> text, for an adapter of LoRA rank `rank`."""
-    allowed = next((size for size in _RANKS if size >= rank), _RANKS[-1])
-    base = passport.base
+def serve_files(passport: Passport, config: dict[str, Any]) -> dict[str, str]:
+    """File name -> text, for an adapter of that adapter_config.json."""
     readme = _README.format(
         name=passport.name,
-        base=base.name,
-        digest=base.digest,
-        source=base.source,
-        rank=allowed,
+        base=_base(passport.base),
+        peft=lowest_peft(config),
+        vllm=_vllm(config),
         switch=_switch(passport),
         asked=_asked(passport),
     )
-    return {"serve/README.md": readme, "serve/compose.yaml": _COMPOSE.format(rank=allowed)}
+    return {"serve/README.md": readme}
 
 
 def _switch(passport: Passport) -> str:
@@ -97,3 +96,24 @@ def _asked(passport: Passport) -> str:
     if thinking is None:
         return ""
     return _THINKING.format(word=thinking, json="true" if thinking == "on" else "false")
+
+
+def _base(base: BaseUsed) -> str:
+    found = (
+        f"the model {base.hub_id} of the Hugging Face hub at revision {base.revision}"
+        if base.hub_id
+        else "the operator's copy; ask them which release it is"
+    )
+    return (
+        f"The adapter works with one base: {base.name}, digest `{base.digest}`, {found}.\n"
+        "Put it beside this folder as `../base`."
+    )
+
+
+def _vllm(config: dict[str, Any]) -> str:
+    if config.get("use_dora"):
+        return "takes no DoRA adapters: merge it first"
+    allowed = next((size for size in _RANKS if size >= config["r"]), None)
+    if allowed is None:
+        return f"takes no adapters of rank {config['r']}: merge it first"
+    return f"takes LoRA adapters; this one needs a `max_lora_rank` of {allowed} (not tried here)"

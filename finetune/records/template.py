@@ -27,7 +27,7 @@ _LETTERS = string.digits + string.ascii_letters
 _SHORT_ID = re.compile(r"[0-9A-Za-z]{9}")
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Llama 3 and others print today's date: a run resumed tomorrow would then train other tokens.
-_DATE = "26 Jul 2024"
+_FROZEN_DATE = "{% set date_string = '26 Jul 2024' %}{{ '' }}"
 _FROZEN_CLOCK = (
     "{% macro strftime_now(format) %}{{ {'%d %b %Y': '26 Jul 2024', '%d %B %Y': '26 July 2024', "
     "'%B %d, %Y': 'July 26, 2024'}[format] or '2024-07-26' }}{% endmacro %}{{ '' }}"
@@ -54,12 +54,11 @@ class ChatTemplate:
                 fix="Import the base with --chat-template FILE, or use prompt/completion rows.",
             )
         self._tokenizer = tokenizer
-        self._variables = {**tokenizer.special_tokens_map, "date_string": _DATE}
+        self._variables = tokenizer.special_tokens_map
         self._unprinted: dict[Any, frozenset[int]] = {}
 
     def _source(self, tools: Tools) -> str:
-        source: str = self._tokenizer.get_chat_template(None, tools)
-        return _FROZEN_CLOCK + source if "strftime_now" in source else source
+        return frozen(self._tokenizer.get_chat_template(None, tools))
 
     def is_marked(self, tools: Tools) -> bool:
         """Whether the template itself says, by {% generation %}, what the model writes."""
@@ -380,6 +379,13 @@ def _with_thought(
         return {**message, field: reasoning}
     thought = f"{thinking.OPEN}\n{reasoning}{thinking.CLOSED_AT_ONCE}"
     return {**message, "content": thought + message["content"]}
+
+
+def frozen(source: str) -> str:
+    """A template that says the same day for ever, whoever renders it."""
+    if "date_string" in source:
+        source = _FROZEN_DATE + source
+    return _FROZEN_CLOCK + source if "strftime_now" in source else source
 
 
 SENTINEL = "qZsentinelXk7"

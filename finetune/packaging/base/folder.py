@@ -20,6 +20,11 @@ CONFIG_FILES = ("config.json", "generation_config.json", "tokenizer_config.json"
 _TERMS = re.compile(r"(LICEN[CS]E|NOTICE|USE_POLICY)(\.(txt|md))?", re.IGNORECASE)
 
 
+def is_terms(name: str) -> bool:
+    """Whether a file is the publisher's licence, notice or policy."""
+    return _TERMS.fullmatch(name) is not None
+
+
 def select_files(source: Path) -> tuple[list[str], list[str]]:
     """The names to take from `source`, and notices about what is left behind.
 
@@ -41,7 +46,7 @@ def select_files(source: Path) -> tuple[list[str], list[str]]:
             where=str(source),
             fix="Point at the folder that holds config.json and the weights.",
         )
-    terms = [name for name in present if _TERMS.fullmatch(name)]
+    terms = [name for name in present if is_terms(name)]
     known = {*CONFIG_FILES, *PLAIN_FILES, *terms}
     taken = [*weights, *(name for name in present if name in known)]
     for name in taken:

@@ -1,6 +1,8 @@
 """Download of a base from the Hugging Face hub: safetensors and tokenizer only, never code."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from faults import UserFault
 from finetune.packaging.base.folder import CONFIG_FILES, PLAIN_FILES
@@ -18,8 +20,9 @@ ALLOWED = (
 IGNORED = ("consolidated*", "original/*", "*/*")
 
 
-def download_base(hub_id: str, cache: Path, *, revision: str | None = None) -> Path:
-    """Download `owner/name` below `cache`; returns a folder of plain files for `import_base`.
+def download_base(hub_id: str, cache: Path, *, revision: str | None = None) -> tuple[Path, str]:
+    """Download `owner/name` below `cache`; returns a folder of plain files for `import_base` and
+    what it is: `owner/name@commit`.
 
     Continues a download that broke off. UserFault: `bad_hub_id`, `hub_offline`, `hub_not_found`,
     `hub_gated`.
@@ -37,13 +40,18 @@ def download_base(hub_id: str, cache: Path, *, revision: str | None = None) -> P
 
     target = cache / hub_id.replace("/", "--")
     try:
-        snapshot_download(
+        wanted: Any = partial(  # its overloads are lost
+            snapshot_download,
             hub_id,
-            revision=revision,
             local_dir=target,
             allow_patterns=list(ALLOWED),
             ignore_patterns=list(IGNORED),
         )
+        wanted(revision=revision)
+        if not (found := wanted(revision=revision, dry_run=True)):
+            return target, hub_id  # it has no file of a model; the import says so
+        commit = found[0].commit_hash
+        wanted(revision=commit)  # fetches only what changed meanwhile
     except HFValidationError as error:
         raise UserFault(
             "bad_hub_id",
@@ -70,4 +78,4 @@ def download_base(hub_id: str, cache: Path, *, revision: str | None = None) -> P
             fix="Check the network (HF_ENDPOINT names a mirror), or copy the model folder to this "
             "machine and import the folder.",
         ) from error
-    return target
+    return target, f"{hub_id}@{commit}"

@@ -6,6 +6,7 @@ from typing import Any
 
 from faults import UserFault
 from finetune.packaging.base.config import read_json
+from finetune.records.encode import RowEncoder
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 TEMPLATE = "chat_template.jinja"
@@ -81,7 +82,31 @@ def check_tokenizer(folder: Path, vocab_size: int) -> list[str]:
             fix='Set "eos_token" in tokenizer_config.json to the model\'s end-of-turn token.',
         )
     _render(tokenizer)
-    return notices
+    return notices + _stops(folder, tokenizer)
+
+
+def _stops(folder: Path, tokenizer: Any) -> list[str]:
+    """A notice where the model's own settings let an answer run on past the template's end."""
+    try:
+        missing = RowEncoder(tokenizer).stop_ids - stop_ids(folder)
+    except UserFault as fault:
+        return [f"Chat rows cannot be trained: {fault}"]
+    if not missing:
+        return []
+    named = ", ".join(sorted(tokenizer.convert_ids_to_tokens(list(missing))))
+    return [
+        f"The model's generation settings do not stop at {named}, which ends an answer: elsewhere "
+        "its answers may run on. Here they stop, and artifacts carry settings that do."
+    ]
+
+
+def stop_ids(folder: Path) -> set[int]:
+    """What a model's own settings stop at, as transformers reads them."""
+    for path in (folder / "generation_config.json", folder / "config.json"):
+        if path.is_file():
+            named = read_json(path, code="bad_config").get("eos_token_id")
+            return {named} if isinstance(named, int) else set(named or ())
+    return set()
 
 
 def _load(folder: Path) -> Any:

@@ -41,15 +41,18 @@ def import_model(
     from finetune.packaging.base import import_base  # torch and transformers
 
     say = progress or (lambda _line: None)
+    path, label = _local(source, say)
     info = import_base(
-        _local(source, say),
+        path,
         settings.MODEL_STORE,
         name=name,
         licence=licence,
-        source_label=source,
+        source_label=label,
         chat_template=chat_template,
         progress=_Phases(say),
     )
+    for notice in info.notices:
+        say(notice)
     with transaction.atomic():
         existing = CatalogModel.objects.select_for_update().filter(name=name).first()
         if existing is not None and existing.digest != info.digest:
@@ -106,13 +109,13 @@ def _change(name: str, actor: str, fields: dict[str, str | datetime | None]) -> 
     return model
 
 
-def _local(source: str, say: Callable[[str], None]) -> Path:
-    """The folder or file itself, or the hub id downloaded."""
+def _local(source: str, say: Callable[[str], None]) -> tuple[Path, str]:
+    """The folder or file itself, or the hub id downloaded; and what the catalogue calls it."""
     from finetune.packaging.base import download_base
 
     path = Path(source)
     if path.exists():
-        return path
+        return path, source
     if source.startswith((".", "/", "~")) or source.endswith(".gguf"):
         raise UserFault(
             "source_not_found",

@@ -17,8 +17,8 @@ from django.conf import settings
 from faults import OurFault, from_dict
 from faults.disk import DiskFull
 from finetune.events import JobSucceeded
-from finetune.models import Artifact, Checkpoint, Dataset, Job, Run
-from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
+from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Job, Run
+from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport, hub_place
 from finetune.packaging.request import BuildRequest, BuiltBundle
 from finetune.purposes import Purpose
 from finetune.sandbox.levels import Level
@@ -191,20 +191,12 @@ def _isolation(job: Job) -> Any:
 
 
 def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -> Passport:
-    base = job.base
     return Passport(
         name=model_name(job, tenant),
         tenant=tenant.name,
         created=datetime.now(UTC),
         code_version=version("privatune"),
-        base=BaseUsed(
-            name=base.name,
-            digest=base.digest,
-            licence=base.licence,
-            source=base.source,
-            architecture=base.architecture,
-            parameters=base.parameters,
-        ),
+        base=base_used(job.base),
         datasets=[
             _dataset(role, data)
             for role, data in (("train", job.training_data), ("validation", job.validation_data))
@@ -224,6 +216,17 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
             validation_loss=report["valid_loss"],
             base_validation_loss=report["base_valid_loss"],
         ),
+    )
+
+
+def base_used(base: CatalogModel) -> BaseUsed:
+    return BaseUsed(
+        name=base.name,
+        digest=base.digest,
+        licence=base.licence,
+        architecture=base.architecture,
+        parameters=base.parameters,
+        **hub_place(base.source),
     )
 
 

@@ -1,35 +1,24 @@
-"""A trained-looking adapter of the tiny base, its passport, a signer and the artifact of them."""
+"""A trained adapter of the tiny base, its passport, a signer and the artifact of them."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import torch
-from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
 
 from finetune.packaging.bundle import BundleInfo, build
 from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport
 from finetune.packaging.signing import Signer, generate_key, load_signer
+from finetune.states import ExitCode
+from tests.finetune.trainer.runs import finish, make_run
 
 
 @pytest.fixture(scope="session")
 def adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A result folder as the trainer leaves it; both LoRA factors are away from zero."""
-    folder = tmp_path_factory.mktemp("result")
-    model = AutoModelForCausalLM.from_pretrained(tiny_base)
-    torch.manual_seed(1)
-    tuned = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear"))
-    for name, parameter in tuned.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter, std=0.1)
-    tuned.save_pretrained(folder)
-    config = json.loads((folder / "adapter_config.json").read_text())
-    config["base_model_name_or_path"] = "tiny"
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    (folder / "metrics.csv").write_text("step,train_loss,train_accuracy\n1,2.5,0.1\n")
-    return folder
+    """A result folder that the trainer left."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    made = make_run(folder, tiny_base, rows=8, adapter={"r": 4}, base_name="tiny")
+    assert finish(made) == ExitCode.DONE
+    return made / "result"
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +32,8 @@ def passport() -> Passport:
             name="tiny",
             digest="sha256:" + "0" * 64,
             licence="Apache-2.0",
-            source="test",
+            hub_id="acme/tiny",
+            revision="0" * 40,
             architecture="LlamaForCausalLM",
             parameters=28832,
         ),
@@ -66,12 +56,21 @@ def signer() -> Signer:
 
 @pytest.fixture(scope="session")
 def built(
-    adapter: Path, passport: Passport, signer: Signer, tmp_path_factory: pytest.TempPathFactory
+    adapter: Path,
+    passport: Passport,
+    signer: Signer,
+    tiny_base: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Path, BundleInfo]:
     out = tmp_path_factory.mktemp("artifacts") / "artifact"
     terms = {"licence": "Apache-2.0", "may": ["train", "export", "serve"]}
     return out, build(
-        out, adapter_dir=adapter, passport=passport, license_terms=terms, signer=signer
+        out,
+        adapter_dir=adapter,
+        passport=passport,
+        license_terms=terms,
+        signer=signer,
+        base_dir=tiny_base,
     )
 
 

@@ -35,9 +35,14 @@ def test_the_artifact_has_every_promised_part(artifact):
         "passport.json",
         "sbom.cdx.json",
         "serve/README.md",
-        "serve/compose.yaml",
         "signer.pem",
+        "tokenizer/chat_template.jinja",
+        "tokenizer/config.json",
+        "tokenizer/generation_config.json",
+        "tokenizer/tokenizer.json",
+        "tokenizer/tokenizer_config.json",
         "training/metrics.csv",
+        "training/report.json",
     }
 
 
@@ -51,7 +56,9 @@ def test_plain_peft_loads_the_adapter_and_computes_the_same(artifact, adapter, t
     assert not torch.allclose(loaded(IDS).logits, plain(IDS).logits)
 
 
-def test_the_same_input_gives_the_same_digest(built, adapter, passport, signer, tmp_path):
+def test_the_same_input_gives_the_same_digest(
+    built, adapter, passport, signer, tiny_base, tmp_path
+):
     terms = {"licence": "Apache-2.0", "may": ["train", "export", "serve"]}
     again = build(
         tmp_path / "again",
@@ -59,6 +66,7 @@ def test_the_same_input_gives_the_same_digest(built, adapter, passport, signer, 
         passport=passport,
         license_terms=terms,
         signer=signer,
+        base_dir=tiny_base,
     )
     assert again.digest == built[1].digest
 
@@ -86,7 +94,9 @@ def test_stock_model_signing_accepts_the_artifact(artifact, tmp_path):
 
 
 def test_the_documents_say_what_the_passport_knows(artifact, passport, built):
-    assert Passport.model_validate_json((artifact / "passport.json").read_text()) == passport
+    told = Passport.model_validate_json((artifact / "passport.json").read_text())
+    assert told == built[1].passport
+    assert told.model_copy(update={"parity": {}}) == passport
     card = (artifact / "model-card.md").read_text()
     assert card.startswith("---\n")
     assert "base_model: " in card
@@ -98,7 +108,14 @@ def test_the_documents_say_what_the_passport_knows(artifact, passport, built):
     assert versions["torch"] == torch.__version__
     refs = {part["bom-ref"] for part in bill["components"]}
     assert {ref for edge in bill["dependencies"] for ref in edge["dependsOn"]} <= refs
-    assert "--max-lora-rank 8" in (artifact / "serve" / "README.md").read_text()
+    described = bill["components"][0]
+    assert (described["name"], described["version"]) == ("tiny", passport.base.digest)
+    assert described["externalReferences"][0]["url"] == (
+        f"https://huggingface.co/acme/tiny/tree/{'0' * 40}"
+    )
+    handed_on = {file["name"]: file["hashes"][0]["content"] for file in described["components"]}
+    assert handed_on.keys() == {name for name in built[1].files if name.startswith("tokenizer/")}
+    assert handed_on.items() <= built[1].files.items()
     assert Manifest.model_validate_json((artifact / "manifest.json").read_text()).files.keys() == (
         built[1].files.keys()
     )
@@ -119,7 +136,7 @@ def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(
     assert "\nMethod sft, 200 steps over 2 epochs" in (artifact / "model-card.md").read_text()
 
 
-def test_an_artifact_is_published_whole_or_not_at_all(adapter, passport, tmp_path):
+def test_an_artifact_is_published_whole_or_not_at_all(adapter, passport, tiny_base, tmp_path):
     class Broken:
         public_pem = "x"
 
@@ -133,18 +150,26 @@ def test_an_artifact_is_published_whole_or_not_at_all(adapter, passport, tmp_pat
             passport=passport,
             license_terms={},
             signer=Broken(),
+            base_dir=tiny_base,
         )
     assert not list(tmp_path.iterdir())
 
 
-def test_a_place_that_is_taken_stays_as_it_is(artifact, adapter, passport, signer):
+def test_a_place_that_is_taken_stays_as_it_is(artifact, adapter, passport, signer, tiny_base):
     with pytest.raises(OurFault) as fault:
-        build(artifact, adapter_dir=adapter, passport=passport, license_terms={}, signer=signer)
+        build(
+            artifact,
+            adapter_dir=adapter,
+            passport=passport,
+            license_terms={},
+            signer=signer,
+            base_dir=tiny_base,
+        )
     assert fault.value.code == "artifact_exists"
     assert verify(artifact).ok
 
 
-def test_an_adapter_with_nan_is_never_signed(adapter, passport, signer, tmp_path):
+def test_an_adapter_with_nan_is_never_signed(adapter, passport, signer, tiny_base, tmp_path):
     broken = Path(shutil.copytree(adapter, tmp_path / "broken"))
     tensors = load_file(broken / "adapter_model.safetensors")
     next(iter(tensors.values()))[0, 0] = float("nan")
@@ -156,6 +181,7 @@ def test_an_adapter_with_nan_is_never_signed(adapter, passport, signer, tmp_path
             passport=passport,
             license_terms={},
             signer=signer,
+            base_dir=tiny_base,
         )
     assert fault.value.code == "adapter_broken"
 
@@ -214,9 +240,9 @@ def test_only_a_p256_key_signs():
 def test_the_bundle_says_how_a_model_that_can_think_was_trained_to_be_asked(
     passport, thinking, value
 ):
-    plain = serve_files(passport, 8)["serve/README.md"]
+    plain = serve_files(passport, {"r": 8})["serve/README.md"]
     assert "thinking" not in plain
     told = passport.model_copy(update={"hyperparameters": {"thinking": thinking}})
-    text = serve_files(told, 8)["serve/README.md"]
+    text = serve_files(told, {"r": 8})["serve/README.md"]
     assert f"add_generation_prompt=True, enable_thinking={value}, return_tensors" in text
     assert f'"chat_template_kwargs": {{"enable_thinking": {str(value).lower()}}}' in text

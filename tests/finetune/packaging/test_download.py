@@ -14,6 +14,7 @@ import pytest
 
 from faults import UserFault
 from finetune.packaging.base import download_base, import_base
+from finetune.packaging.passport import hub_place
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "acme/tiny"
@@ -88,12 +89,12 @@ def hub(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]
 
 
 def test_a_hub_model_is_fetched_without_pickle_or_code_and_imported(hub, tmp_path):
-    folder = download_base(REPO, tmp_path / "hub")
+    folder, source = download_base(REPO, tmp_path / "hub")
+    assert source == f"{REPO}@{COMMIT}"
+    assert hub_place(source) == {"hub_id": REPO, "revision": COMMIT}
     assert not {"pytorch_model.bin", "modeling_tiny.py"} & set(hub.asked)
     assert (folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
-    info = import_base(
-        folder, tmp_path / "store", name="tiny", licence="MIT", source_label=f"hub:{REPO}"
-    )
+    info = import_base(folder, tmp_path / "store", name="tiny", licence="MIT", source_label=source)
     assert info.architecture == "LlamaForCausalLM"
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import random
 import shutil
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from faults import UserFault
 from finetune.packaging.bundle import tar
+from finetune.packaging.files import pretty_json
 from finetune.packaging.manifest import Manifest
 from finetune.packaging.signing import generate_key, load_signer
 from finetune.packaging.verify import verify
@@ -38,6 +40,13 @@ def codes(path: Path, **trust) -> set[str]:
     report = verify(path, **trust)
     assert report.ok is not bool(report.problems)
     return {problem.code for problem in report.problems}
+
+
+def relisted(folder: Path) -> bytes:
+    """What a forger would write, who changed a file and lists it anew."""
+    needs = Manifest.model_validate_json((folder / "manifest.json").read_bytes()).needs
+    assert needs is not None
+    return Manifest.of(folder, needs).encoded()
 
 
 def names(folder: Path) -> list[str]:
@@ -68,6 +77,26 @@ def test_the_fingerprint_is_what_openssl_says(artifact, signer):
     assert signer.fingerprint == "sha256:" + hashlib.sha256(der).hexdigest()
 
 
+def test_an_artifact_of_the_first_format_still_verifies(copy, signer):
+    """It said nothing of what it needs, and had no tokenizer."""
+    shutil.rmtree(copy / "tokenizer")
+    listed = json.loads(relisted(copy))
+    del listed["needs"]
+    listed["format"] = "privatune-artifact/1"
+    (copy / "manifest.json").write_bytes(pretty_json(listed))
+    (copy / "model.sig").unlink()
+    signer.sign(copy, copy / "model.sig")
+    report = verify(copy, signer.public_pem)
+    assert report.ok, report.problems
+
+
+def test_what_an_artifact_needs_belongs_to_its_format(copy):
+    listed = json.loads((copy / "manifest.json").read_bytes())
+    for wrong in ({**listed, "needs": None}, {**listed, "format": "privatune-artifact/1"}):
+        (copy / "manifest.json").write_bytes(pretty_json(wrong))
+        assert "manifest" in codes(copy)
+
+
 def test_another_signer_is_not_the_expected_one(artifact):
     other = load_signer(generate_key())
     assert "wrong_signer" in codes(artifact, public_key_pem=other.public_pem)
@@ -78,7 +107,7 @@ def test_a_forger_who_signs_anew_has_another_fingerprint(copy, signer):
     forger = load_signer(generate_key())
     (copy / "license.json").write_text("{}")
     (copy / "signer.pem").write_text(forger.public_pem)
-    (copy / "manifest.json").write_bytes(Manifest.of(copy).encoded())
+    (copy / "manifest.json").write_bytes(relisted(copy))
     (copy / "model.sig").unlink()
     forger.sign(copy, copy / "model.sig")
     assert verify(copy).ok  # whole, but nobody vouches for the key
@@ -88,7 +117,7 @@ def test_a_forger_who_signs_anew_has_another_fingerprint(copy, signer):
 def test_the_signers_key_put_over_a_forgers_signature_fails(copy, signer):
     forger = load_signer(generate_key())
     (copy / "license.json").write_text("{}")
-    (copy / "manifest.json").write_bytes(Manifest.of(copy).encoded())
+    (copy / "manifest.json").write_bytes(relisted(copy))
     (copy / "model.sig").unlink()
     forger.sign(copy, copy / "model.sig")
     assert codes(copy, public_key_pem=signer.public_pem) == {"signature"}

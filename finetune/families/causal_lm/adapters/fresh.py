@@ -18,6 +18,8 @@ from finetune.families.contract import AdapterSpec
 from finetune.families.layers import unmatched
 
 _NAME = "default"  # peft's own; it stands in the parameters' names
+# Written whatever they are: readers need them, and no other version's default may step in
+_ALWAYS = {"peft_type", "task_type", "r", "lora_alpha", "lora_dropout", "target_modules", "bias"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +44,14 @@ class TrainableAdapter:
             parameter.copy_(state[name])
 
     def described(self, base_name: str) -> dict[str, Any]:
-        """What peft writes as adapter_config.json, naming the base instead of a local folder."""
+        """What peft writes as adapter_config.json, naming the base instead of a local folder.
+
+        Settings at their default are left out: a peft that does not know one refuses the file.
+        """
+        usual, ours = LoraConfig().to_dict(), self.config.to_dict()
+        told = {k: v for k, v in ours.items() if k in _ALWAYS or v != usual[k]}
         return {
-            **{k: sorted(v) if isinstance(v, set) else v for k, v in self.config.to_dict().items()},
+            **{k: sorted(v) if isinstance(v, set) else v for k, v in told.items()},
             "base_model_name_or_path": base_name,
             "inference_mode": True,
         }
