@@ -14,6 +14,10 @@ from tenants.models import StoredFile, TenantForeignKey, TenantOwned
 class Dataset(TenantOwned, Leased):
     """Made under a lease. `base` null: structure only, as checked right after the upload.
 
+    That one holds the file's mapping of columns, and is read anew when another is given; readings
+    for a model take the mapping that the file then has. `columns` goes with the file's bytes, and
+    `columns_key`, its digest, stays.
+
     `rows_object` and `errors_object` name objects in the tenant's vault: rows, and the problems
     with what they quote of the file.
     """
@@ -29,6 +33,9 @@ class Dataset(TenantOwned, Leased):
     max_length = models.IntegerField(null=True)
     overflow = models.CharField(max_length=8, default="refuse")
     thinking = models.CharField(max_length=4, default="each", db_default="each")
+    # Field of a format -> what the file calls it
+    columns = models.JSONField(default=dict, db_default={})
+    columns_key = models.CharField(max_length=64, blank=True, default="", db_default="")
     state = models.CharField(max_length=10, default=DatasetState.PENDING, verbose_name=_("state"))
     format = models.CharField(max_length=20, blank=True)
     report = models.JSONField(null=True)  # CheckReport.figures(): no word of the file's
@@ -53,7 +60,10 @@ class Dataset(TenantOwned, Leased):
         verbose_name_plural = _("readings of files")
         constraints = [
             models.UniqueConstraint(
-                fields=["tenant", "file", "base", "max_length", "overflow", "thinking"],
+                fields=[
+                    *("tenant", "file", "base", "max_length"),
+                    *("overflow", "thinking", "columns_key"),
+                ],
                 nulls_distinct=False,
                 name="finetune_dataset_one_reading",
             )

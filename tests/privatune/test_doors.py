@@ -55,6 +55,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.models.artifacts.open_bundle": Right.EXPORT,
     "finetune.services.runs.attempt._work": WORKER,
     "finetune.services.files.checking._check": INSIDE,
+    "finetune.services.files.columns._read_anew": WRITES,
     "finetune.services.files.datasets.full_report": OWN,
     "finetune.services.files.datasets.full_reports": OWN,
     "finetune.services.files.datasets.open_errors": OWN,

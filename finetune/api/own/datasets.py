@@ -14,7 +14,9 @@ from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Dataset
+from finetune.records.check.columns import LONGEST_NAME
 from finetune.services.files import datasets
+from finetune.services.files.columns import map_columns
 from tenants.access import still_allowed
 from tenants.errors import NotFound
 from tenants.models import StoredFile
@@ -34,7 +36,8 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
     class Meta:
         model = Dataset
         fields = [
-            "id", "file", "model", "state", "format", "max_length", "overflow", "thinking", "rows",
+            "id", "file", "model", "state", "format", "max_length", "overflow", "thinking",
+            "columns", "rows",
             "tokens_trained", "rows_sha256", "report", "error", "created_at",
         ]  # fmt: skip
 
@@ -44,8 +47,16 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
         return report
 
 
+class DatasetWishSerializer(serializers.Serializer[Any]):
+    file = serializers.CharField(max_length=64)
+    columns = serializers.DictField(
+        child=serializers.CharField(max_length=LONGEST_NAME),
+        help_text="Field of a format to what the file calls it; empty: as it calls them itself.",
+    )
+
+
 class Datasets(OwnView):
-    scopes = {"get": Scope.FILES_READ}
+    scopes = {"get": Scope.FILES_READ, "post": Scope.FILES_WRITE}
 
     @page_schema(DatasetSerializer, "Readings of your files")
     def get(self, request: Request) -> dict[str, Any]:
@@ -56,6 +67,19 @@ class Datasets(OwnView):
             Dataset.objects.select_related("base", "file"),
             context=lambda rows: {"reports": datasets.full_reports(rows, by=by)},
         )
+
+    @extend_schema(
+        request=DatasetWishSerializer,
+        responses={200: DatasetSerializer},
+        summary="Have a file read with other names for its columns, from now on",
+    )
+    def post(self, request: Request) -> Any:
+        wish = DatasetWishSerializer(data=request.data)
+        wish.is_valid(raise_exception=True)
+        file = selectors.find(selectors.files(), wish.validated_data["file"], param="file")
+        columns = wish.validated_data["columns"]
+        dataset = map_columns(file=file, columns=columns, actor=self.caller.actor)
+        return DatasetSerializer(dataset, context={"reports": {dataset.id: None}}).data
 
 
 class OneDataset(OwnView):

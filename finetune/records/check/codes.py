@@ -40,7 +40,29 @@ FILE_CODES: dict[str, Code] = {
         "The file is one JSON array, not one object a line.",
         "Write one object a line: jq -c '.[]' data.json > data.jsonl",
     ),
-    "utf16": _error("The file is UTF-16 text.", "Save it as UTF-8."),
+    "pretty_json": _error(
+        "An object of JSON goes over several lines.",
+        "Write one object a line: jq -c . data.json > data.jsonl",
+    ),
+    "workbook": _error(
+        "The file is a workbook of Excel or WPS, or a ZIP archive, and no table in text.",
+        "Open it and save the sheet as CSV UTF-8.",
+    ),
+    "utf16": _warning(
+        "The file is UTF-16 text; it was read as that.", "Nothing. Else save it as UTF-8."
+    ),
+    "gbk": _warning(
+        "The file is Chinese text in GBK; it was read as that.",
+        "Look at a row of it. In Excel and WPS, save as CSV UTF-8.",
+    ),
+    "other_encoding": _error(
+        "The file is not UTF-8, and in what it is written cannot be told for certain.",
+        "Save it as UTF-8; in Excel and WPS, as CSV UTF-8.",
+    ),
+    "cr_only": _warning(
+        "Lines end with CR alone; they were read as lines.",
+        "Save the file with Unix line ends (LF).",
+    ),
     "bad_compression": _error(
         "The gzip or zstd data is damaged or cut off.", "Compress and upload the file again."
     ),
@@ -48,6 +70,25 @@ FILE_CODES: dict[str, Code] = {
     "bad_csv": _error(
         "The CSV file cannot be read.",
         "Put field names in the first line and quote fields that hold commas or line breaks.",
+    ),
+    "sep_line": _warning(
+        "The first line names the separator, as Excel has it; it was read so.", "Nothing."
+    ),
+    "unnamed_column": _warning(
+        "Columns without a name; they are left out.",
+        "Nothing, if they are empty. Else give each column a name in the first line.",
+    ),
+    "field_spelling": _warning(
+        "A column is written with capitals; it was read without them.",
+        "Write the field's name in small letters.",
+    ),
+    "missing_column": _error(
+        "The mapping names a column that the file does not have.",
+        "Give the column's name as it stands in the first line.",
+    ),
+    "cell_limit": _warning(
+        "A cell has exactly 32,767 characters, as many as Excel keeps: it was probably cut.",
+        "Look at its end. Write such rows as JSON lines, without Excel in between.",
     ),
     "bom": _warning(
         "The file begins with a byte order mark; it was skipped.", "Save it as UTF-8 without BOM."

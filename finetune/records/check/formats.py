@@ -10,6 +10,7 @@ from finetune.records.check.fields import Fields, json_type
 from finetune.records.check.problems import Finding, RowUnusable
 from finetune.records.check.spec import RowFormat
 from finetune.records.check.strict_json import printable
+from finetune.records.kinds import ROW, RecordKind
 from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
 
 Reader = Callable[[dict[str, Any], list[Finding]], Row]
@@ -45,6 +46,28 @@ def detect(values: dict[str, Any]) -> RowFormat:
     found = ", ".join(sorted(printable(key) for key in keys)) or "none"
     message = f"The format cannot be told from the row's fields: {found}."
     raise RowUnusable(Finding("unknown_format", message=message, values={"fields": found}))
+
+
+# Fields without which no row of a format can be read.
+REQUIRED: dict[RowFormat, tuple[str, ...]] = {
+    "chat": ("messages",),
+    "completion": ("prompt", "completion"),
+    "alpaca": ("instruction", "output"),
+    "sharegpt": ("conversations",),
+    "fengshenbang": ("prompt", "output"),
+    "text": ("text",),
+}
+
+
+# What one row of a format is for training.
+KINDS: dict[RowFormat, RecordKind] = {
+    "chat": ROW,
+    "completion": ROW,
+    "alpaca": ROW,
+    "sharegpt": ROW,
+    "fengshenbang": ROW,
+    "text": ROW,
+}
 
 
 def _read_completion(values: dict[str, Any], findings: list[Finding]) -> CompletionRow:

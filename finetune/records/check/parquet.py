@@ -11,7 +11,6 @@ from faults import UserFault
 from finetune.records.check.problems import FileUnusable, Finding
 from finetune.records.check.source import Source
 
-MAGIC = b"PAR1"
 # Small, as one batch is unpacked at once: 2.5 kB of Parquet can claim a terabyte
 _BATCH_ROWS = 64
 _FOOTER_BYTES = 100 * 2**20

@@ -33,7 +33,11 @@ class RowUnusable(Exception):
 
 
 class FileUnusable(RowUnusable):
-    """Nothing after this place of the file can be read."""
+    """Nothing after this place of the file can be read; `line` is where, if one line is it."""
+
+    def __init__(self, *findings: Finding, line: int | None = None) -> None:
+        super().__init__(*findings)
+        self.line = line
 
 
 class Problems:
@@ -43,6 +47,7 @@ class Problems:
         self.counts: Counter[str] = Counter()
         self.listed: list[Problem] = []
         self._limit = limit
+        self._causes: set[tuple[str, str]] = set()
 
     def add(self, line: int | None, finding: Finding) -> None:
         self.counts[finding.code] += 1
@@ -67,6 +72,15 @@ class Problems:
             self.counts[finding.code] += 1
         else:
             self.add(line, finding)
+
+    def add_cause(self, line: int, finding: Finding, cause: str) -> None:
+        """For what all rows of a file may have in common, such as a field that no format knows:
+        every row counted, the first of each cause listed."""
+        if (finding.code, cause) in self._causes or len(self._causes) >= self._limit:
+            self.counts[finding.code] += 1
+            return
+        self._causes.add((finding.code, cause))
+        self.add(line, finding)
 
     def total(self, severity: str) -> int:
         return sum(n for code, n in self.counts.items() if CODES[code].severity == severity)

@@ -1,21 +1,19 @@
 """One check from the source to the report: read, validate, count, write canonical rows."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, cast
 
 import orjson
 
 from faults import UserFault
-from finetune.records.check.containers import (
-    Item,
-    csv_rows,
-    detect_container,
-    json_lines,
-    paragraphs,
-)
-from finetune.records.check.formats import READERS, detect
+from finetune.records.check.codes import CODES
+from finetune.records.check.columns import as_written, field_of, propose
+from finetune.records.check.containers import Item, detect_container, json_lines, paragraphs
+from finetune.records.check.formats import KINDS, READERS, REQUIRED, detect
 from finetune.records.check.parquet import parquet_rows, spool
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
 from finetune.records.check.source import OnProgress, Source
@@ -26,8 +24,13 @@ from finetune.records.check.spec import (
     Container,
     RowFormat,
 )
+from finetune.records.check.tables import csv_rows
 from finetune.records.check.tokens import TokenCounter
 from finetune.records.rows import Row
+
+# What a file's own fields cause in each of its rows
+_OF_FIELDS = ("unknown_format", "unknown_field", "missing_field")
+_PLACE = re.compile(r"\[\d+\]")
 
 ROWS, ERRORS, REPORT = "rows.jsonl", "errors.jsonl", "report.json"
 
@@ -74,11 +77,12 @@ class _Check:
             self._source = Source(self._spec.source, self._spec.limits, self._on_progress)
             if not self._source.head:
                 raise FileUnusable(Finding("empty_file"))
+            self._source.notices(self._problems)
             for line, item in self._items(self._source):
                 self._one(line, item)
         except FileUnusable as problem:
             for finding in problem.findings:
-                self._problems.add(None, finding)
+                self._problems.add(problem.line, finding)
         if not self._usable and not self._problems.total("error"):
             self._problems.add(None, Finding("no_usable_rows"))
 
@@ -87,15 +91,19 @@ class _Check:
         if self._container == "jsonl":
             return json_lines(source, self._problems)
         if self._container == "csv":
-            return csv_rows(source, self._problems, self._spec.limits.line_bytes)
+            return csv_rows(
+                source,
+                self._problems,
+                self._spec.limits.line_bytes,
+                self._spec.columns,
+                self._header,
+            )
         if self._container == "text":
             return paragraphs(source, self._problems)
         return self._parquet(source)
 
     def _choose_container(self, source: Source) -> Container:
         asked = self._spec.format
-        if asked in ("csv", "text"):
-            source.refuse_utf16()
         if asked in ("csv", "parquet"):
             return asked
         found = detect_container(source, self._spec.source_name)
@@ -115,6 +123,19 @@ class _Check:
             if path != self._spec.source:
                 path.unlink()
 
+    def _header(self, names: list[str], line: int) -> None:
+        """One finding about a table's columns, and not one in each of its rows."""
+        if not names:
+            return
+        try:
+            needed = REQUIRED[self._row_format(dict.fromkeys(names))]
+            if missing := [name for name in needed if name not in names]:
+                text = f"The field '{missing[0]}' is missing."
+                raise RowUnusable(Finding("missing_field", missing[0], text))
+        except RowUnusable as problem:
+            found = (_with_proposal(each, names) for each in problem.findings)
+            raise FileUnusable(*found, line=line) from problem
+
     def _one(self, line: int, item: dict[str, Any] | RowUnusable) -> None:
         self._rows += 1
         if self._rows > self._spec.limits.rows:
@@ -127,9 +148,25 @@ class _Check:
         if isinstance(item, RowUnusable):
             findings.extend(item.findings)
         else:
+            if self._spec.columns and self._container != "csv":  # whose header is read so
+                item = {field_of(name, self._spec.columns): item[name] for name in item}
             self._read_row(line, item, findings)
         for finding in findings:
-            self._problems.add(line, finding)
+            if finding.code in _OF_FIELDS and isinstance(item, dict):
+                self._add_of_fields(line, finding, item)
+            else:
+                self._problems.add(line, finding)
+
+    def _add_of_fields(self, line: int, finding: Finding, item: dict[str, Any]) -> None:
+        if finding.code == "unknown_field":
+            cause = _PLACE.sub("", finding.field or "")
+        else:
+            finding = _with_proposal(finding, item)
+            of_all = "proposal" in (finding.values or {}) or finding.field in self._spec.columns
+            if finding.code == "missing_field" and not of_all:
+                return self._problems.add(line, finding)  # this row's own fault
+            cause = finding.message or ""
+        return self._problems.add_cause(line, finding, cause)
 
     def _read_row(self, line: int, item: dict[str, Any], findings: list[Finding]) -> None:
         try:
@@ -155,8 +192,8 @@ class _Check:
         except TypeError as error:  # a date or bytes in a Parquet column of tools
             findings.append(Finding("wrong_type", message=f"Not a value of JSON: {error}."))
             return
-        if self._tokens:
-            if not self._tokens.measure(row, findings):
+        if self._tokens and self._format:
+            if not self._tokens.measure(row, KINDS[self._format], findings):
                 return
             if "cut_to" in row:
                 written = orjson.dumps(row)
@@ -187,6 +224,7 @@ class _Check:
         return CheckReport(
             ok=errors == 0,
             source_name=self._spec.source_name,
+            columns=self._spec.columns,
             container=self._container,
             compression=compression,
             format=self._format,
@@ -211,6 +249,19 @@ class _Check:
             source_sha256=source_sha256,
             rows_sha256=self._rows_sha.hexdigest(),
         )
+
+
+def _with_proposal(finding: Finding, names: Iterable[str]) -> Finding:
+    """With the mapping that would mend it, where one is likely."""
+    columns = propose(names)
+    if finding.code == "missing_field" and finding.field not in columns:
+        return finding
+    if not columns:
+        return finding
+    proposal = as_written(columns)
+    read_so = f"If that is what they are, have the columns read so: {proposal}. Else:"
+    fix = f"{read_so} {finding.fix or CODES[finding.code].fix}"
+    return replace(finding, fix=fix, values={**(finding.values or {}), "proposal": proposal})
 
 
 def _digest(written: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Bytes of the source, unpacked and counted while they come, and cut into lines.
+"""Bytes of the source, unpacked, counted and made UTF-8 while they come, and cut into lines.
 
 Memory stays at one chunk and one line, whatever the file says of itself.
 """
@@ -12,12 +12,13 @@ from typing import IO, cast
 import zstandard
 
 from faults import UserFault
+from finetune.records.check.encodings import FINDINGS, as_utf8, encoding_of
 from finetune.records.check.problems import FileUnusable, Finding, Problems
 from finetune.records.check.spec import Compression, Limits
 
 CHUNK = 1 << 20
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_BOM, _UTF16 = b"\xef\xbb\xbf", (b"\xff\xfe", b"\xfe\xff")
+_BOM = b"\xef\xbb\xbf"
 # More than zstd's own default of 8 MiB (files made with --ultra --long ask for up to 128 MiB)
 _ZSTD_WINDOW = 1 << 27
 
@@ -25,7 +26,10 @@ OnProgress = Callable[[int], None]
 
 
 class Source:
-    """A file to check. `decoded` counts the unpacked bytes handed out so far."""
+    """A file to check. `decoded` counts the unpacked bytes read so far; `head` is its beginning.
+
+    Raises FileUnusable `bad_compression`, and of `encoding_of`.
+    """
 
     def __init__(self, path: Path, limits: Limits, on_progress: OnProgress) -> None:
         self.size = path.stat().st_size
@@ -35,12 +39,25 @@ class Source:
         self.on_progress = on_progress
         with path.open("rb") as raw:
             self.compression = _compression(raw.read(4))
+        self._encoding = encoding_of(next(self._unpacked(), b""))
         self.head = next(self.chunks(), b"")
         self.decoded = 0
+        # Old programs of the Mac end lines with CR alone
+        self._line_end = b"\r" if b"\r" in self.head and b"\n" not in self.head else b"\n"
+
+    def notices(self, problems: Problems) -> None:
+        """What was read otherwise than it stands there."""
+        if code := FINDINGS.get(self._encoding):
+            problems.add(None, Finding(code))
+        if self._line_end == b"\r":
+            problems.add(None, Finding("cr_only"))
 
     def chunks(self) -> Iterator[bytes]:
-        """The unpacked bytes. Raises FileUnusable `bad_compression`, UserFault
-        `limit_decoded_bytes`."""
+        """The unpacked bytes, text as UTF-8. Raises FileUnusable `bad_compression`,
+        `other_encoding`, UserFault `limit_decoded_bytes`."""
+        return as_utf8(self._unpacked(), self._encoding)
+
+    def _unpacked(self) -> Iterator[bytes]:
         self.decoded = 0
         with self._path.open("rb") as raw:
             unpacked = _unpack(raw, self.compression)
@@ -63,7 +80,7 @@ class Source:
 
         Raises what `chunks` raises.
         """
-        for number, line, whole in _split(self.chunks(), self._limits.line_bytes):
+        for number, line, whole in _split(self.chunks(), self._limits.line_bytes, self._line_end):
             if number == 1 and line.startswith(_BOM):
                 problems.add(1, Finding("bom"))
                 line = line[len(_BOM) :]  # noqa: PLW2901 - the rest of the loop wants it so
@@ -74,10 +91,6 @@ class Source:
                 problems.add_once(number, Finding("crlf"))
                 line = line[:-1]  # noqa: PLW2901
             yield number, line
-
-    def refuse_utf16(self) -> None:
-        if self.head.startswith(_UTF16):
-            raise FileUnusable(Finding("utf16"))
 
 
 def _compression(magic: bytes) -> Compression:
@@ -103,11 +116,13 @@ def _read(unpacked: IO[bytes]) -> bytes:
         raise FileUnusable(Finding("bad_compression", message=message)) from error
 
 
-def _split(chunks: Iterator[bytes], limit: int) -> Iterator[tuple[int, bytes, bool]]:
+def _split(
+    chunks: Iterator[bytes], limit: int, line_end: bytes
+) -> Iterator[tuple[int, bytes, bool]]:
     """Line number, bytes, and whether the line is within the limit (if not, only its start)."""
     number, rest, too_large = 1, b"", False
     for chunk in chunks:
-        first, *more = chunk.split(b"\n")
+        first, *more = chunk.split(line_end)
         rest = rest if too_large else rest + first
         for begin in more:
             too_large = too_large or len(rest) > limit

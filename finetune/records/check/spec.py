@@ -31,7 +31,8 @@ class Limits(_Strict):
 
 
 class CheckSpec(_Strict):
-    """`compare_with`: canonical rows of the other set (training against validation)."""
+    """`compare_with`: canonical rows of the other set (training against validation). `columns`:
+    field of a format -> what the file calls it."""
 
     source: Path
     source_name: str
@@ -40,6 +41,7 @@ class CheckSpec(_Strict):
     max_length: PositiveInt | None = None
     overflow: Literal["refuse", "drop", "cut"] = "refuse"
     thinking: Thinking = "each"
+    columns: dict[str, str] = {}
     compare_with: Path | None = None
     limits: Limits = Limits()
 
@@ -73,6 +75,7 @@ class CheckReport(_Strict):
 
     ok: bool
     source_name: str
+    columns: dict[str, str] = Field(description="the mapping by which the file was read")
     container: Container | None
     compression: Compression
     format: RowFormat | None
@@ -103,9 +106,10 @@ class CheckReport(_Strict):
     def figures(self) -> dict[str, Any]:
         """What may stand in the clear: counts, codes and one line number, no word of the file's.
 
-        The problems quote rows and name the customer's own keys; they go to the vault.
+        The problems quote rows and name the customer's own keys; they go to the vault. The mapping
+        stands with the reading, and goes with the file.
         """
-        figures = self.model_dump(mode="json", exclude={"problems", "source_name"})
+        figures = self.model_dump(mode="json", exclude={"problems", "source_name", "columns"})
         first = next((each for each in self.problems if each.severity == "error"), None)
         return figures | {
             "first_error": {"code": first.code, "line": first.line} if first else None

@@ -1,20 +1,45 @@
 """Counting a row's tokens, total and trained, and finding rows that are too long."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from faults import UserFault
 from finetune.records import control
 from finetune.records.check.codes import CODES
 from finetune.records.check.problems import Finding
 from finetune.records.check.spec import CheckSpec, LengthBin
+from finetune.records.kinds import Item, RecordKind
 from finetune.records.rows import Row
+
+if TYPE_CHECKING:
+    from finetune.records.encode import Encoded
 
 _PERCENTILES = (50, 90, 95, 99, 100)
 
 
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """An encoded row as an item that is only counted."""
+
+    encoded: "Encoded"
+
+    def __len__(self) -> int:
+        return len(self.encoded.input_ids)
+
+    @property
+    def trained(self) -> int:
+        return self.encoded.trained_count
+
+    @property
+    def sequences(self) -> "tuple[_Counted]":
+        return (self,)
+
+
 class TokenCounter:
-    """Encodes rows as the trainer will. `total` and `trained` are of the rows that are used."""
+    """Encodes rows as the trainer will. `total` and `trained` are of the rows that are used; a
+    record of several sequences is as long as its longest."""
 
     def __init__(self, spec: CheckSpec, tokenizer_dir: Path) -> None:
         from finetune.records.encode import RowEncoder, load_tokenizer
@@ -30,7 +55,7 @@ class TokenCounter:
         self.lengths: Counter[int] = Counter()
         self.asked: Counter[bool] = Counter()
 
-    def measure(self, row: Row, findings: list[Finding]) -> bool:
+    def measure(self, row: Row, kind: RecordKind, findings: list[Finding]) -> bool:
         """Whether the row is used. Every usable row is counted, in `lengths` at its length before
         cutting. A row that is to be cut is told so, in it."""
         from finetune.records.encode import cut
@@ -45,14 +70,14 @@ class TokenCounter:
                 )
             )
         try:
-            encoded = self._encoder.encode(row)
-            length = encoded.longest
+            rows = self._encode(row, kind)
+            length = max(each.longest for each in rows)
             self.lengths[length] += 1
             limit = self._spec.max_length
             if limit is not None and length > limit:
                 if not self._overflow(length, limit, findings):
                     return False
-                encoded = cut(encoded, limit)
+                rows = [cut(each, limit) for each in rows]
                 row["cut_to"] = limit
                 self.cut += 1
                 if "text" not in row:
@@ -62,13 +87,25 @@ class TokenCounter:
                 raise
             findings.append(Finding(fault.code, message=fault.message, fix=fault.fix))
             return False
-        for remark in encoded.remarks:
-            place = f"messages[{remark.message}].{remark.field}"
-            findings.append(Finding(remark.code, place))
-        self.asked.update(encoded.asked)
-        self.total += len(encoded.input_ids)
-        self.trained += encoded.trained_count
+        for each in rows:
+            for remark in each.remarks:
+                place = f"messages[{remark.message}].{remark.field}"
+                findings.append(Finding(remark.code, place))
+            self.asked.update(each.asked)
+            self.total += len(each.input_ids)
+            self.trained += each.trained_count
         return True
+
+    def _encode(self, row: Row, kind: RecordKind) -> "list[Encoded]":
+        """The rows that a record is made of, as training has them of the same kind."""
+        rows: list[Encoded] = []
+
+        def encode(row: Row) -> Item:
+            rows.append(self._encoder.encode(row))
+            return _Counted(rows[-1])
+
+        kind.item(row, encode)
+        return rows
 
     def _overflow(self, length: int, limit: int, findings: list[Finding]) -> bool:
         message = f"The row has {length} tokens; max_length is {limit}."

@@ -117,6 +117,7 @@ def _spec_of(dataset: Dataset, source: Path) -> CheckSpec:
         max_length=dataset.max_length,
         overflow=cast(Any, dataset.overflow),  # one of pydantic's three, or it raises
         thinking=cast(Any, dataset.thinking),
+        columns=dataset.columns,
     )
 
 

@@ -1,5 +1,6 @@
 """Readings of a tenant's files: one frozen row per file and settings, asked for here."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any, BinaryIO
@@ -8,6 +9,7 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 
 from finetune.models import CatalogModel, Dataset
+from finetune.records.check.columns import Columns
 from finetune.states import LIVE_DATASET_STATES, DatasetState
 from finetune.work import nudges
 from tenants.access import Principal
@@ -44,7 +46,10 @@ def reading_of(
     overflow: str,
     thinking: str = "each",
 ) -> Dataset:
-    """Gets or makes the row. One that ended by a fault of ours is set to be tried again."""
+    """Gets or makes the row. One that ended by a fault of ours is set to be tried again.
+
+    For a model the fields are called as the file's mapping of columns says at this moment.
+    """
     key: dict[str, Any] = {
         "file": file,
         "base": base,
@@ -52,15 +57,31 @@ def reading_of(
         "overflow": overflow,
         "thinking": thinking,
     }
+    columns = columns_of(file)
+    if base is not None:
+        key["columns_key"] = columns_key(columns)
     try:
         with transaction.atomic():
-            dataset, _ = Dataset.objects.get_or_create(**key)
+            dataset, _ = Dataset.objects.get_or_create(**key, defaults={"columns": columns})
     except IntegrityError:  # two at once: the other one made it
         dataset = Dataset.objects.get(**key)
     ours = Dataset.objects.filter(id=dataset.id, state=DatasetState.REFUSED, error__family="ours")
     if ours.update(state=DatasetState.PENDING, error=None, attempts=0, wait_reason=""):
         dataset.refresh_from_db()
     return dataset
+
+
+def columns_of(file: StoredFile) -> dict[str, str]:
+    """The file's mapping of columns: that of its structure's reading."""
+    structure = Dataset.objects.filter(file=file, base=None).first()
+    return structure.columns if structure is not None else {}
+
+
+def columns_key(columns: Columns) -> str:
+    """Tells readings by different mappings apart; empty without one."""
+    if not columns:
+        return ""
+    return hashlib.sha256(json.dumps(dict(columns), sort_keys=True).encode()).hexdigest()
 
 
 def open_errors(dataset: Dataset, *, by: Principal) -> BinaryIO | None:
@@ -120,7 +141,11 @@ def _with_problems(dataset: Dataset, vault: Vault | None) -> dict[str, Any]:
             # One list that is lost must not hide the other readings of a page.
             lost = {"code": error.code, "message": error.message, "fix": error.fix}
     figures: dict[str, Any] = dataset.report
-    told = {"source_name": dataset.file.filename, "problems": problems}
+    told = {
+        "source_name": dataset.file.filename,
+        "columns": dataset.columns,
+        "problems": problems,
+    }
     return figures | told | ({"problems_lost": lost} if lost else {})
 
 

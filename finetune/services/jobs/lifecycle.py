@@ -4,6 +4,7 @@ Each verb is one transaction in the open scope; a worker is nudged when it commi
 """
 
 import secrets
+from typing import cast
 from uuid import UUID
 
 from django.utils import timezone
@@ -22,6 +23,8 @@ from finetune.events import (
 )
 from finetune.models import Artifact, CatalogModel, Dataset, Job, Run, Validation
 from finetune.purposes import OF_ROWS, Purpose
+from finetune.records.check.formats import KINDS
+from finetune.records.check.spec import RowFormat
 from finetune.services.jobs.base_files import require_targets
 from finetune.services.jobs.request import (
     MAX_SEED,
@@ -33,6 +36,7 @@ from finetune.services.jobs.request import (
 from finetune.services.jobs.room import require_room_of
 from finetune.services.jobs.steps import lock_job, note, step
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
+from finetune.trainer.objectives import METHODS
 from finetune.work import nudges
 from tenants.errors import NotFound
 from tenants.models import StoredFile
@@ -56,8 +60,8 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
     """A job in `validating_files`, with its first
 
     Raises NotFound for a model or file that is not the tenant's to use, Refused without the licence
-    to train, UserFault for a file of the wrong purpose, a value out of range, a target that is no
-    layer of the base, or a storage that has no room for what the job may write.
+    to train, UserFault for a file of the wrong purpose or kind of records, a value out of range, a
+    target that is no layer of the base, or a storage that has no room for what the job may write.
     """
     base = _base_of(request.model)
     training = _usable_file(request.training_file, "training_file")
@@ -66,6 +70,9 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
         if request.validation_file
         else None
     )
+    for file, param in ((training, "training_file"), (validation, "validation_file")):
+        if file is not None:
+            _require_kind(file, request.method, param)
     check_request(request, context_length=base.context_length)
     licence = require_license(
         model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
@@ -221,6 +228,22 @@ def _usable_file(file_id: UUID, param: str) -> StoredFile:
             param=param,
         )
     return file
+
+
+def _require_kind(file: StoredFile, method: str, param: str) -> None:
+    """What the method trains on, against what the file's check found in it."""
+    structure = Dataset.objects.filter(file=file, base=None).exclude(format="").first()
+    if structure is None:
+        return
+    held, wanted = KINDS[cast(RowFormat, structure.format)], METHODS[method].records
+    if held.name != wanted.name:
+        raise UserFault(
+            "wrong_kind_of_record",
+            f"The method {method!r} trains on records of the kind {wanted.name!r}, and the file "
+            f"{file.public_id} holds {held.name!r} ({structure.format}).",
+            fix="Choose a method that trains on such records, or a file of the other kind.",
+            param=param,
+        )
 
 
 def _least_tokens(request: JobRequest, base: CatalogModel, file: StoredFile) -> int:

@@ -39,6 +39,12 @@ def check(
     thinking: Annotated[
         Asked, typer.Option(help="Whether answers are thought about; auto: those with reasoning.")
     ] = "auto",
+    columns: Annotated[
+        str,
+        typer.Option(
+            help="What the file calls the fields, for instance: instruction=question, output=answer"
+        ),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Check a training file: every problem with its line and how to mend it.
@@ -46,6 +52,7 @@ def check(
     Needs no server and sends nothing anywhere. Exit code 64 if the file cannot be trained on.
     """
     from finetune.records.check import CheckSpec, check_in_child
+    from finetune.records.check.columns import parse_columns
     from finetune.sandbox.levels import require
 
     if max_length and not model_dir:
@@ -58,6 +65,7 @@ def check(
         max_length=max_length,
         overflow=overflow,
         thinking=setting_of(thinking),
+        columns=parse_columns(columns),
     )
     with tempfile.TemporaryDirectory() as folder, notes().status(f"Checking {file.name} ..."):
         report = check_in_child(
@@ -77,9 +85,12 @@ def check(
 
 
 def _show(report: "CheckReport") -> None:
+    from finetune.records.check.columns import as_written
+
     print_facts(
         {
             "file": f"{report.source_name} ({size(report.source_bytes)}, {report.format})",
+            "columns": as_written(report.columns) or None,
             "rows": f"{report.rows_usable} usable of {report.rows}",
             "dropped": report.rows_dropped or None,
             "cut": report.rows_cut or None,

@@ -36,6 +36,10 @@ DETAILED: dict[str, Any] = {
     "uneven_turns": _("prompt has %(prompts)s turns, output has %(outputs)s."),
     "unsupported_content": _("A content part of the type %(kind)s, which is not text."),
     "bad_weight": _("The weight is %(weight)s, not 0 or 1."),
+    "other_encoding": _("The file is not UTF-8, first in line %(first)s."),
+    "unnamed_column": _("Columns without a name: %(columns)s. What stands in them is ignored."),
+    "field_spelling": _("The column %(column)s was read as %(meant)s."),
+    "missing_column": _("The mapping names the column %(column)s, which the file does not have."),
     "unknown_format": _("The format cannot be told from the fields %(fields)s."),
 }
 # The values `wanted` and `found` are words of the check's own.
@@ -55,7 +59,7 @@ def told(problem: dict[str, Any]) -> dict[str, Any]:
     code = str(problem["code"])
     if get_language() == "en" or code not in CODES:
         return problem
-    return problem | {"message": _message(code, problem), "fix": gettext(CODES[code].fix)}
+    return problem | {"message": _message(code, problem), "fix": _fix(code, problem)}
 
 
 def title(code: str) -> str:
@@ -73,6 +77,14 @@ def summary(reading: Dataset) -> str | None:
     if not first.get("line"):
         return what
     return gettext("Line %(line)s: %(what)s") % {"line": first["line"], "what": what}
+
+
+def _fix(code: str, problem: dict[str, Any]) -> str:
+    fix, proposal = gettext(CODES[code].fix), problem.get("values", {}).get("proposal")
+    if proposal is None:
+        return fix
+    read_so = gettext("If that is what they are, have the columns read so: %(proposal)s. Else:")
+    return f"{read_so % {'proposal': proposal}} {fix}"
 
 
 def _message(code: str, problem: dict[str, Any]) -> str:

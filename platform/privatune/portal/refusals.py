@@ -153,6 +153,13 @@ _JOBS: dict[str, Any] = {
         "the data in one training file."
     ),
     "invalid_file_purpose": _("This file was not brought in for training."),
+    "invalid_columns": _(
+        "The columns are given as field=column, each once: instruction=question, output=answer."
+    ),
+    "wrong_kind_of_record": _(
+        "This method trains on records of another kind than this file holds. Choose another file or"
+        " another method."
+    ),
     "file_not_ready": _("The file is still being checked. Wait until it is usable."),
     "invalid_training_file": _("The training file cannot be used. Its page lists every problem."),
     "invalid_validation_file": _(

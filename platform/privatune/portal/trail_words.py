@@ -81,6 +81,7 @@ ACTS: dict[str, Act] = {
         Kind.KEYS, _("The key %(target)s… was refused: it may not be used from this address")
     ),
     "file.create": Act(Kind.FILES, _("Brought in the file %(target)s")),
+    "file.columns": Act(Kind.FILES, _("Said how the columns of %(target)s are called")),
     "file.delete": Act(Kind.FILES, _("Deleted the file %(target)s")),
     "file.expire": Act(Kind.FILES, _("Deleted the file %(target)s, whose time was over")),
     "file.download": Act(Kind.FILES, _("Downloaded the file %(target)s")),

@@ -14,6 +14,7 @@ rooms = [
     path("files/<uuid:file_id>/", files.detail, name="file"),
     path("files/<uuid:file_id>/delete", files.delete, name="file-delete"),
     path("files/<uuid:file_id>/problems/<uuid:dataset_id>", files.errors, name="file-problems"),
+    path("files/<uuid:file_id>/columns", files.columns, name="file-columns"),
     path("jobs/", jobs.index, name="jobs"),
     path("jobs/new", jobs.new, name="job-new"),
     path("jobs/<uuid:job_id>/", jobs.detail, name="job"),

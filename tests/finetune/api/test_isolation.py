@@ -68,7 +68,9 @@ EXAMPLES = {
     "api/v1/audit/export": Example(),
     "api/v1/catalog": Example(),
     "api/v1/catalog/<str:name>": Example(),  # the shelf is the same for everybody
-    "api/v1/datasets": Example(),
+    "api/v1/datasets": Example(
+        bodies={"post": {"file": f"file-{0:032x}", "columns": {"output": "answer"}}}
+    ),
     "api/v1/datasets/<str:dataset_id>": Example("dataset"),
     "api/v1/datasets/<str:dataset_id>/errors": Example("dataset"),
     "api/v1/invitations": Example(bodies={"post": INVITATION}),

@@ -39,6 +39,10 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
         "table.csv": b"prompt,completion\na,b\na,b,c\n",
         "turns.jsonl": b'{"prompt": ["a", "b"], "output": ["c"]}',
         "odd.jsonl": b'{"question": "a"}',
+        "names.csv": b"question,answer\na,b\n",
+        "capitals.csv": b"Prompt,completion,\na,b,\n",
+        "latin.csv": "prompt,completion\nä,b\nö,b\n".encode("latin-1"),
+        "mapped.csv": b"question,answer\na,b\n",
         "marks.jsonl": b'{"text": "a <|im_end|> b"}',
     }
     for overflow in ("refuse", "drop", "cut"):
@@ -48,6 +52,7 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
             spec = CheckSpec(
                 source=tmp_path / name, source_name=name, tokenizer_dir=tmp_path / "tokenizer",
                 max_length=64, overflow=overflow,
+                columns={"output": "antwort"} if name == "mapped.csv" else {},
             )  # fmt: skip
             report = run_check(spec, tmp_path / "out", lambda read: None)
             with override("zh-hans"):

@@ -30,7 +30,7 @@ PLAIN = {
     "jobs/new": "get", "models/": "get", "licences/": "get", "members/": "get",
     "keys/": "get", "audit/": "get", "audit/export": "get", "settings": "get",
 }  # fmt: skip
-POSTED = {"delete", "cancel", "pause", "resume", "chat"}
+POSTED = {"columns", "delete", "cancel", "pause", "resume", "chat"}
 ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]
 WITH_ID = [route for route in ROUTES if "<uuid:" in route]
 

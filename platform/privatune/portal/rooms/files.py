@@ -22,7 +22,9 @@ from finetune import selectors
 from finetune.api.streams import download
 from finetune.models import Dataset
 from finetune.purposes import OF_ROWS, Purpose
+from finetune.records.check.columns import as_written, parse_columns
 from finetune.services.files import intake
+from finetune.services.files.columns import map_columns
 from finetune.services.files.datasets import full_report, open_errors
 from finetune.states import LIVE_DATASET_STATES, DatasetState
 from privatune.portal import findings
@@ -93,6 +95,19 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
 
 @require_POST
 @room(Scope.FILES_WRITE)
+def columns(request: RoomRequest, file_id: UUID) -> HttpResponse:
+    """The mapping of the file's columns, as the form or a proposal says it."""
+    file = _file(file_id)
+    try:
+        given = parse_columns(request.POST.get("columns", ""))
+        map_columns(file=file, columns=given, actor=request.principal.actor)
+    except UserFault as error:
+        messages.error(request, said(error))
+    return go(request, "file", file.id)
+
+
+@require_POST
+@room(Scope.FILES_WRITE)
 def delete(request: RoomRequest, file_id: UUID) -> HttpResponse:
     file = _file(file_id)
     try:
@@ -139,12 +154,20 @@ def _shown(reading: Dataset, by: Principal) -> dict[str, Any]:
     """A reading and its report as the template shows them; the lengths for the histogram."""
     report: dict[str, Any] = full_report(reading, by=by) or {}
     counts = sorted((report.get("problem_counts") or {}).items(), key=lambda each: -each[1])
+    listed = report.get("problems") or []
     return {
         "reading": reading,
         "waiting": reading.state in LIVE_DATASET_STATES,
         "report": report,
-        "problems": [findings.told(each) for each in (report.get("problems") or [])[:100]],
+        "problems": [findings.told(each) for each in listed[:100]],
         "counts": [(code, findings.title(code), count) for code, count in counts],
         "error": kept(reading.error),
+        "columns": as_written(reading.columns),
+        "proposal": next((found for each in listed if (found := _proposal(each))), ""),
         "histogram": json.dumps(report.get("lengths") or []),
     }
+
+
+def _proposal(problem: dict[str, Any]) -> str:
+    """The mapping that the finding says would mend it; empty: none."""
+    return str(problem.get("values", {}).get("proposal", ""))

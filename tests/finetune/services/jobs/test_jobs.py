@@ -1,6 +1,7 @@
 """Creating a job and moving its state: what is refused, what is written with each step."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,13 +9,16 @@ import pytest
 from faults import OurFault, UserFault
 from finetune import events
 from finetune.models import Event, Job, Run
+from finetune.records.kinds import RecordKind
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.steps import step
 from finetune.states import JOB_STEPS, JobState, RunState
+from finetune.trainer.objectives import METHODS
 from tenants.database.scope import tenant_scope
 from tenants.errors import NotFound, Refused
 from tenants.models import AuditEntry, LicenseState
 from tenants.services.licences import change_license, charge
+from tests.finetune.services.jobs.test_validation import check
 from tests.fixtures.jobs import Bench, chat_rows, jsonl
 
 
@@ -202,3 +206,16 @@ def test_another_tenants_job_is_not_found(bench: Bench) -> None:
     job = bench.create()
     with tenant_scope(uuid.uuid4()), pytest.raises(NotFound):
         lifecycle.cancel_job(job_id=job.id, actor="test")
+
+
+def test_a_file_of_another_kind_of_record_than_the_method_takes_is_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = RecordKind("pair", lambda record, encode: encode(record))
+    monkeypatch.setitem(METHODS, "preference", replace(METHODS["supervised"], records=pairs))
+    file, _ = check(bench, jsonl(chat_rows(4)))
+    with pytest.raises(UserFault) as refused:
+        bench.create(file=file, method="preference")
+    assert (refused.value.code, refused.value.param) == ("wrong_kind_of_record", "training_file")
+    assert refused.value.status == 400
+    assert bench.create(file=file, method="supervised").method == "supervised"
