@@ -43,6 +43,7 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
             "max_length": 64,
             "packing": True,
             "overflow": "drop",
+            "thinking": "off",
             "evaluation": {"every_steps": 5, "keep": "best"},
         },
     )
@@ -61,6 +62,7 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
         asked = Job.objects.get(suffix="my-model").requested
     assert asked["adapter"] == {"r": 8, "alpha": 16, "dropout": 0.1, "use_dora": True}
     assert (asked["max_length"], asked["packing"], asked["overflow"]) == (64, True, "drop")
+    assert asked["thinking"] == "off"
     assert asked["evaluation"] == {"every_steps": 5, "keep": "best"}
     events = client.fine_tuning.jobs.list_events(job.id)
     for event in events:
@@ -110,6 +112,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"adapter": {"targets": "q_proj"}}}, "adapter.targets"),
     ({"extra_body": {"max_length": 0}}, "max_length"),
     ({"extra_body": {"overflow": "ignore"}}, "overflow"),
+    ({"extra_body": {"thinking": "maybe"}}, "thinking"),
     ({"extra_body": {"learning_rate": 1}}, "learning_rate"),
     ({"extra_body": {"evaluation": {"keep": "best"}}}, "validation_file"),
 ]
