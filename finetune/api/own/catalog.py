@@ -9,20 +9,32 @@ from rest_framework.request import Request
 from finetune import selectors
 from finetune.api.own.base import OwnView
 from finetune.models import CatalogModel
+from finetune.packaging.passport import hub_place
 from finetune.services.models.gateway import no_such_model
 from tenants.models import License, LicenseState
 from tenants.roles import Scope
 
 
 class CatalogModelSerializer(serializers.ModelSerializer[CatalogModel]):
+    """Where a base comes from is told if that is public; the operator's own path never is."""
+
+    hub_id = serializers.SerializerMethodField()
+    revision = serializers.SerializerMethodField()
     licence_held = serializers.SerializerMethodField()
 
     class Meta:
         model = CatalogModel
         fields = [
             "name", "family", "task", "edition", "digest", "architecture", "parameters",
-            "context_length", "bytes", "licence", "source", "terms", "created_at", "licence_held",
+            "context_length", "bytes", "licence", "hub_id", "revision", "terms", "created_at",
+            "licence_held",
         ]  # fmt: skip
+
+    def get_hub_id(self, model: CatalogModel) -> str | None:
+        return hub_place(model.source).get("hub_id")
+
+    def get_revision(self, model: CatalogModel) -> str | None:
+        return hub_place(model.source).get("revision")
 
     def get_licence_held(self, model: CatalogModel) -> bool:
         active = License.objects.filter(model=model.name, state=LicenseState.ACTIVE)

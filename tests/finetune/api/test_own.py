@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import connection
 from django.test import Client
 
+from finetune.models import CatalogModel
 from finetune.services import trail
 from tenants.access import authenticate_key
 from tenants.database.scope import tenant_scope
@@ -24,7 +25,13 @@ from tenants.errors import NotAuthenticated
 from tenants.models import ApiKey, AuditEntry, IdempotencyRecord, License, User
 from tenants.roles import Role, Scope
 from tenants.services.licences import charge
-from tests.finetune.api.customers import Customer, new_customer, new_member, with_key_of
+from tests.finetune.api.customers import (
+    Customer,
+    new_customer,
+    new_member,
+    shelve,
+    with_key_of,
+)
 
 
 @pytest.fixture
@@ -216,6 +223,22 @@ def test_licences_and_usage_tell_what_is_left(api: Api, customer: Customer) -> N
     ]  # fmt: skip
     (used,) = usage["data"]
     assert (used["licence"], used["model"], used["tokens"]) == (shown["id"], "shelf", 60)
+
+
+def test_a_base_on_the_shelf_names_its_hub_and_no_place_of_the_operators(
+    api: Api, customer: Customer
+) -> None:
+    shelve()
+    commit = "0123456789" * 4
+    for source, place in (
+        ("/srv/secret-place/weights", (None, None)),
+        ("secret-place/owner", (None, None)),
+        (f"Qwen/Qwen3-0.6B@{commit}", ("Qwen/Qwen3-0.6B", commit)),
+    ):
+        CatalogModel.objects.filter(name="shelf").update(source=source)
+        shown = api("get", "catalog/shelf")
+        assert (shown["hub_id"], shown["revision"]) == place
+        assert "secret-place" not in str(shown) + str(api("get", "catalog"))
 
 
 def test_the_audit_trail_is_paged_and_its_chain_is_checked(api: Api, customer: Customer) -> None:
