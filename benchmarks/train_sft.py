@@ -111,16 +111,17 @@ def ours(base: Path, spec: Any, rows: Any, plan: Any, steps: int, _: str) -> Any
 
 def run_in(folder: Path, base: Path, spec: Any, rows: Any, plan: Any) -> Any:
     from finetune.families.causal_lm import adapted
-    from finetune.trainer import loop, optim
+    from finetune.trainer import optim
     from finetune.trainer.checkpoint import Checkpoints
     from finetune.trainer.events import EventLog
     from finetune.trainer.lanes import Lanes
     from finetune.trainer.lifeline import Stop
     from finetune.trainer.objectives.sft import SFT
+    from finetune.trainer.run import Run, Speedometer
     from finetune.trainer.state import TrainerState
 
     model = adapted.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=0)
-    return loop.Run(
+    return Run(
         spec=spec,
         model=model,
         objective=SFT,
@@ -133,16 +134,16 @@ def run_in(folder: Path, base: Path, spec: Any, rows: Any, plan: Any) -> Any:
         checkpoints=Checkpoints(folder),
         events=EventLog(folder / "events.jsonl"),
         stop=Stop(),
-        speed=loop.Speedometer(),
+        speed=Speedometer(),
     )
 
 
 def take_step(run: Any) -> None:
-    from finetune.trainer import loop
+    from finetune.trainer import loop, telling
 
     loop.step(run)
     assert run.state.pending is not None
-    loop.report(run, run.state.pending)
+    telling.report(run, run.state.pending)
 
 
 class _Cut:

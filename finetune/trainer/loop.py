@@ -3,11 +3,8 @@ early stop, checkpoints and events from here. It keeps no global state.
 """
 
 import math
-import platform
 import time
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -16,29 +13,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from faults import OurFault, UserFault
+from faults import UserFault
 from finetune import events as said
 from finetune.families import family
-from finetune.families.contract import Adapted, Batch
+from finetune.families.contract import Batch
 from finetune.records.kinds import Item
 from finetune.trainer import optim
 from finetune.trainer.checkpoint import Checkpoints
-from finetune.trainer.data import Plan, make_plan, micro_batches, read_rows
+from finetune.trainer.data import make_plan, micro_batches, read_rows
 from finetune.trainer.events import EventLog
+from finetune.trainer.keeping import restore, save
 from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
-from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import OBJECTIVES, Objective, Sums, usable
 from finetune.trainer.result import result_step, write_result
+from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
+from finetune.trainer.telling import announce, report
 from finetune.trainer.totals import Totals
 from finetune.trainer.verdict import verdict
 
 MAX_SKIPPED_IN_A_ROW = 3
 VALIDATION_TOLD_SECONDS = 10.0  # between two words on how far a long one is
 PROBED_ROWS = 4  # held out ones where there are any
-SPEED_WINDOW = 20  # steps that tokens/s and the time left are taken over
 
 
 def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJECTIVES) -> None:
@@ -65,25 +63,6 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
         events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()
-
-
-@dataclass
-class Run:
-    spec: RunSpec
-    model: Adapted
-    objective: Objective
-    lanes: Lanes
-    optimizer: torch.optim.AdamW
-    rows: Sequence[Item]
-    valid: Sequence[Item]
-    plan: Plan
-    state: TrainerState
-    checkpoints: Checkpoints
-    events: EventLog
-    stop: Stop
-    speed: "Speedometer"
-    clock: Callable[[], float] = time.monotonic
-    saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
 
 
 def prepare(
@@ -323,120 +302,5 @@ def note_gain(state: TrainerState, metrics: StepMetrics, patience: int | None) -
     return False
 
 
-def report(run: Run, metrics: StepMetrics) -> None:
-    state = run.state
-    state.history.append(metrics)
-    state.pending = None
-    run.events.metrics(
-        metrics.shown()
-        | {
-            "total_steps": run.plan.total_steps,
-            "tokens_per_second": round(run.speed.tokens_per_second, 1),
-            "memory_mb": peak_memory_mb(),
-            "seconds_left": round(run.speed.seconds(run.plan.total_steps - state.step), 1),
-        }
-    )
-
-
-def save(run: Run, *, yielded: bool = False) -> None:
-    """Checkpoint, unless nothing happened since the last one (or, yielding, at all)."""
-    state, model = run.state, run.model
-    now = (state.step, state.pending is not None)
-    if run.saved == now or (yielded and state.step == 0):
-        return
-    state.events_seq = run.events.seq
-    tensors = optim.state_tensors(run.optimizer, model.parameter_names)
-    digests = run.checkpoints.save(state, model.adapter_state(), tensors)
-    run.saved = now
-    last = state.pending or (state.history[-1] if state.history else None)
-    run.events.checkpoint(
-        {
-            "step": state.step,
-            "path": f"checkpoints/{state.step}",
-            "metrics": last.shown() if last else {},
-            "sha256": digests,
-        }
-    )
-    run.checkpoints.prune(state.best_step)
-
-
-def restore(run: Run) -> None:
-    found, problems = run.checkpoints.latest()
-    for problem in problems:
-        run.events.say(problem)
-    run.state.machine = machine()
-    if found is None:
-        return
-    if found.state.spec_sha256 != run.state.spec_sha256:
-        raise OurFault("spec_changed", "The checkpoint is of another spec.", where=str(found.path))
-    if found.state.machine != machine():
-        run.events.say(said.OtherMachine(was=found.state.machine, now=machine()))
-    run.state = found.state.model_copy(update={"machine": machine()})
-    run.saved = (run.state.step, run.state.pending is not None)
-    run.events.seq = max(run.events.seq, found.state.events_seq)
-    run.model.load_adapter_state(found.adapter)
-    optim.load_state_tensors(run.optimizer, run.model.parameter_names, found.optimizer)
-    run.events.say(said.StepResumed(step=run.state.step))
-
-
-def announce(run: Run) -> None:
-    trained = sum(row.trained for row in run.rows)
-    run.events.say(
-        said.TrainingPlanned(
-            rows=len(run.rows),
-            trained_tokens_per_epoch=trained,
-            total_steps=run.plan.total_steps,
-            adapter_parameters=sum(p.numel() for p in run.model.parameters),
-            precision=run.spec.precision,
-            device=run.spec.device,
-        )
-    )
-    announce_warmup(run)
-    if run.spec.lanes > 1:
-        lanes = run.lanes
-        dealt = said.LanesDealt if lanes.count > 1 else said.OneLane
-        run.events.say(dealt(lanes=lanes.count, at_once=lanes.at_once))
-
-
-def announce_warmup(run: Run) -> None:
-    """Told where it is another than transformers would make of the spec's ratio."""
-    total, ratio = run.plan.total_steps, run.spec.optim.warmup_ratio
-    asked, warmup = math.ceil(total * ratio), optim.warmup_steps(total, run.spec.optim)
-    if warmup == asked:
-        return
-    told = said.WarmupShortened if warmup else said.NoWarmup
-    run.events.say(told(steps=total, warmup_steps=warmup, asked_warmup_steps=asked))
-
-
 def derived_seed(seed: int, step: int) -> int:
     return int.from_bytes(sha256(f"privatune {seed} {step}".encode()).digest()[:8], "big") >> 1
-
-
-def machine() -> dict[str, str]:
-    """What else decides the last bits of a result, besides the spec."""
-    return {
-        "torch": torch.__version__,
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "threads": str(torch.get_num_threads()),
-        "arch": platform.machine(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
-    }
-
-
-class Speedometer:
-    """Tokens per second and time left over the last steps of this process."""
-
-    def __init__(self) -> None:
-        self._steps: deque[tuple[int, float]] = deque(maxlen=SPEED_WINDOW)
-
-    def note(self, tokens: int, seconds: float) -> None:
-        self._steps.append((tokens, seconds))
-
-    @property
-    def tokens_per_second(self) -> float:
-        seconds = sum(s for _, s in self._steps)
-        return sum(t for t, _ in self._steps) / seconds if seconds else 0.0
-
-    def seconds(self, steps: int) -> float:
-        done = len(self._steps)
-        return steps * sum(s for _, s in self._steps) / done if done else 0.0

@@ -13,6 +13,7 @@ from finetune.states import ExitCode
 from finetune.trainer import lanes, loop
 from finetune.trainer.lanes import Lanes, deal
 from finetune.trainer.lifeline import Yielded
+from finetune.trainer.run import Run
 from finetune.trainer.spec import RunSpec
 from tests.finetune.trainer.runs import StopAfter, error, events, finish, make_run, result_hash
 
@@ -84,7 +85,7 @@ def test_a_fault_in_a_lane_ends_the_run_with_that_fault(
     at_once(monkeypatch, 3)
     lay_out, dealt = loop.lay_out, []
 
-    def fails(run: loop.Run, rows: Any) -> Any:
+    def fails(run: Run, rows: Any) -> Any:
         dealt.append(rows)
         if len(dealt) == 5:
             raise OurFault("broken", "A lane broke.")

@@ -17,6 +17,7 @@ from finetune.trainer.events import EventLog
 from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.objectives.sft import SFT
+from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import OptimSpec, RunSpec
 from finetune.trainer.state import TrainerState
 from tests.finetune.trainer.runs import chat_rows, encoded
@@ -45,7 +46,7 @@ def train_ours(
     """Losses of each step, the adapter before, the adapter after."""
     model = adapted.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=1)
     before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
-    run = loop.Run(
+    run = Run(
         spec=spec,
         model=model,
         objective=SFT,
@@ -58,7 +59,7 @@ def train_ours(
         checkpoints=Checkpoints(folder),
         events=EventLog(folder / "events.jsonl"),
         stop=Stop(),
-        speed=loop.Speedometer(),
+        speed=Speedometer(),
     )
     with run.lanes:
         loop.run_to_the_end(run)

@@ -1,0 +1,62 @@
+"""A run's checkpoints: written as it goes, and gone on from."""
+
+import platform
+
+import torch
+
+from faults import OurFault
+from finetune import events as said
+from finetune.trainer import optim
+from finetune.trainer.run import Run
+
+
+def save(run: Run, *, yielded: bool = False) -> None:
+    """Checkpoint, unless nothing happened since the last one (or, yielding, at all)."""
+    state, model = run.state, run.model
+    now = (state.step, state.pending is not None)
+    if run.saved == now or (yielded and state.step == 0):
+        return
+    state.events_seq = run.events.seq
+    tensors = optim.state_tensors(run.optimizer, model.parameter_names)
+    digests = run.checkpoints.save(state, model.adapter_state(), tensors)
+    run.saved = now
+    last = state.pending or (state.history[-1] if state.history else None)
+    run.events.checkpoint(
+        {
+            "step": state.step,
+            "path": f"checkpoints/{state.step}",
+            "metrics": last.shown() if last else {},
+            "sha256": digests,
+        }
+    )
+    run.checkpoints.prune(state.best_step)
+
+
+def restore(run: Run) -> None:
+    found, problems = run.checkpoints.latest()
+    for problem in problems:
+        run.events.say(problem)
+    run.state.machine = machine()
+    if found is None:
+        return
+    if found.state.spec_sha256 != run.state.spec_sha256:
+        raise OurFault("spec_changed", "The checkpoint is of another spec.", where=str(found.path))
+    if found.state.machine != machine():
+        run.events.say(said.OtherMachine(was=found.state.machine, now=machine()))
+    run.state = found.state.model_copy(update={"machine": machine()})
+    run.saved = (run.state.step, run.state.pending is not None)
+    run.events.seq = max(run.events.seq, found.state.events_seq)
+    run.model.load_adapter_state(found.adapter)
+    optim.load_state_tensors(run.optimizer, run.model.parameter_names, found.optimizer)
+    run.events.say(said.StepResumed(step=run.state.step))
+
+
+def machine() -> dict[str, str]:
+    """What else decides the last bits of a result, besides the spec."""
+    return {
+        "torch": torch.__version__,
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "arch": platform.machine(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
+    }

@@ -1,0 +1,59 @@
+"""What a run is made of while it trains, and how fast it goes."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from finetune.families.contract import Adapted
+from finetune.records.kinds import Item
+from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer.data import Plan
+from finetune.trainer.events import EventLog
+from finetune.trainer.lanes import Lanes
+from finetune.trainer.lifeline import Stop
+from finetune.trainer.objectives import Objective
+from finetune.trainer.spec import RunSpec
+from finetune.trainer.state import TrainerState
+
+SPEED_WINDOW = 20  # steps that tokens/s and the time left are taken over
+
+
+class Speedometer:
+    """Tokens per second and time left over the last steps of this process."""
+
+    def __init__(self) -> None:
+        self._steps: deque[tuple[int, float]] = deque(maxlen=SPEED_WINDOW)
+
+    def note(self, tokens: int, seconds: float) -> None:
+        self._steps.append((tokens, seconds))
+
+    @property
+    def tokens_per_second(self) -> float:
+        seconds = sum(s for _, s in self._steps)
+        return sum(t for t, _ in self._steps) / seconds if seconds else 0.0
+
+    def seconds(self, steps: int) -> float:
+        done = len(self._steps)
+        return steps * sum(s for _, s in self._steps) / done if done else 0.0
+
+
+@dataclass
+class Run:
+    spec: RunSpec
+    model: Adapted
+    objective: Objective
+    lanes: Lanes
+    optimizer: torch.optim.AdamW
+    rows: Sequence[Item]
+    valid: Sequence[Item]
+    plan: Plan
+    state: TrainerState
+    checkpoints: Checkpoints
+    events: EventLog
+    stop: Stop
+    speed: Speedometer
+    clock: Callable[[], float] = time.monotonic
+    saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint

@@ -1,0 +1,53 @@
+"""What a run tells: its plan before it begins, and each step's metrics."""
+
+import math
+
+from finetune import events as said
+from finetune.trainer import optim
+from finetune.trainer.memory import peak_memory_mb
+from finetune.trainer.run import Run
+from finetune.trainer.state import StepMetrics
+
+
+def announce(run: Run) -> None:
+    trained = sum(row.trained for row in run.rows)
+    run.events.say(
+        said.TrainingPlanned(
+            rows=len(run.rows),
+            trained_tokens_per_epoch=trained,
+            total_steps=run.plan.total_steps,
+            adapter_parameters=sum(p.numel() for p in run.model.parameters),
+            precision=run.spec.precision,
+            device=run.spec.device,
+        )
+    )
+    announce_warmup(run)
+    if run.spec.lanes > 1:
+        lanes = run.lanes
+        dealt = said.LanesDealt if lanes.count > 1 else said.OneLane
+        run.events.say(dealt(lanes=lanes.count, at_once=lanes.at_once))
+
+
+def announce_warmup(run: Run) -> None:
+    """Told where it is another than transformers would make of the spec's ratio."""
+    total, ratio = run.plan.total_steps, run.spec.optim.warmup_ratio
+    asked, warmup = math.ceil(total * ratio), optim.warmup_steps(total, run.spec.optim)
+    if warmup == asked:
+        return
+    told = said.WarmupShortened if warmup else said.NoWarmup
+    run.events.say(told(steps=total, warmup_steps=warmup, asked_warmup_steps=asked))
+
+
+def report(run: Run, metrics: StepMetrics) -> None:
+    state = run.state
+    state.history.append(metrics)
+    state.pending = None
+    run.events.metrics(
+        metrics.shown()
+        | {
+            "total_steps": run.plan.total_steps,
+            "tokens_per_second": round(run.speed.tokens_per_second, 1),
+            "memory_mb": peak_memory_mb(),
+            "seconds_left": round(run.speed.seconds(run.plan.total_steps - state.step), 1),
+        }
+    )
