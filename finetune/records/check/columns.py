@@ -89,8 +89,21 @@ def field_of(name: str, columns: Columns) -> str:
     return f"{name} (replaced)" if name in columns else name
 
 
-def propose(names: Iterable[str]) -> dict[str, str]:
-    """The mapping with which fields of such names could be read; empty: none that is likely."""
+def propose(names: Iterable[str], given: Columns | None = None) -> dict[str, str]:
+    """The mapping with which fields of such names could be read; empty: none that is likely.
+
+    With a mapping `given`, by which the names were read already, it is that one with what it lacks,
+    as whoever takes a proposal gives it in the place of the other.
+    """
+    given = given or {}
+    found = _guess(names)
+    if not found or given.keys() & set(found.values()):  # a column that has its field already
+        return {}
+    columns = {**given, **found}
+    return columns if all(map(_in_one_line, columns.values())) else {}
+
+
+def _guess(names: Iterable[str]) -> dict[str, str]:
     plain = {_plain(name): name for name in reversed(list(names))}
     for fields in _EXACT:
         if plain.keys() >= set(fields):
@@ -113,10 +126,12 @@ def _plain(name: str) -> str:
 
 
 def _without_same(columns: dict[str, str]) -> dict[str, str]:
-    """Nothing where a name could not be written in one line, as `parse_columns` wants it."""
-    if any(len(name) > LONGEST_NAME or re.search(r"[,=\n]", name) for name in columns.values()):
-        return {}
     return {field: name for field, name in columns.items() if field != name.strip()}
+
+
+def _in_one_line(name: str) -> bool:
+    """Whether `parse_columns` reads the name as it was written."""
+    return len(name) <= LONGEST_NAME and not re.search(r"[,=\n]", name)
 
 
 def spelt(name: str) -> str:

@@ -9,7 +9,7 @@ from finetune.records.check.chat import check_turns, read_chat, read_role
 from finetune.records.check.fields import Fields, json_type
 from finetune.records.check.problems import Finding, RowUnusable
 from finetune.records.check.spec import RowFormat
-from finetune.records.check.strict_json import printable
+from finetune.records.check.strict_json import printable, some_of
 from finetune.records.kinds import ROW, RecordKind
 from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
 
@@ -43,7 +43,7 @@ def detect(values: dict[str, Any]) -> RowFormat:
         return "completion"
     if "text" in keys:
         return "text"
-    found = ", ".join(sorted(printable(key) for key in keys)) or "none"
+    found = some_of(keys) or "none"
     message = f"The format cannot be told from the row's fields: {found}."
     raise RowUnusable(Finding("unknown_format", message=message, values={"fields": found}))
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from faults import UserFault
 from finetune.records.check.problems import FileUnusable, Finding
 from finetune.records.check.source import Source
+from finetune.records.check.strict_json import printable
 
 # Small, as one batch is unpacked at once: 2.5 kB of Parquet can claim a terabyte
 _BATCH_ROWS = 64
@@ -44,7 +45,7 @@ def _batches(path: Path) -> Iterator[tuple[pa.RecordBatch, float]]:
             read += batch.num_rows
             yield batch, read / max(read, file.metadata.num_rows)
     except (pa.ArrowException, OSError) as error:
-        message = f"The file is not readable Parquet: {error}."
+        message = f"The file is not readable Parquet: {printable(str(error), 300)}."
         raise FileUnusable(Finding("bad_parquet", message=message)) from error
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from faults import UserFault
 from finetune.records.check.codes import CODES
-from finetune.records.check.columns import as_written, field_of, propose
+from finetune.records.check.columns import Columns, as_written, field_of, propose
 from finetune.records.check.containers import Item, detect_container, json_lines, paragraphs
 from finetune.records.check.formats import KINDS, READERS, REQUIRED, detect
 from finetune.records.check.parquet import parquet_rows, spool
@@ -133,7 +133,7 @@ class _Check:
                 text = f"The field '{missing[0]}' is missing."
                 raise RowUnusable(Finding("missing_field", missing[0], text))
         except RowUnusable as problem:
-            found = (_with_proposal(each, names) for each in problem.findings)
+            found = (_with_proposal(each, names, self._spec.columns) for each in problem.findings)
             raise FileUnusable(*found, line=line) from problem
 
     def _one(self, line: int, item: dict[str, Any] | RowUnusable) -> None:
@@ -161,7 +161,7 @@ class _Check:
         if finding.code == "unknown_field":
             cause = _PLACE.sub("", finding.field or "")
         else:
-            finding = _with_proposal(finding, item)
+            finding = _with_proposal(finding, item, self._spec.columns)
             of_all = "proposal" in (finding.values or {}) or finding.field in self._spec.columns
             if finding.code == "missing_field" and not of_all:
                 return self._problems.add(line, finding)  # this row's own fault
@@ -251,9 +251,9 @@ class _Check:
         )
 
 
-def _with_proposal(finding: Finding, names: Iterable[str]) -> Finding:
-    """With the mapping that would mend it, where one is likely."""
-    columns = propose(names)
+def _with_proposal(finding: Finding, names: Iterable[str], given: Columns) -> Finding:
+    """With the mapping that would mend it, where one is likely; names are as `given` reads them."""
+    columns = propose(names, given)
     if finding.code == "missing_field" and finding.field not in columns:
         return finding
     if not columns:

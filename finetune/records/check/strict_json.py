@@ -7,6 +7,7 @@ orjson refuses NaN, bad UTF-8 and surrogates, but lets the last of two equal key
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -126,6 +127,15 @@ def _refuse_surrogates(value: Any, field: str) -> None:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _refuse_surrogates(item, f"{field}[{index}]")
+
+
+def some_of(names: Iterable[str], shown: int = 5) -> str:
+    """The first of the customer's names and how many more there are, in no language's words: a file
+    may have a million."""
+    ordered = sorted(names)
+    some = ", ".join(map(printable, ordered[:shown]))
+    more = len(ordered) - shown
+    return f"{some}, … (+{more})" if more > 0 else some
 
 
 def printable(text: str, limit: int = 80) -> str:

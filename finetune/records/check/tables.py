@@ -2,6 +2,7 @@
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,9 +96,8 @@ def _header(lines: Iterator[str], problems: Problems, columns: Columns) -> _Head
     written = [name.strip() for name in _next(reader) or []]
     line = before + 1
     names = _fields(written, columns, problems, line)
-    given = [name for name in names if name]
-    if len(set(given)) < len(given):
-        twice = next(name for name in given if given.count(name) > 1)
+    given = Counter(name for name in names if name)
+    if twice := next((name for name, times in given.items() if times > 1), None):
         message = f"The field name '{printable(twice)}' stands twice in line {line}."
         raise FileUnusable(Finding("bad_csv", message=message))
     if unnamed := names.count(""):
@@ -149,7 +149,7 @@ def _row(
     if len(max(values, key=len)) >= CELL_MOST // 2:
         for name, value in row.items():
             if _units(value) == CELL_MOST:
-                problems.add(line, Finding("cell_limit", name))
+                problems.add(line, Finding("cell_limit", printable(name)))
     return _with_json(row, header.json_columns)
 
 

@@ -127,9 +127,59 @@ def test_similar_names_are_proposed_and_the_proposal_reads_the_file(
     assert rows_in(out_dir) == table
 
 
+@pytest.mark.parametrize("given", [{"instruction": "question"}, {"output": "answer"}])
+def test_a_proposal_holds_the_mapping_that_was_given(given: dict[str, str], check: Check) -> None:
+    whole = {"instruction": "question", "output": "answer"}
+    for data, name in (
+        (b"question,answer\na,b\n", "a.csv"),
+        (b'{"question": "a", "answer": "b"}\n', "a.jsonl"),
+    ):
+        told = check(data, name, columns=given).problems
+        proposed = {str(p.values["proposal"]) for p in told if "proposal" in p.values}
+        assert [parse_columns(each) for each in proposed] == [whole]
+        assert check(data, name, columns=whole).ok
+
+
+def test_a_column_that_has_its_field_is_proposed_for_no_other() -> None:
+    assert propose(["input", "answer"], {"input": "question"}) == {}
+
+
 def test_nothing_is_proposed_where_nothing_is_likely() -> None:
     for names in (["id", "date"], ["answer"], ["a=b", "answer"], ["question", "a,b"]):
         assert propose(names) == {}
+
+
+_MANY = [f"k{number}" + "x" * 300 for number in range(3000)]
+_CELL = "x" * 32_767
+HOSTILE = {
+    "names.jsonl": json.dumps(dict.fromkeys(_MANY, 1)) + "\n",
+    "names.csv": ",".join(_MANY) + "\n",
+    "twice.csv": ",".join([*_MANY, _MANY[-1]]) + "\n",
+    "cell.csv": f"prompt,completion,{'n' * 90_000}\na,b,{_CELL}\n",
+    "key.jsonl": '{"%s": 1, "%s": 2}\n' % (("k" * 90_000,) * 2),
+    "surrogate.jsonl": '{"prompt": "a", "%s": "\\ud800"}\n' % ("k" * 90_000),
+    "unknown.jsonl": json.dumps({"prompt": "a", "completion": "b", "k" * 90_000: 1}) + "\n",
+    "role.jsonl": json.dumps({"messages": [{"role": "r" * 90_000, "content": "a"}]}) + "\n",
+    "weight.jsonl": json.dumps(
+        {"messages": [{"role": "assistant", "content": "a", "weight": "w" * 90_000}]}
+    )
+    + "\n",
+    "part.jsonl": json.dumps({"messages": [{"role": "user", "content": [{"type": "t" * 90_000}]}]})
+    + "\n",
+    "from.jsonl": json.dumps({"conversations": [{"from": "f" * 90_000, "value": "a"}]}) + "\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_finding_grows_with_what_a_file_calls_its_fields(name: str, check: Check) -> None:
+    report = check(HOSTILE[name].encode(), name)
+    assert report.problems
+    assert max(len(problem.model_dump_json()) for problem in report.problems) < 3000
+
+
+def test_a_format_that_cannot_be_told_names_some_fields_and_how_many_more(check: Check) -> None:
+    (problem,) = check(json.dumps(dict.fromkeys("edcbafgh", 1)).encode()).problems
+    assert problem.values["fields"] == "a, b, c, d, e, … (+3)"
 
 
 def test_a_column_that_the_mapping_sets_aside_is_told(check: Check, out_dir: Path) -> None:
