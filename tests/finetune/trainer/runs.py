@@ -77,27 +77,30 @@ def make_run(folder: Path, base: Path, *, valid: bool = True, rows: int = 20, **
     return folder
 
 
-# The trainer, which stops itself as soon as it has told something and so many steps' metrics.
+# The trainer, which stands still as soon as it has told something and so many steps' metrics, and
+# goes on when it is told to. Not by SIGSTOP: any process may be stopped and let go by others.
 _HALTING = """
-import os, signal, sys
+import os, sys, time
 from finetune.trainer.__main__ import main
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.events import EventLog
-left, append = int(sys.argv.pop()), EventLog._append
+left, append, beside = int(sys.argv.pop()), EventLog._append, os.path.dirname(sys.argv[1])
 def halting(log, kind, *told):
     global left
     append(log, kind, *told)
     left -= kind == "metrics"
     if left == 0:
         left = -1
-        os.kill(os.getpid(), signal.SIGSTOP)
+        open(os.path.join(beside, "halted"), "x").close()
+        while not os.path.exists(os.path.join(beside, "go")):
+            time.sleep(0.01)
 EventLog._append = halting
 sys.exit(main(sys.argv[1:]))
 """
 
 
 def start(run_dir: Path, *, halt_at: int | None = None) -> subprocess.Popen[str]:
-    """The trainer as the process that it is. Stopped (SIGSTOP, by itself) after so many steps."""
+    """The trainer as the process that it is. After so many steps it waits to be `let_go`."""
     told = [str(run_dir)] if halt_at is None else [str(run_dir), str(halt_at)]
     program = ["-m", "finetune.trainer"] if halt_at is None else ["-c", _HALTING]
     return subprocess.Popen(
@@ -106,6 +109,14 @@ def start(run_dir: Path, *, halt_at: int | None = None) -> subprocess.Popen[str]
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def is_halted(run_dir: Path) -> bool:
+    return (run_dir.parent / "halted").exists()
+
+
+def let_go(run_dir: Path) -> None:
+    (run_dir.parent / "go").touch()
 
 
 def finish(run_dir: Path) -> int:

@@ -28,6 +28,8 @@ from tests.finetune.trainer.runs import (
     error,
     events,
     finish,
+    is_halted,
+    let_go,
     make_run,
     report,
     result_hash,
@@ -86,16 +88,12 @@ def test_the_same_spec_gives_the_same_bytes_in_a_process_of_its_own(
 
 
 def halted(run_dir: Path, *, at: int) -> "subprocess.Popen[str]":
-    """The trainer, standing still after it has told of so many steps: it stops itself there, since
-    whoever looks at it from outside may look when it is over."""
+    """The trainer, standing still after it has told of so many steps: it waits there by itself,
+    since whoever looks at it from outside may look when it is over."""
     process = start(run_dir, halt_at=at)
-    until(lambda: _is_stopped(process.pid), "it did not come so far", of=process)
+    until(lambda: is_halted(run_dir), "it did not come so far", of=process)
     assert steps_told(run_dir) == at
     return process
-
-
-def _is_stopped(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "T"
 
 
 def steps_told(run_dir: Path) -> int:
@@ -112,7 +110,7 @@ def test_stopped_and_resumed_it_ends_in_the_same_bytes(
     folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
     process = halted(folder, at=at)
     process.send_signal(how)
-    process.send_signal(signal.SIGCONT)
+    let_go(folder)
     process.communicate()
     if how == signal.SIGTERM:
         assert process.returncode == ExitCode.YIELDED
