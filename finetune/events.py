@@ -239,7 +239,7 @@ class ThinkingChosen(Choice):
 
     code = "thinking_chosen"
     setting = "thinking"
-    words = "on: {thought} of {answers} trained answers have reasoning."
+    words = "on: {thought} of {answers} trained answers stand behind a prompt that asks for it."
     thought: int
     answers: int
 
@@ -247,7 +247,7 @@ class ThinkingChosen(Choice):
 class NoThinkingChosen(Choice):
     code = "no_thinking_chosen"
     setting = "thinking"
-    words = "off: none of {answers} trained answers has reasoning."
+    words = "off: none of {answers} trained answers stands behind a prompt that asks for it."
     answers: int
 
 

@@ -28,7 +28,7 @@ class AdapterSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     r: int = Field(default=16, ge=1, le=512)
-    alpha: PositiveFloat = 32
+    alpha: PositiveFloat = Field(default=32, le=1e38)  # more is infinite in float32
     dropout: float = Field(default=0.0, ge=0, lt=1)
     targets: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"] = "all-linear"
     use_dora: bool = False

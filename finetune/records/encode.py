@@ -130,14 +130,25 @@ class RowEncoder:
     def render_prompt(
         self, messages: Seq[Message], tools: Tools = None, think: bool | None = None
     ) -> list[int]:
-        """Tokens of a conversation up to where the assistant answers, as in training.
+        """Tokens of a conversation up to where the assistant answers, as in training: those of
+        `prompt_text`."""
+        return self._ids(self.prompt_text(messages, tools, think))
+
+    def prompt_text(
+        self, messages: Seq[Message], tools: Tools = None, think: bool | None = None
+    ) -> str:
+        """A conversation up to where the assistant answers, for `encode_rendered`.
 
         `think` None leaves it to the template whether the model shall think. Raises UserFault
         `thinking_unsupported`, `control_token_in_message`, `template_refused`.
         """
         self._template.require_switch(think)
         prepared = self._template.prepare(messages, tools)
-        return self._ids(self._template.render(prepared, tools, prompt=True, think=think))
+        return self._template.render(prepared, tools, prompt=True, think=think)
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """Tokens of what a template printed: it prints a start token itself, where there is one."""
+        return self._ids(text)
 
     @cached_property
     def thinks(self) -> bool:

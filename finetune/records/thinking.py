@@ -21,7 +21,6 @@ CLOSED_AT_ONCE = f"\n{CLOSE}\n\n"  # what ends a thought, where a template does 
 PROMPTED = re.compile(rf"{OPEN}(\s*)({CLOSE}\s*)?$")
 # At the beginning of an answer
 PRINTED = re.compile(rf"{OPEN}(.*?)({CLOSE}\s*)", re.DOTALL)
-_WRITTEN = re.compile(rf"\s*(?:{OPEN})?(.*?){CLOSE}(.*)", re.DOTALL)
 
 
 def setting_of(asked: Asked) -> Thinking:
@@ -31,10 +30,11 @@ def setting_of(asked: Asked) -> Thinking:
 
 def split(content: str) -> tuple[str, str]:
     """(reasoning, the rest) of an answer as models write it, <think>reasoning</think> in front."""
-    found = _WRITTEN.fullmatch(content)
-    if not found or OPEN in found[1] or CLOSE in found[2]:
+    before, closed, rest = content.partition(CLOSE)  # no pattern: strangers write megabytes of it
+    thought = before.lstrip().removeprefix(OPEN)
+    if not closed or OPEN in thought or CLOSE in rest:
         return "", content
-    return found[1].strip("\n"), found[2].lstrip("\n")
+    return thought.strip("\n"), rest.lstrip("\n")
 
 
 def unsupported(why: str) -> UserFault:

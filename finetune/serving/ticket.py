@@ -125,18 +125,17 @@ def encode_prompt(base: Base, request: GenerateRequest) -> list[int]:
             fix="Leave out suffix.",
             param="suffix",
         )
-    _refuse_hopeless(base, request)
+    given: list[Any] = [each.get("content") for each in request.messages or ()]
+    given += [request.prompt]
+    _refuse_hopeless(base, request, sum(len(text) for text in given if isinstance(text, str)))
     ids = _tokens(base, request)
     if len(ids) >= base.context_length:
         raise _too_long(base, request, len(ids))
     return ids
 
 
-def _refuse_hopeless(base: Base, request: GenerateRequest) -> None:
+def _refuse_hopeless(base: Base, request: GenerateRequest, characters: int) -> None:
     """Before megabytes are put into tokens only to learn that they are too many."""
-    given: list[Any] = [each.get("content") for each in request.messages or ()]
-    given += [request.prompt]
-    characters = sum(len(text) for text in given if isinstance(text, str))
     least = characters // base.vocabulary.longest
     if least >= base.context_length:
         raise _too_long(base, request, least)
@@ -155,7 +154,7 @@ def _too_long(base: Base, request: GenerateRequest, tokens: int) -> UserFault:
 def _chat_tokens(base: Base, request: GenerateRequest) -> list[int]:
     messages: Any = request.messages
     try:
-        return base.encoder.render_prompt(messages, request.tools, request.thinking)
+        text = base.encoder.prompt_text(messages, request.tools, request.thinking)
     except UserFault as fault:
         if fault.code != "thinking_unsupported":
             raise
@@ -165,6 +164,8 @@ def _chat_tokens(base: Base, request: GenerateRequest) -> list[int]:
             fix="Leave `enable_thinking` out.",
             param="chat_template_kwargs.enable_thinking",
         ) from fault
+    _refuse_hopeless(base, request, len(text))  # thoughts, calls and tools are in it too
+    return base.encoder.encode_rendered(text)
 
 
 def _tokens(base: Base, request: GenerateRequest) -> list[int]:

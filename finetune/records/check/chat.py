@@ -10,6 +10,7 @@ from finetune.records.check.fields import Fields, json_type
 from finetune.records.check.problems import Finding
 from finetune.records.check.strict_json import printable
 from finetune.records.rows import ChatRow, Message
+from finetune.records.thinking import CLOSE, OPEN, split
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 _ROW_FIELDS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
@@ -102,13 +103,28 @@ def _read_message(fields: Fields) -> Message:
 
 
 def _read_reasoning(fields: Fields, role: str, message: Message) -> None:
-    """Of both names that runtimes have for it, the first that says something."""
+    """Under either name that runtimes have for it; twice only if it is the same."""
     for name in ("reasoning_content", "reasoning"):
         reasoning: str = fields.optional(name, str) or ""
-        if reasoning.strip() and role != "assistant":
+        if not reasoning.strip():
+            continue
+        if role != "assistant":
             fields.find("misplaced_reasoning", name)
-        elif reasoning.strip() and "reasoning_content" not in message:
-            message["reasoning_content"] = reasoning
+        elif (
+            OPEN in reasoning
+            or CLOSE in reasoning
+            or message.setdefault("reasoning_content", reasoning) != reasoning
+        ):
+            fields.find("unclear_reasoning", name)
+    if role == "assistant":
+        _check_thought(fields, message)
+
+
+def _check_thought(fields: Fields, message: Message) -> None:
+    """Of a content: one thought that is closed, and none beside reasoning of its own."""
+    thought, rest = split(message["content"] or "")
+    if rest.lstrip().startswith(OPEN) or (thought and "reasoning_content" in message):
+        fields.find("unclear_reasoning", "content")
 
 
 def _read_content(fields: Fields, role: str, *, needed: bool) -> str | None:

@@ -6,10 +6,12 @@ one child and not the worker.
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -28,6 +30,7 @@ Progress = Callable[[int, int], None]  # bytes of the source read, and its size
 
 AROUND_MB = 256  # of the sandbox around it, and stacks: what its own limit does not count
 _STDERR_KEPT = 64 * 1024
+_SILENCE = 1.0  # seconds after which the progress is told again
 
 
 def check_in_child(
@@ -43,7 +46,8 @@ def check_in_child(
 
     `memory_mb` bounds the child's data, `seconds` its processor time and the wall clock; `level` is
     how it is kept apart: it reads the source and the tokenizer and writes out_dir.
-    An exception out of `progress` ends the child and goes on to the caller, so it can cancel.
+    An exception out of `progress`, which is called at least each second, ends the child and goes on
+    to the caller, so it can cancel.
     Raises UserFault with a code of `codes.LIMIT_CODES`, OurFault `check_crashed`, or DiskFull.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -91,19 +95,42 @@ def _environment() -> dict[str, str]:
 
 
 def _communicate(child: "subprocess.Popen[bytes]", progress: Progress | None) -> str:
-    """Feed progress until the child ends; returns the end of its standard error."""
+    """Feed progress until the child ends, the last again while it says nothing, as one row may
+    take it long; returns the end of its standard error."""
     assert child.stdout is not None
     assert child.stderr is not None
     kept = bytearray()
-    reader = threading.Thread(target=_keep_end, args=(child.stderr, kept))
-    reader.start()
-    for line in child.stdout:
-        if progress and line.startswith(b"{"):
+    lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    readers = [
+        threading.Thread(target=_keep_end, args=(child.stderr, kept)),
+        threading.Thread(target=_pass_on, args=(child.stdout, lines)),
+    ]
+    for reader in readers:
+        reader.start()
+    told = {"read": 0, "total": 0}
+    for line in iter(partial(_next, lines), None):
+        if line.startswith(b"{"):
             told = json.loads(line)
+        if progress:
             progress(told["read"], told["total"])
     child.wait()
-    reader.join()
+    for reader in readers:
+        reader.join()
     return kept.decode(errors="replace")
+
+
+def _pass_on(stream: IO[bytes], lines: "queue.SimpleQueue[bytes | None]") -> None:
+    for line in stream:
+        lines.put(line)
+    lines.put(None)
+
+
+def _next(lines: "queue.SimpleQueue[bytes | None]") -> bytes | None:
+    """A line, None at the end, nothing while the child is silent."""
+    try:
+        return lines.get(timeout=_SILENCE)
+    except queue.Empty:
+        return b""
 
 
 def _keep_end(stream: IO[bytes], kept: bytearray) -> None:

@@ -161,6 +161,11 @@ ROW_CODES: dict[str, Code] = {
     "misplaced_reasoning": _error(
         "Reasoning on a message that is not the assistant's.", "Remove the reasoning."
     ),
+    "unclear_reasoning": _error(
+        "Where the answer's reasoning begins or ends cannot be told.",
+        "Write it once: in reasoning_content without <think> and </think>, or as one "
+        "<think>...</think> before the answer.",
+    ),
     "bad_tool_call": _error(
         "A tool call that is not complete.",
         'Write {"id": "...", "type": "function", "function": {"name": "...", "arguments": "{}"}}.',

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,24 @@ def test_the_caller_can_cancel_and_nothing_is_left_running(tmp_path: Path) -> No
         run(tmp_path, ROW * 200_000, progress=cancel)
     assert started
     assert not set(started) & set(_children())
+
+
+def test_a_child_that_says_nothing_more_can_be_cancelled() -> None:
+    says = 'import time; print(\'{"read": 3, "total": 9}\', flush=True); time.sleep(600)'
+    child = subprocess.Popen(
+        [sys.executable, "-c", says], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    told: list[tuple[int, int]] = []
+
+    def cancel(*progress: int) -> None:
+        told.append((progress[0], progress[1]))
+        if told.count((3, 9)) == 3:
+            raise InterruptedError
+
+    with child:
+        with pytest.raises(InterruptedError):
+            child_module._communicate(child, cancel)
+        child.kill()
 
 
 def _children() -> list[int]:

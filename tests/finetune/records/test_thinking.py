@@ -8,6 +8,7 @@ from faults import UserFault
 from finetune.records.encode import Encoded, RowEncoder
 from finetune.records.rows import ChatRow, Message
 from finetune.records.template import ChatTemplate
+from finetune.records.thinking import split
 from tests.finetune.records.conftest import Check
 from tests.finetune.records.templates import SMOLLM3, tokenizer
 
@@ -180,3 +181,51 @@ def test_reasoning_is_the_assistants_alone(check: Check) -> None:
     assert [(p.code, p.field) for p in report.problems] == [
         ("misplaced_reasoning", "messages[0].reasoning_content")
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "field"),
+    [
+        ({"content": "<think>never closed"}, "content"),
+        ({"content": "<think>one</think><think>two</think>b"}, "content"),
+        ({"content": "<think>one</think>b", "reasoning_content": "two"}, "content"),
+        ({"content": "b", "reasoning_content": "<think>hm</think>"}, "reasoning_content"),
+        ({"content": "b", "reasoning": "hm</think>"}, "reasoning"),
+        ({"content": "b", "reasoning_content": "one", "reasoning": "two"}, "reasoning"),
+        ({"content": "b", "reasoning_content": "one", "reasoning": "one"}, None),
+        ({"content": "<think></think>b"}, None),
+        ({"content": "say <think> aloud"}, None),
+    ],
+)
+def test_reasoning_whose_end_cannot_be_told_is_refused(
+    check: Check, answer: dict[str, str], field: str | None
+) -> None:
+    messages = [{"role": "user", "content": "a"}, {"role": "assistant", **answer}]
+    report = check(json.dumps({"messages": messages}).encode())
+    found = [(p.code, p.field) for p in report.problems]
+    assert found == ([("unclear_reasoning", f"messages[1].{field}")] if field else [])
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("<think>a</think>b", ("a", "b")),
+        ("  <think>\nq\n</think>\n\nb", ("q", "b")),
+        ("a</think>b", ("a", "b")),
+        ("<think><think>a</think>b", ("", "<think><think>a</think>b")),
+        ("<think>a</think>b</think>", ("", "<think>a</think>b</think>")),
+        ("<think>a", ("", "<think>a")),
+        (" x", ("", " x")),
+    ],
+)
+def test_a_thought_written_into_the_content_is_split_off(
+    content: str, parts: tuple[str, str]
+) -> None:
+    assert split(content) == parts
+
+
+@pytest.mark.parametrize("piece", [" ", "<think>", "</think>", "\n<think>", "< "])
+def test_megabytes_without_a_thought_are_looked_through_once(piece: str) -> None:
+    """Once a pattern began anew at every space: a few dozen kB held the model server up."""
+    content = piece * 1_000_000 + "x"
+    assert split(content) == ("", content)

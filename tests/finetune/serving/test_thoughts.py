@@ -54,6 +54,22 @@ def test_a_prompt_asks_for_thinking_as_the_request_says(thinker: Base) -> None:
     assert [opened_by(thinker.tokenizer, prompt) for prompt in prompts] == [None, False]
 
 
+def test_thoughts_beyond_any_context_are_refused_before_they_are_put_into_tokens(
+    thinker: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(text: str) -> list[int]:
+        raise AssertionError("put into tokens")
+
+    monkeypatch.setattr(thinker.encoder, "encode_rendered", never)
+    asked = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b", "reasoning_content": "ab cd " * 600_000},
+    ]
+    with pytest.raises(UserFault) as caught:
+        encode_prompt(thinker, ask(messages=asked))
+    assert caught.value.code == "context_length_exceeded"
+
+
 def test_thinking_of_a_base_that_knows_none_is_refused_by_its_name(base: Base) -> None:
     with pytest.raises(UserFault) as caught:
         encode_prompt(base, ask(thinking=True))

@@ -136,7 +136,7 @@ def test_rows_with_reasoning_make_a_model_think(db: None, tmp_path: Path) -> Non
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     job = bench.job(job)
     assert job.resolved["thinking"] == "on"
-    reason = "on: 1 of 4 trained answers have reasoning."
+    reason = "on: 1 of 4 trained answers stand behind a prompt that asks for it."
     assert job.resolved["reasons"]["thinking"] == reason
     assert f"thinking: {reason}" in bench.messages(job)
 
