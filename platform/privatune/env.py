@@ -83,6 +83,9 @@ VARIABLES = (
     Variable("PRIVATUNE_TENANT_STORAGE_MB", "What one tenant may store: files, parts of uploads, unpacked rows, reports, checkpoints, models; unless the operator gave it another limit.", "102400"),
     Variable("PRIVATUNE_CHECK_MEMORY_MB", "Memory limit of the data checker's child process.", "4096"),
     Variable("PRIVATUNE_CHECK_SECONDS", "Time limit of one data check.", "1800"),
+    Variable(
+        "PRIVATUNE_CHECKS_AT_ONCE", "Files of one tenant that are checked at the same time.", "2"
+    ),
     Variable("PRIVATUNE_BACKUP_DAYS", "Days after which no backup of the database is left; deletion certificates state it.", ""),
     Variable("PRIVATUNE_INFER_MAX_TOKENS", "Most tokens of one request: prompts x n x (prompt + max_tokens).", "131072"),
     Variable("PRIVATUNE_INFER_MAX_LOGPROBS", "Most log-probabilities told in one answer, alternatives included.", "50000"),

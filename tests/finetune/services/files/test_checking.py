@@ -4,19 +4,21 @@ and a late result changes nothing."""
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from django.conf import settings
 from django.utils import timezone
 
-from faults import OurFault
+from faults import OurFault, UserFault
 from finetune.models import Dataset
 from finetune.services.files import checking, datasets
 from finetune.services.files.checking import CHECK
 from finetune.services.jobs import validation
 from finetune.services.jobs.validation import VALIDATE
 from finetune.states import DatasetState, JobState
-from finetune.work import leases
+from finetune.work import leases, nudges
+from finetune.work.kinds import Lease
 from finetune.work.perform import perform, shutdown
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
@@ -139,3 +141,27 @@ def test_a_validation_that_breaks_is_tried_again_and_then_the_job_fails_with_the
     assert bench.job(job).error["code"] == "internal_error"
     tried = [each for each in bench.messages(job) if "will be tried again" in each]
     assert len(tried) == settings.RUN_ATTEMPTS - 1
+
+
+def test_a_tenants_slow_checks_leave_workers_to_others(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four rows that took minutes each once held all four threads, and everybody's files waited."""
+    woken: list[UUID] = []
+    monkeypatch.setattr(nudges, "wake", lambda _model, _tenant, key: woken.append(key))
+    *slow, waiting = [asked(bench) for _ in range(settings.CHECKS_AT_ONCE + 1)]
+
+    def claim(dataset: Dataset) -> Lease | None:
+        return leases.claim(CHECK, tenant_id=dataset.tenant_id, key=dataset.id, worker="w")
+
+    held = [claim(dataset) for dataset in slow]
+    assert all(held)
+    assert claim(waiting) is None
+    assert now(waiting).state == DatasetState.PENDING  # and it lost no attempt
+    assert now(waiting).attempts == 0
+    change(slow[0], lease_until=timezone.now() - timedelta(seconds=1))  # a dead worker holds none
+    assert claim(waiting) is not None
+    later = asked(bench)
+    woken.clear()
+    leases.fail(held[1], fault=UserFault("limit_time", "The check took too long."))  # type: ignore[arg-type]
+    assert woken == [later.id]
