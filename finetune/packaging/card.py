@@ -2,7 +2,8 @@
 
 import json
 
-from finetune.packaging.passport import Passport
+from finetune.packaging.passport import DatasetUsed, Passport
+from finetune.records.check.columns import as_written
 
 
 def model_card(passport: Passport, licence: str) -> str:
@@ -37,12 +38,18 @@ def _about(passport: Passport) -> str:
 
 def _data(passport: Passport) -> str:
     rows = [
-        f"| {used.role} | {_plain(used.name)} | {used.rows:,} | `{used.sha256}` |"
+        f"| {used.role} | {_plain(used.name)} | {used.rows:,} | `{used.sha256}` | {_read(used)} |"
         for used in passport.datasets
     ]
-    return "\n".join(
-        ["## Data", "", "| role | name | rows | SHA-256 |", "|---|---|---|---|", *rows]
-    )
+    head = ["| role | name | rows | SHA-256 | read as |", "|---|---|---|---|---|"]
+    return "\n".join(["## Data", "", *head, *rows])
+
+
+def _read(used: DatasetUsed) -> str:
+    """The rows that were read from the file, and by which mapping of its columns."""
+    digest = f"`{used.rows_sha256}`" if used.rows_sha256 else ""
+    columns = f"columns {_plain(as_written(used.columns))}" if used.columns else ""
+    return ", ".join(filter(None, (digest, columns)))
 
 
 def _training(passport: Passport) -> str:

@@ -35,11 +35,18 @@ def hub_place(source: str) -> dict[str, str]:
 
 
 class DatasetUsed(_Part):
-    """One file of training or validation rows, by digest; never its content."""
+    """One file of training or validation rows, by digest; never its content.
+
+    `rows_sha256` is the digest of the canonical rows that were read from it, as the run's spec has
+    it, and `columns` the mapping by which they were, field -> what the file calls it: one file read
+    in two ways is two sets of rows. None: not told by older artifacts, or without a mapping.
+    """
 
     role: Literal["train", "validation"]
     name: str
     sha256: str
+    rows_sha256: str | None = None
+    columns: dict[str, str] | None = None
     rows: int
     tokens: int | None = None
     trained_tokens: int | None = None

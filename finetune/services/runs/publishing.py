@@ -198,7 +198,7 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
         code_version=version("privatune"),
         base=base_used(job.base),
         datasets=[
-            _dataset(role, data)
+            dataset_used(role, data)
             for role, data in (("train", job.training_data), ("validation", job.validation_data))
             if data is not None
         ],
@@ -230,12 +230,14 @@ def base_used(base: CatalogModel) -> BaseUsed:
     )
 
 
-def _dataset(role: Any, data: Dataset) -> DatasetUsed:
+def dataset_used(role: Any, data: Dataset) -> DatasetUsed:
     report = data.report or {}
     return DatasetUsed(
         role=role,
         name=data.file.filename,
         sha256=data.file.sha256,
+        rows_sha256=data.rows_sha256,
+        columns=data.columns or None,
         rows=data.rows,
         tokens=report.get("tokens_total"),
         trained_tokens=data.tokens_trained,

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from faults import OurFault
 from finetune.packaging.bundle import build, tar
+from finetune.packaging.card import model_card
 from finetune.packaging.manifest import Manifest
 from finetune.packaging.passport import Passport
 from finetune.packaging.serve import serve_files
@@ -119,6 +120,18 @@ def test_the_documents_say_what_the_passport_knows(artifact, passport, built):
     assert Manifest.model_validate_json((artifact / "manifest.json").read_text()).files.keys() == (
         built[1].files.keys()
     )
+
+
+def test_the_card_tells_two_readings_of_one_file_apart(passport):
+    (used,) = passport.datasets
+    assert "a\\|b&lt;c>" in model_card(passport, "MIT")  # an older one, which tells no reading
+    readings = [
+        used.model_copy(update={"rows_sha256": digit * 64, "columns": {"instruction": name}})
+        for digit, name in (("2", "frage"), ("3", "a|b"))
+    ]
+    card = model_card(passport.model_copy(update={"datasets": readings}), "MIT")
+    assert f"`{'2' * 64}`, columns instruction=frage |" in card
+    assert f"`{'3' * 64}`, columns instruction=a\\|b |" in card
 
 
 def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(artifact):

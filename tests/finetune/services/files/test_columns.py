@@ -17,6 +17,7 @@ from finetune.services.files.columns import map_columns
 from finetune.services.files.datasets import request_check
 from finetune.services.jobs.lifecycle import cancel_job
 from finetune.services.jobs.validation import VALIDATE
+from finetune.services.runs.publishing import dataset_used
 from finetune.states import DatasetState, JobState
 from finetune.work.perform import perform
 from tenants.database.grants import apply_grants
@@ -101,6 +102,24 @@ def test_another_mapping_leaves_the_readings_of_jobs_as_they_are(bench: Bench) -
         ]
     found = [(each.format, set(each.columns)) for each in readings if each is not None]
     assert found == [("alpaca", {*COLUMNS}), ("completion", {"prompt", "completion"})]
+
+
+def test_a_passport_tells_two_readings_of_one_file_apart(bench: Bench) -> None:
+    used = []
+    file, _ = mapped(bench, COLUMNS)
+    for columns in (COLUMNS, {"prompt": "frage", "completion": "antwort"}):
+        again(bench, file, columns)
+        job = bench.create(file=file)
+        perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+        with tenant_scope(bench.tenant.id):
+            reading = Job.objects.get(id=job.id).training_data
+            assert reading is not None
+            used.append(dataset_used("train", reading))
+        resolved = bench.job(job).resolved
+        assert resolved["spec"]["data"]["train_sha256"] == used[-1].rows_sha256
+        assert used[-1].columns == columns
+    assert used[0].sha256 == used[1].sha256
+    assert used[0].rows_sha256 != used[1].rows_sha256
 
 
 def test_the_same_mapping_again_changes_nothing(bench: Bench) -> None:
