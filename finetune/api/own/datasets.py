@@ -10,7 +10,7 @@ from rest_framework.request import Request
 
 from finetune import selectors
 from finetune.api.own.base import OwnView
-from finetune.api.own.fields import IdField, ReferenceField
+from finetune.api.own.fields import IdField, ReferenceField, TextField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Dataset
@@ -18,7 +18,7 @@ from finetune.records.check.columns import LONGEST_NAME
 from finetune.services.files import datasets
 from finetune.services.files.columns import map_columns
 from tenants.access import still_allowed
-from tenants.errors import NotFound
+from tenants.errors import Invalid, NotFound
 from tenants.models import StoredFile
 from tenants.roles import Scope
 
@@ -48,11 +48,21 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
 
 
 class DatasetWishSerializer(serializers.Serializer[Any]):
-    file = serializers.CharField(max_length=64)
+    file = TextField(max_length=64)
     columns = serializers.DictField(
-        child=serializers.CharField(max_length=LONGEST_NAME),
+        child=TextField(max_length=LONGEST_NAME),
         help_text="Field of a format to what the file calls it; empty: as it calls them itself.",
     )
+
+    def to_internal_value(self, data: Any) -> Any:
+        if unknown := sorted(set(data) - set(self.fields)):
+            raise Invalid(
+                "unknown_parameter",
+                f"There is no parameter `{unknown[0][:64]}`.",
+                fix=f"There are: {', '.join(self.fields)}.",
+                param=unknown[0][:64],
+            )
+        return super().to_internal_value(data)
 
 
 class Datasets(OwnView):

@@ -8,6 +8,15 @@ from tenants.models import TenantOwned
 from tenants.public_ids import PublicId
 
 
+class TextField(serializers.CharField):
+    """A string of JSON and nothing else: a number is a mistake, and not its digits."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, str):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class IdField(serializers.CharField):
     """The row's public id."""
 

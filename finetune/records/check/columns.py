@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from faults import UserFault
+from faults.unseen import unseen
 from finetune.records.check.strict_json import printable
 
 Columns = Mapping[str, str]
@@ -19,6 +20,7 @@ FIELDS = (
 )
 SPLITTERS = (",", ";", "\t")
 LONGEST_NAME = 200
+_HALF_WIDTH = str.maketrans("\uff0c\uff1d", ",=")
 
 # Names that people give to what Alpaca's rows call so, the surest first
 _QUESTION = (
@@ -38,17 +40,18 @@ _EXACT = (
 
 
 def check_columns(columns: Columns) -> None:
-    """Raises UserFault `invalid_columns` for a mapping that cannot be one."""
+    """Raises UserFault `invalid_columns` for a mapping that cannot be one, and `unreadable_text`
+    for a column's name that does not show all that it holds."""
     unknown = sorted(set(columns) - set(FIELDS))
     names = list(columns.values())
     if unknown:
         what = f"{printable(unknown[0])!r} is not a field of a format."
-    elif not all(name and len(name) <= LONGEST_NAME for name in names):
+    elif not all(name.strip() and len(name) <= LONGEST_NAME for name in names):
         what = f"A column's name has 1 to {LONGEST_NAME} characters."
     elif len(set(names)) < len(names):
         what = "One column is given to two fields."
     else:
-        return
+        return _require_seen(names)
     known = ", ".join(FIELDS)
     raise UserFault(
         "invalid_columns",
@@ -58,9 +61,21 @@ def check_columns(columns: Columns) -> None:
     )
 
 
+def _require_seen(names: Iterable[str]) -> None:
+    if hidden := next(filter(None, map(unseen, names)), None):
+        raise UserFault(
+            "unreadable_text",
+            f"A column's name holds {hidden}, which cannot be seen.",
+            fix="Write it in one line of visible characters; in the file, too.",
+            param="columns",
+        )
+
+
 def parse_columns(written: str) -> dict[str, str]:
-    """`instruction=question, output=answer` as a mapping. Raises UserFault `invalid_columns`."""
+    """`instruction=question, output=answer` as a mapping; comma and equals sign may be full-width,
+    as Chinese keyboards give them. Raises what `check_columns` raises."""
     columns: dict[str, str] = {}
+    written = written.translate(_HALF_WIDTH)
     for pair in filter(None, (pair.strip() for pair in written.split(","))):
         field, equals, name = (part.strip() for part in pair.partition("="))
         if not equals or field in columns:
@@ -130,8 +145,10 @@ def _without_same(columns: dict[str, str]) -> dict[str, str]:
 
 
 def _in_one_line(name: str) -> bool:
-    """Whether `parse_columns` reads the name as it was written."""
-    return len(name) <= LONGEST_NAME and not re.search(r"[,=\n]", name)
+    """Whether `parse_columns` takes the name as it was written."""
+    if len(name) > LONGEST_NAME or unseen(name):
+        return False
+    return not re.search(r"[,=]", name.translate(_HALF_WIDTH))
 
 
 def spelt(name: str) -> str:

@@ -108,27 +108,45 @@ def _header(lines: Iterator[str], problems: Problems, columns: Columns) -> _Head
 
 
 def _fields(written: list[str], columns: Columns, problems: Problems, line: int) -> list[str]:
-    """The field of each column: as the mapping says, else by its name, capitals forgiven."""
-    for field, name in columns.items():
-        if name not in written:
-            shown = printable(name)
-            message = f"The mapping names the column '{shown}', which is not in line {line}."
-            found = Finding("missing_column", field, message, values={"column": shown})
-            raise FileUnusable(found, line=line)
+    """The field of each column: as the mapping says, else by its name; capitals forgiven."""
+    columns = _as_spelt(columns, written, problems, line)
     taken = set(written) | set(columns)
     fields = []
     for name in written:
         field = field_of(name, columns)
         meant = spelt(field)
         if meant != field and meant not in taken:
-            shown = printable(field)
-            message = f"The column '{shown}' was read as '{meant}'."
-            values = {"column": shown, "meant": meant}
-            problems.add(line, Finding("field_spelling", meant, message, values=values))
+            problems.add(line, _respelt(meant, field, meant))
             taken.add(meant)
             field = meant
         fields.append(field)
     return fields
+
+
+def _as_spelt(
+    columns: Columns, written: list[str], problems: Problems, line: int
+) -> dict[str, str]:
+    """The mapping with each column as the header spells it. Raises FileUnusable."""
+    there, spelt_so = set(written), dict[str, str]()
+    free = {name.casefold(): name for name in reversed(written) if name not in columns.values()}
+    for field, name in columns.items():
+        found = name if name in there else free.pop(name.casefold(), None)
+        if found is None:
+            shown = printable(name)
+            message = f"The mapping names the column '{shown}', which is not in line {line}."
+            missing = Finding("missing_column", field, message, values={"column": shown})
+            raise FileUnusable(missing, line=line)
+        if found != name:
+            problems.add(line, _respelt(field, found, name))
+        spelt_so[field] = found
+    return spelt_so
+
+
+def _respelt(field: str, name: str, meant: str) -> Finding:
+    shown, read_as = printable(name), printable(meant)
+    message = f"The column '{shown}' was read as '{read_as}'."
+    values = {"column": shown, "meant": read_as}
+    return Finding("field_spelling", field, message, values=values)
 
 
 def _row(

@@ -95,6 +95,9 @@ def test_a_mapping_is_the_same_by_api_and_by_command(base_url: str, tmp_path: Pa
     with customer.http() as http:
         for wrong, status, param in (
             ({"file": file_id, "columns": {"answer": "answer"}}, 400, "columns"),
+            ({"file": file_id, "columns": {"output": "ans\u200bwer"}}, 400, "columns"),
+            ({"file": file_id, "columns": {"instruction": 5}}, 400, "columns.instruction"),
+            ({"file": file_id, "columns": columns, "colums": {}}, 400, "colums"),
             ({"file": f"file-{0:032x}", "columns": columns}, 404, "file"),
         ):
             answer = http.post("/api/v1/datasets", json=wrong)

@@ -228,6 +228,38 @@ def test_a_mapping_is_written_as_it_is_read() -> None:
             parse_columns(wrong)
 
 
+def test_a_mapping_may_be_written_on_a_chinese_keyboard() -> None:
+    assert parse_columns("instruction＝问题，output＝回答") == {
+        "instruction": "问题",
+        "output": "回答",
+    }
+    assert propose(["question，", "answer"]) == {}
+
+
+@pytest.mark.parametrize("name", ["ans\u200bwer", "answer\u202e", "a\tb", "\u3164"])
+def test_a_columns_name_shows_all_that_it_holds(name: str) -> None:
+    for give in (lambda: check_columns({"output": name}), lambda: parse_columns(f"output={name}")):
+        with pytest.raises(UserFault) as refused:
+            give()
+        assert (refused.value.code, refused.value.param) == ("unreadable_text", "columns")
+
+
+def test_a_mapping_is_read_without_regard_to_capitals(check: Check, out_dir: Path) -> None:
+    columns = {"instruction": "question", "output": "ANSWER"}
+    report = check(b"Question,Answer\na,b\n", "a.csv", columns=columns)
+    assert report.ok
+    assert [(p.code, p.field, p.values) for p in report.problems] == [
+        ("field_spelling", "instruction", {"column": "Question", "meant": "question"}),
+        ("field_spelling", "output", {"column": "Answer", "meant": "ANSWER"}),
+    ]
+    assert [turn["content"] for turn in rows_in(out_dir)[0]["messages"]] == ["a", "b"]
+    # a column of just that name comes first, and no column is read twice
+    exact = check(b"Q,q,answer\na,b,c\n", "a.csv", columns={"instruction": "q", "output": "answer"})
+    assert [p.code for p in exact.problems] == ["unknown_field"]
+    both = check(b"Q,answer\na,b\n", "a.csv", columns={"instruction": "Q", "output": "q"})
+    assert [(p.code, p.field) for p in both.problems] == [("missing_column", "output")]
+
+
 def test_memory_does_not_grow_with_a_file_in_another_encoding(check: Check) -> None:
     def peak(rows: int) -> int:
         data = (CHINESE.partition("\n")[0] + "\n").encode("gbk")
