@@ -32,7 +32,9 @@ def stuck_dataset(bench: Bench) -> Dataset:
     file = bench.add_file(jsonl(chat_rows(2)), status="processed")
     tenant = bench.tenant.id
     with tenant_scope(tenant):
-        dataset = Dataset.objects.create(file=file, report={"first_error": CANARY})
+        dataset = Dataset.objects.create(
+            file=file, report={"first_error": {"code": CANARY, "line": 1}}
+        )
     lease = leases.claim(CHECK, tenant_id=tenant, key=dataset.id, worker="w")
     assert lease is not None
     fault = UserFault("limit_rows", f"Too many rows: {CANARY}", where=CANARY)

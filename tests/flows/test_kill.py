@@ -29,7 +29,7 @@ from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, RunState
 from finetune.work import leases, sweeping
 from finetune.work.perform import perform
-from finetune.workspace import in_use
+from finetune.workspace import in_use, remove_leftovers
 from tenants.database.scope import tenant_scope
 from tenants.models import UsageEntry
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
@@ -119,6 +119,7 @@ class Floor:
         if self.worker is not None and self.worker.poll() is None:
             self.worker.kill()
             self.worker.wait()
+        remove_leftovers(settings.WORK_DIR)  # as the next worker's start does
 
     def sweep(self) -> None:
         """As the sweeper does, for this test's tenant alone: other tests leave work behind."""

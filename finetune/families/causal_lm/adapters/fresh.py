@@ -64,11 +64,19 @@ def fresh_adapter(model: Any, spec: AdapterSpec, *, seed: int) -> TrainableAdapt
     try:
         peft_model: Any = get_peft_model(model, config, adapter_name=_NAME)
     except ValueError as error:
+        _take_off(model)  # peft leaves what it had put on by then
         raise _unfit(str(error)) from error
     try:
         return _taken(peft_model, config, spec)
     finally:
         peft_model.base_model.unload()
+
+
+def _take_off(model: nn.Module) -> None:
+    for name, layer in list(model.named_modules()):
+        if isinstance(layer, PeftLayer):
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, layer.get_base_layer())
 
 
 def _taken(peft_model: Any, config: LoraConfig, spec: AdapterSpec) -> TrainableAdapter:

@@ -118,7 +118,7 @@ def test_a_valid_job_is_queued_with_every_choice_made_and_its_reason(bench: Benc
 def test_a_model_that_can_think_is_asked_as_it_was_trained(
     db: None, tmp_path: Path, asked: str, served: str, trained: str
 ) -> None:
-    bench = new_bench(build_tiny_base(tmp_path / "base", template="thinking"))
+    bench = new_bench(build_tiny_base(tmp_path / "base", template="thinking"), name="thinker")
     job = bench.create(thinking=asked)
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     job = bench.job(job)
@@ -129,7 +129,7 @@ def test_a_model_that_can_think_is_asked_as_it_was_trained(
 
 
 def test_rows_with_reasoning_make_a_model_think(db: None, tmp_path: Path) -> None:
-    bench = new_bench(build_tiny_base(tmp_path / "base", template="thinking"))
+    bench = new_bench(build_tiny_base(tmp_path / "base", template="thinking"), name="thinker")
     rows = chat_rows(4)
     rows[2]["messages"][-1]["reasoning_content"] = "well"
     job = bench.create(file=bench.add_file(jsonl(rows)))

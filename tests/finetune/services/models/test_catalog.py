@@ -50,20 +50,20 @@ def test_a_path_that_is_not_there_is_not_taken_for_a_hub_id() -> None:
 
 def test_what_is_said_of_a_base_is_kept_and_can_be_said_anew(tiny_base: Path) -> None:
     made = import_model(
-        source=str(tiny_base), name="tiny", licence="MIT", task=ModelTask.CODE, terms="As is.",
+        source=str(tiny_base), name="described", licence="MIT", task=ModelTask.CODE, terms="As is.",
         actor="op",
     )  # fmt: skip
     assert (made.task, made.terms) == ("code", "As is.")
-    anew = describe_model("tiny", licence="Apache-2.0", terms="", actor="op")
+    anew = describe_model("described", licence="Apache-2.0", terms="", actor="op")
     assert (anew.licence, anew.task, anew.terms) == ("Apache-2.0", "code", "")
 
 
 def test_a_retired_base_is_off_the_shelf_until_it_is_restored(tiny_base: Path) -> None:
-    import_model(source=str(tiny_base), name="tiny", licence="MIT", actor="op")
-    retire_model("tiny", actor="op")
-    assert not selectors.catalogue().filter(name="tiny").exists()
-    restore_model("tiny", actor="op")
-    assert selectors.catalogue().filter(name="tiny").exists()
+    import_model(source=str(tiny_base), name="described", licence="MIT", actor="op")
+    retire_model("described", actor="op")
+    assert not selectors.catalogue().filter(name="described").exists()
+    restore_model("described", actor="op")
+    assert selectors.catalogue().filter(name="described").exists()
     for change in (retire_model, restore_model, describe_model):
         with pytest.raises(NotFound, match="no model 'tnyi'"):
             change("tnyi", actor="op")
