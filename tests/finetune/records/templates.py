@@ -9,6 +9,27 @@ from transformers import PreTrainedTokenizerFast
 
 from tests.tiny import build_tokenizer
 
+# A tool, and a call of it; nine letters are all that Mistral's templates take for an id
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "Tells the weather.",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "description": "Where"}},
+                "required": ["city"],
+            },
+        },
+    }
+]
+CALL = {
+    "id": "call00001",
+    "type": "function",
+    "function": {"name": "get_weather", "arguments": '{"city": "Bern"}'},
+}
+
 # Mistral 7B Instruct v0.1 to v0.3: no system role, a space before the answer, </s> after it
 MISTRAL = (
     "{{ bos_token }}{% for message in messages %}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from faults import UserFault
 from finetune.records.encode import Encoded, RowEncoder, cut
 from finetune.records.rows import ChatRow, Message
-from tests.finetune.records.templates import tokenizer
+from tests.finetune.records.templates import CALL, TOOLS, tokenizer
 from tests.tiny import build_tokenizer
 
 # name: (the end of an answer, knows a system role, what else the template makes the model write)
@@ -27,25 +27,6 @@ STYLES = {
     "cohere2": ("<|END_RESPONSE|><|END_OF_TURN_TOKEN|>", True, ""),
     "marked_without_end": ("<|im_end|>", True, ""),
     "llama3_training": ("<|eot_id|>", True, ""),
-}
-TOOLS = [
-    {
-        "type": "function",
-        "function": {
-            "name": "get_weather",
-            "description": "Tells the weather.",
-            "parameters": {
-                "type": "object",
-                "properties": {"city": {"type": "string", "description": "Where"}},
-                "required": ["city"],
-            },
-        },
-    }
-]
-CALL = {
-    "id": "call00001",
-    "type": "function",
-    "function": {"name": "get_weather", "arguments": '{"city": "Bern"}'},
 }
 
 # Any characters, with the words that templates look for among them; edges are never blank, as

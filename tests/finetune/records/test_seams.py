@@ -8,27 +8,16 @@ from transformers import PreTrainedTokenizerFast
 from faults import UserFault
 from finetune.records.encode import Encoded, RowEncoder, load_tokenizer
 from finetune.records.rows import ChatRow, Message
-from tests.finetune.records.templates import EVERY, TEXT_ONLY, control_tokens, source, tokenizer
+from tests.finetune.records.templates import (
+    CALL,
+    EVERY,
+    TEXT_ONLY,
+    TOOLS,
+    control_tokens,
+    source,
+    tokenizer,
+)
 from tests.tiny import build_tokenizer
-
-CALL = {
-    "id": "call00001",
-    "type": "function",
-    "function": {"name": "get_weather", "arguments": '{"city": "Bern"}'},
-}
-TOOLS = [
-    {
-        "type": "function",
-        "function": {
-            "name": "get_weather",
-            "description": "Tells the weather.",
-            "parameters": {
-                "type": "object",
-                "properties": {"city": {"type": "string", "description": "Where"}},
-            },
-        },
-    }
-]
 
 
 def talk(*said: str) -> list[Message]:
