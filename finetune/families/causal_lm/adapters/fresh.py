@@ -62,17 +62,23 @@ def fresh_adapter(model: Any, spec: AdapterSpec, *, seed: int) -> TrainableAdapt
     torch.manual_seed(seed)
     config = _lora_config(spec)
     try:
-        peft_model: Any = get_peft_model(model, config, adapter_name=_NAME)
-    except ValueError as error:
-        _take_off(model)  # peft leaves what it had put on by then
-        raise _unfit(str(error)) from error
-    try:
-        return _taken(peft_model, config, spec)
+        return _taken(_put_on(model, config), config, spec)
     finally:
-        peft_model.base_model.unload()
+        _take_off(model)
 
 
-def _take_off(model: nn.Module) -> None:
+def _put_on(model: Any, config: LoraConfig) -> Any:
+    try:
+        return get_peft_model(model, config, adapter_name=_NAME)
+    except ValueError as error:
+        raise _unfit(str(error)) from error
+
+
+def _take_off(model: Any) -> None:
+    """As peft's `unload` does. Where peft refuses there is none to call, and layers that it had
+    adapted by then."""
+    if hasattr(model, "peft_config"):
+        del model.peft_config
     for name, layer in list(model.named_modules()):
         if isinstance(layer, PeftLayer):
             parent, _, own = name.rpartition(".")
