@@ -284,10 +284,9 @@ def test_a_foreign_unknown_or_unlicensed_model_is_never_answered_by_the_base(
 
 
 def test_without_the_model_server_the_answer_is_503(
-    customer: Customer, monkeypatch: pytest.MonkeyPatch
+    customer: Customer, no_model_server: None
 ) -> None:
     """In process, with a socket that nobody listens on."""
-    monkeypatch.setattr(settings, "SERVING_SOCKET", Path("/nonexistent/serving.sock"))
     response = Client().post(
         "/v1/chat/completions",
         {"model": TINY, "messages": HELLO},

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.test_isolation import CHAT, EXAMPLES, JOB, calls
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_model_server")]
 
 CLIENT = Client(raise_request_exception=False)
 ROUTES = [each for each in calls() if each[0].startswith("v1/")]
