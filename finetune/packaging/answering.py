@@ -14,7 +14,7 @@ from finetune.packaging.base.folder import PLAIN_FILES, is_terms
 from finetune.packaging.base.tokenizer import TEMPLATE, stop_ids
 from finetune.packaging.files import pretty_json
 from finetune.records.encode import RowEncoder, load_tokenizer
-from finetune.records.template import frozen
+from finetune.records.rendering import frozen
 
 # The tokenizer's class may follow from the model's
 _CONFIGS = ("config.json", "tokenizer_config.json")

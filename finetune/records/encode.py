@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from faults import UserFault
+from finetune.records.rendering import CharSpan, Tools
 from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
 from finetune.records.spans import Answers, Rendered
-from finetune.records.template import CharSpan, ChatTemplate, Tools
+from finetune.records.template import ChatTemplate
 from finetune.records.thinking import Thinking
 
 

@@ -15,7 +15,8 @@ from itertools import pairwise, takewhile
 from typing import Any
 
 from faults import UserFault
-from finetune.records.template import CharSpan, ChatTemplate, Tools, fresh_sentinel
+from finetune.records.rendering import CharSpan, Tools, fresh_sentinel
+from finetune.records.template import ChatTemplate
 from finetune.records.thinking import PRINTED, PROMPTED, Thinking
 
 Messages = list[dict[str, Any]]

@@ -1,46 +1,23 @@
-"""A tokenizer's chat template: rendering in transformers' immutable sandbox, and what it can say.
+"""A tokenizer's chat template: what it writes around messages, and what it can say.
 
 Knows nothing of tokens or masks; those are made in `spans` and `encode`.
 """
 
-import hashlib
-import json
 import re
-import string
 from collections.abc import Sequence
 from functools import cached_property
 from os.path import commonprefix
 from typing import Any
 
-import jinja2
-from transformers.utils.chat_template_utils import render_jinja_template
-
 from faults import UserFault
-from faults.nesting import loads
 from finetune.records import control, thinking
+from finetune.records.rendering import SENTINEL, CharSpan, Tools, frozen, render
 from finetune.records.rows import Message
+from finetune.records.tool_calls import ToolCalls
 
-CharSpan = tuple[int, int]
-Tools = list[dict[str, Any]] | None
-
-_LETTERS = string.digits + string.ascii_letters
-_SHORT_ID = re.compile(r"[0-9A-Za-z]{9}")
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-# Llama 3 and others print today's date: a run resumed tomorrow would then train other tokens.
-_FROZEN_DATE = "{% set date_string = '26 Jul 2024' %}{{ '' }}"
-_FROZEN_CLOCK = (
-    "{% macro strftime_now(format) %}{{ {'%d %b %Y': '26 Jul 2024', '%d %B %Y': '26 July 2024', "
-    "'%B %d, %Y': 'July 26, 2024'}[format] or '2024-07-26' }}{% endmacro %}{{ '' }}"
-)
-_TEMPLATE_ERRORS = (
-    jinja2.TemplateError,
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
+# Shapes of conversations whose unprinted messages are remembered
+SHAPES_KEPT = 1000
 
 
 class ChatTemplate:
@@ -55,6 +32,7 @@ class ChatTemplate:
             )
         self._tokenizer = tokenizer
         self._variables = tokenizer.special_tokens_map
+        self._calls = ToolCalls(self.render)
         self._unprinted: dict[Any, frozenset[int]] = {}
 
     def _source(self, tools: Tools) -> str:
@@ -94,24 +72,14 @@ class ChatTemplate:
         switch: dict[str, Any] = (
             {thinking.SWITCH: think} if think is not None and self.has_switch else {}
         )
-        try:
-            result: Any = render_jinja_template(
-                [list(messages)],
-                tools=list(tools) if tools else None,
-                chat_template=self._source(tools),
-                add_generation_prompt=prompt,
-                return_assistant_tokens_mask=marks,
-                **(self._variables | switch),
-            )
-        except _TEMPLATE_ERRORS as error:
-            raise UserFault(
-                "template_refused",
-                f"The base model's chat template refuses this conversation: {error}.",
-                fix="Write the conversation as the template wants it (some know no system role, "
-                "or need user and assistant to take turns), or choose another base.",
-            ) from error
-        texts, spans = result
-        return texts[0], spans[0] if marks else []
+        return render(
+            self._source(tools),
+            messages,
+            tools,
+            self._variables | switch,
+            prompt=prompt,
+            marks=marks,
+        )
 
     # --- thinking
 
@@ -260,74 +228,14 @@ class ChatTemplate:
         if name := message.get("name"):
             prepared["name"] = name
         if call_id := message.get("tool_call_id"):
-            prepared["tool_call_id"] = self._call_id(call_id)
+            prepared["tool_call_id"] = self._calls.short_id(call_id)
         if calls := message.get("tool_calls"):
-            prepared["tool_calls"] = [self._prepare_call(call) for call in calls]
+            prepared["tool_calls"] = [self._calls.prepare(call) for call in calls]
         return prepared
-
-    def _prepare_call(self, call: dict[str, Any]) -> dict[str, Any]:
-        function = dict(call.get("function") or {})
-        arguments = function.get("arguments")
-        if self._arguments_are_text:
-            if not isinstance(arguments, str):
-                function["arguments"] = json.dumps(arguments, ensure_ascii=False)
-        elif isinstance(arguments, str):
-            # OpenAI sends text; templates do `arguments | tojson`, which would quote it twice
-            try:
-                function["arguments"] = loads(arguments)
-            except ValueError as error:
-                raise UserFault(
-                    "bad_tool_arguments",
-                    f"The arguments of the tool call '{function.get('name')}' are not JSON.",
-                    fix="Write the arguments as a JSON object in a string.",
-                ) from error
-        prepared = {**call, "type": call.get("type", "function"), "function": function}
-        if isinstance(call.get("id"), str):
-            prepared["id"] = self._call_id(call["id"])
-        return prepared
-
-    def _call_id(self, call_id: str) -> str:
-        """The id, or for templates that take only nine letters or digits (Mistral's) nine that
-        follow from it, the same wherever it stands."""
-        if not self._ids_are_short or _SHORT_ID.fullmatch(call_id):
-            return call_id
-        number = int.from_bytes(hashlib.sha256(call_id.encode("utf-8", "surrogatepass")).digest())
-        letters = []
-        for _ in range(9):
-            number, rest = divmod(number, len(_LETTERS))
-            letters.append(_LETTERS[rest])
-        return "".join(letters)
-
-    @cached_property
-    def _ids_are_short(self) -> bool:
-        long = "call_0123456789abcdef0123"
-        arguments = '{"a": 1}' if self._arguments_are_text else {"a": 1}
-        return self._renders_call(arguments) and not self._renders_call(arguments, call_id=long)
 
     @cached_property
     def _knows_developer(self) -> bool:
         return "developer" in self._source(None)
-
-    @cached_property
-    def _arguments_are_text(self) -> bool:
-        """DeepSeek's templates join the arguments to text; most others write them as JSON."""
-        return not self._renders_call({"a": 1}) and self._renders_call('{"a": 1}')
-
-    def _renders_call(self, arguments: Any, call_id: str = "call00000") -> bool:
-        call = {"id": call_id, "type": "function"}
-        messages: list[dict[str, Any]] = [
-            {"role": "user", "content": "u"},
-            {
-                "role": "assistant",
-                "content": "",
-                "tool_calls": [{**call, "function": {"name": "f", "arguments": arguments}}],
-            },
-        ]
-        try:
-            self.render(messages, None)
-        except UserFault:
-            return False
-        return True
 
     @cached_property
     def end_mark(self) -> str:
@@ -379,23 +287,3 @@ def _with_thought(
         return {**message, field: reasoning}
     thought = f"{thinking.OPEN}\n{reasoning}{thinking.CLOSED_AT_ONCE}"
     return {**message, "content": thought + message["content"]}
-
-
-def frozen(source: str) -> str:
-    """A template that says the same day for ever, whoever renders it."""
-    if "date_string" in source:
-        source = _FROZEN_DATE + source
-    return _FROZEN_CLOCK + source if "strftime_now" in source else source
-
-
-SENTINEL = "qZsentinelXk7"
-SHAPES_KEPT = 1000
-
-
-def fresh_sentinel(text: str) -> str:
-    """A word that does not occur in the text, and that no template trims or escapes."""
-    sentinel, number = SENTINEL, 0
-    while sentinel in text:
-        number += 1
-        sentinel = f"{SENTINEL}{number}Y"
-    return sentinel

@@ -1,0 +1,83 @@
+"""One conversation through one chat template, in transformers' immutable sandbox.
+
+Knows no tokenizer and no model's habits; those are `template`'s.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jinja2
+from transformers.utils.chat_template_utils import render_jinja_template
+
+from faults import UserFault
+
+CharSpan = tuple[int, int]
+Tools = list[dict[str, Any]] | None
+
+# Llama 3 and others print today's date: a run resumed tomorrow would then train other tokens.
+_FROZEN_DATE = "{% set date_string = '26 Jul 2024' %}{{ '' }}"
+_FROZEN_CLOCK = (
+    "{% macro strftime_now(format) %}{{ {'%d %b %Y': '26 Jul 2024', '%d %B %Y': '26 July 2024', "
+    "'%B %d, %Y': 'July 26, 2024'}[format] or '2024-07-26' }}{% endmacro %}{{ '' }}"
+)
+_TEMPLATE_ERRORS = (
+    jinja2.TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+
+
+def render(
+    source: str,
+    messages: Sequence[dict[str, Any]],
+    tools: Tools,
+    variables: Mapping[str, Any],
+    *,
+    prompt: bool,
+    marks: bool,
+) -> tuple[str, list[CharSpan]]:
+    """The text, and with `marks` the character spans of the template's generation marks in it.
+
+    `prompt`: end with what comes before an answer. Raises UserFault `template_refused`.
+    """
+    try:
+        result: Any = render_jinja_template(
+            [list(messages)],
+            tools=list(tools) if tools else None,
+            chat_template=source,
+            add_generation_prompt=prompt,
+            return_assistant_tokens_mask=marks,
+            **variables,
+        )
+    except _TEMPLATE_ERRORS as error:
+        raise UserFault(
+            "template_refused",
+            f"The base model's chat template refuses this conversation: {error}.",
+            fix="Write the conversation as the template wants it (some know no system role, "
+            "or need user and assistant to take turns), or choose another base.",
+        ) from error
+    texts, spans = result
+    return texts[0], spans[0] if marks else []
+
+
+def frozen(source: str) -> str:
+    """A template that says the same day for ever, whoever renders it."""
+    if "date_string" in source:
+        source = _FROZEN_DATE + source
+    return _FROZEN_CLOCK + source if "strftime_now" in source else source
+
+
+SENTINEL = "qZsentinelXk7"
+
+
+def fresh_sentinel(text: str) -> str:
+    """A word that does not occur in the text, and that no template trims or escapes."""
+    sentinel, number = SENTINEL, 0
+    while sentinel in text:
+        number += 1
+        sentinel = f"{SENTINEL}{number}Y"
+    return sentinel
