@@ -4,10 +4,11 @@ this page: specs are made where there is none."""
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import Field, PositiveFloat
 
+from finetune.families.growing import Growing
 from finetune.records.kinds import Item, RecordKind
 from finetune.records.thinking import Thinking
 
@@ -22,10 +23,12 @@ PROBES = "probes.safetensors"
 """In a result's folder: what `Adapted.probe` told."""
 
 
-class AdapterSpec(BaseModel):
+class AdapterSpec(Growing):
     """LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), rsLoRA (Kalajdzievski 2023) through peft."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    always_written: ClassVar = frozenset(
+        ["r", "alpha", "dropout", "targets", "use_dora", "use_rslora"]
+    )
 
     r: int = Field(default=16, ge=1, le=512)
     alpha: PositiveFloat = Field(default=32, le=1e38)  # more is infinite in float32

@@ -109,7 +109,7 @@ def prepare(
         rows=rows,
         valid=valid,
         plan=plan,
-        state=TrainerState(spec_sha256=sha256(spec.model_dump_json().encode()).hexdigest()),
+        state=TrainerState(spec_sha256=spec.sha256),
         checkpoints=Checkpoints(run_dir),
         events=events,
         stop=stop,

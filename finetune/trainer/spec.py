@@ -4,21 +4,32 @@ The spec is part of the result's identity: two runs with equal spec, base digest
 end in the same bytes on the same machine type. There is no "auto" in it.
 """
 
+from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt
 
 from finetune.families.contract import AdapterSpec, Device, FamilyName, Precision
+from finetune.families.growing import Growing
 from finetune.records.thinking import Thinking
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, serialize_by_alias=True)
-
-
-class OptimSpec(_Strict):
+class OptimSpec(Growing):
     """AdamW with linear warm-up and cosine decay to zero."""
+
+    always_written: ClassVar = frozenset(
+        [
+            "learning_rate",
+            "beta1",
+            "beta2",
+            "eps",
+            "weight_decay",
+            "warmup_ratio",
+            "schedule",
+            "max_grad_norm",
+        ]
+    )
 
     learning_rate: PositiveFloat = 2e-4
     beta1: float = 0.9
@@ -30,8 +41,10 @@ class OptimSpec(_Strict):
     max_grad_norm: PositiveFloat = 1.0
 
 
-class DataSpec(_Strict):
+class DataSpec(Growing):
     """Paths are relative to the run folder; rows are canonical (see finetune.records)."""
+
+    always_written: ClassVar = frozenset(["train", "valid", "train_sha256", "valid_sha256"])
 
     train: str = "data/train.jsonl"
     valid: str | None = None
@@ -39,13 +52,42 @@ class DataSpec(_Strict):
     valid_sha256: str | None = None
 
 
-class RunSpec(_Strict):
+class RunSpec(Growing):
     """What to train, on what, and how. `batch_size` counts rows (packs, when packing) per
     optimizer step; `micro_batch_tokens` caps the tokens that stand in memory at once.
 
     `lanes`: a micro-batch's rows are dealt to so many, which share `threads`; how many of them work
     at once follows from the machine and changes no bit.
     """
+
+    always_written: ClassVar = frozenset(
+        [
+            "version",
+            "family",
+            "objective",
+            "base",
+            "base_digest",
+            "base_name",
+            "data",
+            "adapter",
+            "optim",
+            "epochs",
+            "batch_size",
+            "micro_batch_tokens",
+            "max_length",
+            "packing",
+            "share_prefixes",
+            "seed",
+            "precision",
+            "device",
+            "threads",
+            "gradient_checkpointing",
+            "eval_every",
+            "save_every",
+            "early_stop_patience",
+            "keep",
+        ]
+    )
 
     version: Literal[1] = 1
     family: FamilyName = "causal_lm"
@@ -66,17 +108,14 @@ class RunSpec(_Strict):
     batch_size: PositiveInt = 8
     micro_batch_tokens: PositiveInt = 2048
     max_length: PositiveInt = 1024
-    # Not written where it is the default: see `lanes`
-    thinking: Thinking = Field(default="each", exclude_if=lambda thinking: thinking == "each")
+    thinking: Thinking = "each"
     packing: bool = False
     share_prefixes: bool = True  # rows that begin alike are computed once (same sums; see layout)
     seed: int = 0
     precision: Precision = "fp32"
     device: Device = "cpu"
     threads: PositiveInt | None = None
-    # Not written where there is one: checkpoints hold the digest of the spec as it was written
-    # before there were lanes
-    lanes: PositiveInt = Field(default=1, exclude_if=lambda lanes: lanes == 1)
+    lanes: PositiveInt = 1
     gradient_checkpointing: bool = False
     eval_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end
     save_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end
@@ -86,6 +125,12 @@ class RunSpec(_Strict):
     @classmethod
     def read(cls, run_dir: Path) -> "RunSpec":
         return cls.model_validate_json((run_dir / "spec.json").read_bytes())
+
+    @property
+    def sha256(self) -> str:
+        """Of its written form, which a version that adds fields leaves as it is: by it a checkpoint
+        knows its spec."""
+        return sha256(self.model_dump_json().encode()).hexdigest()
 
     def write(self, run_dir: Path) -> None:
         (run_dir / "spec.json").write_text(self.model_dump_json(indent=2), encoding="utf-8")
