@@ -192,12 +192,40 @@ class JobSucceeded(Message):
 
 
 class BatchSizeChosen(Choice):
+    """Where rows are packed of which nobody counted the packs: they were read by a version that did
+    not, or it told the choice."""
+
     code = "batch_size_chosen"
     setting = "batch_size"
     words = "{batch_size}: about {steps} steps an epoch from {rows} rows."
     batch_size: int
     rows: int
     steps: int
+
+
+class BatchSizeOfRows(Choice):
+    code = "batch_size_of_rows"
+    setting = "batch_size"
+    words = "{batch_size}: {steps} steps an epoch from {rows} rows."
+    batch_size: int
+    rows: int
+    steps: int
+
+
+class BatchSizeOfPacks(Choice):
+    """`tokens_per_step` is the mean of an epoch's steps, all their tokens counted."""
+
+    code = "batch_size_of_packs"
+    setting = "batch_size"
+    words = (
+        "{batch_size}: {steps} steps an epoch from {packs} packs of {rows} rows, with "
+        "{tokens_per_step} tokens a step on average."
+    )
+    batch_size: int
+    rows: int
+    packs: int
+    steps: int
+    tokens_per_step: int
 
 
 class EpochsChosen(Choice):

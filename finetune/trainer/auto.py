@@ -6,6 +6,8 @@ from typing import Literal
 
 from finetune.events import (
     BatchSizeChosen,
+    BatchSizeOfPacks,
+    BatchSizeOfRows,
     Choice,
     EpochsChosen,
     LearningRateChosen,
@@ -32,6 +34,16 @@ class Requested:
 
 
 @dataclass(frozen=True)
+class Packs:
+    """What packing makes of the rows: `count` packs of `tokens` tokens in all. `counted`: that
+    number is exact, and not the fewest that can hold the tokens."""
+
+    count: int
+    tokens: int
+    counted: bool = True
+
+
+@dataclass(frozen=True)
 class Resolved:
     """`learning_rate` is the base's own rate times the multiplier; RunSpec takes that."""
 
@@ -42,15 +54,20 @@ class Resolved:
 
 
 def resolve(
-    *, rows: int, tokens: int, base_parameters: int, requested: Requested
+    *,
+    rows: int,
+    tokens: int,
+    base_parameters: int,
+    requested: Requested,
+    packs: Packs | None = None,
 ) -> tuple[Resolved, list[Choice]]:
-    """(values, what was chosen and why) for `rows` rows with `tokens` trained tokens."""
+    """(values, what was chosen and why) for `rows` rows with `tokens` trained tokens, which are
+    laid into `packs` if there are any: `batch_size` then counts those."""
     choices: list[Choice] = []
     batch = requested.batch_size
     if batch == "auto":
-        batch = _batch_size(rows)
-        steps = math.ceil(rows / batch)
-        choices.append(BatchSizeChosen(batch_size=batch, rows=rows, steps=steps))
+        batch, chosen = _batch_size(rows) if packs is None else _packs_a_step(rows, packs)
+        choices.append(chosen)
     epochs = requested.n_epochs
     if epochs == "auto":
         epochs = _epochs(rows)
@@ -74,10 +91,32 @@ def base_rate(parameters: int) -> float:
     return min(max(rate, RATE_RANGE[0]), RATE_RANGE[1])
 
 
-def _batch_size(rows: int) -> int:
+def _rows_a_step(rows: int) -> int:
     """A power of two, so that equal files get equal settings however they were cut."""
     wish = max(1, rows // STEPS_PER_EPOCH)
     return min(max(1 << (wish.bit_length() - 1), BATCH_RANGE[0]), BATCH_RANGE[1])
+
+
+def _batch_size(rows: int) -> tuple[int, Choice]:
+    batch = _rows_a_step(rows)
+    steps = math.ceil(rows / batch)
+    return batch, BatchSizeOfRows(batch_size=batch, rows=rows, steps=steps)
+
+
+def _packs_a_step(rows: int, packs: Packs) -> tuple[int, Choice]:
+    """A step of packs holds about as many tokens as one of rows would, so that packing changes how
+    rows stand in memory and not how often the model is updated."""
+    batch = max(1, round(_rows_a_step(rows) * packs.count / rows))
+    steps = math.ceil(packs.count / batch)
+    if not packs.counted:
+        return batch, BatchSizeChosen(batch_size=batch, rows=rows, steps=steps)
+    return batch, BatchSizeOfPacks(
+        batch_size=batch,
+        rows=rows,
+        packs=packs.count,
+        steps=steps,
+        tokens_per_step=round(packs.tokens / steps),
+    )
 
 
 def _epochs(rows: int) -> int:

@@ -2,7 +2,6 @@
 
 import hashlib
 import random
-from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from faults import OurFault, UserFault
 from finetune.families.contract import Read
 from finetune.records.kinds import Item
+from finetune.records.packs import pack
 
 
 def read_rows(run_dir: Path, name: str, read: Read, sha256: str | None) -> list[Item]:
@@ -71,23 +71,6 @@ def _shuffled(count: int, seed: int, epoch: int) -> tuple[int, ...]:
     order = list(range(count))
     random.Random(f"privatune {seed} {epoch}").shuffle(order)  # noqa: S311
     return tuple(order)
-
-
-def pack(lengths: Sequence[int], size: int) -> list[tuple[int, ...]]:
-    """Best-fit decreasing: rows into packs of at most `size` tokens; no row is split or lost, and
-    one of more tokens (a pair's two sequences) has a pack of its own."""
-    packs: list[list[int]] = []
-    space: list[tuple[int, int]] = []  # (free tokens, pack), ascending
-    for row in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        place = bisect_left(space, (lengths[row], 0))
-        if place == len(space):
-            packs.append([])
-            free, number = size, len(packs) - 1
-        else:
-            free, number = space.pop(place)
-        packs[number].append(row)
-        insort(space, (free - lengths[row], number))
-    return [tuple(sorted(rows)) for rows in packs]
 
 
 def micro_batches(rows: Sequence[Item], tokens: int) -> Iterator[list[Item]]:

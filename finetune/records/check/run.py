@@ -235,6 +235,8 @@ class _Check:
             tokens_total=tokens.total if tokens else None,
             tokens_trained=tokens.trained if tokens else None,
             thinking=tokens.thinking() if tokens else None,
+            packs=tokens.packs() if tokens else None,
+            longest_row=tokens.longest if tokens else None,
             lengths=tokens.histogram() if tokens else [],
             length_percentiles=tokens.percentiles() if tokens else {},
             duplicates=problems.counts["duplicate_row"],

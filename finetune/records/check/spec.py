@@ -89,6 +89,13 @@ class CheckReport(_Strict):
         default=None,
         description="answers by whether their prompt asks for thinking; None: the base knows none",
     )
+    packs: int | None = Field(
+        default=None,
+        description="packs of max_length tokens that the rows make; None: not told, or no limit",
+    )
+    longest_row: int | None = Field(
+        default=None, description="tokens of the longest row used, all its sequences, after cutting"
+    )
     lengths: list[LengthBin]
     length_percentiles: dict[str, int]
     duplicates: int

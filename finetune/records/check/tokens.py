@@ -11,6 +11,7 @@ from finetune.records.check.codes import CODES
 from finetune.records.check.problems import Finding
 from finetune.records.check.spec import CheckSpec, LengthBin
 from finetune.records.kinds import Item, RecordKind
+from finetune.records.packs import count_packs
 from finetune.records.rows import Row
 
 if TYPE_CHECKING:
@@ -53,11 +54,13 @@ class TokenCounter:
         self.dropped = 0
         self.cut = 0
         self.lengths: Counter[int] = Counter()
+        self.used: Counter[int] = Counter()
         self.asked: Counter[bool] = Counter()
 
     def measure(self, row: Row, kind: RecordKind, findings: list[Finding]) -> bool:
         """Whether the row is used. Every usable row is counted, in `lengths` at its length before
-        cutting. A row that is to be cut is told so, in it."""
+        cutting, and in `used` by all its tokens after. A row that is to be cut is told so, in
+        it."""
         from finetune.records.encode import cut
 
         # In a chat it is an error, which the encoder finds
@@ -92,8 +95,10 @@ class TokenCounter:
                 place = f"messages[{remark.message}].{remark.field}"
                 findings.append(Finding(remark.code, place))
             self.asked.update(each.asked)
-            self.total += len(each.input_ids)
             self.trained += each.trained_count
+        tokens = sum(len(each.input_ids) for each in rows)
+        self.used[tokens] += 1
+        self.total += tokens
         return True
 
     def _encode(self, row: Row, kind: RecordKind) -> "list[Encoded]":
@@ -127,6 +132,16 @@ class TokenCounter:
     def thinking(self) -> dict[str, int] | None:
         """Answers whose prompt asks for thinking and whose does not; None: the base knows none."""
         return {"on": self.asked[True], "off": self.asked[False]} if self.asked else None
+
+    def packs(self) -> int | None:
+        """Packs of `max_length` tokens that training makes of the rows if it is to pack them."""
+        limit = self._spec.max_length
+        return count_packs(self.used, limit) if limit is not None else None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that is used, all its sequences together."""
+        return max(self.used, default=0)
 
     def histogram(self) -> list[LengthBin]:
         """Rows by length, in bins that double, from 16 tokens up."""

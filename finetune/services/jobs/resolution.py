@@ -27,7 +27,7 @@ class Resolved:
     choices: list[Choice]
     spec: dict[str, Any]
     trained_tokens: int
-    total_steps: int | None  # None: known once the rows are packed
+    total_steps: int | None  # None: not known before the rows are packed
     thinking: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -37,6 +37,7 @@ class Resolved:
             "reasons": {choice.setting: choice.reason for choice in self.choices},
             "spec": self.spec,
             "trained_tokens": self.trained_tokens,
+            "total_steps": self.total_steps,
             **({"thinking": self.thinking} if self.thinking else {}),
         }
 
@@ -55,15 +56,18 @@ def thinking(job: Job) -> Thinking:
 def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
     """A pure function of the job, its files and the code: asked twice, it answers the same."""
     request = JobRequest.model_validate(job.requested)
+    packs = _packs(job, train) if request.packing else None
     values, choices = auto.resolve(
         rows=train.rows,
         tokens=train.tokens_trained,
         base_parameters=job.base.parameters,
         requested=auto.Requested(**request.hyperparameters.model_dump()),
+        packs=packs,
     )
     served, chosen = _served_thinking(request, (train.report or {}).get("thinking"))
     spec = _spec(job, request, values, train, valid)
-    steps = math.ceil(train.rows / values.batch_size) * values.n_epochs
+    items = train.rows if packs is None else packs.count
+    steps = math.ceil(items / values.batch_size) * values.n_epochs
     shown = asdict(values)
     del shown["learning_rate"]
     return Resolved(
@@ -71,9 +75,18 @@ def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
         choices=choices + chosen,
         spec=spec.model_dump(mode="json"),
         trained_tokens=train.tokens_trained * values.n_epochs,
-        total_steps=None if spec.packing else steps,
+        total_steps=steps if packs is None or packs.counted else None,
         thinking=served,
     )
+
+
+def _packs(job: Job, train: Dataset) -> auto.Packs:
+    """As the reading counted them; older readings did not, and tell the tokens alone."""
+    report = train.report or {}
+    tokens = int(report["tokens_total"])
+    if (count := report.get("packs")) is not None:
+        return auto.Packs(count, tokens)
+    return auto.Packs(math.ceil(tokens / max_length(job)), tokens, counted=False)
 
 
 def _served_thinking(

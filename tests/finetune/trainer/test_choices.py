@@ -11,8 +11,9 @@ from transformers import get_scheduler
 
 from finetune.families import placement
 from finetune.families.causal_lm.layout import Row
-from finetune.trainer.auto import Requested, resolve
-from finetune.trainer.data import Plan, micro_batches, pack
+from finetune.records.packs import pack
+from finetune.trainer.auto import Packs, Requested, resolve
+from finetune.trainer.data import Plan, micro_batches
 from finetune.trainer.optim import learning_rate, warmup_steps
 from finetune.trainer.spec import OptimSpec
 
@@ -155,3 +156,24 @@ def test_spec_and_auto_import_neither_torch_nor_django() -> None:
         "sys.exit('torch' in sys.modules or 'django' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_packing_leaves_about_as_many_tokens_in_a_step() -> None:
+    """1000 rows in 56 packs: 125 steps were told, and 7 done, 8 packs each."""
+    settings = {"rows": 1000, "tokens": 1, "base_parameters": 10**9, "requested": Requested()}
+    values, (chosen, *_) = resolve(**settings, packs=Packs(56, 112_000))
+    assert values.batch_size == 1
+    assert chosen.params == {
+        "batch_size": 1, "rows": 1000, "packs": 56, "steps": 56, "tokens_per_step": 2000,
+    }  # fmt: skip
+    values, (chosen, *_) = resolve(**settings, packs=Packs(1000, 1000))
+    assert (values.batch_size, chosen.params["steps"]) == (8, 125)
+    assert values == resolve(**settings)[0], "packs of one row each are rows"
+
+
+def test_what_is_not_counted_is_told_as_about() -> None:
+    _, (chosen, *_) = resolve(
+        rows=9, tokens=1, base_parameters=10**9, requested=Requested(),
+        packs=Packs(3, 90, counted=False),
+    )  # fmt: skip
+    assert "about" in chosen.reason

@@ -7,11 +7,16 @@ from typing import Any
 import pytest
 from django.conf import settings
 
+from finetune.families import family
 from finetune.models import Dataset, Run
+from finetune.records.kinds import ROW
 from finetune.services.files import checking, datasets
 from finetune.services.files.checking import CHECK
+from finetune.services.jobs import lifecycle
 from finetune.services.jobs.validation import VALIDATE
 from finetune.states import DatasetState, JobState, RunState
+from finetune.trainer.data import make_plan
+from finetune.trainer.spec import RunSpec
 from finetune.work.perform import perform
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
@@ -192,3 +197,67 @@ def test_a_file_that_eats_the_checker_ends_as_the_customers_error(
     assert dataset.error["code"] == "limit_time"
     assert file.status == "error"
     assert in_use(settings.WORK_DIR) == []
+
+
+def unequal(count: int) -> bytes:
+    """Rows of 20 to about 400 tokens."""
+    rows = chat_rows(count)
+    for number, row in enumerate(rows):
+        row["messages"][0]["content"] += " please" * (number * number % 50)
+    return jsonl(rows)
+
+
+@pytest.mark.parametrize("packing", [False, True])
+@pytest.mark.parametrize("count", [1, 3, 150])
+@pytest.mark.parametrize("batch_size", ["auto", 2])
+def test_the_steps_that_are_told_are_those_that_the_trainer_takes(
+    bench: Bench, packing: bool, count: int, batch_size: int | str
+) -> None:
+    asked: dict[str, Any] = {"n_epochs": 2, "batch_size": batch_size}
+    job = bench.create(
+        file=bench.add_file(unequal(count)), packing=packing, max_length=512, hyperparameters=asked
+    )
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    job = bench.job(job)
+    assert job.state == JobState.QUEUED, job.error
+    spec = RunSpec.model_validate(job.resolved["spec"])
+    with tenant_scope(bench.tenant.id):
+        assert job.training_data is not None
+        lines = open_vault().read_bytes(job.training_data.rows_object).splitlines()
+    read = family(spec.family).reader(
+        settings.MODEL_STORE / bench.base.path, ROW, max_length=spec.max_length
+    )
+    rows = [read(line, "") for line in lines]
+    plan = make_plan(
+        rows,
+        batch_size=spec.batch_size,
+        epochs=spec.epochs,
+        seed=spec.seed,
+        pack_to=spec.max_length if spec.packing else None,
+    )
+    assert job.total_steps == job.resolved["total_steps"] == plan.total_steps
+    told = [message for message in bench.messages(job) if message.startswith("batch_size: ")]
+    if batch_size == "auto":
+        assert f": {plan.steps_per_epoch} steps an epoch from " in told[0]
+        assert ("packs of" in told[0]) == packing
+        assert "about" not in told[0]
+    else:
+        assert told == []
+
+
+def test_of_a_reading_that_did_not_count_its_packs_no_number_of_steps_is_promised(
+    bench: Bench,
+) -> None:
+    job = bench.create(packing=True)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    with tenant_scope(bench.tenant.id):
+        older = Dataset.objects.get(id=bench.job(job).training_data_id)
+        older.report = {name: told for name, told in older.report.items() if name != "packs"}
+        older.save()
+        again = lifecycle.create_job(
+            request=bench.request(packing=True, file=job.training_file), actor="test"
+        )
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=again.id)
+    again = bench.job(again)
+    assert (again.state, again.total_steps) == (JobState.QUEUED, None)
+    assert any(message.startswith("batch_size: 1: about ") for message in bench.messages(again))
