@@ -22,6 +22,11 @@ def needed_scope(scopes: Scopes, request: HttpRequest) -> Scope | None:
     return scopes.get((request.method or "").lower())
 
 
+def allowed(scopes: Scopes) -> str:
+    """The methods that work, as the header `Allow` lists them."""
+    return ", ".join(sorted(each.upper() for each in scopes))
+
+
 def admit(request: HttpRequest, scope: Scope) -> Caller:
     """The caller. Raises NotAuthenticated (401), and Refused (403) without the scope."""
     caller = caller_of(request)

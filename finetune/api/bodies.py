@@ -7,10 +7,11 @@ from typing import Any, NoReturn, TypeVar
 
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from faults import UserFault
 from faults.nesting import TooDeep, bound
+from finetune.api.misfits import misfit
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -53,11 +54,14 @@ def read_json(request: HttpRequest) -> Any:
 
 
 def parse(model: type[Parsed], request: HttpRequest) -> Parsed:
-    """The body as `model`. Raises UserFault, or pydantic's error naming the field."""
+    """The body as `model`. Raises UserFault naming the field at fault."""
     value = read_json(request)
     if not isinstance(value, dict):
         raise UserFault("invalid_json", "The body must be a JSON object.", where="line 1, column 1")
-    return model.model_validate(value)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise misfit(error, value) from None
 
 
 def read_form(request: HttpRequest) -> dict[str, str]:
@@ -89,17 +93,31 @@ def form_file(request: HttpRequest, name: str) -> "UploadedFile[bytes]":
 
 
 def query(request: HttpRequest, known: frozenset[str]) -> dict[str, str]:
-    """The query parameters. Raises UserFault for one that is not `known`: a misspelt filter that
-    is ignored would answer another question."""
-    values = {name: str(value) for name, value in request.GET.items()}
-    for name, value in values.items():
-        if name.partition("[")[0] not in known:
+    """The query parameters. Raises UserFault for one that is not `known`, or that is given twice:
+    a misspelt filter that is ignored would answer another question. One that is known as `name[]`
+    may come as `name[key]`, with any key."""
+    values: dict[str, str] = {}
+    for name, given in request.GET.lists():
+        if not _is_known(name, known):
             raise UserFault(
-                "unknown_parameter", "There is no such query parameter.", param=name[:64]
+                "unknown_parameter",
+                "There is no such query parameter.",
+                fix="A filter by a key is written `metadata[key]=value`." if "[" in name else None,
+                param=name[:64],
             )
+        if len(given) > 1:
+            raise UserFault("invalid_value", "A query parameter is given once.", param=name[:64])
+        values[name] = value = str(given[0])
         if "\0" in value or "\0" in name:
             raise UserFault("invalid_value", "A NUL character is not allowed.", param=name[:64])
     return values
+
+
+def _is_known(name: str, known: frozenset[str]) -> bool:
+    base, opened, rest = name.partition("[")
+    if not opened:
+        return name in known
+    return f"{base}[]" in known and len(rest) > 1 and rest.endswith("]")
 
 
 def _integer(text: str) -> int:

@@ -5,6 +5,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import (
+    DisallowedHost,
     PermissionDenied,
     RequestDataTooBig,
     SuspiciousOperation,
@@ -14,7 +15,6 @@ from django.core.exceptions import (
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import RawPostDataException, UnreadablePostError
-from pydantic import ValidationError
 from rest_framework.exceptions import APIException
 from rest_framework.exceptions import ValidationError as SerializerError
 
@@ -24,6 +24,7 @@ from finetune.api.problems import (
     NOT_FOUND,
     TOO_LARGE,
     UNEXPECTED,
+    UNKNOWN_HOST,
     Problem,
     Refusal,
     answer,
@@ -46,8 +47,6 @@ def foreseen(error: BaseException) -> Problem | None:
         return _of_fault(error)
     if is_away(error):
         return DATABASE_DOWN
-    if isinstance(error, ValidationError):
-        return _of_pydantic(error)
     if isinstance(error, APIException):
         return _of_rest(error)
     return _of_django(error)
@@ -104,17 +103,6 @@ def _of_fault(error: Fault) -> Problem | None:
     )
 
 
-def _of_pydantic(error: ValidationError) -> Problem:
-    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    param = ".".join(str(part) for part in first["loc"]) or None
-    message = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        return Problem(400, "unknown_parameter", f"There is no parameter `{param}`.", param=param)
-    if first["type"] == "missing":
-        return Problem(400, "missing_required_parameter", f"`{param}` is missing.", param=param)
-    return Problem(400, "invalid_value", f"`{param}`: {message}.", param=param)
-
-
 def _of_rest(error: APIException) -> Problem:
     if isinstance(error, SerializerError):
         param, detail = _first_detail(error.detail)
@@ -146,6 +134,8 @@ def _of_django(error: BaseException) -> Problem | None:
         return Problem(400, "invalid_form", f"The form cannot be read: {error}.")
     if isinstance(error, UnreadablePostError | RawPostDataException):
         return Problem(400, "unreadable_body", "The request's body could not be read.")
+    if isinstance(error, DisallowedHost):
+        return UNKNOWN_HOST
     if isinstance(error, SuspiciousOperation):
         return Problem(400, "bad_request", "The request was refused as malformed.")
     return None

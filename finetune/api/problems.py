@@ -39,6 +39,12 @@ class Problem:
 
 NOT_FOUND = Problem(404, "not_found", "There is nothing at this address.")
 TOO_LARGE = Problem(413, "request_too_large", "The request's body is too large for this address.")
+UNKNOWN_HOST = Problem(
+    400,
+    "unknown_host",
+    "This server does not answer to the host name of the request.",
+    fix="Use a name that it serves, or let the operator add this one to PRIVATUNE_ALLOWED_HOSTS.",
+)
 UNEXPECTED = Problem(
     500,
     "internal_error",

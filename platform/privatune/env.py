@@ -45,6 +45,7 @@ VARIABLES = (
     Variable("PRIVATUNE_SECRET_KEY", "Django's signing key.", secret=True, known_to=frozenset({Process.WEB})),
     Variable("PRIVATUNE_ALLOWED_HOSTS", "Host names served, comma-separated.", "127.0.0.1,localhost"),
     Variable("PRIVATUNE_TRUSTED_ORIGINS", "Origins for CSRF when behind TLS, comma-separated.", ""),
+    Variable("PRIVATUNE_API_ORIGINS", "Origins (https://app.example) whose pages may call the APIs from a browser, comma-separated; `*`: all; empty: none.", ""),
     Variable("PRIVATUNE_HTTPS", "1: cookies are secure, HTTP is redirected, HSTS is sent.", "1"),
     Variable("PRIVATUNE_TRUSTED_PROXIES", "Addresses or networks of proxies whose X-Forwarded-For is believed, comma-separated.", ""),
     Variable("PRIVATUNE_OIDC_HOSTS", "Hosts (host or host:port) of identity providers that organisations may name, comma-separated; empty: none.", ""),

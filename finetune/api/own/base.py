@@ -64,6 +64,11 @@ class OwnView(APIView):
         assert isinstance(caller, Caller)
         return caller
 
+    @property
+    def allowed_methods(self) -> list[str]:
+        """Of the header `Allow`."""
+        return sorted(each.upper() for each in self.scopes)
+
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """REST framework's own steps, with the handler let in as on the wire."""
         self.args, self.kwargs = args, kwargs

@@ -25,6 +25,10 @@ from tenants.services.idempotency import Answer
 class MethodUnknown(UserFault):
     status = 405
 
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__("method_not_allowed", f"{method} does not work here; {allowed} does.")
+        self.headers = {"Allow": allowed}
+
 
 @method_decorator(csrf_exempt, name="dispatch")  # a bearer key is no cookie: nothing to forge
 class WireView(View):
@@ -47,10 +51,7 @@ class WireView(View):
         """Raises MethodUnknown (405)."""
         needed = admission.needed_scope(self.scopes, request)
         if needed is None:
-            allowed = ", ".join(sorted(each.upper() for each in self.scopes))
-            raise MethodUnknown(
-                "method_not_allowed", f"{request.method} does not work here; {allowed} does."
-            )
+            raise MethodUnknown(request.method or "", admission.allowed(self.scopes))
         return needed
 
     def once(

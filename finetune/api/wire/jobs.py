@@ -19,7 +19,7 @@ from tenants import public_ids
 from tenants.models import Tenant
 from tenants.roles import Scope
 
-PAGING = Paging(filters=frozenset({"metadata"}))
+PAGING = Paging(filters=frozenset({"metadata", "metadata[]"}))
 EVENTS = Paging()
 CHECKPOINTS = Paging(limit=10)
 NAMES = ("n_epochs", "batch_size", "learning_rate_multiplier")

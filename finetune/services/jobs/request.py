@@ -4,18 +4,18 @@ Types are parsed here; ranges are checked by `check_request`, whose errors name 
 as it stands in the request.
 """
 
-import re
 from typing import Annotated, Any, Literal, TypeVar
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from faults import UserFault
+from faults.unseen import unseen
 from finetune.families.contract import AdapterSpec
 from finetune.records.thinking import Asked
 from finetune.trainer.objectives import METHODS
 
-SUFFIX = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,63})")
+MAX_SUFFIX = 64
 MAX_SEED = 2**31 - 1
 MAX_METADATA = 16
 
@@ -83,12 +83,8 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     _positive("hyperparameters.learning_rate_multiplier", asked.learning_rate_multiplier)
     _within("max_length", request.max_length, 8, context_length)
     _within("seed", request.seed, 0, MAX_SEED)
-    if request.suffix is not None and not SUFFIX.fullmatch(request.suffix):
-        raise _invalid(
-            "suffix",
-            "The suffix must be 1 to 64 letters, digits, dots, underscores or hyphens, "
-            "starting with a letter or digit.",
-        )
+    if request.suffix is not None:
+        _check_suffix(request.suffix)
     _check_metadata(request.metadata)
     request.adapter_spec()
     if request.evaluation_spec() != EvaluationRequest() and request.validation_file is None:
@@ -98,6 +94,13 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
             fix="Give a validation_file, or leave `evaluation` out.",
             param="validation_file",
         )
+
+
+def _check_suffix(suffix: str) -> None:
+    if not 1 <= len(suffix) <= MAX_SUFFIX:
+        raise _invalid("suffix", f"The suffix must have 1 to {MAX_SUFFIX} characters.")
+    if (code := unseen(suffix)) is not None:
+        raise _invalid("suffix", f"The suffix holds a character that cannot be seen, {code}.")
 
 
 def _check_metadata(metadata: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ result file, the charge and the job's end, all or nothing.
 """
 
 import json
+import re
 import time
 import uuid
 from datetime import UTC, datetime
@@ -49,6 +50,7 @@ from tenants.vault.vault import Vault
 
 LOOK_SECONDS = 0.1
 ACTOR = "system:worker"
+AWKWARD = re.compile(r"[^A-Za-z0-9._-]+")  # in the name of a model, which stands in addresses
 
 
 def publish(lease: RunLease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]") -> None:
@@ -148,7 +150,12 @@ def _commit(
 
 
 def model_name(job: Job, tenant: Tenant) -> str:
-    return f"ft:{job.base.name}:{tenant.slug}:{job.suffix}:{job.id.hex[:8]}"
+    """As OpenAI's, with so much of the suffix as an address and a file's name bear."""
+    return f"ft:{job.base.name}:{tenant.slug}:{_shortened(job.suffix)}:{job.id.hex[:8]}"
+
+
+def _shortened(suffix: str) -> str:
+    return AWKWARD.sub("-", suffix).strip("-._")
 
 
 def _package(

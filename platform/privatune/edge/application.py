@@ -3,15 +3,14 @@ is read; bodies then wait in an encrypted spool."""
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from io import BytesIO
+from io import SEEK_END, BytesIO
 from typing import IO, Any, cast
 
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.conf import settings
-from django.core.exceptions import RequestAborted
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -19,12 +18,14 @@ from django.http.response import HttpResponseBase
 from finetune.api.explaining import explain
 from finetune.api.problems import Problem, Refusal, answer, is_api, too_large
 from privatune import problem_pages
-from privatune.edge import doors, routes
+from privatune.edge import doors, origins, routes
 from privatune.edge.body import Body, Message, Pace, Receive
 from privatune.edge.budget import Budget, Share
 from privatune.edge.held import KEY, Held
+from privatune.edge.origins import Origins
 from privatune.edge.persons import Persons
 from privatune.edge.rates import Floods, Rates
+from privatune.edge.refusals import ENCODED, MALFORMED
 from privatune.edge.routes import Place
 from privatune.edge.turns import Turns
 from tenants.addresses import client_address, network_of
@@ -36,6 +37,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 WRITE = 1 << 20  # bytes collected before the spool, which may go to disk, takes them in a thread
 OWNER, PLACE = "privatune.owner", "privatune.place"
+PLAIN = (b"", b"identity")  # encodings of a body that is as it looks
 
 
 class Application(ASGIHandler):
@@ -44,6 +46,7 @@ class Application(ASGIHandler):
         self._floods = Floods(settings.ADDRESS_REQUESTS_PER_MINUTE)
         self._rates = Rates(settings.KEY_REQUESTS_PER_MINUTE, settings.TENANT_REQUESTS_PER_MINUTE)
         self._persons = Persons()
+        self._origins = Origins(settings.API_ORIGINS)
         self._budget = Budget(share(settings.SPOOL_BYTES), share(settings.TENANT_SPOOL_BYTES))
         self._turns = Turns(settings.REQUESTS_AT_ONCE, settings.REQUESTS_WAITING)
         self._pace = Pace(
@@ -55,6 +58,11 @@ class Application(ASGIHandler):
             return await _lifespan(receive, send)
         address = _address(scope)
         party = self._persons.of(_header(scope, b"cookie")) or address
+        shared = self._origins.headers(scope["path"], _header(scope, b"origin"))
+        send = _adding(shared, send)
+        wanted = _header(scope, b"access-control-request-headers")
+        if shared and origins.is_preflight(scope, _header(scope, b"access-control-request-method")):
+            return await origins.permit(send, wanted)
         place = routes.place_of(scope["method"], scope["path"])
         held = Held()
         scope = scope | {KEY: held, PLACE: place, OWNER: party}
@@ -64,6 +72,8 @@ class Application(ASGIHandler):
                 if _declared_length(scope) > place.limit:
                     raise Refusal(too_large(place.limit))
                 headers = await self._admit(scope, place, address)
+                if _header(scope, b"content-encoding").strip().lower() not in PLAIN:
+                    raise Refusal(ENCODED)
                 self._share(scope, place, body)
                 await self.handle(scope, body, _adding(headers, send))
             except Refusal as refusal:
@@ -113,6 +123,21 @@ class Application(ASGIHandler):
             raise
         spool.seek(0)
         return cast(IO[bytes], spool)
+
+    def create_request(
+        self, scope: Mapping[str, Any], body_file: IO[bytes]
+    ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
+        """A body's length is what came of it: chunked, it was never declared, and Django and REST
+        framework take a body without a length for empty."""
+        size = body_file.seek(0, SEEK_END)
+        body_file.seek(0)
+        headers = [each for each in scope["headers"] if each[0] != b"content-length"]
+        if size:
+            headers.append((b"content-length", str(size).encode()))
+        request, _ = super().create_request({**scope, "headers": headers}, body_file)
+        if request is None:
+            raise Refusal(MALFORMED)
+        return request, None
 
     async def run_get_response(self, request: HttpRequest) -> HttpResponseBase:
         scope: dict[str, Any] = request.scope  # type: ignore[attr-defined]
@@ -194,7 +219,8 @@ async def _fill(spool: EncryptedSpool, receive: Receive) -> None:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise RequestAborted
+            # The client has gone, or sent a broken chunk and waits to be told.
+            raise Refusal(MALFORMED)
         waiting += message.get("body", b"")
         more = message.get("more_body", False)
         if len(waiting) >= WRITE or not more:

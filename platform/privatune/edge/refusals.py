@@ -8,6 +8,18 @@ TOO_SLOW = Problem(
     "The request's body came too slowly and was not waited for.",
     fix="Send it over a faster line, or a large file in parts by `/v1/uploads`.",
 )
+MALFORMED = Problem(
+    400,
+    "malformed_request",
+    "The request could not be read: its address or its body breaks the rules of HTTP.",
+    fix="Send the address percent-encoded, and a body as Content-Length or its chunks say.",
+)
+ENCODED = Problem(
+    415,
+    "unsupported_content_encoding",
+    "A request's body is not taken compressed.",
+    fix="Send it without Content-Encoding. A training file may be compressed itself (gzip, zstd).",
+)
 SIGN_IN = Problem(
     401, "sign_in_required", "You are not signed in.", fix="Sign in, then send the file again."
 )

@@ -32,8 +32,8 @@ class JobForm(forms.Form):
         label=_("Validation data"),
         help_text=_("Rows kept apart, to see whether what is learned holds for unseen data."),
     )
-    suffix = forms.RegexField(
-        r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
+    suffix = forms.CharField(
+        max_length=64,
         required=False,
         label=_("Name of the result"),
         help_text=_("Becomes part of the model's name."),

@@ -298,6 +298,17 @@ _REQUESTS: dict[str, Any] = {
         "It does not have the form that this server understands. Check the address, load the page "
         "again and try once more."
     ),
+    "unknown_host": _(
+        "This server does not answer to this host name. Use a name that it serves, or let the "
+        "operator add this one to PRIVATUNE_ALLOWED_HOSTS."
+    ),
+    "malformed_request": _(
+        "It does not have the form that this server understands. Check the address, load the page "
+        "again and try once more."
+    ),
+    "unsupported_content_encoding": _(
+        "What was sent is compressed on its way, which this server does not take. Send it plain."
+    ),
     "invalid_characters": _(
         "A field holds the character NUL, which is no text. Take it out and send the form again."
     ),

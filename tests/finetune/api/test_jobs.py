@@ -99,7 +99,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"method": {"type": "reinforcement"}}, "method.type"),
     ({"suffix": ""}, "suffix"),
     ({"suffix": "x" * 65}, "suffix"),
-    ({"suffix": "a:b"}, "suffix"),
+    ({"suffix": "a\u200bb"}, "suffix"),
     ({"seed": -1}, "seed"),
     ({"metadata": {str(i): "x" for i in range(17)}}, "metadata"),
     ({"metadata": {"k": "x" * 513}}, "metadata.k"),

@@ -71,12 +71,15 @@ def test_unknown_addresses_and_methods_answer_in_the_apis_own_shape(customer: Cu
             error = wire_error(http.request(method, "/v1/assistants"), 404)
             assert error["code"] == "not_found"
         wire_error(http.get("/v1/files/"), 404)
-        wire_error(http.put("/v1/files"), 405)
+        wire_error(put := http.put("/v1/files"), 405)
+        assert put.headers["allow"] == "GET, POST"
+        assert http.head("/v1/files").headers["allow"] == "GET, POST"
         own = http.get("/api/v2/nothing")
         assert own.status_code == 404
         assert own.headers["content-type"] == "application/problem+json"
         assert {"type", "title", "status", "detail"} <= set(own.json())
-        assert http.put("/api/v1/keys").json()["status"] == 405
+        assert (put := http.put("/api/v1/keys")).json()["status"] == 405
+        assert put.headers["allow"] == "GET, POST"
 
 
 def test_no_method_gets_round_the_scopes(customer: Customer) -> None:
@@ -112,8 +115,47 @@ def test_an_unknown_query_parameter_is_refused_and_not_ignored(customer: Custome
         error = wire_error(http.get("/v1/files?purpos=fine-tune"), 400)
         assert error["param"] == "purpos"
         wire_error(http.get("/v1/files?purpose=%00"), 400)
+        for twisted in ("metadata[who=bars", "metadata[]=x", "metadata[a]b=x", "limit[x]=3"):
+            error = wire_error(http.get(f"/v1/fine_tuning/jobs?{twisted}"), 400)
+            assert error["param"] == twisted.partition("=")[0]
+        assert wire_error(http.get("/v1/files?limit=5&limit=6"), 400)["param"] == "limit"
         wire_error(http.get("/v1/files/%00"), 404)
         wire_error(http.get("/v1/models/a%00b"), 404)
+
+
+MESSAGES = [{"role": "user", "content": "x"}]
+MISFITS: list[tuple[str, dict[str, Any], str, str]] = [
+    ("completions", {"prompt": 5}, "prompt", "must be a string or a list"),
+    ("completions", {"prompt": [None]}, "prompt.0", "a string, a whole number or a list"),
+    ("completions", {"prompt": [[1, "a"]]}, "prompt.0.1", "must be a whole number"),
+    ("chat/completions", {"messages": MESSAGES, "stop": [1]}, "stop.0", "must be a string"),
+    ("chat/completions", {"messages": MESSAGES, "stream_options": 5}, "stream_options", "object"),
+    ("chat/completions", {"messages": [5]}, "messages.0", "must be an object"),
+    ("chat/completions", {}, "messages", "is missing"),
+    ("fine_tuning/jobs", {"training_file": "x", "method": 5}, "method", "must be an object"),
+    (
+        "fine_tuning/jobs",
+        {"training_file": "x", "method": {"type": "supervised", "supervised": {"x": 1}}},
+        "method.supervised.x",
+        "no parameter",
+    ),
+]
+
+
+def test_a_value_of_another_form_is_told_in_words_of_the_body(customer: Customer) -> None:
+    with customer.http() as http:
+        for path, body, param, words in MISFITS:
+            error = wire_error(http.post(f"/v1/{path}", json={"model": "x"} | body), 400)
+            assert error["param"] == param
+            assert words in error["message"]
+            assert "instance of" not in error["message"]
+
+
+@pytest.mark.parametrize("count", ["²", "٣", "-1", "1.5", "many"])
+def test_an_odd_number_of_retries_is_none(customer: Customer, count: str) -> None:
+    with customer.http() as http:
+        headers = {b"x-stainless-retry-count": count.encode()}
+        wire_error(http.post("/v1/fine_tuning/jobs", json={}, headers=headers), 400)
 
 
 def test_a_form_that_is_no_form_is_named(customer: Customer) -> None:

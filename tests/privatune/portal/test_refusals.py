@@ -40,8 +40,6 @@ ELSEWHERE = [
     "tenants/services/licences.py:license_revoked", "tenants/services/licences.py:license_exists",
     "tenants/services/licences.py:license_over",
     "platform/privatune/edge/rates.py:rate_limit_exceeded",
-    "finetune/api/explaining.py:unknown_parameter",
-    "finetune/api/explaining.py:missing_required_parameter",
 ]  # fmt: skip
 SHOWN_AS_FINDINGS = {  # raised for a row, and shown as the reading's problem (findings.py)
     "nothing_trained", "no_eos", "end_not_trained", "template_drops_content",

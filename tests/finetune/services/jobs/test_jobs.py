@@ -12,6 +12,7 @@ from finetune.models import Event, Job, Run
 from finetune.records.kinds import RecordKind
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.steps import step
+from finetune.services.runs.publishing import model_name
 from finetune.states import JOB_STEPS, JobState, RunState
 from finetune.trainer.objectives import METHODS
 from tenants.database.scope import tenant_scope
@@ -33,6 +34,19 @@ def test_a_new_job_is_validating_with_its_first_events_and_an_audit_entry(bench:
         assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("suffix", "named"),
+    [("home", "home"), ("my bot: v2/é", "my-bot-v2"), ("客服", ""), ("x" * 64, "x" * 64)],
+)
+def test_a_suffix_is_kept_and_the_name_has_what_an_address_bears(
+    bench: Bench, suffix: str, named: str
+) -> None:
+    job = bench.create(suffix=suffix)
+    assert job.suffix == suffix
+    name = model_name(job, bench.tenant)
+    assert name == f"ft:{bench.base.name}:{bench.tenant.slug}:{named}:{job.id.hex[:8]}"
+
+
 def test_a_given_seed_is_kept(bench: Bench) -> None:
     assert bench.create(seed=7).seed == 7
 
@@ -51,8 +65,8 @@ def test_a_given_seed_is_kept(bench: Bench) -> None:
             {"hyperparameters": {"learning_rate_multiplier": float("nan")}},
             "hyperparameters.learning_rate_multiplier",
         ),
-        ({"suffix": "a/b"}, "suffix"),
-        ({"suffix": "a:b"}, "suffix"),
+        ({"suffix": ""}, "suffix"),
+        ({"suffix": "a\nb"}, "suffix"),
         ({"suffix": "x" * 65}, "suffix"),
         ({"seed": -1}, "seed"),
         ({"max_length": 513}, "max_length"),
