@@ -47,7 +47,7 @@ def test_what_was_chosen_is_told_in_chinese_in_the_history_and_with_the_settings
             assert english_sentences(f"<p>{said}</p>") == []
     with override("en"):
         assert [told(event) for event in events] == [event.message for event in events]
-        assert dict(reasons({}, events))["batch_size"].startswith("4: about 15 steps")
+        assert dict(reasons({}, events))["batch_size"].startswith("4: 15 steps")
 
 
 @pytest.mark.parametrize(
