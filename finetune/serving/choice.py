@@ -50,6 +50,8 @@ class Choice:
         """Take the next token; None while there is nothing new to show."""
         self.ids.append(token)
         self.generated += 1
+        if self.sampler.preferences is not None:
+            self.sampler.preferences.note(token)
         if token in self.base.stop_ids:
             return self._finish("stop", self._text.flush())
         self._note(token, scored)
@@ -62,6 +64,10 @@ class Choice:
             return self._end("stop", gain)
         delta = self._delta(gain)
         return delta if any(gain) or delta.logprobs else None
+
+    def refrain(self) -> Delta:
+        """End without a token, where none was asked for."""
+        return self._finish("length", "")
 
     def _finish(self, reason: FinishReason, fresh: str) -> Delta:
         gain = self._pass(fresh)

@@ -7,7 +7,7 @@ from finetune.serving.protocol import Cost, CostLimits, GenerateRequest
 def cost_of(request: GenerateRequest, prompt_tokens: int, context_length: int) -> Cost:
     """At most: an answer that ends earlier costs less."""
     room = context_length - prompt_tokens
-    answer = min(request.max_tokens or room, room)
+    answer = room if request.max_tokens is None else min(request.max_tokens, room)
     told = answer + (prompt_tokens if request.echo else 0)
     scored = request.n * told * (1 + request.top_logprobs) if request.logprobs else 0
     return Cost(tokens=request.n * (prompt_tokens + answer), logprobs=scored)

@@ -197,7 +197,11 @@ class Lane:
         if prompt.fresh:
             prompt.ticket.echo(prompt.choices, prompt.scores)
         rows = [Row(prompt.ticket, choice) for choice in prompt.choices]
-        self._advance(rows, logits.expand(len(rows), -1))
+        if prompt.ticket.request.max_tokens == 0:
+            for row in rows:
+                row.ticket.deliver(row.choice.refrain())
+        else:
+            self._advance(rows, logits.expand(len(rows), -1))
         going = [] if over(prompt.ticket) else [row for row in rows if not row.choice.finished]
         if going:
             self._cache.take(reading.cache, at, len(going))

@@ -6,7 +6,15 @@ caller's hanging up is the only way, and a sure way, to cancel.
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, TypeAdapter, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    TypeAdapter,
+    model_validator,
+)
 
 MAX_LINE = 32 * 2**20  # bytes of one JSON line; a longer request is refused
 MAX_STOP = 4  # as in OpenAI's API
@@ -40,7 +48,10 @@ class GenerateRequest(_Frame):
 
     `tenant` says whose turn it takes and whose adapters it may name; the gateway sets it, never a
     client. `adapter_digest` None asks for the plain base. `max_tokens` None goes on to the end of
-    the context. `logprobs` asks for each chosen token's, `top_logprobs` for that many alternatives.
+    the context, 0 asks for an echo alone. `logit_bias` is added to tokens' logits; the penalties
+    are taken off those that the answer has already, once (`presence`) or for each time
+    (`frequency`). `logprobs` asks for each chosen token's, `top_logprobs` for that many
+    alternatives.
     `thinking` asks a chat's model to think before it answers, or not to; None leaves it to the
     base's template. `limits` is what the request may cost at most.
     """
@@ -58,8 +69,11 @@ class GenerateRequest(_Frame):
     suffix: str | None = None
     n: int = Field(1, ge=1, le=128)
     temperature: float = Field(1.0, ge=0, le=2)
-    top_p: float = Field(1.0, gt=0, le=1)
-    max_tokens: PositiveInt | None = None
+    top_p: float = Field(1.0, ge=0, le=1)
+    frequency_penalty: float = Field(0.0, ge=-2, le=2)
+    presence_penalty: float = Field(0.0, ge=-2, le=2)
+    logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] = Field({}, max_length=1024)
+    max_tokens: NonNegativeInt | None = None
     stop: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=MAX_STOP)
     seed: int | None = None
     logprobs: bool = False
@@ -72,6 +86,8 @@ class GenerateRequest(_Frame):
             raise ValueError("give either messages or prompt")
         if self.echo and self.prompt is None:
             raise ValueError("echo goes with prompt, not with messages")
+        if self.max_tokens == 0 and not self.echo:
+            raise ValueError("max_tokens 0 needs echo")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs")
         return self

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from finetune.serving.preferences import Preferences
+
 _HEAD = (
     256  # tokens tried first for top_p; the whole vocabulary is sorted only when these fall short
 )
@@ -27,15 +29,19 @@ def stream(seed: int | None, index: int) -> random.Random:
 
 @dataclass
 class Sampler:
-    """How one choice picks its tokens; `temperature` 0 takes the likeliest."""
+    """How one choice picks its tokens; `temperature` 0 takes the likeliest, as does `top_p` 0."""
 
     temperature: float
     top_p: float
     numbers: random.Random = field(repr=False)
+    preferences: Preferences | None = None
 
 
 def sample(logits: Tensor, samplers: list[Sampler]) -> list[int]:
-    """logits [rows, vocab] fp32, one sampler a row."""
+    """logits [rows, vocab] fp32, one sampler a row. Preferences move the logits in place."""
+    for row, sampler in enumerate(samplers):
+        if sampler.preferences is not None:
+            sampler.preferences.move(logits[row])
     chosen: list[int] = logits.argmax(dim=-1).tolist()
     for row, sampler in enumerate(samplers):
         if sampler.temperature > 0:
@@ -60,6 +66,7 @@ def _nucleus(probabilities: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
         count = int((before < top_p).sum())
         if count < size:
             break
+    count = max(count, 1)
     return kept[:count], ids[:count]
 
 
@@ -80,7 +87,8 @@ class Scored:
 
 
 def score(logits: Tensor, tokens: list[int], top: int) -> list[Scored]:
-    """logits [rows, vocab] fp32; `tokens` one a row. Temperature and top_p play no part."""
+    """logits [rows, vocab] fp32; `tokens` one a row. Temperature, top_p and what a
+    request prefers play no part: they are the model's own."""
     logprobs = torch.log_softmax(logits.float(), dim=-1).clamp_min(_FLOOR)
     picked = logprobs.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0].tolist()
     values, ids = torch.topk(logprobs, top, dim=-1) if top else (logprobs[:, :0],) * 2

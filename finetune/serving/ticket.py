@@ -9,6 +9,7 @@ from finetune.families.contract import ReadAdapter
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice, logprob_entry
 from finetune.serving.detokenize import Detokenizer
+from finetune.serving.preferences import Preferences
 from finetune.serving.protocol import Delta, GenerateRequest, Usage
 from finetune.serving.sampling import Sampler, Scored, stream
 from finetune.serving.stops import StopWatch
@@ -97,8 +98,13 @@ class Ticket:
             index=index,
             base=self.base,
             ids=list(self.prompt),
-            limit=min(request.max_tokens or room, room),
-            sampler=Sampler(request.temperature, request.top_p, stream(request.seed, index)),
+            limit=room if request.max_tokens is None else min(request.max_tokens, room),
+            sampler=Sampler(
+                request.temperature,
+                request.top_p,
+                stream(request.seed, index),
+                Preferences.of(request),
+            ),
             stop=StopWatch(request.stop),
             tools=ToolCallReader() if reads_calls else None,
             thoughts=self._thoughts(),
@@ -115,8 +121,8 @@ class Ticket:
 def encode_prompt(base: Base, request: GenerateRequest) -> list[int]:
     """The request's prompt in tokens, as training saw it.
 
-    Raises UserFault: `context_length_exceeded`, `suffix_unsupported`, `invalid_prompt`, or what
-    the chat template refuses.
+    Raises UserFault: `context_length_exceeded`, `suffix_unsupported`, `invalid_prompt`,
+    `invalid_value` (of `logit_bias`), or what the chat template refuses.
     """
     if request.suffix:
         raise UserFault(
@@ -125,6 +131,7 @@ def encode_prompt(base: Base, request: GenerateRequest) -> list[int]:
             fix="Leave out suffix.",
             param="suffix",
         )
+    _check_bias(base, request)
     given: list[Any] = [each.get("content") for each in request.messages or ()]
     given += [request.prompt]
     _refuse_hopeless(base, request, sum(len(text) for text in given if isinstance(text, str)))
@@ -132,6 +139,17 @@ def encode_prompt(base: Base, request: GenerateRequest) -> list[int]:
     if len(ids) >= base.context_length:
         raise _too_long(base, request, len(ids))
     return ids
+
+
+def _check_bias(base: Base, request: GenerateRequest) -> None:
+    size = base.model.vocabulary_size
+    if beyond := [token for token in request.logit_bias if not 0 <= token < size]:
+        raise UserFault(
+            "invalid_value",
+            f"`logit_bias` names token {beyond[0]}, and this model's are 0 to {size - 1}.",
+            fix="Name tokens of this model's own tokenizer.",
+            param="logit_bias",
+        )
 
 
 def _refuse_hopeless(base: Base, request: GenerateRequest, characters: int) -> None:

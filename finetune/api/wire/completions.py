@@ -29,18 +29,26 @@ DEFAULT_TOKENS = 16  # OpenAI's
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
-    "frequency_penalty": (0,),
-    "logit_bias": ({},),
-    "presence_penalty": (0,),
     "suffix": ("",),
 }
 
 
 class CompletionRequest(Sampling):
     prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=0)
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
+
+    def check(self) -> None:
+        """Raises UserFault for what cannot be honoured."""
+        self.refuse_unoffered(NEUTRAL)
+        if self.max_tokens == 0 and not self.echo:
+            raise UserFault(
+                "invalid_value",
+                "`max_tokens` 0 asks for no answer.",
+                fix="Add `echo: true` to have the prompt scored, or ask for a token or more.",
+                param="max_tokens",
+            )
 
     def prompts(self) -> list[str | list[int]]:
         """Raises UserFault for none, too many, or an empty one."""
@@ -59,7 +67,7 @@ class CompletionRequest(Sampling):
         return self.drawing() | {
             "prompt": prompt,
             "echo": bool(self.echo),
-            "max_tokens": self.max_tokens or DEFAULT_TOKENS,
+            "max_tokens": DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens,
             "logprobs": self.logprobs is not None,
             "top_logprobs": self.logprobs or 0,
         }
@@ -68,7 +76,7 @@ class CompletionRequest(Sampling):
 class Completions(GeneratingView):
     async def post(self, request: HttpRequest) -> HttpResponseBase:
         asked = parse(CompletionRequest, request)
-        asked.refuse_unoffered(NEUTRAL)
+        asked.check()
         prompts = asked.prompts()
         target = await self.resolve(asked.model)
         generations = [asked.generation(prompt) for prompt in prompts]

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from faults import UserFault
 
 MAX_STOP = 4
+MAX_BIASES = 1024
 
 
 class StreamOptions(BaseModel):
@@ -30,6 +31,18 @@ def _stops(value: str | list[str] | None) -> list[str]:
 Stop = Annotated[str | list[str] | None, AfterValidator(_stops)]
 
 
+def _biases(value: dict[str, float] | None) -> dict[str, float] | None:
+    for token, bias in (value or {}).items():
+        if not (token.isascii() and token.isdecimal() and len(token) < 10):
+            raise ValueError('its keys are token ids of the model, as "1234"')
+        if not -100 <= bias <= 100:
+            raise ValueError("a bias is a number from -100 to 100")
+    return value
+
+
+Biases = Annotated[dict[str, float] | None, AfterValidator(_biases)]
+
+
 class Sampling(BaseModel):
     """`neutral` of a subclass: parameters not offered, with the values that change nothing."""
 
@@ -38,7 +51,10 @@ class Sampling(BaseModel):
     model: str
     n: int | None = Field(None, ge=1, le=128)
     temperature: float | None = Field(None, ge=0, le=2)
-    top_p: float | None = Field(None, gt=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: Biases = Field(None, max_length=MAX_BIASES)
     stop: Stop = None
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     stream: bool | None = None
@@ -76,6 +92,9 @@ class Sampling(BaseModel):
             "n": self.n or 1,
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "top_p": 1.0 if self.top_p is None else self.top_p,
+            "frequency_penalty": self.frequency_penalty or 0.0,
+            "presence_penalty": self.presence_penalty or 0.0,
+            "logit_bias": {int(token): bias for token, bias in (self.logit_bias or {}).items()},
             "stop": self.stop or [],
             "seed": self.seed,
         }

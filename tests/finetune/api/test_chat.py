@@ -192,8 +192,8 @@ def test_completions_answer_each_prompt_in_order(customer: Customer, tuned: str)
 
 
 UNOFFERED: list[tuple[dict[str, Any], str]] = [
-    ({"frequency_penalty": 0.5}, "frequency_penalty"),
-    ({"logit_bias": {"5": 3}}, "logit_bias"),
+    ({"frequency_penalty": 2.5}, "frequency_penalty"),
+    ({"logit_bias": {"five": 3}}, "logit_bias"),
     ({"response_format": {"type": "json_object"}}, "response_format"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"store": True}, "store"),

@@ -154,6 +154,46 @@ def test_echo_gives_the_prompt_back_with_its_logprobs(
     assert entries[len(answer.ticket.prompt)].text_offset == len("turn on 厨房")
 
 
+def test_no_tokens_and_an_echo_score_the_prompt_alone(batch: Batch) -> None:
+    asked = {"prompt": "turn on", "echo": True, "logprobs": True, "n": 2}
+    alone, _ = batch(ask(max_tokens=0, **asked), ask())
+    (longer,) = batch(ask(max_tokens=1, **asked))
+    for index in range(2):
+        assert (alone.text(index), alone.reason(index)) == ("turn on", "length")
+        told = [e for d in alone.deltas if d.index == index for e in d.logprobs]
+        further = [e for d in longer.deltas if d.index == index for e in d.logprobs]
+        assert told == further[:-1]
+    usage = alone.deltas[-1].usage
+    assert usage is not None
+    assert usage.completion_tokens == 0
+
+
+def test_a_banned_token_never_comes_and_a_wanted_one_always(batch: Batch) -> None:
+    (free,) = batch(ask(prompt="turn on", max_tokens=6))
+    banned = dict.fromkeys(free.ids(), -100.0)
+    one, other = batch(
+        ask(prompt="turn on", max_tokens=6, logit_bias=banned),
+        ask(prompt="turn on", max_tokens=6, logit_bias={65: 100.0}, n=2),
+    )
+    assert not set(one.ids()) & set(free.ids())
+    assert other.ids(0) == other.ids(1) == [65] * 6
+
+
+def test_penalties_keep_an_answer_from_repeating_itself(batch: Batch) -> None:
+    wanted = dict.fromkeys((65, 66, 67), 50.0)
+    asked = {"prompt": "turn", "max_tokens": 9, "logit_bias": wanted}
+    once, often = batch(ask(presence_penalty=2.0, **asked), ask(frequency_penalty=2.0, **asked))
+    assert set(once.ids()[:3]) == set(wanted)
+    assert {often.ids().count(token) for token in wanted} <= {2, 3, 4}
+
+
+def test_a_bias_on_a_token_that_the_model_lacks_is_refused(base: Base) -> None:
+    with pytest.raises(UserFault) as caught:
+        encode_prompt(base, ask(logit_bias={320: 1.0}))
+    assert caught.value.param == "logit_bias"
+    assert "0 to 319" in caught.value.message
+
+
 def test_a_call_ends_with_tool_calls_and_leaves_no_text(base: Base) -> None:
     choice = Choice(
         index=0,

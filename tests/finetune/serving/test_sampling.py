@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
+from finetune.serving.preferences import Preferences
 from finetune.serving.sampling import Sampler, sample, score, stream
 
 LOGITS = torch.log(torch.tensor([0.5, 0.3, 0.15, 0.05]))
@@ -30,7 +31,7 @@ def test_tokens_come_as_often_as_the_tempered_distribution_says(temperature: flo
 
 
 @pytest.mark.parametrize(
-    ("top_p", "kept"), [(0.4, {0}), (0.5, {0}), (0.6, {0, 1}), (0.9, {0, 1, 2})]
+    ("top_p", "kept"), [(0.0, {0}), (0.4, {0}), (0.5, {0}), (0.6, {0, 1}), (0.9, {0, 1, 2})]
 )
 def test_top_p_keeps_the_fewest_tokens_that_reach_it(top_p: float, kept: set[int]) -> None:
     assert set(draws(1.0, top_p, 500)) == kept
@@ -65,3 +66,19 @@ def test_logprobs_are_of_the_plain_distribution() -> None:
     assert [token for token, _ in scored.top] == [0, 1, 2]
     everything = score(LOGITS[None], [0], top=4)[0].top
     assert math.isclose(sum(math.exp(p) for _, p in everything), 1, rel_tol=1e-5)
+
+
+def test_penalties_are_openais_formula_and_touch_one_row() -> None:
+    preferences = Preferences(bias={3: 2.0, 1: -1.0}, frequency=0.5, presence=0.25)
+    for token in (1, 1, 2):
+        preferences.note(token)
+    row = torch.zeros(4)
+    preferences.move(row)
+    assert row.tolist() == [0, -1 - 2 * 0.5 - 0.25, -0.5 - 0.25, 2.0]
+
+
+def test_a_bias_decides_and_leaves_neighbours_and_logprobs_alone() -> None:
+    plain, biased = (Sampler(0, 1, stream(1, 0)) for _ in range(2))
+    biased.preferences = Preferences(bias={3: 100.0})
+    assert sample(LOGITS.repeat(2, 1), [plain, biased]) == [0, 3]
+    assert math.isclose(score(LOGITS[None], [3], top=0)[0].logprob, math.log(0.05), rel_tol=1e-5)

@@ -1,0 +1,41 @@
+"""The tools of a chat as OpenAI's clients send them."""
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+
+MAX_TOOLS = 128  # as in OpenAI's API
+
+# Wider than OpenAI's letters, digits, `_` and `-`: tuned models know `light.turn_on` and 开灯
+NAME = r"^[\w.:/-]{1,64}$"
+
+
+class Function(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(pattern=NAME)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(BaseModel):
+    """Checked by its fields; the model is shown it as it was `given`, as it was in training: the
+    order of keys is part of the prompt."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["function"]
+    function: Function
+    _given: dict[str, Any]
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        tool = handler(value)
+        tool._given = value
+        return tool
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return self._given
