@@ -4,7 +4,6 @@ The trainer, the checker and the serving process all encode through here, so wha
 what is trained and what is asked are the same tokens.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, replace
@@ -13,7 +12,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from faults import UserFault
-from finetune.records.rendering import CharSpan, Tools
+from finetune.records.borders import Borders
+from finetune.records.labels import between, mask, places_of
+from finetune.records.rendering import Tools
 from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
 from finetune.records.spans import Answers, Rendered
 from finetune.records.template import ChatTemplate
@@ -203,19 +204,32 @@ class RowEncoder:
     def _in_one(self, chat: Rendered) -> Sequence | None:
         """The text encoded as a whole; None if a token reaches over a seam, or the tokens of a
         prompt are others when something follows it: at inference the prompt ends there."""
+        cut = self._borders.cut(chat.text)
+        if cut is not None:
+            if (places := places_of(chat, cut)) is None:
+                return None
+            if (trained := between(chat, cut, places)) is not None:
+                return Sequence(cut.ids, trained)
         encoding = self._fast.encode(chat.text, add_special_tokens=False)
-        for seam in chat.seams:
+        for seam in () if cut is not None else chat.seams:
             before = self._ids(chat.text[:seam])
             if encoding.ids[: len(before)] != before:
                 return None
-        return Sequence(encoding.ids, _mask((begin for begin, _ in encoding.offsets), chat.spans))
+        return Sequence(encoding.ids, mask((begin for begin, _ in encoding.offsets), chat.spans))
 
     def _behind_its_prompt(self, chat: Rendered) -> Sequence:
         """The one answer's prompt encoded as serving does it, and the answer behind it."""
+        cut = self._borders.cut(chat.text)
+        if (
+            cut is not None
+            and (places := places_of(chat, cut)) is not None
+            and (trained := between(chat, cut, places)) is not None
+        ):
+            return Sequence(cut.ids, trained)
         seam = chat.seams[0] if chat.seams else 0
         prompt = self._ids(chat.text[:seam])
         answer = self._continue(chat.text[:seam], chat.text[seam:])
-        labels = _mask((seam + begin for _, begin in answer), chat.spans)
+        labels = mask((seam + begin for _, begin in answer), chat.spans)
         return Sequence([*prompt, *(i for i, _ in answer)], [*[False] * len(prompt), *labels])
 
     def _completion(self, row: CompletionRow) -> Encoded:
@@ -235,6 +249,10 @@ class RowEncoder:
     @cached_property
     def _template(self) -> ChatTemplate:
         return ChatTemplate(self.tokenizer)
+
+    @cached_property
+    def _borders(self) -> Borders:
+        return Borders(self.tokenizer)
 
     @cached_property
     def _start_ids(self) -> list[int]:
@@ -298,15 +316,6 @@ def cut(encoded: Encoded, to: int | None) -> Encoded:
     shorter = (Sequence(each.input_ids[:to], each.trained[:to]) for each in encoded.sequences)
     left = tuple(each for each in shorter if any(each.trained))
     return _checked(replace(encoded, sequences=left))
-
-
-def _mask(begins: Iterable[int], spans: list[CharSpan]) -> list[bool]:
-    """A token is trained if it begins inside a span.
-
-    One that begins before the span holds text of the prompt and stays untrained.
-    """
-    edges = [edge for span in spans for edge in span]
-    return [bisect_right(edges, begin) % 2 == 1 for begin in begins]
 
 
 def _checked(encoded: Encoded) -> Encoded:

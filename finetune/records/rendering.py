@@ -20,7 +20,7 @@ _FROZEN_CLOCK = (
     "{% macro strftime_now(format) %}{{ {'%d %b %Y': '26 Jul 2024', '%d %B %Y': '26 July 2024', "
     "'%B %d, %Y': 'July 26, 2024'}[format] or '2024-07-26' }}{% endmacro %}{{ '' }}"
 )
-_TEMPLATE_ERRORS = (
+TEMPLATE_ERRORS = (
     jinja2.TemplateError,
     TypeError,
     ValueError,
@@ -53,7 +53,7 @@ def render(
             return_assistant_tokens_mask=marks,
             **variables,
         )
-    except _TEMPLATE_ERRORS as error:
+    except TEMPLATE_ERRORS as error:
         raise UserFault(
             "template_refused",
             f"The base model's chat template refuses this conversation: {error}.",

@@ -15,6 +15,7 @@ from itertools import pairwise, takewhile
 from typing import Any
 
 from faults import UserFault
+from finetune.records.conversation import Conversation
 from finetune.records.rendering import CharSpan, Tools, fresh_sentinel
 from finetune.records.template import ChatTemplate
 from finetune.records.thinking import PRINTED, PROMPTED, Thinking
@@ -64,8 +65,9 @@ class Answers:
             messages = [_without_thought(message) for message in messages]
         self._template, self._messages, self._tools = template, messages, tools
         self.asked = [template.asks_to_think(thinking, messages[index]) for index in trained]
+        self._talk = Conversation(template, messages, tools)
         self._turns = [
-            _turn(template, messages[: index + 1], tools, think)
+            _turn(template, self._talk, index, tools, think)
             for index, think in zip(trained, self.asked, strict=True)
         ]
 
@@ -78,7 +80,7 @@ class Answers:
         if self._template.is_marked(self._tools):
             text, marks = _marked(self._template, self._messages, self._tools, self.asked[-1])
         else:
-            text = self._template.render(self._messages, self._tools, think=self.asked[-1])
+            text = self._talk.render(len(self._messages), think=self.asked[-1])
         if not all(text.startswith(self._until_end(turn)) for turn in turns):
             return None
         spans = [
@@ -117,19 +119,21 @@ class Answers:
         return Rendered(text, flat, [turn.start for turn in turns if turn.index], tuple(trimmed))
 
 
-def _turn(template: ChatTemplate, messages: Messages, tools: Tools, think: bool | None) -> _Turn:
-    """The last message's answer, behind the prompt that inference would give it."""
-    index = len(messages) - 1
+def _turn(
+    template: ChatTemplate, talk: Conversation, index: int, tools: Tools, think: bool | None
+) -> _Turn:
+    """The answer in message `index`, behind the prompt that inference would give it."""
+    messages = talk.messages[: index + 1]
     marks: list[CharSpan] | None = None
     if template.is_marked(tools):
         text, owned = _marked(template, messages, tools, think)
         marks = owned[index]
     else:
-        text = template.render(messages, tools, think=think)
+        text = talk.render(index + 1, think=think)
     if index == 0:
         start = _start_of_opening(template, messages, tools, text, think)
     else:
-        prompt = template.render(messages[:index], tools, prompt=True, think=think)
+        prompt = talk.render(index, prompt=True, think=think)
         if not text.startswith(prompt):
             return _continued(template, prompt, text, marks, messages)
         start = len(prompt)
@@ -258,8 +262,14 @@ def _check_nothing_dropped(
     # By place first: a message's words may stand elsewhere, too, and hide that it is left out.
     kept = [{**message, "content": _core(message["content"])} for message in messages]
     unprinted = template.unprinted(kept, tools)
+    place = 0
     for index, message in enumerate(kept):
-        if index in unprinted or not any(form in text for form in _as_printed(message["content"])):
+        # Most stand behind the one before; whoever looks from the start each time looks long
+        found = text.find(message["content"], place)
+        place = max(place, found)
+        if index in unprinted or (
+            found < 0 and not any(form in text for form in _as_printed(message["content"]))
+        ):
             raise _dropped(f"the content of message {index + 1} ({message['role']})")
     for tool in tools or ():
         if str(tool.get("function", tool).get("name")) not in text:

@@ -11,9 +11,10 @@ from typing import Any
 
 from faults import UserFault
 from finetune.records import control, thinking
-from finetune.records.rendering import SENTINEL, CharSpan, Tools, frozen, render
+from finetune.records.rendering import SENTINEL, TEMPLATE_ERRORS, CharSpan, Tools, frozen, render
 from finetune.records.rows import Message
 from finetune.records.tool_calls import ToolCalls
+from finetune.records.watching import Unwatchable, Watched, is_watchable
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Shapes of conversations whose unprinted messages are remembered
@@ -34,9 +35,15 @@ class ChatTemplate:
         self._variables = tokenizer.special_tokens_map
         self._calls = ToolCalls(self.render)
         self._unprinted: dict[Any, frozenset[int]] = {}
+        self._sources: dict[bool, str] = {}
+        self._behind: dict[tuple[str, bool, bool | None], str] = {}
 
     def _source(self, tools: Tools) -> str:
-        return frozen(self._tokenizer.get_chat_template(None, tools))
+        with_tools = bool(tools)
+        if with_tools not in self._sources:
+            source = self._tokenizer.get_chat_template(None, tools or None)
+            self._sources[with_tools] = frozen(source)
+        return self._sources[with_tools]
 
     def is_marked(self, tools: Tools) -> bool:
         """Whether the template itself says, by {% generation %}, what the model writes."""
@@ -69,17 +76,55 @@ class ChatTemplate:
         *,
         marks: bool,
     ) -> tuple[str, list[CharSpan]]:
-        switch: dict[str, Any] = (
-            {thinking.SWITCH: think} if think is not None and self.has_switch else {}
-        )
         return render(
             self._source(tools),
             messages,
             tools,
-            self._variables | switch,
+            self._variables | self._switch(think),
             prompt=prompt,
             marks=marks,
         )
+
+    def _switch(self, think: bool | None) -> dict[str, Any]:
+        return {thinking.SWITCH: think} if think is not None and self.has_switch else {}
+
+    def watch(
+        self,
+        messages: Sequence[dict[str, Any]],
+        tools: Tools,
+        *,
+        prompt: bool = False,
+        think: bool | None = None,
+    ) -> Watched | None:
+        """As `render`, and what it says of the beginnings too; None where that cannot be told."""
+        source = self._source(tools)
+        if not is_watchable(source):
+            return None
+        variables = self._variables | self._switch(think)
+        try:
+            return Watched(
+                source, self._reworded(messages), tools or None, variables, prompt=prompt
+            )
+        except (Unwatchable, *TEMPLATE_ERRORS):  # which `render` will tell of
+            return None
+
+    def behind(
+        self,
+        messages: Sequence[dict[str, Any]],
+        tools: Tools,
+        *,
+        prompt: bool,
+        think: bool | None,
+    ) -> str | None:
+        """What a template that can be watched writes behind the last message, whatever that is.
+        Asked with `messages`; None where they cannot tell."""
+        key = (self._source(tools), prompt, think)
+        if key not in self._behind:
+            watched = self.watch(messages, tools, prompt=prompt, think=think)
+            if watched is None or watched.behind is None:
+                return None
+            self._behind[key] = watched.behind
+        return self._behind[key]
 
     # --- thinking
 
