@@ -11,6 +11,11 @@ class TooDeep(Exception):
     """Whatever walks the value later, in Python's recursion or PostgreSQL's, may not come back."""
 
 
+# What nestings without end raise, in Python's recursion and here; and whatever else is no JSON.
+ENDLESS = (RecursionError, TooDeep)
+NO_JSON = (ValueError, RecursionError)
+
+
 def levels(value: Any, most: int) -> Iterator[list[Any]]:
     """The values of each level: the whole, then what stands in it, and so on; an object's keys are
     not among them. No recursion: depth is what is being bounded. Raises TooDeep past `most`."""
@@ -37,7 +42,7 @@ def loads(text: str | bytes) -> Any:
     try:
         value = json.loads(text)
         bound(value, DEEPEST)
-    except (RecursionError, TooDeep) as error:
+    except ENDLESS as error:
         raise ValueError(f"it is nested more than {DEEPEST} levels deep") from error
     return value
 

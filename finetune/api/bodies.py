@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from pydantic import BaseModel, ValidationError
 
 from faults import UserFault
-from faults.nesting import TooDeep, bound
+from faults.nesting import ENDLESS, bound
 from finetune.api.misfits import misfit
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
@@ -46,7 +46,7 @@ def read_json(request: HttpRequest) -> Any:
             where=f"line {error.lineno}, column {error.colno}",
             fix="Send one JSON object as the body.",
         ) from None
-    except (RecursionError, TooDeep):
+    except ENDLESS:
         raise _too_deep() from None
     if SUSPECT.search(text):
         _check_text(value)

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from faults import OurFault, UserFault
 
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)  # what reading a PEM raises
+
 
 def generate_key() -> bytes:
     """A new P-256 private key as unencrypted PKCS#8 PEM; whoever calls keeps it secret."""
@@ -54,7 +56,7 @@ def load_signer(private_pem: bytes | str) -> Signer:
     pem = private_pem.encode() if isinstance(private_pem, str) else private_pem
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise OurFault("signing_key", f"The signing key cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise OurFault("signing_key", "The signing key is not a P-256 key.")
@@ -72,7 +74,7 @@ def fingerprint(public_pem: bytes | str) -> str:
     pem = public_pem.encode() if isinstance(public_pem, str) else public_pem
     try:
         key = serialization.load_pem_public_key(pem)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise UserFault("public_key", f"The public key cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise UserFault("public_key", "The public key is not a P-256 key.")

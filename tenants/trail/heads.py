@@ -14,6 +14,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)  # what reading a PEM raises
 _SIGNED = ("tenant", "seq", "digest", "at")
 
 
@@ -73,7 +74,7 @@ def fingerprint(public: str) -> str:
 def private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise BadKey(f"the signing key cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise BadKey("the signing key is not a P-256 key")
@@ -83,7 +84,7 @@ def private_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
 def public_key(pem: str) -> ec.EllipticCurvePublicKey:
     try:
         key = serialization.load_pem_public_key(pem.encode())
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except _UNREADABLE as error:
         raise BadKey(f"the public key cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp256r1":
         raise BadKey("the public key is not a P-256 key")

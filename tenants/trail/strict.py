@@ -7,7 +7,7 @@ cover what nobody sees.
 import json
 from typing import Any
 
-from faults.nesting import TooDeep, levels
+from faults.nesting import ENDLESS, levels
 
 DEEPEST = 64  # levels; what the server writes has fewer than ten
 
@@ -21,7 +21,7 @@ def read_json(text: str) -> Any:
     try:
         value = json.loads(text, object_pairs_hook=_once, parse_constant=_no_constant)
         _check(value)
-    except (RecursionError, TooDeep) as error:
+    except ENDLESS as error:
         raise BadJson(f"it is nested more than {DEEPEST} levels deep") from error
     except BadJson:
         raise

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import UserFault
+from faults.nesting import NO_JSON
 from finetune.families.causal_lm.layout import Row
 from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
@@ -29,7 +30,7 @@ class RowReader:
     def __call__(self, line: bytes, where: str) -> Item:
         try:
             record: Any = json.loads(line)
-        except (ValueError, RecursionError) as error:
+        except NO_JSON as error:
             raise UserFault(
                 "bad_json", f"Not JSON ({type(error).__name__}).", where=where, fix="Mend the line."
             ) from None

@@ -11,9 +11,9 @@ from privatune.cli import api_keys, artifacts, audit, files, invitations, jobs, 
 from privatune.cli.certificate import verify_certificate
 from privatune.cli.chat import chat
 from privatune.cli.check import check
-from privatune.cli.exits import Exit, Stop, exit_for
+from privatune.cli.exits import Exit, Stop, exit_of
 from privatune.cli.operator import keys, licences, limits, models, people, tenants
-from privatune.cli.output import AsJson, print_stop
+from privatune.cli.output import AsJson, print_fault
 from privatune.cli.verify import verify
 
 
@@ -24,29 +24,18 @@ class Commands(TyperGroup):
         as_json = "--json" in [*ctx._protected_args, *ctx.args]
         try:
             return super().invoke(ctx)
-        except (Stop, Fault, OSError) as error:
-            stop = as_stop(error)
-            print_stop(stop, as_json=as_json)
-            raise typer.Exit(stop.exit_code) from error
+        except Fault as fault:
+            raise _ended(fault, as_json=as_json) from fault
+        except OSError as error:  # no space, no permission, ...
+            stop = Stop(Exit.FAILED, str(error), code="os_error")
+            raise _ended(stop, as_json=as_json) from error
         except KeyboardInterrupt as error:
             raise typer.Exit(Exit.INTERRUPTED) from error
 
 
-def as_stop(error: Exception) -> Stop:
-    """A known error as the command line shows it."""
-    match error:
-        case Stop():
-            return error
-        case Fault():
-            return Stop(
-                exit_for(error.status),
-                error.message,
-                code=error.code,
-                where=error.where,
-                fix=error.fix,
-                param=error.param,
-            )
-    return Stop(Exit.FAILED, str(error), code="os_error")  # no space, no permission, ...
+def _ended(fault: Fault, *, as_json: bool) -> typer.Exit:
+    print_fault(fault, as_json=as_json)
+    return typer.Exit(exit_of(fault))
 
 
 app = typer.Typer(

@@ -2,6 +2,8 @@
 
 from enum import IntEnum
 
+from faults import Fault, UserFault
+
 
 class Exit(IntEnum):
     """What the shell gets to see. `MEANING` is what docs/reference/cli.md says about each."""
@@ -30,8 +32,8 @@ MEANING = {
 }
 
 
-class Stop(Exception):
-    """Ends a command: what is wrong, how to mend it, and the exit code."""
+class Stop(UserFault):
+    """Ends a command with this exit code."""
 
     def __init__(
         self,
@@ -43,23 +45,12 @@ class Stop(Exception):
         fix: str | None = None,
         param: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(code, message, where=where, fix=fix, param=param)
         self.exit_code = exit_code
-        self.message = message
-        self.code = code
-        self.where = where
-        self.fix = fix
-        self.param = param
 
-    def as_dict(self) -> dict[str, str | None]:
-        """The shape that --json prints under "error"."""
-        return {
-            "code": self.code,
-            "message": self.message,
-            "where": self.where,
-            "fix": self.fix,
-            "param": self.param,
-        }
+
+def exit_of(fault: Fault) -> Exit:
+    return fault.exit_code if isinstance(fault, Stop) else exit_for(fault.status)
 
 
 def exit_for(status: int) -> Exit:

@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from faults import Fault
 from privatune.cli.exits import Stop
 
 AsJson = Annotated[
@@ -66,14 +67,14 @@ def moment(told: str | None) -> str | None:
     return when(datetime.fromisoformat(told).timestamp()) if told else None
 
 
-def print_stop(stop: Stop, *, as_json: bool) -> None:
+def print_fault(fault: Fault, *, as_json: bool) -> None:
     if as_json:
-        print_json({"error": stop.as_dict()})
+        print_json({"error": fault.fields()})
     console = notes()
-    where = f" ({stop.where})" if stop.where else ""
-    console.print(f"[red]{escape(stop.message)}[/]{escape(where)}", soft_wrap=True)
-    if stop.fix:
-        console.print(f"Fix: {escape(stop.fix)}", soft_wrap=True)
+    where = f" ({fault.where})" if fault.where else ""
+    console.print(f"[red]{escape(fault.message)}[/]{escape(where)}", soft_wrap=True)
+    if fault.fix:
+        console.print(f"Fix: {escape(fault.fix)}", soft_wrap=True)
 
 
 def fail(stop: Stop, *, as_json: bool) -> NoReturn:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from faults import Fault
-from privatune.cli.exits import Exit, Stop
+from privatune.cli.exits import Exit
 from privatune.demo.plans import NoSuchPlan
 from privatune.demo.run import run
 from privatune.demo.stack import DemoFailed
@@ -33,7 +33,7 @@ def main() -> int:
     except NoSuchPlan as error:
         console.print(f"[red]{escape(str(error))}[/]", soft_wrap=True)
         return Exit.USAGE
-    except (DemoFailed, Stop, OpenAIError, Fault, httpx.HTTPError, OSError) as error:
+    except (DemoFailed, OpenAIError, Fault, httpx.HTTPError, OSError) as error:
         console.print(f"[red]The demo failed:[/] {escape(str(error))}", soft_wrap=True)
         console.print(f"The stack's logs: {FOLDER / 'stack.log'} and {FOLDER / 'data' / 'logs'}")
         return Exit.FAILED

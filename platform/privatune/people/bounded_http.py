@@ -18,6 +18,8 @@ from requests import PreparedRequest, RequestException, Response
 from requests.adapters import BaseAdapter
 from requests.structures import CaseInsensitiveDict
 
+from faults.nesting import NO_JSON
+
 MOST_BYTES = 256 << 10
 PLAIN = {"", "identity"}
 
@@ -113,7 +115,7 @@ def _trusted(verify: bool | str) -> ssl.SSLContext:
 def _require_object(body: bytes) -> None:
     try:
         value = json.loads(body)
-    except (ValueError, RecursionError):
+    except NO_JSON:
         raise OddAnswer(Odd.FORM, "it is no JSON") from None
     if not isinstance(value, dict):
         raise OddAnswer(Odd.FORM, "it is no JSON object")

@@ -20,6 +20,7 @@ from django.forms import HiddenInput, JSONField
 from django.forms.fields import InvalidJSONInput
 from django.http import HttpRequest
 
+from faults.nesting import NO_JSON
 from privatune.people.adapter import told
 from privatune.people.devices import place_of
 from tenants.models import User
@@ -90,14 +91,14 @@ class _Credential(JSONField):
     def to_python(self, value: Any) -> Any:
         try:
             return super().to_python(value)
-        except (ValueError, RecursionError):
+        except NO_JSON:
             raise ValidationError(self.error_messages["invalid"], code="invalid") from None
 
     def bound_data(self, data: Any, initial: Any) -> Any:
         """For the form shown again."""
         try:
             return super().bound_data(data, initial)
-        except (ValueError, RecursionError):
+        except NO_JSON:
             return InvalidJSONInput("")
 
 

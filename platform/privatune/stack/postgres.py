@@ -21,6 +21,7 @@ from psycopg import sql
 from privatune.stack.folder import StackError
 
 LAST_LINES = 5
+_FAILED = (OSError, RuntimeError, ValueError, subprocess.SubprocessError)  # a start, a stop
 _PLAIN = re.compile(r"[\w./+@:=~-]+", re.ASCII)
 RETRY_SECONDS = 10.0
 HBA = "local all all scram-sha-256\n"
@@ -61,7 +62,7 @@ class EmbeddedPostgres:
         _forget_the_dead(folder)
         try:
             self._server: Any = get_server(folder, cleanup_mode=None)
-        except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+        except _FAILED as error:
             raise StackError(_why_not(folder, error)) from error
         try:
             if fresh or not (folder / "privatune.ready").exists():
@@ -151,7 +152,7 @@ class EmbeddedPostgres:
         _forget_the_dead(self.folder)
         try:
             self._server.ensure_postgres_running()
-        except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
+        except _FAILED as error:
             self._retry_at = time.monotonic() + RETRY_SECONDS
             return [_why_not(self.folder, error)]
         if not _alive(_pid(self.folder)):

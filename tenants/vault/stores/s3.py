@@ -19,6 +19,7 @@ from tenants.vault.stores.contract import DAY, Writer, check_key, check_prefix
 PART = 16 << 20  # bytes; S3 allows 10,000 parts, so an object may have 156 GiB
 _MISSING = {"NoSuchKey", "404", "NotFound"}
 _FULL = {"QuotaExceeded", "InsufficientStorage", "XMinioStorageFull"}
+_NO_ANSWER = (BotoCoreError, OSError)
 _ATTEMPTS = 3  # a refused connection is known in 0.2 s, a silent host in 10 s
 # boto3 would otherwise add checksums that other servers do not know, and check ranges against the
 # checksum of the whole; the vault authenticates every byte anyway.
@@ -134,7 +135,7 @@ class S3Store:
             yield
         except ClientError as error:
             raise self._explain(error, key) from error
-        except (BotoCoreError, OSError) as error:
+        except _NO_ANSWER as error:
             raise StorageDown(self.where, error) from error
 
     def _explain(self, error: ClientError, key: str) -> VaultError:
@@ -252,7 +253,7 @@ class _RangeReader(io.RawIOBase):
             try:
                 if data := self._body.read(size):
                     return bytes(data)
-            except (BotoCoreError, OSError) as error:
+            except _NO_ANSWER as error:
                 cause = error
             self._drop_body()
         raise StorageDown(self._store.where, cause) from cause
