@@ -55,7 +55,7 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from finetune.families.placement import choose
-    from finetune.trainer.cores import lanes_on
+    from finetune.trainer.cores import lanes_for
     from finetune.trainer.memory import peak_memory_mb
     from finetune.trainer.spec import OptimSpec, RunSpec
 
@@ -67,7 +67,7 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
         optim=OptimSpec(learning_rate=1e-3, warmup_ratio=0),
         share_prefixes=side != "fp32-unshared",
         threads=threads(),
-        lanes=lanes_on(threads()),
+        lanes=lanes_for(options.batch_size, threads()),
     )
     rows, plan = full_batches(options.base, Path(options.data), spec)
     steps = WARM_UP + options.steps

@@ -4,6 +4,7 @@ import os
 
 from finetune.sandbox.groups import cpu_limits
 
+LEAST_ROWS_A_LANE = 8  # measured, see docs/explanation/training.md
 MOST_LANES = 4  # Python's lock goes round among them; further cores help inside the lanes
 
 
@@ -13,6 +14,10 @@ def available_cores() -> int:
     return max(1, int(min([affinity, *cpu_limits()])))
 
 
-def lanes_on(threads: int) -> int:
-    """So many lanes make the most of `threads` threads (see finetune.trainer.lanes)."""
-    return min(threads, MOST_LANES)
+def lanes_for(rows: int, threads: int) -> int:
+    """So many lanes make the most of `threads` threads for steps of `rows` rows.
+
+    With fewer rows in each, what they share (a system prompt) and what a call costs by itself, once
+    for each lane, outweigh what lanes save: torch's threads are as fast, or faster.
+    """
+    return max(1, min(threads, MOST_LANES, rows // LEAST_ROWS_A_LANE))

@@ -19,7 +19,7 @@ from finetune.events import PrecisionChosen, read
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room, machine_memory_mb, tree_memory_mb
 from finetune.sandbox.start import Child, start
-from finetune.trainer.cores import available_cores, lanes_on
+from finetune.trainer.cores import available_cores, lanes_for
 
 log = logging.getLogger(__name__)
 
@@ -57,16 +57,16 @@ def launch_packaging(
 
 
 def probe_machine(
-    family: str, base_dir: Path, home: Path, *, threads: int | None, level: Level
+    family: str, base_dir: Path, home: Path, *, threads: int | None, rows: int, level: Level
 ) -> tuple[dict[str, Any], PrecisionChosen]:
-    """What suits this machine: a RunSpec's precision, device, threads and lanes, and why that
-    precision, which `python -m finetune.families.placement` finds with one lane's threads.
-    `threads` None: all that this process may use.
+    """What suits this machine and steps of `rows` rows: a RunSpec's precision, device, threads and
+    lanes, and why that precision, which `python -m finetune.families.placement` finds with one
+    lane's threads. `threads` None: all that this process may use.
 
     Raises OurFault `probe_failed`.
     """
     threads = threads or available_cores()
-    lanes = lanes_on(threads)
+    lanes = lanes_for(rows, threads)
     child = start(
         level,
         _room(home, base_dir, seconds=PROBE_SECONDS),

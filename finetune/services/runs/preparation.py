@@ -15,7 +15,7 @@ from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import note
 from finetune.services.runs.lease import RunLease
 from finetune.storage import fetch_file
-from finetune.trainer.cores import available_cores
+from finetune.trainer.cores import available_cores, lanes_for
 from finetune.trainer.spec import RunSpec
 from finetune.work import leases
 from finetune.work.isolation import isolation
@@ -27,8 +27,8 @@ from tenants.vault.vault import Vault
 log = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
-# by base, threads and isolation
-_tried: dict[tuple[str, int, Level], tuple[dict[str, Any], PrecisionChosen]] = {}
+# by base, threads, lanes and isolation
+_tried: dict[tuple[str, int, int, Level], tuple[dict[str, Any], PrecisionChosen]] = {}
 
 
 def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
@@ -55,7 +55,8 @@ def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
     chosen = (job.resolved or {}).get("machine")
     if chosen:
         return dict(chosen)
-    machine, choice = _try(job.base, run_dir)
+    rows = int((job.resolved or {})["spec"]["batch_size"])
+    machine, choice = _try(job.base, run_dir, rows=rows)
     with leases.fenced(lease) as locked:
         resolved = dict(locked.resolved or {})
         resolved["machine"] = machine
@@ -64,14 +65,16 @@ def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
     return machine
 
 
-def _try(base: CatalogModel, run_dir: Path) -> tuple[dict[str, Any], PrecisionChosen]:
+def _try(base: CatalogModel, run_dir: Path, *, rows: int) -> tuple[dict[str, Any], PrecisionChosen]:
     """What suits this machine, and why. Trying takes seconds, so what a processor does best with a
     base is known as long as the worker lives; a GPU is looked for each time, as it may be lost."""
     threads, level = settings.TRAINER_THREADS or available_cores(), isolation()
-    key = (base.digest, threads, level)
+    key = (base.digest, threads, lanes_for(rows, threads), level)
     if key not in _tried:
         base_dir = settings.MODEL_STORE / base.path
-        told = probe_machine(base.family, base_dir, run_dir, threads=threads, level=level)
+        told = probe_machine(
+            base.family, base_dir, run_dir, threads=threads, rows=rows, level=level
+        )
         if told[0]["device"] != "cpu":
             return told
         _tried[key] = told

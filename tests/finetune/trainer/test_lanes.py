@@ -11,6 +11,7 @@ from finetune.families.causal_lm import adapted
 from finetune.families.contract import AdapterSpec
 from finetune.states import ExitCode
 from finetune.trainer import lanes, loop
+from finetune.trainer.cores import lanes_for
 from finetune.trainer.lanes import Lanes, deal
 from finetune.trainer.lifeline import Yielded
 from finetune.trainer.run import Run
@@ -142,3 +143,13 @@ def test_a_spec_from_before_lanes_keeps_its_digest() -> None:
     assert "lanes" not in RunSpec().model_dump_json()
     assert RunSpec.model_validate_json(RunSpec().model_dump_json()).lanes == 1
     assert RunSpec.model_validate_json(RunSpec(lanes=2).model_dump_json()).lanes == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "threads", "lanes"),
+    [(1, 4, 1), (8, 2, 1), (15, 2, 1), (16, 1, 1), (16, 2, 2), (16, 4, 2), (64, 16, 4)],
+)
+def test_a_lane_is_for_so_many_rows_that_it_is_worth_its_own_beginning(
+    rows: int, threads: int, lanes: int
+) -> None:
+    assert lanes_for(rows, threads) == lanes

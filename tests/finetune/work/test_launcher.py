@@ -22,4 +22,4 @@ def test_packaging_that_fails_says_so_by_code_and_file(tmp_path: Path) -> None:
 
 def test_a_machine_that_cannot_be_probed_says_why(tmp_path: Path) -> None:
     with pytest.raises(OurFault, match=r"could not be probed: .*config"):
-        probe_machine("causal_lm", tmp_path, tmp_path, threads=1, level=require("require"))
+        probe_machine("causal_lm", tmp_path, tmp_path, threads=1, rows=1, level=require("require"))

@@ -320,6 +320,6 @@ def test_a_processor_is_tried_once_for_a_base_and_a_gpu_each_time(
     monkeypatch.setattr(preparation, "probe_machine", probe)
     for threads in (1, 1, 2):
         settings.TRAINER_THREADS = threads
-        told = preparation._try(bench.base, tmp_path)
+        told = preparation._try(bench.base, tmp_path, rows=8)
         assert told == ({"device": device, "threads": threads}, choice)
     assert tried == times
