@@ -28,8 +28,8 @@ def _pool_connections() -> None:
 
 _pool_connections()
 if process() is Process.WEB:
-    from privatune.gate import require_keys
+    from privatune.gate import require_installation
 
-    require_keys()
+    require_installation()
     end_with_parent()  # granian's worker, when granian is killed with -9
 application = Application()

@@ -45,10 +45,10 @@ def _transport(url: str) -> dict[str, object]:
     }
 
 
-def _require_keys(**_: object) -> None:
-    from privatune.gate import require_keys  # models, and those only once Django is set up
+def _require_installation(**_: object) -> None:
+    from privatune.gate import require_installation  # models, and those only once Django is set up
 
-    require_keys()
+    require_installation()
 
 
 def _end_with_worker(**_: object) -> None:
@@ -72,7 +72,7 @@ def _stop_after(beat: Any) -> None:
 
 
 app.conf.update(_transport(settings.BROKER_URL))
-worker_init.connect(_require_keys)
+worker_init.connect(_require_installation)
 worker_ready.connect(_end_without_beat)
 beat_embedded_init.connect(_end_with_worker)
 app.autodiscover_tasks(["finetune"])

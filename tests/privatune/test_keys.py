@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -178,6 +180,27 @@ def test_a_process_with_a_missing_or_another_key_does_not_start(
     expected = {each.name: each for each in KeyPrint.objects.all()}[key]
     assert expected.fingerprint in said
     assert (folder / named).exists() == (fault == "other"), "no key appears by itself"
+
+
+def test_the_stack_changes_no_database_with_another_key(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It migrated first, and only then compared."""
+    master = house / "secrets" / "master.json"
+    master.unlink()
+    MasterKey.make_file(master)
+    up: Any = import_module("privatune.stack.up")  # whose package gives its name to a function
+    ran, once = [], up._once
+
+    def noted(module: list[str], environment: dict[str, str]) -> bytes:
+        ran.append(module[:2])
+        return once(module, environment)
+
+    monkeypatch.setattr(up, "_once", noted)
+    monkeypatch.setattr(up, "environment_of", environment)  # none of this process's own
+    with pytest.raises(up.StackError, match="registered from"):
+        up._prepare(house, fresh=False)
+    assert ran == [["privatune.stack.prepare", "keys"]]
 
 
 @pytest.mark.parametrize("kind", [Process.WEB, Process.WORKER])

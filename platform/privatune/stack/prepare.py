@@ -1,8 +1,9 @@
-"""Run once before each start of the embedded stack, in a process of its own and after the
-migrations: the keys are compared with the database's, and on the first start their fingerprints are
-written down and a demo tenant is made with a login and a key.
+"""Run before each start of the embedded stack, in a process of its own. `keys`, before the
+migrations: compares the keys with those of a database that is there, which other keys must not
+change. `tenant`, after them: on the first start the keys' fingerprints are written down and a demo
+tenant is made with a login and a key.
 
-    python -m privatune.stack.prepare
+    python -m privatune.stack.prepare keys | tenant
 """
 
 import json
@@ -21,10 +22,28 @@ def main() -> int:
     from django.conf import settings
 
     assert settings.SIGNING_KEY_FILE is not None  # `up` starts this as the operator's process
+    if sys.argv[1] == "keys":
+        require_no_other_keys()
+        return 0
     require_registered_keys()
     credentials = ensure_first_tenant(settings.DATA / "secrets" / "first.json")
     json.dump(credentials, sys.stdout)
     return 0
+
+
+def require_no_other_keys() -> None:
+    """Ends with one clear text where the database knows other keys than these."""
+    from django.db import ProgrammingError
+
+    from tenants.services import key_prints
+    from tenants.vault.errors import KeyUnavailable
+
+    try:
+        key_prints.check(registered=False)
+    except KeyUnavailable as error:
+        raise SystemExit(str(error)) from None
+    except ProgrammingError:  # it has no tables yet: the first start was cut off
+        return
 
 
 def require_registered_keys() -> None:

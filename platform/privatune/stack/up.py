@@ -38,13 +38,14 @@ def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool =
     values = ensure_secrets(data)
     if left := remove_older_leftovers(data / "work"):
         _say(f"Removed {len(left)} private folders that an older version left in {data / 'work'}.")
-    if not (data / "pg" / "PG_VERSION").exists():
+    fresh = not (data / "pg" / "PG_VERSION").exists()
+    if fresh:
         _make_first_keys(data, values)
     _say("Starting PostgreSQL …")
     postgres = EmbeddedPostgres(data / "pg", values)
     try:
         reach_database(data, values, postgres.socket_folder)
-        credentials = _prepare(data)
+        credentials = _prepare(data, fresh=fresh)
         _run(postgres, data, host, port, values, credentials, as_json, stopping)
     finally:
         postgres.stop()
@@ -118,11 +119,14 @@ def _run(
         supervisor.stop()
 
 
-def _prepare(data: Path) -> dict[str, Any]:
-    """Two processes, so that what holds the owner's address holds nothing else and is gone."""
+def _prepare(data: Path, *, fresh: bool) -> dict[str, Any]:
+    """Processes of their own, so that what holds the owner's address holds nothing else and is
+    gone."""
+    if not fresh:
+        _once(["privatune.stack.prepare", "keys"], environment_of(Process.OPERATOR, data))
     _say("Applying migrations …")
     _once(["django", "migrate", "--verbosity", "0"], environment_of(Process.MIGRATE, data))
-    made = _once(["privatune.stack.prepare"], environment_of(Process.OPERATOR, data))
+    made = _once(["privatune.stack.prepare", "tenant"], environment_of(Process.OPERATOR, data))
     return dict(json.loads(made))
 
 

@@ -26,7 +26,7 @@ TenantSlug = Annotated[str, typer.Option("--tenant", help="The tenant's short na
 @contextmanager
 def services(data: Path | None, *, gate: bool = True) -> Iterator[None]:
     """Django, set up for the data folder; a database that is not there is one clear line, and so
-    are keys that are not the installation's (`gate`)."""
+    are one of another version and keys that are not the installation's (`gate`)."""
     if data is not None:
         os.environ["PRIVATUNE_DATA"] = str(data.resolve())
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
@@ -40,14 +40,15 @@ def services(data: Path | None, *, gate: bool = True) -> Iterator[None]:
         raise Stop(Exit.USAGE, str(error), code="setting_missing") from error
     from django.db import OperationalError, ProgrammingError
 
-    from tenants.services import key_prints
+    from privatune.gate import check
+    from tenants.database.schema import WrongSchema
     from tenants.vault.errors import KeyUnavailable
 
     try:
         if gate:
-            key_prints.check()
+            check()
         yield
-    except KeyUnavailable as error:
+    except (KeyUnavailable, WrongSchema) as error:
         raise Stop(Exit.FAILED, error.message, code=error.code, fix=error.fix) from error
     except (OperationalError, ProgrammingError) as error:
         reason = str(error).strip().splitlines()[0]
