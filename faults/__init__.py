@@ -80,13 +80,6 @@ class OurFault(Fault):
 class Outage(OurFault):
     """The operator's to mend: what needs it waits until it is back, and that costs no attempt."""
 
-    waits: ClassVar[str | None] = None
-
-    @property
-    def reason(self) -> str:
-        """What whoever waits is told: `waits`, or where the class has none, the error's words."""
-        return self.waits or str(self)
-
 
 def from_dict(told: Mapping[str, Any]) -> UserFault | OurFault:
     """What `as_dict` wrote, in a process that was told of it."""

@@ -14,6 +14,7 @@ from uuid import UUID
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
+from finetune.events.waits import Wait
 from finetune.services import sweeping, trail
 from finetune.services.files import intake, orphans
 from finetune.services.kinds import KINDS
@@ -82,12 +83,12 @@ class Subscription:
 
     def __init__(self, consumer: Any) -> None:
         self.consumer = consumer
-        self.lack = ""
+        self.lack: Wait | None = None
 
     def look(self) -> None:
         lack = fitness.lack()
         if lack and not self.lack:
-            log.error("this worker takes no trainings: %s", lack)
+            log.error("this worker takes no trainings: %s", lack.text)
             self.consumer.call_soon(self.consumer.cancel_task_queue, TRAIN.model.queue)
         elif self.lack and not lack:
             log.info("this worker takes trainings again")

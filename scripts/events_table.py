@@ -1,4 +1,4 @@
-"""Writes docs/reference/events.md from the table in finetune/events.py; a test keeps it current."""
+"""Writes docs/reference/events.md from the tables in finetune/events/; a test keeps it current."""
 
 import sys
 from pathlib import Path
@@ -8,7 +8,7 @@ TARGET = ROOT / "docs" / "reference" / "events.md"
 
 HEAD = """# Events of a job
 
-What a job's history can say, made from `finetune/events.py` by `scripts/events_table.py`. An event
+What a job's history can say, made from `finetune/events/` by `scripts/events_table.py`. An event
 of `GET /v1/fine_tuning/jobs/{id}/events` has OpenAI's fields and `code`:
 
 ```json
@@ -25,18 +25,32 @@ The openai package keeps `code` as an extra field: `event.code`. The portal tell
 code in the person's language, the command line prints `message`.
 
 """
+WAITS_HEAD = """
+## What work waits for
+
+`waits_for` of `job_waits`, with `about` as its parameters; a reading that waits has both in its
+`error`, whose code is `waiting`. A job that waits costs nobody an attempt and goes on by itself.
+
+| waits_for | message | about |
+|---|---|---|
+"""
 TABLE = "| code | level | message | parameters |\n|---|---|---|---|\n"
 
 
 def page() -> str:
     sys.path[:0] = [str(ROOT)]
     from finetune.events import MESSAGES
+    from finetune.events.waits import WAITS
 
     rows = []
     for code, kind in MESSAGES.items():
         names = ", ".join(f"`{name}`" for name in kind.model_fields)
         rows.append(f"| `{code}` | {kind.level} | {kind.form()} | {names} |\n")
-    return HEAD + TABLE + "".join(rows)
+    reasons = []
+    for code, wait in WAITS.items():
+        names = ", ".join(f"`{name}`" for name in wait.model_fields)
+        reasons.append(f"| `{code}` | {wait.words} | {names} |\n")
+    return HEAD + TABLE + "".join(rows) + WAITS_HEAD + "".join(reasons)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ class Run(TenantOwned, Leased):
 
 class Event(TenantOwned):
     """A line of the job's history. `type` is OpenAI's message | metrics, or checkpoint; `code` and
-    its parameters in `data` say the same as `message` (finetune/events.py)."""
+    its parameters in `data` say the same as `message` (finetune/events/)."""
 
     public = public_ids.EVENT
 

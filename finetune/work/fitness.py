@@ -10,13 +10,15 @@ from uuid import UUID
 from django.conf import settings
 
 from faults import Fault
-from faults.disk import DiskFull
+from finetune.events import waits
+from finetune.events.waits import Wait
 from finetune.models import CatalogModel, Job
 from finetune.packaging.base import damaged_files, read_base
 from finetune.packaging.files import digest_of
 from finetune.sandbox.levels import SandboxMissing
 from finetune.signing import signing_key
 from finetune.work.isolation import isolation
+from finetune.work.waiting import reason_of
 from tenants.database.scope import tenant_scope
 
 log = logging.getLogger(__name__)
@@ -24,52 +26,51 @@ log = logging.getLogger(__name__)
 LEAST_FREE_BYTES = 256 * 1024 * 1024
 
 
-def lack() -> str:
-    """What any training needs; empty when nothing is missing. Asks no database."""
+def lack() -> Wait | None:
+    """What this worker lacks of what any training needs. Asks no database."""
     settings.WORK_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     usage = os.statvfs(settings.WORK_DIR)
     if usage.f_bavail * usage.f_frsize < LEAST_FREE_BYTES:
-        return DiskFull().reason
+        return waits.DiskFull()
     try:
         isolation()
         signing_key()
     except SandboxMissing as error:
-        return str(error)
+        return reason_of(error)
     except Fault as error:
         log.error("this worker cannot sign: %s", error)
-        return "the worker cannot sign; the operator should look at its signing key."
+        return waits.CannotSign()
     if not any(settings.MODEL_STORE.glob("[!.]*/base.json")):
-        return "the worker's model store is empty; the operator should import the models there."
-    return ""
+        return waits.ModelStoreEmpty()
+    return None
 
 
-def lack_for(tenant_id: UUID, job_id: UUID) -> str:
-    """What this job's training needs beyond that: its base, whole."""
+def lack_for(tenant_id: UUID, job_id: UUID) -> Wait | None:
+    """What it lacks of what this job's training needs beyond that: its base, whole."""
     with tenant_scope(tenant_id):
         base = Job.objects.select_related("base").get(id=job_id).base
     return lack_of(base)
 
 
-def lack_of(base: CatalogModel, *, weights: bool = True) -> str:
+def lack_of(base: CatalogModel, *, weights: bool = True) -> Wait | None:
     """Whether the store holds the base as catalogued, byte for byte; without `weights` those are
     compared by size alone. A file is hashed again only when it has changed."""
     folder = settings.MODEL_STORE / base.path
     try:
         info = read_base(folder)
         if digest_of({name: file.sha256 for name, file in info.files.items()}) != base.digest:
-            return _told(base, "lacks", "the model as catalogued")
+            return _told(waits.BaseDiffers(base=base.name))
         damaged = damaged_files(folder, info, weights=weights)
     except FileNotFoundError:
-        return _told(base, "lacks", "the model")
+        return _told(waits.BaseMissing(base=base.name))
     except (ValueError, OSError) as error:
         log.error("the base in %s cannot be read: %s", folder, error)
-        return _told(base, "cannot read", "the model")
+        return _told(waits.BaseUnreadable(base=base.name))
     if damaged:
-        return _told(base, "has a damaged copy of", "the model", f" ({', '.join(damaged[:3])})")
-    return ""
+        return _told(waits.BaseDamaged(base=base.name, files=", ".join(damaged[:3])))
+    return None
 
 
-def _told(base: CatalogModel, how: str, what: str, more: str = "") -> str:
-    log.error("this worker's model store %s %s %s %s%s",
-              settings.MODEL_STORE, how, what, base.name, more)  # fmt: skip
-    return f"the worker {how} {what} `{base.name}`{more}; the operator should import it there."
+def _told(wait: Wait) -> Wait:
+    log.error("model store %s: %s", settings.MODEL_STORE, wait.text)
+    return wait

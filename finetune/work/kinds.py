@@ -8,6 +8,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 
 from faults import Fault, OurFault
+from finetune.events.waits import Wait
 from finetune.models.leased import Leased, Operation
 from finetune.work.pulse import Pulse
 from finetune.work.signals import Wishes
@@ -32,9 +33,6 @@ class Kind:
     lease: ClassVar[type[Lease]] = Lease
     wait_seconds: ClassVar[int] = 60  # before storage or disk are tried again
     lost: ClassVar[str] = "The worker that was at it was lost."
-    lost_fix: ClassVar[str] = (
-        "Nothing to do; if it happens again, the operator should look at the workers."
-    )
     fix: ClassVar[str] = "Try again; if it fails again, tell the operator its id."
 
     def run(self, lease: Lease, pulse: Pulse[Wishes]) -> None:
@@ -47,9 +45,9 @@ class Kind:
 
     # --- asked before a claim, and of what `run` raised ---
 
-    def lack(self, *, tenant_id: UUID, key: UUID) -> str:
-        """What this worker lacks for it and another may have; empty if nothing."""
-        return ""
+    def lack(self, *, tenant_id: UUID, key: UUID) -> Wait | None:
+        """What this worker lacks for it and another may have."""
+        return None
 
     def columns(self) -> dict[str, Any]:
         """What a claim notes in the row besides."""
@@ -83,9 +81,9 @@ class Kind:
 
     def on_give_back(self, subject: Any) -> None: ...
 
-    def on_wait(self, subject: Any, reason: str, *, is_new: bool) -> None: ...
+    def on_wait(self, subject: Any, reason: Wait, *, is_new: bool) -> None: ...
 
-    def on_postpone(self, subject: Any, reason: str) -> None: ...
+    def on_postpone(self, subject: Any, reason: Wait) -> None: ...
 
     def on_retry(self, subject: Any, fault: Fault, *, attempts: int, most: int) -> None: ...
 

@@ -16,12 +16,15 @@ from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from faults import Fault, OurFault, UserFault
+from finetune.events.waits import Wait
 from finetune.work import nudges
+from finetune.work.given_up import GivenUp
 from finetune.work.kinds import Kind, Lease
 from finetune.work.signals import LeaseLost, Wishes
 from tenants.database.scope import tenant_scope
 
 LONGEST_BACK_OFF = 600  # seconds
+LONGEST_REASON = 200  # characters of the column
 
 
 # --- to get a lease, and to keep it ------------------------------------------------------------
@@ -133,17 +136,20 @@ def give_back(lease: Lease, **columns: Any) -> None:
             nudges.wake(lease.kind.model, lease.tenant_id, lease.key)
 
 
-def wait(lease: Lease, *, reason: str, seconds: int) -> None:
-    """Something outside the work is missing (storage, disk): no attempt is counted."""
+def wait(lease: Lease, *, reason: Wait | None, seconds: int) -> None:
+    """Something outside the work is missing (storage, disk): no attempt is counted. None: somebody
+    else is at what it needs, which wants no words."""
+    told = _column(reason)
     with fenced(lease) as subject:
         if not grant_wishes(lease, subject):
-            is_new = not _mine(lease).filter(wait_reason=reason[:200]).exists()
-            lease.kind.on_wait(subject, reason, is_new=is_new)
+            is_new = not _mine(lease).filter(wait_reason=told).exists()
+            if reason is not None:
+                lease.kind.on_wait(subject, reason, is_new=is_new)
             attempts = Greatest(F("attempts") - 1, 0)
-            _requeue(lease, delay=seconds, attempts=attempts, wait_reason=reason[:200])
+            _requeue(lease, delay=seconds, attempts=attempts, wait_reason=told)
 
 
-def postpone(kind: Kind, *, tenant_id: UUID, key: UUID, reason: str, seconds: int) -> None:
+def postpone(kind: Kind, *, tenant_id: UUID, key: UUID, reason: Wait, seconds: int) -> None:
     """A row that nobody has claimed waits on; its reason is told once. With 0 seconds a worker that
     lacks nothing may claim it at once."""
     with tenant_scope(tenant_id):
@@ -152,9 +158,9 @@ def postpone(kind: Kind, *, tenant_id: UUID, key: UUID, reason: str, seconds: in
         row = waiting.select_for_update().first()
         if subject is None or row is None:
             return
-        if row.wait_reason != reason[:200]:
+        if row.wait_reason != _column(reason):
             kind.on_postpone(subject, reason)
-        waiting.update(not_before=_in(seconds) if seconds else None, wait_reason=reason[:200])
+        waiting.update(not_before=_in(seconds) if seconds else None, wait_reason=_column(reason))
 
 
 def retry(lease: Lease, *, fault: Fault, **columns: Any) -> None:
@@ -196,7 +202,7 @@ def reap(kind: Kind, *, tenant_id: UUID, row_id: UUID) -> None:
         if subject is None or row is None:
             return
         lease = kind.lease(kind, tenant_id, getattr(row, kind.model.key), row.id, row.epoch)
-        _retry_or_fail(lease, subject, OurFault("worker_lost", kind.lost, fix=kind.lost_fix))
+        _retry_or_fail(lease, subject, OurFault("worker_lost", kind.lost, fix=kind.fix))
 
 
 def held(kind: Kind) -> bool:
@@ -218,6 +224,10 @@ def _mine(lease: Lease) -> "QuerySet[Any]":
     return lease.kind.rows().filter(id=lease.row_id, epoch=lease.epoch, state=leased)
 
 
+def _column(reason: Wait | None) -> str:
+    return reason.text[:LONGEST_REASON] if reason is not None else ""
+
+
 def _in(seconds: int) -> Any:
     return Now() + Value(timedelta(seconds=seconds))
 
@@ -236,12 +246,12 @@ def _retry_or_fail(lease: Lease, subject: Any, fault: Fault, **columns: Any) -> 
         return
     attempts, most = _mine(lease).values_list("attempts", flat=True).get(), settings.RUN_ATTEMPTS
     if attempts >= most:
-        _fail(lease, subject, fault, **columns)
+        _fail(lease, subject, GivenUp(fault, attempts), **columns)
         return
     # The first time at once: most often it was the machine and not the work.
     delay = min(settings.HEARTBEAT_SECONDS * (2 ** max(0, attempts - 1) - 1), LONGEST_BACK_OFF)
     lease.kind.on_retry(subject, fault, attempts=attempts, most=most)
-    _requeue(lease, delay=delay, wait_reason=fault.message[:200], **columns)
+    _requeue(lease, delay=delay, wait_reason=fault.message[:LONGEST_REASON], **columns)
     if not delay:
         nudges.wake(lease.kind.model, lease.tenant_id, lease.key)
 

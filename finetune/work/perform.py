@@ -19,7 +19,8 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from faults import Fault, Outage, UserFault
-from faults.disk import DiskFull, is_full
+from faults.disk import is_full
+from finetune.events.waits import DiskFull, Wait
 from finetune.work import leases
 from finetune.work.kinds import Kind, Lease
 from finetune.work.pulse import Pulse
@@ -90,7 +91,7 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         connection.close()
     except OSError as error:
         if is_full(error):
-            leases.wait(lease, reason=DiskFull().reason, seconds=kind.wait_seconds)
+            leases.wait(lease, reason=DiskFull(), seconds=kind.wait_seconds)
         else:
             log.exception("%s: the worker's disk failed", name)
             why = f"The worker's disk failed ({error.strerror})."
@@ -111,10 +112,10 @@ def failed(lease: Lease, fault: Fault, **columns: object) -> None:
         leases.retry(lease, fault=fault, **columns)
 
 
-def _missing_outside() -> str:
-    """What no worker could do without; empty if nothing."""
+def _missing_outside() -> Wait | None:
+    """What no worker could do without."""
     try:
         object_store().health()
     except VaultError as error:
         return reason_of(error)
-    return ""
+    return None

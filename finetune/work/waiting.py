@@ -3,11 +3,14 @@ stand in the worker's log."""
 
 import logging
 
-from faults import Outage
+from faults import Fault
+from finetune.events.waits import WAITS, SomethingAway, Wait
 
 log = logging.getLogger(__name__)
 
 
-def reason_of(error: Exception) -> str:
+def reason_of(error: Fault) -> Wait:
     log.warning("waiting: %s", error)
-    return error.reason if isinstance(error, Outage) else str(error)
+    kind = WAITS.get(error.code)
+    # Of those with parameters none is an outage's.
+    return kind() if kind and not kind.model_fields else SomethingAway(error=error.code)

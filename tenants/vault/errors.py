@@ -61,7 +61,6 @@ class StorageFull(VaultOutage):
     """No room left; nothing of the object that was being written is visible."""
 
     told = "The storage is full; nothing of this was kept."
-    waits = "The storage is full."
 
     def __init__(self, where: str) -> None:
         super().__init__(
@@ -74,7 +73,7 @@ class StorageFull(VaultOutage):
 class StorageDown(VaultOutage):
     """The storage does not answer or refuses us; the same request may succeed later."""
 
-    told = waits = "The storage does not answer."
+    told = "The storage does not answer."
 
     def __init__(
         self,
@@ -90,7 +89,6 @@ class KeyUnavailable(VaultOutage):
     """A key cannot be had now: no master key, the wrong one, or a KMS that refuses."""
 
     told = "The server cannot reach its keys."
-    waits = "The key of your data cannot be had now."
 
     def __init__(self, message: str, fix: str) -> None:
         super().__init__("key_unavailable", message, fix=fix)

@@ -11,9 +11,9 @@ import finetune
 import privatune
 import tenants
 from faults import Fault, OurFault, Outage, UserFault, from_dict
-from faults.disk import DiskFull, is_full
+from faults.disk import is_full
 from tenants.errors import NotFound, TenantGone, Unavailable
-from tenants.vault.errors import KeyDestroyed, KeyUnavailable, StorageDown, StorageFull, VaultError
+from tenants.vault.errors import KeyDestroyed, StorageDown, VaultError
 
 # They run or read the environment when imported, or are data.
 ENTRIES = {"__main__", "migrations", "management", "settings", "asgi", "celery_app", "demo"}
@@ -63,19 +63,6 @@ def test_what_another_process_was_told_is_the_same_fault_of_the_same_family(
     read = from_dict(fault.as_dict())
     assert type(read) is kind
     assert (str(read), read.as_dict()) == (str(fault), fault.as_dict())
-
-
-@pytest.mark.parametrize(
-    ("outage", "reason"),
-    [
-        (StorageFull("/srv/secret"), "The storage is full."),
-        (StorageDown("/srv/secret", "refused"), "The storage does not answer."),
-        (KeyUnavailable("/srv/secret is gone", "x"), "The key of your data cannot be had now."),
-        (DiskFull(), str(DiskFull())),
-    ],
-)
-def test_who_waits_for_an_outage_reads_no_place_of_ours(outage: Outage, reason: str) -> None:
-    assert outage.reason == reason
 
 
 def test_words_that_name_our_machines_are_told_to_nobody() -> None:

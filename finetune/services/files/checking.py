@@ -12,6 +12,8 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from faults import Fault
+from finetune.events import waits
+from finetune.events.waits import NextAttempt, Wait
 from finetune.models import Dataset, Job, Validation
 from finetune.purposes import OF_ROWS
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
@@ -41,9 +43,7 @@ class Checking(Kind):
     model = Dataset
     wait_seconds = 30
     lost = "The worker that checked it was lost."
-    lost_fix = fix = (
-        "Create the job again, or upload the file again; tell the operator if it fails again."
-    )
+    fix = "Create the job again, or upload the file again; tell the operator if it fails again."
 
     def admits(self, subject: Dataset) -> bool:
         """Not while the tenant's other checks hold its share of the workers: one that brings slow
@@ -54,21 +54,24 @@ class Checking(Kind):
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         _check(lease)
 
-    def lack(self, *, tenant_id: UUID, key: UUID) -> str:
+    def lack(self, *, tenant_id: UUID, key: UUID) -> Wait | None:
         with tenant_scope(tenant_id):
             dataset = Dataset.objects.select_related("base").filter(id=key).first()
         base = dataset.base if dataset is not None else None
-        return fitness.lack_of(base, weights=False) if base is not None else ""
+        return fitness.lack_of(base, weights=False) if base is not None else None
 
     def fault(self, code: str, message: str) -> Fault:
         why = "The check itself failed; the file may be in order."
         return super().fault("check_failed", why)
 
-    def on_wait(self, subject: Dataset, reason: str, *, is_new: bool) -> None:
+    def on_wait(self, subject: Dataset, reason: Wait, *, is_new: bool) -> None:
         _say_why(subject, reason)
 
-    def on_postpone(self, subject: Dataset, reason: str) -> None:
+    def on_postpone(self, subject: Dataset, reason: Wait) -> None:
         _say_why(subject, reason)
+
+    def on_retry(self, subject: Dataset, fault: Fault, *, attempts: int, most: int) -> None:
+        _say_why(subject, NextAttempt(error=fault.code))
 
     def on_fail(self, subject: Dataset, fault: Fault) -> dict[str, Any]:
         subject.error = fault.as_dict()
@@ -160,10 +163,22 @@ def _freeze(lease: Lease, report: CheckReport, out: Path, vault: Vault) -> None:
         raise
 
 
-def _say_why(dataset: Dataset, reason: str) -> None:
+def _say_why(dataset: Dataset, wait: Wait) -> None:
     """The row's error while it waits."""
-    error = {"family": "outside", "code": "waiting", "message": reason}
+    error = {
+        "family": "outside",
+        "code": "waiting",
+        "message": wait.text,
+        "waits_for": wait.code,
+        "about": wait.params,
+    }
     Dataset.objects.filter(id=dataset.id).update(error=error)
+
+
+def why_waiting(dataset: Dataset) -> Wait | None:
+    """None: it waits for nothing but its turn, or a worker is at it for the first time."""
+    told = dataset.error or {}
+    return waits.read(told.get("waits_for", ""), told.get("about", {}))
 
 
 def _tell(dataset: Dataset, *, ok: bool) -> None:

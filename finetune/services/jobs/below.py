@@ -5,9 +5,11 @@ from uuid import UUID
 
 from faults import Fault
 from finetune.events import JobFailed, JobRetried, JobWaits
+from finetune.events.waits import Wait
 from finetune.models import Job
 from finetune.services.jobs.steps import note, step
 from finetune.states import JobState
+from finetune.work.given_up import GivenUp
 from finetune.work.kinds import Kind
 
 
@@ -20,11 +22,12 @@ class BelowJob(Kind):
     def admits(self, subject: Job) -> bool:
         return subject.state == self.admitted
 
-    def on_postpone(self, subject: Job, reason: str) -> None:
-        note(subject, JobWaits(reason=reason))
+    def on_postpone(self, subject: Job, reason: Wait) -> None:
+        note(subject, JobWaits.of(reason))
 
     def on_fail(self, subject: Job, fault: Fault) -> dict[str, Any]:
-        message = JobFailed(error=fault.code, reason=fault.message)
+        attempts = fault.attempts if isinstance(fault, GivenUp) else 0
+        message = JobFailed(error=fault.code, reason=fault.message, attempts=attempts)
         step(subject, JobState.FAILED, message, error=fault.fields())
         return {}
 

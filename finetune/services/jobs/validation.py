@@ -5,9 +5,10 @@ from uuid import UUID
 
 from faults import Fault, OurFault, UserFault
 from finetune import events
+from finetune.events.waits import Wait
 from finetune.models import Dataset, Job, Run, Validation
 from finetune.records.check import CODES
-from finetune.services.files.checking import CHECK, summary
+from finetune.services.files.checking import CHECK, summary, why_waiting
 from finetune.services.files.datasets import reading_of
 from finetune.services.jobs import resolution
 from finetune.services.jobs.below import BelowJob, retried
@@ -36,9 +37,9 @@ class Validating(BelowJob):
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         _validate(lease)
 
-    def on_wait(self, subject: Job, reason: str, *, is_new: bool) -> None:
-        if reason and is_new:
-            note(subject, events.JobWaits(reason=reason))
+    def on_wait(self, subject: Job, reason: Wait, *, is_new: bool) -> None:
+        if is_new:
+            note(subject, events.JobWaits.of(reason))
 
     def on_retry(self, subject: Job, fault: Fault, *, attempts: int, most: int) -> None:
         note(subject, retried(fault, attempts=attempts, most=most))
@@ -60,7 +61,7 @@ def _validate(lease: Lease) -> None:
     assert train is not None  # `_readings` made it
     for data in (train, valid):
         if data is not None and not _is_done(data):
-            leases.wait(lease, reason=data.wait_reason, seconds=0)
+            leases.wait(lease, reason=why_waiting(data), seconds=0)
             return
     for data, param in ((train, "training_file"), (valid, "validation_file")):
         if data is not None and data.state == DatasetState.REFUSED:

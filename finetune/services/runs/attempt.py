@@ -11,7 +11,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from faults import Fault, OurFault, UserFault
-from faults.disk import DiskFull
+from finetune.events.waits import DiskFull
 from finetune.models import Job
 from finetune.sandbox.start import Child
 from finetune.services.runs import preparation, publishing
@@ -133,7 +133,7 @@ def _conclude(
     else:
         fault = _told(lease, run_dir, code)
         if fault.code == "disk_full":
-            leases.wait(lease, reason=DiskFull().reason, seconds=lease.kind.wait_seconds)
+            leases.wait(lease, reason=DiskFull(), seconds=lease.kind.wait_seconds)
         else:
             failed(lease, fault, exit_code=code)
 

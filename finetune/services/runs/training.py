@@ -8,6 +8,7 @@ from django.db.models import Case, QuerySet, Value, When
 
 from faults import Fault
 from finetune import events
+from finetune.events.waits import Wait
 from finetune.models import Job, Run
 from finetune.services.jobs.below import BelowJob, retried
 from finetune.services.jobs.budget import tokens_needed
@@ -34,7 +35,7 @@ class Training(BelowJob):
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         attempt.work(cast(RunLease, lease), pulse)
 
-    def lack(self, *, tenant_id: UUID, key: UUID) -> str:
+    def lack(self, *, tenant_id: UUID, key: UUID) -> Wait | None:
         return fitness.lack() or fitness.lack_for(tenant_id, key)
 
     def columns(self) -> dict[str, Any]:
@@ -68,8 +69,8 @@ class Training(BelowJob):
     def on_give_back(self, subject: Job) -> None:
         step(subject, JobState.QUEUED, events.JobGivenBack())
 
-    def on_wait(self, subject: Job, reason: str, *, is_new: bool) -> None:
-        step(subject, JobState.QUEUED, events.JobWaits(reason=reason))
+    def on_wait(self, subject: Job, reason: Wait, *, is_new: bool) -> None:
+        step(subject, JobState.QUEUED, events.JobWaits.of(reason))
 
     def on_retry(self, subject: Job, fault: Fault, *, attempts: int, most: int) -> None:
         step(subject, JobState.QUEUED, retried(fault, attempts=attempts, most=most))

@@ -6,14 +6,20 @@ from collections.abc import Iterable, Mapping
 from django.utils.translation import get_language, gettext
 
 from finetune import events
-from finetune.events import Choice
+from finetune.events import Choice, JobWaits
 from finetune.models import Event
+from privatune.portal import waits
 
 
 def told(event: Event) -> str:
     message = events.read(event.code, event.data)
     if message is None or get_language() == "en":
         return str(event.message)
+    if isinstance(message, JobWaits):
+        reason = waits.told(message.waits_for, message.about)
+        if reason is None:
+            return gettext("Waiting for something that the operator must mend.")
+        message = message.model_copy(update={"reason": reason})
     return message.told(gettext(message.words))
 
 

@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from finetune.services.jobs.base_files import UnknownLayer
+from privatune.portal import waits
 
 # Told in the person's language already: by Django's own rules for passwords.
 IN_THEIR_LANGUAGE = frozenset({"weak_password"})
@@ -172,7 +173,10 @@ _JOBS: dict[str, Any] = {
     "check_failed": _("The check failed several times. Tell the operator the code."),
     "trainer_died": _ASK_AGAIN,
     "worker_disk": _("The disk of the machine failed. Tell the operator."),
-    "worker_lost": _("The worker that ran this was lost. It is tried again by itself."),
+    "worker_lost": _(
+        "The worker that ran this was lost. Ask for it once more; if it is lost again, tell the "
+        "operator."
+    ),
     "base_missing": _BASE_UNUSABLE,
     "rows_missing": _("The checked rows of the training file are gone. Bring the file in again."),
     "data_changed": _ASK_AGAIN,
@@ -354,6 +358,11 @@ def kept(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not error:
         return None
     told = said_of(str(error.get("code")), str(error.get("message") or ""), error.get("fix"))
+    if reason := waits.told(str(error.get("waits_for")), error.get("about") or {}):
+        told = gettext("Waiting: %(reason)s The check goes on by itself.") % {"reason": reason}
+    if attempts := error.get("attempts"):
+        given_up = gettext("Given up; attempts without progress: %(attempts)s.")
+        told = f"{told} {given_up % {'attempts': attempts}}"
     line = re.fullmatch(r"line (\d+)", str(error.get("where") or ""))
     where = gettext("line %(line)s") % {"line": line[1]} if line else error.get("where")
     return {**error, "said": told, "where": where}

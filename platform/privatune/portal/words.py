@@ -46,7 +46,7 @@ STORAGE_KINDS: dict[str, Any] = {
 }
 JOB_STATES: dict[str, Badge] = {
     JobState.VALIDATING_FILES: Badge(_("checking data"), "blue"),
-    JobState.QUEUED: Badge(_("waiting for a GPU"), "blue"),
+    JobState.QUEUED: Badge(_("queued"), "blue"),
     JobState.RUNNING: Badge(_("training"), "blue"),
     JobState.PAUSED: Badge(_("paused"), "yellow"),
     JobState.SUCCEEDED: Badge(_("succeeded"), "green"),

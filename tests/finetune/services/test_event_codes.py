@@ -22,7 +22,7 @@ TEXTS = {
 
 
 def example(kind: type[Message]) -> Message:
-    values = {name: TEXTS.get(name, "7") for name in kind.model_fields}
+    values = {n: TEXTS.get(n, "7") for n, field in kind.model_fields.items() if field.is_required()}
     return kind.model_validate(values)
 
 

@@ -12,6 +12,7 @@ from django.db import connections, models
 from django.utils import timezone
 
 from faults import OurFault, UserFault
+from finetune.events.waits import StorageFull
 from finetune.models.leased import Operation
 from finetune.states import LeaseState
 from finetune.work import leases, nudges
@@ -160,7 +161,7 @@ def test_a_killed_workers_row_is_taken_back_and_its_late_writes_change_nothing(
         lambda: leases.tell_progress(stale, done=1, total=1),
         lambda: finish(stale, counted=99),
         lambda: leases.give_back(stale),
-        lambda: leases.wait(stale, reason="x", seconds=1),
+        lambda: leases.wait(stale, reason=StorageFull(), seconds=1),
         lambda: leases.retry(stale, fault=OurFault("x", "x")),
         lambda: leases.fail(stale, fault=OurFault("x", "x")),
     ):

@@ -5,10 +5,13 @@ import string
 import pytest
 from django.utils.translation import gettext, override
 
-from finetune.events import MESSAGES, Message, read
+from finetune.events import MESSAGES, JobWaits, Message, read
+from finetune.events.waits import WAITS, Wait
 from finetune.models import Event
 from finetune.trainer import auto
 from privatune.portal.history import reasons, told
+from privatune.portal.refusals import kept
+from privatune.portal.words import JOB_STATES
 from tests.fixtures.language import WORDS, english_sentences
 
 
@@ -35,6 +38,49 @@ def test_every_code_has_chinese_words_that_its_parameters_fill(kind: type[Messag
     assert WORDS["zh-hans"].search(words)
     assert english_sentences(f"<p>{words}</p>") == []
     assert fields(words) <= set(kind.model_fields)
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+def test_what_is_waited_for_is_told_in_chinese_by_its_code(wait: type[Wait]) -> None:
+    assert fields(wait.words) == set(wait.model_fields)
+    waiting = wait(**dict.fromkeys(wait.model_fields, "x-1"))
+    event = event_of(JobWaits.of(waiting))
+    assert event.message == f"Waiting: {waiting.text}"
+    reading = {"code": "waiting", "message": waiting.text, "waits_for": waiting.code,
+               "about": waiting.params}  # fmt: skip
+    with override("zh-hans"):
+        for said in (told(event), kept(reading)["said"]):  # type: ignore[index]
+            assert gettext(wait.words).split("{")[0] in said
+            assert WORDS["zh-hans"].search(gettext(wait.words))
+            assert english_sentences(f"<p>{said}</p>") == []
+            assert ("x-1" in said) == bool(wait.model_fields)
+    with override("en"):
+        assert told(event) == event.message
+        assert waiting.text in kept(reading)["said"]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("data", [{}, {"waits_for": "of_a_newer_version", "about": {"n": 1}}])
+def test_a_wait_that_is_not_known_is_told_in_chinese_without_its_reason(data: dict) -> None:  # type: ignore[type-arg]
+    event = Event(code="job_waits", data={"reason": "It is so.", **data}, message="It is so.")
+    with override("zh-hans"):
+        assert english_sentences(f"<p>{told(event)}</p>") == []
+        assert "It is so" not in told(event)
+
+
+def test_an_error_that_was_given_up_says_after_how_many_attempts() -> None:
+    error = {"code": "worker_lost", "message": "x", "attempts": 3}
+    with override("en"):
+        told_so = kept(error)["said"]  # type: ignore[index]
+        assert told_so.endswith("Given up; attempts without progress: 3.")
+        assert "by itself" not in told_so
+    with override("zh-hans"):
+        assert "3" in kept(error)["said"]  # type: ignore[index]
+
+
+def test_a_queue_is_not_said_to_be_for_a_gpu() -> None:
+    """Nor that of a machine that has none."""
+    with override("en"):
+        assert not any("GPU" in str(badge.word) for badge in JOB_STATES.values())
 
 
 def test_what_was_chosen_is_told_in_chinese_in_the_history_and_with_the_settings() -> None:

@@ -107,7 +107,7 @@ def test_an_error_is_told_by_its_code_and_one_of_an_older_version_by_its_own_wor
         assert said(NotFound("key_not_found", "No such key.")) == "没有该密钥。"
         assert kept({"code": "worker_lost", "message": "x"}) == {
             "code": "worker_lost", "message": "x", "where": None,
-            "said": "执行此任务的工作进程已丢失，系统会自动重试。",
+            "said": "运行此项工作的机器已失联。请重新提交；若再次失联，请告知运营方。",
         }  # fmt: skip
         assert (
             said(NotFound("gone_long_ago", "It was so.", fix="Do that.")) == "It was so. Do that."

@@ -87,9 +87,12 @@ def test_while_the_storage_is_down_a_check_waits_and_the_job_says_so_once(
         for _ in range(2):
             perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     assert bench.job(job).state == JobState.VALIDATING_FILES
-    waits = [message for message in bench.messages(job) if "Waiting: " in message]
-    assert waits == ["Waiting: The storage does not answer."], "told once, without its address"
+    (told,) = bench.events(job, "job_waits")
+    assert told.message == "Waiting: The storage does not answer.", "once, without its address"
+    assert told.data["waits_for"] == "storage_down"
     with tenant_scope(bench.tenant.id):
+        (error,) = Dataset.objects.values_list("error", flat=True)
+        assert (error["code"], error["waits_for"]) == ("waiting", "storage_down")
         Dataset.objects.update(not_before=None)
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     assert bench.job(job).state == JobState.QUEUED

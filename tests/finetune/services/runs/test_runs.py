@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from faults import OurFault
 from finetune.events import JobQueued
+from finetune.events.waits import StorageFull
 from finetune.models import Event, Job, Run
 from finetune.services import sweeping
 from finetune.services.jobs import lifecycle
@@ -113,7 +114,7 @@ def test_a_worker_that_was_presumed_dead_changes_nothing(bench: Bench) -> None:
         lambda: leases.beat(stale),
         lambda: leases.wishes(stale),
         lambda: leases.give_back(stale),
-        lambda: leases.wait(stale, reason="x", seconds=1),
+        lambda: leases.wait(stale, reason=StorageFull(), seconds=1),
         lambda: leases.fail(stale, fault=fault),
         lambda: leases.retry(stale, fault=fault, exit_code=1),
     ):
@@ -153,7 +154,15 @@ def test_a_run_that_makes_no_progress_fails_after_a_bounded_number_of_attempts(
         skip_back_off(lease)
     ended = bench.job(job)
     assert ended.state == JobState.FAILED
-    assert ended.error["code"] == "worker_lost"
+    most = settings.RUN_ATTEMPTS
+    assert (ended.error["code"], ended.error["attempts"]) == ("worker_lost", most)
+    assert ended.error["message"] == (
+        f"The worker that ran the job was lost. Given up; attempts without progress: {most}."
+    )
+    assert "Nothing to do" not in ended.error["fix"], "nobody tries it again"
+    retried, failed = (bench.events(job, code) for code in ("job_retried", "job_failed"))
+    assert [event.data["attempts"] for event in retried] == list(range(1, most))
+    assert [event.data["attempts"] for event in failed] == [most]
     assert row(lease).state == RunState.FAILED
     assert claim(bench, job) is None
 
@@ -265,15 +274,17 @@ def test_a_worker_that_shuts_down_gives_the_run_back_and_no_attempt_is_counted(
 def test_what_is_missing_outside_makes_the_run_wait_and_the_job_says_so_once(bench: Bench) -> None:
     job = queued(bench)
     lease = leased(bench, job)
-    leases.wait(lease, reason="the storage is full", seconds=60)
+    leases.wait(lease, reason=StorageFull(), seconds=60)
     assert row(lease).attempts == 0
     assert row(lease).not_before > timezone.now() + timedelta(seconds=50)
-    assert row(lease).wait_reason == "the storage is full"
+    assert row(lease).wait_reason == "The storage is full."
     for _ in range(3):
         leases.postpone(
-            TRAIN, tenant_id=bench.tenant.id, key=job.id, reason="the storage is full", seconds=60
+            TRAIN, tenant_id=bench.tenant.id, key=job.id, reason=StorageFull(), seconds=60
         )
-    assert bench.messages(job).count("Waiting: the storage is full") == 1
+    (told,) = bench.events(job, "job_waits")
+    assert told.message == "Waiting: The storage is full."
+    assert (told.data["waits_for"], told.data["about"]) == ("storage_full", {})
 
 
 def test_a_licence_revoked_between_submit_and_claim_fails_the_job_with_the_reason(

@@ -1,0 +1,143 @@
+"""All that a job's history can say: a class for each code, with its English words and what they are
+filled with.
+
+Codes and the names of parameters are part of the public interface (the API shows them, and
+translations follow them), so neither is ever renamed or changes its meaning.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from finetune.events.choices import (
+    BatchSizeChosen,
+    BatchSizeOfPacks,
+    BatchSizeOfRows,
+    EpochsChosen,
+    LearningRateChosen,
+    NoThinkingChosen,
+    OneEpochChosen,
+    PrecisionBf16Fast,
+    PrecisionBf16Slow,
+    PrecisionChosen,
+    PrecisionOfGpu,
+    PrecisionWithoutBf16,
+    ThinkingChosen,
+)
+from finetune.events.jobs import (
+    CancelRequested,
+    FileChecked,
+    JobCancelled,
+    JobContinued,
+    JobCreated,
+    JobFailed,
+    JobGivenBack,
+    JobPaused,
+    JobQueued,
+    JobResumed,
+    JobRetried,
+    JobStarted,
+    JobSucceeded,
+    JobWaits,
+    NotIsolated,
+    OverlapFound,
+    PauseRequested,
+    PauseWithdrawn,
+)
+from finetune.events.message import Choice, Level, Message, kinds_of
+from finetune.events.training import (
+    BaseEvaluated,
+    CheckpointDamaged,
+    CheckpointReplaced,
+    CheckpointSaved,
+    CheckpointUnusable,
+    LanesDealt,
+    LossAtChance,
+    LossRose,
+    NoWarmup,
+    OneLane,
+    OtherMachine,
+    StepDone,
+    StepResumed,
+    StepSkipped,
+    TrainingDone,
+    TrainingPlanned,
+    ValidationGoesOn,
+    WarmupShortened,
+    WorseThanBase,
+)
+
+__all__ = [
+    "CHOICES",
+    "MESSAGES",
+    "BaseEvaluated",
+    "BatchSizeChosen",
+    "BatchSizeOfPacks",
+    "BatchSizeOfRows",
+    "CancelRequested",
+    "CheckpointDamaged",
+    "CheckpointReplaced",
+    "CheckpointSaved",
+    "CheckpointUnusable",
+    "Choice",
+    "EpochsChosen",
+    "FileChecked",
+    "JobCancelled",
+    "JobContinued",
+    "JobCreated",
+    "JobFailed",
+    "JobGivenBack",
+    "JobPaused",
+    "JobQueued",
+    "JobResumed",
+    "JobRetried",
+    "JobStarted",
+    "JobSucceeded",
+    "JobWaits",
+    "LanesDealt",
+    "LearningRateChosen",
+    "Level",
+    "LossAtChance",
+    "LossRose",
+    "Message",
+    "NoThinkingChosen",
+    "NoWarmup",
+    "NotIsolated",
+    "OneEpochChosen",
+    "OneLane",
+    "OtherMachine",
+    "OverlapFound",
+    "PauseRequested",
+    "PauseWithdrawn",
+    "PrecisionBf16Fast",
+    "PrecisionBf16Slow",
+    "PrecisionChosen",
+    "PrecisionOfGpu",
+    "PrecisionWithoutBf16",
+    "StepDone",
+    "StepResumed",
+    "StepSkipped",
+    "ThinkingChosen",
+    "TrainingDone",
+    "TrainingPlanned",
+    "ValidationGoesOn",
+    "WarmupShortened",
+    "WorseThanBase",
+    "read",
+]
+
+MESSAGES: dict[str, type[Message]] = {kind.code: kind for kind in kinds_of(Message)}
+CHOICES = frozenset(code for code, kind in MESSAGES.items() if issubclass(kind, Choice))
+
+
+def read(code: str, data: Mapping[str, Any]) -> Message | None:
+    """What an event of that code says. None where this version does not know it so: another one
+    wrote the event, whose message is all that there is to show."""
+    kind = MESSAGES.get(code)
+    if kind is None:
+        return None
+    try:
+        return kind.model_validate(data)
+    except ValidationError:
+        return None

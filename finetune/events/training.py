@@ -1,0 +1,164 @@
+"""What the training process tells of its run."""
+
+from finetune.events.message import Message
+
+
+class TrainingPlanned(Message):
+    code = "training_planned"
+    words = (
+        "{rows} rows, {trained_tokens_per_epoch} trained tokens an epoch, {total_steps} steps, "
+        "{precision} on {device}."
+    )
+    rows: int
+    trained_tokens_per_epoch: int
+    total_steps: int
+    adapter_parameters: int
+    precision: str
+    device: str
+
+
+class NoWarmup(Message):
+    code = "no_warmup"
+    words = "So short a training (steps: {steps}) has no warm-up: it begins at the full rate."
+    steps: int
+    warmup_steps: int
+    asked_warmup_steps: int
+
+
+class WarmupShortened(Message):
+    code = "warmup_shortened"
+    level = "warn"
+    words = "The warm-up was to take all {steps} steps; the last one has the full rate."
+    steps: int
+    warmup_steps: int
+    asked_warmup_steps: int
+
+
+class LanesDealt(Message):
+    code = "lanes_dealt"
+    words = "Micro-batches are dealt to {lanes} lanes, {at_once} at work at once."
+    lanes: int
+    at_once: int
+
+
+class OneLane(Message):
+    code = "one_lane"
+    words = "One lane works on all threads: this training cannot be dealt to several."
+    lanes: int
+    at_once: int
+
+
+class BaseEvaluated(Message):
+    """The objective's other figures of the base stand beside its loss."""
+
+    code = "base_evaluated"
+    words = "The base's validation loss is {base_valid_loss:.4f}."
+    base_valid_loss: float
+
+
+class ValidationGoesOn(Message):
+    code = "validation_goes_on"
+    words = "Validated {rows} of {of} rows."
+    rows: int
+    of: int
+
+
+class StepDone(Message):
+    """Of the events of the type `metrics`, whose data are the step's figures."""
+
+    code = "step_done"
+    words = "Step {step}/{total_steps}"
+    step: int
+    total_steps: int
+
+
+class StepSkipped(Message):
+    code = "step_skipped"
+    level = "warn"
+    words = "Step {step} was skipped: loss {loss}, gradient norm {grad_norm}."
+    step: int
+    skipped_steps: int
+    loss: str  # "nan" and "inf" are no numbers of JSON
+    grad_norm: str
+
+
+class CheckpointSaved(Message):
+    code = "checkpoint_saved"
+    words = "Checkpoint at step {step}"
+    step: int
+
+
+class CheckpointReplaced(Message):
+    code = "checkpoint_replaced"
+    words = "The checkpoint at step {step} was replaced by a newer one before it could be stored."
+    step: int
+
+
+class CheckpointDamaged(Message):
+    code = "checkpoint_damaged"
+    level = "warn"
+    words = "The checkpoint at step {step} is damaged; an earlier one is used."
+    step: int
+
+
+class CheckpointUnusable(Message):
+    code = "checkpoint_unusable"
+    level = "warn"
+    words = "checkpoint {step} cannot be used: {reason}"
+    step: int
+    reason: str
+
+
+class OtherMachine(Message):
+    code = "other_machine"
+    level = "warn"
+    words = "The checkpoint comes from another machine type: the last bits may differ."
+    was: dict[str, str]
+    now: dict[str, str]
+
+
+class StepResumed(Message):
+    code = "step_resumed"
+    words = "Resumed from step {step}."
+    step: int
+
+
+class LossAtChance(Message):
+    """This and the next two: of a run that ended (see finetune.trainer.verdict)."""
+
+    code = "loss_at_chance"
+    level = "warn"
+    words = (
+        "The training loss at the end, {end_loss:.4f}, is no better than guessing among all tokens "
+        "({guessing_loss:.4f}). Train again with a lower learning rate multiplier."
+    )
+    end_loss: float
+    guessing_loss: float
+
+
+class LossRose(Message):
+    code = "loss_rose"
+    level = "warn"
+    words = (
+        "The training loss rose from {start_loss:.4f} to {end_loss:.4f}. Train again with a lower "
+        "learning rate multiplier."
+    )
+    start_loss: float
+    end_loss: float
+
+
+class WorseThanBase(Message):
+    code = "worse_than_base"
+    level = "warn"
+    words = (
+        "The validation loss, {valid_loss:.4f}, is above the base's, {base_valid_loss:.4f}. Fewer "
+        "epochs, a lower learning rate multiplier or more data may help."
+    )
+    valid_loss: float
+    base_valid_loss: float
+
+
+class TrainingDone(Message):
+    code = "training_done"
+    words = "Training is done."
+    steps: int

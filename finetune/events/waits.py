@@ -1,0 +1,123 @@
+"""What work waits for: each reason's code, its English words and what they are filled with.
+
+None is the work's own fault, and none names an address or a path of ours: those are in the worker's
+log.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from finetune.events.message import Sentence, kinds_of
+
+
+class Wait(Sentence):
+    """`words` end the sentence that begins with "Waiting:"."""
+
+
+# --- an outage: under the fault's own code ---
+
+
+class StorageDown(Wait):
+    code = "storage_down"
+    words = "The storage does not answer."
+
+
+class StorageFull(Wait):
+    code = "storage_full"
+    words = "The storage is full."
+
+
+class KeyUnavailable(Wait):
+    code = "key_unavailable"
+    words = "The key of your data cannot be had now."
+
+
+class DiskFull(Wait):
+    code = "disk_full"
+    words = "the worker's disk is full; the operator should free space there."
+
+
+class SandboxMissing(Wait):
+    code = "sandbox_missing"
+    words = (
+        "the worker's machine gives no sandbox for processes that handle data; the operator should "
+        "install bubblewrap and allow user namespaces there."
+    )
+
+
+class SomethingAway(Wait):
+    """Of a fault that has no words here."""
+
+    code = "something_away"
+    words = "something that the operator must mend is away ({error})."
+    error: str  # the fault's code
+
+
+# --- what this worker lacks, and another may have ---
+
+
+class CannotSign(Wait):
+    code = "cannot_sign"
+    words = "the worker cannot sign; the operator should look at its signing key."
+
+
+class ModelStoreEmpty(Wait):
+    code = "model_store_empty"
+    words = "the worker's model store is empty; the operator should import the models there."
+
+
+class BaseMissing(Wait):
+    code = "base_missing"
+    words = "the worker lacks the model `{base}`; the operator should import it there."
+    base: str
+
+
+class BaseDiffers(Wait):
+    code = "base_differs"
+    words = (
+        "the worker lacks the model as catalogued `{base}`; the operator should import it there."
+    )
+    base: str
+
+
+class BaseUnreadable(Wait):
+    code = "base_unreadable"
+    words = "the worker cannot read the model `{base}`; the operator should import it there."
+    base: str
+
+
+class BaseDamaged(Wait):
+    code = "base_damaged"
+    words = (
+        "the worker has a damaged copy of the model `{base}` ({files}); the operator should "
+        "import it there."
+    )
+    base: str
+    files: str  # the first three
+
+
+# --- a failure ---
+
+
+class NextAttempt(Wait):
+    """Of a check: what waits for it says so, as it has no attempts of its own to count."""
+
+    code = "next_attempt"
+    words = "the check failed and is tried again ({error})."
+    error: str
+
+
+WAITS: dict[str, type[Wait]] = {kind.code: kind for kind in kinds_of(Wait)}
+
+
+def read(code: str, about: Mapping[str, Any]) -> Wait | None:
+    """None where this version does not know it so."""
+    kind = WAITS.get(code)
+    if kind is None:
+        return None
+    try:
+        return kind.model_validate(about)
+    except ValidationError:
+        return None
