@@ -14,6 +14,7 @@ from faults import OurFault
 from finetune.families import family, placement
 from finetune.families.contract import Device, FamilyName, ResidentBase
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.serving.structured.grammar import Grammars
 from finetune.serving.tools import speaks_tool_calls
 from finetune.serving.vocabulary import Vocabulary
 
@@ -31,6 +32,7 @@ class Base:
 
     def __post_init__(self) -> None:
         self.vocabulary = Vocabulary(self.tokenizer)
+        self.grammars = Grammars(self.tokenizer, self.model.vocabulary_size, self.stop_ids)
 
     @property
     def tokenizer(self) -> Any:

@@ -8,6 +8,7 @@ from finetune.serving.detokenize import Detokenizer
 from finetune.serving.protocol import Delta, FinishReason, TokenLogprob, ToolCall, TopLogprob
 from finetune.serving.sampling import Sampler, Scored
 from finetune.serving.stops import StopWatch
+from finetune.serving.structured.gate import Gate
 from finetune.serving.thoughts import ThoughtReader
 from finetune.serving.tools import ToolCallReader
 from finetune.serving.vocabulary import Vocabulary
@@ -36,6 +37,7 @@ class Choice:
     tools: ToolCallReader | None
     top_logprobs: int | None  # None: no log-probabilities were asked for
     thoughts: ThoughtReader | None = None
+    gate: Gate | None = None  # what its text is held to
     offset: int = 0  # characters shown before the answer (an echoed prompt)
     generated: int = 0
     finished: bool = False
@@ -47,7 +49,10 @@ class Choice:
         self._text = Detokenizer(self.base.tokenizer)
 
     def accept(self, token: int, scored: Scored | None) -> Delta | None:
-        """Take the next token; None while there is nothing new to show."""
+        """Take the next token; None while there is nothing new to show.
+
+        Raises UserFault `schema_too_complex` where the choice is held to a grammar.
+        """
         self.ids.append(token)
         self.generated += 1
         if self.sampler.preferences is not None:
@@ -57,6 +62,10 @@ class Choice:
         self._note(token, scored)
         fresh = self._text.push(token)
         self._read += len(fresh)
+        if self.gate is not None:
+            self.gate.accept(token, fresh)
+            if self.gate.over:
+                return self._finish("stop", fresh + self._text.flush())
         if self.generated >= self.limit:
             return self._finish("length", fresh + self._text.flush())
         gain = self._pass(fresh)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from faults import Fault, OurFault
+from faults import Fault, OurFault, UserFault
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice
 from finetune.serving.prompt import Prompt, over
@@ -220,14 +220,33 @@ class Lane:
     def _advance(self, rows: list[Row], logits: Tensor) -> None:
         """logits [rows, vocab]: sample a token for each row, and tell."""
         sound = logits.max(dim=-1).values.isfinite().tolist()
-        tokens = sample(logits.nan_to_num(), [row.choice.sampler for row in rows])
+        ready = logits.nan_to_num()  # a copy, of which each row is its own
+        _hold(rows, ready)
+        tokens = sample(ready, [row.choice.sampler for row in rows])
         scores = _scores(rows, logits, tokens)
         for row, token, scored, ok in zip(rows, tokens, scores, sound, strict=True):
             self.waiting.charge(row.ticket.request.tenant, 1)
-            if ok:
-                row.ticket.deliver(row.choice.accept(token, scored))
-            else:
+            if not ok:
                 row.ticket.fail(_no_number())
+            elif not over(row.ticket):
+                _take(row, token, scored)
+
+
+def _hold(rows: list[Row], logits: Tensor) -> None:
+    """logits [rows, vocab]: bars what a row's grammar does not allow next."""
+    for row, own in zip(rows, logits, strict=True):
+        if row.choice.gate is not None:
+            try:
+                row.choice.gate.mask(own)
+            except UserFault as fault:
+                row.ticket.fail(fault)
+
+
+def _take(row: Row, token: int, scored: Scored | None) -> None:
+    try:
+        row.ticket.deliver(row.choice.accept(token, scored))
+    except UserFault as fault:  # of its grammar
+        row.ticket.fail(fault)
 
 
 def _scores(rows: list[Row], logits: Tensor, tokens: list[int]) -> list[Scored | None]:

@@ -43,6 +43,14 @@ class CostLimits(_Frame):
     logprobs: PositiveInt
 
 
+class Form(_Frame):
+    """What an answer's text has to be: JSON that the schema accepts. `place` is the request's field
+    that faults of the schema name."""
+
+    json_schema: dict[str, Any]
+    place: str
+
+
 class GenerateRequest(_Frame):
     """One chat (`messages`) or completion (`prompt`, text or token ids) to be answered `n` times.
 
@@ -64,6 +72,7 @@ class GenerateRequest(_Frame):
     messages: list[dict[str, Any]] | None = None
     tools: list[dict[str, Any]] | None = None
     thinking: bool | None = None
+    form: Form | None = None
     prompt: str | list[int] | None = None
     echo: bool = False
     suffix: str | None = None

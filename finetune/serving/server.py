@@ -39,6 +39,8 @@ from finetune.serving.protocol import (
 )
 from finetune.serving.scheduler import Scheduler
 from finetune.serving.store import ModelStore
+from finetune.serving.structured.asked import constraint_of
+from finetune.serving.structured.grammar import Constraint
 from finetune.serving.ticket import Ticket, encode_prompt
 
 log = logging.getLogger(__name__)
@@ -159,7 +161,7 @@ class Server:
     ) -> None:
         self._adapter(request)  # absent: say so before anything is loaded or read
         base = await self._base(request.base_path, request.base_digest)
-        prompt = await self._encode(base, request)
+        prompt, constraint = await self._encode(base, request)
         if request.limits is not None:
             check_cost(cost_of(request, len(prompt), base.context_length), request.limits)
         outbox: _Outbox = asyncio.Queue()
@@ -170,7 +172,7 @@ class Server:
                 loop.call_soon_threadsafe(outbox.put_nowait, item)
 
         # From here to the submission nothing waits, so that no eviction falls in between.
-        ticket = Ticket(request, base, self._adapter(request), prompt, emit)
+        ticket = Ticket(request, base, self._adapter(request), prompt, emit, constraint)
         self._scheduler.submit(ticket)
         self._answering[ticket] = outbox
         try:
@@ -179,11 +181,14 @@ class Server:
             ticket.cancelled = True  # no effect on what is complete
             del self._answering[ticket]
 
-    async def _encode(self, base: Base, request: GenerateRequest) -> list[int]:
+    async def _encode(
+        self, base: Base, request: GenerateRequest
+    ) -> tuple[list[int], Constraint | None]:
         """One prompt of each tenant at a time, so that many long ones hold up their own alone."""
         lock = self._encoding.setdefault(request.tenant, asyncio.Lock())
         async with lock:
-            return await asyncio.to_thread(encode_prompt, base, request)
+            prompt = await asyncio.to_thread(encode_prompt, base, request)
+            return prompt, await asyncio.to_thread(constraint_of, base, request)
 
     def _adapter(self, request: GenerateRequest) -> ReadAdapter | None:
         if request.adapter_digest is None:
@@ -194,7 +199,7 @@ class Server:
         total = Cost(tokens=0, logprobs=0)
         for each in request.requests:
             base = await self._base(each.base_path, each.base_digest)
-            prompt = await self._encode(base, each)
+            prompt, _ = await self._encode(base, each)
             total += cost_of(each, len(prompt), base.context_length)
         return total
 

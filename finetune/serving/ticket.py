@@ -6,6 +6,7 @@ from typing import Any
 
 from faults import Fault, UserFault
 from finetune.families.contract import ReadAdapter
+from finetune.records.thinking import OPEN
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice, logprob_entry
 from finetune.serving.detokenize import Detokenizer
@@ -13,6 +14,8 @@ from finetune.serving.preferences import Preferences
 from finetune.serving.protocol import Delta, GenerateRequest, Usage
 from finetune.serving.sampling import Sampler, Scored, stream
 from finetune.serving.stops import StopWatch
+from finetune.serving.structured.gate import Gate
+from finetune.serving.structured.grammar import Constraint
 from finetune.serving.thoughts import ThoughtReader, opened_by
 from finetune.serving.tools import ToolCallReader
 
@@ -31,6 +34,7 @@ class Ticket:
     adapter: ReadAdapter | None
     prompt: list[int]
     emit: Emit
+    constraint: Constraint | None = None  # on each of its answers
     choices: list[Choice] = field(init=False)
     cancelled: bool = False
     done: bool = False
@@ -108,6 +112,7 @@ class Ticket:
             stop=StopWatch(request.stop),
             tools=ToolCallReader() if reads_calls else None,
             thoughts=self._thoughts(),
+            gate=self._gate(),
             top_logprobs=self.top_logprobs,
             offset=shown,
         )
@@ -116,6 +121,17 @@ class Ticket:
         if self.request.messages is None or not self.base.encoder.thinks:
             return None
         return ThoughtReader(opened_by(self.base.tokenizer, self.prompt))
+
+    def _gate(self) -> Gate | None:
+        if self.constraint is None:
+            return None
+        thoughts = self._thoughts()
+        return Gate(
+            self.constraint.fork(),
+            None if thoughts is None or thoughts.inside is False else thoughts,
+            self.base.vocabulary.id_of(OPEN),
+            self.base.stop_ids,
+        )
 
 
 def encode_prompt(base: Base, request: GenerateRequest) -> list[int]:

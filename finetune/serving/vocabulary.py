@@ -28,6 +28,11 @@ class Vocabulary:
         """Characters of the longest token: no text has fewer tokens than its length by this."""
         return max(len(piece) for piece in self._tokenizer.get_vocab())
 
+    def id_of(self, piece: str) -> int | None:
+        """The token that is exactly this text, if there is one."""
+        found: int | None = self._tokenizer.get_vocab().get(piece)
+        return found
+
     def bytes_of(self, token: int) -> bytes:
         piece: str | None = self._tokenizer.convert_ids_to_tokens(token)
         if piece is None:  # an id that the head has and the tokenizer lacks

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from faults import UserFault
 from finetune.api.wire.messages import Message
+from finetune.api.wire.response_format import ResponseFormat
 from finetune.api.wire.sampling import Sampling
 from finetune.api.wire.tools import MAX_TOOLS, Tool
 from finetune.records.thinking import SWITCH
@@ -21,7 +22,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
     "reasoning_effort": (),
-    "response_format": ({"type": "text"},),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "verbosity": (),
@@ -37,6 +37,7 @@ class ChatRequest(Sampling):
     top_logprobs: int | None = Field(None, ge=0, le=20)
     tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
     tool_choice: Any = None
+    response_format: ResponseFormat | None = None
     metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
@@ -84,6 +85,7 @@ class ChatRequest(Sampling):
             "messages": [each.shown(f"messages.{i}") for i, each in enumerate(self.messages)],
             "tools": offered or None,
             "thinking": (self.chat_template_kwargs or {}).get(SWITCH),
+            "form": self.response_format.form() if self.response_format else None,
             "max_tokens": self.max_completion_tokens or self.max_tokens,
             "logprobs": bool(self.logprobs),
             "top_logprobs": self.top_logprobs or 0,

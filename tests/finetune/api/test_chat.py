@@ -194,7 +194,8 @@ def test_completions_answer_each_prompt_in_order(customer: Customer, tuned: str)
 UNOFFERED: list[tuple[dict[str, Any], str]] = [
     ({"frequency_penalty": 2.5}, "frequency_penalty"),
     ({"logit_bias": {"five": 3}}, "logit_bias"),
-    ({"response_format": {"type": "json_object"}}, "response_format"),
+    ({"response_format": {"type": "grammar"}}, "response_format.type"),
+    ({"response_format": {"type": "json_schema"}}, "response_format"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"store": True}, "store"),
     ({"reasoning_effort": "high"}, "reasoning_effort"),

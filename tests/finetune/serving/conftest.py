@@ -23,6 +23,7 @@ from finetune.serving.client import ServingClient
 from finetune.serving.lane import Limits
 from finetune.serving.protocol import Delta, GenerateRequest
 from finetune.serving.scheduler import Scheduler
+from finetune.serving.structured.asked import constraint_of
 from finetune.serving.ticket import Ticket, encode_prompt
 from tests.fixtures.serving import until_serving
 
@@ -153,7 +154,8 @@ def _submit(
         if item.usage is not None:
             done.set()
 
-    ticket = Ticket(request, base, adapter, encode_prompt(base, request), emit)
+    prompt = encode_prompt(base, request)
+    ticket = Ticket(request, base, adapter, prompt, emit, constraint_of(base, request))
     answer = Answer(ticket, deltas, None)
     scheduler.submit(ticket)
     return answer, done

@@ -1,0 +1,1 @@
+"""Answers held to a form: which JSON Schemas are taken, and the grammar that masks logits."""
