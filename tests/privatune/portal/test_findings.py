@@ -10,7 +10,7 @@ from finetune.records.check import CheckSpec
 from finetune.records.check.codes import CODES, LIMIT_CODES
 from finetune.records.check.run import run_check
 from privatune.portal import findings
-from privatune.portal.refusals import SENTENCES
+from privatune.portal.sentences import SENTENCES
 from tests.finetune.records.test_check_problems import GOOD, LINES
 from tests.fixtures.language import WORDS, english_sentences
 from tests.tiny import build_tokenizer

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from django.utils.translation import override
 
-from privatune.portal.refusals import IN_THEIR_LANGUAGE, SENTENCES, kept, said
+from privatune.portal.refusals import IN_THEIR_LANGUAGE, kept, said
+from privatune.portal.sentences import SENTENCES
 from tenants.errors import NotFound
 from tests.fixtures.language import WORDS
 

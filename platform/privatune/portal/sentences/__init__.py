@@ -1,0 +1,10 @@
+"""One sentence, with what to do, for each stable code that a page can meet; a test derives the
+codes from the source."""
+
+from typing import Any
+
+from privatune.portal.sentences.asking import ANSWERS, REQUESTS
+from privatune.portal.sentences.jobs import JOBS, STORAGE
+from privatune.portal.sentences.people import TENANTS
+
+SENTENCES: dict[str, Any] = {**TENANTS, **STORAGE, **JOBS, **ANSWERS, **REQUESTS}

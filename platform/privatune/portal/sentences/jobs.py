@@ -1,0 +1,127 @@
+"""Files and jobs, from the upload to the packed result."""
+
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from privatune.portal.sentences.common import ASK_AGAIN, BASE_UNUSABLE
+
+STORAGE: dict[str, Any] = {
+    "storage_full": _("The storage is full. Nothing was kept; tell the operator."),
+    "storage_down": _("The storage does not answer now. Try again in a moment."),
+    "key_unavailable": _("The organisation's key cannot be had now. Try again in a moment."),
+    "key_destroyed": _("The organisation's key was destroyed; its data can never be read again."),
+    "object_missing": _("The stored bytes are missing. Bring the file in again."),
+    "object_damaged": _("The stored bytes are damaged. Bring the file in again."),
+    "object_key_invalid": ASK_AGAIN,
+    "storage_url_invalid": ASK_AGAIN,
+    "storage_used_up": _(
+        "Your organisation's storage has no room for this. Compressed files are counted unpacked, "
+        "and a job is asked for all that it may write. Settings shows what is used: delete files "
+        "or models you no longer need, or ask the operator for more."
+    ),
+    "file_too_large": _("The file is too large. Compress it, or split it into several files."),
+    "file_not_found": _("There is no such file."),
+    "empty_file": _("The file is empty. Bring one in with at least one row."),
+    "invalid_purpose": _("A file for this purpose cannot be brought in here."),
+    "file_in_use": _("A job still needs this file. Wait until it has ended, or cancel it."),
+}
+
+JOBS: dict[str, Any] = {
+    "job_not_found": _("There is no such job."),
+    "job_not_cancellable": _("The job has ended already."),
+    "job_not_pauselable": _("The job has ended already."),
+    "job_not_pausable": _("Only a job that is queued or running can be paused."),
+    "job_not_resumable": _("Only a job that is paused can be resumed."),
+    "step_not_allowed": _("The job has gone on meanwhile. Load the page again."),
+    "model_not_found": _("This model does not exist, or you have no access to it."),
+    "continue_not_supported": _(
+        "Training cannot yet go on from a fine-tuned model. Start from its base model, with all "
+        "the data in one training file."
+    ),
+    "invalid_file_purpose": _("This file was not brought in for training."),
+    "invalid_columns": _(
+        "The columns are given as field=column, each once: instruction=question, output=answer."
+    ),
+    "wrong_kind_of_record": _(
+        "This method trains on records of another kind than this file holds. Choose another file or"
+        " another method."
+    ),
+    "file_not_ready": _("The file is still being checked. Wait until it is usable."),
+    "invalid_training_file": _("The training file cannot be used. Its page lists every problem."),
+    "invalid_validation_file": _(
+        "The validation file cannot be used. Its page lists every problem."
+    ),
+    "validation_file_missing": _("Evaluation needs a validation file. Choose one."),
+    "invalid_value": _("This value cannot be used. Correct it, or leave it out."),
+    "waiting": _("Waiting for the machine: the check goes on by itself."),
+    "file_deleted": _("The file was deleted."),
+    "check_failed": _("The check failed several times. Tell the operator the code."),
+    "trainer_died": ASK_AGAIN,
+    "worker_disk": _("The disk of the machine failed. Tell the operator."),
+    "worker_lost": _(
+        "The worker that ran this was lost. Ask for it once more; if it is lost again, tell the "
+        "operator."
+    ),
+    "base_missing": BASE_UNUSABLE,
+    "rows_missing": _("The checked rows of the training file are gone. Bring the file in again."),
+    "data_changed": ASK_AGAIN,
+    "no_rows": _("There are no rows to train on. Bring in a file with at least one."),
+    "row_too_long": _(
+        "A row has more tokens than allowed. Raise the longest row, shorten the row, or have long "
+        "rows left out or cut."
+    ),
+    "bad_json": _("A line is not JSON. Mend it and bring the file in again."),
+    "bad_row": _("A row cannot be read. Mend it and bring the file in again."),
+    "bad_adapter": _("The adapter does not fit this base model. Choose other layers or settings."),
+    "unknown_layer": _(
+        "This base model has no layer “%(name)s” for an adapter. Did you mean: %(near)s?"
+    ),
+    "head_is_target": _("The output head cannot carry an adapter. Leave it out of the layers."),
+    "training_diverged": _(
+        "Training went astray: several losses in a row were no numbers. Lower the learning rate "
+        "multiplier, or raise the rows per step."
+    ),
+    "unfaithful_architecture": BASE_UNUSABLE,
+    "layout_lost": BASE_UNUSABLE,
+    "spec_changed": ASK_AGAIN,
+    "unknown_objective": ASK_AGAIN,
+    "unmet_need": ASK_AGAIN,
+    "other_adapter": ASK_AGAIN,
+    "internal": ASK_AGAIN,
+    "disk_full": _("The disk of the machine is full. Tell the operator; nothing trained is lost."),
+    "out_of_memory": _(
+        "The machine's memory is not enough. Lower the longest row or the rows per step."
+    ),
+    "probe_failed": ASK_AGAIN,
+    "sandbox_missing": _(
+        "The machine gives no sandbox for processes that handle data. Tell the operator."
+    ),
+    "check_crashed": ASK_AGAIN,
+    "limit_decoded_bytes": _("The unpacked file is too large. Split it into several files."),
+    "limit_rows": _("The file has too many rows. Split it into several files."),
+    "limit_memory": _(
+        "The check needed too much memory. Split the file, or shorten its longest rows."
+    ),
+    "limit_time": _("The check took too long. Split the file into several files."),
+    "no_tokenizer": _("The base model's tokenizer cannot be loaded. Tell the operator."),
+    "packaging_failed": ASK_AGAIN,
+    "packaging_io": ASK_AGAIN,
+    "packaging_died": ASK_AGAIN,
+    "bundle_changed": ASK_AGAIN,
+    "artifact_exists": ASK_AGAIN,
+    "adapter_missing": ASK_AGAIN,
+    "adapter_broken": _("Training left numbers that are none. Lower the learning rate multiplier."),
+    "foreign_tensor": ASK_AGAIN,
+    "parity_failed": _(
+        "The packed model does not answer as the trained one did, so it is not given out. Tell "
+        "the operator."
+    ),
+    "adapter_unchanged": _(
+        "The training left the model as it was. Train for more passes, with fewer rows per step, "
+        "or with a higher learning rate multiplier."
+    ),
+    "signing_key": ASK_AGAIN,
+    "signing_key_not_ours": ASK_AGAIN,
+    "public_key": ASK_AGAIN,
+}
