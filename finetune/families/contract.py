@@ -38,6 +38,23 @@ class AdapterSpec(Growing):
     use_rslora: bool = False
 
 
+@dataclass(frozen=True)
+class Shape:
+    """Of a base: how many tokens its head knows, and how many it can take in a row."""
+
+    vocabulary_size: int
+    context_length: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Of a base's weights and its configuration: `fault` says what is missing or of another shape;
+    a tied head counts once."""
+
+    parameters: int
+    fault: str | None = None
+
+
 class Batch(Protocol):
     """A micro-batch as the model takes it; `tokens` is what its sequences hold."""
 
@@ -158,6 +175,14 @@ class Family(Protocol):
 
     def architecture(self, config: dict[str, Any], where: str) -> str:
         """transformers' class for a config.json. Raises UserFault when it is none of ours."""
+        ...
+
+    def shape(self, config: Any) -> Shape:
+        """From transformers' configuration. Raises AttributeError where it does not say."""
+        ...
+
+    def fit(self, base_dir: Path) -> Fit:
+        """Told from the files' headers; no weights are loaded."""
         ...
 
     def reader(

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 HEADER = 8  # bytes that say how long a safetensors file's header is
 # Matrices that are no linear layer of the body: "all-linear" leaves them as they are.
 NOT_LINEAR = frozenset({"lm_head", "embed_out", "embed_tokens", "embed_in", "wte", "wpe"})
+# The text model of a base that reads images, too: as the hub's files name it, and as modules are
+TEXT_WITHIN = re.compile(r"(language_model\.model|model\.language_model)\.")
 ADAPTER_TENSOR = re.compile(
     r"base_model\.model\.(?P<module>.+)\."
     r"(?P<part>lora_A|lora_B|lora_magnitude_vector)(\.default)?(\.weight)?"
@@ -26,17 +28,30 @@ class LinearLayer(NamedTuple):
 
 @lru_cache(maxsize=64)
 def linear_layers(base_dir: Path) -> tuple[LinearLayer, ...]:
-    """Raises OSError or ValueError when the base cannot be read; a few kilobytes are."""
+    """Of attention only where the base has a mixture of experts, and of the text model where it
+    reads images, too. Raises OSError or ValueError when the base cannot be read; a few kilobytes
+    are."""
+    tensors = {
+        name: _shape(tensor)
+        for path in sorted(base_dir.glob("*.safetensors"))
+        for name, tensor in _header(path).items()
+    }
     found = []
-    for path in sorted(base_dir.glob("*.safetensors")):
-        for name, tensor in _header(path).items():
-            module, _, kind = name.rpartition(".")
-            shape = _shape(tensor)
-            linear = module.rpartition(".")[2] not in NOT_LINEAR
-            if kind == "weight" and len(shape) == 2 and linear:
-                found.append(LinearLayer(module, shape[0], shape[1]))
+    for name, shape in tensors.items():
+        module, _, kind = name.rpartition(".")
+        linear = module.rpartition(".")[2] not in NOT_LINEAR
+        if kind == "weight" and len(shape) == 2 and linear:
+            found.append(LinearLayer(module, shape[0], shape[1]))
     if not found:
         raise FileNotFoundError(f"{base_dir} holds no weights")
+    if any(TEXT_WITHIN.match(name) for name in tensors):
+        found = [
+            LinearLayer(TEXT_WITHIN.sub("model.language_model.", layer.name), *layer[1:])
+            for layer in found
+            if TEXT_WITHIN.match(layer.name)
+        ]
+    if any(".experts." in name for name in tensors):
+        found = [layer for layer in found if ".self_attn." in layer.name]
     return tuple(found)
 
 

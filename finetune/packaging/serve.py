@@ -31,11 +31,11 @@ here and not from the base: its own may name fewer.
 
 ```python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import {loader}, AutoTokenizer, GenerationConfig
 
 tokenizer = AutoTokenizer.from_pretrained("tokenizer")
 settings = GenerationConfig.from_pretrained("tokenizer")
-base = AutoModelForCausalLM.from_pretrained("../base")
+base = {loader}.from_pretrained("../base")
 model = PeftModel.from_pretrained(base, "adapter")
 chat = [{{"role": "user", "content": "..."}}]
 prompt = tokenizer.apply_chat_template(
@@ -68,6 +68,8 @@ The model is asked as it was trained to be asked: thinking {word}. Tools that ta
 `"chat_template_kwargs": {{"enable_thinking": {json}}}`. A base whose chat template has no such
 switch takes no notice of it."""
 
+_LOADERS = {"Mistral3ForConditionalGeneration": "AutoModelForImageTextToText"}
+
 # vLLM takes these ranks only
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -79,10 +81,16 @@ def serve_files(passport: Passport, config: dict[str, Any]) -> dict[str, str]:
         base=_base(passport.base),
         peft=lowest_peft(config),
         vllm=_vllm(config),
+        loader=loader_of(passport.base.architecture),
         switch=_switch(passport),
         asked=_asked(passport),
     )
     return {"serve/README.md": readme}
+
+
+def loader_of(architecture: str) -> str:
+    """transformers' auto class that knows the whole base: the adapter names its modules."""
+    return _LOADERS.get(architecture, "AutoModelForCausalLM")
 
 
 def _switch(passport: Passport) -> str:

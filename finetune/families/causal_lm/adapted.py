@@ -17,13 +17,13 @@ from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy
 from finetune.families.causal_lm.layout import Layout, Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
 from finetune.families.causal_lm.probing import Probe, head_logits
+from finetune.families.causal_lm.shape import FITTED_ROPE
 from finetune.families.causal_lm.widening import widened
 from finetune.families.contract import AdapterSpec, Device, Precision
 
 PROBE_TOKENS = 32
 # of the largest logit; a leak or a forgotten scale is orders of magnitude above
 PROBE_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1}
-FITTED_ROPE = {"dynamic", "longrope"}
 
 
 class CausalLM:
@@ -35,7 +35,7 @@ class CausalLM:
         self.trained = trained
         self.body: nn.Module = getattr(model, model.base_model_prefix)
         self.head: Tensor = model.get_output_embeddings().weight
-        self.head_math = _head_math(model.config)
+        self.head_math = _head_math(model.config.get_text_config())
         self.parameter_names = list(trained.named)
         self.parameters = list(trained.named.values())
         switch.always(Assignment.whole(trained.adapter))
@@ -78,10 +78,12 @@ class CausalLM:
         here and not trained wrongly. Raises OurFault `unfaithful_architecture`.
         """
         short = [Row(row.input_ids[:PROBE_TOKENS], row.labels[:PROBE_TOKENS]) for row in rows]
+        # rows of one file may begin alike: what follows a fork shows whether rows are kept apart
+        short += [self._forked(row) for row in short]
         self.train(False)
         layout = self.lay_out([*short, *short[:1]], share_prefixes=True)
         ours = self.head_math.logits(self.hidden(layout) @ self.head.t())
-        self.inner.set_attn_implementation("sdpa")
+        self.inner.set_attn_implementation("sdpa" if self.inner._supports_sdpa else "eager")
         try:
             for row, path in zip(short, layout.paths, strict=False):
                 ids = torch.tensor([list(row.input_ids)], device=self.head.device)
@@ -95,6 +97,12 @@ class CausalLM:
                     )
         finally:
             self.inner.set_attn_implementation(attention.NAME)
+
+    def _forked(self, row: Row) -> Row:
+        """A row that begins like this one and goes on with other tokens."""
+        kept = len(row) // 2
+        others = [(token + 1) % self.vocabulary_size for token in row.input_ids[kept:]]
+        return Row([*row.input_ids[:kept], *others], row.labels)
 
     @torch.no_grad()
     def probe(self, rows: Sequence[Row]) -> dict[str, Tensor]:

@@ -35,16 +35,20 @@ def attend_rows(
     layout: Layout | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Returns [1, nodes, heads, dim]. Attention dropout is never applied (no base has it)."""
+    """Returns [1, nodes, heads, dim]. Attention dropout is never applied (no base has it).
+
+    `s_aux` [heads]: gpt-oss's sinks, scores of a token that holds nothing.
+    """
     if layout is None:
         raise OurFault("layout_lost", "the model did not pass the row layout to its attention")
     outs = []
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [nodes, heads, dim]
     for group in layout.groups:
         gq, gk, gv = (_gather(x, group.gather) for x in (q, k, v))
-        out = _causal(gq, gk, gv, scaling, sliding_window, softcap)  # [rows, heads, len, dim]
+        out = _causal(gq, gk, gv, scaling, sliding_window, softcap, s_aux)  # [rows, heads, len, dim]
         outs.append(out.transpose(1, 2).flatten(0, 1))
     flat = outs[0] if len(outs) == 1 else torch.cat(outs)
     return flat.index_select(0, layout.scatter)[None], None
@@ -62,11 +66,12 @@ def _causal(
     scaling: float | None,
     window: int | None,
     softcap: float | None,
+    sinks: Tensor | None,
 ) -> Tensor:
     length = q.shape[2]
     gqa = q.shape[1] != k.shape[1]
-    if softcap is not None:
-        return _softcapped(q, k, v, scaling, window, softcap)
+    if softcap is not None or sinks is not None:
+        return _by_scores(q, k, v, scaling, window, softcap, sinks)
     if window is None or length <= window:
         if q.device.type == "cpu" and length <= (SHORT_BF16 if q.dtype.itemsize == 2 else SHORT):
             return _short(q, k, v, scaling)
@@ -94,16 +99,27 @@ def _band(length: int, window: int | None, device: torch.device) -> Tensor:
     return (behind >= 0) & (behind < (window or length))
 
 
-def _softcapped(
-    q: Tensor, k: Tensor, v: Tensor, scaling: float | None, window: int | None, softcap: float
+def _by_scores(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scaling: float | None,
+    window: int | None,
+    softcap: float | None,
+    sinks: Tensor | None,
 ) -> Tensor:
-    """Gemma 2's capped scores; no fused kernel has them, so the scores stand in memory."""
+    """Gemma 2's capped scores and gpt-oss's sinks: no fused kernel of torch's has them, so the scores
+    stand in memory."""
     repeats = q.shape[1] // k.shape[1]
     k, v = (x.repeat_interleave(repeats, dim=1) for x in (k, v))
     scores = q @ k.transpose(2, 3) * (scaling or q.shape[-1] ** -0.5)
-    scores = softcap * torch.tanh(scores / softcap)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
     scores = scores.masked_fill(~_band(q.shape[2], window, q.device), float("-inf"))
-    return scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype) @ v
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.view(1, -1, 1, 1).expand(*scores.shape[:3], 1)], dim=-1)
+    shares = scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype)
+    return shares[..., : q.shape[2]] @ v
 
 
 AttentionInterface.register(NAME, attend_rows)  # type: ignore[no-untyped-call,unused-ignore]

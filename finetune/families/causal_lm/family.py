@@ -9,9 +9,10 @@ from finetune.families.causal_lm import adapted, architectures, comparing
 from finetune.families.causal_lm.adapted import attach
 from finetune.families.causal_lm.attention import NAME as PACKED
 from finetune.families.causal_lm.layout import Row
-from finetune.families.causal_lm.loading import sketch_base
+from finetune.families.causal_lm.loading import fit_of, sketch_base
 from finetune.families.causal_lm.reading import RowReader
 from finetune.families.causal_lm.resident import load_resident
+from finetune.families.causal_lm.shape import shape_of
 from finetune.families.contract import AdapterSpec, Precision
 
 REHEARSAL_LAYERS = 2
@@ -22,6 +23,8 @@ REHEARSAL_STEPS = 3
 class _CausalLMs:
     gguf_architectures: tuple[str, ...] = architectures.GGUF_ARCHITECTURES
     architecture = staticmethod(architectures.native_architecture)
+    shape = staticmethod(shape_of)
+    fit = staticmethod(fit_of)
     reader = RowReader
     load = staticmethod(adapted.load)
     resident = staticmethod(load_resident)

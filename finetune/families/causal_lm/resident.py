@@ -16,7 +16,8 @@ from finetune.families.causal_lm.adapters.switch import AdapterSwitch
 from finetune.families.causal_lm.cache import RaggedCache
 from finetune.families.causal_lm.loading import DTYPES, load_base
 from finetune.families.causal_lm.masks import MaskMaker
-from finetune.families.contract import Device, Precision
+from finetune.families.causal_lm.shape import shape_of
+from finetune.families.contract import Device, Precision, Shape
 
 _PROBE_TOKENS = 12
 
@@ -28,12 +29,13 @@ class ResidentLM:
         self.model = model  # a transformers causal LM
         self.device: torch.device = next(model.parameters()).device
         self.dtype: torch.dtype = next(model.parameters()).dtype
-        self.vocabulary_size = int(model.config.vocab_size)
-        self.context_length = _context_length(model)
+        shape = _shape(model)
+        self.vocabulary_size = shape.vocabulary_size
+        self.context_length = shape.context_length
         self.stop_ids = _stop_ids(model)
         self.kv_bytes_per_token = 0  # of one row; measured by `probe`
         self._switch = AdapterSwitch(model)
-        self._masks = MaskMaker(model.config, self.dtype)
+        self._masks = MaskMaker(model.config.get_text_config(), self.dtype)
         if not self._masks.supported:
             raise _unsupported(type(model).__name__, "it has layers other than attention")
         names = inspect.signature(model.forward).parameters
@@ -117,16 +119,16 @@ def _stop_ids(model: Any) -> frozenset[int]:
     return frozenset(token for token in listed if token is not None)
 
 
-def _context_length(model: Any) -> int:
-    length = getattr(model.config, "max_position_embeddings", None)
-    if length is None:
-        raise _unsupported(type(model).__name__, "its configuration names no context length")
-    return int(length)
+def _shape(model: Any) -> Shape:
+    try:
+        return shape_of(model.config)
+    except AttributeError as error:
+        raise _unsupported(type(model).__name__, f"its configuration is short: {error}") from error
 
 
 def _unsupported(name: str, reason: str) -> UserFault:
     return UserFault(
         "architecture_unsupported",
         f"The base model {name} cannot be served here: {reason}",
-        fix="Use a LLaMA-, Mistral-, Qwen2/3- or Gemma-type causal language model.",
+        fix="docs/reference/architectures.md lists what was run here; choose one of those.",
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from faults import OurFault, UserFault
 from finetune.families import family
+from finetune.families.contract import Shape
 from finetune.packaging.base.config import cleaned, code_keys, read_json
 from finetune.packaging.base.folder import CONFIG_FILES, select_files
 from finetune.packaging.base.gguf import unpack_gguf
@@ -77,10 +78,18 @@ def _refuse_quantised(config: dict[str, Any]) -> None:
     if config.get("quantization_config"):
         raise UserFault(
             "weights_dtype",
-            "config.json says that the weights are quantised; they cannot be a training base.",
+            f"config.json says that the weights are quantised ({_method(config)}); they cannot be a "
+            "training base: an adapter made on them would not fit the full model.",
             where="config.json",
-            fix="Import the model's full-precision weights (bfloat16, float16 or float32).",
+            fix="Import the model's full-precision weights (bfloat16, float16 or float32); of "
+            "gpt-oss, whose own release is MXFP4, a bfloat16 copy.",
         )
+
+
+def _method(config: dict[str, Any]) -> str:
+    quantisation = config["quantization_config"]
+    named = quantisation.get("quant_method") if isinstance(quantisation, dict) else None
+    return str(named or "by a method that it does not name")
 
 
 def _require_space(source: Path, names: list[str], folder: Path) -> None:
@@ -137,7 +146,8 @@ def _check(folder: Path, names: list[str], told: Progress) -> tuple[dict[str, An
             where="config.json",
             fix="Download the file again; compare its SHA-256 with the publisher's.",
         ) from error
-    notices = check_tokenizer(folder, config.vocab_size)
+    shape = _shape(config)
+    notices = check_tokenizer(folder, shape.vocabulary_size)
     size = sum((folder / name).stat().st_size for name in names)
     told("check", 0, size)
     weights = check_weights(folder, names, config)
@@ -146,10 +156,17 @@ def _check(folder: Path, names: list[str], told: Progress) -> tuple[dict[str, An
         "parameters": weights.parameters,
         "dtype": weights.dtype,
         "tied_head": weights.tied_head,
-        "context_length": config.max_position_embeddings,
-        "vocab_size": config.vocab_size,
+        "context_length": shape.context_length,
+        "vocab_size": shape.vocabulary_size,
         "chat_template": True,  # one without is refused
     }, notices
+
+
+def _shape(config: Any) -> Shape:
+    try:
+        return family(FAMILY).shape(config)
+    except AttributeError as error:
+        raise UserFault("bad_config", f"config.json is short: {error}", where="config.json") from error
 
 
 def _identity(folder: Path, copied: dict[str, str]) -> dict[str, Any]:

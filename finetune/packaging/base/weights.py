@@ -1,13 +1,14 @@
 """Safetensors weights: which files they are; whether they are whole, finite and fit the config."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from faults import UserFault
+from finetune.families import family
 from finetune.packaging.base.config import read_json
+from finetune.packaging.base.info import FAMILY
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -82,19 +83,21 @@ def check_weights(folder: Path, files: list[str], config: Any) -> WeightFacts:
 
     UserFault: `weights_corrupt`, `weights_not_finite`, `weights_dtype`, `weights_mismatch`.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, int] = {}
     for name in files:
         if name.endswith(".safetensors"):
-            _read_file(folder / name, shapes, dtypes)
+            _read_file(folder / name, dtypes)
+    fit = family(FAMILY).fit(folder)
+    if fit.fault:
+        raise _mismatch(fit.fault)
     return WeightFacts(
-        parameters=_compare(shapes, config),
+        parameters=fit.parameters,
         dtype=FLOATS[max(dtypes, key=lambda kind: dtypes[kind])],
         tied_head=bool(config.tie_word_embeddings),
     )
 
 
-def _read_file(path: Path, shapes: dict[str, tuple[int, ...]], dtypes: dict[str, int]) -> None:
+def _read_file(path: Path, dtypes: dict[str, int]) -> None:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -104,7 +107,6 @@ def _read_file(path: Path, shapes: dict[str, tuple[int, ...]], dtypes: dict[str,
                 if kind not in FLOATS:
                     raise _wrong_dtype(path.name, key, kind)
                 tensor = tensors.get_tensor(key)
-                shapes[key] = tuple(tensor.shape)
                 dtypes[kind] = dtypes.get(kind, 0) + tensor.numel()
                 _require_finite(path.name, key, tensor)
     except (SafetensorError, OSError) as error:
@@ -132,26 +134,6 @@ def _require_finite(file: str, key: str, tensor: Any) -> None:
             where=file,
             fix=_AGAIN,
         )
-
-
-def _compare(shapes: dict[str, tuple[int, ...]], config: Any) -> int:
-    """Every parameter of the native class is there in the right shape; how many there are."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
-    wanted = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
-    # A tied head is the input embedding once more: files may leave it out, and it counts once.
-    if config.tie_word_embeddings:
-        wanted.pop("lm_head.weight", None)
-    absent = sorted(wanted.keys() - shapes.keys())
-    if absent:
-        raise _mismatch(f"{len(absent)} parameters are not in the weights, first: {absent[0]}")
-    for name, shape in wanted.items():
-        if shapes[name] != shape:
-            raise _mismatch(f"{name} has shape {shapes[name]}, config.json asks for {shape}")
-    return sum(math.prod(shape) for shape in wanted.values())
 
 
 def _mismatch(what: str) -> UserFault:

@@ -189,7 +189,7 @@ def test_the_arithmetic_is_pefts(
     switch = AdapterSwitch(ours)
     switch.always(Assignment.whole(trained.adapter))
     torch.manual_seed(4)
-    peft_model = get_peft_model(theirs, _lora_config(spec))
+    peft_model = get_peft_model(theirs, _lora_config(theirs, spec))
     named = {n: p for n, p in peft_model.named_parameters() if p.requires_grad}
     assert list(named) == list(trained.named)
     assert all(torch.equal(p, trained.named[name]) for name, p in named.items())

@@ -132,7 +132,7 @@ def train_with_trl(
         args=config,
         train_dataset=Dataset.from_list([_example(rows[number]) for number in order]),
         processing_class=AutoTokenizer.from_pretrained(base),
-        peft_config=_lora_config(spec.adapter),
+        peft_config=_lora_config(model, spec.adapter),
         callbacks=[watch],
     )
     if adapter is not None:

@@ -145,7 +145,9 @@ def _forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, places: _Places, factors: Sequence[Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """(y, x A^T of each place)."""
-    y = F.linear(_flat(x), weight, bias).view(*x.shape[:-1], weight.shape[0])
+    y = F.linear(_flat(x), weight, bias)
+    # no view, as autograd counts it: OLMo clamps what it gets in place, and of a view it may not
+    y = torch.ops.aten._unsafe_view(y, [*x.shape[:-1], weight.shape[0]])
     inners = []
     for (rows, scale), down, up in zip(places, factors[::2], factors[1::2], strict=True):
         inner = _flat(_take(x, rows)) @ down.to(x.dtype).t()  # [n, r]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from faults import OurFault, UserFault
 from finetune.families.causal_lm.adapters.arithmetic import LoraLayer
 from finetune.families.causal_lm.adapters.assignment import Adapter
+from finetune.families.causal_lm.adapters.targets import peft_targets
 from finetune.families.contract import AdapterSpec
 from finetune.families.layers import unmatched
 
@@ -49,7 +50,8 @@ class TrainableAdapter:
         Settings at their default are left out: a peft that does not know one refuses the file.
         """
         usual, ours = LoraConfig().to_dict(), self.config.to_dict()
-        told = {k: v for k, v in ours.items() if k in _ALWAYS or v != usual[k]}
+        # for a mixture of experts peft writes empty lists of what else it could adapt
+        told = {k: v for k, v in ours.items() if k in _ALWAYS or v not in (usual[k], [], set())}
         return {
             **{k: sorted(v) if isinstance(v, set) else v for k, v in told.items()},
             "base_model_name_or_path": base_name,
@@ -60,7 +62,10 @@ class TrainableAdapter:
 def fresh_adapter(model: Any, spec: AdapterSpec, *, seed: int) -> TrainableAdapter:
     """For a loaded base. Raises UserFault where the adapter does not fit it."""
     torch.manual_seed(seed)
-    config = _lora_config(spec)
+    try:
+        config = _lora_config(model, spec)
+    except ValueError as error:
+        raise _unfit(str(error)) from error
     try:
         return _taken(_put_on(model, config), config, spec)
     finally:
@@ -125,13 +130,12 @@ def _layer(layer: Any) -> LoraLayer:
     )
 
 
-def _lora_config(spec: AdapterSpec) -> LoraConfig:
-    targets = spec.targets if isinstance(spec.targets, str) else list(spec.targets)
+def _lora_config(model: Any, spec: AdapterSpec) -> LoraConfig:
     return LoraConfig(
         r=spec.r,
         lora_alpha=int(spec.alpha) if spec.alpha == int(spec.alpha) else spec.alpha,  # type: ignore[arg-type]
         lora_dropout=spec.dropout,
-        target_modules=targets,
+        target_modules=peft_targets(model, spec),
         use_dora=spec.use_dora,
         use_rslora=spec.use_rslora,
         bias="none",
