@@ -54,9 +54,9 @@ _IMAGE_POSITIONS = "its positions have three axes, for images, which packed rows
 # config.model_type -> why not
 REFUSED = {
     **dict.fromkeys(("qwen3_5", "qwen3_5_text", "qwen3_5_moe", "qwen3_5_moe_text"), _STATEFUL),
-    **dict.fromkeys(("qwen3_next", "lfm2", "lfm2_moe", "granitemoehybrid", "olmo_hybrid"), _STATEFUL),
-    **dict.fromkeys(("mamba", "mamba2", "jamba", "bamba", "zamba2", "falcon_h1"), _STATEFUL),
-    **dict.fromkeys(("falcon_mamba", "nemotron_h", "recurrent_gemma"), _STATEFUL),
+    **dict.fromkeys(("qwen3_next", "lfm2", "lfm2_moe", "granitemoehybrid"), _STATEFUL),
+    **dict.fromkeys(("mamba", "mamba2", "falcon_mamba", "jamba", "bamba", "zamba2"), _STATEFUL),
+    **dict.fromkeys(("olmo_hybrid", "falcon_h1", "nemotron_h", "recurrent_gemma"), _STATEFUL),
     **dict.fromkeys(("qwen2_moe", "olmoe", "phimoe", "granitemoe", "glm4_moe", "llama4"), _EXPERTS),
     **dict.fromkeys(("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "mistral4"), _LATENT),
     **dict.fromkeys(("gemma3n", "gemma3n_text", "gemma4", "gemma4_text"), _SHARED_STATES),

@@ -48,7 +48,9 @@ def attend_rows(
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # [nodes, heads, dim]
     for group in layout.groups:
         gq, gk, gv = (_gather(x, group.gather) for x in (q, k, v))
-        out = _causal(gq, gk, gv, scaling, sliding_window, softcap, s_aux)  # [rows, heads, len, dim]
+        out = _causal(
+            gq, gk, gv, scaling, sliding_window, softcap, s_aux
+        )  # [rows, heads, len, dim]
         outs.append(out.transpose(1, 2).flatten(0, 1))
     flat = outs[0] if len(outs) == 1 else torch.cat(outs)
     return flat.index_select(0, layout.scatter)[None], None
@@ -108,8 +110,8 @@ def _by_scores(
     softcap: float | None,
     sinks: Tensor | None,
 ) -> Tensor:
-    """Gemma 2's capped scores and gpt-oss's sinks: no fused kernel of torch's has them, so the scores
-    stand in memory."""
+    """Gemma 2's capped scores and gpt-oss's sinks: no fused kernel of torch's has them, so that the
+    scores stand in memory."""
     repeats = q.shape[1] // k.shape[1]
     k, v = (x.repeat_interleave(repeats, dim=1) for x in (k, v))
     scores = q @ k.transpose(2, 3) * (scaling or q.shape[-1] ** -0.5)

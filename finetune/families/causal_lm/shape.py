@@ -15,8 +15,8 @@ def shape_of(config: Any) -> Shape:
 
 
 def _context_length(text: Any) -> int:
-    """Where frequencies change with length (Phi-3's longrope), what they were first made for: beyond
-    it, a row's own answer would depend on the rows beside it and on how far it has come."""
+    """Where frequencies change with length (Phi-3's longrope), what they were first made for:
+    beyond it, a row's own answer would depend on the rows beside it and on how far it has come."""
     length = int(text.max_position_embeddings)
     for rope in _ropes(getattr(text, "rope_parameters", None)):
         if rope.get("rope_type") in FITTED_ROPE:

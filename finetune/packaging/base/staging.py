@@ -78,8 +78,8 @@ def _refuse_quantised(config: dict[str, Any]) -> None:
     if config.get("quantization_config"):
         raise UserFault(
             "weights_dtype",
-            f"config.json says that the weights are quantised ({_method(config)}); they cannot be a "
-            "training base: an adapter made on them would not fit the full model.",
+            f"config.json says that the weights are quantised ({_method(config)}); they cannot be "
+            "a training base: an adapter made on them would not fit the full model.",
             where="config.json",
             fix="Import the model's full-precision weights (bfloat16, float16 or float32); of "
             "gpt-oss, whose own release is MXFP4, a bfloat16 copy.",
@@ -166,7 +166,9 @@ def _shape(config: Any) -> Shape:
     try:
         return family(FAMILY).shape(config)
     except AttributeError as error:
-        raise UserFault("bad_config", f"config.json is short: {error}", where="config.json") from error
+        raise UserFault(
+            "bad_config", f"config.json lacks what is needed: {error}", where="config.json"
+        ) from error
 
 
 def _identity(folder: Path, copied: dict[str, str]) -> dict[str, Any]:

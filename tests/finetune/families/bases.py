@@ -1,5 +1,6 @@
-"""Every architecture that may be imported, as a random base of a few thousand parameters whose
-configuration has what is special in it: windows, sinks, experts, scales, layers without positions."""
+"""Every architecture that may be imported, as a random base of some ten thousand parameters whose
+configuration has what is special in it: windows, sinks, experts, scales, layers without positions.
+"""
 
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +28,17 @@ _TEXT: dict[str, Any] = {
     "bos_token_id": None,
 }
 _EXPERTS = {"num_experts_per_tok": 2, "num_local_experts": 4}
+_YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e6,
+    "factor": 16.0,
+    "original_max_position_embeddings": 32,
+    "beta_fast": 32.0,
+    "beta_slow": 1.0,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "llama_4_scaling_beta": 0.1,
+}
 _EYES: dict[str, Any] = {
     "hidden_size": 16,
     "intermediate_size": 16,
@@ -45,6 +57,12 @@ class TinyBase:
     config: str
     special: dict[str, Any] = field(default_factory=dict)
     template: str | None = None
+
+    @property
+    def architecture(self) -> str:
+        """transformers' class."""
+        config = self._configuration(_tokenizer(None))
+        return str(class_for(config)._model_mapping[type(config)].__name__)
 
     def write(self, folder: Path) -> Path:
         """As its publisher would: config, safetensors, tokenizer, chat template."""
@@ -81,26 +99,22 @@ BASES = {
     "Mistral": TinyBase("MistralConfig", {"sliding_window": WINDOW}),
     "Mistral Small 2501": TinyBase("MistralConfig", {"sliding_window": None}),
     "Ministral": TinyBase("MinistralConfig", {"sliding_window": WINDOW}),
-    "Ministral 3, text": TinyBase(
-        "Ministral3Config",
-        {
-            "rope_parameters": {
-                "rope_type": "yarn",
-                "rope_theta": 1e6,
-                "factor": 16.0,
-                "original_max_position_embeddings": 32,
-                "beta_fast": 32.0,
-                "beta_slow": 1.0,
-                "mscale": 1.0,
-                "mscale_all_dim": 1.0,
-                "llama_4_scaling_beta": 0.1,
-            }
-        },
-    ),
+    "Ministral 3, text": TinyBase("Ministral3Config", {"rope_parameters": _YARN}),
     "Mistral Small 3.1": TinyBase(
         "Mistral3Config",
         {
             "text_config": {"model_type": "mistral", "tie_word_embeddings": False},
+            "vision_config": _EYES | {"model_type": "pixtral", "head_dim": 8},
+        },
+    ),
+    "Ministral 3": TinyBase(
+        "Mistral3Config",
+        {
+            "text_config": {
+                "model_type": "ministral3",
+                "tie_word_embeddings": True,
+                "rope_parameters": _YARN,
+            },
             "vision_config": _EYES | {"model_type": "pixtral", "head_dim": 8},
         },
     ),
@@ -187,7 +201,6 @@ BASES = {
         "gptoss",
     ),
 }
-READS_IMAGES = [name for name, base in BASES.items() if "vision_config" in base.special]
 
 
 @cache

@@ -1,13 +1,14 @@
-"""Each architecture on the list, tiny and random, all the way: imported, trained, stopped and resumed
-to the same bytes, packed, verified, served beside other rows, and asked again by stock peft."""
+"""Each architecture on the list, tiny and random, all the way: imported, trained, stopped and
+resumed to the same bytes, packed, verified, served beside other rows, asked again by stock peft."""
 
 import json
+import runpy
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from finetune.families.layers import linear_layers
 from finetune.packaging.base import import_base
 from finetune.packaging.bundle import build
 from finetune.packaging.passport import Passport
+from finetune.packaging.serve import loader_of
 from finetune.packaging.signing import Signer
 from finetune.packaging.verify import verify
 from finetune.serving.bases import load_base
@@ -32,9 +34,18 @@ from tests.finetune.families.bases import BASES
 from tests.finetune.serving.conftest import ask, read_files
 from tests.finetune.trainer.runs import StopAfter, chat_rows, encoded, finish, make_run, result_hash
 
-QUESTION = "turn on the light in the kitchen please"
+# the second is longer than any window, and both are answered in one batch
+QUESTIONS = ("开灯", "turn on the light in the kitchen please, " * 3)
+SCRIPTS = Path(__file__).parents[3] / "scripts"
 ANSWERED = 12  # tokens
-STEPS = 4
+
+
+class Answered(NamedTuple):
+    """Of one question: the prompt, what the adapter answers, what the base alone does."""
+
+    prompt: list[int]
+    adapted: list[int]
+    plain: list[int]
 
 
 @dataclass(frozen=True)
@@ -42,9 +53,7 @@ class Made:
     base: Path
     artifact: Path
     architecture: str
-    prompt: list[int]
-    adapted: list[int]
-    plain: list[int]
+    answers: list[Answered]
 
 
 class Workshop:
@@ -77,8 +86,8 @@ class Workshop:
         )
         report = verify(folder / "artifact", trusted_fingerprint=self._signer.fingerprint)
         assert report.ok, report.problems
-        prompt, plain, adapted_, _ = _served(base, info.digest, folder / "artifact" / "adapter")
-        return Made(base, folder / "artifact", info.architecture, prompt, adapted_, plain)
+        answers = _served(base, info.digest, folder / "artifact" / "adapter")
+        return Made(base, folder / "artifact", info.architecture, answers)
 
 
 def _settings() -> dict[str, Any]:
@@ -100,14 +109,13 @@ def _interrupted(folder: Path, base: Path) -> str:
     return result_hash(run)
 
 
-def _served(base: Path, digest: str, adapter_dir: Path) -> tuple[list[int], ...]:
-    """(prompt, what the base answers, what the adapter answers, what it answers another), all in
-    one batch."""
+def _served(base: Path, digest: str, adapter_dir: Path) -> list[Answered]:
+    """All in one batch."""
     loaded = load_base(base, digest, "fp32")
     adapter = loaded.model.read_adapter(*read_files(adapter_dir))
     tickets, lane = [], Lane(loaded, Limits())
     told: list[Any] = []
-    for text, used in ((QUESTION, None), (QUESTION, adapter), ("开灯", adapter)):
+    for text, used in product(QUESTIONS, (adapter, None)):
         message = [{"role": "user", "content": text}]
         request = ask(messages=message, max_tokens=ANSWERED)
         ids = encode_prompt(loaded, request)
@@ -116,15 +124,24 @@ def _served(base: Path, digest: str, adapter_dir: Path) -> tuple[list[int], ...]
     while not lane.idle:
         lane.step()
     assert all(isinstance(each, Delta) for each in told), told
-    answers = (ticket.choices[0].ids[len(ticket.prompt) :] for ticket in tickets)
-    return (tickets[0].prompt, *answers)
+    said = [ticket.choices[0].ids[len(ticket.prompt) :] for ticket in tickets]
+    prompts = [ticket.prompt for ticket in tickets[::2]]
+    return [Answered(*each) for each in zip(prompts, said[::2], said[1::2], strict=True)]
 
 
 @pytest.fixture(scope="module")
 def workshop(
     passport: Passport, signer: Signer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Workshop]:
-    yield Workshop(tmp_path_factory.mktemp("architectures"), passport, signer)
+) -> Workshop:
+    return Workshop(tmp_path_factory.mktemp("architectures"), passport, signer)
+
+
+def test_each_on_the_list_has_a_base_here_and_a_line_in_the_docs() -> None:
+    assert {base.architecture for base in BASES.values()} == set(ARCHITECTURES)
+    table = runpy.run_path(str(SCRIPTS / "architectures_table.py"))
+    assert table["TARGET"].read_text("utf-8") == table["page"](), (
+        "run scripts/architectures_table.py"
+    )
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -132,16 +149,22 @@ def test_it_is_imported_trained_resumed_to_the_bit_packed_and_served(
     workshop: Workshop, name: str
 ) -> None:
     made = workshop.made(name)
-    assert made.adapted != made.plain
+    assert all(each.adapted != each.plain for each in made.answers)
     config = json.loads((made.artifact / "adapter" / "adapter_config.json").read_bytes())
     assert "target_parameters" not in config
 
 
 @pytest.mark.parametrize("name", BASES)
 def test_its_loss_and_gradients_are_those_of_each_row_alone(workshop: Workshop, name: str) -> None:
-    """Through transformers' own attention, with the same adapter, in float64."""
+    """Through transformers' own attention, with the same adapter on the layers that its files tell
+    of, in float64."""
     base = workshop.made(name).base
     model = adapted.load(base, AdapterSpec(r=4), precision="fp64", device="cpu", seed=3)
+    # told without loading: what a job's targets and its adapter's size are checked against
+    assert {layer.name: (layer.out, layer.into) for layer in linear_layers(base)} == {
+        name: (layer.up.shape[0], layer.down.shape[1])
+        for name, layer in model.trained.adapter.layers.items()
+    }
     torch.manual_seed(7)
     with torch.no_grad():
         for parameter in model.parameters:
@@ -163,21 +186,6 @@ def test_its_loss_and_gradients_are_those_of_each_row_alone(workshop: Workshop, 
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5 * float(other.abs().max()))
 
 
-@pytest.mark.parametrize("name", BASES)
-def test_its_layers_are_told_from_its_files_as_peft_finds_them(
-    workshop: Workshop, name: str
-) -> None:
-    """What a job's targets and its adapter's size are checked against, without loading anything."""
-    made = workshop.made(name)
-    model = adapted.load(made.base, AdapterSpec(), precision="fp32", device="cpu", seed=0)
-    told = {layer.name: (layer.out, layer.into) for layer in linear_layers(made.base)}
-    found = {
-        name: (layer.up.shape[0], layer.down.shape[1])
-        for name, layer in model.trained.adapter.layers.items()
-    }
-    assert found == told
-
-
 # Stock tools alone: the bundle's own tokenizer, settings and adapter, on the base that was imported
 ASKING = """
 import json, sys
@@ -188,20 +196,26 @@ torch.set_num_threads(1)
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
 found = {}
-for name, (base, artifact, loader, question, count) in json.load(sys.stdin).items():
+asked, questions, count = json.load(sys.stdin)
+for name, (base, artifact, loader) in asked.items():
     tokenizer = AutoTokenizer.from_pretrained(artifact + "/tokenizer")
     settings = GenerationConfig.from_pretrained(artifact + "/tokenizer")
-    prompt = tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}],
-        add_generation_prompt=True, return_tensors="pt", return_dict=True,
-    )
     plain = getattr(transformers, loader).from_pretrained(base)
     model = PeftModel.from_pretrained(plain, artifact + "/adapter")
-    said = model.generate(
-        **prompt, generation_config=settings, do_sample=False, max_new_tokens=count
-    )[0].tolist()
-    ids = prompt["input_ids"][0].tolist()
-    found[name] = [ids, said[len(ids):]]
+    found[name] = []
+    for question in questions:
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": question}],
+            add_generation_prompt=True, return_tensors="pt", return_dict=True,
+        )
+        ids = prompt["input_ids"][0].tolist()
+        def answer():
+            return model.generate(
+                **prompt, generation_config=settings, do_sample=False, max_new_tokens=count
+            )[0].tolist()[len(ids):]
+        adapted = answer()
+        with model.disable_adapter():
+            found[name].append([ids, adapted, answer()])
 json.dump(found, sys.stdout)
 """
 
@@ -209,23 +223,18 @@ json.dump(found, sys.stdout)
 def test_every_artifact_answers_in_a_new_process_with_stock_peft_as_here(
     workshop: Workshop,
 ) -> None:
-    from finetune.packaging.serve import loader_of
-
     all_made = {name: workshop.made(name) for name in BASES}
     asked = {
-        name: (
-            *(str(made.base), str(made.artifact), loader_of(made.architecture)),
-            *(QUESTION, ANSWERED),
-        )
+        name: (str(made.base), str(made.artifact), loader_of(made.architecture))
         for name, made in all_made.items()
     }
     child = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ASKING],
-        input=json.dumps(asked),
+        input=json.dumps([asked, QUESTIONS, ANSWERED]),
         capture_output=True,
         text=True,
         check=False,
     )
     assert child.returncode == 0, child.stderr[-3000:]
-    here = {name: [made.prompt, made.adapted] for name, made in all_made.items()}
+    here = {name: [list(each) for each in made.answers] for name, made in all_made.items()}
     assert json.loads(child.stdout) == here

@@ -170,51 +170,6 @@ def test_a_broken_adapter_fails_its_own_request_only(
     assert good.reason() in ("stop", "length")
 
 
-def tiny_of(kind: str, folder: Path) -> Path:
-    """A random model of another architecture, with the tiny tokenizer and a window of 8."""
-    import transformers
-
-    from tests.tiny import build_tokenizer
-
-    tokenizer = build_tokenizer()
-    sizes = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-        "max_position_embeddings": 512,
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-        "initializer_range": 0.2,
-    }
-    window = {} if kind in ("Qwen3", "Gemma") else {"sliding_window": 8}
-    if kind == "Qwen2":
-        window |= {"use_sliding_window": True, "max_window_layers": 1}
-    name = f"{kind}TextConfig" if kind == "Gemma3" else f"{kind}Config"
-    config = getattr(transformers, name)(**sizes, **window)
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.mark.parametrize("kind", ["Mistral", "Qwen2", "Qwen3", "Gemma", "Gemma2", "Gemma3"])
-def test_other_architectures_and_sliding_windows_match_generate(
-    batch: Batch, tmp_path: Path, kind: str
-) -> None:
-    folder = tiny_of(kind, tmp_path / kind)
-    other = load_base(folder, kind, "fp32")
-    plain = AutoModelForCausalLM.from_pretrained(folder)
-    answers = batch(*(chat(q, max_tokens=24) for q in QUESTIONS), on=other)
-    for answer in answers:
-        assert answer.ids() == reference(plain, answer, other.stop_ids)
-
-
 def test_a_model_that_is_not_all_attention_is_refused(tmp_path: Path) -> None:
     from transformers import MambaConfig, MambaForCausalLM
 
