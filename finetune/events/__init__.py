@@ -27,6 +27,7 @@ from finetune.events.choices import (
 )
 from finetune.events.jobs import (
     CancelRequested,
+    FileAwaited,
     FileChecked,
     JobCancelled,
     JobContinued,
@@ -82,6 +83,7 @@ __all__ = [
     "CheckpointUnusable",
     "Choice",
     "EpochsChosen",
+    "FileAwaited",
     "FileChecked",
     "JobCancelled",
     "JobContinued",

@@ -19,6 +19,13 @@ class FileChecked(Message):
     file: str
 
 
+class FileAwaited(Message):
+    code = "file_awaited"
+    words = "The {role} file {file} is still being checked; the job goes on when that has ended."
+    role: Literal["training", "validation"]
+    file: str
+
+
 class OverlapFound(Message):
     code = "overlap_found"
     level = "warn"

@@ -190,6 +190,8 @@ def _tell(dataset: Dataset, *, ok: bool) -> None:
             status_details=None if ok else summary(dataset),
         )
     needs = Q(training_data=dataset) | Q(validation_data=dataset)
+    if dataset.base_id is None:
+        needs |= Q(training_file=dataset.file_id) | Q(validation_file=dataset.file_id)
     waiting = Job.objects.filter(needs, state=JobState.VALIDATING_FILES)
     for job_id in waiting.values_list("id", flat=True):
         nudges.wake(Validation, dataset.tenant_id, job_id)

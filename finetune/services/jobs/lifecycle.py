@@ -4,7 +4,6 @@ Each verb is one transaction in the open scope; a worker is nudged when it commi
 """
 
 import secrets
-from typing import cast
 from uuid import UUID
 
 from django.utils import timezone
@@ -12,6 +11,7 @@ from django.utils import timezone
 from faults import UserFault
 from finetune.events import (
     CancelRequested,
+    FileAwaited,
     FileChecked,
     JobCancelled,
     JobCreated,
@@ -22,10 +22,8 @@ from finetune.events import (
     PauseWithdrawn,
 )
 from finetune.models import Artifact, CatalogModel, Dataset, Job, Run, Validation
-from finetune.purposes import OF_ROWS, Purpose
-from finetune.records.check.formats import KINDS
-from finetune.records.check.spec import RowFormat
 from finetune.services.jobs.base_files import require_targets
+from finetune.services.jobs.files import require_kind, usable_file
 from finetune.services.jobs.request import (
     MAX_SEED,
     EvaluationRequest,
@@ -36,7 +34,6 @@ from finetune.services.jobs.request import (
 from finetune.services.jobs.room import require_room_of
 from finetune.services.jobs.steps import lock_job, note, step
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
-from finetune.trainer.objectives import METHODS
 from finetune.work import nudges
 from tenants.errors import NotFound
 from tenants.models import StoredFile
@@ -57,22 +54,21 @@ __all__ = [
 
 
 def create_job(*, request: JobRequest, actor: str) -> Job:
-    """A job in `validating_files`, with its first
+    """A job in `validating_files`, with its first events. A file that is still being checked is
+    waited for there.
 
     Raises NotFound for a model or file that is not the tenant's to use, Refused without the licence
     to train, UserFault for a file of the wrong purpose or kind of records, a value out of range, a
     target that is no layer of the base, or a storage that has no room for what the job may write.
     """
     base = _base_of(request.model)
-    training = _usable_file(request.training_file, "training_file")
+    training = usable_file(request.training_file, "training_file")
     validation = (
-        _usable_file(request.validation_file, "validation_file")
-        if request.validation_file
-        else None
+        usable_file(request.validation_file, "validation_file") if request.validation_file else None
     )
     for file, param in ((training, "training_file"), (validation, "validation_file")):
         if file is not None:
-            _require_kind(file, request.method, param)
+            require_kind(file, request.method, param)
     check_request(request, context_length=base.context_length)
     licence = require_license(
         model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
@@ -92,13 +88,7 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
         metadata=request.metadata,
         created_by=actor,
     )
-    said: list[Message] = [
-        JobCreated(job=job.public_id),
-        FileChecked(role="training", file=training.public_id),
-    ]
-    if validation is not None:
-        said.append(FileChecked(role="validation", file=validation.public_id))
-    job = note(job, *said)
+    job = note(job, JobCreated(job=job.public_id), *_said_of_files(training, validation))
     audit.record(
         actor=actor, action="job.create", target=job.public_id, data={"model": request.model}
     )
@@ -200,50 +190,15 @@ def _no_model(model: str) -> NotFound:
     )
 
 
-def _usable_file(file_id: UUID, param: str) -> StoredFile:
-    # Locked: whoever deletes the file waits, and then finds this job.
-    file = StoredFile.objects.select_for_update().filter(id=file_id, deleted_at=None).first()
-    if file is None:
-        raise NotFound("file_not_found", "There is no such file.", param=param)
-    if file.purpose not in OF_ROWS:
-        raise UserFault(
-            "invalid_file_purpose",
-            f"The file {file.public_id} has the purpose {file.purpose!r}.",
-            fix=f"Upload it with purpose={Purpose.TRAINING.value!r}.",
-            param=param,
-        )
-    if file.status == FileStatus.ERROR:
-        raise UserFault(
-            f"invalid_{param}",
-            f"The file {file.public_id} did not pass its check: {file.status_details}",
-            fix="Mend the lines that the file's report names, and upload it again.",
-            param=param,
-        )
-    if file.status != FileStatus.PROCESSED:
-        raise UserFault(
-            "file_not_ready",
-            f"The file {file.public_id} is still being checked.",
-            fix=f"Wait until its status is `{FileStatus.PROCESSED}` "
-            "(client.files.wait_for_processing does).",
-            param=param,
-        )
-    return file
-
-
-def _require_kind(file: StoredFile, method: str, param: str) -> None:
-    """What the method trains on, against what the file's check found in it."""
-    structure = Dataset.objects.filter(file=file, base=None).exclude(format="").first()
-    if structure is None:
-        return
-    held, wanted = KINDS[cast(RowFormat, structure.format)], METHODS[method].records
-    if held.name != wanted.name:
-        raise UserFault(
-            "wrong_kind_of_record",
-            f"The method {method!r} trains on records of the kind {wanted.name!r}, and the file "
-            f"{file.public_id} holds {held.name!r} ({structure.format}).",
-            fix="Choose a method that trains on such records, or a file of the other kind.",
-            param=param,
-        )
+def _said_of_files(training: StoredFile, validation: StoredFile | None) -> list[Message]:
+    said: list[Message] = [FileChecked(role="training", file=training.public_id)]
+    if training.status == FileStatus.UPLOADED:
+        said.append(FileAwaited(role="training", file=training.public_id))
+    if validation is not None:
+        said.append(FileChecked(role="validation", file=validation.public_id))
+        if validation.status == FileStatus.UPLOADED:
+            said.append(FileAwaited(role="validation", file=validation.public_id))
+    return said
 
 
 def _least_tokens(request: JobRequest, base: CatalogModel, file: StoredFile) -> int:

@@ -13,6 +13,7 @@ from finetune.services.files.datasets import reading_of
 from finetune.services.jobs import resolution
 from finetune.services.jobs.below import BelowJob, retried
 from finetune.services.jobs.budget import tokens_needed
+from finetune.services.jobs.files import require_kind
 from finetune.services.jobs.resolution import Resolved
 from finetune.services.jobs.steps import note, step
 from finetune.states import DatasetState, JobState
@@ -26,6 +27,7 @@ from tenants.models import StoredFile
 from tenants.rights import Right
 from tenants.services.licences import require_license
 from tenants.services.vaults import vault_for
+from tenants.states import FileStatus
 
 
 class Validating(BelowJob):
@@ -51,6 +53,10 @@ VALIDATE = Validating()
 def _validate(lease: Lease) -> None:
     """Does what can be done. Where a file is not read yet, because another worker is at it or the
     storage is down, it waits: the end of that check, or the sweeper, comes back."""
+    for reading_id in _unchecked(lease):
+        perform(CHECK, tenant_id=lease.tenant_id, key=reading_id)
+    if not _files_passed(lease):
+        return
     for reading_id in _readings(lease):
         perform(CHECK, tenant_id=lease.tenant_id, key=reading_id)
     with tenant_scope(lease.tenant_id):
@@ -69,6 +75,49 @@ def _validate(lease: Lease) -> None:
             return
     overlap = _overlap(lease.tenant_id, train, valid) if valid is not None else 0
     _queue(lease, resolution.resolve(job, train, valid), overlap)
+
+
+def _unchecked(lease: Lease) -> list[UUID]:
+    """The checks of the job's files that had not ended when the job was asked for."""
+    with leases.fenced(lease) as job:
+        fresh = [file for file, _ in _files(job) if file.status == FileStatus.UPLOADED]
+        checks = [
+            reading_of(file=file, base=None, max_length=None, overflow="refuse") for file in fresh
+        ]
+        return [each.id for each in checks]
+
+
+def _files_passed(lease: Lease) -> bool:
+    """Whether the job may go on with its files; else it waits for a check, or has failed by one.
+
+    Raises UserFault for records that the job's method does not train on."""
+    with tenant_scope(lease.tenant_id):
+        job = Job.objects.get(id=lease.key)
+        found = [
+            (file, param, Dataset.objects.filter(file=file, base=None).first())
+            for file, param in _files(job)
+        ]
+        for file, param, _ in found:
+            if file.status == FileStatus.PROCESSED:
+                require_kind(file, job.method, param)
+    for file, param, check in found:
+        if file.status == FileStatus.ERROR and check is not None:
+            leases.fail(lease, fault=_file_fault(check, param))
+            return False
+    for file, _, check in found:
+        if file.status == FileStatus.UPLOADED:
+            reason = why_waiting(check) if check is not None else None
+            leases.wait(lease, reason=reason, seconds=0)
+            return False
+    return True
+
+
+def _files(job: Job) -> list[tuple[StoredFile, str]]:
+    """Each with the request's name for it."""
+    training = [(job.training_file, "training_file")]
+    if job.validation_file is None:
+        return training
+    return [*training, (job.validation_file, "validation_file")]
 
 
 def _readings(lease: Lease) -> list[UUID]:

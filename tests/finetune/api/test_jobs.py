@@ -147,10 +147,6 @@ def test_a_misspelt_layer_is_refused_with_the_nearest_that_there_is(
 
 def test_a_file_that_does_not_serve_is_refused_with_what_to_do(customer: Customer) -> None:
     client = customer.client()
-    waiting = client.files.create(file=("a.jsonl", chat_rows()), purpose="fine-tune")
-    with pytest.raises(BadRequestError, match="wait_for_processing") as refused:
-        client.fine_tuning.jobs.create(model="tiny", training_file=waiting.id)
-    assert refused.value.param == "training_file"
     other = client.files.create(file=("a.txt", b"x"), purpose="user_data")
     with pytest.raises(BadRequestError, match="purpose='fine-tune'") as refused:
         client.fine_tuning.jobs.create(model="tiny", training_file=other.id)
@@ -163,6 +159,25 @@ def test_a_file_that_does_not_serve_is_refused_with_what_to_do(customer: Custome
     customer.check_files()
     with pytest.raises(BadRequestError, match="did not pass its check"):
         client.fine_tuning.jobs.create(model="tiny", training_file=bad.id)
+
+
+def test_a_job_may_name_a_file_right_after_its_upload(customer: Customer) -> None:
+    client = customer.client()
+    file = client.files.create(file=("a.jsonl", chat_rows()), purpose="fine-tune")
+    job = client.fine_tuning.jobs.create(model="tiny", training_file=file.id)
+    strict(job)
+    assert (file.status, job.status) == ("uploaded", "validating_files")
+    again = client.fine_tuning.jobs.create(
+        model="tiny", training_file=file.id, extra_headers={"x-stainless-retry-count": "1"}
+    )
+    assert again.id == job.id
+    codes = [event.model_extra["code"] for event in client.fine_tuning.jobs.list_events(job.id)]  # type: ignore[index]
+    assert codes == ["file_awaited", "file_checked", "job_created"]
+    with pytest.raises(BadRequestError) as needed:
+        client.files.delete(file.id)
+    assert needed.value.code == "file_in_use"
+    assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+    assert client.files.delete(file.id).deleted
 
 
 def test_a_model_without_a_licence_is_refused_with_the_licence_state(

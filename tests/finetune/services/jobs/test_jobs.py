@@ -118,10 +118,9 @@ def test_targets_are_matched_as_peft_matches_them(bench: Bench, targets: list[st
     assert job.requested["adapter"] == {"targets": targets}
 
 
-def test_a_file_that_is_not_ready_is_refused_with_what_to_do(bench: Bench) -> None:
+def test_a_file_that_does_not_serve_is_refused_with_what_to_do(bench: Bench) -> None:
     data = jsonl(chat_rows(12))
     for status, purpose, code in (
-        ("uploaded", "fine-tune", "file_not_ready"),
         ("error", "fine-tune", "invalid_training_file"),
         ("processed", "user_data", "invalid_file_purpose"),
     ):

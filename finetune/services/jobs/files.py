@@ -1,0 +1,56 @@
+"""The files that a job names: whether they serve for it."""
+
+from typing import cast
+from uuid import UUID
+
+from faults import UserFault
+from finetune.models import Dataset
+from finetune.purposes import OF_ROWS, Purpose
+from finetune.records.check.formats import KINDS
+from finetune.records.check.spec import RowFormat
+from finetune.trainer.objectives import METHODS
+from tenants.errors import NotFound
+from tenants.models import StoredFile
+from tenants.states import FileStatus
+
+
+def usable_file(file_id: UUID, param: str) -> StoredFile:
+    """In the open scope; one whose check has not ended is waited for when the job is validated.
+
+    Raises NotFound, or UserFault for a wrong purpose or a check that ended badly."""
+    # Locked: whoever deletes the file waits, and then finds this job.
+    file = StoredFile.objects.select_for_update().filter(id=file_id, deleted_at=None).first()
+    if file is None:
+        raise NotFound("file_not_found", "There is no such file.", param=param)
+    if file.purpose not in OF_ROWS:
+        raise UserFault(
+            "invalid_file_purpose",
+            f"The file {file.public_id} has the purpose {file.purpose!r}.",
+            fix=f"Upload it with purpose={Purpose.TRAINING.value!r}.",
+            param=param,
+        )
+    if file.status == FileStatus.ERROR:
+        raise UserFault(
+            f"invalid_{param}",
+            f"The file {file.public_id} did not pass its check: {file.status_details}",
+            fix="Mend the lines that the file's report names, and upload it again.",
+            param=param,
+        )
+    return file
+
+
+def require_kind(file: StoredFile, method: str, param: str) -> None:
+    """What the method trains on, against what the file's check found in it; nothing while that is
+    not known. Raises UserFault `wrong_kind_of_record`."""
+    structure = Dataset.objects.filter(file=file, base=None).exclude(format="").first()
+    if structure is None:
+        return
+    held, wanted = KINDS[cast(RowFormat, structure.format)], METHODS[method].records
+    if held.name != wanted.name:
+        raise UserFault(
+            "wrong_kind_of_record",
+            f"The method {method!r} trains on records of the kind {wanted.name!r}, and the file "
+            f"{file.public_id} holds {held.name!r} ({structure.format}).",
+            fix="Choose a method that trains on such records, or a file of the other kind.",
+            param=param,
+        )
