@@ -96,21 +96,28 @@ def answer(path: str, problem: Problem) -> HttpResponse:
     return response
 
 
-def wire_error(problem: Problem, text: str, kind: str) -> dict[str, Any]:
+def wire_error(problem: Problem) -> dict[str, Any]:
     """OpenAI's shape: the body of an answer, or the last event of a stream that broke off."""
-    error = {"message": text, "type": kind, "param": problem.param, "code": problem.code}
-    return {"error": error}
+    return {
+        "error": {
+            "message": problem.text,
+            "type": wire_kind(problem),
+            "param": problem.param,
+            "code": problem.code,
+        }
+    }
 
 
-def wire_kind(status: int) -> str:
-    return "server_error" if status >= 500 else "invalid_request_error"
+def wire_kind(problem: Problem) -> str:
+    if problem.status == 429:
+        return problem.ran_out
+    return "server_error" if problem.status >= 500 else "invalid_request_error"
 
 
 def _wire(problem: Problem) -> JsonResponse:
     # OpenAI's clients take 409 for a lock that will be free soon; our conflicts are permanent.
     status = 400 if problem.status == 409 else problem.status
-    kind = problem.ran_out if status == 429 else wire_kind(status)
-    return JsonResponse(wire_error(problem, problem.text, kind), status=status)
+    return JsonResponse(wire_error(problem), status=status)
 
 
 def _rfc9457(problem: Problem) -> JsonResponse:

@@ -1,6 +1,7 @@
 """/v1/chat/completions, whole or streamed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -9,9 +10,10 @@ from django.http.response import HttpResponseBase
 
 from finetune.api.bodies import parse
 from finetune.api.wire.chat_request import ChatRequest
+from finetune.api.wire.event_streams import Deltas
 from finetune.api.wire.generating import (
-    Deltas,
     GeneratingView,
+    Opening,
     stream_reply,
     usage_object,
     whole_reply,
@@ -26,8 +28,7 @@ class ChatCompletions(GeneratingView):
         asked.check()
         generation = asked.generation()
         target = await self.resolve(asked.model)
-        reserved = await self.reserve(target, [generation])
-        deltas = await self.deltas(target, generation, reserved)
+        opening = Opening(self, target, [generation])
         head = {
             "id": f"chatcmpl-{uuid4().hex}",
             "created": now(),
@@ -35,8 +36,8 @@ class ChatCompletions(GeneratingView):
             "system_fingerprint": target.fingerprint,
         }
         if asked.stream:
-            return stream_reply(events(head, asked, deltas), target, reserved)
-        return whole_reply(await whole(head, asked, deltas), target, reserved)
+            return await stream_reply(opening, partial(events, head, asked))
+        return whole_reply(await whole(head, asked, await opening.deltas()), opening)
 
 
 async def whole(head: dict[str, Any], asked: ChatRequest, deltas: Deltas) -> dict[str, Any]:
@@ -93,7 +94,7 @@ class _Choice:
 
 async def events(
     head: dict[str, Any], asked: ChatRequest, deltas: Deltas
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any]]:
     """A chunk with the role for each choice, then what each gains, then usage when asked for."""
 
     def chunk(choices: list[dict[str, Any]], usage: Usage | None = None) -> dict[str, Any]:

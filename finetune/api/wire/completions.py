@@ -1,8 +1,9 @@
 """/v1/completions: untemplated text, whole or streamed, for one prompt or several."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -12,9 +13,10 @@ from pydantic import Field
 
 from faults import UserFault
 from finetune.api.bodies import parse
+from finetune.api.wire.event_streams import Deltas
 from finetune.api.wire.generating import (
-    Deltas,
     GeneratingView,
+    Opening,
     stream_reply,
     usage_object,
     whole_reply,
@@ -80,8 +82,7 @@ class Completions(GeneratingView):
         prompts = asked.prompts()
         target = await self.resolve(asked.model)
         generations = [asked.generation(prompt) for prompt in prompts]
-        reserved = await self.reserve(target, generations)
-        deltas = await self._all(target, asked, generations, reserved)
+        opening = Opening(self, target, generations, partial(self._all, target, asked, generations))
         head = {
             "id": f"cmpl-{uuid4().hex}",
             "object": "text_completion",
@@ -90,8 +91,9 @@ class Completions(GeneratingView):
             "system_fingerprint": target.fingerprint,
         }
         if asked.stream:
-            return stream_reply(events(head, asked, deltas), target, reserved)
-        return whole_reply(await whole(head, asked, deltas, len(prompts)), target, reserved)
+            return await stream_reply(opening, partial(events, head, asked))
+        deltas = await opening.deltas()
+        return whole_reply(await whole(head, asked, deltas, len(prompts)), opening)
 
     async def _all(
         self,
@@ -101,12 +103,12 @@ class Completions(GeneratingView):
         reserved: Reservation,
     ) -> Deltas:
         """The prompts one after the other, their choices numbered on, and one sum of usage."""
-        first = await self.deltas(target, generations[0], reserved)
+        first = await self.begun(target, generations[0], reserved)
 
         async def rest() -> Deltas:
             used = [0, 0]
             for number, generation in enumerate(generations):
-                deltas = first if number == 0 else await self.deltas(
+                deltas = first if number == 0 else await self.begun(
                     target, generation, reserved
                 )  # fmt: skip
                 async with aclosing(deltas) as stream:  # type: ignore[type-var]
@@ -146,7 +148,7 @@ async def whole(
 
 async def events(
     head: dict[str, Any], asked: CompletionRequest, deltas: Deltas
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any]]:
     async for delta in deltas:
         if delta.usage is None:
             tokens = None

@@ -1,27 +1,18 @@
 """What chat and completions share: from a request to the deltas of the serving process, and out
 again as one JSON object or as server-sent events."""
 
-import json
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from django.http import StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from faults import Fault
-from finetune.api.explaining import explain
-from finetune.api.problems import wire_error, wire_kind
 from finetune.api.wire.base import AsyncWireView, reply
+from finetune.api.wire.event_streams import Deltas, Dialect, Show, stream
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Target
 from finetune.services.models.tokens import Reservation
 from finetune.serving.protocol import Delta, Usage
 from tenants.roles import Scope
-
-log = logging.getLogger(__name__)
-
-Deltas = AsyncIterator[Delta]
 
 
 class GeneratingView(AsyncWireView):
@@ -36,10 +27,10 @@ class GeneratingView(AsyncWireView):
             target=target, generations=generations, by=self.caller.principal
         )
 
-    async def deltas(
+    async def begun(
         self, target: Target, generation: dict[str, Any], reserved: Reservation
     ) -> Deltas:
-        """Answers once the first delta is there, so that what fails before it has a status."""
+        """The deltas, once the first of them is there."""
         stream = gateway.generate(
             target=target,
             generation=generation,
@@ -47,8 +38,31 @@ class GeneratingView(AsyncWireView):
             by=self.caller.principal,
             still=self.still_admitted,
         )
-        first = await anext(stream)
-        return _from(first, stream)
+        return _from(await anext(stream), stream)
+
+
+class Opening:
+    """From a wish to the first delta of its answer. `begin` is given what was reserved."""
+
+    def __init__(
+        self,
+        view: GeneratingView,
+        target: Target,
+        generations: list[dict[str, Any]],
+        begin: Callable[[Reservation], Awaitable[Deltas]] | None = None,
+    ) -> None:
+        self.target = target
+        self.reserved: Reservation | None = None
+        self._view = view
+        self._generations = generations
+        self._begin = begin or self._first
+
+    async def deltas(self) -> Deltas:
+        self.reserved = await self._view.reserve(self.target, self._generations)
+        return await self._begin(self.reserved)
+
+    async def _first(self, reserved: Reservation) -> Deltas:
+        return await self._view.begun(self.target, self._generations[0], reserved)
 
 
 async def _from(first: Delta, rest: Deltas) -> Deltas:
@@ -60,52 +74,28 @@ async def _from(first: Delta, rest: Deltas) -> Deltas:
         await rest.aclose()  # type: ignore[attr-defined]
 
 
-def stream_reply(
-    events: AsyncIterator[dict[str, Any]], target: Target, reserved: Reservation
+async def stream_reply(
+    opening: Opening, show: Show, dialect: Dialect | None = None
 ) -> HttpResponseBase:
-    response = StreamingHttpResponse(_lines(events), content_type="text/event-stream")
-    response["Cache-Control"] = "no-cache"
-    response["X-Accel-Buffering"] = "no"
-    return named(response, target, reserved)
+    """Answers once the first delta is there, so that what fails before it has a status; or after
+    a few seconds without it."""
+    return named(await stream(opening.deltas(), show, dialect), opening)
 
 
-def whole_reply(body: dict[str, Any], target: Target, reserved: Reservation) -> HttpResponseBase:
-    return named(reply(body), target, reserved)
+def whole_reply(body: dict[str, Any], opening: Opening) -> HttpResponseBase:
+    return named(reply(body), opening)
 
 
-def named(response: HttpResponseBase, target: Target, reserved: Reservation) -> HttpResponseBase:
-    """Says what is left of the tokens a minute as the answer begins, and which bytes answered;
-    without an adapter's digest it was the plain base."""
-    for name, value in reserved.headers.items():
+def named(response: HttpResponseBase, opening: Opening) -> HttpResponseBase:
+    """Says what is left of the tokens a minute as the answer begins, where that is known by then,
+    and which bytes answered; without an adapter's digest it was the plain base."""
+    target = opening.target
+    for name, value in (opening.reserved.headers if opening.reserved else {}).items():
         response[name] = value
     response["x-privatune-base-digest"] = target.base_digest
     if target.adapter_digest is not None:
         response["x-privatune-adapter-digest"] = target.adapter_digest
     return response
-
-
-async def _lines(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[bytes]:
-    try:
-        async for event in events:
-            yield _line(event)
-    except Fault as error:
-        log.warning("a stream broke off: %s", error)
-        yield _line(_told(error))  # the status is sent; the SDK raises what it reads here
-        return
-    yield b"data: [DONE]\n\n"
-
-
-def _line(event: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
-
-
-def _told(error: Fault) -> dict[str, Any]:
-    problem = explain(error)
-    return wire_error(
-        problem,
-        problem.text if error.private else str(error),
-        wire_kind(problem.status),
-    )
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:

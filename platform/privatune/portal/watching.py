@@ -43,7 +43,9 @@ def watch(request: RoomRequest, scope: Scope, look: Look) -> StreamingHttpRespon
 
     slot = SLOTS.enter(person=str(request.user.pk), tenant=str(tenant_id))
     hold(request, slot.leave)
-    answer = StreamingHttpResponse(_events(glance, slot), content_type="text/event-stream")
+    answer = StreamingHttpResponse(
+        _events(glance, slot), content_type="text/event-stream; charset=utf-8"
+    )
     answer["Cache-Control"] = "no-store"
     answer["X-Accel-Buffering"] = "no"
     return answer

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,8 +12,9 @@ from django.test import RequestFactory
 from faults import Fault, UserFault
 from finetune.api.explaining import explain, foreseen, told
 from finetune.api.problems import UNEXPECTED
-from finetune.api.wire.generating import _lines
+from finetune.api.wire.event_streams import stream
 from finetune.services.models.gateway import TooManyWaiting
+from finetune.serving.protocol import Delta
 from tenants.errors import Conflict, NotAuthenticated
 from tenants.vault.errors import BadKey, KeyDestroyed, KeyUnavailable, StorageDown, StorageFull
 
@@ -58,7 +59,7 @@ def test_a_stream_that_breaks_off_says_what_and_how_to_mend_it() -> None:
     fault = UserFault("model_evicted", "The model was deleted.", fix="Ask another.", param="model")
     assert streamed(fault)[-1] == {
         "error": {
-            "message": "The model was deleted. Fix: Ask another.",
+            "message": "The model was deleted. Ask another.",
             "type": "invalid_request_error",
             "param": "model",
             "code": "model_evicted",
@@ -67,12 +68,20 @@ def test_a_stream_that_breaks_off_says_what_and_how_to_mend_it() -> None:
 
 
 def streamed(fault: Fault) -> list[dict[str, Any]]:
-    async def breaks_off() -> AsyncIterator[dict[str, Any]]:
-        yield {"token": 1}
+    async def deltas() -> AsyncGenerator[Delta]:
+        yield Delta(text="1")
         raise fault
 
+    async def show(given: AsyncIterator[Delta]) -> AsyncGenerator[dict[str, Any]]:
+        async for delta in given:
+            yield {"token": int(delta.text)}
+
+    async def begun() -> AsyncIterator[Delta]:
+        return deltas()
+
     async def lines() -> list[dict[str, Any]]:
-        return [json.loads(line.removeprefix(b"data: ")) async for line in _lines(breaks_off())]
+        response: Any = await stream(begun(), show)
+        return [json.loads(line.removeprefix(b"data: ")) async for line in response]
 
     return asyncio.run(lines())
 
