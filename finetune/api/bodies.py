@@ -58,6 +58,11 @@ def parse(model: type[Parsed], request: HttpRequest) -> Parsed:
     value = read_json(request)
     if not isinstance(value, dict):
         raise UserFault("invalid_json", "The body must be a JSON object.", where="line 1, column 1")
+    return fit(model, value)
+
+
+def fit(model: type[Parsed], value: dict[str, Any]) -> Parsed:
+    """Raises UserFault naming the field at fault."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
