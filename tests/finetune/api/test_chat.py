@@ -21,6 +21,7 @@ from openai import (
 )
 
 from faults import UserFault
+from finetune.api.bodies import fit
 from finetune.api.wire import chat
 from finetune.api.wire.chat_request import ChatRequest
 from finetune.models import Artifact
@@ -421,5 +422,5 @@ def test_reasoning_of_earlier_answers_is_taken_by_both_of_its_names() -> None:
     assert shown[1]["reasoning_content"] == "easy"
     messages[1]["reasoning"] = 3
     with pytest.raises(UserFault) as caught:
-        ChatRequest(model="m", messages=messages).generation()
+        fit(ChatRequest, {"model": "m", "messages": messages})
     assert caught.value.param == "messages.1.reasoning"
