@@ -103,7 +103,7 @@ def ours(base: Path, spec: Any, rows: Any, plan: Any, steps: int, _: str) -> Any
         for _step in range(steps):
             start = now()
             take_step(run)
-            losses.append(run.state.history[-1].train_loss)
+            losses.append(run.history.steps[-1].train_loss)
             seconds.append(now() - start)
         run.events.close()
     return losses, seconds

@@ -7,6 +7,8 @@ import torch
 from faults import OurFault
 from finetune import events as said
 from finetune.trainer import optim
+from finetune.trainer.events import events_changed
+from finetune.trainer.history import History
 from finetune.trainer.run import Run
 
 
@@ -16,11 +18,13 @@ def save(run: Run, *, yielded: bool = False) -> None:
     now = (state.step, state.pending is not None)
     if run.saved == now or (yielded and state.step == 0):
         return
+    run.events.sync()  # what the checkpoint counts of it is there before the checkpoint is
     state.events_seq = run.events.seq
+    state.told = run.history.told
     tensors = optim.state_tensors(run.optimizer, model.parameter_names)
     digests = run.checkpoints.save(state, model.adapter_state(), tensors)
     run.saved = now
-    last = state.pending or (state.history[-1] if state.history else None)
+    last = state.pending or run.history.last
     run.events.checkpoint(
         {
             "step": state.step,
@@ -38,9 +42,13 @@ def restore(run: Run) -> None:
         run.events.say(problem)
     run.state.machine = machine()
     if found is None:
+        run.history = History(run.events.told)
         return
     if found.state.spec_sha256 != run.state.spec_sha256:
         raise OurFault("spec_changed", "The checkpoint is of another spec.", where=str(found.path))
+    run.history = History(run.events.told, found.state.history)
+    if not run.history.goes_on_from(found.state.told, found.state.step):
+        raise events_changed(str(run.events.path))
     if found.state.machine != machine():
         run.events.say(said.OtherMachine(was=found.state.machine, now=machine()))
     run.state = found.state.model_copy(update={"machine": machine()})

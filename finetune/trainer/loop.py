@@ -57,9 +57,7 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
             raise
         warned = judge_run(run)
         probed = (run.valid or run.rows)[:PROBED_ROWS]
-        write_result(
-            run_dir, spec, objective, run.state, run.model, run.checkpoints, warned, probed
-        )
+        write_result(run_dir, run, warned, probed)
         events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()
@@ -261,7 +259,7 @@ def judge_run(run: Run) -> list[said.Message]:
     """What is to be said of a run that has ended, told as warnings."""
     state, guessing = run.state, run.objective.guessing
     warned = verdict(
-        state.history,
+        run.history.steps,
         step=result_step(run.spec, state),
         base_valid_loss=state.base_valid_loss,
         guessing=guessing(run.model) if guessing else None,

@@ -9,37 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from finetune.events import Message
-from finetune.families.contract import PROBES, Adapted
+from finetune.families.contract import PROBES
 from finetune.records.kinds import Item
-from finetune.trainer.checkpoint import ADAPTER, Checkpoints, to_bytes, write_folder
+from finetune.trainer.checkpoint import ADAPTER, to_bytes, write_folder
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import Objective
+from finetune.trainer.run import Run
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 
 
 def write_result(
-    run_dir: Path,
-    spec: RunSpec,
-    objective: Objective,
-    state: TrainerState,
-    model: Adapted,
-    checkpoints: Checkpoints,
-    warned: Sequence[Message],
-    probed: Sequence[Item],
+    run_dir: Path, run: Run, warned: Sequence[Message], probed: Sequence[Item]
 ) -> None:
     """`probed`: rows that the adapter is asked about, so that packing can ask its files again."""
+    spec, state, model, history = run.spec, run.state, run.model, run.history.steps
     step = result_step(spec, state)
-    kept = model.adapter_state() if step == state.step else checkpoints.read(step).adapter
+    kept = model.adapter_state() if step == state.step else run.checkpoints.read(step).adapter
     adapter = to_bytes(kept)
     model.load_adapter_state(kept)
     probes = model.probe([sequence for row in probed for sequence in row.sequences])
-    report = _report(spec, state, step, hashlib.sha256(adapter).hexdigest())
+    report = _report(spec, state, history, step, hashlib.sha256(adapter).hexdigest())
     report["warnings"] = [each.entry() for each in warned]
     files = {
         ADAPTER: adapter,
         "adapter_config.json": _json(model.adapter_config(spec.base_name)),
-        "metrics.csv": _csv(objective, state.history),
+        "metrics.csv": _csv(run.objective, history),
         "report.json": _json(report),
         PROBES: to_bytes(probes),
     }
@@ -51,16 +46,22 @@ def result_step(spec: RunSpec, state: TrainerState) -> int:
     return state.best_step if spec.keep == "best" and state.best_step else state.step
 
 
-def _report(spec: RunSpec, state: TrainerState, step: int, adapter_sha256: str) -> dict[str, Any]:
+def _report(
+    spec: RunSpec,
+    state: TrainerState,
+    history: Sequence[StepMetrics],
+    step: int,
+    adapter_sha256: str,
+) -> dict[str, Any]:
     """`train_loss` is the mean over the last epoch's steps, weighted as in each step."""
-    evaluated = [m for m in state.history if m.valid_loss is not None]
+    evaluated = [m for m in history if m.valid_loss is not None]
     at_step = [m.valid_loss for m in evaluated if m.step == step]
     return {
         "steps": state.step,
         "result_step": step,
-        "epochs": state.history[-1].epoch if state.history else 0,
+        "epochs": history[-1].epoch if history else 0,
         "trained_tokens": state.trained_tokens,
-        "train_loss": _last_epoch_loss(state.history),
+        "train_loss": _last_epoch_loss(history),
         "valid_loss": at_step[0] if at_step else None,
         "base_valid_loss": state.base_valid_loss,
         "best_step": state.best_step,
@@ -74,7 +75,7 @@ def _report(spec: RunSpec, state: TrainerState, step: int, adapter_sha256: str) 
     }
 
 
-def _last_epoch_loss(history: list[StepMetrics]) -> float | None:
+def _last_epoch_loss(history: Sequence[StepMetrics]) -> float | None:
     if not history:
         return None
     since, tokens = history[-1].epoch - 1, 0
@@ -88,7 +89,7 @@ def _last_epoch_loss(history: list[StepMetrics]) -> float | None:
     return total / weights if weights else None
 
 
-def _csv(objective: Objective, history: list[StepMetrics]) -> bytes:
+def _csv(objective: Objective, history: Sequence[StepMetrics]) -> bytes:
     columns = ("step", *objective.train_columns, *objective.valid_columns)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

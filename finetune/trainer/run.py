@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -12,6 +12,7 @@ from finetune.records.kinds import Item
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan
 from finetune.trainer.events import EventLog
+from finetune.trainer.history import History
 from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.objectives import Objective
@@ -55,5 +56,6 @@ class Run:
     events: EventLog
     stop: Stop
     speed: Speedometer
+    history: History = field(default_factory=History)
     clock: Callable[[], float] = time.monotonic
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint

@@ -4,6 +4,7 @@ There is no random state in it: the order of the data and the seed of every step
 functions of (seed, step).
 """
 
+from hashlib import sha256
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
@@ -39,6 +40,16 @@ class StepMetrics(BaseModel):
             del shown["grad_norm"]
         return shown
 
+    def kept(self) -> "StepMetrics":
+        """As it is when it has been through the log and a database: its numbers are floats, and no
+        zero has a sign."""
+        return StepMetrics.model_validate(
+            {
+                name: value + 0.0 if isinstance(value, float) else value
+                for name, value in self._flat().items()
+            }
+        )
+
     @model_serializer
     def _flat(self) -> dict[str, Any]:
         return {
@@ -67,7 +78,16 @@ class StepMetrics(BaseModel):
         return nested
 
 
+class Told(BaseModel):
+    """How many steps' figures stand in the log, and their SHA-256; see finetune.trainer.history."""
+
+    steps: int = 0
+    sha256: str = sha256().hexdigest()
+
+
 class TrainerState(BaseModel):
+    """Of a size that does not depend on how many steps were done."""
+
     model_config = ConfigDict(extra="forbid")
 
     spec_sha256: str
@@ -82,7 +102,8 @@ class TrainerState(BaseModel):
     stopped_early: bool = False
     seconds: float = 0.0
     pending: StepMetrics | None = None  # done, but not yet evaluated and reported
-    history: list[StepMetrics] = []
+    told: Told = Told()
+    history: list[StepMetrics] = []  # older versions kept it here: what they told stays here
     events_seq: int = 0
     machine: dict[str, str] = {}
     sha256: dict[str, str] = {}  # of the tensor files beside this one

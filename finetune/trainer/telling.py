@@ -40,14 +40,18 @@ def announce_warmup(run: Run) -> None:
 
 def report(run: Run, metrics: StepMetrics) -> None:
     state = run.state
-    state.history.append(metrics)
     state.pending = None
-    run.events.metrics(
+    metrics = metrics.kept()
+    is_new = run.events.metrics(
         metrics.shown()
         | {
+            "weight": metrics.weight,
             "total_steps": run.plan.total_steps,
             "tokens_per_second": round(run.speed.tokens_per_second, 1),
             "memory_mb": peak_memory_mb(),
             "seconds_left": round(run.speed.seconds(run.plan.total_steps - state.step), 1),
         }
     )
+    if is_new:
+        run.history.add(metrics)
+    run.history.go_to(metrics.step)

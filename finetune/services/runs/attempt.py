@@ -56,7 +56,9 @@ def _work(lease: RunLease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
     if shutdown.asked or pulse.seen.pause or pulse.seen.cancel:
         leases.give_back(lease)  # asked while the folder was filled: nothing need be started
         return
-    taking = Taking(EventTail(run_dir / "events.jsonl"), History(lease, vault), run_dir)
+    taking = Taking(
+        EventTail.of_what_comes(run_dir / "events.jsonl"), History(lease, vault), run_dir
+    )
     training = launch_trainer(run_dir, threads=spec.threads or 1, level=isolation())
     log.info("run %s epoch %s: trainer %s", lease.run_id, lease.epoch, training.process.pid)
     try:

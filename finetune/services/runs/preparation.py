@@ -10,7 +10,7 @@ from django.conf import settings
 
 from faults import OurFault
 from finetune.events import CheckpointDamaged, PrecisionChosen
-from finetune.models import CatalogModel, Checkpoint, Dataset, Job
+from finetune.models import CatalogModel, Checkpoint, Dataset, Event, Job
 from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import note
 from finetune.services.runs.lease import RunLease
@@ -44,6 +44,7 @@ def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
     if spec.data.valid:
         _fetch_rows(job.validation_data, vault, run_dir / spec.data.valid)
     _restore(lease, job, vault, run_dir, keeps_best=spec.keep == "best")
+    _tell_again(lease, job, run_dir / "events.jsonl")
     return spec
 
 
@@ -103,6 +104,14 @@ def _restore(lease: RunLease, job: Job, vault: Vault, run_dir: Path, *, keeps_be
         if best in stored and _fetch(stored[best], vault, folder / str(best)):
             return
         shutil.rmtree(folder / str(step))  # without the best one it could not be finished
+
+
+def _tell_again(lease: RunLease, job: Job, path: Path) -> None:
+    """What earlier attempts told of each step: the trainer's checkpoints hold no figures."""
+    with tenant_scope(lease.tenant_id), path.open("w", encoding="utf-8") as file:
+        told = Event.objects.filter(job=job, type="metrics").order_by("seq")
+        for event in told.values("seq", "type", "data").iterator():
+            file.write(json.dumps(event, ensure_ascii=False) + "\n")
 
 
 def _fetch(checkpoint: Checkpoint, vault: Vault, folder: Path) -> bool:

@@ -16,6 +16,11 @@ class EventTail:
     _at: int = 0
     _next: int = field(default=0, init=False)
 
+    @classmethod
+    def of_what_comes(cls, path: Path) -> "EventTail":
+        """Past what the file holds already."""
+        return cls(path, path.stat().st_size if path.exists() else 0)
+
     def read(self) -> list[dict[str, Any]]:
         """New complete lines, parsed; a line that is still being written waits."""
         try:

@@ -64,7 +64,7 @@ def train_ours(
     with run.lanes:
         loop.run_to_the_end(run)
     run.events.close()
-    return [m.train_loss for m in run.state.history], before, model.adapter_state()
+    return [m.train_loss for m in run.history.steps], before, model.adapter_state()
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,17 @@ from django.conf import settings
 from faults import UserFault
 from finetune.events import PrecisionChosen, PrecisionWithoutBf16
 from finetune.models import Checkpoint, Job, Run
+from finetune.services.jobs.steps import take_over
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.runs import attempt, preparation, publishing
 from finetune.services.runs.lease import RunLease
+from finetune.services.runs.tail import EventTail
 from finetune.services.runs.training import TRAIN
 from finetune.states import ExitCode, JobState, RunState
 from finetune.storage import checkpoint_prefix
+from finetune.trainer.events import EventLog
+from finetune.trainer.history import History
+from finetune.trainer.state import StepMetrics
 from finetune.work import fitness
 from finetune.work import perform as work
 from finetune.work.pulse import Pulse
@@ -273,6 +278,7 @@ def test_the_private_folder_holds_what_the_trainer_needs_and_no_more(
         "base",
         "data",
         "checkpoints",
+        "events.jsonl",
     }
     assert (tmp_path / "base").is_symlink()
     assert (tmp_path / "base" / "config.json").exists()
@@ -323,3 +329,42 @@ def test_a_processor_is_tried_once_for_a_base_and_a_gpu_each_time(
         told = preparation._try(bench.base, tmp_path, rows=8)
         assert told == ({"device": device, "threads": threads}, choice)
     assert tried == times
+
+
+def test_what_earlier_attempts_told_is_in_the_folder_to_the_bit_and_is_not_taken_over_again(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The trainer's checkpoints know the figures by a digest; they come back from the database."""
+    prepared = Prepared(bench, best=None)
+    figures = [0.1 + 0.2, 1e-8, 1e30, 131.0, 5e-324, 1.7976931348623157e308, 2.0 / 3]
+    told = [
+        StepMetrics(
+            step=number,
+            epoch=number / 7,
+            train={"train_loss": figure},
+            weight=figure,
+            learning_rate=figure,
+            trained_tokens=number,
+        ).kept()
+        for number, figure in enumerate(figures, 1)
+    ]
+    log = EventLog(tmp_path / "told.jsonl")
+    for metrics in told:
+        log.metrics(metrics.shown() | {"weight": metrics.weight, "total_steps": 9})
+    log.close()
+    with tenant_scope(bench.tenant.id):
+        job = Job.objects.select_related("base", "training_data").get(id=prepared.job.id)
+        take_over(job, map(json.loads, (tmp_path / "told.jsonl").read_text().splitlines()))
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    preparation.prepare(prepared.lease, job, prepared.vault, folder)
+    again = EventLog(folder / "events.jsonl")
+    assert [repr(metrics) for metrics in again.told] == [repr(metrics) for metrics in told]
+    histories = [History(log.told) for log in (again, EventLog(tmp_path / "told.jsonl"))]
+    for history in histories:
+        history.go_to(9)
+    assert histories[0].told == histories[1].told
+    tail = EventTail.of_what_comes(folder / "events.jsonl")
+    assert tail.read() == []
+    again.metrics(told[0].shown() | {"step": 8, "total_steps": 9})
+    assert [event["data"]["step"] for event in tail.read()] == [8]
