@@ -107,6 +107,18 @@ class PrecisionOfGpu(PrecisionChosen):
     words = "The GPU computes in bf16; the adapter and its optimizer stay in fp32."
 
 
+class PrecisionOfOlderGpu(PrecisionChosen):
+    """Not fp16: its narrow range needs scaled losses, and a step that overflows is lost."""
+
+    code = "precision_of_older_gpu"
+    words = (
+        "The GPU ({gpu}, compute capability {capability}) has no bf16 arithmetic, and in fp16 "
+        "losses and gradients may overflow: fp32 is safe, and takes twice the memory."
+    )
+    gpu: str
+    capability: str
+
+
 class PrecisionWithoutBf16(PrecisionChosen):
     code = "precision_without_bf16"
     words = "This processor has no bf16 arithmetic."

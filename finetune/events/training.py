@@ -17,6 +17,15 @@ class TrainingPlanned(Message):
     device: str
 
 
+class DayFrozen(Message):
+    code = "day_frozen"
+    words = (
+        "Where the base's chat template writes today's date, it writes {day}: in training, in "
+        "answers here, and in the chat template of the model's bundle."
+    )
+    day: str  # ISO 8601
+
+
 class NoWarmup(Message):
     code = "no_warmup"
     words = "So short a training (steps: {steps}) has no warm-up: it begins at the full rate."
@@ -70,6 +79,16 @@ class StepDone(Message):
     words = "Step {step}/{total_steps}"
     step: int
     total_steps: int
+
+
+class NotDeterministic(Message):
+    code = "not_deterministic"
+    level = "warn"
+    words = (
+        "This device has no deterministic algorithm for some operations, so the same job may end "
+        "in other last bits: {operations}"
+    )
+    operations: str  # in torch's words
 
 
 class StepSkipped(Message):

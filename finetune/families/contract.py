@@ -62,8 +62,13 @@ class Batch(Protocol):
     def tokens(self) -> int: ...
 
 
-Read = Callable[[bytes, str], Item]
-"""(one line of canonical JSON, where it stands) -> its item. Raises UserFault with the place."""
+class Read(Protocol):
+    """(a line of canonical JSON, where it stands) -> its item. Raises UserFault with its place."""
+
+    printed_day: str | None
+    """What its prompts print as today's date (ISO 8601), where the base's template writes one."""
+
+    def __call__(self, line: bytes, where: str, /) -> Item: ...
 
 
 class Adapted(Protocol):

@@ -8,13 +8,57 @@ import sys
 import time
 from pathlib import Path
 
+from faults import OurFault
 from finetune import events
 from finetune.events import PrecisionChosen
 from finetune.families import family
 from finetune.families.contract import Device, Precision
 
 NATIVE_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86 tiles, ARM
+FIRST_WITH_BF16 = (8, 0)
 WORTH_IT = 1.1  # bf16 rounds; a smaller gain does not pay for that
+
+
+def gpu_has_bf16(capability: tuple[int, int]) -> bool:
+    """Whether an NVIDIA GPU of this compute capability multiplies bf16 itself: from Ampere (8.0)
+    on. torch.cuda.is_bf16_supported also says yes where each product is emulated in fp32."""
+    return capability >= FIRST_WITH_BF16
+
+
+def capability() -> tuple[int, int]:
+    """Of the GPU that training and serving use."""
+    import torch
+
+    return torch.cuda.get_device_capability()
+
+
+def require(on: Device, precision: Precision) -> None:
+    """A run keeps the device and precision that it began with. Raises OurFault `no_gpu` or
+    `no_bf16` where this machine lacks them, so that another worker may take it."""
+    if on != "cuda":
+        return
+    if device() != "cuda":
+        raise OurFault(
+            "no_gpu",
+            "The run began on a GPU, and this machine shows none.",
+            fix="Give the worker its GPU back (nvidia-smi shows what the driver sees).",
+        )
+    if precision == "bf16" and not gpu_has_bf16(capability()):
+        raise OurFault(
+            "no_bf16",
+            f"The run is to be in bf16, which this GPU ({_gpu()}) does not multiply.",
+            fix="Run the worker on a GPU of compute capability 8.0 or more (Ampere or newer).",
+        )
+
+
+def _gpu() -> str:
+    import torch
+
+    return f"{torch.cuda.get_device_name()}, compute capability {_dotted(capability())}"
+
+
+def _dotted(capability: tuple[int, int]) -> str:
+    return ".".join(map(str, capability))
 
 
 def device() -> Device:
@@ -33,7 +77,7 @@ def choose(family_name: str, base_dir: Path, *, on: Device = "cpu") -> Precision
     """The precision to train in, and why. On a CPU with native bf16 a step of a shallow copy of the
     base's shape, with random weights, is timed in both precisions (about a second)."""
     if on == "cuda":
-        return events.PrecisionOfGpu(precision="bf16")
+        return _choose_on_gpu()
     flags = native_bf16()
     if not flags:
         return events.PrecisionWithoutBf16(precision="fp32")
@@ -43,6 +87,17 @@ def choose(family_name: str, base_dir: Path, *, on: Device = "cpu") -> Precision
     if ratio < WORTH_IT:
         return events.PrecisionBf16Slow(precision="fp32", flags=names, ratio=ratio)
     return events.PrecisionBf16Fast(precision="bf16", flags=names, ratio=ratio)
+
+
+def _choose_on_gpu() -> PrecisionChosen:
+    import torch
+
+    has = capability()
+    if gpu_has_bf16(has):
+        return events.PrecisionOfGpu(precision="bf16")
+    return events.PrecisionOfOlderGpu(
+        precision="fp32", gpu=torch.cuda.get_device_name(), capability=_dotted(has)
+    )
 
 
 def _cpu_flags() -> set[str]:

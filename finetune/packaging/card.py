@@ -62,13 +62,28 @@ def _training(passport: Passport) -> str:
             "## Training",
             "",
             f"Method {passport.method}, {passport.steps:,} steps over {passport.epochs:g} epochs "
-            f"in {passport.precision}, seed {passport.seed}, Privatune {passport.code_version}.",
+            f"in {passport.precision}, seed {passport.seed}, Privatune {passport.code_version}."
+            + _day(passport)
+            + _bits(passport),
             "",
             "| setting | value |",
             "|---|---|",
             *settings,
         ]
     )
+
+
+def _day(passport: Passport) -> str:
+    """Told because it is not the day of whoever asks the model."""
+    day = passport.printed_day
+    return f" Where the chat template writes today's date, it writes {day}." if day else ""
+
+
+def _bits(passport: Passport) -> str:
+    if not passport.nondeterministic:
+        return ""
+    operations = "; ".join(passport.nondeterministic)
+    return f" Not deterministic, the last bits may differ in a repetition: {_plain(operations)}."
 
 
 def _evaluation(passport: Passport) -> str:

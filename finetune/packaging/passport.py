@@ -88,6 +88,13 @@ class Passport(_Part):
     precision: Precision
     # How the training was kept apart on its machine, the weakest of its attempts; None: not told
     isolation: Literal["bubblewrap", "namespaces", "none"] | None = None
+    # What its prompts print as today's date, where the base's chat template writes one; None: it
+    # writes none, or an older artifact, whose template has that day all the same
+    printed_day: str | None = None
+    # Whether every operation of the training had a deterministic algorithm, and which had none, in
+    # torch's words: the same job may then end in other last bits. None: not told by older artifacts
+    deterministic: bool | None = None
+    nondeterministic: list[str] = []
     steps: int
     epochs: float
     seconds: float | None = None

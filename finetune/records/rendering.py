@@ -64,6 +64,15 @@ def render(
     return texts[0], spans[0] if marks else []
 
 
+DAY = "2024-07-26"
+"""That every prompt prints as today, in training, here and in what is taken away."""
+
+
+def prints_day(source: str) -> bool:
+    """Whether a template can write today's date."""
+    return "date_string" in source or "strftime_now" in source
+
+
 def frozen(source: str) -> str:
     """A template that says the same day for ever, whoever renders it."""
     if "date_string" in source:

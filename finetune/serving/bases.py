@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
-
 from faults import OurFault
 from finetune.families import family, placement
 from finetune.families.contract import Device, FamilyName, ResidentBase
@@ -67,7 +65,7 @@ def choose_precision(asked: Precision, device: Device) -> Literal["fp32", "bf16"
     if asked != "auto":
         return asked
     if device == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if placement.gpu_has_bf16(placement.capability()) else "fp32"
     return "bf16" if placement.native_bf16() else "fp32"
 
 

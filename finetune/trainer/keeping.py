@@ -21,6 +21,7 @@ def save(run: Run, *, yielded: bool = False) -> None:
     run.events.sync()  # what the checkpoint counts of it is there before the checkpoint is
     state.events_seq = run.events.seq
     state.told = run.history.told
+    note_nondeterministic(run)
     tensors = optim.state_tensors(run.optimizer, model.parameter_names)
     digests = run.checkpoints.save(state, model.adapter_state(), tensors)
     run.saved = now
@@ -57,6 +58,12 @@ def restore(run: Run) -> None:
     run.model.load_adapter_state(found.adapter)
     optim.load_state_tensors(run.optimizer, run.model.parameter_names, found.optimizer)
     run.events.say(said.StepResumed(step=run.state.step))
+
+
+def note_nondeterministic(run: Run) -> None:
+    """Attempts before this one may have run on other devices: what they met stays."""
+    state = run.state
+    state.nondeterministic = sorted({*state.nondeterministic, *run.nondeterministic})
 
 
 def machine() -> dict[str, str]:

@@ -17,12 +17,14 @@ from faults import UserFault
 from finetune import events as said
 from finetune.families import family
 from finetune.families.contract import Batch
+from finetune.families.placement import require
 from finetune.records.kinds import Item
 from finetune.trainer import optim
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import make_plan, micro_batches, read_rows
+from finetune.trainer.determinism import watched
 from finetune.trainer.events import EventLog
-from finetune.trainer.keeping import restore, save
+from finetune.trainer.keeping import note_nondeterministic, restore, save
 from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.objectives import OBJECTIVES, Objective, Sums, usable
@@ -48,16 +50,18 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
     events = EventLog(run_dir / "events.jsonl")
     try:
         objective = usable(spec.objective, objectives)
-        run = prepare(spec, objective, run_dir, events, stop)
-        try:
-            with run.lanes:
-                run_to_the_end(run)
-        except Yielded:
-            save(run, yielded=True)
-            raise
-        warned = judge_run(run)
-        probed = (run.valid or run.rows)[:PROBED_ROWS]
-        write_result(run_dir, run, warned, probed)
+        with watched(strict=spec.deterministic) as nondeterministic:
+            run = prepare(spec, objective, run_dir, events, stop)
+            run.nondeterministic = nondeterministic
+            try:
+                with run.lanes:
+                    run_to_the_end(run)
+            except Yielded:
+                save(run, yielded=True)
+                raise
+            warned = judge_run(run)
+            probed = (run.valid or run.rows)[:PROBED_ROWS]
+            write_result(run_dir, run, warned, probed)
         events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()
@@ -68,7 +72,7 @@ def prepare(
 ) -> Run:
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    require(spec.device, spec.precision)
     kind = family(spec.family)
     read = kind.reader(
         run_dir / spec.base,
@@ -112,6 +116,7 @@ def prepare(
         events=events,
         stop=stop,
         speed=Speedometer(),
+        printed_day=read.printed_day,
     )
     restore(run)
     return run
@@ -264,6 +269,9 @@ def judge_run(run: Run) -> list[said.Message]:
         base_valid_loss=state.base_valid_loss,
         guessing=guessing(run.model) if guessing else None,
     )
+    note_nondeterministic(run)
+    if state.nondeterministic:
+        warned.append(said.NotDeterministic(operations="; ".join(state.nondeterministic)))
     for each in warned:
         run.events.say(each)
     return warned

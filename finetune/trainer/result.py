@@ -30,6 +30,7 @@ def write_result(
     model.load_adapter_state(kept)
     probes = model.probe([sequence for row in probed for sequence in row.sequences])
     report = _report(spec, state, history, step, hashlib.sha256(adapter).hexdigest())
+    report["printed_day"] = run.printed_day
     report["warnings"] = [each.entry() for each in warned]
     files = {
         ADAPTER: adapter,
@@ -71,6 +72,8 @@ def _report(
         "peak_memory_mb": peak_memory_mb(),
         "adapter_sha256": adapter_sha256,
         "precision": spec.precision,
+        "deterministic": not state.nondeterministic,
+        "nondeterministic": state.nondeterministic,
         "stopped_early": state.stopped_early,
     }
 

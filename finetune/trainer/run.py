@@ -56,6 +56,8 @@ class Run:
     events: EventLog
     stop: Stop
     speed: Speedometer
+    printed_day: str | None = None  # see `families.contract.Read`
+    nondeterministic: list[str] = field(default_factory=list)  # of this process; grows as it runs
     history: History = field(default_factory=History)
     clock: Callable[[], float] = time.monotonic
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint

@@ -117,6 +117,7 @@ class RunSpec(Growing):
     threads: PositiveInt | None = None
     lanes: PositiveInt = 1
     gradient_checkpointing: bool = False
+    deterministic: bool = False  # True: an operation that has no fixed order of sums ends the run
     eval_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end
     save_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end
     early_stop_patience: PositiveInt | None = None  # evaluations without a better loss

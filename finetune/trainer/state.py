@@ -106,4 +106,5 @@ class TrainerState(BaseModel):
     history: list[StepMetrics] = []  # older versions kept it here: what they told stays here
     events_seq: int = 0
     machine: dict[str, str] = {}
+    nondeterministic: list[str] = []  # operations; see finetune.trainer.determinism
     sha256: dict[str, str] = {}  # of the tensor files beside this one

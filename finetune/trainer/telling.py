@@ -21,6 +21,8 @@ def announce(run: Run) -> None:
             device=run.spec.device,
         )
     )
+    if run.printed_day:
+        run.events.say(said.DayFrozen(day=run.printed_day))
     announce_warmup(run)
     if run.spec.lanes > 1:
         lanes = run.lanes

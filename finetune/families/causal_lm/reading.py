@@ -11,6 +11,7 @@ from finetune.families.causal_lm.layout import Row
 from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.kinds import Group, Item, RecordKind
+from finetune.records.rendering import DAY, prints_day
 from finetune.records.thinking import Thinking
 
 
@@ -23,7 +24,11 @@ class RowReader:
         max_length: int,
         thinking: Thinking = "each",
     ) -> None:
-        self._encoder = RowEncoder(load_tokenizer(base_dir), thinking)
+        tokenizer = load_tokenizer(base_dir)
+        self._encoder = RowEncoder(tokenizer, thinking)
+        templates = tokenizer.chat_template or {}
+        sources = [templates] if isinstance(templates, str) else templates.values()
+        self.printed_day = DAY if any(map(prints_day, sources)) else None
         self._records = records
         self._max_length = max_length
 

@@ -58,6 +58,8 @@ def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
         return dict(chosen)
     rows = int((job.resolved or {})["spec"]["batch_size"])
     machine, choice = _try(job.base, run_dir, rows=rows)
+    if settings.STRICT_DETERMINISM:
+        machine = machine | {"deterministic": True}
     with leases.fenced(lease) as locked:
         resolved = dict(locked.resolved or {})
         resolved["machine"] = machine

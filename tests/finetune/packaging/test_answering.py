@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from finetune.models import CatalogModel
 from finetune.packaging.answering import write_answering
 from finetune.packaging.base import import_base
 from finetune.packaging.bundle import build
+from finetune.packaging.card import model_card
 from finetune.packaging.passport import Passport, hub_place
 from finetune.packaging.serve import serve_files
 from finetune.packaging.signing import Signer
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.records.rendering import DAY
 from finetune.services.runs.publishing import base_used
 from finetune.states import ExitCode
-from tests.finetune.trainer.runs import finish, make_run
+from tests.finetune.trainer.runs import events, finish, make_run, report
 
 QUESTION = [{"role": "user", "content": "turn on the light in the kitchen please"}]
 DATED = (
@@ -145,6 +148,28 @@ def test_several_templates_are_all_handed_on(tiny_base, tmp_path):
     for tool in (None, tools):
         ids = theirs.apply_chat_template(QUESTION, tools=tool, add_generation_prompt=True)
         assert ids["input_ids"] == ours.render_prompt(QUESTION, tool)
+
+
+def test_the_day_that_prompts_print_is_told_by_event_report_passport_and_card(
+    tiny_base, tmp_path, passport
+):
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    (base / "chat_template.jinja").write_text(DATED)
+    days = {}
+    for name, of in (("dated", base), ("plain", tiny_base)):
+        run = make_run(tmp_path / name, of, valid=False, rows=4, epochs=1)
+        assert finish(run) == ExitCode.DONE
+        told = [e["data"]["day"] for e in events(run) if e["code"] == "day_frozen"]
+        day = report(run)["printed_day"]
+        assert told == ([day] if day else [])
+        days[name] = day
+    assert days == {"dated": DAY, "plain": None}
+    encoder = RowEncoder(load_tokenizer(base))
+    prompt = encoder.tokenizer.decode(encoder.render_prompt(QUESTION, None))
+    assert date.fromisoformat(DAY).strftime("%d %b %Y") in prompt
+    dated = passport.model_copy(update={"printed_day": DAY})
+    assert f"it writes {DAY}" in model_card(dated, "MIT")
+    assert DAY not in model_card(passport, "MIT")
 
 
 def test_the_terms_of_the_base_go_with_its_files(tiny_base, tmp_path):

@@ -9,13 +9,17 @@ import pytest
 import torch
 from transformers import get_scheduler
 
+from faults import OurFault
 from finetune.families import placement
 from finetune.families.causal_lm.layout import Row
 from finetune.records.packs import pack
+from finetune.serving.bases import choose_precision
+from finetune.states import ExitCode
 from finetune.trainer.auto import Packs, Requested, resolve
 from finetune.trainer.data import Plan, micro_batches
 from finetune.trainer.optim import learning_rate, warmup_steps
 from finetune.trainer.spec import OptimSpec
+from tests.finetune.trainer.runs import error, finish, make_run
 
 
 def test_every_row_once_an_epoch_in_an_order_of_seed_and_epoch_alone() -> None:
@@ -129,6 +133,56 @@ def test_without_native_bf16_the_precision_is_fp32_and_untried(
     chosen = placement.choose("causal_lm", tiny_base)
     assert (chosen.code, chosen.precision) == ("precision_without_bf16", "fp32")
     assert chosen.text == "Precision: fp32. This processor has no bf16 arithmetic."
+
+
+# NVIDIA's own table of compute capabilities
+@pytest.mark.parametrize(
+    ("gpu", "capability", "precision"),
+    [
+        ("Tesla P100-PCIE-16GB", (6, 0), "fp32"),
+        ("Tesla V100-SXM2-32GB", (7, 0), "fp32"),
+        ("Xavier", (7, 2), "fp32"),
+        ("Tesla T4", (7, 5), "fp32"),
+        ("NVIDIA GeForce RTX 2080 Ti", (7, 5), "fp32"),
+        ("NVIDIA A100-SXM4-80GB", (8, 0), "bf16"),
+        ("NVIDIA A10", (8, 6), "bf16"),
+        ("NVIDIA GeForce RTX 3090", (8, 6), "bf16"),
+        ("Orin", (8, 7), "bf16"),
+        ("NVIDIA L4", (8, 9), "bf16"),
+        ("NVIDIA H100 80GB HBM3", (9, 0), "bf16"),
+        ("NVIDIA B200", (10, 0), "bf16"),
+        ("NVIDIA GeForce RTX 5090", (12, 0), "bf16"),
+    ],
+)
+def test_a_gpu_trains_and_serves_in_bf16_from_compute_capability_8_on(
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_base: Path,
+    gpu: str,
+    capability: tuple[int, int],
+    precision: str,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: gpu)
+    chosen = placement.choose("causal_lm", tiny_base, on=placement.device())
+    assert chosen.precision == choose_precision("auto", "cuda") == precision
+    placement.require("cuda", "fp32")
+    if precision == "bf16":
+        assert chosen.code == "precision_of_gpu"
+        placement.require("cuda", "bf16")
+        return
+    assert f"{gpu}, compute capability {capability[0]}.{capability[1]}" in chosen.text
+    with pytest.raises(OurFault, match=gpu) as told:
+        placement.require("cuda", "bf16")
+    assert told.value.code == "no_bf16"
+
+
+def test_a_run_of_a_gpu_is_refused_where_there_is_none(tiny_base: Path, tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    run = make_run(tmp_path / "run", tiny_base, device="cuda", precision="bf16")
+    assert finish(run) == ExitCode.OURS
+    assert error(run)["code"] == "no_gpu"
 
 
 @pytest.mark.parametrize(("half", "expected"), [(0.5, "bf16"), (0.95, "fp32")])
