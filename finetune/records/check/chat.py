@@ -13,7 +13,7 @@ from finetune.records.rows import ChatRow, Message
 from finetune.records.thinking import CLOSE, OPEN, split
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
-_ROW_FIELDS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
+CHAT_FIELDS = frozenset({"messages", "tools", "parallel_tool_calls", "functions"})
 _MESSAGE_FIELDS = frozenset(
     {
         *("role", "content", "name", "weight", "tool_calls", "tool_call_id"),
@@ -25,7 +25,7 @@ _MESSAGE_FIELDS = frozenset(
 def read_chat(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
     """The canonical row; whatever is wrong goes to findings."""
     fields = Fields(values, findings)
-    fields.only(_ROW_FIELDS)
+    fields.only(CHAT_FIELDS)
     if values.get("functions") is not None:
         fields.find("unsupported_field", "functions")
     items = fields.required("messages", list) or []

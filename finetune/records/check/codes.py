@@ -36,6 +36,10 @@ FILE_CODES: dict[str, Code] = {
         "instruction and output (alpaca), conversations (sharegpt), prompt and output "
         "(fengshenbang), or text.",
     ),
+    "not_json_lines": _error(
+        "The file is text: none of its first lines is JSON.",
+        'Write one JSON object a line, as in {"messages": [...]}, or a table as CSV.',
+    ),
     "json_array": _error(
         "The file is one JSON array, not one object a line.",
         "Write one object a line: jq -c '.[]' data.json > data.jsonl",
@@ -86,6 +90,15 @@ FILE_CODES: dict[str, Code] = {
         "The mapping names a column that the file does not have.",
         "Give the column's name as it stands in the first line.",
     ),
+    "mapped_unused": _error(
+        "The mapping gives a column to a field that rows of this format do not have.",
+        "Map all that belongs together: prompt and completion, instruction and output, or text "
+        "alone; or leave the column out of the mapping.",
+    ),
+    "same_column": _error(
+        "Two columns are called the same but for capitals.",
+        "Rename or remove one of them, or say in a mapping which one is which field.",
+    ),
     "cell_limit": _warning(
         "A cell has exactly 32,767 characters, as many as Excel keeps: it was probably cut.",
         "Look at its end. Write such rows as JSON lines, without Excel in between.",
@@ -103,6 +116,10 @@ LINE_CODES: dict[str, Code] = {
     "line_too_large": _error("The line is larger than allowed.", "Split the row or shorten it."),
     "invalid_utf8": _error("The line is not valid UTF-8.", "Save the file as UTF-8."),
     "invalid_json": _error("The line is not JSON.", "Write one complete JSON object a line."),
+    "cell_not_json": _error(
+        "A cell that is to hold JSON does not.",
+        'Write the whole list as JSON into the cell: [{"role": "user", "content": "..."}, ...]',
+    ),
     "not_an_object": _error(
         "The line is JSON, but not an object.", 'Write an object: {"messages": [...]}'
     ),

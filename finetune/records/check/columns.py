@@ -4,6 +4,7 @@ Capitals and spaces in a table's header are forgiven. Names that are only simila
 at: a mapping of columns is proposed, and whoever owns the file gives it.
 """
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 
@@ -20,6 +21,14 @@ FIELDS = (
 )
 SPLITTERS = (",", ";", "\t")
 LONGEST_NAME = 200
+_BETWEEN = " \t\r\n,\uff0c"
+_BARE = re.compile(r"[^,\uff0c]*")
+_PAIR = re.compile(
+    r"""(?P<field>[^=\uff1d,\uff0c"]*?)\s*[=\uff1d]\s*
+        (?: (?P<quoted>"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*")\s*(?=[,\uff0c]|$)
+          | (?P<bare>[^,\uff0c]*) )""",
+    re.VERBOSE,
+)
 _HALF_WIDTH = str.maketrans("\uff0c\uff1d", ",=")
 
 # Names that people give to what Alpaca's rows call so, the surest first
@@ -72,27 +81,38 @@ def _require_seen(names: Iterable[str]) -> None:
 
 
 def parse_columns(written: str) -> dict[str, str]:
-    """`instruction=question, output=answer` as a mapping; comma and equals sign may be full-width,
-    as Chinese keyboards give them. Raises what `check_columns` raises."""
+    """`instruction=question, output="answer, short"` as a mapping; comma and equals sign may be
+    full-width, as Chinese keyboards give them, and a name in quotes, as JSON has them, is read as
+    it stands. Raises what `check_columns` raises."""
     columns: dict[str, str] = {}
-    written = written.translate(_HALF_WIDTH)
-    for pair in filter(None, (pair.strip() for pair in written.split(","))):
-        field, equals, name = (part.strip() for part in pair.partition("="))
-        if not equals or field in columns:
+    rest = written.lstrip(_BETWEEN)
+    while rest:
+        pair = _PAIR.match(rest)
+        if pair is None or pair["field"] in columns:
             raise UserFault(
                 "invalid_columns",
-                f"{printable(pair)!r} is not a field and its column.",
-                fix="Write each field once, as in: instruction=question, output=answer",
+                f"{printable(_BARE.match(rest)[0].strip())!r} is not a field and its column.",  # type: ignore[index]
+                fix='Write each field once, as in: instruction=question, output="answer, short"',
                 param="columns",
             )
-        columns[field] = name
+        quoted, bare = pair["quoted"], pair["bare"]
+        columns[pair["field"]] = (
+            bare.translate(_HALF_WIDTH).strip() if quoted is None else json.loads(quoted)
+        )
+        rest = rest[pair.end() :].lstrip(_BETWEEN)
     check_columns(columns)
     return columns
 
 
 def as_written(columns: Columns) -> str:
     """As `parse_columns` reads it, in one order whatever the mapping went through."""
-    return ", ".join(f"{field}={columns[field]}" for field in FIELDS if field in columns)
+    return ", ".join(f"{field}={_quoted(columns[field])}" for field in FIELDS if field in columns)
+
+
+def _quoted(name: str) -> str:
+    if re.search(r"[,=]", name.translate(_HALF_WIDTH)) or name.startswith('"'):
+        return json.dumps(name, ensure_ascii=False)
+    return name
 
 
 def field_of(name: str, columns: Columns) -> str:
@@ -115,7 +135,7 @@ def propose(names: Iterable[str], given: Columns | None = None) -> dict[str, str
     if not found or given.keys() & set(found.values()):  # a column that has its field already
         return {}
     columns = {**given, **found}
-    return columns if all(map(_in_one_line, columns.values())) else {}
+    return columns if all(map(_may_be_given, columns.values())) else {}
 
 
 def _guess(names: Iterable[str]) -> dict[str, str]:
@@ -144,11 +164,9 @@ def _without_same(columns: dict[str, str]) -> dict[str, str]:
     return {field: name for field, name in columns.items() if field != name.strip()}
 
 
-def _in_one_line(name: str) -> bool:
-    """Whether `parse_columns` takes the name as it was written."""
-    if len(name) > LONGEST_NAME or unseen(name):
-        return False
-    return not re.search(r"[,=]", name.translate(_HALF_WIDTH))
+def _may_be_given(name: str) -> bool:
+    """Whether `check_columns` takes the name."""
+    return len(name) <= LONGEST_NAME and not unseen(name)
 
 
 def spelt(name: str) -> str:

@@ -49,7 +49,29 @@ def first_line(start: bytes) -> str:
     return re.split(rb"[\r\n]", start, maxsplit=1)[0].decode(errors="replace")
 
 
+_LOOKED_AT = 100  # lines
+
+
+def _is_prose(head: bytes) -> bool:
+    """Of a file that is to hold JSON lines: several lines, and none that even begins as one."""
+    lines = [line for line in head.splitlines() if line.strip()][:_LOOKED_AT]
+    return len(lines) > 1 and not any(map(_begins_json, lines))
+
+
+def _begins_json(line: bytes) -> bool:
+    start = line.removeprefix(codecs.BOM_UTF8).lstrip()
+    if start.startswith((b"{", b"[", b'"')):
+        return True
+    try:
+        loads(start)
+    except RowUnusable:
+        return False
+    return True
+
+
 def json_lines(source: Source, problems: Problems) -> Iterator[Item]:
+    if _is_prose(source.head):
+        raise FileUnusable(Finding("not_json_lines"), line=1)
     for number, line in source.lines(problems):
         if line is None:
             yield number, RowUnusable(Finding("line_too_large"))

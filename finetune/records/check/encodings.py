@@ -25,6 +25,8 @@ _PAIR = re.compile(rb"[\x81-\xfe][\x30-\xfe]")
 _LEAST_HANZI = 4
 _LOOKED_AT = 4096  # characters
 _PLAIN = frozenset(b"\t\r\n") | frozenset(range(0x20, 0x7F))
+# ASCII, CJK punctuation, kana, CJK ideographs, full-width forms
+_USUAL = re.compile(r"[\t\r\n\x20-\x7e\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
@@ -45,7 +47,7 @@ def encoding_of(head: bytes) -> Encoding:
     good, wrong, first = _lines_in_utf8(head)
     if not good and _is("gb18030", head) and _reads_as_chinese(head):
         return "gb18030"
-    if wrong > max(1, good):
+    if wrong > max(1, good) or (not good and b"\0" in head):
         message = f"The file is not UTF-8, first in line {first}; in what it is written is unsure."
         raise FileUnusable(Finding("other_encoding", message=message, values={"first": first}))
     return "utf-8"  # with damage in a line or two, which are named
@@ -91,14 +93,37 @@ def _wide(head: bytes) -> Encoding | None:
     """UTF-16 without a mark. Its ASCII characters have a NUL each, all on one side, which no text
     in UTF-8 or GBK has; a character such as U+4E00 has one on the other."""
     start = head[: 2 * _LOOKED_AT]
+    encoding = _by_nuls(start) or _by_characters(start)
+    if encoding is None or not _is(encoding, head):
+        return None
+    return None if _CONTROL.search(start.decode(encoding, errors="ignore")) else encoding
+
+
+def _by_nuls(start: bytes) -> Encoding | None:
     little = sum(1 for pair in _pairs(start) if pair[1] == 0 and pair[0] in _PLAIN)
     big = sum(1 for pair in _pairs(start) if pair[0] == 0 and pair[1] in _PLAIN)
     encoding: Encoding = "utf-16-le" if little > big else "utf-16-be"
     if max(little, big) < 2 or max(little, big) < 4 * min(little, big):
         return None
-    if not _is(encoding, head) or _CONTROL.search(start.decode(encoding, errors="ignore")):
-        return None
     return encoding
+
+
+def _by_characters(start: bytes) -> Encoding | None:
+    """Chinese or Japanese with hardly an ASCII character: read in the wrong order, two thirds of it
+    lie elsewhere. Characters such as U+4E00 do not count, as ASCII in the wrong order gives them.
+    """
+    if b"\0" not in start:  # not even the end of a line, so it is no text in UTF-16
+        return None
+    shares: dict[Encoding, float] = {
+        order: _share(start.decode(order, errors="replace")) for order in ("utf-16-le", "utf-16-be")
+    }
+    other, best = sorted(shares, key=lambda order: shares[order])
+    return best if shares[best] >= 0.9 and shares[other] < 0.6 else None
+
+
+def _share(text: str) -> float:
+    usual = sum(1 for each in _USUAL.findall(text) if each.isascii() or ord(each) & 0xFF)
+    return usual / max(1, len(text))
 
 
 def _pairs(start: bytes) -> Iterator[tuple[int, int]]:

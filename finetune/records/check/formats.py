@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from faults.nesting import loads
-from finetune.records.check.chat import check_turns, read_chat, read_role
+from finetune.records.check.chat import CHAT_FIELDS, check_turns, read_chat, read_role
 from finetune.records.check.fields import Fields, json_type
 from finetune.records.check.problems import Finding, RowUnusable
 from finetune.records.check.spec import RowFormat
@@ -59,6 +59,17 @@ REQUIRED: dict[RowFormat, tuple[str, ...]] = {
 }
 
 
+# Fields that a format knows; others are ignored, with a warning.
+KNOWN: dict[RowFormat, frozenset[str]] = {
+    "chat": CHAT_FIELDS,
+    "completion": frozenset({"prompt", "completion"}),
+    "alpaca": frozenset({"instruction", "input", "output", "system", "history"}),
+    "sharegpt": frozenset({"conversations", "system", "tools", "id"}),
+    "fengshenbang": frozenset({"task", "prompt", "output"}),
+    "text": frozenset({"text"}),
+}
+
+
 # What one row of a format is for training.
 KINDS: dict[RowFormat, RecordKind] = {
     "chat": ROW,
@@ -72,7 +83,7 @@ KINDS: dict[RowFormat, RecordKind] = {
 
 def _read_completion(values: dict[str, Any], findings: list[Finding]) -> CompletionRow:
     fields = Fields(values, findings)
-    fields.only(frozenset({"prompt", "completion"}))
+    fields.only(KNOWN["completion"])
     # An empty prompt is how OpenAI's older models were trained on plain text
     prompt = fields.required("prompt", str) or ""
     return CompletionRow(prompt=prompt, completion=fields.text("completion"))
@@ -80,13 +91,13 @@ def _read_completion(values: dict[str, Any], findings: list[Finding]) -> Complet
 
 def _read_text(values: dict[str, Any], findings: list[Finding]) -> TextRow:
     fields = Fields(values, findings)
-    fields.only(frozenset({"text"}))
+    fields.only(KNOWN["text"])
     return TextRow(text=fields.text("text"))
 
 
 def _read_alpaca(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
     fields = Fields(values, findings)
-    fields.only(frozenset({"instruction", "input", "output", "system", "history"}))
+    fields.only(KNOWN["alpaca"])
     messages: list[Message] = []
     if system := fields.optional("system", str):
         messages.append({"role": "system", "content": system})
@@ -105,7 +116,7 @@ def _read_alpaca(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
 
 def _read_sharegpt(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
     fields = Fields(values, findings)
-    fields.only(frozenset({"conversations", "system", "tools", "id"}))
+    fields.only(KNOWN["sharegpt"])
     items = fields.required("conversations", list) or []
     messages: list[Message] = []
     if system := fields.optional("system", str):
@@ -169,7 +180,7 @@ def _read_sharegpt_tools(fields: Fields, tools: Any) -> list[dict[str, Any]]:
 
 def _read_fengshenbang(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
     fields = Fields(values, findings)
-    fields.only(frozenset({"task", "prompt", "output"}))
+    fields.only(KNOWN["fengshenbang"])
     prompts, outputs = (_texts(fields, name) for name in ("prompt", "output"))
     if len(prompts) != len(outputs):
         turns = {"prompts": len(prompts), "outputs": len(outputs)}

@@ -13,7 +13,7 @@ from faults import UserFault
 from finetune.records.check.codes import CODES
 from finetune.records.check.columns import Columns, as_written, field_of, propose
 from finetune.records.check.containers import Item, detect_container, json_lines, paragraphs
-from finetune.records.check.formats import KINDS, READERS, REQUIRED, detect
+from finetune.records.check.formats import KINDS, KNOWN, READERS, REQUIRED, detect
 from finetune.records.check.parquet import parquet_rows, spool
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
 from finetune.records.check.source import OnProgress, Source
@@ -24,6 +24,7 @@ from finetune.records.check.spec import (
     Container,
     RowFormat,
 )
+from finetune.records.check.strict_json import printable
 from finetune.records.check.tables import csv_rows
 from finetune.records.check.tokens import TokenCounter
 from finetune.records.rows import Row
@@ -171,6 +172,8 @@ class _Check:
     def _read_row(self, line: int, item: dict[str, Any], findings: list[Finding]) -> None:
         try:
             row = READERS[self._row_format(item)](item, findings)
+        except FileUnusable:
+            raise
         except RowUnusable as problem:
             findings.extend(problem.findings)
             return
@@ -184,7 +187,21 @@ class _Check:
                 self._format = detect(values)
             else:
                 self._format = cast(RowFormat, asked)
+            self._require_used(self._format)
         return self._format
+
+    def _require_used(self, found: RowFormat) -> None:
+        """A column that the mapping gives to a field shall be trained, and not left aside."""
+        unused = [field for field in self._spec.columns if field not in KNOWN[found]]
+        if not unused:
+            return
+        name, known = printable(self._spec.columns[unused[0]]), ", ".join(sorted(KNOWN[found]))
+        message = (
+            f"The mapping reads '{name}' as {unused[0]}, which rows of the format {found} do not "
+            f"have. Theirs are: {known}."
+        )
+        values = {"column": name, "field": unused[0], "format": found}
+        raise FileUnusable(Finding("mapped_unused", unused[0], message, values=values))
 
     def _use(self, line: int, row: Row, findings: list[Finding]) -> None:
         try:

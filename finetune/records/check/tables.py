@@ -4,7 +4,7 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -115,12 +115,22 @@ def _fields(written: list[str], columns: Columns, problems: Problems, line: int)
     for name in written:
         field = field_of(name, columns)
         meant = spelt(field)
+        if meant != field and meant in taken and meant not in columns:
+            raise FileUnusable(_same(name, meant, written), line=line)
         if meant != field and meant not in taken:
             problems.add(line, _respelt(meant, field, meant))
             taken.add(meant)
             field = meant
         fields.append(field)
     return fields
+
+
+def _same(name: str, field: str, written: list[str]) -> Finding:
+    alike = (each for each in written if each != name and spelt(each) == field)
+    other = next(alike, name)
+    names = {"one": printable(other), "other": printable(name)}
+    message = "The columns '{one}' and '{other}' are called the same but for capitals."
+    return Finding("same_column", field, message.format(**names), values=names)
 
 
 def _as_spelt(
@@ -189,7 +199,16 @@ def _with_json(row: dict[str, Any], json_columns: list[str]) -> dict[str, Any] |
             try:
                 row[name] = loads(row[name].encode())
             except RowUnusable as problem:
-                return problem
+                return RowUnusable(*(_in_cell(each, name) for each in problem.findings))
         else:
             row.pop(name, None)
     return row
+
+
+def _in_cell(finding: Finding, field: str) -> Finding:
+    """What is wrong with a cell is no fault of its line."""
+    if finding.code != "invalid_json":
+        return replace(finding, field=field)
+    at = (finding.values or {}).get("column", 1)
+    message = f"The cell of {field} is not JSON from its character {at} on."
+    return Finding("cell_not_json", field, message, values={"at": at})

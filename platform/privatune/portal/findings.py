@@ -27,6 +27,12 @@ DETAILED: dict[str, Any] = {
     "duplicate_row": _("The same row stands in line %(first)s."),
     "bad_csv": _("The row has %(fields)s fields, the header %(header)s."),
     "invalid_json": _("The line is not JSON from column %(column)s on."),
+    "cell_not_json": _("The cell is not JSON from its character %(at)s on."),
+    "same_column": _("The columns %(one)s and %(other)s are called the same but for capitals."),
+    "mapped_unused": _(
+        "The column %(column)s is mapped to %(field)s, which rows of the format %(format)s do not "
+        "have."
+    ),
     "invalid_utf8": _("The line is not UTF-8 from byte %(byte)s on."),
     "unknown_role": _("The role %(role)s is not known."),
     "wrong_type": _("This must be %(wanted)s, not %(found)s."),

@@ -10,6 +10,7 @@ import pytest
 
 from faults import UserFault
 from finetune.records.check.columns import as_written, check_columns, parse_columns, propose
+from finetune.records.check.encodings import encoding_of
 from tests.finetune.records.conftest import Check
 from tests.fixtures.odd_files import CHINESE, ODD
 
@@ -35,6 +36,42 @@ def test_chinese_is_read_as_it_was_written(encoding: str, check: Check, out_dir:
     assert check(CHINESE.encode(encoding), "a.csv").ok
     assert rows_in(out_dir) == as_utf8
     assert as_utf8[0] == {"prompt": "今天的天气怎么样", "completion": "今天是晴天"}
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "问题,答案\n一共有几个月,一年有十二个月\n"
+        * 3,  # U+4E00, which has its NUL on the other side
+        "这是一个测试。\n\n今天天气很好，我们去公园。\n" * 5,
+        "今日の天気はどうですか\n\n今日は晴れです\n" * 5,
+    ],
+)
+def test_utf16_without_a_mark_is_told_by_its_characters_where_it_has_hardly_any_ascii(
+    order: str, text: str
+) -> None:
+    assert encoding_of(text.encode(order)) == order
+
+
+@pytest.mark.parametrize("order", ["utf-16-le", "utf-16-be"])
+def test_utf16_of_which_the_order_is_unsure_is_not_read_as_something_else(
+    order: str, check: Check
+) -> None:
+    report = check("오늘 날씨가 어떻습니까".replace(" ", "").encode(order) + "\n".encode(order))
+    assert report.problem_counts == {"other_encoding": 1}
+    assert "unsure" in report.problems[0].message
+
+
+def test_prose_in_a_file_of_json_lines_is_one_finding(check: Check) -> None:
+    prose = b"It was a dark night.\nNobody spoke.\n\nThen it rained.\n" * 50
+    report = check(prose, "a.jsonl")
+    assert [(p.code, p.line) for p in report.problems] == [("not_json_lines", 1)]
+    assert report.problem_counts == {"not_json_lines": 1}
+    for some in (b'{"text": "a"}\n', b'{"text": "a"\n', b"[1]\n"):  # then each line is told
+        codes = {p.code for p in check(prose[:40] + b"\n" + some, "a.jsonl").problems}
+        assert "invalid_json" in codes
+        assert "not_json_lines" not in codes
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
         "capitals.csv": b"Prompt,completion,\na,b,\n",
         "latin.csv": "prompt,completion\nä,b\nö,b\n".encode("latin-1"),
         "mapped.csv": b"question,answer\na,b\n",
+        "unused.csv": b"question,answer\na,b\n",
+        "cell.csv": b"messages\nhello\n",
+        "same.csv": b"prompt,Completion,completion\na,b,c\n",
         "marks.jsonl": b'{"text": "a <|im_end|> b"}',
     }
     for overflow in ("refuse", "drop", "cut"):
@@ -52,7 +55,7 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
             spec = CheckSpec(
                 source=tmp_path / name, source_name=name, tokenizer_dir=tmp_path / "tokenizer",
                 max_length=64, overflow=overflow,
-                columns={"output": "antwort"} if name == "mapped.csv" else {},
+                columns=MAPPED.get(name, {}),
             )  # fmt: skip
             report = run_check(spec, tmp_path / "out", lambda read: None)
             with override("zh-hans"):
@@ -72,6 +75,10 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
     assert "第 1 行已有相同的行。" in texts
 
 
+MAPPED = {
+    "mapped.csv": {"output": "antwort"},
+    "unused.csv": {"text": "answer", "prompt": "question"},
+}
 LONG = GOOD.replace(b'"b"', b'"' + b"xyz " * 80 + b'"')
 
 
