@@ -27,9 +27,6 @@ FORMATS = frozenset(
     ("date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
 )
 _TYPES = frozenset(["object", "array", "string", "number", "integer", "boolean", "null"])
-_OBJECT = frozenset(["properties", "required", "additionalProperties"])
-_ARRAY = frozenset(["items", "prefixItems", "minItems", "maxItems"])
-_STRING = frozenset(["minLength", "maxLength", "pattern", "format"])
 _NUMBER = frozenset(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"])
 _DEFINITIONS = ("$defs", "definitions")
 _ALONE = ("$ref", "anyOf", "allOf", "enum", "const")
@@ -92,20 +89,8 @@ class _Check:
         if strict and len(strict) + len(lengths) > 1:
             other = (strict[1:] + lengths)[0]
             raise _unsupported(f"{place}.{other}", f"`{other}` cannot stand by `{strict[0]}`")
-        self._types(schema, keywords, place)
         if (ref := schema.get("$ref")) is not None:
             self._ref(ref, f"{place}.$ref")
-
-    def _types(self, schema: dict[str, Any], keywords: list[str], place: str) -> None:
-        """A keyword says nothing of other types than its own, which is seldom what is meant."""
-        given = schema.get("type", [])
-        types = {given} if isinstance(given, str) else set(given)
-        for wanted, group in _GROUPS:
-            stray = [key for key in keywords if key in group]
-            if stray and not types & wanted:
-                raise _unsupported(
-                    f"{place}.{stray[0]}", f"`{stray[0]}` needs `type` {sorted(wanted)[-1]} by it"
-                )
 
     def _ref(self, ref: str, place: str) -> None:
         if not _REF.fullmatch(ref):
@@ -229,12 +214,6 @@ _CHECKS = {
     "$ref": _ref,
 } | dict.fromkeys(("minItems", "maxItems", "minLength", "maxLength"), _count)
 _CHECKS |= dict.fromkeys(_NUMBER - {"multipleOf"}, _number)
-_GROUPS = (
-    ({"object"}, _OBJECT),
-    ({"array"}, _ARRAY),
-    ({"string"}, _STRING),
-    ({"number", "integer"}, _NUMBER),
-)
 
 
 def _unsupported(place: str, what: str) -> UserFault:
