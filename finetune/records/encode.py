@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from faults import UserFault
 from finetune.records.borders import Borders
+from finetune.records.call_form import CallForm
 from finetune.records.labels import between, mask, places_of
 from finetune.records.rendering import Tools
 from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
@@ -156,6 +157,11 @@ class RowEncoder:
     def thinks(self) -> bool:
         """Whether answers to chats may begin with a thought."""
         return bool(self.tokenizer.chat_template) and self._template.thinks
+
+    @property
+    def call_form(self) -> CallForm | None:
+        """How the template writes tool calls; None without a template or where not as JSON."""
+        return self._template.call_form if self.tokenizer.chat_template else None
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Tokens of an untemplated prompt, as in the training of prompt/completion rows."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from faults import UserFault
 from finetune.records import control, thinking
+from finetune.records.call_form import CallForm
 from finetune.records.rendering import SENTINEL, TEMPLATE_ERRORS, CharSpan, Tools, frozen, render
 from finetune.records.rows import Message
 from finetune.records.tool_calls import ToolCalls
@@ -277,6 +278,10 @@ class ChatTemplate:
         if calls := message.get("tool_calls"):
             prepared["tool_calls"] = [self._calls.prepare(call) for call in calls]
         return prepared
+
+    @property
+    def call_form(self) -> CallForm | None:
+        return self._calls.form
 
     @cached_property
     def _knows_developer(self) -> bool:

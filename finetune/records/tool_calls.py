@@ -11,6 +11,8 @@ from typing import Any
 
 from faults import UserFault
 from faults.nesting import loads
+from finetune.records import call_form
+from finetune.records.call_form import CallForm
 
 _LETTERS = string.digits + string.ascii_letters
 _SHORT_ID = re.compile(r"[0-9A-Za-z]{9}")
@@ -57,6 +59,13 @@ class ToolCalls:
             number, rest = divmod(number, len(_LETTERS))
             letters.append(_LETTERS[rest])
         return "".join(letters)
+
+    @cached_property
+    def form(self) -> CallForm | None:
+        """How calls are written; None where not as JSON."""
+        return call_form.find(
+            lambda messages: self._render(messages, None), as_text=self._arguments_are_text
+        )
 
     @cached_property
     def _ids_are_short(self) -> bool:

@@ -11,9 +11,10 @@ from typing import Any, Literal, get_args
 from faults import OurFault
 from finetune.families import family, placement
 from finetune.families.contract import Device, FamilyName, ResidentBase
+from finetune.records.call_form import CallForm
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.serving.structured.grammar import Grammars
-from finetune.serving.tools import speaks_tool_calls
+from finetune.serving.tools import dialect
 from finetune.serving.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
@@ -41,8 +42,9 @@ class Base:
         return self.model.context_length
 
     @cached_property
-    def speaks_tool_calls(self) -> bool:
-        return speaks_tool_calls(self.tokenizer.chat_template)
+    def calls(self) -> CallForm | None:
+        """The dialect in which it calls tools; None where calls cannot be read."""
+        return dialect(self.tokenizer.chat_template, self.encoder.call_form)
 
 
 def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:

@@ -91,7 +91,7 @@ class Choice:
         if self.thoughts is not None:
             gain = gain.then(self._heard(*self.thoughts.flush()))
         if self.tools is not None:
-            gain = gain.then(_Gain(self.tools.flush(), [], ""))
+            gain = gain.then(_Gain(*self.tools.flush(), ""))
             if self.tools.count and reason == "stop":
                 reason = "tool_calls"
         return self._delta(gain, reason)

@@ -17,7 +17,7 @@ from finetune.serving.stops import StopWatch
 from finetune.serving.structured.gate import Gate
 from finetune.serving.structured.grammar import Constraint
 from finetune.serving.thoughts import ThoughtReader, opened_by
-from finetune.serving.tools import ToolCallReader
+from finetune.serving.tools import reader
 
 _PIECE = 128  # log-probabilities of an echo told in one delta: nobody has to hold them all at once
 
@@ -97,7 +97,7 @@ class Ticket:
     def _choice(self, index: int, shown: int) -> Choice:
         request = self.request
         room = self.base.context_length - len(self.prompt)
-        reads_calls = bool(request.tools) and self.base.speaks_tool_calls
+        calls = self.base.calls if request.tools else None
         return Choice(
             index=index,
             base=self.base,
@@ -110,7 +110,7 @@ class Ticket:
                 Preferences.of(request),
             ),
             stop=StopWatch(request.stop),
-            tools=ToolCallReader() if reads_calls else None,
+            tools=None if calls is None else reader(calls),
             thoughts=self._thoughts(),
             gate=self._gate(),
             top_logprobs=self.top_logprobs,

@@ -1,29 +1,87 @@
-"""Tool calls out of a model's text, for templates that write `<tool_call>{json}</tool_call>`.
+"""Tool calls out of a model's text, in the dialect of its chat template.
 
-Qwen's and Hermes' templates do, SmolLM2's puts a list inside. Other dialects stay plain text.
+They stand between two markers (`<tool_call>{json}</tool_call>` of Qwen and Hermes; SmolLM2 puts a
+list inside), or the answer is nothing but `{"name": …, "parameters": …}` (Llama 3). Calls that are
+no JSON (Qwen3-Coder's tags) stay plain text.
 """
 
 import json
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from faults.nesting import loads
+from finetune.records.call_form import CallForm
 from finetune.serving.protocol import ToolCall
 from finetune.serving.stops import held_suffix
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 
-def speaks_tool_calls(chat_template: str | None) -> bool:
-    """Whether the template itself writes calls in this form, so that the model was taught it."""
-    return OPEN in (chat_template or "")
+# As Hermes' template has it; SmolLM2's speaks of it and shows no calls of before
+HERMES = CallForm(f'{OPEN}\n{{"name": "', '", "arguments": ', None, f"}}\n{CLOSE}")
+
+
+def dialect(chat_template: str | None, found: CallForm | None) -> CallForm | None:
+    """How the model was taught to call; None where calls cannot be read. `found`: how the template
+    shows calls that were made."""
+    if found is not None and found.opening and found.closing:
+        return found
+    if OPEN in (chat_template or "") and "<function=" not in (chat_template or ""):
+        return HERMES
+    return found if found is not None and found.head.lstrip().startswith("{") else None
+
+
+def reader(form: CallForm) -> "ToolCallReader":
+    if form.opening:
+        return MarkedCalls(form.opening, form.closing)
+    return BareCall()
+
+
+class ToolCallReader(Protocol):
+    """Splits streamed text into what is said and what is called. `count`: calls so far."""
+
+    count: int
+
+    def push(self, text: str) -> tuple[str, list[ToolCall]]: ...
+
+    def flush(self) -> tuple[str, list[ToolCall]]:
+        """At the answer's end."""
+        ...
 
 
 @dataclass
-class ToolCallReader:
-    """Splits streamed text into what is said and what is called."""
+class BareCall:
+    """An answer that begins with `{` is held back to its end: it may be one call."""
 
+    count: int = 0
+    _held: str = field(default="", init=False)
+    _said: bool = field(default=False, init=False)
+
+    def push(self, text: str) -> tuple[str, list[ToolCall]]:
+        if self._said:
+            return text, []
+        self._held += text
+        begin = self._held.lstrip()
+        if not begin or begin.startswith("{"):
+            return "", []
+        self._said = True
+        held, self._held = self._held, ""
+        return held, []
+
+    def flush(self) -> tuple[str, list[ToolCall]]:
+        held, self._held = self._held, ""
+        calls = _read(held, self.count)
+        self.count += len(calls)
+        return ("" if calls else held), calls
+
+
+@dataclass
+class MarkedCalls:
+    """Calls stand between two markers, anywhere in the text."""
+
+    opening: str = OPEN
+    closing: str = CLOSE
     count: int = 0
     _held: str = field(default="", init=False)
 
@@ -31,17 +89,19 @@ class ToolCallReader:
         """Text to show and calls completed; a call is withheld until it is whole."""
         pending, said = self._held + text, ""
         calls: list[ToolCall] = []
-        while (start := pending.find(OPEN)) >= 0:
-            end = pending.find(CLOSE, start)
+        opening, closing = self.opening, self.closing
+        while (start := pending.find(opening)) >= 0:
+            end = pending.find(closing, start)
             if end < 0:
                 break
             said += self._speech(pending[:start])
-            found = self._parse(pending[start + len(OPEN) : end])
+            found = _read(pending[start + len(opening) : end], self.count)
+            self.count += len(found)
             # what cannot be read as a call is shown as it stands, never dropped
-            said += "" if found else pending[start : end + len(CLOSE)]
+            said += "" if found else pending[start : end + len(closing)]
             calls += found
-            pending = pending[end + len(CLOSE) :]
-        cut = start if start >= 0 else len(pending) - held_suffix(pending, [OPEN])
+            pending = pending[end + len(closing) :]
+        cut = start if start >= 0 else len(pending) - held_suffix(pending, [opening])
         self._held = pending[cut:]
         return said + self._speech(pending[:cut]), calls
 
@@ -49,33 +109,30 @@ class ToolCallReader:
         """Text between calls; the line breaks that templates put there say nothing."""
         return "" if self.count and text.isspace() else text
 
-    def flush(self) -> str:
-        """An unfinished call, or the start of what was no marker after all."""
+    def flush(self) -> tuple[str, list[ToolCall]]:
+        """An unfinished call, or the start of what was no marker after all, is text."""
         text, self._held = self._held, ""
-        return text
+        return text, []
 
-    def _parse(self, body: str) -> list[ToolCall]:
-        try:
-            loaded: Any = loads(body)
-        except ValueError:
-            return []
-        items = loaded if isinstance(loaded, list) else [loaded]
-        if not items or not all(_is_call(item) for item in items):
-            return []
-        return [self._call(item) for item in items]
 
-    def _call(self, item: dict[str, Any]) -> ToolCall:
-        arguments = item.get("arguments", {})
-        call = ToolCall(
-            index=self.count,
-            id=f"call_{secrets.token_hex(12)}",
-            name=item["name"],
-            arguments=arguments
-            if isinstance(arguments, str)
-            else json.dumps(arguments, ensure_ascii=False),
-        )
-        self.count += 1
-        return call
+def _read(body: str, count: int) -> list[ToolCall]:
+    """One call or a list of them, numbered on from `count`; none where it is something else."""
+    try:
+        loaded: Any = loads(body)
+    except ValueError:
+        return []
+    items = loaded if isinstance(loaded, list) else [loaded]
+    if not items or not all(_is_call(item) for item in items):
+        return []
+    return [_call(item, count + at) for at, item in enumerate(items)]
+
+
+def _call(item: dict[str, Any], index: int) -> ToolCall:
+    arguments = item.get("arguments", item.get("parameters", {}))
+    if not isinstance(arguments, str):
+        arguments = json.dumps(arguments, ensure_ascii=False)
+    call_id = f"call_{secrets.token_hex(12)}"
+    return ToolCall(index=index, id=call_id, name=item["name"], arguments=arguments)
 
 
 def _is_call(item: Any) -> bool:

@@ -8,7 +8,7 @@ from faults import UserFault
 from finetune.api.wire.messages import Message
 from finetune.api.wire.response_format import ResponseFormat
 from finetune.api.wire.sampling import Sampling
-from finetune.api.wire.tools import MAX_TOOLS, Tool
+from finetune.api.wire.tools import MAX_TOOLS, NamedTool, Tool, ToolChoice
 from finetune.records.thinking import SWITCH
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -17,7 +17,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "functions": ([],),
     "modalities": (["text"],),
     "moderation": (),
-    "parallel_tool_calls": (True,),
     "prediction": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
@@ -36,7 +35,8 @@ class ChatRequest(Sampling):
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     tools: list[Tool] | None = Field(None, max_length=MAX_TOOLS)
-    tool_choice: Any = None
+    tool_choice: ToolChoice = None
+    parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     metadata: dict[str, str] | None = None
     safety_identifier: str | None = None
@@ -51,19 +51,37 @@ class ChatRequest(Sampling):
             raise UserFault(
                 "invalid_value", "`top_logprobs` needs `logprobs: true`.", param="top_logprobs"
             )
-        if self.tool_choice not in (None, "auto", "none"):
-            raise UserFault(
-                "unsupported_parameter",
-                "A model cannot be forced to call a tool here.",
-                fix="Leave `tool_choice` out, or use `auto` or `none`.",
-                param="tool_choice",
-            )
+        self._check_choice()
         if self.max_tokens and self.max_completion_tokens:
             raise UserFault(
                 "invalid_value",
                 "Give `max_completion_tokens` or the older `max_tokens`, not both.",
                 param="max_tokens",
             )
+
+    def _check_choice(self) -> None:
+        names = [tool.function.name for tool in self.tools or ()]
+        if self._must_call and not names:
+            raise UserFault(
+                "invalid_value", "This `tool_choice` needs `tools`.", param="tool_choice"
+            )
+        if (name := self._named) is not None and name not in names:
+            raise UserFault(
+                "invalid_value",
+                f"`tools` has no function `{name}`.",
+                fix="Name one of them.",
+                param="tool_choice.function.name",
+            )
+
+    @property
+    def _named(self) -> str | None:
+        """The tool that has to be called."""
+        choice = self.tool_choice
+        return choice.function.name if isinstance(choice, NamedTool) else None
+
+    @property
+    def _must_call(self) -> bool:
+        return self.tool_choice == "required" or self._named is not None
 
     def _check_template(self) -> None:
         for name, value in (self.chat_template_kwargs or {}).items():
@@ -84,6 +102,9 @@ class ChatRequest(Sampling):
         return self.drawing() | {
             "messages": [each.shown(f"messages.{i}") for i, each in enumerate(self.messages)],
             "tools": offered or None,
+            "must_call": self._must_call,
+            "must_call_tool": self._named,
+            "parallel_calls": self.parallel_tool_calls is not False,
             "thinking": (self.chat_template_kwargs or {}).get(SWITCH),
             "form": self.response_format.form() if self.response_format else None,
             "max_tokens": self.max_completion_tokens or self.max_tokens,

@@ -1,5 +1,6 @@
 """The constraint that a request puts on its answers."""
 
+from faults import UserFault
 from finetune.serving.bases import Base
 from finetune.serving.protocol import GenerateRequest
 from finetune.serving.structured import forms
@@ -10,9 +11,39 @@ def constraint_of(base: Base, request: GenerateRequest) -> Constraint | None:
     """To be forked for each choice; takes up to a second, so never in the model thread.
 
     Raises UserFault `schema_unsupported`, `invalid_schema`, `schema_too_large`,
-    `schema_too_complex`, each with its place as `param`.
+    `schema_too_complex`, each with its place as `param`, or `calls_unsupported`.
     """
-    if request.form is None:
+    source = _source(base, request)
+    if source is None:
         return None
-    source = forms.of_schema(request.form.json_schema, request.form.place)
-    return base.grammars.compile(source, request.form.place)
+    place = request.form.place if request.form is not None else "tools"
+    return base.grammars.compile(source, place)
+
+
+def _source(base: Base, request: GenerateRequest) -> str | None:
+    form, tools = request.form, request.tools or []
+    calls = base.calls if tools else None
+    if request.must_call and calls is None:
+        raise _unsupported()
+    if calls is None:  # no call is ever read out of the answer
+        return None if form is None else forms.of_schema(form.json_schema, form.place)
+    several = request.parallel_calls
+    offered = forms.callables(tools, request.must_call_tool)
+    if request.must_call:
+        return forms.of_calls(calls, offered, several=several and request.must_call_tool is None)
+    if form is not None:
+        return forms.of_schema_or_calls(
+            form.json_schema, form.place, calls, offered, several=several
+        )
+    if several and not any(tool.get("function", tool).get("strict") for tool in tools):
+        return None
+    return forms.of_text_and_calls(calls, offered, several=several)
+
+
+def _unsupported() -> UserFault:
+    return UserFault(
+        "calls_unsupported",
+        "This model's chat template does not write tool calls as JSON, so none can be forced.",
+        fix="Leave `tool_choice` out, or use `auto` or `none`.",
+        param="tool_choice",
+    )

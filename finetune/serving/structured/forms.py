@@ -1,21 +1,105 @@
-"""From what a request asks of its answer to the grammar's text."""
+"""From what a request asks of its answer to a grammar's text, in llguidance's Lark.
+
+Calls are written as the model's chat template writes them, so that what is forced is what it was
+taught; only their arguments are its own.
+"""
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
+from faults import UserFault
+from finetune.records.call_form import CallForm
 from finetune.serving.structured import schemas
 
 # Enough for a deep indentation; without a bound a model can write blanks for ever
 _BLANKS = r"[\x20\x0A\x0D\x09]{1,40}"
+_NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-def json_text(schema: dict[str, Any]) -> str:
-    """The schema as a term of llguidance's Lark. It must have been checked."""
-    guided = schema | {"x-guidance": {"whitespace_pattern": _BLANKS}}
-    return f"%json {json.dumps(guided)}"
+@dataclass(frozen=True)
+class Callable:
+    """A tool that may be called, and what its arguments have to be."""
+
+    name: str
+    parameters: dict[str, Any]
+
+
+def callables(tools: list[dict[str, Any]], only: str | None) -> list[Callable]:
+    """Raises UserFault for a strict tool's parameters that cannot be kept to; those of others are
+    then any object, as nobody promised more."""
+    found = []
+    for place, tool in enumerate(tools):
+        function = tool.get("function", tool)
+        if only in (None, function["name"]):
+            where = f"tools.{place}.function.parameters"
+            found.append(Callable(function["name"], _parameters(function, where)))
+    return found
+
+
+def _parameters(function: dict[str, Any], place: str) -> dict[str, Any]:
+    given: dict[str, Any] = function.get("parameters") or _NO_ARGUMENTS
+    try:
+        schemas.check(given, place)
+    except UserFault:
+        if function.get("strict"):
+            raise
+        return {"type": "object"}
+    return given if "$ref" in given or "anyOf" in given else {**given, "type": "object"}
 
 
 def of_schema(schema: dict[str, Any], place: str) -> str:
-    """Raises UserFault, as `schemas.check` does."""
+    """The answer is JSON. Raises UserFault, as `schemas.check` does."""
     schemas.check(schema, place)
-    return f"start: {json_text(schema)}"
+    return f"start: {_json(schema)}"
+
+
+def of_calls(form: CallForm, tools: list[Callable], *, several: bool) -> str:
+    """The answer is one call, or several."""
+    return "\n".join([f"start: {_calls(form, several)}", *_rules(form, tools)])
+
+
+def of_schema_or_calls(
+    schema: dict[str, Any], place: str, form: CallForm, tools: list[Callable], *, several: bool
+) -> str:
+    """The answer is JSON, or calls."""
+    schemas.check(schema, place)
+    start = f"start: said | called\nsaid: {_json(schema)}\ncalled: {_calls(form, several)}"
+    return "\n".join([start, *_rules(form, tools)])
+
+
+def of_text_and_calls(form: CallForm, tools: list[Callable], *, several: bool) -> str:
+    """The answer is text in which calls may stand; without `several` one ends it."""
+    rules = _rules(form, tools)
+    if not form.opening:
+        start = f"start: TEXT | called\nTEXT: /([^\\s{{](.|\\n)*)?/\ncalled: {_calls(form, False)}"
+        return "\n".join([start, *rules])
+    # A lazy text ends where the marker first stands: from there on it is a call
+    rest = form.head.partition(form.opening)[2]
+    call = f"marked {_text(rest)} tool {_text(form.tail)}"
+    start = f"start: (call)* TEXT\ncall: {call}" if several else f"start: TEXT | {call}"
+    marked = f"marked[lazy]: TEXT {_text(form.opening)}\nTEXT: /(.|\\n)*/"
+    return "\n".join([start, marked, *rules])
+
+
+def _calls(form: CallForm, several: bool) -> str:
+    more = f"({_text(form.between)} tool)*" if several and form.between else ""
+    return f"{_text(form.head)} tool {more} {_text(form.tail)}"
+
+
+def _rules(form: CallForm, tools: list[Callable]) -> list[str]:
+    names = [f"tool_{number}" for number in range(len(tools))]
+    rules = [f"tool: {' | '.join(names)}"]
+    for name, tool in zip(names, tools, strict=True):
+        named = json.dumps(tool.name, ensure_ascii=False)[1:-1] + form.middle
+        rules.append(f"{name}: {_text(named)} {_json(tool.parameters)}")
+    return rules
+
+
+def _text(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if text else ""
+
+
+def _json(schema: dict[str, Any]) -> str:
+    guided = schema | {"x-guidance": {"whitespace_pattern": _BLANKS}}
+    return f"%json {json.dumps(guided)}"

@@ -197,7 +197,7 @@ UNOFFERED: list[tuple[dict[str, Any], str]] = [
     ({"logit_bias": {"five": 3}}, "logit_bias"),
     ({"response_format": {"type": "grammar"}}, "response_format.type"),
     ({"response_format": {"type": "json_schema"}}, "response_format"),
-    ({"tool_choice": "required"}, "tool_choice"),
+    ({"tool_choice": "required"}, "tool_choice"),  # without tools
     ({"store": True}, "store"),
     ({"reasoning_effort": "high"}, "reasoning_effort"),
     ({"extra_body": {"top_k": 5}}, "top_k"),

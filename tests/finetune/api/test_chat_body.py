@@ -127,3 +127,16 @@ def test_no_tokens_are_asked_for_with_an_echo_alone() -> None:
     echoed = posted(CompletionRequest, asked | {"echo": True})
     echoed.check()
     assert echoed.generation("x")["max_tokens"] == 0
+
+
+def test_a_choice_of_tools_needs_the_tools() -> None:
+    tool = {"type": "function", "function": {"name": "f"}}
+    named = {"type": "function", "function": {"name": "g"}}
+    assert refused(lambda: said(tool_choice="required")) == "tool_choice"
+    assert refused(lambda: said(tool_choice=named)) == "tool_choice"
+    assert refused(lambda: said(tool_choice=named, tools=[tool])) == "tool_choice.function.name"
+    assert refused(lambda: said(tool_choice="any", tools=[tool])) == "tool_choice"
+    passed = said(tool_choice="required", tools=[tool], parallel_tool_calls=False)
+    assert (passed["must_call"], passed["parallel_calls"]) == (True, False)
+    passed = said(tool_choice=named | {"function": {"name": "f"}}, tools=[tool])
+    assert (passed["must_call"], passed["must_call_tool"]) == (True, "f")

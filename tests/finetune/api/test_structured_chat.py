@@ -4,7 +4,7 @@ import json
 from typing import Any, Literal
 
 import pytest
-from openai import BadRequestError, LengthFinishReasonError
+from openai import BadRequestError, LengthFinishReasonError, pydantic_function_tool
 from pydantic import BaseModel, Field
 
 from tests.finetune.api.conftest import TINY
@@ -71,3 +71,15 @@ def test_a_schema_that_cannot_be_honoured_is_a_400_before_a_stream_begins(
         )
     assert refused.value.code == "schema_unsupported"
     assert refused.value.param == "response_format.json_schema.schema.properties.a.not"
+
+
+def test_a_forced_call_is_parsed_by_the_client(customer: Customer, model_server: None) -> None:
+    client = customer.client()
+    tools: list[Any] = [pydantic_function_tool(Light, name="light")]
+    for choice in ("required", {"type": "function", "function": {"name": "light"}}):
+        answer = client.chat.completions.parse(
+            messages=HELLO, tools=tools, tool_choice=choice, parallel_tool_calls=False, **DRAW
+        )
+        assert answer.choices[0].finish_reason == "tool_calls"
+        (call,) = answer.choices[0].message.tool_calls or []
+        assert isinstance(call.function.parsed_arguments, Light)

@@ -17,7 +17,7 @@ from finetune.serving.sampling import Sampler, stream
 from finetune.serving.scheduler import Scheduler
 from finetune.serving.stops import StopWatch
 from finetune.serving.ticket import Ticket, encode_prompt
-from finetune.serving.tools import ToolCallReader
+from finetune.serving.tools import MarkedCalls
 
 from .conftest import Batch, ask
 
@@ -202,7 +202,7 @@ def test_a_call_ends_with_tool_calls_and_leaves_no_text(base: Base) -> None:
         limit=400,
         sampler=Sampler(0, 1, stream(0, 0)),
         stop=StopWatch([]),
-        tools=ToolCallReader(),
+        tools=MarkedCalls(),
         top_logprobs=None,
     )
     written = '<tool_call>\n{"name": "on", "arguments": {"a": 1}}\n</tool_call>'

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from finetune.serving.detokenize import Detokenizer
 from finetune.serving.stops import StopWatch
-from finetune.serving.tools import ToolCallReader, speaks_tool_calls
+from finetune.serving.tools import HERMES, BareCall, MarkedCalls, dialect
 from finetune.serving.vocabulary import Vocabulary
 from tests.tiny import build_tokenizer
 
@@ -93,20 +93,20 @@ CALL = '<tool_call>\n{"name": "turn_on", "arguments": {"area": "厨房"}}\n</too
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_a_call_comes_in_one_piece_and_not_as_text(size: int) -> None:
-    reader, said, calls = ToolCallReader(), "", []
+    reader, said, calls = MarkedCalls(), "", []
     text = "Wait. " + CALL + "\n" + CALL
     for at in range(0, len(text), size):
         more, found = reader.push(text[at : at + size])
         said += more
         calls += found
-    assert said + reader.flush() == "Wait. "
+    assert said + reader.flush()[0] == "Wait. "
     assert [(call.index, call.name) for call in calls] == [(0, "turn_on"), (1, "turn_on")]
     assert json.loads(calls[0].arguments) == {"area": "厨房"}
     assert calls[0].id != calls[1].id
 
 
 def test_a_list_of_calls_is_read_as_smollm_writes_it() -> None:
-    _, calls = ToolCallReader().push('<tool_call>[{"name": "a"}, {"name": "b"}]</tool_call>')
+    _, calls = MarkedCalls().push('<tool_call>[{"name": "a"}, {"name": "b"}]</tool_call>')
     assert [call.name for call in calls] == ["a", "b"]
 
 
@@ -121,12 +121,28 @@ def test_a_list_of_calls_is_read_as_smollm_writes_it() -> None:
     ],
 )
 def test_what_is_no_call_stays_text(text: str) -> None:
-    reader = ToolCallReader()
+    reader = MarkedCalls()
     said, calls = reader.push(text)
-    assert (said + reader.flush(), calls) == (text, [])
+    assert (said + reader.flush()[0], calls) == (text, [])
 
 
 def test_only_templates_that_write_such_calls_are_read_so() -> None:
-    assert speaks_tool_calls("...<tool_call>{{ call | tojson }}</tool_call>...")
-    assert not speaks_tool_calls("<|im_start|>")
-    assert not speaks_tool_calls(None)
+    assert dialect("...<tool_call>{{ call | tojson }}</tool_call>...", None) is HERMES
+    assert dialect("<tool_call>\n<function={{ name }}>", None) is None
+    assert dialect("<|im_start|>", None) is None
+    assert dialect(None, None) is None
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_an_answer_that_is_one_call_is_read_as_llama_writes_it(size: int) -> None:
+    def read(text: str) -> tuple[str, list[str]]:
+        reader, said, calls = BareCall(), "", []
+        for at in range(0, len(text), size):
+            more, found = reader.push(text[at : at + size])
+            said, calls = said + more, calls + found
+        more, found = reader.flush()
+        return said + more, [call.name + call.arguments for call in calls + found]
+
+    assert read(' {"name": "on", "parameters": {"a": 1}}') == ("", ['on{"a": 1}'])
+    for text in ('Well: {"name": "on"}', '{"x": 1}', '{"name": "on"', "", " "):
+        assert read(text) == (text, [])
