@@ -4,7 +4,12 @@ Below training, packaging and serving, and above the records; each family is a f
 `contract.Family`, and nothing outside names a folder but this page.
 """
 
-from finetune.families.contract import Family
+from typing import Any, get_args
+
+from faults import UserFault
+from finetune.families.contract import Family, FamilyName
+
+NAMES: tuple[FamilyName, ...] = get_args(FamilyName)
 
 
 def family(name: str) -> Family:
@@ -15,3 +20,20 @@ def family(name: str) -> Family:
 
             return CAUSAL_LM
     raise LookupError(f"there is no model family {name!r}")
+
+
+def family_of(config: dict[str, Any], where: str) -> tuple[FamilyName, str]:
+    """The family that knows a config.json's model, and transformers' class for it. Raises the first
+    family's UserFault when none does."""
+    refusals: list[UserFault] = []
+    for name in NAMES:
+        try:
+            return name, family(name).architecture(config, where)
+        except UserFault as refusal:
+            refusals.append(refusal)
+    raise refusals[0]
+
+
+def gguf_architectures() -> tuple[str, ...]:
+    """Of all families."""
+    return tuple(each for name in NAMES for each in family(name).gguf_architectures)

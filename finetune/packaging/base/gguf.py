@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import UserFault
-from finetune.families import family
-from finetune.packaging.base.info import FAMILY
+from finetune.families import gguf_architectures
 
 # Byte-level vocabularies whose text splitting transformers rebuilds from the name alone.
 _SPLITS = ("llama-bpe", "llama3", "llama-v3", "qwen2", "deepseek-r1-qwen", "tekken", "gpt-2")
@@ -54,7 +53,7 @@ def _read_fields(source: Path) -> dict[str, Any]:
 
 
 def _require_known(fields: dict[str, Any], source: Path) -> None:
-    architecture, known = fields.get("general.architecture"), family(FAMILY).gguf_architectures
+    architecture, known = fields.get("general.architecture"), gguf_architectures()
     if architecture not in known:
         raise UserFault(
             "unknown_architecture",

@@ -11,7 +11,6 @@ from finetune.packaging.files import digest_of, sha256_file, walk
 
 INFO_NAME = "base.json"
 TENSORS = ".safetensors"
-FAMILY: FamilyName = "causal_lm"  # of every base that can be imported so far
 
 
 class StoredFileInfo(BaseModel):
@@ -29,7 +28,7 @@ class BaseModelInfo(BaseModel):
     name: str
     digest: str = Field(description="sha256:<hex> over the names and SHA-256 of all files")
     architecture: str = Field(description="transformers class, e.g. LlamaForCausalLM")
-    family: str = FAMILY
+    family: FamilyName = "causal_lm"  # of a base imported before there was a choice
     model_type: str
     parameters: int
     context_length: int

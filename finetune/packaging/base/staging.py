@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from faults import OurFault, UserFault
-from finetune.families import family
-from finetune.families.contract import Shape
+from finetune.families import family, family_of
+from finetune.families.contract import Family, Shape
 from finetune.packaging.base.config import cleaned, code_keys, read_json
 from finetune.packaging.base.folder import CONFIG_FILES, select_files
 from finetune.packaging.base.gguf import unpack_gguf
-from finetune.packaging.base.info import FAMILY, StoredFileInfo
+from finetune.packaging.base.info import StoredFileInfo
 from finetune.packaging.base.tokenizer import (
     check_tokenizer,
     install_template,
@@ -41,7 +41,7 @@ def stage(source: Path, staging: Path, chat_template: Path | None, told: Progres
         source, notices = _unpack(source, staging / "unpacked", told)
     names, left_behind = select_files(source)
     config = read_json(source / "config.json", code="bad_config")
-    architecture = family(FAMILY).architecture(config, "config.json")
+    name, architecture = family_of(config, "config.json")
     _refuse_quantised(config)
     require_tokenizer(source)
     require_template(source, chat_template)
@@ -52,12 +52,13 @@ def stage(source: Path, staging: Path, chat_template: Path | None, told: Progres
     notices += left_behind + _clean_configs(target)
     if chat_template is not None:
         install_template(target, chat_template)
-    facts, found = _check(target, names, told)
+    facts, found = _check(target, names, told, family(name))
     return Staged(
         target,
         {
             **facts,
             "architecture": architecture,
+            "family": name,
             "model_type": config["model_type"],
             "notices": notices + found,
             **_identity(target, hashes),
@@ -133,7 +134,9 @@ def _clean_configs(folder: Path) -> list[str]:
     return [f"Configuration keys that name code were dropped: {', '.join(sorted(dropped))}"]
 
 
-def _check(folder: Path, names: list[str], told: Progress) -> tuple[dict[str, Any], list[str]]:
+def _check(
+    folder: Path, names: list[str], told: Progress, kind: Family
+) -> tuple[dict[str, Any], list[str]]:
     """Load the copy as training will; returns facts of the model and notices."""
     from transformers import AutoConfig
 
@@ -146,11 +149,11 @@ def _check(folder: Path, names: list[str], told: Progress) -> tuple[dict[str, An
             where="config.json",
             fix="Download the file again; compare its SHA-256 with the publisher's.",
         ) from error
-    shape = _shape(config)
+    shape = _shape(config, kind)
     notices = check_tokenizer(folder, shape.vocabulary_size)
     size = sum((folder / name).stat().st_size for name in names)
     told("check", 0, size)
-    weights = check_weights(folder, names, config)
+    weights = check_weights(folder, names, config, kind)
     told("check", size, size)
     return {
         "parameters": weights.parameters,
@@ -162,9 +165,9 @@ def _check(folder: Path, names: list[str], told: Progress) -> tuple[dict[str, An
     }, notices
 
 
-def _shape(config: Any) -> Shape:
+def _shape(config: Any, kind: Family) -> Shape:
     try:
-        return family(FAMILY).shape(config)
+        return kind.shape(config)
     except AttributeError as error:
         raise UserFault(
             "bad_config", f"config.json lacks what is needed: {error}", where="config.json"

@@ -6,9 +6,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from faults import UserFault
-from finetune.families import family
+from finetune.families.contract import Family
 from finetune.packaging.base.config import read_json
-from finetune.packaging.base.info import FAMILY
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -78,7 +77,7 @@ def _shards(folder: Path, names: set[str]) -> list[str]:
     return shards
 
 
-def check_weights(folder: Path, files: list[str], config: Any) -> WeightFacts:
+def check_weights(folder: Path, files: list[str], config: Any, kind: Family) -> WeightFacts:
     """Read every tensor once and compare with the native class built from `config`.
 
     UserFault: `weights_corrupt`, `weights_not_finite`, `weights_dtype`, `weights_mismatch`.
@@ -87,7 +86,7 @@ def check_weights(folder: Path, files: list[str], config: Any) -> WeightFacts:
     for name in files:
         if name.endswith(".safetensors"):
             _read_file(folder / name, dtypes)
-    fit = family(FAMILY).fit(folder)
+    fit = kind.fit(folder)
     if fit.fault:
         raise _mismatch(fit.fault)
     return WeightFacts(
