@@ -49,6 +49,7 @@ from finetune.events.jobs import (
 )
 from finetune.events.message import Choice, Level, Message, kinds_of
 from finetune.events.training import (
+    BaseAtChance,
     BaseEvaluated,
     CheckpointDamaged,
     CheckpointReplaced,
@@ -75,6 +76,7 @@ from finetune.events.training import (
 __all__ = [
     "CHOICES",
     "MESSAGES",
+    "BaseAtChance",
     "BaseEvaluated",
     "BatchSizeChosen",
     "BatchSizeOfPacks",

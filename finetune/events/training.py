@@ -155,6 +155,21 @@ class LossAtChance(Message):
     guessing_loss: float
 
 
+class BaseAtChance(Message):
+    """A lower rate mends nothing where nothing was known before."""
+
+    code = "base_at_chance"
+    level = "warn"
+    words = (
+        "Before training the base guessed among all tokens (loss {start_loss:.4f}, guessing gives "
+        "{guessing_loss:.4f}), and at the end it still does ({end_loss:.4f}): its weights look "
+        "untrained. Choose another base, or tell the operator."
+    )
+    start_loss: float
+    end_loss: float
+    guessing_loss: float
+
+
 class LossRose(Message):
     code = "loss_rose"
     level = "warn"

@@ -35,7 +35,7 @@ from transformers import {loader}, AutoTokenizer, GenerationConfig
 
 tokenizer = AutoTokenizer.from_pretrained("tokenizer")
 settings = GenerationConfig.from_pretrained("tokenizer")
-base = {loader}.from_pretrained("../base")
+base = {loader}.from_pretrained("../base", dtype="{dtype}")
 model = PeftModel.from_pretrained(base, "adapter")
 chat = [{{"role": "user", "content": "..."}}]
 prompt = tokenizer.apply_chat_template(
@@ -46,6 +46,10 @@ answer = model.generate(
 )[0]
 print(tokenizer.decode(answer[prompt["input_ids"].shape[1]:], skip_special_tokens=True))
 ```
+
+The adapter was trained on the base in {dtype}, and `dtype` loads it so. Another precision
+(Privatune itself serves in bfloat16 where the processor multiplies it, and so does vLLM by default
+for most bases) rounds differently: where two tokens are nearly equal, the answer may be another.
 
 Without `do_sample=False` it samples at temperature 1, as Privatune does for a request that names
 none.{asked}
@@ -70,6 +74,8 @@ switch takes no notice of it."""
 
 _LOADERS = {"Mistral3ForConditionalGeneration": "AutoModelForImageTextToText"}
 
+_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp64": "float64"}  # as transformers names them
+
 # vLLM takes these ranks only
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
@@ -78,6 +84,7 @@ def serve_files(passport: Passport, config: dict[str, Any]) -> dict[str, str]:
     """File name -> text, for an adapter of that adapter_config.json."""
     readme = _README.format(
         name=passport.name,
+        dtype=_DTYPES[passport.precision],
         base=_base(passport.base),
         peft=lowest_peft(config),
         vllm=_vllm(config),

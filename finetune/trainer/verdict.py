@@ -7,7 +7,7 @@ docs/explanation/training.md.
 
 from collections.abc import Sequence
 
-from finetune.events import LossAtChance, LossRose, Message, WorseThanBase
+from finetune.events import BaseAtChance, LossAtChance, LossRose, Message, WorseThanBase
 from finetune.trainer.state import StepMetrics
 
 LAST = 5  # a fifth of the steps is the end, ...
@@ -44,6 +44,8 @@ def _of_training(trained: Sequence[StepMetrics], guessing: float | None) -> list
     losses = [metrics.train_loss for metrics in last]
     end = sum(loss * by for loss, by in zip(losses, weights, strict=True)) / sum(weights)
     if guessing is not None and end >= NEAR * guessing:
+        if start >= NEAR * guessing:
+            return [BaseAtChance(start_loss=start, end_loss=end, guessing_loss=guessing)]
         return [LossAtChance(end_loss=end, guessing_loss=guessing)]
     if end > start + RISE and min(losses) > start:
         return [LossRose(start_loss=start, end_loss=end)]

@@ -103,6 +103,17 @@ def test_the_readmes_lines_stop_where_the_answer_ends(place, capsys, monkeypatch
     assert torch.equal(again, had["answer"])
 
 
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", "float32"), ("bf16", "bfloat16")])
+def test_the_readme_loads_the_base_in_the_precision_of_the_training_and_says_so(
+    passport, precision, dtype
+):
+    trained = passport.model_copy(update={"precision": precision})
+    readme = serve_files(trained, {"r": 8})["serve/README.md"]
+    assert f'from_pretrained("../base", dtype="{dtype}")' in readme
+    assert f"trained on the base in {dtype}" in readme
+    assert getattr(torch, dtype).is_floating_point
+
+
 def test_every_command_of_the_page_is_run_by_a_test(place):
     readme = (place / "artifact" / "serve" / "README.md").read_text()
     outside = re.sub(r"^```python\n.*?^```$", "", readme, flags=re.MULTILINE | re.DOTALL)

@@ -290,7 +290,7 @@ def test_a_run_that_is_ruined_and_stays_finite_ends_with_a_warning(
     folder = make_run(tmp_path / "run", tiny_base, rows=24, **spec)
     assert finish(folder) == ExitCode.DONE
     warned = report(folder)["warnings"]
-    assert warned[0]["code"] == "loss_at_chance"
+    assert warned[0]["code"] == "base_at_chance"  # the tiny base's weights are random
     assert warned[0]["data"]["guessing_loss"] == pytest.approx(math.log(320), rel=0.01)
     said = [event for event in events(folder) if event["level"] == "warn"]
     assert [event["message"] for event in said] == [each["message"] for each in warned]

@@ -35,6 +35,8 @@ def codes(history: list[StepMetrics], *, step: int = 0, base: float | None = Non
     [
         ([2.0, 30, 14, *[10.81] * 9], ["loss_at_chance"]),  # a rate of 1e4 over twelve steps
         ([2.0, 10.79], ["loss_at_chance"]),
+        ([10.79, 10.81, 10.8], ["base_at_chance"]),  # a lower rate would mend nothing
+        ([11.2, 9.0, 7.1], []),  # an untrained base that learns
         ([2.0, 6, 7, 6.5, 6.2, 6, 6], ["loss_rose"]),  # ruined, and still better than guessing
         ([2.0, 1.5, 1.2, 0.9, 0.8], []),
         ([2.0, 9, 7, 3, 2.1, 1.9, 1.8, 1.7], []),  # it strayed, and came back
