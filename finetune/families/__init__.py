@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from faults import UserFault
 from finetune.families.contract import Family, FamilyName
+from finetune.families.libraries import importing
 
 NAMES: tuple[FamilyName, ...] = get_args(FamilyName)
 
@@ -16,7 +17,8 @@ def family(name: str) -> Family:
     """By its name in the catalogue and in a RunSpec. Raises LookupError for a name that is none."""
     match name:
         case "causal_lm":
-            from finetune.families.causal_lm.family import CAUSAL_LM  # brings torch
+            with importing("finetune.families.causal_lm.family"):
+                from finetune.families.causal_lm.family import CAUSAL_LM
 
             return CAUSAL_LM
     raise LookupError(f"there is no model family {name!r}")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from faults import Fault, OurFault
 from faults.disk import is_full
+from finetune.families.libraries import importing
 from finetune.lifeline import die_with_parent
 from finetune.packaging.bundle import build, tar
 from finetune.packaging.request import BuildRequest, BuiltBundle
@@ -36,6 +37,8 @@ def main(folder: Path) -> int:
 def _build(folder: Path) -> None:
     signer = load_signer(sys.stdin.read())
     request = BuildRequest.model_validate_json((folder / "request.json").read_bytes())
+    with importing("finetune.packaging.parity"):  # which the built is held to
+        import finetune.packaging.parity  # noqa: F401
     info = build(
         folder / "bundle",
         adapter_dir=request.adapter_dir,

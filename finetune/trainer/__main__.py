@@ -14,6 +14,7 @@ from pathlib import Path
 from faults import Fault, OurFault, UserFault
 from faults.disk import is_full
 from finetune.families.contract import PROBES
+from finetune.families.libraries import importing
 from finetune.lifeline import die_with_parent
 from finetune.states import ExitCode
 from finetune.trainer.lifeline import Stop, Yielded
@@ -64,10 +65,12 @@ def _train(run_dir: Path, stop: Stop) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matmuls on CUDA
-    from transformers.utils import logging
+    with importing("finetune.trainer.loop"):
+        from transformers.utils import logging
+
+        from finetune.trainer.loop import train
 
     logging.disable_progress_bar()
-    from finetune.trainer.loop import train
 
     train(run_dir, stop)
 
