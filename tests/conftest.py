@@ -28,6 +28,7 @@ pytest_plugins = [
     "tests.fixtures.stack",
     "tests.fixtures.browser",
     "tests.fixtures.clock",
+    "tests.fixtures.quick",
     "tests.fixtures.side_by_side",
 ]
 

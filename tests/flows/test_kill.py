@@ -117,8 +117,11 @@ class Floor:
 
     def stop(self) -> None:
         if self.worker is not None and self.worker.poll() is None:
+            child = self.child()
             self.worker.kill()
             self.worker.wait()
+            if child is not None:  # or it would write on in the folder that is removed
+                child.wait()
         remove_leftovers(settings.WORK_DIR)  # as the next worker's start does
 
     def sweep(self) -> None:

@@ -99,12 +99,17 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def start(run_dir: Path, *, halt_at: int | None = None) -> subprocess.Popen[str]:
-    """The trainer as the process that it is. After so many steps it waits to be `let_go`."""
+def command(run_dir: Path, *, halt_at: int | None = None) -> list[str]:
+    """The trainer's. After so many steps it waits to be `let_go`."""
     told = [str(run_dir)] if halt_at is None else [str(run_dir), str(halt_at)]
     program = ["-m", "finetune.trainer"] if halt_at is None else ["-c", _HALTING]
+    return [sys.executable, "-W", "ignore", *program, *told]
+
+
+def start(run_dir: Path, *, halt_at: int | None = None) -> subprocess.Popen[str]:
+    """The trainer as the process that it is."""
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", *program, *told],
+        command(run_dir, halt_at=halt_at),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
