@@ -15,6 +15,7 @@ import torch
 
 from finetune.families.causal_lm import adapted
 from finetune.families.causal_lm.architectures import ARCHITECTURES
+from finetune.families.causal_lm.family import CAUSAL_LM
 from finetune.families.contract import AdapterSpec
 from finetune.families.layers import linear_layers
 from finetune.packaging.base import import_base
@@ -73,6 +74,8 @@ class Workshop:
         info = import_base(source, folder, name="tiny", licence="MIT", source_label="test")
         assert info.architecture in ARCHITECTURES
         base = folder / info.path
+        for step in CAUSAL_LM.rehearsal(base, "fp32"):  # as where precisions are compared
+            step()
         run = _trained(folder / "run", base)
         assert _interrupted(folder / "again", base) == result_hash(run)
         used = self._passport.base.model_copy(update={"architecture": info.architecture})
