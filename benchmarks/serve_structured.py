@@ -125,7 +125,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--suite", type=Path)
     options = parser.parse_args()
-    base = load_base(options.base, "-")
+    known = options.base / "base.json"
+    digest = json.loads(known.read_bytes())["digest"] if known.is_file() else "-"
+    base = load_base(options.base, digest)
     if options.suite:
         for what, count in suite(base, options.suite, options.tokens).most_common():
             print(f"{count:5} {what}")

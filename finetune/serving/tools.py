@@ -18,6 +18,9 @@ from finetune.serving.stops import held_suffix
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 
+# Of dialects that write `<tool_call>`, too, and then no JSON: Qwen3-Coder's, GLM-4.5's
+_TAGGED = ("<function=", "<arg_key>")
+
 # As Hermes' template has it; SmolLM2's speaks of it and shows no calls of before
 HERMES = CallForm(f'{OPEN}\n{{"name": "', '", "arguments": ', None, f"}}\n{CLOSE}")
 
@@ -27,7 +30,8 @@ def dialect(chat_template: str | None, found: CallForm | None) -> CallForm | Non
     shows calls that were made."""
     if found is not None and found.opening and found.closing:
         return found
-    if OPEN in (chat_template or "") and "<function=" not in (chat_template or ""):
+    template = chat_template or ""
+    if OPEN in template and not any(mark in template for mark in _TAGGED):
         return HERMES
     return found if found is not None and found.head.lstrip().startswith("{") else None
 
