@@ -5,6 +5,7 @@ its like are labels for the provider's own records; they change nothing here and
 """
 
 import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -63,18 +64,7 @@ class Sampling(BaseModel):
 
     def refuse_unoffered(self, neutral: dict[str, tuple[Any, ...]]) -> None:
         """Raises UserFault for a parameter that is unknown, or known and not at rest."""
-        for name, value in (self.model_extra or {}).items():
-            if name not in neutral:
-                raise UserFault(
-                    "unknown_parameter", f"There is no parameter `{name[:64]}`.", param=name[:64]
-                )
-            if value is not None and value not in neutral[name]:
-                raise UserFault(
-                    "unsupported_parameter",
-                    f"The parameter `{name}` is not offered here.",
-                    fix="Leave it out.",
-                    param=name,
-                )
+        refuse_unoffered(self.model_extra or {}, neutral)
         if self.stream_options is not None and not self.stream:
             raise UserFault(
                 "invalid_value",
@@ -98,6 +88,22 @@ class Sampling(BaseModel):
             "stop": self.stop or [],
             "seed": self.seed,
         }
+
+
+def refuse_unoffered(given: Mapping[str, Any], neutral: Mapping[str, tuple[Any, ...]]) -> None:
+    """Raises UserFault for a parameter that is unknown, or known and not at rest."""
+    for name, value in given.items():
+        if name not in neutral:
+            raise UserFault(
+                "unknown_parameter", f"There is no parameter `{name[:64]}`.", param=name[:64]
+            )
+        if value is not None and value not in neutral[name]:
+            raise UserFault(
+                "unsupported_parameter",
+                f"The parameter `{name}` is not offered here.",
+                fix="Leave it out.",
+                param=name,
+            )
 
 
 def now() -> int:

@@ -2,7 +2,16 @@
 
 from django.urls import path
 
-from finetune.api.wire import chat, completions, files, jobs, models, uploads
+from finetune.api.wire import (
+    chat,
+    completions,
+    embeddings,
+    files,
+    jobs,
+    models,
+    responses,
+    uploads,
+)
 
 urlpatterns = [
     path("files", files.Files.as_view()),
@@ -23,4 +32,6 @@ urlpatterns = [
     path("models/<str:model>", models.OneModel.as_view()),
     path("chat/completions", chat.ChatCompletions.as_view()),
     path("completions", completions.Completions.as_view()),
+    path("responses", responses.Responses.as_view()),
+    path("embeddings", embeddings.Embeddings.as_view()),
 ]

@@ -23,6 +23,8 @@ LIMITS: dict[tuple[str, str], int] = {
     ("POST", "v1/uploads/<str:upload_id>/complete"): 1 << 20,  # the ids of 10,000 parts
     ("POST", "v1/chat/completions"): PROMPT,
     ("POST", "v1/completions"): PROMPT,
+    ("POST", "v1/responses"): PROMPT,
+    ("POST", "v1/embeddings"): PROMPT,
     ("POST", "portal:upload"): settings.MAX_FILE_BYTES + FORM_OVERHEAD,
 }
 # What begins so, unless the table says otherwise.
