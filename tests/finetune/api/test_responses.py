@@ -133,7 +133,7 @@ def test_a_call_can_be_asked_for_by_name_and_for_one_at_a_time() -> None:
     asked(tools=[TOOL], tool_choice=named, parallel_tool_calls=False).chat()
     with pytest.raises(UserFault) as other:
         asked(tools=[TOOL], tool_choice={"type": "function", "name": "fan"}).chat()
-    assert other.value.param == "tool_choice"
+    assert other.value.param == "tool_choice.name"
     with pytest.raises(UserFault):
         asked(tool_choice="required").chat()
 
