@@ -42,6 +42,11 @@ SENSIBLE: dict[str, dict[str, Any]] = {
         "model": "shelf", "prompt": "hi", "n": 1, "max_tokens": 1, "echo": True, "logprobs": 1,
         "stop": "a", "seed": 1, "temperature": 0, "best_of": 1, "suffix": "",
     },
+    "v1/responses": {
+        "model": "shelf", "input": [{"role": "user", "content": "hi"}], "instructions": "a",
+        "max_output_tokens": 1, "temperature": 1, "top_p": 1, "tools": [], "stream": False,
+        "text": {"format": {"type": "text"}}, "include": [], "metadata": {},
+    },
     "v1/uploads": {
         "bytes": 1, "filename": "a", "mime_type": "b", "purpose": "fine-tune",
         "expires_after": {"anchor": "created_at", "seconds": 3600},

@@ -60,6 +60,8 @@ EXAMPLES = {
     "v1/models/<str:model>": Example("model"),
     "v1/chat/completions": Example(bodies={"post": CHAT}),
     "v1/completions": Example(bodies={"post": {"model": "shelf", "prompt": "hi"}}),
+    "v1/responses": Example(bodies={"post": {"model": "shelf", "input": "hi"}}),
+    "v1/embeddings": Example(bodies={"post": {"model": "shelf", "input": "hi"}}),
     "api/v1/artifacts": Example(),
     "api/v1/artifacts/<str:artifact_id>": Example("artifact"),
     "api/v1/artifacts/<str:artifact_id>/content": Example("artifact"),
