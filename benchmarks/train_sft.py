@@ -87,8 +87,9 @@ def one_side(side: str, options: argparse.Namespace) -> dict[str, Any]:
 def full_batches(base: Path, data: Path, spec: Any) -> Any:
     """(rows, plan) without the last rows, which make no full batch."""
     from finetune.families import family
-    from finetune.trainer.data import make_plan, read_rows
+    from finetune.trainer.data import make_plan
     from finetune.trainer.objectives.sft import SFT
+    from finetune.trainer.reading import read_rows
 
     read = family("causal_lm").reader(base, SFT.records, max_length=spec.max_length)
     rows = read_rows(data.parent, data.name, read, None)

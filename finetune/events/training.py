@@ -72,6 +72,13 @@ class ValidationGoesOn(Message):
     of: int
 
 
+class ReadingGoesOn(Message):
+    code = "reading_goes_on"
+    words = "Read {rows} of {of} rows."
+    rows: int
+    of: int
+
+
 class StepDone(Message):
     """Of the events of the type `metrics`, whose data are the step's figures."""
 

@@ -15,6 +15,8 @@ from finetune.records.thinking import Thinking
 if TYPE_CHECKING:
     from torch import Tensor, dtype, nn
 
+    from finetune.records.frozen import FrozenItems
+
 FamilyName = Literal["causal_lm"]
 Precision = Literal["fp32", "bf16", "fp64"]
 Device = Literal["cpu", "cuda"]
@@ -199,6 +201,11 @@ class Family(Protocol):
         thinking: Thinking = "each",
     ) -> Read:
         """Encodes records of that kind for this base. Raises UserFault `no_tokenizer`."""
+        ...
+
+    def frozen(self, path: Path) -> "FrozenItems":
+        """The items that `reader` makes of the same records, out of their token ids. Raises
+        OurFault `data_changed`."""
         ...
 
     def load(

@@ -18,8 +18,8 @@ class Dataset(TenantOwned, Leased):
     for a model take the mapping that the file then has. `columns` goes with the file's bytes, and
     `columns_key`, its digest, stays.
 
-    `rows_object` and `errors_object` name objects in the tenant's vault: rows, and the problems
-    with what they quote of the file.
+    `rows_object`, `tokens_object` and `errors_object` name objects in the tenant's vault: rows,
+    the same as token ids, and the problems with what they quote of the file.
     """
 
     States = DatasetState
@@ -51,9 +51,17 @@ class Dataset(TenantOwned, Leased):
     tokens_trained = models.BigIntegerField(default=0)
     rows_object = models.CharField(max_length=200, blank=True)
     rows_sha256 = models.CharField(max_length=64, blank=True)
+    # The same rows as token ids, for a reading with a base; "": made by an older version
+    tokens_object = models.CharField(max_length=200, blank=True, default="", db_default="")
+    tokens_sha256 = models.CharField(max_length=64, blank=True, default="", db_default="")
     errors_object = models.CharField(max_length=200, blank=True)
     errors_bytes = models.BigIntegerField(default=0, db_default=0)
     updated_at = models.DateTimeField(auto_now=True)
+
+    @property
+    def objects_named(self) -> list[str]:
+        """Its objects in the vault."""
+        return [name for name in (self.rows_object, self.tokens_object, self.errors_object) if name]
 
     class Meta:
         verbose_name = _("reading of a file")

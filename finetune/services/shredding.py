@@ -147,7 +147,8 @@ def _empty_rows(tenant_id: UUID) -> None:
         Upload.objects.update(filename="")
         StoredFile.objects.update(filename="", status_details=None, expires_at=None)
         StoredFile.objects.filter(deleted_at=None).update(deleted_at=now)
-        Dataset.objects.update(report=None, error=None, rows_object="", errors_object="")
+        no_objects = dict.fromkeys(("rows_object", "tokens_object", "errors_object"), "")
+        Dataset.objects.update(report=None, error=None, **no_objects)
         Checkpoint.objects.all().delete()
         Job.objects.update(requested={}, resolved=None, metadata={}, suffix="", error=None)
         nothing: dict[str, Any] = {"adapter_config": {}, "passport": {}, "report": {}}

@@ -1,32 +1,15 @@
-"""Rows from canonical JSONL, and which of them each step takes: a pure function of (seed, step)."""
+"""Which rows each step takes: a pure function of (seed, step)."""
 
-import hashlib
 import random
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from typing import overload
 
-from faults import OurFault, UserFault
-from finetune.families.contract import Read
+from finetune.records.frozen import FrozenItems
 from finetune.records.kinds import Item
 from finetune.records.packs import pack
-
-
-def read_rows(run_dir: Path, name: str, read: Read, sha256: str | None) -> list[Item]:
-    """Every row of `name`, encoded. None is skipped: the first unusable one raises UserFault with
-    its line. A file that is not what the spec names raises OurFault `data_changed`."""
-    rows = []
-    digest = hashlib.sha256()
-    with (run_dir / name).open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            digest.update(line)
-            rows.append(read(line, f"{Path(name).name} line {number}"))
-    if sha256 is not None and digest.hexdigest() != sha256:
-        raise OurFault("data_changed", "The data is not what the run was made for.", where=name)
-    if not rows:
-        raise UserFault("no_rows", "There are no rows.", where=name, fix="Add training rows.")
-    return rows
 
 
 @dataclass(frozen=True)
@@ -34,7 +17,7 @@ class Plan:
     """What one step takes: `batch_size` items, each a row of the data or a pack of rows (their
     numbers). A row's sequences are never parted."""
 
-    items: tuple[tuple[int, ...], ...]
+    items: Sequence[tuple[int, ...]]
     batch_size: int
     epochs: int
     seed: int
@@ -59,18 +42,47 @@ class Plan:
 def make_plan(
     rows: Sequence[Item], *, batch_size: int, epochs: int, seed: int, pack_to: int | None
 ) -> Plan:
-    items = (
-        pack([len(row) for row in rows], pack_to) if pack_to else [(i,) for i in range(len(rows))]
-    )
-    return Plan(tuple(items), batch_size, epochs, seed)
+    items = tuple(pack(lengths_of(rows), pack_to)) if pack_to else Singles(len(rows))
+    return Plan(items, batch_size, epochs, seed)
+
+
+class Singles(Sequence[tuple[int, ...]]):
+    """(0,), (1,), ...: each row an item, whatever their number without any memory."""
+
+    def __init__(self, count: int) -> None:
+        self._numbers = range(count)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, key: int) -> tuple[int, ...]: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[tuple[int, ...]]: ...
+
+    def __getitem__(self, key: int | slice) -> tuple[int, ...] | Sequence[tuple[int, ...]]:
+        if isinstance(key, slice):
+            return [(number,) for number in self._numbers[key]]
+        return (self._numbers[key],)
+
+
+def lengths_of(rows: Sequence[Item]) -> list[int]:
+    """Tokens of each; frozen rows are not made for it."""
+    return rows.lengths() if isinstance(rows, FrozenItems) else [len(row) for row in rows]
+
+
+def trained_of(rows: Sequence[Item]) -> int:
+    """Labels of all of them."""
+    return rows.trained if isinstance(rows, FrozenItems) else sum(row.trained for row in rows)
 
 
 @lru_cache(maxsize=2)
-def _shuffled(count: int, seed: int, epoch: int) -> tuple[int, ...]:
+def _shuffled(count: int, seed: int, epoch: int) -> "array[int]":
     # Seeding with a string is stable across Python versions and platforms (it is hashed)
-    order = list(range(count))
+    order = array("I", range(count))
     random.Random(f"privatune {seed} {epoch}").shuffle(order)  # noqa: S311
-    return tuple(order)
+    return order
 
 
 def micro_batches(rows: Sequence[Item], tokens: int) -> Iterator[list[Item]]:
@@ -81,7 +93,9 @@ def micro_batches(rows: Sequence[Item], tokens: int) -> Iterator[list[Item]]:
     """
     part: list[Item] = []
     size = 0
-    for row in sorted(rows, key=len):
+    lengths = lengths_of(rows)
+    for number in sorted(range(len(rows)), key=lengths.__getitem__):
+        row = rows[number]
         if part and size + len(row) > tokens:
             yield part
             part, size = [], 0

@@ -21,13 +21,14 @@ from finetune.families.placement import require
 from finetune.records.kinds import Item
 from finetune.trainer import optim
 from finetune.trainer.checkpoint import Checkpoints
-from finetune.trainer.data import make_plan, micro_batches, read_rows
+from finetune.trainer.data import make_plan, micro_batches
 from finetune.trainer.determinism import watched
 from finetune.trainer.events import EventLog
 from finetune.trainer.keeping import note_nondeterministic, restore, save
 from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.objectives import OBJECTIVES, Objective, Sums, usable
+from finetune.trainer.reading import open_rows
 from finetune.trainer.result import result_step, write_result
 from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import RunSpec
@@ -80,11 +81,15 @@ def prepare(
         max_length=spec.max_length,
         thinking=spec.thinking,
     )
-    data = spec.data
-    rows = read_rows(run_dir, data.train, read, data.train_sha256)
-    valid: list[Item] = []
-    if data.valid:
-        valid = read_rows(run_dir, data.valid, read, data.valid_sha256)
+    rows, valid = open_rows(
+        spec,
+        run_dir,
+        kind,
+        objective.records,
+        read,
+        stop=stop,
+        tell=lambda rows, of: events.say(said.ReadingGoesOn(rows=rows, of=of)),
+    )
     plan = make_plan(
         rows,
         batch_size=spec.batch_size,

@@ -50,6 +50,15 @@ class DataSpec(Growing):
     valid: str | None = None
     train_sha256: str | None = None
     valid_sha256: str | None = None
+    # Of the frozen token ids beside `train` and `valid` (`tokens_of`), where the rows were encoded
+    # when they were checked; only these are then read
+    train_tokens_sha256: str | None = None
+    valid_tokens_sha256: str | None = None
+
+
+def tokens_of(rows: Path) -> Path:
+    """Where the token ids of a file of rows stand."""
+    return rows.with_suffix(".tokens")
 
 
 class RunSpec(Growing):

@@ -4,13 +4,14 @@ import math
 
 from finetune import events as said
 from finetune.trainer import optim
+from finetune.trainer.data import trained_of
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.run import Run
 from finetune.trainer.state import StepMetrics
 
 
 def announce(run: Run) -> None:
-    trained = sum(row.trained for row in run.rows)
+    trained = trained_of(run.rows)
     run.events.say(
         said.TrainingPlanned(
             rows=len(run.rows),

@@ -10,7 +10,7 @@ from finetune.families.causal_lm.adapted import attach
 from finetune.families.causal_lm.attention import NAME as PACKED
 from finetune.families.causal_lm.layout import Row
 from finetune.families.causal_lm.loading import fit_of, sketch_base
-from finetune.families.causal_lm.reading import RowReader
+from finetune.families.causal_lm.reading import RowReader, frozen_items
 from finetune.families.causal_lm.resident import load_resident
 from finetune.families.causal_lm.shape import shape_of
 from finetune.families.contract import AdapterSpec, Precision
@@ -26,6 +26,7 @@ class _CausalLMs:
     shape = staticmethod(shape_of)
     fit = staticmethod(fit_of)
     reader = RowReader
+    frozen = staticmethod(frozen_items)
     load = staticmethod(adapted.load)
     resident = staticmethod(load_resident)
     compare = staticmethod(comparing.compare)

@@ -10,6 +10,7 @@ from faults.nesting import NO_JSON
 from finetune.families.causal_lm.layout import Row
 from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.records.frozen import Frozen, FrozenItems
 from finetune.records.kinds import Group, Item, RecordKind
 from finetune.records.rendering import DAY, prints_day
 from finetune.records.thinking import Thinking
@@ -68,6 +69,10 @@ class RowReader:
             for each in self._encoder.encode(row).sequences
         )
         return sequences[0] if len(sequences) == 1 else Group(sequences)
+
+
+def frozen_items(path: Path) -> FrozenItems:
+    return FrozenItems(Frozen(path), Row)
 
 
 def _without_quotes(fault: UserFault, where: str) -> UserFault:

@@ -8,15 +8,12 @@ import json
 import resource
 import sys
 import time
-import traceback
 from pathlib import Path
 
 from faults import Fault, OurFault, UserFault
 from faults.disk import is_full
+from finetune.records.check.pool import OUT_OF_MEMORY, place_of
 from finetune.states import ExitCode
-
-# How allocators say that they got nothing: Rust (tokenizers), C++ (Arrow, torch), Python
-OUT_OF_MEMORY = ("memory allocation of", "bad_alloc", "MemoryError", "out of memory", "malloc")
 
 
 def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
@@ -31,11 +28,11 @@ def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
     except OSError as error:
         if is_full(error):
             return ExitCode.FULL
-        return _fail(out_dir, OurFault("check_crashed", f"The check failed: {_place(error)}."))
+        return _fail(out_dir, OurFault("check_crashed", f"The check failed: {place_of(error)}."))
     except Exception as error:
         if any(words in str(error) for words in OUT_OF_MEMORY):
             return _fail(out_dir, memory_fault(memory_mb))
-        return _fail(out_dir, OurFault("check_crashed", f"The check failed: {_place(error)}."))
+        return _fail(out_dir, OurFault("check_crashed", f"The check failed: {place_of(error)}."))
     return ExitCode.DONE
 
 
@@ -43,12 +40,6 @@ def _do_without_torch() -> None:
     """transformers imports torch wherever it finds it. Tokenizers make no use of it, and it takes
     more time and memory than most files do."""
     sys.modules["torch"] = None  # type: ignore[assignment]  # as if it were not installed
-
-
-def _place(error: Exception) -> str:
-    """Type and line of code: what the exception says may quote a row."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}"
 
 
 def _limit(memory_mb: int, seconds: int) -> None:

@@ -18,8 +18,9 @@ from typing import IO
 import finetune
 from faults import Fault, OurFault, UserFault, from_dict
 from faults.disk import DiskFull
-from finetune.records.check.__main__ import OUT_OF_MEMORY, memory_fault
-from finetune.records.check.run import ERRORS, REPORT, ROWS
+from finetune.records.check.__main__ import memory_fault
+from finetune.records.check.pool import OUT_OF_MEMORY
+from finetune.records.check.run import ERRORS, REPORT, ROWS, TOKENS
 from finetune.records.check.spec import CheckReport, CheckSpec
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
@@ -42,7 +43,7 @@ def check_in_child(
     progress: Progress | None = None,
     level: Level,
 ) -> CheckReport:
-    """Check the source; leaves rows.jsonl, errors.jsonl and report.json in out_dir.
+    """Check the source; leaves what `run_check` does in out_dir.
 
     `memory_mb` bounds the child's data, `seconds` its processor time and the wall clock; `level` is
     how it is kept apart: it reads the source and the tokenizer and writes out_dir.
@@ -51,7 +52,7 @@ def check_in_child(
     Raises UserFault with a code of `codes.LIMIT_CODES`, OurFault `check_crashed`, or DiskFull.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
-    for name in (ROWS, ERRORS, REPORT, "error.json"):
+    for name in (ROWS, TOKENS, ERRORS, REPORT, "error.json"):
         (out_dir / name).unlink(missing_ok=True)
     (out_dir / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
     child = start(

@@ -16,6 +16,8 @@ from finetune.records.check.strict_json import invalid_utf8, loads
 
 # A row's line and what stands there: an object, or why there is none
 Item = tuple[int, dict[str, Any] | RowUnusable]
+# The same, or the JSON of the object
+Line = tuple[int, bytes | dict[str, Any] | RowUnusable]
 
 
 def detect_container(source: Source, name: str) -> Container:
@@ -69,7 +71,7 @@ def _begins_json(line: bytes) -> bool:
     return True
 
 
-def json_lines(source: Source, problems: Problems) -> Iterator[Item]:
+def json_lines(source: Source, problems: Problems) -> Iterator[Line]:
     if _is_prose(source.head):
         raise FileUnusable(Finding("not_json_lines"), line=1)
     for number, line in source.lines(problems):
@@ -78,10 +80,10 @@ def json_lines(source: Source, problems: Problems) -> Iterator[Item]:
         elif not line.strip():
             problems.add_once(number, Finding("blank_line"))
         else:
-            yield number, _object(line)
+            yield number, line
 
 
-def _object(line: bytes) -> dict[str, Any] | RowUnusable:
+def object_of(line: bytes) -> dict[str, Any] | RowUnusable:
     try:
         value = loads(line)
     except RowUnusable as problem:

@@ -1,43 +1,49 @@
 """One check from the source to the report: read, validate, count, write canonical rows."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO
 
 import orjson
 
 from faults import UserFault
-from finetune.records.check.codes import CODES
-from finetune.records.check.columns import Columns, as_written, field_of, propose
-from finetune.records.check.containers import Item, detect_container, json_lines, paragraphs
-from finetune.records.check.formats import KINDS, KNOWN, READERS, REQUIRED, detect
+from finetune.records.check.containers import Line, detect_container, json_lines, paragraphs
+from finetune.records.check.formats import KINDS, REQUIRED
 from finetune.records.check.parquet import parquet_rows, spool
+from finetune.records.check.pool import Pool
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
-from finetune.records.check.source import OnProgress, Source
+from finetune.records.check.reading import (
+    PART_BYTES,
+    PART_ROWS,
+    Found,
+    Notes,
+    Outcome,
+    Part,
+    RowsReader,
+    with_proposal,
+)
+from finetune.records.check.seen import SeenRows
+from finetune.records.check.source import CHUNK, OnProgress, Source
 from finetune.records.check.spec import (
     CheckReport,
     CheckSpec,
     Compression,
     Container,
-    RowFormat,
 )
-from finetune.records.check.strict_json import printable
 from finetune.records.check.tables import csv_rows
-from finetune.records.check.tokens import TokenCounter
-from finetune.records.rows import Row
+from finetune.records.check.tokens import TokenCounts
+from finetune.records.frozen import Block, Writer
 
-# What a file's own fields cause in each of its rows
-_OF_FIELDS = ("unknown_format", "unknown_field", "missing_field")
-_PLACE = re.compile(r"\[\d+\]")
+ROWS, TOKENS, ERRORS, REPORT = "rows.jsonl", "rows.tokens", "errors.jsonl", "report.json"
 
-ROWS, ERRORS, REPORT = "rows.jsonl", "errors.jsonl", "report.json"
+
+SHARED_BYTES = 4 << 20  # a file of more is read by several processes
 
 
 def run_check(spec: CheckSpec, out_dir: Path, on_progress: OnProgress) -> CheckReport:
-    """Write rows.jsonl, errors.jsonl and report.json to out_dir and return the report.
+    """Write rows.jsonl, errors.jsonl and report.json to out_dir and return the report; with a
+    tokenizer rows.tokens, too, the same rows as they are trained (see `records.frozen`).
 
     Raises UserFault for what `codes.LIMIT_CODES` lists; whatever is wrong with the file itself
     is in the report.
@@ -45,6 +51,7 @@ def run_check(spec: CheckSpec, out_dir: Path, on_progress: OnProgress) -> CheckR
     with (out_dir / ROWS).open("wb") as rows_file:
         check = _Check(spec, out_dir, rows_file, on_progress)
         check.read()
+        check.freeze()
     report = check.report()
     with (out_dir / ERRORS).open("wb") as file:
         for problem in report.problems:
@@ -65,12 +72,15 @@ class _Check:
         self._rows_sha = hashlib.sha256()
         self._on_progress = on_progress
         self._problems = Problems(spec.limits.listed)
-        self._tokens = TokenCounter(spec, spec.tokenizer_dir) if spec.tokenizer_dir else None
+        self._reader = RowsReader(spec)
+        self._counts = TokenCounts() if spec.tokenizer_dir else None
+        self._notes = Notes()
+        self._unusable: FileUnusable | None = None
         self._other = _digests(spec.compare_with) if spec.compare_with else None
-        self._seen: dict[bytes, int] = {}
+        self._frozen: Writer | None = None
+        self._seen = SeenRows()
         self._source: Source | None = None
         self._container: Container | None = None
-        self._format: RowFormat | None = None
         self._rows = self._usable = self._rows_bytes = self._overlap = 0
 
     def read(self) -> None:
@@ -79,28 +89,66 @@ class _Check:
             if not self._source.head:
                 raise FileUnusable(Finding("empty_file"))
             self._source.notices(self._problems)
-            for line, item in self._items(self._source):
-                self._one(line, item)
+            for part, outcome in self._outcomes(self._parts(self._source)):
+                self._take(part, outcome)
         except FileUnusable as problem:
-            for finding in problem.findings:
-                self._problems.add(problem.line, finding)
+            self._unusable = problem
+        if self._unusable is not None:
+            for finding in self._unusable.findings:
+                self._problems.add(self._unusable.line, finding)
         if not self._usable and not self._problems.total("error"):
             self._problems.add(None, Finding("no_usable_rows"))
 
-    def _items(self, source: Source) -> Iterable[Item]:
+    def _parts(self, source: Source) -> Iterator[Part]:
+        """The file in parts; one that cannot be read to its end has its last rows all the same."""
+        size, since = 0, 0
+        try:
+            for line, item in self._items(source):
+                rows = self._notes.part.rows
+                rows.append((line, item.findings if isinstance(item, RowUnusable) else item))
+                size += len(item) if isinstance(item, bytes) else 0
+                if size >= PART_BYTES or len(rows) >= PART_ROWS or source.decoded - since >= CHUNK:
+                    yield self._next_part()
+                    size, since = 0, source.decoded
+        except FileUnusable as problem:
+            self._unusable = problem
+        yield self._next_part()
+
+    def _next_part(self) -> Part:
+        part, self._notes.part = self._notes.part, Part()
+        return part
+
+    def _outcomes(self, parts: Iterator[Part]) -> Iterator[tuple[Part, Outcome]]:
+        """By one process until the format is known, then by several where the file is worth it."""
+        for part in parts:
+            yield part, self._reader.read(part)
+            if self._is_worth_more():
+                break
+        else:
+            return
+        with Pool(self._reader.read, self._spec.workers) as pool:
+            yield from pool.in_order(parts)
+
+    def _is_worth_more(self) -> bool:
+        assert self._source is not None
+        large = self._source.size >= SHARED_BYTES
+        return self._spec.workers > 1 and large and self._reader.format is not None
+
+    def _items(self, source: Source) -> Iterable[Line]:
         self._container = self._choose_container(source)
         if self._container == "jsonl":
-            return json_lines(source, self._problems)
+            return json_lines(source, self._notes)
         if self._container == "csv":
+            self._reader.renamed = True
             return csv_rows(
                 source,
-                self._problems,
+                self._notes,
                 self._spec.limits.line_bytes,
                 self._spec.columns,
                 self._header,
             )
         if self._container == "text":
-            return paragraphs(source, self._problems)
+            return paragraphs(source, self._notes)
         return self._parquet(source)
 
     def _choose_container(self, source: Source) -> Container:
@@ -114,7 +162,7 @@ class _Check:
             return "jsonl"  # so that each line is named as not being JSON
         return found
 
-    def _parquet(self, source: Source) -> Iterator[Item]:
+    def _parquet(self, source: Source) -> Iterator[Line]:
         path = self._spec.source
         if source.compression != "none":
             path = spool(source, self._out_dir / "unpacked.parquet")
@@ -129,15 +177,31 @@ class _Check:
         if not names:
             return
         try:
-            needed = REQUIRED[self._row_format(dict.fromkeys(names))]
+            needed = REQUIRED[self._reader.row_format(names)]
             if missing := [name for name in needed if name not in names]:
                 text = f"The field '{missing[0]}' is missing."
                 raise RowUnusable(Finding("missing_field", missing[0], text))
         except RowUnusable as problem:
-            found = (_with_proposal(each, names, self._spec.columns) for each in problem.findings)
+            found = (with_proposal(each, names, self._spec.columns) for each in problem.findings)
             raise FileUnusable(*found, line=line) from problem
 
-    def _one(self, line: int, item: dict[str, Any] | RowUnusable) -> None:
+    def _take(self, part: Part, outcome: Outcome) -> None:
+        notes = iter([*part.notes, (len(part.rows), None, None, False)])
+        note = next(notes)
+        if outcome.counts and self._counts:
+            self._counts.add(outcome.counts)
+        for number, (line, written, found) in enumerate([*outcome.rows, (0, None, [])]):
+            while note[0] <= number and note[2] is not None:
+                (self._problems.add_once if note[3] else self._problems.add)(note[1], note[2])
+                note = next(notes)
+            if number < len(outcome.rows):
+                self._take_row(line, written, found)
+            if outcome.unusable and number == len(outcome.rows) - 1:
+                raise outcome.unusable
+        if outcome.block.members:
+            self._write_tokens(outcome.block)
+
+    def _take_row(self, line: int, written: bytes | None, found: list[Found]) -> None:
         self._rows += 1
         if self._rows > self._spec.limits.rows:
             raise UserFault(
@@ -145,95 +209,51 @@ class _Check:
                 f"The file has more than {self._spec.limits.rows} rows.",
                 fix="Split it into several files.",
             )
-        findings: list[Finding] = []
-        if isinstance(item, RowUnusable):
-            findings.extend(item.findings)
-        else:
-            if self._spec.columns and self._container != "csv":  # whose header is read so
-                item = {field_of(name, self._spec.columns): item[name] for name in item}
-            self._read_row(line, item, findings)
-        for finding in findings:
-            if finding.code in _OF_FIELDS and isinstance(item, dict):
-                self._add_of_fields(line, finding, item)
-            else:
+        for finding, cause in found:
+            if cause is None:
                 self._problems.add(line, finding)
-
-    def _add_of_fields(self, line: int, finding: Finding, item: dict[str, Any]) -> None:
-        if finding.code == "unknown_field":
-            cause = _PLACE.sub("", finding.field or "")
-        else:
-            finding = _with_proposal(finding, item, self._spec.columns)
-            of_all = "proposal" in (finding.values or {}) or finding.field in self._spec.columns
-            if finding.code == "missing_field" and not of_all:
-                return self._problems.add(line, finding)  # this row's own fault
-            cause = finding.message or ""
-        return self._problems.add_cause(line, finding, cause)
-
-    def _read_row(self, line: int, item: dict[str, Any], findings: list[Finding]) -> None:
-        try:
-            row = READERS[self._row_format(item)](item, findings)
-        except FileUnusable:
-            raise
-        except RowUnusable as problem:
-            findings.extend(problem.findings)
-            return
-        if not any(finding.is_error for finding in findings):
-            self._use(line, row, findings)
-
-    def _row_format(self, values: dict[str, Any]) -> RowFormat:
-        if self._format is None:
-            asked = self._spec.format
-            if asked in ("auto", "csv", "parquet"):
-                self._format = detect(values)
             else:
-                self._format = cast(RowFormat, asked)
-            self._require_used(self._format)
-        return self._format
+                self._problems.add_cause(line, finding, cause)
+        if written is not None:
+            self._use(line, written)
 
-    def _require_used(self, found: RowFormat) -> None:
-        """A column that the mapping gives to a field shall be trained, and not left aside."""
-        unused = [field for field in self._spec.columns if field not in KNOWN[found]]
-        if not unused:
-            return
-        name, known = printable(self._spec.columns[unused[0]]), ", ".join(sorted(KNOWN[found]))
-        message = (
-            f"The mapping reads '{name}' as {unused[0]}, which rows of the format {found} do not "
-            f"have. Theirs are: {known}."
-        )
-        values = {"column": name, "field": unused[0], "format": found}
-        raise FileUnusable(Finding("mapped_unused", unused[0], message, values=values))
-
-    def _use(self, line: int, row: Row, findings: list[Finding]) -> None:
-        try:
-            written = orjson.dumps(row)
-        except TypeError as error:  # a date or bytes in a Parquet column of tools
-            findings.append(Finding("wrong_type", message=f"Not a value of JSON: {error}."))
-            return
-        if self._tokens and self._format:
-            if not self._tokens.measure(row, KINDS[self._format], findings):
-                return
-            if "cut_to" in row:
-                written = orjson.dumps(row)
+    def _use(self, line: int, written: bytes) -> None:
         digest = _digest(written)
-        if (first := self._seen.setdefault(digest, line)) != line:
-            findings.append(
-                Finding(
-                    "duplicate_row",
-                    message=f"The same row stands in line {first}.",
-                    values={"first": first},
-                )
+        if (first := self._seen.first(digest, line)) != line:
+            found = Finding(
+                "duplicate_row",
+                message=f"The same row stands in line {first}.",
+                values={"first": first},
             )
+            self._problems.add(line, found)
         if self._other is not None and digest in self._other:
             self._overlap += 1
-            findings.append(Finding("in_both_sets"))
+            self._problems.add(line, Finding("in_both_sets"))
         self._usable += 1
-        written += b"\n"
-        self._rows_bytes += len(written)
+        self._rows_bytes += len(written) + 1
         self._rows_sha.update(written)
+        self._rows_sha.update(b"\n")
         self._rows_file.write(written)
+        self._rows_file.write(b"\n")
+
+    def _write_tokens(self, block: Block) -> None:
+        if self._frozen is None:
+            assert self._reader.format is not None
+            assert self._reader.vocabulary is not None
+            self._frozen = Writer(
+                self._out_dir / TOKENS,
+                kind=KINDS[self._reader.format].name,
+                vocabulary=self._reader.vocabulary,
+            )
+        self._frozen.extend(block)
+
+    def freeze(self) -> None:
+        """The end of the token ids, where there are any."""
+        if self._frozen is not None:
+            self._frozen.close()
 
     def report(self) -> CheckReport:
-        tokens, problems = self._tokens, self._problems
+        tokens, problems = self._counts, self._problems
         compression: Compression = self._source.compression if self._source else "none"
         errors = problems.total("error")
         with self._spec.source.open("rb") as file:
@@ -244,7 +264,7 @@ class _Check:
             columns=self._spec.columns,
             container=self._container,
             compression=compression,
-            format=self._format,
+            format=self._reader.format,
             rows=self._rows,
             rows_usable=self._usable,
             rows_dropped=tokens.dropped if tokens else 0,
@@ -252,7 +272,7 @@ class _Check:
             tokens_total=tokens.total if tokens else None,
             tokens_trained=tokens.trained if tokens else None,
             thinking=tokens.thinking() if tokens else None,
-            packs=tokens.packs() if tokens else None,
+            packs=tokens.packs(self._spec.max_length) if tokens else None,
             longest_row=tokens.longest if tokens else None,
             lengths=tokens.histogram() if tokens else [],
             length_percentiles=tokens.percentiles() if tokens else {},
@@ -265,29 +285,16 @@ class _Check:
             source_bytes=self._spec.source.stat().st_size,
             decoded_bytes=self._source.decoded if self._source else 0,
             rows_bytes=self._rows_bytes,
+            tokens_bytes=self._frozen.bytes if self._frozen else 0,
             source_sha256=source_sha256,
             rows_sha256=self._rows_sha.hexdigest(),
         )
 
 
-def _with_proposal(finding: Finding, names: Iterable[str], given: Columns) -> Finding:
-    """With the mapping that would mend it, where one is likely; names are as `given` reads them."""
-    columns = propose(names, given)
-    if finding.code == "missing_field" and finding.field not in columns:
-        return finding
-    if not columns:
-        return finding
-    proposal = as_written(columns)
-    read_so = f"If that is what they are, have the columns read so: {proposal}. Else:"
-    fix = f"{read_so} {finding.fix or CODES[finding.code].fix}"
-    return replace(finding, fix=fix, values={**(finding.values or {}), "proposal": proposal})
+def _digest(written: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(written, digest_size=8).digest())
 
 
-def _digest(written: bytes) -> bytes:
-    """Eight bytes tell ten million rows apart with a chance of a collision of 3 in a million."""
-    return hashlib.blake2b(written, digest_size=8).digest()
-
-
-def _digests(rows: Path) -> frozenset[bytes]:
+def _digests(rows: Path) -> frozenset[int]:
     with rows.open("rb") as file:
         return frozenset(_digest(line.rstrip(b"\n")) for line in file)

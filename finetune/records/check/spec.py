@@ -31,7 +31,8 @@ class Limits(_Strict):
 
 
 class CheckSpec(_Strict):
-    """`compare_with`: canonical rows of the other set (training against validation). `columns`:
+    """`workers`: processes that read a large file; their number changes nothing of the report.
+    `compare_with`: canonical rows of the other set (training against validation). `columns`:
     field of a format -> what the file calls it."""
 
     source: Path
@@ -43,6 +44,7 @@ class CheckSpec(_Strict):
     thinking: Thinking = "each"
     columns: dict[str, str] = {}
     compare_with: Path | None = None
+    workers: PositiveInt = 1
     limits: Limits = Limits()
 
 
@@ -107,6 +109,7 @@ class CheckReport(_Strict):
     source_bytes: int
     decoded_bytes: int
     rows_bytes: int
+    tokens_bytes: int = Field(default=0, description="of the frozen token ids; 0: there are none")
     source_sha256: str
     rows_sha256: str
 

@@ -1,7 +1,7 @@
 """Counting a row's tokens, total and trained, and finding rows that are too long."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,104 +38,34 @@ class _Counted:
         return (self,)
 
 
-class TokenCounter:
-    """Encodes rows as the trainer will. `total` and `trained` are of the rows that are used; a
-    record of several sequences is as long as its longest."""
+@dataclass
+class TokenCounts:
+    """`total` and `trained` are of the rows that are used; every usable row is counted, in
+    `lengths` at its length before cutting, and in `used` by all its tokens after."""
 
-    def __init__(self, spec: CheckSpec, tokenizer_dir: Path) -> None:
-        from finetune.records.encode import RowEncoder, load_tokenizer
+    total: int = 0
+    trained: int = 0
+    dropped: int = 0
+    cut: int = 0
+    lengths: Counter[int] = field(default_factory=Counter)
+    used: Counter[int] = field(default_factory=Counter)
+    asked: Counter[bool] = field(default_factory=Counter)
 
-        tokenizer = load_tokenizer(tokenizer_dir)
-        self._encoder = RowEncoder(tokenizer, spec.thinking)
-        self._spec = spec
-        self._control = control.matcher(control.special_tokens(tokenizer))
-        self.total = 0
-        self.trained = 0
-        self.dropped = 0
-        self.cut = 0
-        self.lengths: Counter[int] = Counter()
-        self.used: Counter[int] = Counter()
-        self.asked: Counter[bool] = Counter()
-
-    def measure(self, row: Row, kind: RecordKind, findings: list[Finding]) -> bool:
-        """Whether the row is used. Every usable row is counted, in `lengths` at its length before
-        cutting, and in `used` by all its tokens after. A row that is to be cut is told so, in
-        it."""
-        from finetune.records.encode import cut
-
-        # In a chat it is an error, which the encoder finds
-        if "messages" not in row and (token := control.find(self._control, row)):
-            findings.append(
-                Finding(
-                    "control_token",
-                    message=f"The text holds the control token '{token}'.",
-                    values={"token": token},
-                )
-            )
-        try:
-            rows = self._encode(row, kind)
-            length = max(each.longest for each in rows)
-            self.lengths[length] += 1
-            limit = self._spec.max_length
-            if limit is not None and length > limit:
-                if not self._overflow(length, limit, findings):
-                    return False
-                rows = [cut(each, limit) for each in rows]
-                row["cut_to"] = limit
-                self.cut += 1
-                if "text" not in row:
-                    findings.append(Finding("answer_cut"))
-        except UserFault as fault:
-            if fault.code not in CODES:
-                raise
-            findings.append(Finding(fault.code, message=fault.message, fix=fault.fix))
-            return False
-        for each in rows:
-            for remark in each.remarks:
-                place = f"messages[{remark.message}].{remark.field}"
-                findings.append(Finding(remark.code, place))
-            self.asked.update(each.asked)
-            self.trained += each.trained_count
-        tokens = sum(len(each.input_ids) for each in rows)
-        self.used[tokens] += 1
-        self.total += tokens
-        return True
-
-    def _encode(self, row: Row, kind: RecordKind) -> "list[Encoded]":
-        """The rows that a record is made of, as training has them of the same kind."""
-        rows: list[Encoded] = []
-
-        def encode(row: Row) -> Item:
-            rows.append(self._encoder.encode(row))
-            return _Counted(rows[-1])
-
-        kind.item(row, encode)
-        return rows
-
-    def _overflow(self, length: int, limit: int, findings: list[Finding]) -> bool:
-        message = f"The row has {length} tokens; max_length is {limit}."
-        values = {"tokens": length, "limit": limit}
-        if self._spec.overflow == "refuse":
-            findings.append(Finding("too_long", message=message, values=values))
-            return False
-        if self._spec.overflow == "drop":
-            findings.append(
-                Finding("too_long_dropped", message=f"{message} It is left out.", values=values)
-            )
-            self.dropped += 1
-            return False
-        findings.append(
-            Finding("too_long_cut", message=f"{message} Its end is cut off.", values=values)
-        )
-        return True
+    def add(self, other: "TokenCounts") -> None:
+        self.total += other.total
+        self.trained += other.trained
+        self.dropped += other.dropped
+        self.cut += other.cut
+        self.lengths.update(other.lengths)
+        self.used.update(other.used)
+        self.asked.update(other.asked)
 
     def thinking(self) -> dict[str, int] | None:
         """Answers whose prompt asks for thinking and whose does not; None: the base knows none."""
         return {"on": self.asked[True], "off": self.asked[False]} if self.asked else None
 
-    def packs(self) -> int | None:
-        """Packs of `max_length` tokens that training makes of the rows if it is to pack them."""
-        limit = self._spec.max_length
+    def packs(self, limit: int | None) -> int | None:
+        """Packs of `limit` tokens that training makes of the rows if it is to pack them."""
         return count_packs(self.used, limit) if limit is not None else None
 
     @property
@@ -162,3 +92,90 @@ class TokenCounter:
             while wanted and seen >= wanted[0][1]:
                 found[wanted.pop(0)[0]] = length
         return found
+
+
+class TokenCounter:
+    """Encodes rows as the trainer will; a record of several sequences is as long as its longest."""
+
+    def __init__(self, spec: CheckSpec, tokenizer_dir: Path) -> None:
+        from finetune.records.encode import RowEncoder, load_tokenizer
+
+        tokenizer = load_tokenizer(tokenizer_dir)
+        self._encoder = RowEncoder(tokenizer, spec.thinking)
+        self._spec = spec
+        self._control = control.matcher(control.special_tokens(tokenizer))
+        self.vocabulary = len(tokenizer)
+        self.counts = TokenCounts()
+
+    def measure(
+        self, row: Row, kind: RecordKind, findings: list[Finding]
+    ) -> "list[Encoded] | None":
+        """The rows that it is trained as; None if it is not used. It is counted in `counts`. A row
+        that is to be cut is told so, in it."""
+        from finetune.records.encode import cut
+
+        # In a chat it is an error, which the encoder finds
+        if "messages" not in row and (token := control.find(self._control, row)):
+            findings.append(
+                Finding(
+                    "control_token",
+                    message=f"The text holds the control token '{token}'.",
+                    values={"token": token},
+                )
+            )
+        try:
+            rows = self._encode(row, kind)
+            length = max(each.longest for each in rows)
+            self.counts.lengths[length] += 1
+            limit = self._spec.max_length
+            if limit is not None and length > limit:
+                if not self._overflow(length, limit, findings):
+                    return None
+                rows = [cut(each, limit) for each in rows]
+                row["cut_to"] = limit
+                self.counts.cut += 1
+                if "text" not in row:
+                    findings.append(Finding("answer_cut"))
+        except UserFault as fault:
+            if fault.code not in CODES:
+                raise
+            findings.append(Finding(fault.code, message=fault.message, fix=fault.fix))
+            return None
+        for each in rows:
+            for remark in each.remarks:
+                place = f"messages[{remark.message}].{remark.field}"
+                findings.append(Finding(remark.code, place))
+            self.counts.asked.update(each.asked)
+            self.counts.trained += each.trained_count
+        tokens = sum(len(each.input_ids) for each in rows)
+        self.counts.used[tokens] += 1
+        self.counts.total += tokens
+        return rows
+
+    def _encode(self, row: Row, kind: RecordKind) -> "list[Encoded]":
+        """The rows that a record is made of, as training has them of the same kind."""
+        rows: list[Encoded] = []
+
+        def encode(row: Row) -> Item:
+            rows.append(self._encoder.encode(row))
+            return _Counted(rows[-1])
+
+        kind.item(row, encode)
+        return rows
+
+    def _overflow(self, length: int, limit: int, findings: list[Finding]) -> bool:
+        message = f"The row has {length} tokens; max_length is {limit}."
+        values = {"tokens": length, "limit": limit}
+        if self._spec.overflow == "refuse":
+            findings.append(Finding("too_long", message=message, values=values))
+            return False
+        if self._spec.overflow == "drop":
+            findings.append(
+                Finding("too_long_dropped", message=f"{message} It is left out.", values=values)
+            )
+            self.counts.dropped += 1
+            return False
+        findings.append(
+            Finding("too_long_cut", message=f"{message} Its end is cut off.", values=values)
+        )
+        return True

@@ -17,9 +17,11 @@ from finetune.events.waits import NextAttempt, Wait
 from finetune.models import Dataset, Job, Validation
 from finetune.purposes import OF_ROWS
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
+from finetune.records.check.run import TOKENS
 from finetune.services.files.room import require_room
 from finetune.states import DatasetState, JobState
 from finetune.storage import dataset_prefix, delete_prefix, fetch_file, store_file
+from finetune.trainer.cores import available_cores
 from finetune.work import fitness, leases, nudges
 from finetune.work.isolation import isolation
 from finetune.work.kinds import Kind, Lease
@@ -128,6 +130,7 @@ def _spec_of(dataset: Dataset, source: Path) -> CheckSpec:
         overflow=cast(Any, dataset.overflow),  # one of pydantic's three, or it raises
         thinking=cast(Any, dataset.thinking),
         columns=dataset.columns,
+        workers=available_cores(),
     )
 
 
@@ -137,10 +140,11 @@ def _freeze(lease: Lease, report: CheckReport, out: Path, vault: Vault) -> None:
     The problems quote the file, so they stand in the vault and the row has figures only.
     """
     with tenant_scope(lease.tenant_id):
-        require_room(report.rows_bytes)
+        require_room(report.rows_bytes + report.tokens_bytes)
     prefix = dataset_prefix(lease.row_id, secrets.token_hex(4))
     rows = store_file(vault, prefix + "rows.jsonl", out / "rows.jsonl")
     errors = store_file(vault, prefix + "errors.jsonl", out / "errors.jsonl")
+    frozen = store_file(vault, prefix + TOKENS, out / TOKENS) if report.tokens_bytes else None
     columns = {
         "format": report.format or "",  # none could be told
         "report": report.figures(),
@@ -149,6 +153,8 @@ def _freeze(lease: Lease, report: CheckReport, out: Path, vault: Vault) -> None:
         "tokens_trained": report.tokens_trained or 0,
         "rows_object": prefix + "rows.jsonl",
         "rows_sha256": rows.sha256,
+        "tokens_object": prefix + TOKENS if frozen else "",
+        "tokens_sha256": frozen.sha256 if frozen else "",
         "errors_object": prefix + "errors.jsonl",
         "errors_bytes": errors.plaintext_bytes,
     }

@@ -69,7 +69,7 @@ def _require_idle(file: StoredFile, structure: Dataset) -> None:
 
 def _read_anew(structure: Dataset, columns: Columns) -> None:
     vault = open_vault()
-    gone = [name for name in (structure.rows_object, structure.errors_object) if name]
+    gone = structure.objects_named
     Dataset.objects.filter(id=structure.id).update(
         columns=dict(columns),
         columns_key=columns_key(columns),
@@ -85,6 +85,8 @@ def _read_anew(structure: Dataset, columns: Columns) -> None:
         tokens_trained=0,
         rows_object="",
         rows_sha256="",
+        tokens_object="",
+        tokens_sha256="",
         errors_object="",
         errors_bytes=0,
     )

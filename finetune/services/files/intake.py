@@ -147,8 +147,10 @@ def _drop_readings(file: StoredFile) -> None:
     why = "The file was deleted before its check ended."
     deleted = UserFault("file_deleted", why, fix="Upload it again.")
     waiting.update(state=DatasetState.REFUSED, error=deleted.as_dict())
-    names = [name for each in readings for name in (each.rows_object, each.errors_object) if name]
-    Dataset.objects.filter(file=file).update(rows_object="", errors_object="", columns={})
+    names = [name for each in readings for name in each.objects_named]
+    Dataset.objects.filter(file=file).update(
+        rows_object="", tokens_object="", errors_object="", columns={}
+    )
     jobs = Job.objects.filter(Q(training_file=file) | Q(validation_file=file))
     pairs = jobs.values_list("training_data_id", "validation_data_id")
     used = {reading for pair in pairs for reading in pair if reading is not None}

@@ -52,8 +52,8 @@ def _named() -> set[str]:
     """Every object that a row of the open scope's tenant names."""
     names = set(StoredFile.objects.filter(deleted_at=None).values_list("object_name", flat=True))
     names |= set(UploadPart.objects.values_list("object_name", flat=True))
-    for pair in Dataset.objects.values_list("rows_object", "errors_object"):
-        names |= set(pair)
+    for three in Dataset.objects.values_list("rows_object", "tokens_object", "errors_object"):
+        names |= set(three)
     for pair in Artifact.objects.filter(deleted_at=None).values_list(
         "bundle_object", "adapter_object"
     ):

@@ -22,8 +22,9 @@ WITH kept AS (
 )
 SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at IS NULL),
        (SELECT COALESCE(SUM(bytes), 0) FROM tenants_uploadpart),
-       (SELECT COALESCE(SUM((report->>'rows_bytes')::bigint), 0) FROM finetune_dataset
-        WHERE rows_object <> ''),
+       (SELECT COALESCE(SUM((report->>'rows_bytes')::bigint
+                            + COALESCE((report->>'tokens_bytes')::bigint, 0)), 0)
+        FROM finetune_dataset WHERE rows_object <> ''),
        (SELECT COALESCE(SUM(errors_bytes), 0) FROM finetune_dataset WHERE errors_object <> ''),
        (SELECT COALESCE(SUM(bytes), 0) FROM kept),
        (SELECT COALESCE(SUM(bundle_bytes + adapter_bytes), 0) FROM finetune_artifact

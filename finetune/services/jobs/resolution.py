@@ -117,6 +117,8 @@ def _spec(
             train_sha256=train.rows_sha256,
             valid="data/valid.jsonl" if valid else None,
             valid_sha256=valid.rows_sha256 if valid else None,
+            train_tokens_sha256=train.tokens_sha256 or None,
+            valid_tokens_sha256=(valid.tokens_sha256 or None) if valid else None,
         ),
         adapter=request.adapter_spec(),
         optim=OptimSpec(learning_rate=values.learning_rate),

@@ -166,7 +166,7 @@ def _overlap(tenant_id: UUID, train: Dataset, valid: Dataset) -> int:
     with vault.open(valid.rows_object) as rows:
         held_out = {hash(row) for row in rows}
     with vault.open(train.rows_object) as rows:
-        return len({hash(row) for row in rows} & held_out)
+        return len({seen for row in rows if (seen := hash(row)) in held_out})
 
 
 def _queue(lease: Lease, resolved: Resolved, overlap: int) -> None:

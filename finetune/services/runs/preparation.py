@@ -16,7 +16,7 @@ from finetune.services.jobs.steps import note
 from finetune.services.runs.lease import RunLease
 from finetune.storage import fetch_file
 from finetune.trainer.cores import available_cores, lanes_for
-from finetune.trainer.spec import RunSpec
+from finetune.trainer.spec import RunSpec, tokens_of
 from finetune.work import leases
 from finetune.work.isolation import isolation
 from finetune.work.launcher import probe_machine
@@ -40,9 +40,10 @@ def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
     spec = RunSpec.model_validate((job.resolved or {})["spec"] | _machine(lease, job, run_dir))
     spec.write(run_dir)
     (run_dir / spec.base).symlink_to(base_dir.resolve())
-    _fetch_rows(job.training_data, vault, run_dir / spec.data.train)
-    if spec.data.valid:
-        _fetch_rows(job.validation_data, vault, run_dir / spec.data.valid)
+    data = spec.data
+    _fetch_rows(job.training_data, vault, run_dir / data.train, data.train_tokens_sha256)
+    if data.valid:
+        _fetch_rows(job.validation_data, vault, run_dir / data.valid, data.valid_tokens_sha256)
     _restore(lease, job, vault, run_dir, keeps_best=spec.keep == "best")
     _tell_again(lease, job, run_dir / "events.jsonl")
     return spec
@@ -84,10 +85,14 @@ def _try(base: CatalogModel, run_dir: Path, *, rows: int) -> tuple[dict[str, Any
     return _tried[key]
 
 
-def _fetch_rows(data: Dataset | None, vault: Vault, path: Path) -> None:
+def _fetch_rows(data: Dataset | None, vault: Vault, path: Path, tokens_sha256: str | None) -> None:
+    """The frozen token ids in the place of the rows, where the spec names them."""
     if data is None or not data.rows_object:
         raise OurFault("rows_missing", "The checked rows of the training file are gone.")
-    fetch_file(vault, data.rows_object, path, sha256=data.rows_sha256)
+    if tokens_sha256:
+        fetch_file(vault, data.tokens_object, tokens_of(path), sha256=tokens_sha256)
+    else:
+        fetch_file(vault, data.rows_object, path, sha256=data.rows_sha256)
 
 
 def _restore(lease: RunLease, job: Job, vault: Vault, run_dir: Path, *, keeps_best: bool) -> None:

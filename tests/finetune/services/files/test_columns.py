@@ -83,7 +83,7 @@ def test_a_mapping_makes_the_file_usable_and_training_reads_by_it(tiny_base: Pat
     assert (trained.columns, trained.id == structure.id) == (COLUMNS, False)
     assert rows_of(bench, trained) == rows_of(bench, structure)
     assert rows_of(bench, trained)[0]["messages"][0]["content"] == "was ist 0"
-    assert len([name for name in stored if name.startswith("datasets/")]) == 4  # none left over
+    assert len([name for name in stored if name.startswith("datasets/")]) == 5  # none left over
 
 
 def test_another_mapping_leaves_the_readings_of_jobs_as_they_are(bench: Bench) -> None:

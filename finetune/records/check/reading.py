@@ -1,0 +1,189 @@
+"""Rows of a part of the file, each by itself: read, validated, counted, written canonically.
+
+Nothing here knows of the rows before, so parts can be read side by side; what follows from the
+order of the rows (doubles, the report) is made of the results, in order.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import orjson
+
+from finetune.records.check.codes import CODES
+from finetune.records.check.columns import Columns, as_written, field_of, propose
+from finetune.records.check.containers import object_of
+from finetune.records.check.formats import KINDS, KNOWN, READERS, detect
+from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
+from finetune.records.check.spec import CheckSpec, RowFormat
+from finetune.records.check.strict_json import printable
+from finetune.records.check.tokens import TokenCounter, TokenCounts
+from finetune.records.frozen import Block
+from finetune.records.rows import Row
+
+# What a file's own fields cause in each of its rows
+_OF_FIELDS = ("unknown_format", "unknown_field", "missing_field")
+_PLACE = re.compile(r"\[\d+\]")
+PART_BYTES, PART_ROWS = 1 << 18, 1000
+
+Found = tuple[Finding, str | None]
+"""A finding, and for one that many rows may have in common, their cause."""
+
+
+@dataclass
+class Part:
+    """`rows`: line, and a line of JSON, an object, or why there is none. `notes`: of the file's
+    own problems how many rows stand before it, its line, and whether only the first is listed."""
+
+    rows: "list[tuple[int, bytes | dict[str, Any] | tuple[Finding, ...]]]" = field(
+        default_factory=list
+    )
+    notes: list[tuple[int, int | None, Finding, bool]] = field(default_factory=list)
+
+
+class Notes(Problems):
+    """Keeps what readers of the file find until the rows before it are read."""
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self.part = Part()
+
+    def add(self, line: int | None, finding: Finding) -> None:
+        self.part.notes.append((len(self.part.rows), line, finding, False))
+
+    def add_once(self, line: int | None, finding: Finding) -> None:
+        self.part.notes.append((len(self.part.rows), line, finding, True))
+
+
+@dataclass
+class Outcome:
+    """Of each row of a part its line, its canonical bytes if it is used, and what was found."""
+
+    rows: list[tuple[int, bytes | None, list[Found]]] = field(default_factory=list)
+    block: Block = field(default_factory=Block)
+    counts: TokenCounts | None = None
+    unusable: FileUnusable | None = None  # what the last of these rows says of the whole file
+
+
+class RowsReader:
+    """`format` is that of the first row whose format can be told. `renamed`: whether the mapping
+    of columns was followed already, in a table's header."""
+
+    def __init__(self, spec: CheckSpec) -> None:
+        self._spec = spec
+        self._tokens = TokenCounter(spec, spec.tokenizer_dir) if spec.tokenizer_dir else None
+        self.format: RowFormat | None = None
+        self.renamed = False
+
+    @property
+    def vocabulary(self) -> int | None:
+        """Tokens that the base's tokenizer knows; None without one."""
+        return self._tokens.vocabulary if self._tokens else None
+
+    def row_format(self, values: Iterable[str]) -> RowFormat:
+        """Raises RowUnusable."""
+        if self.format is None:
+            asked = self._spec.format
+            if asked in ("auto", "csv", "parquet"):
+                self.format = detect(dict.fromkeys(values))
+            else:
+                self.format = cast(RowFormat, asked)
+            self._require_used(self.format)
+        return self.format
+
+    def _require_used(self, found: RowFormat) -> None:
+        """A column that the mapping gives to a field shall be trained, and not left aside."""
+        unused = [field for field in self._spec.columns if field not in KNOWN[found]]
+        if not unused:
+            return
+        name, known = printable(self._spec.columns[unused[0]]), ", ".join(sorted(KNOWN[found]))
+        message = (
+            f"The mapping reads '{name}' as {unused[0]}, which rows of the format {found} do not "
+            f"have. Theirs are: {known}."
+        )
+        values = {"column": name, "field": unused[0], "format": found}
+        raise FileUnusable(Finding("mapped_unused", unused[0], message, values=values))
+
+    def read(self, part: Part) -> Outcome:
+        outcome = Outcome()
+        if self._tokens:
+            outcome.counts = self._tokens.counts = TokenCounts()
+        for line, given in part.rows:
+            try:
+                outcome.rows.append((line, *self._one(given, outcome.block)))
+            except FileUnusable as problem:
+                outcome.rows.append((line, None, []))
+                outcome.unusable = problem
+                break
+        return outcome
+
+    def _one(self, given: Any, block: Block) -> tuple[bytes | None, list[Found]]:
+        item = object_of(given) if isinstance(given, bytes) else given
+        findings: list[Finding] = []
+        written = None
+        if isinstance(item, dict):
+            if self._spec.columns and not self.renamed:
+                item = {field_of(name, self._spec.columns): item[name] for name in item}
+            written = self._read_row(item, findings, block)
+        elif isinstance(item, RowUnusable):
+            findings.extend(item.findings)
+        else:
+            findings.extend(item)
+        return written, [self._with_cause(finding, item) for finding in findings]
+
+    def _with_cause(self, finding: Finding, item: Any) -> Found:
+        if finding.code not in _OF_FIELDS or not isinstance(item, dict):
+            return finding, None
+        if finding.code == "unknown_field":
+            return finding, _PLACE.sub("", finding.field or "")
+        columns = self._spec.columns
+        finding = with_proposal(finding, item, columns)
+        of_all = "proposal" in (finding.values or {}) or finding.field in columns
+        if finding.code == "missing_field" and not of_all:
+            return finding, None  # this row's own fault
+        return finding, finding.message or ""
+
+    def _read_row(
+        self, item: dict[str, Any], findings: list[Finding], block: Block
+    ) -> bytes | None:
+        try:
+            row = READERS[self.row_format(item)](item, findings)
+        except FileUnusable:
+            raise
+        except RowUnusable as problem:
+            findings.extend(problem.findings)
+            return None
+        if any(finding.is_error for finding in findings):
+            return None
+        return self._use(row, findings, block)
+
+    def _use(self, row: Row, findings: list[Finding], block: Block) -> bytes | None:
+        try:
+            written = orjson.dumps(row)
+        except TypeError as error:  # a date or bytes in a Parquet column of tools
+            findings.append(Finding("wrong_type", message=f"Not a value of JSON: {error}."))
+            return None
+        if self._tokens and self.format:
+            rows = self._tokens.measure(row, KINDS[self.format], findings)
+            if rows is None:
+                return None
+            if "cut_to" in row:
+                written = orjson.dumps(row)
+            block.add(
+                (each.input_ids, each.trained) for encoded in rows for each in encoded.sequences
+            )
+        return written
+
+
+def with_proposal(finding: Finding, names: Iterable[str], given: Columns) -> Finding:
+    """With the mapping that would mend it, where one is likely; names are as `given` reads them."""
+    columns = propose(names, given)
+    if finding.code == "missing_field" and finding.field not in columns:
+        return finding
+    if not columns:
+        return finding
+    proposal = as_written(columns)
+    read_so = f"If that is what they are, have the columns read so: {proposal}. Else:"
+    fix = f"{read_so} {finding.fix or CODES[finding.code].fix}"
+    return replace(finding, fix=fix, values={**(finding.values or {}), "proposal": proposal})

@@ -1,0 +1,108 @@
+"""The rows of a run: mapped where the check encoded them, else read and encoded here."""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from faults import OurFault, UserFault
+from finetune.families.contract import Family, Read
+from finetune.records.frozen import FrozenItems
+from finetune.records.kinds import Item, RecordKind
+from finetune.trainer.lifeline import Stop
+from finetune.trainer.spec import RunSpec, tokens_of
+
+TOLD_SECONDS = 2.0  # between two words on how far the reading is
+BLOCK = 1 << 20
+Rows = TypeVar("Rows", bound=Sequence[Item])
+
+Tell = Callable[[int, int], None]
+"""(rows read, of how many)"""
+
+
+def open_rows(
+    spec: RunSpec,
+    run_dir: Path,
+    family: Family,
+    records: RecordKind,
+    read: Read,
+    *,
+    stop: Stop,
+    tell: Tell,
+) -> tuple[Sequence[Item], Sequence[Item]]:
+    """(rows to train, rows held out or none), none of them skipped.
+
+    Raises Yielded; OurFault `data_changed` where a file is not what the spec names; UserFault for
+    the first row that cannot be used, with its line.
+    """
+    data, found = spec.data, list[Sequence[Item]]()
+    for name, sha256, frozen in (
+        (data.train, data.train_sha256, data.train_tokens_sha256),
+        (data.valid, data.valid_sha256, data.valid_tokens_sha256),
+    ):
+        if name is None:
+            found.append([])
+        elif frozen is not None:
+            found.append(_map(spec, tokens_of(run_dir / name), frozen, family, records, stop))
+        else:
+            found.append(read_rows(run_dir, name, read, sha256, stop=stop, tell=tell))
+    return found[0], found[1]
+
+
+def _map(
+    spec: RunSpec, path: Path, sha256: str, family: Family, records: RecordKind, stop: Stop
+) -> FrozenItems:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            if stop.requested:
+                stop.check()
+            digest.update(block)
+    rows = family.frozen(path)
+    if digest.hexdigest() != sha256 or rows.kind != records.name or rows.longest > spec.max_length:
+        raise _changed(path.name)
+    return _some(rows, path.name)
+
+
+def read_rows(
+    run_dir: Path,
+    name: str,
+    read: Read,
+    sha256: str | None,
+    *,
+    stop: Stop | None = None,
+    tell: Tell | None = None,
+) -> list[Item]:
+    """Every row of canonical JSON lines, encoded."""
+    rows = list[Item]()
+    digest = hashlib.sha256()
+    path, told, of = run_dir / name, time.monotonic(), 0
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if stop is not None and stop.requested:
+                stop.check()
+            digest.update(line)
+            rows.append(read(line, f"{path.name} line {number}"))
+            if tell is not None and time.monotonic() - told >= TOLD_SECONDS:
+                of = of or _lines(path)
+                tell(number, of)
+                told = time.monotonic()
+    if sha256 is not None and digest.hexdigest() != sha256:
+        raise _changed(name)
+    return _some(rows, name)
+
+
+def _lines(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK), b""))
+
+
+def _some(rows: Rows, name: str) -> Rows:
+    if not rows:
+        raise UserFault("no_rows", "There are no rows.", where=name, fix="Add training rows.")
+    return rows
+
+
+def _changed(name: str) -> OurFault:
+    return OurFault("data_changed", "The data is not what the run was made for.", where=name)

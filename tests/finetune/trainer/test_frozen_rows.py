@@ -1,0 +1,82 @@
+"""A run whose rows were frozen when they were checked: the same result, and nothing is read."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.records.check import CheckSpec
+from finetune.records.check.run import TOKENS, run_check
+from finetune.states import ExitCode
+from finetune.trainer import reading
+from finetune.trainer.lifeline import Yielded
+from finetune.trainer.spec import RunSpec
+from tests.finetune.trainer.runs import StopAfter, events, finish, make_run, result_hash
+
+
+def freeze(run_dir: Path) -> None:
+    """The rows' token ids in the place of the rows, as a job's preparation has them."""
+    spec, digests = RunSpec.read(run_dir), {}
+    for name in ("train", "valid"):
+        rows = run_dir / "data" / f"{name}.jsonl"
+        told = CheckSpec(source=rows, source_name=rows.name, tokenizer_dir=run_dir / "base")
+        out = run_dir / "check"
+        out.mkdir(exist_ok=True)
+        assert run_check(told, out, lambda read: None).ok
+        frozen = (out / TOKENS).rename(rows.with_suffix(".tokens"))
+        digests[f"{name}_tokens_sha256"] = hashlib.sha256(frozen.read_bytes()).hexdigest()
+        rows.unlink()
+    spec.model_copy(update={"data": spec.data.model_copy(update=digests)}).write(run_dir)
+
+
+@pytest.mark.parametrize("settings", [{}, {"packing": True, "max_length": 256}])
+def test_the_result_is_that_of_the_rows(
+    tiny_base: Path, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    plain = make_run(tmp_path / "plain", tiny_base, **settings)
+    frozen = make_run(tmp_path / "frozen", tiny_base, **settings)
+    freeze(frozen)
+    assert finish(plain) == finish(frozen) == ExitCode.DONE
+    assert result_hash(frozen) == result_hash(plain)
+    planned = [events(run, "message")[0]["data"] for run in (plain, frozen)]
+    assert planned[0] == planned[1]
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_other_token_ids_than_the_specs_are_refused(
+    tiny_base: Path, tmp_path: Path, place: int
+) -> None:
+    run_dir = make_run(tmp_path / "run", tiny_base)
+    freeze(run_dir)
+    path = run_dir / "data" / "train.tokens"
+    changed = bytearray(path.read_bytes())
+    changed[place] ^= 1
+    path.write_bytes(changed)
+    assert finish(run_dir) == ExitCode.OURS
+    assert json.loads((run_dir / "error.json").read_bytes())["code"] == "data_changed"
+
+
+def test_reading_tells_how_far_it_is_and_hears_that_it_shall_stop(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir, stop = make_run(tmp_path / "run", tiny_base), StopAfter(0)
+    told = list[tuple[int, int]]()
+
+    def read(line: bytes, where: str) -> Any:
+        if where.endswith("line 5"):
+            stop.requested = True
+        return line
+
+    monkeypatch.setattr(reading, "TOLD_SECONDS", 0)
+    with pytest.raises(Yielded):
+        reading.read_rows(
+            run_dir,
+            "data/train.jsonl",
+            read,
+            None,
+            stop=stop,
+            tell=lambda rows, of: told.append((rows, of)),
+        )
+    assert told == [(number, 20) for number in range(1, 6)]
