@@ -93,6 +93,35 @@ class NoThinkingChosen(Choice):
     answers: int
 
 
+class CheckpointingOff(Choice):
+    code = "checkpointing_off"
+    setting = "gradient_checkpointing"
+    words = "off: about {need_mb} MB are needed without it, and {free_mb} MB are free."
+    need_mb: int
+    free_mb: int
+
+
+class CheckpointingOn(Choice):
+    code = "checkpointing_on"
+    setting = "gradient_checkpointing"
+    words = (
+        "on: about {need_mb} MB are needed with it and {without_mb} MB without, and {free_mb} MB "
+        "are free."
+    )
+    need_mb: int
+    without_mb: int
+    free_mb: int
+
+
+class MicroBatchChosen(Choice):
+    code = "micro_batch_chosen"
+    setting = "micro_batch_tokens"
+    words = "{micro_batch_tokens}: about {need_mb} MB are needed, and {free_mb} MB are free."
+    micro_batch_tokens: int
+    need_mb: int
+    free_mb: int
+
+
 class PrecisionChosen(Choice):
     setting = "precision"
     precision: Literal["fp32", "bf16"]

@@ -3,6 +3,27 @@
 from finetune.events.message import Message
 
 
+class MemoryTight(Message):
+    code = "memory_tight"
+    level = "warn"
+    words = (
+        "The training may need more memory, about {need_mb} MB, than is free here ({free_mb} MB)."
+    )
+    need_mb: int
+    free_mb: int
+
+
+class TriedWithLess(Message):
+    code = "tried_with_less_memory"
+    level = "warn"
+    words = (
+        "The memory was not enough. The training goes on from its last checkpoint with less: "
+        "gradient_checkpointing {gradient_checkpointing}, micro_batch_tokens {micro_batch_tokens}."
+    )
+    gradient_checkpointing: bool
+    micro_batch_tokens: int
+
+
 class TrainingPlanned(Message):
     code = "training_planned"
     words = (

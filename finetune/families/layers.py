@@ -55,6 +55,19 @@ def linear_layers(base_dir: Path) -> tuple[LinearLayer, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=64)
+def tensor_shapes(base_dir: Path) -> dict[str, tuple[int, ...]]:
+    """Of every tensor of a base, by name. Raises OSError or ValueError when it cannot be read."""
+    found = {}
+    for path in sorted(base_dir.glob("*.safetensors")):
+        for name, tensor in _header(path).items():
+            if shape := _shape(tensor):
+                found[name] = tuple(shape)
+    if not found:
+        raise FileNotFoundError(f"{base_dir} holds no weights")
+    return found
+
+
 def is_target(name: str, targets: Iterable[str]) -> bool:
     """As peft matches names: the whole one, or its last parts."""
     return any(name == each or name.endswith(f".{each}") for each in targets)

@@ -1,6 +1,7 @@
 """Where a base runs and in which precision it does so fastest, found by trying, and why.
 
-`python -m finetune.families.placement FAMILY BASE_DIR` prints {"device", "code", "data"}.
+`python -m finetune.families.placement FAMILY BASE_DIR` prints {"device", "code", "data", "free"}:
+`free` are the bytes that a GPU has left, null without one.
 """
 
 import json
@@ -68,6 +69,13 @@ def device() -> Device:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def free_memory(on: Device) -> int | None:
+    """Bytes that a GPU has left; None for a CPU, whose memory needs no torch to be told."""
+    import torch
+
+    return torch.cuda.mem_get_info()[0] if on == "cuda" else None
+
+
 def native_bf16() -> set[str]:
     """The processor's flags that say it multiplies bf16 itself; elsewhere fp32 is faster."""
     return NATIVE_BF16_FLAGS & _cpu_flags()
@@ -127,7 +135,8 @@ def _seconds(family_name: str, base_dir: Path, precision: Precision) -> float:
 def main(family_name: str, base_dir: Path) -> None:
     on = device()
     chosen = choose(family_name, base_dir, on=on)
-    print(json.dumps({"device": on, "code": chosen.code, "data": chosen.params}))
+    told = {"device": on, "code": chosen.code, "data": chosen.params, "free": free_memory(on)}
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

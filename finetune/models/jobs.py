@@ -13,7 +13,8 @@ from tenants.models import License, StoredFile, TenantForeignKey, TenantOwned
 
 class Job(TenantOwned):
     """One fine-tuning job. `requested` is what was asked, `resolved` what every "auto" became
-    (values and the reason for each); both are shown, neither ever changes once running."""
+    (values and the reason for each); both are shown, neither ever changes once running, but for the
+    `relief` that `resolved` gets when the memory was not enough."""
 
     public = public_ids.JOB
 

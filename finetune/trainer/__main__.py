@@ -17,6 +17,7 @@ from finetune.families.contract import PROBES
 from finetune.families.libraries import importing
 from finetune.lifeline import die_with_parent
 from finetune.states import ExitCode
+from finetune.trainer.exhaustion import is_out_of_memory
 from finetune.trainer.lifeline import Stop, Yielded
 
 RESERVE_BYTES = 16 << 10  # given back on a full disk, so that the error can be written
@@ -86,15 +87,12 @@ def _fault(error: Exception) -> Fault:
             where=getattr(error, "filename", None),
             fix="Free space on the disk of the run folders; the run goes on from its checkpoint.",
         )
-    if (
-        isinstance(error, MemoryError)
-        or "out of memory" in str(error)
-        or ("not enough memory" in str(error))
-    ):
+    if is_out_of_memory(error):
         return OurFault(
             "out_of_memory",
             "The memory is not enough for a micro-batch.",
-            fix="Lower max_length or batch_size, or choose a smaller base.",
+            fix="Turn gradient_checkpointing on, lower micro_batch_tokens or max_length, or choose "
+            "a smaller base.",
         )
     # The text of a foreign error may quote data, so only its type is told; the log has the rest
     return OurFault("internal", f"The trainer failed: {type(error).__name__}.")

@@ -44,6 +44,7 @@ def restore(run: Run) -> None:
     run.state.machine = machine()
     if found is None:
         run.history = History(run.events.told)
+        _note_relief(run)
         return
     if found.state.spec_sha256 != run.state.spec_sha256:
         raise OurFault("spec_changed", "The checkpoint is of another spec.", where=str(found.path))
@@ -57,6 +58,7 @@ def restore(run: Run) -> None:
     run.events.seq = max(run.events.seq, found.state.events_seq)
     run.model.load_adapter_state(found.adapter)
     optim.load_state_tensors(run.optimizer, run.model.parameter_names, found.optimizer)
+    _note_relief(run)
     run.events.say(said.StepResumed(step=run.state.step))
 
 
@@ -64,6 +66,12 @@ def note_nondeterministic(run: Run) -> None:
     """Attempts before this one may have run on other devices: what they met stays."""
     state = run.state
     state.nondeterministic = sorted({*state.nondeterministic, *run.nondeterministic})
+
+
+def _note_relief(run: Run) -> None:
+    """From here on the last bits are those of another cut into micro-batches."""
+    if run.spec.relief is not None and run.state.relieved_at is None:
+        run.state.relieved_at = run.state.step
 
 
 def machine() -> dict[str, str]:

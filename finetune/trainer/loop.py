@@ -104,7 +104,7 @@ def prepare(
         precision=spec.precision,
         device=spec.device,
         seed=spec.seed,
-        gradient_checkpointing=spec.gradient_checkpointing,
+        gradient_checkpointing=spec.in_memory.gradient_checkpointing,
     )
     model.check_faithful(sequences(rows[:2])[:2])
     run = Run(
@@ -169,7 +169,7 @@ def step(run: Run) -> bool:
     run.optimizer.zero_grad(set_to_none=True)
     totals, tokens = Totals(run.objective), 0
     rows = [run.rows[number] for number in run.plan.rows_of(state.step)]
-    for part in micro_batches(rows, spec.micro_batch_tokens):
+    for part in micro_batches(rows, spec.in_memory.micro_batch_tokens):
         run.stop.check()
         for sums, gradients in run.lanes.map(partial(learn, run), part):
             totals.add(sums)
@@ -250,7 +250,7 @@ def evaluate(run: Run) -> dict[str, float]:
     run.model.train(False)
     totals = Totals(run.objective)
     done, told = 0, run.clock()
-    for part in micro_batches(run.valid, run.spec.micro_batch_tokens):
+    for part in micro_batches(run.valid, run.spec.in_memory.micro_batch_tokens):
         run.stop.check()
         for sums in run.lanes.map(partial(judge, run), part):
             totals.add(sums)

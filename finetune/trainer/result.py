@@ -32,6 +32,8 @@ def write_result(
     report = _report(spec, state, history, step, hashlib.sha256(adapter).hexdigest())
     report["printed_day"] = run.printed_day
     report["warnings"] = [each.entry() for each in warned]
+    if spec.relief is not None:
+        report["relief"] = spec.relief.model_dump() | {"after_step": state.relieved_at}
     files = {
         ADAPTER: adapter,
         "adapter_config.json": _json(model.adapter_config(spec.base_name)),

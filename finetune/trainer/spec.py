@@ -61,6 +61,15 @@ def tokens_of(rows: Path) -> Path:
     return rows.with_suffix(".tokens")
 
 
+class Relief(Growing):
+    """What a run goes on with after its memory was not enough, from its last checkpoint."""
+
+    always_written: ClassVar = frozenset({"gradient_checkpointing", "micro_batch_tokens"})
+
+    gradient_checkpointing: bool
+    micro_batch_tokens: PositiveInt
+
+
 class RunSpec(Growing):
     """What to train, on what, and how. `batch_size` counts rows (packs, when packing) per
     optimizer step; `micro_batch_tokens` caps the tokens that stand in memory at once.
@@ -131,6 +140,15 @@ class RunSpec(Growing):
     save_every: PositiveInt | None = None  # optimizer steps; None: at each epoch's end
     early_stop_patience: PositiveInt | None = None  # evaluations without a better loss
     keep: Literal["last", "best"] = "last"
+    relief: Relief | None = None
+
+    @property
+    def in_memory(self) -> Relief:
+        """How the training stands in memory from now on."""
+        return self.relief or Relief(
+            gradient_checkpointing=self.gradient_checkpointing,
+            micro_batch_tokens=self.micro_batch_tokens,
+        )
 
     @classmethod
     def read(cls, run_dir: Path) -> "RunSpec":
@@ -139,8 +157,10 @@ class RunSpec(Growing):
     @property
     def sha256(self) -> str:
         """Of its written form, which a version that adds fields leaves as it is: by it a checkpoint
-        knows its spec."""
-        return sha256(self.model_dump_json().encode()).hexdigest()
+        knows its spec. A relief is left out: the run that goes on with less memory is still this
+        one."""
+        written = self.model_copy(update={"relief": None}).model_dump_json()
+        return sha256(written.encode()).hexdigest()
 
     def write(self, run_dir: Path) -> None:
         (run_dir / "spec.json").write_text(self.model_dump_json(indent=2), encoding="utf-8")

@@ -7,7 +7,7 @@ functions of (seed, step).
 from hashlib import sha256
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
 
 class StepMetrics(BaseModel):
@@ -107,4 +107,6 @@ class TrainerState(BaseModel):
     events_seq: int = 0
     machine: dict[str, str] = {}
     nondeterministic: list[str] = []  # operations; see finetune.trainer.determinism
+    # The step after which the run went on with its spec's relief; written where there is one
+    relieved_at: int | None = Field(default=None, exclude_if=lambda step: step is None)
     sha256: dict[str, str] = {}  # of the tensor files beside this one

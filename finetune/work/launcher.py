@@ -58,10 +58,11 @@ def launch_packaging(
 
 def probe_machine(
     family: str, base_dir: Path, home: Path, *, threads: int | None, rows: int, level: Level
-) -> tuple[dict[str, Any], PrecisionChosen]:
+) -> tuple[dict[str, Any], PrecisionChosen, int | None]:
     """What suits this machine and steps of `rows` rows: a RunSpec's precision, device, threads and
-    lanes, and why that precision, which `python -m finetune.families.placement` finds with one
-    lane's threads. `threads` None: all that this process may use.
+    lanes, why that precision, and the free bytes of its GPU if it has one.
+    `python -m finetune.families.placement` finds them with one lane's threads. `threads` None: all
+    that this process may use.
 
     Raises OurFault `probe_failed`.
     """
@@ -94,7 +95,7 @@ def probe_machine(
         "threads": threads,
         "lanes": lanes if on == "cpu" else 1,
     }
-    return machine, chosen
+    return machine, chosen, told["free"]
 
 
 def scrubbed_environment(home: Path, *, threads: int) -> dict[str, str]:

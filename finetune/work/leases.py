@@ -5,7 +5,7 @@ it gave, so a worker that was presumed dead changes nothing. What a kind adds to
 happens in the same transaction, with the kind's subject locked before the row.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -129,9 +129,16 @@ def grant_wishes(lease: Lease, subject: Any, **columns: Any) -> bool:
 
 def give_back(lease: Lease, **columns: Any) -> None:
     """The work stopped because it was asked to: ended as asked, or free again at once."""
+    restart(lease, lease.kind.on_give_back, **columns)
+
+
+def restart(lease: Lease, change: Callable[[Any], None], **columns: Any) -> None:
+    """Free again at once, with what `change` made of the subject in the same transaction, unless
+    somebody asked for the end. No attempt is counted: it is for the caller to do it so often only.
+    """
     with fenced(lease) as subject:
         if not grant_wishes(lease, subject, **columns):
-            lease.kind.on_give_back(subject)
+            change(subject)
             _requeue(lease, attempts=Greatest(F("attempts") - 1, 0), **columns)
             nudges.wake(lease.kind.model, lease.tenant_id, lease.key)
 

@@ -28,8 +28,15 @@ def _number_or_auto(value: Any) -> Any:
     raise ValueError('must be a number or "auto"')
 
 
+def _switch_or_auto(value: Any) -> Any:
+    if value == "auto" or isinstance(value, bool):
+        return value
+    raise ValueError('must be true, false or "auto"')
+
+
 Whole = Annotated[Any, AfterValidator(_whole_or_auto)]
 Number = Annotated[Any, AfterValidator(_number_or_auto)]
+Switch = Annotated[Any, AfterValidator(_switch_or_auto)]
 
 
 class WireHyperparameters(_Strict):
@@ -67,6 +74,8 @@ class JobCreate(_Strict):
     packing: bool = False
     overflow: Literal["refuse", "drop", "cut"] = "refuse"
     thinking: Asked = "auto"
+    gradient_checkpointing: Switch = "auto"
+    micro_batch_tokens: Whole = "auto"
     evaluation: dict[str, Any] | None = Field(default=None)
 
     def request(self) -> JobRequest:
@@ -85,6 +94,8 @@ class JobCreate(_Strict):
             packing=self.packing,
             overflow=self.overflow,
             thinking=self.thinking,
+            gradient_checkpointing=self.gradient_checkpointing,
+            micro_batch_tokens=self.micro_batch_tokens,
             evaluation=self.evaluation,
             suffix=self.suffix,
             seed=self.seed,

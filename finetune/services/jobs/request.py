@@ -18,6 +18,7 @@ from finetune.trainer.objectives import METHODS
 MAX_SUFFIX = 64
 MAX_SEED = 2**31 - 1
 MAX_METADATA = 16
+MICRO_BATCH_TOKENS = (64, 131_072)
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
@@ -61,6 +62,8 @@ class JobRequest(_Frozen):
     packing: bool = False
     overflow: Literal["refuse", "drop", "cut"] = "refuse"
     thinking: Asked = "auto"
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
+    micro_batch_tokens: int | Literal["auto"] = "auto"
     evaluation: dict[str, Any] | None = None
     suffix: str | None = None
     seed: int | None = None
@@ -82,6 +85,7 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     _within("hyperparameters.batch_size", asked.batch_size, 1, 256)
     _positive("hyperparameters.learning_rate_multiplier", asked.learning_rate_multiplier)
     _within("max_length", request.max_length, 8, context_length)
+    _within("micro_batch_tokens", request.micro_batch_tokens, *MICRO_BATCH_TOKENS)
     _within("seed", request.seed, 0, MAX_SEED)
     if request.suffix is not None:
         _check_suffix(request.suffix)

@@ -13,15 +13,16 @@ from finetune.trainer.objectives import METHODS
 from finetune.trainer.spec import DataSpec, OptimSpec, RunSpec
 
 LONGEST_DEFAULT = 2048  # tokens a row; longer ones are trained on request
+OF_MEMORY = ("gradient_checkpointing", "micro_batch_tokens")
 SAVE_EVERY = 50  # optimizer steps at most between two checkpoints
 
 
 @dataclass(frozen=True)
 class Resolved:
     """`hyperparameters` in OpenAI's terms, `choices` of those that were "auto"; `spec` is a
-    RunSpec's fields, of which precision, device, threads and lanes are chosen where the training
-    runs. `thinking`: whether the model is to be asked to think, "on" or "off", unless a caller says
-    otherwise; None where the base knows none."""
+    RunSpec's fields, of which precision, device, threads, lanes and the memory's (unless asked for)
+    are chosen where the training runs. `thinking`: whether the model is to be asked to think, "on"
+    or "off", unless a caller says otherwise; None where the base knows none."""
 
     hyperparameters: dict[str, Any]
     choices: list[Choice]
@@ -68,12 +69,16 @@ def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
     spec = _spec(job, request, values, train, valid)
     items = train.rows if packs is None else packs.count
     steps = math.ceil(items / values.batch_size) * values.n_epochs
+    written = spec.model_dump(mode="json")
+    for name in OF_MEMORY:  # chosen with the machine, where it was left to us
+        if getattr(request, name) == "auto":
+            del written[name]
     shown = asdict(values)
     del shown["learning_rate"]
     return Resolved(
         hyperparameters=shown,
         choices=choices + chosen,
-        spec=spec.model_dump(mode="json"),
+        spec=written,
         trained_tokens=train.tokens_trained * values.n_epochs,
         total_steps=steps if packs is None or packs.counted else None,
         thinking=served,
@@ -126,6 +131,7 @@ def _spec(
         batch_size=values.batch_size,
         max_length=max_length(job),
         thinking=thinking(job),
+        **{name: asked for name in OF_MEMORY if (asked := getattr(request, name)) != "auto"},
         packing=request.packing,
         seed=job.seed,
         eval_every=evaluation.every_steps,

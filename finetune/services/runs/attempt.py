@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +14,14 @@ from django.db import connection
 from faults import Fault, OurFault, UserFault
 from finetune.events.waits import DiskFull
 from finetune.models import Job
+from finetune.sandbox.groups import ended_for_memory
 from finetune.sandbox.start import Child
-from finetune.services.runs import preparation, publishing
+from finetune.services.runs import memory, preparation, publishing
 from finetune.services.runs.history import History
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.tail import EventTail
 from finetune.states import ENDED_FOR, ExitCode
+from finetune.trainer import exhaustion
 from finetune.work import leases
 from finetune.work.isolation import isolation
 from finetune.work.launcher import launch_trainer
@@ -61,11 +64,30 @@ def _work(lease: RunLease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
     )
     training = launch_trainer(run_dir, threads=spec.threads or 1, level=isolation())
     log.info("run %s epoch %s: trainer %s", lease.run_id, lease.epoch, training.process.pid)
+    ended_before = ended_for_memory()
     try:
         code = _supervise(training, taking, pulse)
     finally:
         training.kill()
-    _conclude(lease, code, run_dir, vault, pulse)
+    by_kernel = code == -signal.SIGKILL and ended_for_memory() > ended_before
+    if by_kernel or _ran_out_of_memory(run_dir, code):
+        log.warning("run %s epoch %s: out of memory, exit %s", lease.run_id, lease.epoch, code)
+        memory.relieve(lease, spec, exit_code=code)
+    else:
+        _conclude(lease, code, run_dir, vault, pulse)
+
+
+def _ran_out_of_memory(run_dir: Path, code: int) -> bool:
+    """As the process says, or its keeper, or what it printed last when it could say nothing."""
+    if code in (ExitCode.DONE, ExitCode.DATA, ExitCode.FULL, ExitCode.YIELDED):
+        return False
+    if code == ExitCode.MEMORY:
+        return True
+    try:
+        told = json.loads((run_dir / "error.json").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return exhaustion.said_so(run_dir / "trainer.log")
+    return bool(told.get("code") == "out_of_memory")
 
 
 def _supervise(training: Child, taking: "Taking", pulse: "Pulse[Wishes]") -> int:

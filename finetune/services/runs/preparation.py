@@ -9,10 +9,11 @@ from typing import Any
 from django.conf import settings
 
 from faults import OurFault
-from finetune.events import CheckpointDamaged, PrecisionChosen
+from finetune.events import CheckpointDamaged, Choice, PrecisionChosen
 from finetune.models import CatalogModel, Checkpoint, Dataset, Event, Job
 from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import note
+from finetune.services.runs import memory
 from finetune.services.runs.lease import RunLease
 from finetune.storage import fetch_file
 from finetune.trainer.cores import available_cores, lanes_for
@@ -27,8 +28,9 @@ from tenants.vault.vault import Vault
 log = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
+Probed = tuple[dict[str, Any], PrecisionChosen, int | None]
 # by base, threads, lanes and isolation
-_tried: dict[tuple[str, int, int, Level], tuple[dict[str, Any], PrecisionChosen]] = {}
+_tried: dict[tuple[str, int, int, Level], Probed] = {}
 
 
 def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
@@ -37,7 +39,9 @@ def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
     Raises OurFault, ObjectMissing, ObjectDamaged, StorageDown, OSError, LeaseLost.
     """
     base_dir = settings.MODEL_STORE / job.base.path
-    spec = RunSpec.model_validate((job.resolved or {})["spec"] | _machine(lease, job, run_dir))
+    machine = _machine(lease, job, run_dir)
+    resolved = job.resolved or {}
+    spec = RunSpec.model_validate(resolved["spec"] | machine | {"relief": resolved.get("relief")})
     spec.write(run_dir)
     (run_dir / spec.base).symlink_to(base_dir.resolve())
     data = spec.data
@@ -50,7 +54,8 @@ def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
 
 
 def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
-    """Precision, device, threads and lanes: chosen where the training first runs, and never again.
+    """Precision, device, threads, lanes and what stands in memory at once: chosen where the
+    training first runs, and never again.
 
     Another choice would change the result's bits, so an attempt on another machine keeps it.
     """
@@ -58,18 +63,21 @@ def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
     if chosen:
         return dict(chosen)
     rows = int((job.resolved or {})["spec"]["batch_size"])
-    machine, choice = _try(job.base, run_dir, rows=rows)
+    probed, choice, gpu_free = _try(job.base, run_dir, rows=rows)
+    held, said = memory.choose(job, probed, gpu_free=gpu_free)
+    machine = probed | held
     if settings.STRICT_DETERMINISM:
         machine = machine | {"deterministic": True}
+    reasons = {each.setting: each.reason for each in (choice, *said) if isinstance(each, Choice)}
     with leases.fenced(lease) as locked:
         resolved = dict(locked.resolved or {})
         resolved["machine"] = machine
-        resolved["reasons"] = dict(resolved.get("reasons", {})) | {"precision": choice.reason}
-        note(locked, choice, resolved=resolved)
+        resolved["reasons"] = dict(resolved.get("reasons", {})) | reasons
+        note(locked, choice, *said, resolved=resolved)
     return machine
 
 
-def _try(base: CatalogModel, run_dir: Path, *, rows: int) -> tuple[dict[str, Any], PrecisionChosen]:
+def _try(base: CatalogModel, run_dir: Path, *, rows: int) -> Probed:
     """What suits this machine, and why. Trying takes seconds, so what a processor does best with a
     base is known as long as the worker lives; a GPU is looked for each time, as it may be lost."""
     threads, level = settings.TRAINER_THREADS or available_cores(), isolation()

@@ -211,7 +211,7 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
         ],
         family=spec.family,
         method=spec.objective,
-        hyperparameters=_hyperparameters(job, spec),
+        hyperparameters=_hyperparameters(job, spec, report),
         seed=spec.seed,
         precision=spec.precision,
         isolation=_isolation(job),
@@ -254,12 +254,16 @@ def dataset_used(role: Any, data: Dataset) -> DatasetUsed:
     )
 
 
-def _hyperparameters(job: Job, spec: RunSpec) -> dict[str, Any]:
+def _hyperparameters(job: Job, spec: RunSpec, report: dict[str, Any]) -> dict[str, Any]:
     resolved = job.resolved or {}
     return dict(resolved.get("hyperparameters", {})) | {
         "learning_rate": spec.optim.learning_rate,
         "max_length": spec.max_length,
         "packing": spec.packing,
+        "gradient_checkpointing": spec.gradient_checkpointing,
+        "micro_batch_tokens": spec.micro_batch_tokens,
+        # Of a run whose memory was not enough: what it went on with, and after which step
+        **({"relief": report["relief"]} if "relief" in report else {}),
         "keep": spec.keep,
         "adapter": spec.adapter.model_dump(mode="json"),
         **({"thinking": resolved["thinking"]} if "thinking" in resolved else {}),

@@ -51,6 +51,14 @@ def create_job(
     ] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="Longest row, in tokens.")] = None,
     packing: Annotated[bool | None, typer.Option(help="Lay rows end to end.")] = None,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option(help="Less memory, a third more time; by the machine's memory if not given."),
+    ] = None,
+    micro_batch_tokens: Annotated[
+        str | None,
+        typer.Option(help='Tokens in memory at once, or "auto" (the default).'),
+    ] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, up to 16 times.")] = None,
     watching: Annotated[
         bool, typer.Option("--watch", help="Stay and watch it to its end.")
@@ -78,6 +86,8 @@ def create_job(
         or None,
         "max_length": max_length,
         "packing": packing,
+        "gradient_checkpointing": gradient_checkpointing,
+        "micro_batch_tokens": _number(micro_batch_tokens, "--micro-batch-tokens"),
         "metadata": dict(_pair(item) for item in metadata) if metadata else None,
     }
     job = client.post(JOBS, _given(wish))

@@ -66,7 +66,7 @@ def at(folder: Path) -> str:
 def _prepare(base_dir: Path, rows: Sequence[Command], folder: Path) -> dict[str, Any]:
     """What a worker puts into a run's folder; returns what was chosen for the machine."""
     threads = int(os.environ.get("PRIVATUNE_TRAINER_THREADS") or 0) or None
-    machine, _ = probe_machine(
+    machine, _, _ = probe_machine(
         FAMILY, base_dir, folder, threads=threads, rows=BATCH_ROWS, level=_level()
     )
     (folder / "base").symlink_to(base_dir.resolve())

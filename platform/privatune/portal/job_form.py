@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from faults import Fault
 from finetune.models import CatalogModel
 from finetune.services.jobs.lifecycle import JobRequest
+from finetune.services.jobs.request import MICRO_BATCH_TOKENS
 from privatune.portal.refusals import said
 from tenants.models import StoredFile
 
@@ -18,6 +19,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "balanced": {"n_epochs": "auto", "adapter": {"r": 16, "alpha": 32}},
     "thorough": {"n_epochs": 5, "adapter": {"r": 32, "alpha": 64}},
 }
+
+SWITCH: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
 
 
 class JobForm(forms.Form):
@@ -85,11 +88,28 @@ class JobForm(forms.Form):
             ("off", _("Never: reasoning in the data is left out")),
         ],
     )
+    gradient_checkpointing = forms.ChoiceField(
+        label=_("Gradient checkpointing"),
+        required=False,
+        choices=[
+            ("auto", _("By the memory of the machine")),
+            ("on", _("On: less memory, about a third more time")),
+            ("off", _("Off")),
+        ],
+    )
+    micro_batch_tokens = forms.IntegerField(
+        required=False,
+        min_value=MICRO_BATCH_TOKENS[0],
+        max_value=MICRO_BATCH_TOKENS[1],
+        label=_("Tokens in memory at once"),
+        help_text=_("Empty: by the memory of the machine. It changes the speed, not the result."),
+    )
     packing = forms.BooleanField(required=False, label=_("Pack short rows together"))
     seed = forms.IntegerField(required=False, min_value=0, max_value=2**31 - 1, label=_("Seed"))
 
     OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "r", "alpha", "targets",
-           "max_length", "overflow", "thinking", "packing", "seed")  # fmt: skip
+           "max_length", "overflow", "thinking", "packing", "gradient_checkpointing",
+           "micro_batch_tokens", "seed")  # fmt: skip
 
     def __init__(
         self,
@@ -148,6 +168,8 @@ class JobForm(forms.Form):
             "overflow": data["overflow"] or "refuse",
             "thinking": data["thinking"] or "auto",
             "packing": data["packing"],
+            "gradient_checkpointing": SWITCH[data["gradient_checkpointing"] or "auto"],
+            "micro_batch_tokens": data["micro_batch_tokens"] or "auto",
             "seed": data["seed"],
         }
 

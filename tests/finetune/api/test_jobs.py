@@ -44,6 +44,8 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
             "packing": True,
             "overflow": "drop",
             "thinking": "off",
+            "gradient_checkpointing": True,
+            "micro_batch_tokens": 4096,
             "evaluation": {"every_steps": 5, "keep": "best"},
         },
     )
@@ -63,6 +65,7 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
     assert asked["adapter"] == {"r": 8, "alpha": 16, "dropout": 0.1, "use_dora": True}
     assert (asked["max_length"], asked["packing"], asked["overflow"]) == (64, True, "drop")
     assert asked["thinking"] == "off"
+    assert (asked["gradient_checkpointing"], asked["micro_batch_tokens"]) == (True, 4096)
     assert asked["evaluation"] == {"every_steps": 5, "keep": "best"}
     events = client.fine_tuning.jobs.list_events(job.id)
     for event in events:
@@ -113,6 +116,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"max_length": 0}}, "max_length"),
     ({"extra_body": {"overflow": "ignore"}}, "overflow"),
     ({"extra_body": {"thinking": "maybe"}}, "thinking"),
+    ({"extra_body": {"gradient_checkpointing": 1}}, "gradient_checkpointing"),
+    ({"extra_body": {"gradient_checkpointing": "on"}}, "gradient_checkpointing"),
+    ({"extra_body": {"micro_batch_tokens": 63}}, "micro_batch_tokens"),
+    ({"extra_body": {"micro_batch_tokens": 512.0}}, "micro_batch_tokens"),
     ({"extra_body": {"learning_rate": 1}}, "learning_rate"),
     ({"extra_body": {"evaluation": {"keep": "best"}}}, "validation_file"),
 ]

@@ -408,7 +408,7 @@ def test_too_little_memory_is_told_with_what_a_request_can_change() -> None:
     told = fault_of(RuntimeError("DefaultCPUAllocator: not enough memory"))
     assert told.code == "out_of_memory"
     named = {word.strip(",.") for word in told.fix.split() if "_" in word}
-    assert named == {"max_length", "batch_size"}
+    assert named == {"max_length", "gradient_checkpointing", "micro_batch_tokens"}
     assert named <= JobCreate.model_fields.keys() | WireHyperparameters.model_fields.keys()
 
 

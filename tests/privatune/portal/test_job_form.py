@@ -60,3 +60,20 @@ def test_layers_are_taken_as_typed_and_none_means_all(
     assert ask(bench, "en", targets=typed).status_code == 302
     with tenant_scope(bench.tenant.id):
         assert Job.objects.get().requested["adapter"] == kept
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ({}, ("auto", "auto")),
+        ({"gradient_checkpointing": "on", "micro_batch_tokens": "512"}, (True, 512)),
+        ({"gradient_checkpointing": "off"}, (False, "auto")),
+    ],
+)
+def test_how_the_training_stands_in_memory_is_asked_for_or_left_to_us(
+    bench: Bench, typed: dict[str, str], kept: tuple[bool | str, int | str]
+) -> None:
+    assert ask(bench, "en", **typed).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        asked = Job.objects.get().requested
+    assert (asked["gradient_checkpointing"], asked["micro_batch_tokens"]) == kept

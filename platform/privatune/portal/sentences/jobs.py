@@ -95,7 +95,8 @@ JOBS: dict[str, Any] = {
     "internal": ASK_AGAIN,
     "disk_full": _("The disk of the machine is full. Tell the operator; nothing trained is lost."),
     "out_of_memory": _(
-        "The machine's memory is not enough. Lower the longest row or the rows per step."
+        "The machine's memory is not enough. Turn gradient checkpointing on, lower the tokens in "
+        "memory at once or the longest row, or choose a smaller model."
     ),
     "probe_failed": ASK_AGAIN,
     "sandbox_missing": _(

@@ -318,16 +318,16 @@ def test_a_processor_is_tried_once_for_a_base_and_a_gpu_each_time(
     tried: list[int] = []
     choice = PrecisionWithoutBf16(precision="fp32")
 
-    def probe(*_: Any, threads: int, **__: Any) -> tuple[dict[str, Any], PrecisionChosen]:
+    def probe(*_: Any, threads: int, **__: Any) -> tuple[dict[str, Any], PrecisionChosen, None]:
         tried.append(threads)
-        return {"device": device, "threads": threads}, choice
+        return {"device": device, "threads": threads}, choice, None
 
     monkeypatch.setattr(preparation, "_tried", {})
     monkeypatch.setattr(preparation, "probe_machine", probe)
     for threads in (1, 1, 2):
         settings.TRAINER_THREADS = threads
         told = preparation._try(bench.base, tmp_path, rows=8)
-        assert told == ({"device": device, "threads": threads}, choice)
+        assert told == ({"device": device, "threads": threads}, choice, None)
     assert tried == times
 
 
