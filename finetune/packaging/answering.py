@@ -21,8 +21,9 @@ _CONFIGS = ("config.json", "tokenizer_config.json")
 GENERATION = "generation_config.json"
 
 
-def write_answering(base_dir: Path, folder: Path) -> None:
-    """Fill the new `folder`, which AutoTokenizer and GenerationConfig load."""
+def write_answering(base_dir: Path, folder: Path) -> str:
+    """Fill the new `folder`, which AutoTokenizer and GenerationConfig load. Returns what the
+    template calls its switch for thinking."""
     folder.mkdir()
     for path in sorted(base_dir.iterdir()):
         if path.name in PLAIN_FILES or is_terms(path.name):
@@ -37,6 +38,7 @@ def write_answering(base_dir: Path, folder: Path) -> None:
     for name, config in configs.items():
         (folder / name).write_bytes(pretty_json(config))
     (folder / GENERATION).write_bytes(pretty_json(_generation(base_dir, encoder)))
+    return encoder.switch
 
 
 def _put_template(template: Any, folder: Path, configs: dict[str, Any]) -> None:

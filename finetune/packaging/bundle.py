@@ -60,10 +60,10 @@ def build(
     try:
         _copy_adapter(adapter_dir, staging)
         _require_adapter_alone(staging / "adapter" / ADAPTER_FILES[0], base_dir)
-        _add_answering(base_dir, staging / TOKENIZER)
+        switch = _add_answering(base_dir, staging / TOKENIZER)
         parity = _compare(passport, base_dir, adapter_dir, staging / "adapter")
         passport = passport.model_copy(update={"parity": passport.parity | parity})
-        _write_documents(staging, passport, license_terms, signer)
+        _write_documents(staging, passport, license_terms, signer, switch)
         info = _seal(staging, passport, signer)
         if not publish_folder(staging, out_dir):
             raise OurFault(
@@ -125,10 +125,10 @@ def _require_adapter_alone(path: Path, base_dir: Path) -> None:
             )
 
 
-def _add_answering(base_dir: Path, folder: Path) -> None:
+def _add_answering(base_dir: Path, folder: Path) -> str:
     from finetune.packaging.answering import write_answering  # transformers
 
-    write_answering(base_dir, folder)
+    return write_answering(base_dir, folder)
 
 
 def _compare(passport: Passport, base_dir: Path, trained: Path, packed: Path) -> dict[str, Parity]:
@@ -139,7 +139,7 @@ def _compare(passport: Passport, base_dir: Path, trained: Path, packed: Path) ->
 
 
 def _write_documents(
-    staging: Path, passport: Passport, license_terms: dict[str, Any], signer: Signer
+    staging: Path, passport: Passport, license_terms: dict[str, Any], signer: Signer, switch: str
 ) -> None:
     adapter = staging / "adapter"
     config = json.loads((adapter / "adapter_config.json").read_bytes())
@@ -152,7 +152,7 @@ def _write_documents(
         "model-card.md": model_card(passport, licence).encode(),
         "sbom.cdx.json": pretty_json(software_bill(passport, adapter_sha256, handed_on)),
         SIGNER_KEY: signer.public_pem.encode(),
-        **{name: text.encode() for name, text in serve_files(passport, config).items()},
+        **{name: text.encode() for name, text in serve_files(passport, config, switch).items()},
     }
     for name, content in texts.items():
         (staging / name).parent.mkdir(exist_ok=True)

@@ -69,7 +69,7 @@ settings.save_pretrained("../merged")
 _THINKING = """
 
 The model is asked as it was trained to be asked: thinking {word}. Tools that take requests name it
-`"chat_template_kwargs": {{"enable_thinking": {json}}}`. A base whose chat template has no such
+`"chat_template_kwargs": {{"{switch}": {json}}}`. A base whose chat template has no such
 switch takes no notice of it."""
 
 _LOADERS = {"Mistral3ForConditionalGeneration": "AutoModelForImageTextToText"}
@@ -80,8 +80,9 @@ _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp64": "float64"}  # as trans
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
-def serve_files(passport: Passport, config: dict[str, Any]) -> dict[str, str]:
-    """File name -> text, for an adapter of that adapter_config.json."""
+def serve_files(passport: Passport, config: dict[str, Any], switch: str) -> dict[str, str]:
+    """File name -> text, for an adapter of that adapter_config.json. `switch`: what the base's chat
+    template calls the one for thinking."""
     readme = _README.format(
         name=passport.name,
         dtype=_DTYPES[passport.precision],
@@ -89,8 +90,8 @@ def serve_files(passport: Passport, config: dict[str, Any]) -> dict[str, str]:
         peft=lowest_peft(config),
         vllm=_vllm(config),
         loader=loader_of(passport.base.architecture),
-        switch=_switch(passport),
-        asked=_asked(passport),
+        switch=_switch(passport, switch),
+        asked=_asked(passport, switch),
     )
     return {"serve/README.md": readme}
 
@@ -100,17 +101,18 @@ def loader_of(architecture: str) -> str:
     return _LOADERS.get(architecture, "AutoModelForCausalLM")
 
 
-def _switch(passport: Passport) -> str:
+def _switch(passport: Passport, switch: str) -> str:
     """The argument of `apply_chat_template`; none where the base knows no thinking."""
     thinking = passport.hyperparameters.get("thinking")
-    return "" if thinking is None else f", enable_thinking={thinking == 'on'}"
+    return "" if thinking is None else f", {switch}={thinking == 'on'}"
 
 
-def _asked(passport: Passport) -> str:
+def _asked(passport: Passport, switch: str) -> str:
     thinking = passport.hyperparameters.get("thinking")
     if thinking is None:
         return ""
-    return _THINKING.format(word=thinking, json="true" if thinking == "on" else "false")
+    value = "true" if thinking == "on" else "false"
+    return _THINKING.format(word=thinking, switch=switch, json=value)
 
 
 def _base(base: BaseUsed) -> str:

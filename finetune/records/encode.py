@@ -19,7 +19,7 @@ from finetune.records.rendering import Tools
 from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
 from finetune.records.spans import Answers, Rendered
 from finetune.records.template import ChatTemplate
-from finetune.records.thinking import Thinking
+from finetune.records.thinking import SWITCH, Thinking
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,12 @@ class RowEncoder:
     def thinks(self) -> bool:
         """Whether answers to chats may begin with a thought."""
         return bool(self.tokenizer.chat_template) and self._template.thinks
+
+    @property
+    def switch(self) -> str:
+        """What the template calls its switch for thinking; where it has none, what most do."""
+        switches = self._template.switches if self.tokenizer.chat_template else ()
+        return switches[0] if switches else SWITCH
 
     @property
     def call_form(self) -> CallForm | None:

@@ -4,10 +4,12 @@ Knows no tokenizer and no model's habits; those are `template`'s.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import jinja2
-from transformers.utils.chat_template_utils import render_jinja_template
+from jinja2 import meta
+from transformers.utils import chat_template_utils as stock
 
 from faults import UserFault
 
@@ -45,7 +47,7 @@ def render(
     `prompt`: end with what comes before an answer. Raises UserFault `template_refused`.
     """
     try:
-        result: Any = render_jinja_template(
+        result: Any = stock.render_jinja_template(
             [list(messages)],
             tools=list(tools) if tools else None,
             chat_template=source,
@@ -62,6 +64,17 @@ def render(
         ) from error
     texts, spans = result
     return texts[0], spans[0] if marks else []
+
+
+@lru_cache(maxsize=64)
+def taken(source: str) -> frozenset[str]:
+    """The variables that a template takes from whoever renders it: not those that it only sets
+    itself, and no fields of messages. None of one that is no template, which `render` tells."""
+    try:
+        environment = stock._compile_jinja_template(source).environment
+        return frozenset(meta.find_undeclared_variables(environment.parse(source)))
+    except TEMPLATE_ERRORS:
+        return frozenset()
 
 
 DAY = "2024-07-26"

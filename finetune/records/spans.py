@@ -18,7 +18,7 @@ from faults import UserFault
 from finetune.records.conversation import Conversation
 from finetune.records.rendering import CharSpan, Tools, fresh_sentinel
 from finetune.records.template import ChatTemplate
-from finetune.records.thinking import PRINTED, PROMPTED, Thinking
+from finetune.records.thinking import CLOSE, PRINTED, PROMPTED, Thinking
 
 Messages = list[dict[str, Any]]
 
@@ -155,12 +155,16 @@ def _continued(
     said = len(header)
     if printed := PRINTED.match(text, said):
         said = printed.end()
+    # DeepSeek-V3.1 prints the end of a thought whose beginning it leaves out
+    if closed := text.startswith(CLOSE, said):
+        said += len(CLOSE) if opened["ended"] else 0
     if marks is None:
         end = _end(template, text, said, index)
     else:
         end = _narrowed(template, text, marks, said)[-1][1]
-    thought = "" if opened[2] else messages[index].get("reasoning_content", "").strip("\n")
-    whole = prompt + thought + ("" if opened[2] else template.thought_end) + text[said:end]
+    thought = "" if opened["ended"] else messages[index].get("reasoning_content", "").strip("\n")
+    thought_end = "" if opened["ended"] or closed else template.thought_end
+    whole = prompt + thought + thought_end + text[said:end]
     return _Turn(index, whole + text[end:], len(prompt), [(len(prompt), len(whole))])
 
 

@@ -12,7 +12,15 @@ from typing import Any
 from faults import UserFault
 from finetune.records import control, thinking
 from finetune.records.call_form import CallForm
-from finetune.records.rendering import SENTINEL, TEMPLATE_ERRORS, CharSpan, Tools, frozen, render
+from finetune.records.rendering import (
+    SENTINEL,
+    TEMPLATE_ERRORS,
+    CharSpan,
+    Tools,
+    frozen,
+    render,
+    taken,
+)
 from finetune.records.rows import Message
 from finetune.records.tool_calls import ToolCalls
 from finetune.records.watching import Unwatchable, Watched, is_watchable
@@ -87,7 +95,7 @@ class ChatTemplate:
         )
 
     def _switch(self, think: bool | None) -> dict[str, Any]:
-        return {thinking.SWITCH: think} if think is not None and self.has_switch else {}
+        return {} if think is None else dict.fromkeys(self.switches, think)
 
     def watch(
         self,
@@ -131,7 +139,12 @@ class ChatTemplate:
 
     @cached_property
     def has_switch(self) -> bool:
-        return thinking.SWITCH in self._source(None)
+        return bool(self.switches)
+
+    @cached_property
+    def switches(self) -> tuple[str, ...]:
+        """What it calls its switch."""
+        return tuple(name for name in thinking.SWITCHES if name in taken(self._source(None)))
 
     @cached_property
     def thinks(self) -> bool:
@@ -146,7 +159,7 @@ class ChatTemplate:
         except UserFault:
             return False
         opened = thinking.PROMPTED.search(prompt)
-        return opened is not None and not opened[2]
+        return opened is not None and not opened["ended"]
 
     def require_switch(self, think: bool | None) -> None:
         """Raises UserFault `thinking_unsupported` for what the template cannot be asked."""

@@ -2,8 +2,8 @@
 
 One rule for rendering, training and serving. An answer with reasoning is trained behind the prompt
 that asks for thinking, one without behind the prompt that asks for none ("each"); "on" and "off"
-ask the same of all. A template has a switch (`enable_thinking`, as Qwen3's), or opens a thought in
-every prompt (DeepSeek's distills), or knows nothing of it.
+ask the same of all. A template has a switch (`enable_thinking`, as Qwen3's; `thinking`, as
+DeepSeek-V3.1's), or opens a thought in every prompt (DeepSeek's distills), or knows nothing of it.
 """
 
 import re
@@ -13,12 +13,13 @@ from faults import UserFault
 
 Thinking = Literal["each", "on", "off"]
 Asked = Literal["auto", "on", "off"]
-SWITCH = "enable_thinking"
+SWITCH = "enable_thinking"  # as requests call it, whatever the template does
+SWITCHES = (SWITCH, "thinking")  # as templates call it
 OPEN, CLOSE = "<think>", "</think>"
 CLOSED_AT_ONCE = f"\n{CLOSE}\n\n"  # what ends a thought, where a template does not show its own way
 
-# At the end of a prompt: a thought that is open, or (second group) ended again
-PROMPTED = re.compile(rf"{OPEN}(\s*)({CLOSE}\s*)?$")
+# At the end of a prompt: a thought that is open, or (group `ended`) ended again, or never begun
+PROMPTED = re.compile(rf"(?:{OPEN}\s*)?(?P<ended>{CLOSE})\s*$|{OPEN}\s*$")
 # At the beginning of an answer
 PRINTED = re.compile(rf"{OPEN}(.*?)({CLOSE}\s*)", re.DOTALL)
 

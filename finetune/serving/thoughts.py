@@ -13,7 +13,7 @@ def opened_by(tokenizer: Any, prompt: list[int]) -> bool | None:
     """Whether a prompt ends within a thought; False: behind one; None: the answer may open one."""
     tail = tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False)
     found = PROMPTED.search(tail)
-    return None if found is None else not found[2]
+    return None if found is None else not found["ended"]
 
 
 @dataclass

@@ -23,6 +23,7 @@ from finetune.packaging.serve import serve_files
 from finetune.packaging.signing import Signer
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.rendering import DAY
+from finetune.records.thinking import SWITCH
 from finetune.services.runs.publishing import base_used
 from finetune.states import ExitCode
 from tests.finetune.trainer.runs import events, finish, make_run, report
@@ -108,7 +109,7 @@ def test_the_readme_loads_the_base_in_the_precision_of_the_training_and_says_so(
     passport, precision, dtype
 ):
     trained = passport.model_copy(update={"precision": precision})
-    readme = serve_files(trained, {"r": 8})["serve/README.md"]
+    readme = serve_files(trained, {"r": 8}, SWITCH)["serve/README.md"]
     assert f'from_pretrained("../base", dtype="{dtype}")' in readme
     assert f"trained on the base in {dtype}" in readme
     assert getattr(torch, dtype).is_floating_point
@@ -145,6 +146,20 @@ def test_the_bundles_template_prints_the_day_that_training_saw(tiny_base, tmp_pa
     ids = theirs.apply_chat_template(QUESTION, add_generation_prompt=True)["input_ids"]
     assert ids == RowEncoder(load_tokenizer(base)).render_prompt(QUESTION)
     assert theirs.decode(ids).startswith("26 Jul 2024 26 Jul 2024 2024-07-26\n")
+
+
+@pytest.mark.parametrize("switch", ["enable_thinking", "thinking"])
+def test_the_bundle_turns_the_switch_by_the_name_that_the_template_has_for_it(
+    tiny_base, tmp_path, passport, switch
+):
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    template = base / "chat_template.jinja"
+    template.write_text(template.read_text() + f"{{% if not {switch} %}}</think>{{% endif %}}")
+    found = write_answering(base, tmp_path / "tokenizer")
+    told = passport.model_copy(update={"hyperparameters": {"thinking": "on"}})
+    text = serve_files(told, {"r": 8}, found)["serve/README.md"]
+    assert f"add_generation_prompt=True, {switch}=True, return_tensors" in text
+    assert f'"chat_template_kwargs": {{"{switch}": true}}' in text
 
 
 def test_several_templates_are_all_handed_on(tiny_base, tmp_path):
@@ -203,7 +218,7 @@ def test_an_import_warns_of_a_base_that_elsewhere_would_run_on(runs_on, tiny_bas
 
 def test_vllm_is_offered_only_what_it_takes(passport):
     def said(**config: Any) -> str:
-        readme = serve_files(passport, config)["serve/README.md"]
+        readme = serve_files(passport, config, SWITCH)["serve/README.md"]
         return next(line for line in readme.splitlines() if line.startswith("| vLLM"))
 
     assert "`max_lora_rank` of 16" in said(r=12)

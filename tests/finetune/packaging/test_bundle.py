@@ -253,9 +253,9 @@ def test_only_a_p256_key_signs():
 def test_the_bundle_says_how_a_model_that_can_think_was_trained_to_be_asked(
     passport, thinking, value
 ):
-    plain = serve_files(passport, {"r": 8})["serve/README.md"]
+    plain = serve_files(passport, {"r": 8}, "thinking")["serve/README.md"]
     assert "thinking" not in plain
     told = passport.model_copy(update={"hyperparameters": {"thinking": thinking}})
-    text = serve_files(told, {"r": 8})["serve/README.md"]
+    text = serve_files(told, {"r": 8}, "enable_thinking")["serve/README.md"]
     assert f"add_generation_prompt=True, enable_thinking={value}, return_tensors" in text
     assert f'"chat_template_kwargs": {{"enable_thinking": {str(value).lower()}}}' in text

@@ -81,6 +81,22 @@ QWEN3_THINKING = (
     "{% endif %}{{ c.lstrip('\n') }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
 )
+# As DeepSeek-V3.1's: the switch is called otherwise, no thought is shown, and its end is always
+DEEPSEEK_V31 = (
+    "{% if thinking is not defined %}{% set thinking = false %}{% endif %}"
+    "{% set ns = namespace(asked=false) %}{{ bos_token }}{% for m in messages %}"
+    "{% if m['role'] == 'system' %}{{ m['content'] }}"
+    "{% elif m['role'] == 'user' %}{% set ns.asked = true %}{{ '<｜User｜>' + m['content'] }}"
+    "{% elif m['role'] == 'tool' %}{% set ns.asked = false %}"
+    "{{ '<｜tool▁output▁begin｜>' + m['content'] + '<｜tool▁output▁end｜>' }}"
+    "{% else %}{% if ns.asked %}{{ '<｜Assistant｜></think>' }}{% endif %}"
+    "{% set ns.asked = false %}{{ m['content'].split('</think>', 1)[-1] }}{% if m['tool_calls'] %}"
+    "{{ '<｜tool▁calls▁begin｜>' }}{% for c in m['tool_calls'] %}{{ '<｜tool▁call▁begin｜>' + "
+    "c['function']['name'] + '<｜tool▁sep｜>' + c['function']['arguments'] | tojson + "
+    "'<｜tool▁call▁end｜>' }}{% endfor %}{{ '<｜tool▁calls▁end｜>' }}{% endif %}{{ eos_token }}"
+    "{% endif %}{% endfor %}{% if add_generation_prompt and ns.asked %}{{ '<｜Assistant｜>' }}"
+    "{{ '<think>' if thinking else '</think>' }}{% endif %}"
+)
 
 OWN = {
     "mistral": MISTRAL,
@@ -89,6 +105,7 @@ OWN = {
     "plain_words": PLAIN_WORDS,
     "smollm3": SMOLLM3,
     "qwen3_thinking": QWEN3_THINKING,
+    "deepseek_v3_1": DEEPSEEK_V31,
 }
 _SHIPPED = Path(trl.__file__).parent / "chat_templates"
 EVERY = [*OWN, *sorted(path.stem for path in _SHIPPED.glob("*.jinja"))]

@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerFast
 from faults import UserFault
 from finetune.records.encode import Encoded, RowEncoder, load_tokenizer
 from finetune.records.rows import ChatRow, Message
+from finetune.records.template import ChatTemplate
 from tests.finetune.records.templates import (
     CALL,
     EVERY,
@@ -65,7 +66,7 @@ def real(smollm2: Path) -> PreTrainedTokenizerFast:
 def assert_behind_its_prompt(encoder: RowEncoder, row: ChatRow, encoded: Encoded) -> None:
     messages = row["messages"]
     answers = [i for i, message in enumerate(messages) if message["role"] == "assistant"]
-    has_switch = "enable_thinking" in encoder.tokenizer.chat_template
+    has_switch = ChatTemplate(encoder.tokenizer).has_switch
     prompts = [
         encoder.render_prompt(
             messages[:i],

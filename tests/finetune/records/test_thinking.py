@@ -11,9 +11,10 @@ from finetune.records.template import ChatTemplate
 from finetune.records.thinking import split
 from tests.finetune.records.conftest import Check
 from tests.finetune.records.templates import SMOLLM3, tokenizer
+from tests.tiny import build_tokenizer
 
 SWITCHED = ["qwen3", "qwen3_training", "qwen3_5_think", "qwen3_5_nothink", "qwen3_6", "qwen3_8",
-            "nemotron_3_nano", "glm4moe_training", "smollm3"]  # fmt: skip
+            "nemotron_3_nano", "glm4moe_training", "smollm3", "deepseek_v3_1"]  # fmt: skip
 ALWAYS = ["deepseek_r1_distill", "deepseekv3", "qwen3_thinking"]
 NEVER = ["smollm2", "qwen2_5", "qwen3_instruct_2507", "llama3", "gemma3"]
 
@@ -154,6 +155,40 @@ def test_smollm3s_system_prompt_says_what_the_answer_does() -> None:
     assert ["Reasoning Mode: /think" in text for text in modes] == [True, False]
     assert ChatTemplate(tokenizer("smollm3")).thinks
     assert "reasoning_content" not in SMOLLM3
+
+
+def test_deepseek_v3_1s_thoughts_end_as_its_own_prompts_end_them() -> None:
+    """No line breaks: that is how the model writes them, and how its template ends none at all."""
+    encoder = RowEncoder(tokenizer("deepseek_v3_1"))
+    thought = encoder.encode({"messages": talk(("hm", "yes"))})
+    assert answers_of("deepseek_v3_1", thought) == ["hm</think>yes</s>"]
+    bare = encoder.encode({"messages": talk(("", "yes"), ("", "no"))})
+    assert answers_of("deepseek_v3_1", bare) == ["yes</s>no</s>"]
+    asked = [encoder.prompt_text(talk(("", ""))[:1], None, think) for think in (True, False, None)]
+    ends = [text.partition("<｜Assistant｜>")[2] for text in asked]
+    assert ends == ["<think>", "</think>", "</think>"]
+
+
+@pytest.mark.parametrize(
+    ("template", "switches"),
+    [
+        ("{% if enable_thinking is defined and not enable_thinking %}x{% endif %}",
+         ("enable_thinking",)),
+        ("{% if not thinking is defined %}{% set thinking = true %}{% endif %}"
+         "{% if thinking %}x{% endif %}", ("thinking",)),
+        ("{% if enable_thinking is defined %}{% set thinking = enable_thinking %}{% endif %}"
+         "{{ thinking }}", ("enable_thinking", "thinking")),
+        ("{% for m in messages %}{% set thinking = m.thinking %}{{ thinking }}{% endfor %}", ()),
+        ("{# enable_thinking #}{{ 'thinking' }}", ()),
+        ("{% generation %}{{ thinking }}{% endgeneration %}", ("thinking",)),
+    ],
+)  # fmt: skip
+def test_the_switch_is_what_the_template_takes_from_whoever_renders_it(
+    template: str, switches: tuple[str, ...]
+) -> None:
+    known = build_tokenizer("none")
+    known.chat_template = template
+    assert ChatTemplate(known).switches == switches
 
 
 def test_a_check_counts_answers_by_thinking_and_names_reasoning_that_is_lost(

@@ -54,6 +54,20 @@ def test_a_prompt_asks_for_thinking_as_the_request_says(thinker: Base) -> None:
     assert [opened_by(thinker.tokenizer, prompt) for prompt in prompts] == [None, False]
 
 
+def test_a_switch_of_another_name_is_turned_and_an_ended_thought_is_not_awaited(
+    tmp_path: Path,
+) -> None:
+    """As DeepSeek-V3.1's: what comes behind its bare `</think>` is the answer."""
+    folder = build_tiny_base(tmp_path / "base", template="thinking")
+    template = folder / "chat_template.jinja"
+    head, _, _ = template.read_text().partition("{% if enable_thinking")
+    template.write_text(head + "{{ '<think>' if thinking else '</think>' }}{% endif %}")
+    base = load_base(folder, "thinker", "fp32")
+    prompts = [encode_prompt(base, ask(thinking=t)) for t in (None, False, True)]
+    assert prompts[0] == prompts[1] != prompts[2]
+    assert [opened_by(base.tokenizer, prompt) for prompt in prompts] == [False, False, True]
+
+
 def test_thoughts_beyond_any_context_are_refused_before_they_are_put_into_tokens(
     thinker: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
