@@ -180,7 +180,7 @@ def read(name: str) -> str:
     if variable.default is not None:
         return variable.default
     raise Missing(
-        f"{name} is not set ({variable.meaning}) Set it in the environment, or start the embedded "
+        f"{name} is not set: {variable.meaning} Set it in the environment, or start the embedded "
         "stack once with `privatune up --data DIR` and set PRIVATUNE_DATA=DIR."
     )
 

@@ -3,10 +3,14 @@
 import importlib.util
 import platform
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from finetune.records.check import CheckSpec
+from finetune.records.check.run import run_check
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -34,3 +38,24 @@ def test_import_platform_is_the_standard_librarys() -> None:
     assert not (ROOT / "platform" / "__init__.py").exists()
     assert sys.modules["platform"].__file__ is not None
     assert str(ROOT) not in sys.modules["platform"].__file__
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("language", ["sh", "python"])
+def test_both_readmes_have_the_same_code(language: str) -> None:
+    english, chinese = (
+        [re.sub(r"\s+# .*", "", block) for block in blocks(page, language)]
+        for page in ("README.md", "README.zh-CN.md")
+    )
+    assert english == chinese
+
+
+def test_the_readmes_rows_can_be_trained_on(tmp_path: Path) -> None:
+    [block] = [block for block in blocks("README.md", "sh") if "> train.jsonl" in block]
+    subprocess.run(["/bin/sh", "-ec", block], cwd=tmp_path, check=True)
+    spec = CheckSpec(source=tmp_path / "train.jsonl", source_name="train.jsonl")
+    report = run_check(spec, tmp_path, lambda read: None)
+    assert (report.ok, report.rows_usable, report.problem_counts) == (True, 10, {})

@@ -34,7 +34,8 @@ FILE_CODES: dict[str, Code] = {
         "The format of the rows cannot be told from their fields.",
         "Give every row the fields of one of these: messages (chat), prompt and completion, "
         "instruction and output (alpaca), conversations (sharegpt), prompt and output "
-        "(fengshenbang), or text.",
+        "(fengshenbang), or text. If only the names differ, say which column is which field: "
+        "instruction=question, output=answer.",
     ),
     "not_json_lines": _error(
         "The file is text: none of its first lines is JSON.",

@@ -87,9 +87,10 @@ def check(
 def _show(report: "CheckReport") -> None:
     from finetune.records.check.columns import as_written
 
+    read_as = report.format or "format unknown"
     print_facts(
         {
-            "file": f"{report.source_name} ({size(report.source_bytes)}, {report.format})",
+            "file": f"{report.source_name} ({size(report.source_bytes)}, {read_as})",
             "columns": as_written(report.columns) or None,
             "rows": f"{report.rows_usable} usable of {report.rows}",
             "dropped": report.rows_dropped or None,

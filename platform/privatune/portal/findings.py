@@ -72,6 +72,11 @@ def title(code: str) -> str:
     return gettext(CODES[code].title) if code in CODES else code
 
 
+def colour(code: str) -> str:
+    """Of its badge, as Tabler names it: what cannot be used is red, what is worth a look yellow."""
+    return "yellow" if code in CODES and CODES[code].severity == "warning" else "red"
+
+
 def summary(reading: Dataset) -> str | None:
     """Why a reading was refused, in one sentence; None if it was not, or says nothing."""
     if reading.error:

@@ -55,3 +55,14 @@ def test_with_a_base_tokens_are_counted(run: Run, tmp_path: Path, tiny_base: Pat
 def test_a_length_without_a_base_is_a_usage_error(run: Run, tmp_path: Path) -> None:
     done = run("check", written(tmp_path, GOOD), "--max-length", "10")
     assert done.exit_code == Exit.USAGE
+
+
+def test_a_table_of_unknown_columns_is_told_how_to_map_them(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "frage.csv").write_text("Frage,Antwort\nwho,me\n")
+    done = run("check", str(tmp_path / "frage.csv"))
+    assert done.exit_code == Exit.DATA
+    assert "format unknown" in done.stdout
+    assert "say which column is which field: instruction=question" in done.stdout
+    mapped = "instruction=Frage, output=Antwort"
+    done = run("check", str(tmp_path / "frage.csv"), "--columns", mapped)
+    assert done.exit_code == 0, done.output

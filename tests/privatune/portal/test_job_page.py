@@ -1,11 +1,14 @@
-"""A job's page says of a result that is there when it is no good."""
+"""A job's page says what is left while it trains, and of a result that it is no good."""
 
 from pathlib import Path
 
 import pytest
+from django.utils.translation import override
 
 from finetune.events import LossAtChance
-from finetune.models import Artifact
+from finetune.models import Artifact, Event, Job
+from finetune.states import JobState
+from privatune.templatetags.figures import grouped, time_left
 from tenants.database.scope import tenant_scope
 from tests.finetune.api.customers import Customer
 from tests.finetune.api.rows import give_result
@@ -31,3 +34,35 @@ def test_a_warning_is_told_in_the_persons_language(tiny_base: Path, language: st
     assert page.status_code == 200
     assert (CHINESE if language == "zh-hans" else WARNED.text) in page.content.decode()
     assert "loss_at_chance" in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"), [(JobState.RUNNING, True), (JobState.PAUSED, False)], ids=str
+)
+def test_what_is_left_is_told_while_the_job_trains_and_not_while_it_waits(
+    tiny_base: Path, state: JobState, shown: bool
+) -> None:
+    bench = new_bench(tiny_base)
+    job = bench.create()
+    metrics = {"step": 2, "total_steps": 30, "train_loss": 4.96, "seconds_left": 2122.4}
+    with tenant_scope(bench.tenant.id):
+        Event.objects.create(job=job, seq=901, type="metrics", message="step 2", data=metrics)
+        Job.objects.filter(id=job.id).update(state=state)
+    customer = Customer(bench.tenant.id, bench.tenant.slug, key="", base_url="")
+    page = browser_of(member(customer)).get(f"/t/{customer.slug}/jobs/{job.id}/").content.decode()
+    assert "step 2 of 30" in page
+    assert ("35 min 22 s left" in page) == shown
+    assert ("s left" in page) == shown
+
+
+def test_figures_are_written_for_people() -> None:
+    left = {
+        0.4: "0 s left",
+        59.6: "1 min 0 s left",
+        3599: "59 min 59 s left",
+        7500: "2 h 5 min left",
+    }
+    assert {seconds: time_left(seconds) for seconds in left} == left
+    with override("zh-hans"):
+        assert time_left(2122) == "还剩 35 分 22 秒"
+        assert grouped(10_000_000) == "10,000,000"

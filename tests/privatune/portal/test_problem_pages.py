@@ -27,7 +27,7 @@ ASKED: dict[str, tuple[Callable[[Client], Any], int, str, str]] = {
     ),
     "another host": (
         lambda browser: browser.get("/accounts/login/", headers={"host": "evil.example"}),
-        400, "Check the address", "检查地址",
+        400, "Use a name that it serves", "PRIVATUNE_ALLOWED_HOSTS",
     ),
     "a damaged form": (
         lambda browser: browser.post(

@@ -160,10 +160,11 @@ def _shown(reading: Dataset, by: Principal) -> dict[str, Any]:
         "waiting": reading.state in LIVE_DATASET_STATES,
         "report": report,
         "problems": [findings.told(each) for each in listed[:100]],
-        "counts": [(code, findings.title(code), count) for code, count in counts],
+        "counts": [(code, findings.title(code), n, findings.colour(code)) for code, n in counts],
         "error": kept(reading.error),
         "columns": as_written(reading.columns),
         "proposal": next((found for each in listed if (found := _proposal(each))), ""),
+        "unnamed": "unknown_format" in dict(counts),
         "histogram": json.dumps(report.get("lengths") or []),
     }
 

@@ -162,6 +162,7 @@ def _progress(job: Job) -> dict[str, Any]:
         "artifact": artifact,
         "warnings": [(each["code"], history.told(Event(**each))) for each in warned],
         "final": job.state in FINAL_JOB_STATES,
+        "training": job.state == JobState.RUNNING,
         "resumes": job.state == JobState.PAUSED,
         "pauses": JobState.PAUSED in JOB_STEPS[JobState(job.state)],
         "reasons": history.reasons(reasons, said.filter(code__in=CHOICES)),

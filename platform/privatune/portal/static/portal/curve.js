@@ -7,6 +7,8 @@
   const label = box.dataset;
   const steps = [], train = [], valid = [], accuracy = [];
   let last = 0, plot = null;
+  // Between the marks of the steps: there is no step 1.5.
+  const WHOLE = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((e) => [1, 2, 5].map((n) => n * 10 ** e));
 
   const sizes = () => ({ width: Math.max(280, box.clientWidth), height: 300 });
 
@@ -19,7 +21,7 @@
         ...sizes(),
         scales: { x: { time: false }, accuracy: { range: [0, 1] } },
         axes: [
-          { label: label.step },
+          { label: label.step, incrs: WHOLE },
           { label: label.train },
           { scale: "accuracy", side: 1, grid: { show: false }, label: label.accuracy },
         ],
