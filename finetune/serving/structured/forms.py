@@ -28,24 +28,29 @@ class Callable:
 def callables(tools: list[dict[str, Any]], only: str | None) -> list[Callable]:
     """Raises UserFault for a strict tool's parameters that cannot be kept to; those of others are
     then any object, as nobody promised more."""
-    found = []
+    found, remainders = [], 0
     for place, tool in enumerate(tools):
         function = tool.get("function", tool)
         if only in (None, function["name"]):
             where = f"tools.{place}.function.parameters"
-            found.append(Callable(function["name"], _parameters(function, where)))
+            parameters, remainders = _parameters(function, where, remainders)
+            found.append(Callable(function["name"], parameters))
     return found
 
 
-def _parameters(function: dict[str, Any], place: str) -> dict[str, Any]:
+def _parameters(
+    function: dict[str, Any], place: str, remainders: int
+) -> tuple[dict[str, Any], int]:
+    """Also what `schemas.check` counted, with `remainders` of the tools before."""
     given: dict[str, Any] = function.get("parameters") or _NO_ARGUMENTS
     try:
-        schemas.check(given, place)
+        used = schemas.check(given, place, remainders=remainders)
     except UserFault:
         if function.get("strict"):
             raise
-        return {"type": "object"}
-    return given if "$ref" in given or "anyOf" in given else {**given, "type": "object"}
+        return {"type": "object"}, remainders
+    open_type = "$ref" in given or "anyOf" in given
+    return given if open_type else {**given, "type": "object"}, used
 
 
 def of_schema(schema: dict[str, Any], place: str) -> str:

@@ -167,12 +167,19 @@ def optional(count: int) -> dict[str, Any]:
     return {"type": "object", "properties": {f"k{i}": {"type": "string"} for i in range(count)}}
 
 
+def multiples(*values: float) -> dict[str, Any]:
+    each = {f"k{i}": {"type": "number", "multipleOf": value} for i, value in enumerate(values)}
+    return {"type": "object", "properties": each, "required": [*each]}
+
+
 @pytest.mark.parametrize(
     ("schema", "codes"),
     [
         ({"enum": ["x" * schemas.MAX_BYTES]}, {"schema_too_large"}),
         (chain(1000), {"schema_too_large"}),  # deep enough to end the process if it were compiled
         (optional(2500), {"schema_too_large"}),
+        ({"type": "integer", "multipleOf": 99_991}, {"schema_too_large"}),
+        (multiples(0.05003, 5003), {"schema_too_large"}),
     ],
 )
 def test_hostile_schemas_are_refused_before_they_cost_much(
@@ -181,6 +188,10 @@ def test_hostile_schemas_are_refused_before_they_cost_much(
     with pytest.raises(UserFault) as caught:
         constraint_of(base, held(schema))
     assert caught.value.code in codes
+
+
+def test_multiples_cost_their_digits_and_no_powers_of_ten(base: Base) -> None:
+    assert constraint_of(base, held(multiples(*[0.01, 25, 1000] * 50))) is not None
 
 
 def test_what_is_nested_as_deep_as_allowed_compiles(base: Base) -> None:
