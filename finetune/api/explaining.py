@@ -21,6 +21,7 @@ from rest_framework.exceptions import ValidationError as SerializerError
 from faults import Fault
 from finetune.api.problems import (
     DATABASE_DOWN,
+    DATABASE_FULL,
     NOT_FOUND,
     TOO_LARGE,
     UNEXPECTED,
@@ -29,7 +30,7 @@ from finetune.api.problems import (
     Refusal,
     answer,
 )
-from tenants.database.away import is_away
+from tenants.database.away import is_away, is_full
 from tenants.vault.errors import ObjectLost
 
 log = logging.getLogger(__name__)
@@ -45,11 +46,18 @@ def foreseen(error: BaseException) -> Problem | None:
         return error.problem
     if isinstance(error, Fault):
         return _of_fault(error)
-    if is_away(error):
-        return DATABASE_DOWN
+    if problem := of_database(error):
+        return problem
     if isinstance(error, APIException):
         return _of_rest(error)
     return _of_django(error)
+
+
+def of_database(error: BaseException) -> Problem | None:
+    """Where an exception tells of the database's state and not of our code."""
+    if is_full(error):
+        return DATABASE_FULL
+    return DATABASE_DOWN if is_away(error) else None
 
 
 def refusal_of(error: Exception) -> Refusal:

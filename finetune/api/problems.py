@@ -58,6 +58,13 @@ DATABASE_DOWN = Problem(
     fix="Try again in a few seconds.",
     retry_after=5,
 )
+DATABASE_FULL = Problem(
+    503,
+    "storage_full",
+    "The database has no room; nothing of this was kept.",
+    fix="Try again later; if it stays, tell the operator.",
+    retry_after=5,
+)
 
 
 def too_large(limit: int) -> Problem:

@@ -19,6 +19,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
 from django.conf import settings
 
 from finetune.lifeline import end_with_parent
+from privatune import folder_queue
 
 log = logging.getLogger(__name__)
 app = Celery("privatune")
@@ -29,6 +30,7 @@ def _transport(url: str) -> dict[str, object]:
     """kombu's filesystem transport takes its folder as options; the others take the URL as is."""
     if not url.startswith("filesystem://"):
         return {"broker_url": url}
+    folder_queue.register()
     folder = Path(unquote(urlsplit(url).path))
     messages, processed, control = folder / "messages", folder / "processed", folder / "control"
     for path in (messages, processed, control):

@@ -6,7 +6,7 @@ loss, so a balancer that took them all out would make it a whole one.
 """
 
 import logging
-import os
+import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from threading import Lock, Thread
@@ -17,7 +17,9 @@ from celery import current_app
 from django.db import connection
 from django.http import HttpRequest, JsonResponse
 
+from faults.disk import is_full
 from tenants.services.vaults import object_store
+from tenants.vault.errors import StorageFull
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +68,9 @@ def _broker() -> None:
         folder = (broker.transport_options or {}).get("data_folder_out")
         if folder is None:
             broker.ensure_connection(max_retries=1, interval_start=0, interval_step=0)
-        elif not os.access(folder, os.W_OK | os.X_OK):
-            raise OSError(f"{folder} cannot be written to")
+        else:
+            with tempfile.TemporaryFile(dir=folder) as probe:  # which has no name there
+                probe.write(bytes(4096))
 
 
 def _objects() -> None:
@@ -80,8 +83,18 @@ PARTS = (Part("database", _database), Part("broker", _broker), Part("objects", _
 def healthz(request: HttpRequest) -> JsonResponse:
     asked = {part.name: part.ask() for part in PARTS}
     wait(asked.values(), timeout=PATIENCE_SECONDS)
-    down = [name for name, found in asked.items() if not found.done() or found.exception()]
-    told = {name: "unreachable" if name in down else "ok" for name in asked}
+    told = {name: _said(found) for name, found in asked.items()}
+    down = [name for name, said in told.items() if said != "ok"]
     if "database" in down:
         return JsonResponse({"status": "down", **told}, status=503)
     return JsonResponse({"status": "degraded" if down else "ok", **told})
+
+
+def _said(found: "Future[None]") -> str:
+    """`full` is answered by making room, `unreachable` by looking at process, address and line."""
+    if not found.done():
+        return "unreachable"
+    error = found.exception()
+    if error is None:
+        return "ok"
+    return "full" if isinstance(error, StorageFull) or is_full(error) else "unreachable"

@@ -8,10 +8,9 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_asy
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 
 from faults import Fault
-from finetune.api.explaining import foreseen, told
-from finetune.api.problems import DATABASE_DOWN, is_api
+from finetune.api.explaining import foreseen, of_database, told
+from finetune.api.problems import is_api
 from privatune import problem_pages
-from tenants.database.away import is_away
 from tenants.database.scope import release_connection
 
 Next = Callable[[HttpRequest], Any]
@@ -93,8 +92,8 @@ class ApiErrors(_Layer):
         if isinstance(exception, Fault):
             problem = foreseen(exception)
             return problem_pages.page(request, problem) if problem else None
-        away = is_away(exception)
-        return problem_pages.bare(request, DATABASE_DOWN) if away else None
+        problem = of_database(exception)
+        return problem_pages.bare(request, problem) if problem else None
 
 
 def _with_words(request: HttpRequest, response: HttpResponse) -> HttpResponse:

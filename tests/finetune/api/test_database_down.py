@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from openai import InternalServerError
 
+from finetune.api.explaining import explain
 from privatune.stack.postgres import EmbeddedPostgres
 from tenants.database.away import is_away
 from tests.finetune.api.conftest import PLAIN, serving_http
@@ -162,6 +163,12 @@ def raised(state: str, kind: type[psycopg.Error] | None = None) -> BaseException
 )
 def test_the_state_decides_and_not_the_class(state: str, away: bool) -> None:
     assert is_away(raised(state)) is away
+
+
+def test_a_full_database_is_told_as_full_and_not_as_silent() -> None:
+    problem = explain(raised("53100"))
+    assert (problem.status, problem.code, problem.retry_after) == (503, "storage_full", 5)
+    assert explain(raised("53300")).code == "database_down"
 
 
 def test_an_error_that_no_server_sent_is_about_the_line() -> None:
