@@ -3,6 +3,7 @@ whenever nothing else does: proxies cut connections that say nothing for a minut
 behind others may wait longer for the first token."""
 
 import asyncio
+import contextvars
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -10,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
+from asgiref.sync import AsyncToSync
 from django.http import StreamingHttpResponse
 
 from finetune.api.explaining import explain, foreseen
@@ -49,7 +51,8 @@ async def stream(
     beginning: Awaitable[Deltas], show: Show, dialect: Dialect | None = None
 ) -> StreamingHttpResponse:
     """Raises what `beginning` raises within FIRST seconds; later errors are told in the stream."""
-    task = asyncio.ensure_future(beginning)
+    context = contextvars.copy_context()
+    task = asyncio.get_running_loop().create_task(_awaited(beginning), context=context)
     try:
         await asyncio.wait({task}, timeout=FIRST)
     except asyncio.CancelledError:  # the client has gone
@@ -57,12 +60,24 @@ async def stream(
         raise
     if task.done():
         task.result()
+    else:
+        context.run(_outlive_the_view)
     response = StreamingHttpResponse(
         _lines(task, show, dialect or Dialect()), content_type="text/event-stream; charset=utf-8"
     )
     response["Cache-Control"] = "no-cache"
     response["X-Accel-Buffering"] = "no"
     return response
+
+
+async def _awaited(beginning: Awaitable[Deltas]) -> Deltas:
+    return await beginning
+
+
+def _outlive_the_view() -> None:
+    """Synchronous code of a view runs in the thread of a middleware that waits for the view; when
+    it has gone on, what still asks the database takes the request's own thread."""
+    AsyncToSync.executors.current = None
 
 
 async def _lines(

@@ -237,7 +237,8 @@ def _answered(item: dict[str, Any], place: str) -> dict[str, Any]:
 
 def _thought(item: dict[str, Any], place: str) -> dict[str, Any]:
     texts: list[str] = []
-    for part in item.get("content") or []:
+    content = item.get("content") or []
+    for part in content if isinstance(content, list) else [content]:
         text = part.get("text") if isinstance(part, dict) else None
         if not isinstance(text, str):
             raise UserFault(

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from asgiref.sync import ThreadSensitiveContext, async_to_sync, sync_to_async
 from django.http import StreamingHttpResponse
 from openai import APIError, OpenAI
 
@@ -193,6 +194,28 @@ def test_who_leaves_ends_the_work_whether_it_has_begun_or_not() -> None:
         await asyncio.wait_for(_until(lambda: gate.closed), 60)
 
     run(work)
+
+
+def test_what_is_late_may_still_ask_the_database_when_the_view_has_returned() -> None:
+    """A view behind a synchronous middleware, as all are: its thread of them goes on without it."""
+    asked: list[str] = []
+
+    async def beginning(gate: Gate) -> AsyncIterator[Delta]:
+        await sync_to_async(asked.append)("within the view")
+        await gate.open.wait()
+        await sync_to_async(asked.append)("after it")
+        return gate.deltas(Delta(text="ok"), END)
+
+    async def work() -> bytes:
+        gate = Gate()
+        async with ThreadSensitiveContext():
+            behind = async_to_sync(event_streams.stream)
+            response = await sync_to_async(behind)(beginning(gate), SHOW)
+            gate.open.set()
+            return b"".join([line async for line in lines(response)])
+
+    assert read(run(work))[0] == "ok"
+    assert asked == ["within the view", "after it"]
 
 
 async def _until(true: Callable[[], bool]) -> None:

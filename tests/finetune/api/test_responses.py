@@ -148,6 +148,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"top_k": 5}, "top_k"),
     ({"input": []}, "input"),
     ({"input": [{"role": "user", "content": 5}]}, "input.0.content"),
+    ({"input": [{"type": "reasoning", "content": 5}]}, "input.0.content"),
     ({"input": [{"role": "boss", "content": "x"}], "instructions": "y"}, "input.0.role"),
     ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, "input.0.content.0"),
     ({"input": [{"type": "computer_call"}]}, "input.0"),
