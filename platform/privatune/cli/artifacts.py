@@ -9,7 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
-from privatune.cli.output import AsJson, notes, size
+from privatune.cli.output import AsJson, moment, notes, size
 from privatune.cli.verify import verify
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and verify signed artifacts.")
@@ -22,7 +22,7 @@ COLUMNS: Columns = {
     "MODEL": "model",
     "SIZE": lambda artifact: size(artifact["bytes"]),
     "DIGEST": "digest",
-    "CREATED": "created_at",
+    "CREATED": lambda artifact: moment(artifact["created_at"]),
 }
 
 
