@@ -6,7 +6,9 @@ no JSON (Qwen3-Coder's tags) stay plain text.
 """
 
 import json
+import math
 import secrets
+import sys
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -122,7 +124,7 @@ class MarkedCalls:
 def _read(body: str, count: int) -> list[ToolCall]:
     """One call or a list of them, numbered on from `count`; none where it is something else."""
     try:
-        loaded: Any = loads(body)
+        loaded = _finite(loads(body))
     except ValueError:
         return []
     items = loaded if isinstance(loaded, list) else [loaded]
@@ -137,6 +139,18 @@ def _call(item: dict[str, Any], index: int) -> ToolCall:
         arguments = json.dumps(arguments, ensure_ascii=False)
     call_id = f"call_{secrets.token_hex(12)}"
     return ToolCall(index=index, id=call_id, name=item["name"], arguments=arguments)
+
+
+def _finite(value: Any) -> Any:
+    """Python reads 1e999 as an infinity, which JSON cannot say: the largest number stands for it.
+    Raises ValueError for NaN, which is no JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            raise ValueError("NaN is no JSON")
+        return math.copysign(sys.float_info.max, value)
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list) else value
 
 
 def _is_call(item: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from faults import UserFault
 from finetune.records.call_form import CallForm
 from finetune.serving.structured import schemas
+from finetune.serving.structured.writing import written
 
 # Enough for a deep indentation; without a bound a model can write blanks for ever
 _BLANKS = r"[\x20\x0A\x0D\x09]{1,40}"
@@ -49,7 +50,7 @@ def _parameters(
         if function.get("strict"):
             raise
         return {"type": "object"}, remainders
-    open_type = "$ref" in given or "anyOf" in given
+    open_type = given.keys() & {"$ref", "anyOf", "oneOf"}
     return given if open_type else {**given, "type": "object"}, used
 
 
@@ -106,5 +107,5 @@ def _text(text: str) -> str:
 
 
 def _json(schema: dict[str, Any]) -> str:
-    guided = schema | {"x-guidance": {"whitespace_pattern": _BLANKS}}
+    guided = written(schema, schemas.NOTES) | {"x-guidance": {"whitespace_pattern": _BLANKS}}
     return f"%json {json.dumps(guided)}"

@@ -14,6 +14,9 @@ from decimal import Decimal
 from typing import Any
 
 from faults import UserFault
+from finetune.serving.structured import lengths
+from finetune.serving.structured.formats import ANY_TEXT, FORMATS, LIMITED, SPANS
+from finetune.serving.structured.unions import MAX_OPTIONS, Unions
 
 MAX_BYTES = 64 * 1024  # of one schema as JSON
 MAX_SCHEMAS = 2000  # subschemas, each property's included
@@ -26,14 +29,15 @@ MAX_REMAINDERS = 10_000
 
 NOTES = frozenset(
     ("title", "description", "default", "examples", "$comment", "$schema", "deprecated")
-) | {"readOnly", "writeOnly"}
-FORMATS = frozenset(
-    ("date-time", "date", "time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
-)
+) | {"readOnly", "writeOnly", "example", "discriminator"}
 _TYPES = frozenset(["object", "array", "string", "number", "integer", "boolean", "null"])
 _NUMBER = frozenset(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"])
 _DEFINITIONS = ("$defs", "definitions")
-_ALONE = ("$ref", "anyOf", "allOf", "enum", "const")
+_ALONE = ("$ref", "anyOf", "oneOf", "allOf", "enum", "const")
+_INSTEAD = {
+    "uniqueItems": "Leave it out, and drop what is there twice (in pydantic: `list`, not `set`).",
+    "patternProperties": "Use `additionalProperties` and tell the names in words.",
+}
 _REF = re.compile(r"#|#/(?:\$defs|definitions)/[^/~%]+")
 
 
@@ -58,6 +62,10 @@ class _Check:
     place: str
     remainders: int
     _count: int = field(default=0, init=False)
+    _unions: Unions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._unions = Unions(self.root)
 
     def run(self) -> None:
         depth = self._schema(self.root, self.place)
@@ -79,24 +87,24 @@ class _Check:
             raise _invalid(place, "must be a schema")
         keywords = [key for key in schema if key not in NOTES]
         if schema is self.root:
-            keywords = [key for key in keywords if key not in _DEFINITIONS]
+            keywords = [key for key in keywords if key not in (*_DEFINITIONS, "$id")]
         self._keywords(schema, keywords, place)
         return 1 + max((self._schema(s, at) for s, at in _inner(schema, place)), default=0)
 
     def _keywords(self, schema: dict[str, Any], keywords: list[str], place: str) -> None:
         for key in keywords:
             if key not in _CHECKS:
-                raise _unsupported(f"{place}.{key}", f"`{key}` is not offered")
+                raise _unsupported(f"{place}.{key}", f"`{key}` is not offered", _INSTEAD.get(key))
             _CHECKS[key](schema[key], f"{place}.{key}")
         for key in _ALONE:
             beside = [other for other in keywords if other not in (key, "type")]
             if key in keywords and beside:
                 raise _unsupported(f"{place}.{beside[0]}", f"`{beside[0]}` cannot stand by `{key}`")
-        strict = [key for key in keywords if key in ("pattern", "format")]
-        lengths = [key for key in keywords if key in ("minLength", "maxLength")]
-        if strict and len(strict) + len(lengths) > 1:
-            other = (strict[1:] + lengths)[0]
-            raise _unsupported(f"{place}.{other}", f"`{other}` cannot stand by `{strict[0]}`")
+        self._text(schema, keywords, place)
+        if "oneOf" in keywords:
+            self._options(schema["oneOf"], f"{place}.oneOf")
+        if "propertyNames" in keywords:
+            self._names(schema, f"{place}.propertyNames")
         if (multiple := schema.get("multipleOf")) is not None:
             self._multiple(multiple, f"{place}.multipleOf")
         if (ref := schema.get("$ref")) is not None:
@@ -108,6 +116,37 @@ class _Check:
         if self.remainders > MAX_REMAINDERS:
             what = f"has too many digits: those of all `multipleOf` add up to {MAX_REMAINDERS}"
             raise _too_large(place, f"{what} at most, without their powers of ten")
+
+    def _text(self, schema: dict[str, Any], keywords: list[str], place: str) -> None:
+        strict = [key for key in keywords if key in ("pattern", "format")]
+        limits = [key for key in keywords if key in ("minLength", "maxLength")]
+        if len(strict) == 2:
+            raise _unsupported(
+                f"{place}.{strict[1]}", f"`{strict[1]}` cannot stand by `{strict[0]}`"
+            )
+        if not strict or not limits or not _lengths_matter(schema):
+            return
+        raise _unsupported(
+            f"{place}.{limits[0]}", f"`{limits[0]}` cannot stand by this `{strict[0]}`"
+        )
+
+    def _options(self, options: list[Any], place: str) -> None:
+        if len(options) > MAX_OPTIONS:
+            raise _too_large(place, f"has more than {MAX_OPTIONS} options")
+        if self._unions.tags(options) is None:
+            raise _unsupported(
+                place,
+                "its options cannot be told apart",
+                "Give each object a property of its own constant value, or write `anyOf`.",
+            )
+
+    def _names(self, schema: dict[str, Any], place: str) -> None:
+        allowed = self._unions.resolved(schema["propertyNames"])
+        listed = [allowed["const"]] if "const" in allowed else allowed.get("enum")
+        if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
+            raise _unsupported(place, "only names that are listed, by `enum`, are offered")
+        if "properties" in schema or "required" in schema:
+            raise _unsupported(place, "`propertyNames` cannot stand by `properties`, `required`")
 
     def _ref(self, ref: str, place: str) -> None:
         if not _REF.fullmatch(ref):
@@ -125,7 +164,9 @@ def _inner(schema: dict[str, Any], place: str) -> Iterator[tuple[Any, str]]:
         yield schema["additionalProperties"], f"{place}.additionalProperties"
     if schema.get("items") not in (None, False):
         yield schema["items"], f"{place}.items"
-    for key in ("prefixItems", "anyOf", "allOf"):
+    if "propertyNames" in schema:
+        yield schema["propertyNames"], f"{place}.propertyNames"
+    for key in ("prefixItems", "anyOf", "oneOf", "allOf"):
         for at, each in enumerate(schema.get(key, [])):
             yield each, f"{place}.{key}.{at}"
 
@@ -222,6 +263,8 @@ _CHECKS = {
     "items": _schema_or_bool,
     "prefixItems": _schemas,
     "anyOf": _schemas,
+    "oneOf": _schemas,
+    "propertyNames": _mapping,
     "allOf": _one_schema,
     "enum": _enum,
     "const": _anything,
@@ -233,11 +276,24 @@ _CHECKS = {
 _CHECKS |= dict.fromkeys(_NUMBER - {"multipleOf"}, _number)
 
 
-def _unsupported(place: str, what: str) -> UserFault:
+def _lengths_matter(schema: dict[str, Any]) -> bool:
+    """Whether lengths beside a pattern or a format forbid what these allow, and cannot be kept."""
+    if (form := schema.get("format")) is not None:
+        low, high = SPANS.get(form, (0, None))
+        least, most = schema.get("minLength", 0), schema.get("maxLength")
+        if form in ANY_TEXT:
+            return False
+        if form in LIMITED:
+            return bool(least > low)
+        return bool(least > low or (most is not None and (high is None or most < high)))
+    return lengths.bounded(schema) is None
+
+
+def _unsupported(place: str, what: str, fix: str | None = None) -> UserFault:
     return UserFault(
         "schema_unsupported",
         f"`{place}`: {what}.",
-        fix="See which schemas are offered in the reference, and write it with those.",
+        fix=fix or "See which schemas are offered in the reference, and write it with those.",
         param=place,
     )
 

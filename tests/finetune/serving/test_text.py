@@ -1,6 +1,7 @@
 """Text as it streams: whole characters only, no part of a stop sequence, calls in one piece."""
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -118,12 +119,20 @@ def test_a_list_of_calls_is_read_as_smollm_writes_it() -> None:
         "<tool_call>{",
         f"<tool_call>{'[' * 20_000}</tool_call>",
         f'<tool_call>{{"name": "a", "arguments": {"9" * 5000}}}</tool_call>',
+        '<tool_call>{"name": "a", "arguments": {"x": NaN}}</tool_call>',
     ],
 )
 def test_what_is_no_call_stays_text(text: str) -> None:
     reader = MarkedCalls()
     said, calls = reader.push(text)
     assert (said + reader.flush()[0], calls) == (text, [])
+
+
+def test_a_number_beyond_any_float_leaves_the_arguments_json() -> None:
+    said = '<tool_call>{"name": "a", "arguments": {"x": [1e999, -1e999, 2.5]}}</tool_call>'
+    _, (call,) = MarkedCalls().push(said)
+    told = json.loads(call.arguments, parse_constant=pytest.fail)  # `Infinity` is no JSON
+    assert told["x"] == [sys.float_info.max, -sys.float_info.max, 2.5]
 
 
 def test_only_templates_that_write_such_calls_are_read_so() -> None:
