@@ -11,8 +11,12 @@ from typing import Any
 import pytest
 from django.db import connections
 
+from finetune.models import CatalogModel, Dataset
+from finetune.services.files.datasets import request_check
+from tenants.database.scope import tenant_scope
+from tenants.models import StoredFile
 from tests.finetune.api.conftest import serving_http
-from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.fixtures.browser import WIDE, faultless_page
 from tests.fixtures.language import english_sentences
 from tests.fixtures.people import PASSWORD, member
@@ -45,7 +49,12 @@ def scene(django_db_setup: None, django_db_blocker: Any) -> Iterator[Scene]:
         customers = {language: new_customer(name="Acme 工厂") for language in WORDS}
         people = {language: member(each).email for language, each in customers.items()}
         with serving_http("privatune.asgi:application") as (url, _):
+            for each in customers.values():
+                shelve(each.slug)
             yield Scene(url, customers, people)
+        for each in customers.values():
+            with tenant_scope(each.tenant_id):
+                Dataset.objects.exclude(base=None).delete()
 
 
 def check_files(customer: Customer) -> None:
@@ -54,6 +63,22 @@ def check_files(customer: Customer) -> None:
     def work() -> None:
         try:
             customer.check_files()
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(work).result()
+
+
+def read_for_a_model(customer: Customer) -> None:
+    """Asks for a reading that no worker takes up: the page of the file looks for its end."""
+
+    def work() -> None:
+        try:
+            with tenant_scope(customer.tenant_id):
+                file = StoredFile.objects.get()
+                base = CatalogModel.objects.get(name=customer.slug)
+                request_check(file=file, base=base, max_length=64)
         finally:
             connections.close_all()
 
@@ -102,7 +127,16 @@ def test_a_proposed_mapping_is_taken_with_one_click(
         look(page, "file-columns-mapped")
         assert page.input_value("#columns") == "instruction=问题, input=背景, output=回答"
 
-        page.fill("#columns", "question=问题")
+        read_for_a_model(customer)
+        page.reload()
+        columns = page.locator("#columns")
+        columns.fill("question=问题")
+        for _ in range(2):
+            page.evaluate("document.getElementById('readings').className = 'old'")
+            page.wait_for_selector("#readings:not(.old) .spinner-border")
+        look(page, "file-columns-while-read")
+        assert columns.input_value() == "question=问题"
+        assert page.evaluate("document.activeElement.id") == "columns"
         page.click(f"button:has-text('{words['again']}')")
         page.wait_for_selector(".alert-danger")
         look(page, "file-columns-refused")
