@@ -7,6 +7,7 @@ from typing import Any
 
 MAX_OPTIONS = 50
 _FEW = 64  # values of a tag
+_NOTHING: dict[str, Any] = {}  # one, as what is found is kept by identity
 
 
 class Unions:
@@ -15,6 +16,7 @@ class Unions:
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
         self._found: dict[tuple[int, int], str | None] = {}
+        self._few: dict[int, set[str] | None] = {}
 
     def tags(self, options: list[Any]) -> list[set[str]] | None:
         """Of each option the properties that it has to have so that it is no other; None where
@@ -34,22 +36,24 @@ class Unions:
         """What a reference, or one behind another, stands for; {} where it stands for nothing."""
         for _ in range(8):
             if not isinstance(schema, dict):
-                return {}
+                return _NOTHING
             ref = schema.get("$ref")
             if ref is None:
                 return schema
             if not isinstance(ref, str) or ref.count("/") != 2:
-                return {}
+                return _NOTHING
             _, group, name = ref.split("/")
             definitions = self._root.get(group)
             schema = definitions.get(name) if isinstance(definitions, dict) else None
-        return {}
+        return _NOTHING
 
     def _between(self, one: dict[str, Any], other: dict[str, Any]) -> str | None:
         """The tag; "" where types or values tell them apart, None where nothing does."""
         key = id(one), id(other)
         if key not in self._found:
-            apart = _disjoint(_types(one), _types(other)) or _disjoint(_values(one), _values(other))
+            apart = _disjoint(_types(one), _types(other)) or _disjoint(
+                self._values(one), self._values(other)
+            )
             self._found[key] = "" if apart else self._tag(one, other)
         return self._found[key]
 
@@ -61,10 +65,16 @@ class Unions:
             return None
         for name, each in ones.items():
             if name in others and _disjoint(
-                _values(self.resolved(each)), _values(self.resolved(others[name]))
+                self._values(self.resolved(each)), self._values(self.resolved(others[name]))
             ):
                 return str(name) or None
         return None
+
+    def _values(self, schema: dict[str, Any]) -> set[str] | None:
+        key = id(schema)
+        if key not in self._few:
+            self._few[key] = _values(schema)
+        return self._few[key]
 
 
 def _disjoint(one: set[str] | None, other: set[str] | None) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from faults import UserFault
 from finetune.serving.bases import Base, load_base
 from finetune.serving.protocol import GenerateRequest
-from finetune.serving.structured import forms, schemas
+from finetune.serving.structured import formats, forms, schemas, unions
 from finetune.serving.structured.asked import constraint_of
 from finetune.serving.structured.grammar import Constraint, Grammars
 from tests.tiny import build_tiny_base
@@ -65,7 +65,7 @@ OFFERED: dict[str, Any] = {
         "required": ["on", "next"],
         "additionalProperties": False,
     },
-    **{name: {"type": "string", "format": name} for name in sorted(schemas.FORMATS)},
+    **{name: {"type": "string", "format": name} for name in sorted(formats.FORMATS)},
 }
 
 
@@ -198,6 +198,28 @@ def test_hostile_schemas_are_refused_before_they_cost_much(
     with pytest.raises(UserFault) as caught:
         constraint_of(base, held(schema))
     assert caught.value.code in codes
+
+
+def test_unions_that_share_their_options_are_told_apart_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shared = {f"p{i}": {"$ref": "#/$defs/few"} for i in range(9)}
+    options = {
+        f"o{i}": {"type": "object", "properties": shared | {"z": {"const": i}}} for i in range(9)
+    }
+    union = {"oneOf": [{"$ref": f"#/$defs/{name}"} for name in options]}
+    schema = one(union) | {"additionalProperties": union, "$defs": options}
+    schema["$defs"]["few"] = {"enum": ["a", "b"]}
+    told = list[Any]()
+    read = unions._written
+
+    def counted(value: Any) -> str:
+        told.append(value)
+        return read(value)
+
+    monkeypatch.setattr(unions, "_written", counted)
+    forms.of_schema(schema, PLACE)
+    assert len(told) == 2 * (2 + 9)  # by the check, and when it is written
 
 
 def test_multiples_cost_their_digits_and_no_powers_of_ten(base: Base) -> None:
