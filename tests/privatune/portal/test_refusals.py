@@ -36,7 +36,7 @@ ELSEWHERE = [
     "tenants/services/key_prints.py", "finetune/services/models/catalog.py",
     "finetune/services/shredding.py", "finetune/packaging/base", "finetune/packaging/archive.py",
     "finetune/packaging/verify.py", "finetune/packaging/signing.py:public_key",
-    "finetune/serving/sockets.py", "finetune/records/check/codes.py",
+    "finetune/serving/sockets.py", "finetune/records/check/codes.py", "finetune/serving/structured",
     "tenants/services/licences.py:license_not_found",
     "tenants/services/licences.py:license_revoked", "tenants/services/licences.py:license_exists",
     "tenants/services/licences.py:license_over",
