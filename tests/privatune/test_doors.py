@@ -97,6 +97,7 @@ STREAMS: dict[str, Right | str] = {
     "v1/files/<str:file_id>/content": OWN,
     "v1/chat/completions": Right.SERVE,
     "v1/completions": Right.SERVE,
+    "v1/responses": Right.SERVE,
     "api/v1/artifacts/<str:artifact_id>/content": Right.EXPORT,
     "api/v1/datasets/<str:dataset_id>/errors": OWN,
     "api/v1/audit/export": OWN,
@@ -111,6 +112,7 @@ ENTRIES = {
     "v1/files/<str:file_id>/content": "file.download",
     "v1/chat/completions": "model.ask",
     "v1/completions": "model.ask",
+    "v1/responses": "model.ask",
     "api/v1/artifacts/<str:artifact_id>/content": "artifact.download",
     "api/v1/datasets": "report.list",
     "api/v1/datasets/<str:dataset_id>": "report.read",
@@ -121,6 +123,12 @@ ENTRIES = {
     "t/<slug:slug>/files/<uuid:file_id>/problems/<uuid:dataset_id>": "report.download",
     "t/<slug:slug>/models/<uuid:artifact_id>/download": "artifact.download",
     "t/<slug:slug>/models/<uuid:artifact_id>/chat": "model.ask",
+}
+# What a model is asked with, beside its name.
+ASKED: dict[str, dict[str, Any]] = {
+    "v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
+    "v1/completions": {"prompt": "hi"},
+    "v1/responses": {"input": "hi"},
 }
 # What gives a tenant's bytes to a caller; what loads weights into serving gives them to none.
 GIVERS = {name for name, kind in VAULTS.items() if kind in (OWN, Right.EXPORT)} | {
@@ -313,11 +321,9 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
         client.force_login(person or member(customer))
         return client.post(path, {"prompt": "hi"}) if path.endswith("chat") else client.get(path)
     headers = {"Authorization": f"Bearer {customer.key}"}
-    if not address.endswith("completions"):
+    if address not in ASKED:
         return client.get(path, headers=headers)
-    body = {"model": artifact.model_name, "prompt": "hi"}
-    if "chat" in address:
-        body = {"model": artifact.model_name, "messages": [{"role": "user", "content": "hi"}]}  # type: ignore[dict-item]
+    body = {"model": artifact.model_name} | ASKED[address]
     return client.post(path, body, content_type="application/json", headers=headers)
 
 

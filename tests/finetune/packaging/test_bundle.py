@@ -142,9 +142,10 @@ def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(
         "sft",
     )
     assert sorted(told) == [
-        "base", "code_version", "created", "datasets", "epochs", "evaluation", "family", "format",
-        "hyperparameters", "isolation", "method", "name", "parents", "parity", "precision",
-        "seconds", "seed", "steps", "tenant",
+        "base", "code_version", "created", "datasets", "deterministic", "epochs",
+        "evaluation", "family", "format", "hyperparameters", "isolation", "method", "name",
+        "nondeterministic", "parents", "parity",
+        "precision", "printed_day", "seconds", "seed", "steps", "tenant",
     ]  # fmt: skip
     assert "\nMethod sft, 200 steps over 2 epochs" in (artifact / "model-card.md").read_text()
 

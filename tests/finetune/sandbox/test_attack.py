@@ -121,10 +121,10 @@ def probing(monkeypatch: pytest.MonkeyPatch) -> None:
 def launch(kind: str, prey: Prey, level: Level) -> None:
     """By the door that the worker uses for this kind."""
     if kind == "trainer":
-        child = launcher.launch_trainer(prey.run_dir, threads=1, rows=1, level=level)
+        child = launcher.launch_trainer(prey.run_dir, threads=1, level=level)
     elif kind == "packaging":
         child = launcher.launch_packaging(
-            prey.run_dir, base_dir=prey.base, key=b"the key", threads=1, rows=1, level=level
+            prey.run_dir, base_dir=prey.base, key=b"the key", threads=1, level=level
         )
     elif kind == "machine":
         with pytest.raises(IndexError):  # the attacker prints no answer

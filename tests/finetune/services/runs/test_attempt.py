@@ -22,6 +22,7 @@ from finetune.states import ExitCode, JobState, RunState
 from finetune.storage import checkpoint_prefix
 from finetune.trainer.events import EventLog
 from finetune.trainer.history import History
+from finetune.trainer.spec import tokens_of
 from finetune.trainer.state import StepMetrics
 from finetune.work import fitness
 from finetune.work import perform as work
@@ -282,8 +283,9 @@ def test_the_private_folder_holds_what_the_trainer_needs_and_no_more(
     }
     assert (tmp_path / "base").is_symlink()
     assert (tmp_path / "base" / "config.json").exists()
-    rows = (tmp_path / "data" / "train.jsonl").read_bytes()
-    assert hashlib.sha256(rows).hexdigest() == spec.data.train_sha256
+    frozen = tokens_of(tmp_path / spec.data.train)  # the rows themselves stay in the vault
+    assert list((tmp_path / "data").iterdir()) == [frozen]
+    assert hashlib.sha256(frozen.read_bytes()).hexdigest() == spec.data.train_tokens_sha256
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
 
 
