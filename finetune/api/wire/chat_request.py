@@ -7,7 +7,7 @@ from pydantic import Field
 from faults import UserFault
 from finetune.api.wire.messages import Message
 from finetune.api.wire.response_format import ResponseFormat
-from finetune.api.wire.sampling import Sampling
+from finetune.api.wire.sampling import Metadata, Sampling
 from finetune.api.wire.tools import MAX_TOOLS, NamedTool, Tool, ToolChoice
 from finetune.records.thinking import SWITCH
 
@@ -38,7 +38,7 @@ class ChatRequest(Sampling):
     tool_choice: ToolChoice = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from faults import UserFault
 from finetune.api.bodies import fit
 from finetune.api.wire.chat_request import ChatRequest
-from finetune.api.wire.sampling import refuse_unoffered
+from finetune.api.wire.sampling import Metadata, refuse_unoffered
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "access_programs": (),
@@ -74,7 +74,7 @@ class ResponseRequest(BaseModel):
     text: Text | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Metadata | None = None
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None

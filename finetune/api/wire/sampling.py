@@ -32,6 +32,15 @@ def _stops(value: str | list[str] | None) -> list[str]:
 Stop = Annotated[str | list[str] | None, AfterValidator(_stops)]
 
 
+def _labels(value: dict[str, str]) -> dict[str, str]:
+    if len(value) > 16 or not all(len(k) <= 64 and len(v) <= 512 for k, v in value.items()):
+        raise ValueError("give at most 16 entries, keys of at most 64 characters, values of 512")
+    return value
+
+
+Metadata = Annotated[dict[str, str], AfterValidator(_labels)]  # a response gives it back
+
+
 def _biases(value: dict[str, float] | None) -> dict[str, float] | None:
     for token, bias in (value or {}).items():
         if not (token.isascii() and token.isdecimal() and len(token) < 10):

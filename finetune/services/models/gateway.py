@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from asgiref.sync import sync_to_async
 from django.conf import settings
 
 from faults import Fault, OurFault, UserFault
@@ -17,7 +18,6 @@ from finetune.models import Artifact, CatalogModel
 from finetune.services.models import artifacts, tokens
 from finetune.services.models.eviction import label
 from finetune.services.models.tokens import Reservation
-from finetune.services.threads import in_request_thread
 from finetune.serving import costs
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import CostLimits, Delta, GenerateRequest
@@ -266,7 +266,7 @@ async def _in_scope(target: Target, work: Callable[[], Any]) -> Any:
         finally:
             release_connection()  # the answer may stream for minutes
 
-    return await in_request_thread(scoped)
+    return await sync_to_async(scoped)()
 
 
 def _told(fault: Fault) -> Fault:

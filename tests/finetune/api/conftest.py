@@ -112,7 +112,7 @@ def no_model_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def model_server(django_db_setup: None) -> Iterator[None]:
+def model_server(django_db_setup: None) -> Iterator["subprocess.Popen[bytes]"]:
     """The serving process on the settings' socket."""
     from django.conf import settings
 
@@ -122,6 +122,6 @@ def model_server(django_db_setup: None) -> Iterator[None]:
     process = subprocess.Popen([*command, "--threads", "1"], cwd=ROOT)
     try:
         until_serving(ServingClient(settings.SERVING_SOCKET), process)
-        yield
+        yield process
     finally:
         stop(process)

@@ -4,7 +4,9 @@ server with a real adapter."""
 import asyncio
 import hashlib
 import json
+import signal
 import socket
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -298,6 +300,20 @@ def test_without_the_model_server_the_answer_is_503(
     assert response.status_code == 503
     assert response.json()["error"]["code"] == "serving_unavailable"
     assert "x-should-retry" not in response
+
+
+def test_a_stream_whose_model_is_slow_begins_without_it_and_goes_on(
+    customer: Customer, model_server: "subprocess.Popen[bytes]"
+) -> None:
+    """The model server stands still until the client has its headers, as while a base is loaded:
+    what is asked of the database afterwards is asked when the view has returned."""
+    model_server.send_signal(signal.SIGSTOP)
+    try:
+        stream = ask(customer.client(), TINY, max_tokens=3, stream=True)
+    finally:
+        model_server.send_signal(signal.SIGCONT)
+    assert stream.response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert [chunk.choices[0].finish_reason for chunk in stream][-1] in ("length", "stop")
 
 
 def test_leaving_a_stream_stops_the_work(customer: Customer, model_server: None) -> None:

@@ -161,6 +161,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    "metadata", [{"a": "b" * 513}, {"a" * 65: "b"}, {str(i): "b" for i in range(17)}]
+)
+def test_labels_are_bounded_as_a_response_gives_them_back(metadata: dict[str, str]) -> None:
+    with pytest.raises(UserFault, match="at most 16 entries") as refused:
+        asked(metadata=metadata)
+    assert refused.value.param == "metadata"
+    assert asked(metadata={"a" * 64: "b" * 512}).metadata
+
+
 @pytest.mark.parametrize(("given", "param"), REFUSED)
 def test_what_cannot_be_honoured_is_refused_by_its_own_name(
     given: dict[str, Any], param: str
