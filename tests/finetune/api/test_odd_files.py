@@ -20,8 +20,10 @@ from tests.finetune.api.customers import Customer, new_customer
 from tests.fixtures.odd_files import ODD
 from tests.fixtures.people import browser_of, member
 
-Told = tuple[list[tuple[str, int | None]], dict[str, int], int]
-"""Each listed finding's message and line; how many of each code; usable rows."""
+Told = tuple[list[tuple[str, int | None, bool]], dict[str, int], int]
+"""Each listed finding's message, line, and whether it is only a notice; how many of each code;
+usable rows."""
+NOTICE = '<span class="badge bg-yellow-lt">notice</span> '
 
 
 def by_api(customer: Customer, name: str, data: bytes) -> tuple[Told, str]:
@@ -50,14 +52,24 @@ def by_page(customer: Customer, browser: Client, file_id: str) -> Told:
     usable = re.search(r"Usable</div><div>(\d+)</div>", page)
     assert usable
     return (
-        [(html.unescape(message), int(line) if line else None) for line, message, _ in rows],
+        [
+            (
+                html.unescape(message.removeprefix(NOTICE)),
+                int(line) if line else None,
+                message.startswith(NOTICE),
+            )
+            for line, message, _ in rows
+        ],
         {code: int(count) for code, count in counts},
         int(usable[1]),
     )
 
 
 def told(report: dict[str, Any]) -> Told:
-    found = [(each["message"], each["line"]) for each in report["problems"]]
+    found = [
+        (each["message"], each["line"], each["severity"] == "warning")
+        for each in report["problems"]
+    ]
     return found, report["problem_counts"], report["rows_usable"]
 
 
@@ -69,7 +81,7 @@ def test_three_doors_tell_the_same_of_every_odd_file(base_url: str, tmp_path: Pa
         from_api, file_id = by_api(customer, odd.name, data)
         assert from_api[1] == odd.problem_counts, case
         assert from_api[2] == odd.usable, case
-        assert [line for _, line in from_api[0]] == [line for _, line in odd.found], case
+        assert [line for _, line, _ in from_api[0]] == [line for _, line in odd.found], case
         assert by_command(tmp_path, odd.name, data) == from_api, case
         assert by_page(customer, browser, file_id) == from_api, case
 
@@ -84,7 +96,7 @@ def test_no_door_takes_an_empty_file(base_url: str, tmp_path: Path) -> None:
     sent = browser_of(member(customer)).post(
         f"/t/{customer.slug}/files/upload", {"file": SimpleUploadedFile("a.jsonl", b"")}
     )
-    assert (sent.status_code, found) == (400, [("The file is empty.", None)])
+    assert (sent.status_code, found) == (400, [("The file is empty.", None, False)])
 
 
 def test_a_mapping_is_the_same_by_api_and_by_command(base_url: str, tmp_path: Path) -> None:
