@@ -5,7 +5,6 @@ The long way renders every beginning of a conversation by itself and encodes eve
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +12,11 @@ from transformers import PreTrainedTokenizerFast
 
 from faults import UserFault
 from finetune.records.borders import Borders
-from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.records.encode import RowEncoder
 from finetune.records.rows import ChatRow
 from finetune.records.template import ChatTemplate
 from finetune.records.watching import is_watchable
-from tests.finetune.records.templates import CALL, EVERY, TOOLS, control_tokens, source, tokenizer
+from tests.finetune.records.templates import CALL, EVERY, TOOLS, source, tokenizer
 
 WORDS = [
     "one",
@@ -31,16 +30,6 @@ WORDS = [
     "",
     "x" * 40,
 ]
-
-
-@pytest.fixture(scope="module")
-def real(smollm2: Path) -> PreTrainedTokenizerFast:
-    """SmolLM2's own tokenizer, told of all control tokens."""
-    loaded: PreTrainedTokenizerFast = load_tokenizer(smollm2)
-    every = sorted({token for name in EVERY for token in control_tokens(source(name))})
-    loaded.add_special_tokens({"additional_special_tokens": every})
-    loaded.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"})
-    return loaded
 
 
 def some_row(random_: random.Random) -> ChatRow:

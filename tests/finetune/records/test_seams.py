@@ -1,12 +1,10 @@
 """A trained answer stands behind the very tokens that serving sends to be continued."""
 
-from pathlib import Path
-
 import pytest
 from transformers import PreTrainedTokenizerFast
 
 from faults import UserFault
-from finetune.records.encode import Encoded, RowEncoder, load_tokenizer
+from finetune.records.encode import Encoded, RowEncoder
 from finetune.records.rows import ChatRow, Message
 from finetune.records.template import ChatTemplate
 from tests.finetune.records.templates import (
@@ -14,7 +12,6 @@ from tests.finetune.records.templates import (
     EVERY,
     TEXT_ONLY,
     TOOLS,
-    control_tokens,
     source,
     tokenizer,
 )
@@ -51,16 +48,6 @@ ROWS: dict[str, ChatRow] = {
         "tools": TOOLS,
     },
 }
-
-
-@pytest.fixture(scope="module")
-def real(smollm2: Path) -> PreTrainedTokenizerFast:
-    """SmolLM2's own tokenizer, which joins line breaks and spaces, told of all control tokens."""
-    loaded: PreTrainedTokenizerFast = load_tokenizer(smollm2)
-    every = sorted({token for name in EVERY for token in control_tokens(source(name))})
-    loaded.add_special_tokens({"additional_special_tokens": every})
-    loaded.add_special_tokens({"bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"})
-    return loaded
 
 
 def assert_behind_its_prompt(encoder: RowEncoder, row: ChatRow, encoded: Encoded) -> None:
