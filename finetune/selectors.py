@@ -12,8 +12,9 @@ from django.db.models import Model, Q, QuerySet
 
 from finetune.models import Artifact, CatalogModel, Job
 from tenants.errors import NotFound
-from tenants.models import StoredFile, TenantOwned
+from tenants.models import License, LicenseState, StoredFile, TenantOwned
 from tenants.public_ids import PublicId
+from tenants.rights import Right
 
 Row = TypeVar("Row", bound=TenantOwned)
 
@@ -56,6 +57,12 @@ def results_of(jobs: Iterable[Job]) -> dict[UUID, Artifact]:
 def catalogue() -> QuerySet[CatalogModel]:
     """Base models on the shelf; not a tenant's, everybody may know of them."""
     return CatalogModel.objects.filter(retired_at=None)
+
+
+def trainable() -> QuerySet[CatalogModel]:
+    """Bases that the open scope's tenant has a licence to train."""
+    held = License.objects.filter(state=LicenseState.ACTIVE, rights__contains=[Right.TRAIN])
+    return catalogue().filter(name__in=list(held.values_list("model", flat=True))).order_by("name")
 
 
 def find(rows: QuerySet[Row], text: str, *, param: str | None = None) -> Row:

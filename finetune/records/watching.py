@@ -14,7 +14,8 @@ from typing import Any
 
 import jinja2
 from jinja2 import nodes
-from transformers.utils import chat_template_utils as stock
+
+from finetune.records.rendering import stock
 
 MESSAGES, PROMPT = "messages", "add_generation_prompt"
 
@@ -38,21 +39,25 @@ class Watched:
         """As transformers' `render_jinja_template`. Raises Unwatchable, and what a template may."""
         if not is_watchable(source):
             raise Unwatchable
-        plain = stock._plain_template_data
+        plain = stock()._plain_template_data
         self._count = len(messages)
         self._length = 0  # of what is written so far
         self._ends: dict[int, int] = {}  # of the first n messages -> how much is written then
         self._altered: set[int] = set()  # beginnings that it would write otherwise
         self._taken = 0
         self._iterated = False
-        shown = _Shown(self, stock._alias_reasoning_fields(plain(list(messages))))
+        shown = _Shown(self, stock()._alias_reasoning_fields(plain(list(messages))))
         parts = []
-        for part in stock._compile_jinja_template(source).generate(
-            messages=shown,
-            tools=plain(tools),
-            documents=None,
-            **{PROMPT: prompt},
-            **plain(dict(variables)),
+        for part in (
+            stock()
+            ._compile_jinja_template(source)
+            .generate(
+                messages=shown,
+                tools=plain(tools),
+                documents=None,
+                **{PROMPT: prompt},
+                **plain(dict(variables)),
+            )
         ):
             parts.append(part)
             self._length += len(part)
@@ -169,7 +174,7 @@ def _is_template(frame: Any) -> bool:
 def is_watchable(source: str) -> bool:
     """Whether one loop at the top goes through the messages, and what stands behind it knows of
     nothing that was set before; only that asks whether a prompt is wanted."""
-    template = stock._compile_jinja_template(source)
+    template = stock()._compile_jinja_template(source)
     body = [each for each in template.environment.parse(source).body if not _is_never(each)]
     root = nodes.Template(body)
     tainted = _tainted(root)

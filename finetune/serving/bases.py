@@ -13,9 +13,9 @@ from finetune.families import family, placement
 from finetune.families.contract import Device, FamilyName, ResidentBase
 from finetune.records.call_form import CallForm
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.records.vocabulary import Vocabulary
 from finetune.serving.structured.grammar import Grammars
 from finetune.serving.tools import dialect
-from finetune.serving.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:
     Raises UserFault (`architecture_unsupported`, `no_tokenizer`) or OurFault (`base_missing`,
     `base_mismatch`).
     """
-    kind = _check_folder(path, digest)
+    kind = check_folder(path, digest)
     device = placement.device()
     encoder = RowEncoder(load_tokenizer(path))
     chosen = choose_precision(precision, device)
@@ -71,8 +71,9 @@ def choose_precision(asked: Precision, device: Device) -> Literal["fp32", "bf16"
     return "bf16" if placement.native_bf16() else "fp32"
 
 
-def _check_folder(path: Path, digest: str) -> FamilyName:
-    """The family that base.json names; a folder without one is of the first."""
+def check_folder(path: Path, digest: str) -> FamilyName:
+    """The family that base.json names; a folder without one is of the first. Raises OurFault
+    `base_missing`, `base_mismatch`."""
     if not (path / "config.json").is_file():
         raise OurFault("base_missing", "The base model's folder is not there.", where=str(path))
     path /= "base.json"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from finetune.records.vocabulary import Vocabulary
 from finetune.serving.bases import Base
 from finetune.serving.detokenize import Detokenizer
 from finetune.serving.protocol import Delta, FinishReason, TokenLogprob, ToolCall, TopLogprob
@@ -11,7 +12,6 @@ from finetune.serving.stops import StopWatch
 from finetune.serving.structured.gate import Gate
 from finetune.serving.thoughts import ThoughtReader
 from finetune.serving.tools import ToolCallReader
-from finetune.serving.vocabulary import Vocabulary
 
 
 class _Gain(NamedTuple):

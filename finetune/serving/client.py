@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from faults import OurFault, from_dict
+from finetune.records.pieces import Preview
 from finetune.serving.protocol import (
     MAX_LINE,
     Cost,
@@ -20,6 +21,7 @@ from finetune.serving.protocol import (
     HasAdapterRequest,
     LoadAdapterRequest,
     MeasureRequest,
+    PreviewRequest,
     Status,
     StatusRequest,
 )
@@ -103,6 +105,10 @@ class ServingClient:
                     return [*whole, delta]
                 whole[delta.index] = _joined(whole[delta.index], delta)
         raise _unavailable("the answer broke off")
+
+    async def preview(self, request: PreviewRequest) -> Preview:
+        """Raises UserFault `no_tokenizer`, OurFault `base_missing`, `base_mismatch`."""
+        return Preview.model_validate(await self._ask(request))
 
     async def status(self) -> Status:
         return Status.model_validate(await self._ask(StatusRequest()))

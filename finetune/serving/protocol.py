@@ -16,6 +16,9 @@ from pydantic import (
     model_validator,
 )
 
+from finetune.records.check.spec import Overflow, RowFormat
+from finetune.records.thinking import Thinking
+
 MAX_LINE = 32 * 2**20  # bytes of one JSON line; a longer request is refused
 MAX_STOP = 4  # as in OpenAI's API
 
@@ -146,6 +149,21 @@ class Evicted(_Frame):
     answers: int
 
 
+class PreviewRequest(_Frame):
+    """A canonical row as training with these settings would show it to the model. Needs the base's
+    tokenizer and none of its weights."""
+
+    op: Literal["preview"] = "preview"
+    tenant: Tenant
+    base_path: str
+    base_digest: str
+    row: dict[str, Any]
+    row_format: RowFormat
+    max_length: PositiveInt | None = None
+    overflow: Overflow = "refuse"
+    thinking: Thinking = "each"
+
+
 class StatusRequest(_Frame):
     op: Literal["status"] = "status"
 
@@ -156,6 +174,7 @@ Request = Annotated[
     | HasAdapterRequest
     | LoadAdapterRequest
     | EvictRequest
+    | PreviewRequest
     | StatusRequest,
     Field(discriminator="op"),
 ]

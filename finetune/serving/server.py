@@ -17,9 +17,11 @@ from pydantic import BaseModel, ValidationError
 from faults import Fault, OurFault, UserFault
 from finetune.discretion import told
 from finetune.families.contract import ReadAdapter
+from finetune.records.pieces import Preview
 from finetune.serving import sockets
 from finetune.serving.bases import Base
 from finetune.serving.costs import check_cost, cost_of
+from finetune.serving.previews import Previews
 from finetune.serving.protocol import (
     MAX_LINE,
     REQUEST,
@@ -32,6 +34,7 @@ from finetune.serving.protocol import (
     LoadAdapterRequest,
     LoadedBase,
     MeasureRequest,
+    PreviewRequest,
     Request,
     Resident,
     Status,
@@ -54,6 +57,7 @@ class Server:
         self._store = store
         self._scheduler = scheduler
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._previews = Previews()
         self._calls: set[asyncio.Task[None]] = set()
         self._answering: dict[Ticket, _Outbox] = {}
         self._encoding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -130,6 +134,8 @@ class Server:
                 await _send(writer, await self._measure(request))
             case EvictRequest():
                 await _send(writer, self._evict(request))
+            case PreviewRequest():
+                await _send(writer, await self._preview(request))
             case StatusRequest():
                 await _send(writer, self._status())
             case _:
@@ -185,10 +191,17 @@ class Server:
         self, base: Base, request: GenerateRequest
     ) -> tuple[list[int], Constraint | None]:
         """One prompt of each tenant at a time, so that many long ones hold up their own alone."""
-        lock = self._encoding.setdefault(request.tenant, asyncio.Lock())
-        async with lock:
+        async with self._turn_of(request.tenant):
             prompt = await asyncio.to_thread(encode_prompt, base, request)
             return prompt, await asyncio.to_thread(constraint_of, base, request)
+
+    async def _preview(self, request: PreviewRequest) -> Preview:
+        async with self._turn_of(request.tenant):
+            return await asyncio.to_thread(self._previews.of, request)
+
+    def _turn_of(self, tenant: str) -> asyncio.Lock:
+        """What one tenant's requests wait for in turn before they are read."""
+        return self._encoding.setdefault(tenant, asyncio.Lock())
 
     def _adapter(self, request: GenerateRequest) -> ReadAdapter | None:
         if request.adapter_digest is None:

@@ -61,6 +61,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.files.datasets.open_errors": OWN,
     "finetune.services.files.intake._drop_readings": WRITES,
     "finetune.services.files.intake._drop_spent_checkpoints": WRITES,
+    "finetune.services.jobs.preview._asked": Right.TRAIN,
     "finetune.services.jobs.validation._overlap": INSIDE,
     "privatune.portal.rooms.files.upload": WRITES,
     "tenants.services.files.delete_file": WRITES,
@@ -85,6 +86,7 @@ WEIGHTS: dict[str, Right | str] = {
 }
 # Who speaks to the serving process.
 MODELS: dict[str, Right | str] = {
+    "finetune.services.jobs.preview._from_server": "has a row made tokens and runs nothing",
     "finetune.services.models.eviction.evict": "forgets",
     "finetune.services.models.eviction.reconcile": "looks and forgets",
     "finetune.services.models.gateway._permitted_or_evicted": "asks, and forgets",
@@ -117,9 +119,11 @@ ENTRIES = {
     "api/v1/datasets": "report.list",
     "api/v1/datasets/<str:dataset_id>": "report.read",
     "api/v1/datasets/<str:dataset_id>/errors": "report.download",
+    "api/v1/files/<str:file_id>/preview": "row.preview",
     "api/v1/audit/export": "audit.export",
     "t/<slug:slug>/audit/export": "audit.export",
     "t/<slug:slug>/files/<uuid:file_id>/": "report.read",
+    "t/<slug:slug>/files/<uuid:file_id>/preview": "row.preview",
     "t/<slug:slug>/files/<uuid:file_id>/problems/<uuid:dataset_id>": "report.download",
     "t/<slug:slug>/models/<uuid:artifact_id>/download": "artifact.download",
     "t/<slug:slug>/models/<uuid:artifact_id>/chat": "model.ask",
@@ -130,8 +134,10 @@ ASKED: dict[str, dict[str, Any]] = {
     "v1/completions": {"prompt": "hi"},
     "v1/responses": {"input": "hi"},
 }
+QUERIES = {address: "?model=shelf" for address in ENTRIES if address.endswith("/preview")}
 # What gives a tenant's bytes to a caller; what loads weights into serving gives them to none.
-GIVERS = {name for name, kind in VAULTS.items() if kind in (OWN, Right.EXPORT)} | {
+GIVING = (OWN, Right.EXPORT, Right.TRAIN)
+GIVERS = {name for name, kind in VAULTS.items() if kind in GIVING} | {
     "finetune.services.models.gateway.reserve",  # without what it gives nothing is generated
     "finetune.services.trail.export",
 }
@@ -274,9 +280,11 @@ def artifact(customer: Customer) -> Artifact:
         problem |= {"message": "Not JSON.", "fix": None}
         row = json.dumps(problem).encode() + b"\n"
         listed = keep(vault=open_vault(), pieces=[row], limit=1000)
+        rows = keep(vault=open_vault(), pieces=[b'{"text": "a"}'], limit=100)
         Dataset.objects.create(
-            file=file, state="refused", report={}, errors_object=listed.object_name
-        )
+            file=file, state="ready", report={}, errors_object=listed.object_name, format="text",
+            rows=1, rows_object=rows.object_name,
+        )  # fmt: skip
     give_result(customer, job.public_id)
     with tenant_scope(customer.tenant_id):
         return Artifact.objects.select_related("base").get()
@@ -317,6 +325,7 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     path = path.replace("<uuid:dataset_id>", str(reading.id))
     path = path.replace("<str:dataset_id>", reading.public_id)
     assert not re.search("<.*>", path)
+    path += QUERIES.get(address, "")
     if address.startswith("t/"):
         client.force_login(person or member(customer))
         return client.post(path, {"prompt": "hi"}) if path.endswith("chat") else client.get(path)

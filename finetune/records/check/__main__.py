@@ -5,6 +5,7 @@ leaves report.json, or error.json and an exit code of `states.ExitCode`.
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -17,7 +18,7 @@ from finetune.states import ExitCode
 
 
 def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
-    _do_without_torch()
+    do_without_torch()
     _limit(memory_mb, seconds)
     try:
         _check(out_dir)
@@ -36,9 +37,10 @@ def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
     return ExitCode.DONE
 
 
-def _do_without_torch() -> None:
+def do_without_torch() -> None:
     """transformers imports torch wherever it finds it. Tokenizers make no use of it, and it takes
     more time and memory than most files do."""
+    os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # it would say so
     sys.modules["torch"] = None  # type: ignore[assignment]  # as if it were not installed
 
 

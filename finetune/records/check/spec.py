@@ -12,6 +12,7 @@ RowFormat = Literal["chat", "completion", "alpaca", "sharegpt", "fengshenbang", 
 Format = Literal[
     "auto", "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "csv", "parquet"
 ]
+Overflow = Literal["refuse", "drop", "cut"]
 Container = Literal["jsonl", "text", "csv", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]
 
@@ -40,7 +41,7 @@ class CheckSpec(_Strict):
     format: Format = "auto"
     tokenizer_dir: Path | None = None
     max_length: PositiveInt | None = None
-    overflow: Literal["refuse", "drop", "cut"] = "refuse"
+    overflow: Overflow = "refuse"
     thinking: Thinking = "each"
     columns: dict[str, str] = {}
     compare_with: Path | None = None

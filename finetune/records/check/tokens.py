@@ -100,11 +100,11 @@ class TokenCounter:
     def __init__(self, spec: CheckSpec, tokenizer_dir: Path) -> None:
         from finetune.records.encode import RowEncoder, load_tokenizer
 
-        tokenizer = load_tokenizer(tokenizer_dir)
-        self._encoder = RowEncoder(tokenizer, spec.thinking)
+        self.tokenizer = load_tokenizer(tokenizer_dir)
+        self._encoder = RowEncoder(self.tokenizer, spec.thinking)
         self._spec = spec
-        self._control = control.matcher(control.special_tokens(tokenizer))
-        self.vocabulary = len(tokenizer)
+        self._control = control.matcher(control.special_tokens(self.tokenizer))
+        self.vocabulary = len(self.tokenizer)
         self.counts = TokenCounts()
 
     def measure(

@@ -61,7 +61,7 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
     to train, UserFault for a file of the wrong purpose or kind of records, a value out of range, a
     target that is no layer of the base, or a storage that has no room for what the job may write.
     """
-    base = _base_of(request.model)
+    base = base_of(request.model)
     training = usable_file(request.training_file, "training_file")
     validation = (
         usable_file(request.validation_file, "validation_file") if request.validation_file else None
@@ -165,7 +165,7 @@ def resume_job(*, job_id: UUID, actor: str) -> Job:
     return job
 
 
-def _base_of(model: str) -> CatalogModel:
+def base_of(model: str) -> CatalogModel:
     if model.startswith("ft:"):
         if not Artifact.objects.filter(model_name=model, deleted_at=None).exists():
             raise _no_model(model)

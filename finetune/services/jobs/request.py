@@ -81,12 +81,12 @@ class JobRequest(_Frozen):
 def check_request(request: JobRequest, *, context_length: int) -> None:
     """Raises UserFault `invalid_value` with `param` for the first value out of its range."""
     asked = request.hyperparameters
-    _within("hyperparameters.n_epochs", asked.n_epochs, 1, 50)
-    _within("hyperparameters.batch_size", asked.batch_size, 1, 256)
+    within("hyperparameters.n_epochs", asked.n_epochs, 1, 50)
+    within("hyperparameters.batch_size", asked.batch_size, 1, 256)
     _positive("hyperparameters.learning_rate_multiplier", asked.learning_rate_multiplier)
-    _within("max_length", request.max_length, 8, context_length)
-    _within("micro_batch_tokens", request.micro_batch_tokens, *MICRO_BATCH_TOKENS)
-    _within("seed", request.seed, 0, MAX_SEED)
+    within("max_length", request.max_length, 8, context_length)
+    within("micro_batch_tokens", request.micro_batch_tokens, *MICRO_BATCH_TOKENS)
+    within("seed", request.seed, 0, MAX_SEED)
     if request.suffix is not None:
         _check_suffix(request.suffix)
     _check_metadata(request.metadata)
@@ -118,7 +118,8 @@ def _check_metadata(metadata: dict[str, str]) -> None:
             )
 
 
-def _within(param: str, value: int | str | None, low: int, high: int) -> None:
+def within(param: str, value: int | str | None, low: int, high: int) -> None:
+    """Raises UserFault `invalid_value`; what is no number is left to others."""
     if isinstance(value, int) and not low <= value <= high:
         raise _invalid(param, f"{param} must be between {low} and {high}, not {value}.")
 

@@ -14,6 +14,7 @@ from privatune.cli.check import check
 from privatune.cli.exits import Exit, Stop, exit_of
 from privatune.cli.operator import keys, licences, limits, models, people, tenants
 from privatune.cli.output import AsJson, print_fault
+from privatune.cli.preview import preview
 from privatune.cli.verify import verify
 
 
@@ -47,6 +48,7 @@ app = typer.Typer(
     help="Fine-tune licensed models on private data, and keep the weights.",
 )
 app.command(short_help="Check a training file, offline.")(check)
+app.command(short_help="Show a row as a model will see it.")(preview)
 app.add_typer(files.app, name="files")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(artifacts.app, name="artifacts")

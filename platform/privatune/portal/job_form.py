@@ -20,6 +20,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     "thorough": {"n_epochs": 5, "adapter": {"r": 32, "alpha": 64}},
 }
 
+OVERFLOW = [
+    ("refuse", _("Refuse the file and say which")),
+    ("drop", _("Leave them out, and count them")),
+    ("cut", _("Cut them, and count them")),
+]
+THINKING = [
+    ("auto", _("Where the data has reasoning")),
+    ("on", _("Always")),
+    ("off", _("Never: reasoning in the data is left out")),
+]
+
 SWITCH: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
 
 
@@ -73,20 +84,12 @@ class JobForm(forms.Form):
     overflow = forms.ChoiceField(
         label=_("Rows that are longer"),
         required=False,
-        choices=[
-            ("refuse", _("Refuse the file and say which")),
-            ("drop", _("Leave them out, and count them")),
-            ("cut", _("Cut them, and count them")),
-        ],
+        choices=OVERFLOW,
     )
     thinking = forms.ChoiceField(
         label=_("Thinking before the answer"),
         required=False,
-        choices=[
-            ("auto", _("Where the data has reasoning")),
-            ("on", _("Always")),
-            ("off", _("Never: reasoning in the data is left out")),
-        ],
+        choices=THINKING,
     )
     gradient_checkpointing = forms.ChoiceField(
         label=_("Gradient checkpointing"),

@@ -88,6 +88,7 @@ ACTS: dict[str, Act] = {
     "report.read": Act(Kind.FILES, _("Saw what the check of %(target)s found")),
     "report.list": Act(Kind.FILES, _("Saw what checks found, in a list of readings")),
     "report.download": Act(Kind.FILES, _("Downloaded the problems found in %(target)s")),
+    "row.preview": Act(Kind.FILES, _("Saw rows of %(target)s as a model sees them")),
     "upload.create": Act(Kind.FILES, _("Began the upload %(target)s")),
     "upload.complete": Act(Kind.FILES, _("Completed the upload %(target)s")),
     "upload.cancel": Act(Kind.FILES, _("Cancelled the upload %(target)s")),

@@ -4,7 +4,18 @@ from django.urls import include, path
 
 from privatune.portal.access import organisations
 from privatune.portal.invitation import invitation
-from privatune.portal.rooms import audit, chat, files, home, jobs, keys, members, models, settings
+from privatune.portal.rooms import (
+    audit,
+    chat,
+    files,
+    home,
+    jobs,
+    keys,
+    members,
+    models,
+    preview,
+    settings,
+)
 
 app_name = "portal"
 rooms = [
@@ -15,6 +26,7 @@ rooms = [
     path("files/<uuid:file_id>/delete", files.delete, name="file-delete"),
     path("files/<uuid:file_id>/problems/<uuid:dataset_id>", files.errors, name="file-problems"),
     path("files/<uuid:file_id>/columns", files.columns, name="file-columns"),
+    path("files/<uuid:file_id>/preview", preview.preview, name="file-preview"),
     path("jobs/", jobs.index, name="jobs"),
     path("jobs/new", jobs.new, name="job-new"),
     path("jobs/<uuid:job_id>/", jobs.detail, name="job"),

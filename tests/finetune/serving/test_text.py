@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune.records.vocabulary import Vocabulary
 from finetune.serving.detokenize import Detokenizer
 from finetune.serving.stops import StopWatch
 from finetune.serving.tools import HERMES, BareCall, MarkedCalls, dialect
-from finetune.serving.vocabulary import Vocabulary
 from tests.tiny import build_tokenizer
 
 TOKENIZER: Any = build_tokenizer()

@@ -25,8 +25,6 @@ from privatune.portal.job_form import JobForm
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import watch
 from tenants.database.scope import tenant_scope
-from tenants.models import License, LicenseState
-from tenants.rights import Right
 from tenants.roles import Scope
 from tenants.states import FileStatus
 
@@ -46,10 +44,7 @@ def index(request: RoomRequest) -> HttpResponse:
 @room(Scope.JOBS_WRITE)
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
-    licensed = License.objects.filter(
-        state=LicenseState.ACTIVE, rights__contains=[Right.TRAIN]
-    ).values_list("model", flat=True)
-    bases = selectors.catalogue().filter(name__in=list(licensed))
+    bases = selectors.trainable()
     files = (
         selectors.files()
         .filter(purpose__in=OF_ROWS)

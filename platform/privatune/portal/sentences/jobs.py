@@ -47,6 +47,7 @@ JOBS: dict[str, Any] = {
         "This method trains on records of another kind than this file holds. Choose another file or"
         " another method."
     ),
+    "row_missing": _("The file has no such row that can be used."),
     "file_not_ready": _("The file is still being checked. Wait until it is usable."),
     "invalid_training_file": _("The training file cannot be used. Its page lists every problem."),
     "invalid_validation_file": _(

@@ -1,0 +1,31 @@
+"""The shape of a preview: what a model is shown of a record. No tokenizer is needed to read one."""
+
+from pydantic import BaseModel, ConfigDict
+
+from finetune.records.check.spec import Problem
+
+
+class _Frame(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Piece(_Frame):
+    """A token, or the few that make one character together. `special`: a control token."""
+
+    ids: list[int]
+    text: str
+    trained: bool
+    special: bool = False
+
+
+class Preview(_Frame):
+    """`used`: whether it would be trained on at all. Each sequence is one that the model is shown;
+    `tokens` and `trained` count all of them, `hidden` those that are not told here. `problems` are
+    those of a check's report that are about this record."""
+
+    used: bool
+    tokens: int
+    trained: int
+    hidden: int
+    sequences: list[list[Piece]]
+    problems: list[Problem]
