@@ -83,7 +83,7 @@ def preview_row(*, file_id: UUID, wish: Wish, by: Principal) -> Previewed:
 
 
 def _asked(file_id: UUID, wish: Wish, by: Principal) -> tuple[Dataset, PreviewRequest, BinaryIO]:
-    """The file's reading, what to ask of the server, and all rows, of which one is to go with it."""
+    """The file's reading, what to ask of the server, and all rows: one of them goes with it."""
     file = selectors.files().filter(id=file_id, purpose__in=OF_ROWS).first()
     if file is None:
         raise NotFound("file_not_found", "No such file.")
