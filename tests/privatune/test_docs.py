@@ -3,14 +3,10 @@
 import importlib.util
 import platform
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-
-from finetune.records.check import CheckSpec
-from finetune.records.check.run import run_check
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,11 +47,3 @@ def test_both_readmes_have_the_same_code(language: str) -> None:
         for page in ("README.md", "README.zh-CN.md")
     )
     assert english == chinese
-
-
-def test_the_readmes_rows_can_be_trained_on(tmp_path: Path) -> None:
-    [block] = [block for block in blocks("README.md", "sh") if "> train.jsonl" in block]
-    subprocess.run(["/bin/sh", "-ec", block], cwd=tmp_path, check=True)
-    spec = CheckSpec(source=tmp_path / "train.jsonl", source_name="train.jsonl")
-    report = run_check(spec, tmp_path, lambda read: None)
-    assert (report.ok, report.rows_usable, report.problem_counts) == (True, 10, {})

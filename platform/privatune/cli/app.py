@@ -76,17 +76,20 @@ def up(
     data: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path("var/data"),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    samples: Annotated[
+        bool, typer.Option(help="Bring a small base model and rows to try, if they are installed.")
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole of Privatune on this machine: web, worker and PostgreSQL.
 
     Ctrl-C stops everything; started again it goes on with the same data. With --json one line on
-    standard output says when it is ready: base_url, api_key, tenant, login.
+    standard output says when it is ready: base_url, api_key, tenant, login, operator, samples.
     """
     from privatune.stack import StackError
     from privatune.stack import up as run
 
     try:
-        run(data=data, port=port, host=host, as_json=as_json)
+        run(data=data, port=port, host=host, samples=samples, as_json=as_json)
     except StackError as error:
         raise Stop(Exit.FAILED, str(error), code="stack_failed") from error

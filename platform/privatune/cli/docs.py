@@ -14,8 +14,9 @@ INTRODUCTION = """\
 
 `privatune` talks to a Privatune server over HTTP. Some commands need neither server nor key:
 `check` and `verify` work offline, and `up` is the server. The operator's commands (`tenant`, `key`,
-`keys`, `user`, `license`, `models`) work on the database of a data folder. `members`,
-`invitations`, `api-keys` and `support` are an organisation's own, by a key of theirs.
+`keys`, `user`, `license`, `models`) work on the database of a data folder; `models list` shows who
+has a key only what the key may use. `members`, `invitations`, `api-keys` and `support` are an
+organisation's own, by a key of theirs.
 
 This page is made from the commands by `python -m privatune.cli.docs`; a test keeps it current.
 
@@ -31,6 +32,9 @@ standard output carries JSON only: the object or list as the API returns it, or
 `{"error": {"code", "message", "where", "fix", "param"}}`. `jobs watch --json` writes one line of
 JSON for each event as it comes, and the job last. A new secret or link is shown once, alone on
 standard output: `privatune api-keys create --name ci > ci.key` keeps it and nothing else.
+
+A list is a table in a terminal; in a pipe or a file it is lines of values between tabs, headings
+first, and nothing is cut: `privatune artifacts list | cut -f 1`.
 
 ## Exit codes
 

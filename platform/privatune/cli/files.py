@@ -61,8 +61,10 @@ def list_files(
     limit: Limit = 100,
     as_json: AsJson = False,
 ) -> None:
-    """List the tenant's files."""
+    """List the tenant's files: first those that were uploaded, then what jobs left."""
     files = Client.from_environment().pages("/v1/files", limit=limit, purpose=purpose)
+    if not as_json:
+        files = iter(sorted(files, key=lambda file: file["purpose"] not in BROUGHT))
     show_list(files, COLUMNS, as_json=as_json)
 
 

@@ -4,6 +4,7 @@ With --json standard output carries JSON only, errors too ({"error": {...}}).
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -38,13 +39,23 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+    """Aligned in a terminal; in a pipe or a file a line each, its values between tabs."""
+    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     console = results()
+    if not console.is_terminal:
+        for line in ([str(name) for name in columns], *cells):
+            sys.stdout.write("\t".join(map(_on_one_line, line)) + "\n")
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in cells:
+        table.add_row(*map(escape, row))
     needed = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
     # A narrow terminal wraps the lines: an identifier that is cut opens nothing
     Console(highlight=False, width=needed).print(table, crop=False)
+
+
+def _on_one_line(cell: str) -> str:
+    return " ".join(re.split(r"[\t\r\n]", cell))
 
 
 def print_facts(facts: dict[str, Any], *, to: Console | None = None) -> None:

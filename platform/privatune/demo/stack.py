@@ -103,7 +103,10 @@ def running_stack(data: Path, log: Path) -> Iterator["Starting"]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
         process = subprocess.Popen(
-            [*COMMAND, "up", "--data", str(data), "--port", str(free_port()), "--json"],
+            [
+                *(*COMMAND, "up", "--data", str(data), "--port", str(free_port())),
+                *("--no-samples", "--json"),  # the demo brings its own
+            ],
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,

@@ -14,6 +14,7 @@ from typing import Any
 from finetune.workspace import remove_older_leftovers
 from privatune.env import Process
 from privatune.keys import existing
+from privatune.stack.banner import announce
 from privatune.stack.environments import environment_of
 from privatune.stack.folder import FolderLock, StackError, require_port, require_usable_path
 from privatune.stack.postgres import EmbeddedPostgres
@@ -23,12 +24,17 @@ from privatune.stack.secrets import ensure_secrets, reach_database
 READY_SECONDS = 120
 KEY_VARIABLES = ("PRIVATUNE_MASTER_KEY", "PRIVATUNE_SIGNING_KEY")
 
-YOUR_OWN = "(your own password; lost: privatune user reset)"
-
 __all__ = ["StackError", "up"]
 
 
-def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool = False) -> None:
+def up(
+    *,
+    data: Path,
+    port: int = 8000,
+    host: str = "127.0.0.1",
+    samples: bool = True,
+    as_json: bool = False,
+) -> None:
     """Runs until SIGINT or SIGTERM. Raises StackError with one clear line if it cannot start."""
     data = require_usable_path(data)
     require_port(host, port)
@@ -45,8 +51,9 @@ def up(*, data: Path, port: int = 8000, host: str = "127.0.0.1", as_json: bool =
     postgres = EmbeddedPostgres(data / "pg", values)
     try:
         reach_database(data, values, postgres.socket_folder)
-        credentials = _prepare(data, fresh=fresh)
-        _run(postgres, data, host, port, values, credentials, as_json, stopping)
+        first = _prepare(data, fresh=fresh)
+        first["samples"] = _samples(data, first["tenant"]) if samples else None
+        _run(postgres, data, host, port, values, first, as_json, stopping)
     finally:
         postgres.stop()
         lock.release()
@@ -96,7 +103,7 @@ def _run(
     host: str,
     port: int,
     values: dict[str, str],
-    credentials: dict[str, Any],
+    first: dict[str, Any],
     as_json: bool,
     stopping: _Stopping,
 ) -> None:
@@ -109,7 +116,7 @@ def _run(
         supervisor.start()
         if not _wait_ready(f"http://{host}:{port}/healthz", supervisor, stopping):
             return
-        _announce(f"http://{host}:{port}", credentials, as_json)
+        announce(f"http://{host}:{port}", first, as_json=as_json)
         while not stopping.asked:
             for line in [*postgres.tend(), *supervisor.tend()]:
                 _say(line)
@@ -130,10 +137,30 @@ def _prepare(data: Path, *, fresh: bool) -> dict[str, Any]:
     return dict(json.loads(made))
 
 
-def _once(module: list[str], environment: dict[str, str]) -> bytes:
+def _samples(data: Path, tenant: str) -> dict[str, str] | None:
+    """The base and rows to try; None where they cannot be had, and the rest starts all the same."""
+    try:
+        told = _once(
+            ["privatune.demo.samples", tenant], environment_of(Process.OPERATOR, data), aloud=True
+        )
+    except StackError as error:
+        _say(f"{error}\nGoing on without a base and rows to try; --no-samples leaves them out.")
+        return None
+    found: dict[str, str] | None = json.loads(told)
+    return found
+
+
+def _once(module: list[str], environment: dict[str, str], *, aloud: bool = False) -> bytes:
+    """What the module writes. `aloud`: what it says meanwhile is for whoever looks on, too."""
     done = subprocess.run(
-        [sys.executable, "-m", *module], env=environment, capture_output=True, check=False
+        [sys.executable, "-m", *module],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=None if aloud else subprocess.PIPE,
+        check=False,
     )
+    if done.returncode != 0 and aloud:
+        raise StackError(f"`{module[0]}` ended with {done.returncode}.")
     if done.returncode != 0:
         said = done.stderr.decode(errors="replace").strip()
         raise StackError(f"`{' '.join(module[:2])}` failed:\n{conclusion(said)}")
@@ -167,29 +194,6 @@ def _wait_ready(url: str, supervisor: Supervisor, stopping: _Stopping) -> bool:
         time.sleep(0.1)
     raise StackError(
         f"The web did not answer within {READY_SECONDS} s; see {supervisor.logs}/web.log."
-    )
-
-
-def _announce(url: str, credentials: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"base_url": f"{url}/v1", **credentials}), flush=True)
-        return
-    login, operator = credentials["login"], credentials["operator"]
-    key = credentials["api_key"] or "<a key of yours>"
-    print(
-        f"""
-Privatune is ready.
-
-  Portal     {url}            {login["email"]}  {login["password"] or YOUR_OWN}
-  Operator   {url}/operator/  {operator["email"]}  {operator["password"] or YOUR_OWN}
-  API        {url}/v1         key {key}
-
-  export PRIVATUNE_BASE_URL={url}
-  export PRIVATUNE_API_KEY={key}
-
-Ctrl-C stops everything; the data stays.
-""",
-        flush=True,
     )
 
 

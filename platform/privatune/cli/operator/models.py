@@ -1,17 +1,19 @@
-"""`privatune models`: the catalogue of base models."""
+"""`privatune models`: the catalogue of base models; `list` serves who has a key only, too."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from finetune.catalogue import Edition, ModelTask
+from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.lists import Columns, show_list
 from privatune.cli.operator.session import DataFolder, actor, services, show
-from privatune.cli.output import AsJson, notes, size
+from privatune.cli.output import AsJson, notes, size, when
 
-app = typer.Typer(no_args_is_help=True, help="Operator: fill the catalogue of base models.")
+app = typer.Typer(no_args_is_help=True, help="List what you may use. Operator: the catalogue.")
 
 COLUMNS: Columns = {
     "NAME": "name",
@@ -22,6 +24,12 @@ COLUMNS: Columns = {
     "LICENCE": "licence",
     "STATE": "state",
     "DIGEST": "digest",
+}
+
+USABLE: Columns = {
+    "NAME": "id",
+    "OWNER": "owned_by",
+    "CREATED": lambda model: when(model["created"]),
 }
 
 Name = Annotated[str, typer.Argument(help="Its name in the catalogue.")]
@@ -76,12 +84,20 @@ def import_model(
 
 @app.command("list")
 def list_models(data: DataFolder = None, as_json: AsJson = False) -> None:
-    """List the catalogue of base models."""
+    """List the models that you may use, by your API key. Operator: with --data or on the server's
+    own machine, the catalogue of base models."""
+    if data is None and os.environ.get("PRIVATUNE_API_KEY") and not _on_the_server():
+        usable = Client.from_environment().get("/v1/models")["data"]
+        return show_list(usable, USABLE, as_json=as_json)
     with services(data):
         from finetune.models import CatalogModel
 
         models = [_facts(model) for model in CatalogModel.objects.order_by("name")]
-    show_list(models, COLUMNS, as_json=as_json)
+    return show_list(models, COLUMNS, as_json=as_json)
+
+
+def _on_the_server() -> bool:
+    return any(os.environ.get(name) for name in ("PRIVATUNE_DATA", "DATABASE_URL"))
 
 
 @app.command("describe")
