@@ -49,6 +49,8 @@ from finetune.serving.ticket import Ticket, encode_prompt
 log = logging.getLogger(__name__)
 
 _STALLED = 60.0  # seconds in which a caller must take what it is sent, or lose its answer
+_COMPILING = 8  # schemas read at once, each of another tenant
+_NICE = 10
 _Outbox = asyncio.Queue[Delta | Fault]
 
 
@@ -58,6 +60,8 @@ class Server:
         self._scheduler = scheduler
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._previews = Previews()
+        # Of their own, and behind the model: whoever waits for a dear schema holds up no prompt
+        self._compilers = ThreadPoolExecutor(_COMPILING, "compiler", os.nice, (_NICE,))
         self._calls: set[asyncio.Task[None]] = set()
         self._answering: dict[Ticket, _Outbox] = {}
         self._encoding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -81,7 +85,8 @@ class Server:
                 await asyncio.wait(self._calls, timeout=2)
             for call in list(self._calls):
                 call.cancel()
-            self._loader.shutdown(wait=False, cancel_futures=True)
+            for pool in (self._loader, self._compilers):
+                pool.shutdown(wait=False, cancel_futures=True)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -190,10 +195,14 @@ class Server:
     async def _encode(
         self, base: Base, request: GenerateRequest
     ) -> tuple[list[int], Constraint | None]:
-        """One prompt of each tenant at a time, so that many long ones hold up their own alone."""
+        """One prompt and one schema of each tenant at a time, so that many long ones hold up their
+        own alone."""
         async with self._turn_of(request.tenant):
             prompt = await asyncio.to_thread(encode_prompt, base, request)
-            return prompt, await asyncio.to_thread(constraint_of, base, request)
+            compiling = asyncio.get_running_loop().run_in_executor(
+                self._compilers, constraint_of, base, request
+            )
+            return prompt, await compiling
 
     async def _preview(self, request: PreviewRequest) -> Preview:
         async with self._turn_of(request.tenant):

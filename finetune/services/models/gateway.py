@@ -33,6 +33,7 @@ from tenants.services.licences import require_license
 
 Still = Callable[[], None]
 
+_PASSING = ("serving_unavailable", "overloaded", "shutting_down", "compiler_lost")
 ATTEMPTS = 3  # an adapter just sent may be put out again by others before it is asked
 
 
@@ -273,7 +274,7 @@ def _told(fault: Fault) -> Fault:
     """What passes by itself is a 503 or a 429, which clients try again; the rest stays as it is."""
     if fault.code == "too_many_waiting":
         return TooManyWaiting(fault.code, fault.message, fix=fault.fix)
-    if fault.code not in ("serving_unavailable", "overloaded", "shutting_down"):
+    if fault.code not in _PASSING:
         return fault
     return ServingDown(
         fault.code,

@@ -8,16 +8,18 @@ from finetune.serving.structured.grammar import Constraint
 
 
 def constraint_of(base: Base, request: GenerateRequest) -> Constraint | None:
-    """To be forked for each choice; takes up to a second, so never in the model thread.
+    """To be forked for each choice; takes seconds at worst, so never in the model thread, and in
+    no thread that others wait for.
 
     Raises UserFault `schema_unsupported`, `invalid_schema`, `schema_too_large`,
-    `schema_too_complex`, each with its place as `param`, or `calls_unsupported`.
+    `schema_too_complex`, each with its place as `param`, or `calls_unsupported`; or OurFault
+    `compiler_lost`.
     """
     source = _source(base, request)
     if source is None:
         return None
     place = request.form.place if request.form is not None else "tools"
-    return base.grammars.compile(source, place)
+    return base.grammars.compile(source, place, tenant=request.tenant)
 
 
 def _source(base: Base, request: GenerateRequest) -> str | None:

@@ -29,29 +29,25 @@ class Callable:
 def callables(tools: list[dict[str, Any]], only: str | None) -> list[Callable]:
     """Raises UserFault for a strict tool's parameters that cannot be kept to; those of others are
     then any object, as nobody promised more."""
-    found, remainders = [], 0
+    found = []
     for place, tool in enumerate(tools):
         function = tool.get("function", tool)
         if only in (None, function["name"]):
             where = f"tools.{place}.function.parameters"
-            parameters, remainders = _parameters(function, where, remainders)
-            found.append(Callable(function["name"], parameters))
+            found.append(Callable(function["name"], _parameters(function, where)))
     return found
 
 
-def _parameters(
-    function: dict[str, Any], place: str, remainders: int
-) -> tuple[dict[str, Any], int]:
-    """Also what `schemas.check` counted, with `remainders` of the tools before."""
+def _parameters(function: dict[str, Any], place: str) -> dict[str, Any]:
     given: dict[str, Any] = function.get("parameters") or _NO_ARGUMENTS
     try:
-        used = schemas.check(given, place, remainders=remainders)
+        schemas.check(given, place)
     except UserFault:
         if function.get("strict"):
             raise
-        return {"type": "object"}, remainders
+        return {"type": "object"}
     open_type = given.keys() & {"$ref", "anyOf", "oneOf"}
-    return given if open_type else {**given, "type": "object"}, used
+    return given if open_type else {**given, "type": "object"}
 
 
 def of_schema(schema: dict[str, Any], place: str) -> str:

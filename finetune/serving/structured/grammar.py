@@ -1,24 +1,28 @@
 """A grammar that an answer keeps to: llguidance tells which tokens may come next.
 
-Compiling happens outside the model thread, in whichever thread encodes the prompt; a mask is
-computed in it, within the bounds below, so that a grammar that is too dear ends its own answer.
+What is compiled here was compiled within bounds in a process of its own first, and outside the
+model thread. A mask is computed in it, within the bounds below, so that a grammar that is too dear
+ends its own answer.
 """
 
+import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable
+from copy import copy
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
-from llguidance import LLMatcher, LLParserLimits
-from llguidance.hf import from_tokenizer
+from llguidance import LLMatcher
 from torch import Tensor
 
 from faults import UserFault
+from finetune.serving.structured.compiler import limits, tokenizer_of
+from finetune.serving.structured.kept import Kept
+from finetune.serving.structured.trials import Trials
 
-_KEPT = 64  # grammars of one base: a request is measured before it is answered
+_BOUNDS = re.compile("fuel exhausted|too big|too large|limit")  # of llguidance's, in its words
 _GRACE, _EACH = 1.0, 0.01  # processor seconds for masks: in all, and for each token besides
 
 
@@ -67,45 +71,59 @@ class Grammars:
 
     def __init__(self, tokenizer: Any, size: int, stops: frozenset[int]) -> None:
         """`size`: entries of a row of logits."""
-        self._of = tokenizer, max(size, len(tokenizer)), sorted(stops)
-        self._known: OrderedDict[str, Constraint] = OrderedDict()
+        self._of = tokenizer, sorted(stops)
+        self._size = max(size, len(tokenizer))
+        self._trials = Trials(self._given)
+        self._kept = Kept()
         self._lock = Lock()
         self._tokenizer: Any = None
 
-    def compile(self, source: str, place: str) -> Constraint:
+    def compile(self, source: str, place: str, *, tenant: str) -> Constraint:
         """At its beginning. `source` in llguidance's Lark; `place` is the field of the request
-        that faults name. Raises UserFault `invalid_schema`, `schema_too_complex`."""
-        with self._lock:  # compiling one at a time leaves processors to the model
-            known = self._known.pop(source, None) or self._compile(source, place)
-            self._known[source] = known
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
-            return known.fork()
+        that faults name. Raises UserFault `invalid_schema`, `schema_too_large`,
+        `schema_too_complex`, or OurFault `compiler_lost`."""
+        known = self._kept.get(tenant, source)
+        if known is None:
+            known, kb = self._compile(source, place)
+            self._kept.put(tenant, source, known, kb)
+        return self._begun(known, place)
 
-    def _compile(self, source: str, place: str) -> Constraint:
-        if self._tokenizer is None:  # takes a second for a large vocabulary
-            tokenizer, size, stops = self._of
-            self._tokenizer = from_tokenizer(tokenizer, n_vocab=size, eos_token=stops or None)
-        matcher = LLMatcher(self._tokenizer, source, log_level=0, limits=_limits())
+    def _begun(self, matcher: Any, place: str) -> Constraint:
+        return Constraint(matcher.deep_copy(), self._vocabulary().tokenize_str, place)
+
+    def _compile(self, source: str, place: str) -> tuple[Any, int]:
+        """The matcher, and the memory it takes in KB."""
+        trial = self._trials.run(source)
+        if trial.killed:
+            raise _too_large(place)
+        if trial.error is not None:
+            raise _invalid(place, trial.error)
+        matcher = LLMatcher(self._vocabulary(), source, log_level=0, limits=limits())
         if matcher.is_error():
-            raise UserFault(
-                "invalid_schema",
-                f"`{place}` cannot be honoured: {_first_line(matcher.get_error())}.",
-                param=place,
-            )
-        constraint = Constraint(matcher, self._tokenizer.tokenize_str, place)
-        constraint.fork().mask(torch.zeros(self._of[1]))  # the first is the dearest
-        return constraint
+            raise _invalid(place, matcher.get_error())
+        self._begun(matcher, place).mask(torch.zeros(self._size))  # the first is the dearest
+        return matcher, trial.kb
+
+    def _vocabulary(self) -> Any:
+        with self._lock:
+            if self._tokenizer is None:  # takes a second for a large vocabulary
+                self._tokenizer = tokenizer_of(self._given())
+            return self._tokenizer
+
+    def _given(self) -> dict[str, Any]:
+        """What `compiler` is told of the tokenizer."""
+        tokenizer, stops = self._of
+        backend = copy(tokenizer.backend_tokenizer)
+        backend.no_padding()
+        backend.no_truncation()
+        return {"tokenizer": backend.to_str(), "size": self._size, "stops": stops}
 
 
-def _limits() -> LLParserLimits:
-    return LLParserLimits(
-        initial_lexer_fuel=1_000_000,
-        step_lexer_fuel=100_000,
-        step_max_items=20_000,
-        max_grammar_size=200_000,
-        max_lexer_states=50_000,
-        verbose_errors=False,
+def _invalid(place: str, error: str) -> UserFault:
+    if _BOUNDS.search(error):
+        return _too_large(place)
+    return UserFault(
+        "invalid_schema", f"`{place}` cannot be honoured: {_first_line(error)}.", param=place
     )
 
 
@@ -121,5 +139,14 @@ def _too_complex(place: str) -> UserFault:
         "schema_too_complex",
         f"`{place}` takes too long to keep to.",
         fix="Use fewer alternatives and optional properties, and plainer patterns.",
+        param=place,
+    )
+
+
+def _too_large(place: str) -> UserFault:
+    return UserFault(
+        "schema_too_large",
+        f"`{place}` takes more time or memory to read than one schema is given.",
+        fix="Use fewer alternatives, smaller counts and `multipleOf` with fewer digits.",
         param=place,
     )

@@ -1,16 +1,15 @@
 """Which JSON Schemas an answer can be held to: what is offered is honoured to the letter, and what
 is not is refused with its place.
 
-The bounds are those of cost. Nothing here may be combined into an intersection of regular
-expressions, which takes minutes for a few dozen bytes, and compiling recurses, so that depth is
-counted through `$ref`.
+What a schema costs is bounded where it is compiled (`trials`). Nothing here may be combined into an
+intersection of regular expressions all the same, which takes minutes for a few dozen bytes, and
+compiling recurses, so that depth is counted through `$ref`.
 """
 
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 from faults import UserFault
@@ -23,9 +22,6 @@ MAX_SCHEMAS = 2000  # subschemas, each property's included
 MAX_DEPTH = 300  # subschemas within one another, those of all definitions added up
 MAX_PATTERN = 512  # characters
 MAX_COUNT = 100_000  # of characters or items asked for
-# Of all `multipleOf` added up, without powers of ten: remainders that an automaton tells apart,
-# which nothing else bounds. One of 999983 takes a processor for 40 seconds and some 100 MB.
-MAX_REMAINDERS = 10_000
 
 NOTES = frozenset(
     ("title", "description", "default", "examples", "$comment", "$schema", "deprecated")
@@ -41,26 +37,21 @@ _INSTEAD = {
 _REF = re.compile(r"#|#/(?:\$defs|definitions)/[^/~%]+")
 
 
-def check(schema: Any, place: str, *, remainders: int = 0) -> int:
-    """What of MAX_REMAINDERS is used with this schema; `remainders`: by others of the request.
-
-    Raises UserFault `schema_unsupported`, `invalid_schema` or `schema_too_large`, whose `param`
+def check(schema: Any, place: str) -> None:
+    """Raises UserFault `schema_unsupported`, `invalid_schema` or `schema_too_large`, whose `param`
     is `place` and the way from there."""
     size = len(json.dumps(schema))
     if size > MAX_BYTES:
         raise _too_large(place, f"has {size} bytes, and {MAX_BYTES} are allowed")
     if not isinstance(schema, dict):
         raise _invalid(place, "must be an object")
-    check = _Check(schema, place, remainders)
-    check.run()
-    return check.remainders
+    _Check(schema, place).run()
 
 
 @dataclass
 class _Check:
     root: dict[str, Any]
     place: str
-    remainders: int
     _count: int = field(default=0, init=False)
     _unions: Unions = field(init=False)
 
@@ -105,17 +96,8 @@ class _Check:
             self._options(schema["oneOf"], f"{place}.oneOf")
         if "propertyNames" in keywords:
             self._names(schema, f"{place}.propertyNames")
-        if (multiple := schema.get("multipleOf")) is not None:
-            self._multiple(multiple, f"{place}.multipleOf")
         if (ref := schema.get("$ref")) is not None:
             self._ref(ref, f"{place}.$ref")
-
-    def _multiple(self, value: float, place: str) -> None:
-        digits = Decimal(str(value)).normalize().as_tuple().digits
-        self.remainders += int("".join(map(str, digits)))
-        if self.remainders > MAX_REMAINDERS:
-            what = f"has too many digits: those of all `multipleOf` add up to {MAX_REMAINDERS}"
-            raise _too_large(place, f"{what} at most, without their powers of ten")
 
     def _text(self, schema: dict[str, Any], keywords: list[str], place: str) -> None:
         strict = [key for key in keywords if key in ("pattern", "format")]

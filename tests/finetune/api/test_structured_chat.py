@@ -1,14 +1,18 @@
 """Structured output as OpenAI's own client asks for it, of a real model server."""
 
 import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
+import psutil
 import pytest
 from openai import BadRequestError, LengthFinishReasonError, pydantic_function_tool
 from pydantic import BaseModel, Field
 
 from tests.finetune.api.conftest import TINY
-from tests.finetune.api.customers import Customer, strict
+from tests.finetune.api.customers import Customer, new_customer, strict
+from tests.fixtures.waiting import until
 
 HELLO: list[Any] = [{"role": "user", "content": "Turn on the light."}]
 DRAW: dict[str, Any] = {"model": TINY, "temperature": 1, "seed": 1, "max_tokens": 300}
@@ -83,3 +87,43 @@ def test_a_forced_call_is_parsed_by_the_client(customer: Customer, model_server:
         assert answer.choices[0].finish_reason == "tool_calls"
         (call,) = answer.choices[0].message.tool_calls or []
         assert isinstance(call.function.parsed_arguments, Light)
+
+
+def test_who_sends_dear_schemas_holds_up_nobody_else(
+    customer: Customer, base_url: str, tiny_model: str, model_server: "subprocess.Popen[bytes]"
+) -> None:
+    hostile = new_customer(base_url, models=[tiny_model]).client()
+    client = customer.client()
+    client.chat.completions.parse(messages=HELLO, response_format=Light, **DRAW)
+
+    def attack(number: int) -> str | None:
+        dear = {"type": "integer", "multipleOf": 999_983}
+        schema = {"type": "object", "properties": {f"a{number}": dear}}
+        form: Any = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+        with pytest.raises(BadRequestError) as refused:
+            hostile.chat.completions.create(messages=HELLO, response_format=form, **DRAW)
+        assert "Use fewer" in refused.value.message
+        return refused.value.code
+
+    with ThreadPoolExecutor(2) as pool:
+        sent = [pool.submit(attack, number) for number in range(2)]
+        held: list[psutil.Process] = []
+        until(lambda: _hold(model_server.pid, held), "no schema is compiled", pause=0.005)
+        try:  # it will never be compiled, however fast this machine is
+            for form in (Plan, Light):
+                answer = client.chat.completions.parse(messages=HELLO, response_format=form, **DRAW)
+                assert isinstance(answer.choices[0].message.parsed, form)
+            assert not any(each.done() for each in sent)
+        finally:
+            held[0].resume()
+        assert {each.result() for each in sent} == {"schema_too_large"}
+
+
+def _hold(server: int, held: list[psutil.Process]) -> bool:
+    """Stops a fork in which a schema is being compiled."""
+    for compiler in psutil.Process(server).children():
+        for fork in compiler.children():
+            fork.suspend()
+            held.append(fork)
+            return True
+    return False

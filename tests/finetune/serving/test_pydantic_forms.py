@@ -65,7 +65,7 @@ def written(grammars: Grammars, schema: dict[str, Any], seed: int) -> str | None
     """What a random model answers; None where it comes to no end."""
     draw = torch.Generator().manual_seed(seed)
     form = forms.of_schema(schema, "s")
-    constraint = grammars.compile(form, "s")
+    constraint = grammars.compile(form, "s", tenant="t")
     ids = list[int]()
     while len(ids) < 200:
         logits = 2 * torch.randn(VOCABULARY, generator=draw)

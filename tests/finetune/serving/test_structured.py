@@ -11,7 +11,7 @@ from finetune.serving.bases import Base, load_base
 from finetune.serving.protocol import GenerateRequest
 from finetune.serving.structured import formats, forms, schemas, unions
 from finetune.serving.structured.asked import constraint_of
-from finetune.serving.structured.grammar import Constraint, Grammars
+from finetune.serving.structured.grammar import Grammars
 from tests.tiny import build_tiny_base
 
 from .conftest import Answer, Batch, ask
@@ -188,8 +188,8 @@ def multiples(*values: float) -> dict[str, Any]:
         ({"enum": ["x" * schemas.MAX_BYTES]}, {"schema_too_large"}),
         (chain(1000), {"schema_too_large"}),  # deep enough to end the process if it were compiled
         (optional(2500), {"schema_too_large"}),
-        ({"type": "integer", "multipleOf": 99_991}, {"schema_too_large"}),
-        (multiples(0.05003, 5003), {"schema_too_large"}),
+        ({"type": "integer", "multipleOf": 999_983}, {"schema_too_large"}),
+        (multiples(0.05003, 500_009, 700_001), {"schema_too_large"}),
     ],
 )
 def test_hostile_schemas_are_refused_before_they_cost_much(
@@ -220,10 +220,6 @@ def test_unions_that_share_their_options_are_told_apart_once(
     monkeypatch.setattr(unions, "_written", counted)
     forms.of_schema(schema, PLACE)
     assert len(told) == 2 * (2 + 9)  # by the check, and when it is written
-
-
-def test_multiples_cost_their_digits_and_no_powers_of_ten(base: Base) -> None:
-    assert constraint_of(base, held(multiples(*[0.01, 25, 1000] * 50))) is not None
 
 
 def test_what_is_nested_as_deep_as_allowed_compiles(base: Base) -> None:
@@ -258,13 +254,13 @@ def test_a_grammar_is_compiled_once_for_its_measure_and_its_answer(
     made: list[str] = []
     compile_ = grammars._compile
 
-    def counted(source: str, place: str) -> Constraint:
+    def counted(source: str, place: str) -> tuple[Any, int]:
         made.append(source)
         return compile_(source, place)
 
     monkeypatch.setattr(grammars, "_compile", counted)
     for schema in (LIGHT, LIGHT, {"type": "null"}, LIGHT):
-        grammars.compile(forms.of_schema(schema, PLACE), PLACE)
+        grammars.compile(forms.of_schema(schema, PLACE), PLACE, tenant="t")
     assert len(made) == 2
 
 
