@@ -23,8 +23,9 @@ LANGUAGES = ("zh_Hans",)
 
 
 def catalogue(path: Path) -> Catalog:
+    """Of the language that its folder names: without one, no plural forms are written."""
     with path.open("rb") as file:
-        return read_po(file)
+        return read_po(file, locale=path.parent.parent.name)
 
 
 def compile_all() -> int:

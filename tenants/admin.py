@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
 from tenants.access import belongings_of
+from tenants.dates import last_day
 from tenants.errors import Invalid
 from tenants.limits import FIELDS
 from tenants.models import License, LicenseState, SupportConsent, Tenant, UsageEntry, User
@@ -102,12 +103,16 @@ class LicenseForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(License)
 class LicenseAdmin(OperatorAdmin):
     form = LicenseForm
-    list_display = ("tenant", "model", "state", "valid_until", "token_budget", "used")
+    list_display = ("tenant", "model", "state", "ends", "token_budget", "used")
     list_select_related = ("tenant",)
     list_filter = ("state", "model")
     search_fields = ("model",)
     ordering = ("-created_at",)
     actions = ("suspend", "reactivate", "revoke")
+
+    @admin.display(description=_("last day (UTC)"), ordering="valid_until", empty_value="–")
+    def ends(self, obj: License) -> str | None:
+        return last_day(obj.valid_until).isoformat() if obj.valid_until else None
 
     @admin.display(description=_("tokens used"))
     def used(self, obj: License) -> int:

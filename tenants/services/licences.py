@@ -8,6 +8,7 @@ from django.db.models import Sum
 from django.utils import timezone
 
 from tenants.database.scope import tenant_scope
+from tenants.dates import last_day
 from tenants.errors import Conflict, Invalid, NotFound, Refused
 from tenants.models import License, LicenseState, UsageEntry
 from tenants.rights import Right
@@ -31,7 +32,7 @@ def issue_license(
     if valid_until is not None and valid_until <= begins:
         raise Invalid(
             "license_over",
-            f"The licence would end on {valid_until:%Y-%m-%d}, before it begins.",
+            f"The licence would end on {last_day(valid_until)}, before it begins.",
             fix="Give a later last day, or none.",
             param="valid_until",
         )
@@ -110,9 +111,9 @@ def _problem(licence: License, right: Right, tokens: int) -> str | None:
     if licence.state != LicenseState.ACTIVE:
         return f"your licence is {licence.state}"
     if licence.valid_from > now:
-        return f"your licence is valid from {licence.valid_from:%Y-%m-%d} on"
+        return f"your licence is valid from {licence.valid_from:%Y-%m-%d %H:%M} UTC on"
     if licence.valid_until is not None and licence.valid_until <= now:
-        return f"your licence expired on {licence.valid_until:%Y-%m-%d}"
+        return f"your licence expired, its last day was {last_day(licence.valid_until)} (UTC)"
     if right not in licence.rights:
         return f"your licence does not include the right to {right.value}"
     left = tokens_left(licence)

@@ -12,10 +12,12 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils import timezone
 
 from privatune import problem_pages
 from privatune.people import second_factor
 from privatune.people.confinement import confined_to, provider_asked_second_factor
+from privatune.portal.zones import zone_of
 from tenants.access import Belonging, Principal, belongings_of, require_living
 from tenants.addresses import client_address
 from tenants.database.scope import tenant_scope
@@ -74,7 +76,7 @@ def room(scope: Scope, *, own_scope: bool = False) -> Callable[[Callable[..., An
                 return problem_pages.refused(request, error)
             if own_scope:
                 return view(request, *args, **kwargs)
-            with tenant_scope(request.belonging.tenant_id):
+            with tenant_scope(request.belonging.tenant_id), timezone.override(zone_of(request)):
                 response = view(request, *args, **kwargs)
                 # Rendered inside the scope: a lazy queryset in a template must find it open.
                 if hasattr(response, "render"):

@@ -10,6 +10,7 @@ from faults import Fault
 from finetune.models import CatalogModel
 from finetune.services.jobs.lifecycle import JobRequest
 from finetune.services.jobs.request import MICRO_BATCH_TOKENS
+from privatune.portal.file_rows import label
 from privatune.portal.refusals import said
 from tenants.models import StoredFile
 
@@ -64,35 +65,66 @@ class JobForm(forms.Form):
         ],
     )
     n_epochs = forms.IntegerField(
-        required=False, min_value=1, max_value=50, label=_("Passes over the data (epochs)")
+        required=False,
+        min_value=1,
+        max_value=50,
+        label=_("Passes over the data (epochs)"),
+        help_text=_("1 to 50. Empty: by the number of rows; few rows are seen more often."),
     )
     batch_size = forms.IntegerField(
-        required=False, min_value=1, max_value=256, label=_("Rows per step")
+        required=False,
+        min_value=1,
+        max_value=256,
+        label=_("Rows per step"),
+        help_text=_("1 to 256. Empty: by the number of rows. More: fewer, steadier steps."),
     )
     learning_rate_multiplier = forms.FloatField(
-        required=False, min_value=0.0001, max_value=1000, label=_("Learning rate multiplier")
+        required=False,
+        min_value=0.0001,
+        max_value=1000,
+        label=_("Learning rate multiplier"),
+        help_text=_("0.0001 to 1000. Empty: 1, the rate that suits the model's size."),
     )
-    r = forms.IntegerField(required=False, min_value=1, max_value=512, label=_("Adapter rank (r)"))
-    alpha = forms.FloatField(required=False, min_value=0.1, label=_("Adapter scale (alpha)"))
+    r = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=512,
+        label=_("Adapter rank (r)"),
+        help_text=_("1 to 512. Empty: 16. Higher: more is learned, and the file is larger."),
+    )
+    alpha = forms.FloatField(
+        required=False,
+        min_value=0.1,
+        label=_("Adapter scale (alpha)"),
+        help_text=_("From 0.1. Empty: 32. How strongly the adapter works; usually twice the rank."),
+    )
     targets = forms.CharField(
         required=False,
         max_length=500,
         label=_("Layers to adapt"),
         help_text=_("Names with commas between, such as q_proj, v_proj; empty means all."),
     )
-    max_length = forms.IntegerField(required=False, min_value=8, label=_("Longest row, in tokens"))
+    max_length = forms.IntegerField(
+        required=False,
+        min_value=8,
+        label=_("Longest row, in tokens"),
+        help_text=_("From 8 to what the model can read. Empty: 1024, or what it can read if less."),
+    )
     overflow = forms.ChoiceField(
         label=_("Rows that are longer"),
+        help_text=_("What becomes of rows above that length."),
         required=False,
         choices=OVERFLOW,
     )
     thinking = forms.ChoiceField(
         label=_("Thinking before the answer"),
+        help_text=_("Only for models that know how to think first."),
         required=False,
         choices=THINKING,
     )
     gradient_checkpointing = forms.ChoiceField(
         label=_("Gradient checkpointing"),
+        help_text=_("Changes memory and time, not the result."),
         required=False,
         choices=[
             ("auto", _("By the memory of the machine")),
@@ -105,10 +137,22 @@ class JobForm(forms.Form):
         min_value=MICRO_BATCH_TOKENS[0],
         max_value=MICRO_BATCH_TOKENS[1],
         label=_("Tokens in memory at once"),
-        help_text=_("Empty: by the memory of the machine. It changes the speed, not the result."),
+        help_text=_(
+            "64 to 131072. Empty: by the memory of the machine. Changes the speed, not the result."
+        ),
     )
-    packing = forms.BooleanField(required=False, label=_("Pack short rows together"))
-    seed = forms.IntegerField(required=False, min_value=0, max_value=2**31 - 1, label=_("Seed"))
+    packing = forms.BooleanField(
+        required=False,
+        label=_("Pack short rows together"),
+        help_text=_("A step then counts packs of rows; faster where rows are short."),
+    )
+    seed = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=2**31 - 1,
+        label=_("Seed"),
+        help_text=_("0 to 2147483647. Empty: drawn by lot. The same seed gives the same model."),
+    )
 
     OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "r", "alpha", "targets",
            "max_length", "overflow", "thinking", "packing", "gradient_checkpointing",
@@ -127,7 +171,7 @@ class JobForm(forms.Form):
         for name in ("training_file", "validation_file"):
             field: Any = self.fields[name]
             field.queryset = files
-            field.label_from_instance = lambda file: file.filename
+            field.label_from_instance = label
         for field in self.fields.values():
             widget: Any = field.widget
             kind = "form-select" if isinstance(widget, forms.Select) else "form-control"

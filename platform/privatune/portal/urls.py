@@ -1,8 +1,9 @@
 """The rooms of the portal. Each stands under its organisation's address: `/t/<slug>/...`."""
 
-from django.urls import include, path
+from django.urls import include, path, register_converter
 
 from privatune.portal.access import organisations
+from privatune.portal.addresses import FileId, JobId, ModelId, without_slash
 from privatune.portal.invitation import invitation
 from privatune.portal.rooms import (
     audit,
@@ -17,28 +18,32 @@ from privatune.portal.rooms import (
     settings,
 )
 
+register_converter(FileId, "file")
+register_converter(JobId, "job")
+register_converter(ModelId, "model")
+
 app_name = "portal"
 rooms = [
     path("", home.home, name="home"),
     path("files/", files.index, name="files"),
     path("files/upload", files.upload, name="upload"),
-    path("files/<uuid:file_id>/", files.detail, name="file"),
-    path("files/<uuid:file_id>/delete", files.delete, name="file-delete"),
-    path("files/<uuid:file_id>/problems/<uuid:dataset_id>", files.errors, name="file-problems"),
-    path("files/<uuid:file_id>/columns", files.columns, name="file-columns"),
-    path("files/<uuid:file_id>/preview", preview.preview, name="file-preview"),
+    path("files/<file:file_id>/", files.detail, name="file"),
+    path("files/<file:file_id>/delete", files.delete, name="file-delete"),
+    path("files/<file:file_id>/problems/<uuid:dataset_id>", files.errors, name="file-problems"),
+    path("files/<file:file_id>/columns", files.columns, name="file-columns"),
+    path("files/<file:file_id>/preview", preview.preview, name="file-preview"),
     path("jobs/", jobs.index, name="jobs"),
     path("jobs/new", jobs.new, name="job-new"),
-    path("jobs/<uuid:job_id>/", jobs.detail, name="job"),
-    path("jobs/<uuid:job_id>/curve", jobs.curve, name="job-curve"),
-    path("jobs/<uuid:job_id>/stream", jobs.stream, name="job-stream"),
-    path("jobs/<uuid:job_id>/cancel", jobs.act, {"verb": "cancel"}, name="job-cancel"),
-    path("jobs/<uuid:job_id>/pause", jobs.act, {"verb": "pause"}, name="job-pause"),
-    path("jobs/<uuid:job_id>/resume", jobs.act, {"verb": "resume"}, name="job-resume"),
+    path("jobs/<job:job_id>/", jobs.detail, name="job"),
+    path("jobs/<job:job_id>/curve", jobs.curve, name="job-curve"),
+    path("jobs/<job:job_id>/stream", jobs.stream, name="job-stream"),
+    path("jobs/<job:job_id>/cancel", jobs.act, {"verb": "cancel"}, name="job-cancel"),
+    path("jobs/<job:job_id>/pause", jobs.act, {"verb": "pause"}, name="job-pause"),
+    path("jobs/<job:job_id>/resume", jobs.act, {"verb": "resume"}, name="job-resume"),
     path("models/", models.index, name="models"),
-    path("models/<uuid:artifact_id>/", models.detail, name="model"),
-    path("models/<uuid:artifact_id>/download", models.download, name="model-download"),
-    path("models/<uuid:artifact_id>/chat", chat.chat, name="model-chat"),
+    path("models/<model:artifact_id>/", models.detail, name="model"),
+    path("models/<model:artifact_id>/download", models.download, name="model-download"),
+    path("models/<model:artifact_id>/chat", chat.chat, name="model-chat"),
     path("licences/", home.licences, name="licences"),
     path("members/", members.index, name="members"),
     path("keys/", keys.index, name="keys"),
@@ -46,8 +51,13 @@ rooms = [
     path("audit/export", audit.export, name="audit-export"),
     path("settings", settings.settings, name="settings"),
 ]
+with_slash = [
+    path(f"{room.pattern}/", without_slash)
+    for room in rooms
+    if str(room.pattern) and not str(room.pattern).endswith("/")
+]
 urlpatterns = [
     path("", organisations, name="organisations"),
     path("invitation/<str:token>", invitation, name="invitation"),
-    path("t/<slug:slug>/", include(rooms)),
+    path("t/<slug:slug>/", include([*rooms, *with_slash])),
 ]

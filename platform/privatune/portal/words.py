@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 from django.utils.translation import gettext_lazy as _
 
+from finetune.purposes import Purpose
 from finetune.states import JobState
 from tenants.models import LicenseState
 from tenants.roles import Role, Scope
@@ -57,6 +58,11 @@ FILE_STATUSES: dict[str, Badge] = {
     FileStatus.UPLOADED: Badge(_("being checked"), "blue"),
     FileStatus.PROCESSED: Badge(_("usable"), "green"),
     FileStatus.ERROR: Badge(_("has problems"), "red"),
+}
+FILE_PURPOSES: dict[str, Badge] = {
+    Purpose.TRAINING: Badge(_("training data")),
+    Purpose.USER_DATA: Badge(_("other data")),
+    Purpose.RESULTS: Badge(_("result of a job")),
 }
 LICENCE_STATES: dict[str, Badge] = {
     LicenseState.ACTIVE: Badge(_("active"), "green"),

@@ -1,22 +1,35 @@
 """What is said of a state, and in which colour."""
 
+from collections.abc import Iterable
+
 from django import template
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
 from finetune.models import Job
-from finetune.purposes import OF_ROWS
-from privatune.portal.words import FILE_STATUSES, JOB_STATES, LICENCE_STATES, Badge
-from tenants.models import License, StoredFile
-from tenants.states import FileStatus
+from finetune.states import LIVE_JOB_STATES, JobState
+from privatune.portal.words import FILE_PURPOSES, FILE_STATUSES, JOB_STATES, LICENCE_STATES, Badge
+from tenants.models import License, LicenseState, StoredFile
 
 register = template.Library()
 
 
 @register.simple_tag
 def job_state(job: Job) -> SafeString:
+    """Also a wish that its worker has not met yet."""
+    if job.state == JobState.RUNNING and job.cancel_requested_at:
+        return shown(Badge(gettext("being cancelled"), "yellow"))
+    if job.state == JobState.RUNNING and job.pause_requested_at:
+        return shown(Badge(gettext("being paused"), "yellow"))
     return shown(JOB_STATES[job.state])
+
+
+@register.filter
+def any_live(jobs: Iterable[Job]) -> bool:
+    """Whether the list will change by itself."""
+    return any(job.state in LIVE_JOB_STATES and job.state != JobState.PAUSED for job in jobs)
 
 
 @register.simple_tag
@@ -26,6 +39,10 @@ def file_status(file: StoredFile) -> SafeString:
 
 @register.simple_tag
 def licence_state(licence: License) -> SafeString:
+    """What a day has ended is not active, whatever its operator set."""
+    over = licence.valid_until is not None and licence.valid_until <= timezone.now()
+    if over and licence.state == LicenseState.ACTIVE:
+        return shown(Badge(gettext("expired"), "red"))
     return shown(LICENCE_STATES[licence.state])
 
 
@@ -36,14 +53,8 @@ def rights(licence: License) -> SafeString:
 
 
 @register.simple_tag
-def purpose(file: StoredFile) -> str | SafeString:
-    """Of a file that is not for training."""
-    return "" if file.purpose in OF_ROWS else shown(Badge(file.purpose))
-
-
-@register.filter
-def is_usable(file: StoredFile) -> bool:
-    return file.status == FileStatus.PROCESSED
+def purpose(file: StoredFile) -> SafeString:
+    return shown(FILE_PURPOSES[file.purpose])
 
 
 def shown(badge: Badge) -> SafeString:

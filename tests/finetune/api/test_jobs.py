@@ -209,7 +209,7 @@ def test_a_model_without_a_licence_is_refused_with_the_licence_state(
         valid_from=timezone.now() - timedelta(days=2),
         valid_until=timezone.now() - timedelta(days=1),
     )
-    assert "expired on" in str(refusal())
+    assert "expired, its last day was" in str(refusal())
     change_license(
         tenant_id=customer.tenant_id,
         license_id=licence.id,

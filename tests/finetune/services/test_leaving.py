@@ -156,7 +156,7 @@ NOT_LICENSED: dict[str, tuple[dict[str, Any], str]] = {
     "none": ({"model": "another"}, "you hold no licence"),
     "revoked": ({"state": LicenseState.REVOKED}, "is revoked"),
     "suspended": ({"state": LicenseState.SUSPENDED}, "is suspended"),
-    "over": ({"valid_until": "2020-01-01T00:00:00Z"}, "expired on 2020-01-01"),
+    "over": ({"valid_until": "2020-01-01T00:00:00Z"}, "expired, its last day was 2019-12-31"),
     "without the right": ({"rights": []}, "does not include the right"),
 }
 

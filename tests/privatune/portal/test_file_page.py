@@ -12,7 +12,7 @@ from tests.fixtures.people import browser_of, member
 pytestmark = pytest.mark.django_db
 
 COLUMNS = b"Frage,Antwort\nwho,me\n"
-FORM = '<details class="mt-3" id="mapping-[^"]+" hx-preserve'
+FORM = '<details class="mt-3" id="mapping-[^"]+" data-kept'
 ODD = b'{"messages": [{"role": "user", "content": "a"}], "note": 1}\n'
 
 

@@ -1,6 +1,6 @@
 """`privatune license`: what a tenant may do with a model, until when, how much."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -9,6 +9,7 @@ from privatune.cli.exits import Exit, Stop
 from privatune.cli.lists import Columns, show_list
 from privatune.cli.operator.session import DataFolder, TenantSlug, actor, services, show
 from privatune.cli.output import AsJson
+from tenants.dates import end_of, last_day
 from tenants.rights import Right
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ COLUMNS: Columns = {
     "MODEL": "model",
     "STATE": "state",
     "RIGHTS": lambda row: " ".join(row["rights"]),
-    "VALID_UNTIL": "valid_until",
+    "LAST_DAY": lambda row: _last_day(row["valid_until"]),
     "TOKEN_BUDGET": "token_budget",
     "TOKENS_LEFT": "tokens_left",
 }
@@ -132,4 +133,8 @@ def _standing(tenant_id: Any, tenant: str, model: str) -> "License":
 
 
 def _end_of(day: datetime | None) -> datetime | None:
-    return day.replace(tzinfo=UTC) + timedelta(days=1) if day else None
+    return end_of(day.date()) if day else None
+
+
+def _last_day(end: str | None) -> str:
+    return f"{last_day(datetime.fromisoformat(end))} UTC" if end else "no end"

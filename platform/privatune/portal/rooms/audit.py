@@ -2,11 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import cache
 from typing import Any
-from urllib.parse import unquote
 from uuid import UUID
-from zoneinfo import ZoneInfo, available_timezones
 
 from django import forms
 from django.db.models import Q, QuerySet
@@ -29,7 +26,6 @@ from tenants.roles import Scope
 from tenants.services.heads import newest_head
 
 PAGE = 50
-ZONE = "zone"  # the cookie that portal.js sets to the browser's time zone
 LAST_SEQ = 2**63 - 1
 
 
@@ -78,25 +74,24 @@ class Row:
 
 @room(Scope.TENANT_READ)
 def index(request: RoomRequest) -> HttpResponse:
-    with timezone.override(_zone(request)):
-        form = Filter(request.GET)
-        found = list(form.entries()[: PAGE + 1]) if form.is_valid() else []
-        rows = _rows(found[:PAGE])
-        return render(
-            request,
-            "portal/audit.html",
-            {
-                "form": form,
-                "rows": rows,
-                "people": _people(request.GET.get("who", ""), rows),
-                "kinds": KIND_NAMES.items(),
-                "older": _without_before(request, rows[-1].entry.seq) if found[PAGE:] else "",
-                "newest": _without_before(request) if form.data.get("before") else "",
-                "zone": timezone.get_current_timezone_name(),
-                "head": newest_head(),
-            },
-            status=200 if form.is_valid() else 400,
-        )
+    form = Filter(request.GET)
+    found = list(form.entries()[: PAGE + 1]) if form.is_valid() else []
+    rows = _rows(found[:PAGE])
+    return render(
+        request,
+        "portal/audit.html",
+        {
+            "form": form,
+            "rows": rows,
+            "people": _people(request.GET.get("who", ""), rows),
+            "kinds": KIND_NAMES.items(),
+            "older": _without_before(request, rows[-1].entry.seq) if found[PAGE:] else "",
+            "newest": _without_before(request) if form.data.get("before") else "",
+            "zone": timezone.get_current_timezone_name(),
+            "head": newest_head(),
+        },
+        status=200 if form.is_valid() else 400,
+    )
 
 
 @room(Scope.TENANT_READ, own_scope=True)
@@ -107,16 +102,6 @@ def export(request: RoomRequest) -> HttpResponseBase:
         still=lambda: may_look(request, Scope.TENANT_READ),
         content_type="application/jsonl",
     )
-
-
-def _zone(request: RoomRequest) -> ZoneInfo:
-    name = unquote(request.COOKIES.get(ZONE, ""))
-    return ZoneInfo(name if name in _zones() else "UTC")
-
-
-@cache
-def _zones() -> set[str]:
-    return available_timezones()  # reads folders
 
 
 def _midnight(day: Any) -> datetime:

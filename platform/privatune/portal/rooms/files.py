@@ -29,6 +29,7 @@ from finetune.services.files.datasets import full_report, open_errors
 from finetune.states import LIVE_DATASET_STATES, DatasetState
 from privatune.portal import findings
 from privatune.portal.access import RoomRequest, address_of, go, room
+from privatune.portal.file_rows import with_rows
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import may_look
 from tenants.access import Principal
@@ -42,10 +43,20 @@ PAGE = 20
 
 @room(Scope.FILES_READ)
 def index(request: RoomRequest) -> HttpResponse:
+    """What one trains on; `?kind=other`: results of jobs and whatever else is kept."""
+    other = request.GET.get("kind") == "other"
     found = selectors.files().order_by("-created_at", "-id")
-    page = Paginator(found, PAGE).get_page(request.GET.get("page"))
-    limit_mb = settings.MAX_FILE_BYTES // (1024 * 1024)
-    return render(request, "portal/files.html", {"page": page, "limit_mb": limit_mb})
+    others = found.exclude(purpose__in=OF_ROWS)
+    shown = others if other else with_rows(found.filter(purpose__in=OF_ROWS))
+    page = Paginator(shown, PAGE).get_page(request.GET.get("page"))
+    context = {
+        "page": page,
+        "other": other,
+        "others": others.count(),
+        "waiting": any(each.status == FileStatus.UPLOADED for each in page),
+        "limit_mb": settings.MAX_FILE_BYTES // (1024 * 1024),
+    }
+    return render(request, "portal/files.html", context)
 
 
 @require_POST
@@ -82,6 +93,7 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
     context = {
         "file": file,
         "readings": [_shown(reading, request.principal) for reading in readings],
+        "trainable": file.purpose in OF_ROWS and file.status == FileStatus.PROCESSED,
         "refused": _why(file, readings),
         "waiting": file.purpose in OF_ROWS
         and (

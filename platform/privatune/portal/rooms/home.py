@@ -12,6 +12,7 @@ from privatune.portal.access import RoomRequest, room
 from tenants.models import License, LicenseState
 from tenants.roles import Scope
 from tenants.services.licences import tokens_left
+from tenants.states import FileStatus
 
 
 @room(Scope.JOBS_READ)
@@ -22,7 +23,9 @@ def home(request: RoomRequest) -> HttpResponse:
         {
             "jobs": selectors.jobs().order_by("-created_at")[:5],
             "running": Job.objects.filter(state=JobState.RUNNING).count(),
-            "files": selectors.files().filter(purpose__in=OF_ROWS).count(),
+            "files": selectors.files()
+            .filter(purpose__in=OF_ROWS, status=FileStatus.PROCESSED)
+            .count(),
             "models": selectors.artifacts().count(),
             "licences": License.objects.filter(state=LicenseState.ACTIVE).count(),
         },

@@ -9,6 +9,7 @@ from django.core.paginator import Paginator
 from django.http import Http404, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 
 from faults import Fault
@@ -19,8 +20,9 @@ from finetune.models import Event, Job
 from finetune.purposes import OF_ROWS
 from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES, JOB_STEPS, JobState
-from privatune.portal import history
+from privatune.portal import history, phases
 from privatune.portal.access import RoomRequest, go, room
+from privatune.portal.file_rows import with_rows
 from privatune.portal.job_form import JobForm
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import watch
@@ -45,12 +47,8 @@ def index(request: RoomRequest) -> HttpResponse:
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
     bases = selectors.trainable()
-    files = (
-        selectors.files()
-        .filter(purpose__in=OF_ROWS)
-        .exclude(status=FileStatus.ERROR)
-        .order_by("-created_at")
-    )
+    usable = selectors.files().filter(purpose__in=OF_ROWS).exclude(status=FileStatus.ERROR)
+    files = with_rows(usable).order_by("-created_at")
     form = JobForm(request.POST or None, bases=bases, files=files, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
         try:
@@ -140,15 +138,27 @@ def _points(job: Job, after: int) -> dict[str, Any]:
 def _progress(job: Job) -> dict[str, Any]:
     """What the page says in figures: step of steps, time left, the latest loss."""
     latest = Event.objects.filter(job=job, type="metrics").order_by("-seq").first()
+    evaluated = (
+        Event.objects.filter(job=job, type="metrics", data__valid_loss__isnull=False)
+        .exclude(data__valid_loss=None)
+        .order_by("-seq")
+        .first()
+    )
     data: dict[str, Any] = latest.data if latest else {}
     total = data.get("total_steps") or job.total_steps or 0
     step = data.get("step") or 0
     reasons = (job.resolved or {}).get("reasons", {})
     said = Event.objects.filter(job=job).exclude(type="metrics")
     artifact = selectors.artifacts().filter(job=job).first()
+    stopping = job.state == JobState.RUNNING and bool(
+        job.cancel_requested_at or job.pause_requested_at
+    )
     warned = artifact.report.get("warnings", []) if artifact else []
     return {
         "metrics": data,
+        "valid_loss": evaluated.data["valid_loss"] if evaluated else None,
+        "phase": phases.told(job),
+        "until": job.finished_at or timezone.now(),
         "percent": round(100 * step / total) if total else 0,
         "events": [
             {"event": each, "said": history.told(each)}
@@ -157,9 +167,11 @@ def _progress(job: Job) -> dict[str, Any]:
         "artifact": artifact,
         "warnings": [(each["code"], history.told(Event(**each))) for each in warned],
         "final": job.state in FINAL_JOB_STATES,
-        "training": job.state == JobState.RUNNING,
+        "training": job.state == JobState.RUNNING and not stopping,
+        "cancels": job.state not in FINAL_JOB_STATES and not job.cancel_requested_at,
         "resumes": job.state == JobState.PAUSED,
-        "pauses": JobState.PAUSED in JOB_STEPS[JobState(job.state)],
+        "withdraws": stopping and not job.cancel_requested_at,
+        "pauses": JobState.PAUSED in JOB_STEPS[JobState(job.state)] and not stopping,
         "reasons": history.reasons(reasons, said.filter(code__in=CHOICES)),
     }
 

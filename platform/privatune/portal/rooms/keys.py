@@ -13,6 +13,7 @@ from django.views.decorators.cache import never_cache
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.acts import acted, posted_id
 from privatune.portal.words import SCOPE_NAMES
+from tenants.dates import last_day
 from tenants.errors import Invalid
 from tenants.models import ApiKey
 from tenants.roles import SERVICE_KEY_MAKERS, SERVICE_ROLE, Role, Scope, may_touch
@@ -93,7 +94,7 @@ def _end_of_day(typed: str, now_set: datetime | None) -> datetime | None:
         raise Invalid(
             "invalid_expiry", _("Write the day as 2030-12-31."), param="expires"
         ) from None
-    if now_set is not None and now_set.astimezone(UTC).date() == day:
+    if now_set is not None and last_day(now_set) == day:
         return now_set
     return datetime.combine(day, time(23, 59, 59), UTC)
 
@@ -138,7 +139,7 @@ def _changing(
     if row is None or not row["may_change"]:
         return None
     key = row["key"]
-    expires = key.expires_at.astimezone(UTC).date().isoformat() if key.expires_at else ""
+    expires = last_day(key.expires_at).isoformat() if key.expires_at else ""
     return {
         "key": key,
         "name": wanted.get("name", key.name),

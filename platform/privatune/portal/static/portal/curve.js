@@ -5,32 +5,39 @@
   const box = document.getElementById("curve");
   if (!box) return;
   const label = box.dataset;
-  const steps = [], train = [], valid = [], accuracy = [];
-  let last = 0, plot = null;
+  const steps = [];
+  const lines = [
+    { of: "train_loss", label: label.train, stroke: "#0b6e4f", width: 2 },
+    { of: "valid_loss", label: label.valid, stroke: "#c2410c", width: 2, points: { show: true }, spanGaps: true },
+    { of: "train_accuracy", label: label.accuracy, stroke: "#64748b", width: 1, scale: "accuracy" },
+  ].map((line) => ({ ...line, figures: [], value: (_, figure) => figure?.toFixed(4) ?? "–" }));
+  let last = 0, plot = null, drawn = "";
   // Between the marks of the steps: there is no step 1.5.
   const WHOLE = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((e) => [1, 2, 5].map((n) => n * 10 ** e));
+  const beside = (_, least, most) => [Math.min(1, least), Math.max(2, most)];
 
   const sizes = () => ({ width: Math.max(280, box.clientWidth), height: 300 });
 
+  // The legend names what there is; a curve that comes later has the whole drawn anew.
   function draw() {
-    const data = [steps, train, valid, accuracy];
-    if (plot) return plot.setData(data);
+    const present = lines.filter((line) => line.figures.some((each) => each !== null));
+    const data = [steps, ...present.map((line) => line.figures)];
+    const names = present.map((line) => line.of).join();
+    if (plot && names === drawn) return plot.setData(data);
+    drawn = names;
+    plot?.destroy();
     document.getElementById("curve-empty").hidden = true;
+    const axes = [
+      { label: label.step, incrs: WHOLE },
+      { label: label.loss },
+      { scale: "accuracy", side: 1, grid: { show: false }, label: label.accuracy },
+    ];
     plot = new uPlot(
       {
         ...sizes(),
-        scales: { x: { time: false }, accuracy: { range: [0, 1] } },
-        axes: [
-          { label: label.step, incrs: WHOLE },
-          { label: label.train },
-          { scale: "accuracy", side: 1, grid: { show: false }, label: label.accuracy },
-        ],
-        series: [
-          { label: label.step },
-          { label: label.train, stroke: "#0b6e4f", width: 2 },
-          { label: label.valid, stroke: "#c2410c", width: 2, points: { show: true }, spanGaps: true },
-          { label: label.accuracy, stroke: "#64748b", width: 1, scale: "accuracy" },
-        ],
+        scales: { x: { time: false, range: beside }, accuracy: { range: [0, 1] } },
+        axes: present.some((line) => line.scale) ? axes : axes.slice(0, 2),
+        series: [{ label: label.step, value: (_, step) => step ?? "–" }, ...present.map(({ of, figures, ...series }) => series)],
       },
       data,
       box,
@@ -42,9 +49,7 @@
       // A run that was taken back repeats no step, but a stream that reconnects may.
       if (steps.length && point.step <= steps[steps.length - 1]) continue;
       steps.push(point.step);
-      train.push(point.train_loss ?? null);
-      valid.push(point.valid_loss ?? null);
-      accuracy.push(point.train_accuracy ?? null);
+      lines.forEach((line) => line.figures.push(point[line.of] ?? null));
     }
     last = Math.max(last, answer.last);
     if (steps.length) draw();

@@ -9,15 +9,6 @@
   document.addEventListener("htmx:afterSettle", widths);
   widths();
 
-  // A part that is fetched again keeps open what its reader has opened.
-  let opened = [];
-  document.addEventListener("htmx:beforeSwap", () => {
-    opened = [...document.querySelectorAll("details[id][open]")].map((each) => each.id);
-  });
-  document.addEventListener("htmx:afterSwap", () =>
-    opened.forEach((id) => document.getElementById(id)?.setAttribute("open", "")),
-  );
-
   // Pages that show times in the reader's own zone know it from here.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (zone) document.cookie = `zone=${encodeURIComponent(zone)}; path=/; max-age=31536000; samesite=lax`;
@@ -35,6 +26,12 @@
 
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
-    if (question && !window.confirm(question)) event.preventDefault();
+    if (question && !window.confirm(question)) return event.preventDefault();
+    // A wish is acknowledged at once, and not sent twice.
+    const button = event.submitter;
+    if (!button?.dataset.doing) return;
+    button.textContent = button.dataset.doing;
+    button.setAttribute("aria-disabled", "true");
+    event.target.addEventListener("submit", (again) => again.preventDefault());
   });
 })();
