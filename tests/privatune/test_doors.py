@@ -94,6 +94,8 @@ MODELS: dict[str, Right | str] = {
     "finetune.services.models.gateway.reserve": "counts tokens and runs nothing",
     "finetune.services.models.gateway._generate": Right.SERVE,
 }
+# Addresses that ask a model and answer with a figure, in no stream.
+FIGURES = {"v1/fine_tuning/alpha/graders/run": Right.SERVE}
 # Addresses whose answer is a stream, which is how bytes and answers leave.
 STREAMS: dict[str, Right | str] = {
     "v1/files/<str:file_id>/content": OWN,
@@ -115,6 +117,7 @@ ENTRIES = {
     "v1/chat/completions": "model.ask",
     "v1/completions": "model.ask",
     "v1/responses": "model.ask",
+    "v1/fine_tuning/alpha/graders/run": "model.ask",
     "api/v1/artifacts/<str:artifact_id>/content": "artifact.download",
     "api/v1/datasets": "report.list",
     "api/v1/datasets/<str:dataset_id>": "report.read",
@@ -133,7 +136,11 @@ ASKED: dict[str, dict[str, Any]] = {
     "v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
     "v1/completions": {"prompt": "hi"},
     "v1/responses": {"input": "hi"},
-}
+    "v1/fine_tuning/alpha/graders/run": {"model_sample": "hi", "grader": {
+        "type": "score_model", "name": "judge", "model": "?",
+        "input": [{"role": "user", "content": "hi"}],
+    }},
+}  # fmt: skip
 QUERIES = {address: "?model=shelf" for address in ENTRIES if address.endswith("/preview")}
 # What gives a tenant's bytes to a caller; what loads weights into serving gives them to none.
 GIVING = (OWN, Right.EXPORT, Right.TRAIN)
@@ -248,7 +255,8 @@ def test_every_address_by_which_weights_leave_or_a_model_runs_says_so_in_the_tab
     }
     for right, service in doors.items():
         through = {address for address, name in routes() if name in reaching(GRAPH, service)}
-        assert through == {address for address, needed in STREAMS.items() if needed == right}
+        table = STREAMS | FIGURES
+        assert through == {address for address, needed in table.items() if needed == right}
 
 
 def test_every_address_by_which_a_tenants_bytes_leave_is_in_the_table_of_entries() -> None:
@@ -332,8 +340,14 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     headers = {"Authorization": f"Bearer {customer.key}"}
     if address not in ASKED:
         return client.get(path, headers=headers)
-    body = {"model": artifact.model_name} | ASKED[address]
+    body = _asked_of(artifact.model_name, ASKED[address])
     return client.post(path, body, content_type="application/json", headers=headers)
+
+
+def _asked_of(model: str, body: dict[str, Any]) -> dict[str, Any]:
+    if "grader" in body:
+        return body | {"grader": body["grader"] | {"model": model}}
+    return body | {"model": model}
 
 
 @pytest.mark.parametrize("address", ENTRIES)
@@ -377,7 +391,7 @@ def test_downloads_side_by_side_leave_one_entry_and_those_of_the_next_hour_anoth
 
 
 EXPORTING = [address for address, right in STREAMS.items() if right == Right.EXPORT]
-LICENSED = [address for address, right in STREAMS.items() if isinstance(right, Right)]
+LICENSED = [a for a, right in (STREAMS | FIGURES).items() if isinstance(right, Right)]
 
 
 @pytest.mark.parametrize("address", LICENSED)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.finetune.api.customers import Customer, new_customer, shelve
-from tests.finetune.api.test_isolation import CHAT, EXAMPLES, JOB, calls
+from tests.finetune.api.test_isolation import CHAT, EXAMPLES, GRADER, JOB, calls
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_model_server")]
 
@@ -46,6 +46,11 @@ SENSIBLE: dict[str, dict[str, Any]] = {
         "model": "shelf", "input": [{"role": "user", "content": "hi"}], "instructions": "a",
         "max_output_tokens": 1, "temperature": 1, "top_p": 1, "tools": [], "stream": False,
         "text": {"format": {"type": "text"}}, "include": [], "metadata": {},
+    },
+    "v1/fine_tuning/alpha/graders/run": {
+        "model_sample": "hi", "item": {"a": 1}, "grader": {
+            "type": "multi", "name": "m", "calculate_output": "a", "graders": {"a": GRADER},
+        },
     },
     "v1/uploads": {
         "bytes": 1, "filename": "a", "mime_type": "b", "purpose": "fine-tune",

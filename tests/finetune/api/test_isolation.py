@@ -30,6 +30,11 @@ INVITATION = {"email": "new@example.org", "role": "viewer"}
 JOB = {"model": "shelf", "training_file": f"file-{NOWHERE}"}
 CHAT = {"model": "shelf", "messages": [{"role": "user", "content": "hi"}]}
 
+GRADER = {
+    "type": "string_check", "name": "exact", "operation": "eq", "reference": "hi",
+    "input": "{{ sample.output_text }}",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Example:
@@ -37,6 +42,7 @@ class Example:
 
     kind: str | None = None
     bodies: dict[str, Any] = field(default_factory=dict)
+    query: str = ""
 
 
 EXAMPLES = {
@@ -56,6 +62,10 @@ EXAMPLES = {
     "v1/fine_tuning/jobs/<str:job_id>/resume": Example("job"),
     "v1/fine_tuning/jobs/<str:job_id>/events": Example("job"),
     "v1/fine_tuning/jobs/<str:job_id>/checkpoints": Example("job"),
+    "v1/fine_tuning/alpha/graders/run": Example(
+        bodies={"post": {"grader": GRADER, "model_sample": "hi"}}
+    ),
+    "v1/fine_tuning/alpha/graders/validate": Example(bodies={"post": {"grader": GRADER}}),
     "v1/models": Example(),
     "v1/models/<str:model>": Example("model"),
     "v1/chat/completions": Example(bodies={"post": CHAT}),
@@ -75,6 +85,7 @@ EXAMPLES = {
     ),
     "api/v1/datasets/<str:dataset_id>": Example("dataset"),
     "api/v1/datasets/<str:dataset_id>/errors": Example("dataset"),
+    "api/v1/files/<str:file_id>/preview": Example("file", query="?model=shelf"),
     "api/v1/invitations": Example(bodies={"post": INVITATION}),
     "api/v1/invitations/<str:invitation_id>": Example("invitation"),
     "api/v1/keys": Example(bodies={"post": {"name": "k"}}),
@@ -178,13 +189,14 @@ def send(
     """Status, body and headers, less what differs between any two answers."""
     prefix, bracket, rest = route.partition("<")
     path = f"/{prefix}{row_id}{rest.partition('>')[2]}" if bracket else f"/{prefix}"
+    path += EXAMPLES[route].query
     options: dict[str, Any] = {"content_type": "application/json"}
     if customer is not None:
         options["headers"] = {"Authorization": f"Bearer {customer.key}"}
     body = EXAMPLES[route].bodies.get(method, {})
     if method == "get":
         options.pop("content_type")
-        body = {}
+        body = None  # an empty one would take the query's place
     response = getattr(CLIENT, method)(path, body, **options)
     content = response.getvalue() if not response.streaming else b"streamed"
     headers = {name: value for name, value in response.items() if name != "x-request-id"}

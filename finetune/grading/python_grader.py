@@ -1,0 +1,71 @@
+"""Runs a customer's Python grader in a sandbox: no network, no files, bounded memory and time."""
+
+import json
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from finetune.sandbox.levels import Level
+from finetune.sandbox.room import PACKAGE, Room
+from finetune.sandbox.start import start
+
+SECONDS = 60
+MEMORY_MB = 1024
+TASKS = 64
+LONGEST_ANSWER = 64 * 1024
+ROOM = Room(memory_mb=MEMORY_MB, tree_mb=MEMORY_MB, tasks=TASKS, seconds=SECONDS)
+ENVIRONMENT = {
+    "HOME": "/tmp",  # noqa: S108  the sandbox's own, in memory
+    "TMPDIR": "/tmp",  # noqa: S108
+    "USER": "grader",
+    "LANG": "C.UTF-8",
+    "PYTHONPATH": str(PACKAGE.parent),
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """`error`: why there is no score; `ours` where the machine is at fault, and not the source."""
+
+    score: float = 0.0
+    error: str | None = None
+    ours: bool = False
+
+
+def run_python(source: str, sample: dict[str, Any], item: Any, *, level: Level) -> Ran:
+    """`grade(sample, item)` of the source. Never without isolation, whatever else may be."""
+    if level is Level.NONE:
+        return Ran(error="This machine has no isolation for the code of strangers.", ours=True)
+    with tempfile.TemporaryFile() as given:
+        given.write(json.dumps({"source": source, "sample": sample, "item": item}).encode())
+        given.seek(0)
+        child = start(
+            level,
+            ROOM,
+            "finetune.grading.python_child",
+            [],
+            cwd=Path("/"),
+            environment=ENVIRONMENT,
+            stdin=given.fileno(),
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            assert child.process.stdout is not None
+            answer = child.process.stdout.read(LONGEST_ANSWER)
+        finally:
+            child.kill()
+    return _read(answer, child.process.returncode)
+
+
+def _read(answer: bytes, code: int) -> Ran:
+    try:
+        told = json.loads(answer)
+        return Ran(score=float(told["score"])) if "score" in told else Ran(error=str(told["error"]))
+    except (KeyError, TypeError, ValueError):
+        return Ran(
+            error=f"The grader ended without an answer (status {code}): it took more than "
+            f"{SECONDS} seconds or {MEMORY_MB} MB, or ended its own process."
+        )

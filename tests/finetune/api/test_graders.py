@@ -1,0 +1,93 @@
+"""/v1/fine_tuning/alpha/graders by the unmodified openai client, with a real judging model."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from openai import BadRequestError, NotFoundError, PermissionDeniedError
+
+from finetune.services.models import graders
+from tenants.roles import Scope
+from tests.finetune.api.conftest import TINY
+from tests.finetune.api.customers import Customer, new_customer, shelve
+
+EXACT: Any = {
+    "type": "string_check", "name": "exact", "operation": "eq",
+    "input": "{{ sample.output_text }}", "reference": "{{ item.city }}",
+}  # fmt: skip
+PYTHON: Any = {
+    "type": "python", "name": "length", "image_tag": "2025-05-08",
+    "source": "def grade(sample, item):\n    return len(sample['output_text'])\n",
+}  # fmt: skip
+JUDGE: Any = {
+    "type": "score_model", "name": "judge", "model": TINY, "range": [1, 5],
+    "input": [{"role": "user", "content": "Rate {{ sample.output_text }} for {{ item.city }}."}],
+    "sampling_params": {"seed": 7, "temperature": 1.0},
+}  # fmt: skip
+
+
+def run(customer: Customer, grader: Any, answer: str = "Paris") -> Any:
+    alpha = customer.client().fine_tuning.alpha.graders
+    return alpha.run(grader=grader, model_sample=answer, item={"city": "Paris"})
+
+
+def test_each_kind_is_run_and_validated(customer: Customer, model_server: None) -> None:
+    assert run(customer, EXACT).reward == 1
+    assert run(customer, EXACT, "Rome").reward == 0
+    assert run(customer, PYTHON).reward == 5
+    judged = run(customer, JUDGE)
+    assert 1 <= judged.reward <= 5
+    assert judged.metadata.sampled_model_name == TINY
+    assert judged.metadata.token_usage > 0
+    multi: Any = {"type": "multi", "name": "all", "calculate_output": "exact + length / 10",
+                  "graders": {"exact": EXACT, "length": PYTHON}}  # fmt: skip
+    told = run(customer, multi)
+    assert (told.reward, told.sub_rewards) == (1.5, {"exact": 1.0, "length": 5.0})
+    assert not any(value for key, value in told.metadata.errors if key.endswith("_error"))
+    for grader in (EXACT, PYTHON, JUDGE, multi):
+        same = customer.client().fine_tuning.alpha.graders.validate(grader=grader)
+        assert same.grader is not None
+        assert same.grader.name == grader["name"]
+
+
+def test_failures_of_a_grader_are_results_and_those_of_a_request_are_errors(
+    customer: Customer,
+) -> None:
+    broken = run(customer, PYTHON | {"source": "def grade(sample, item):\n    return item['x']\n"})
+    assert broken.reward == 0
+    assert broken.metadata.errors.python_grader_runtime_error
+    assert "KeyError: 'x' (line 2)" in broken.metadata.errors.python_grader_runtime_error_details
+    for grader, param in (
+        (EXACT | {"operation": "same"}, "grader.operation"),
+        (EXACT | {"reference": "{{ 1+1 }}"}, "grader.reference"),
+        (PYTHON | {"source": "grade = 1"}, "grader.source"),
+        ({"type": "essay", "name": "x"}, "grader"),
+    ):
+        with pytest.raises(BadRequestError) as refused:
+            run(customer, grader)
+        assert refused.value.param == param, refused.value.message
+
+
+def test_a_judge_needs_the_callers_own_licence_and_a_key_the_scope(
+    customer: Customer, base_url: str, model_server: None
+) -> None:
+    with pytest.raises(NotFoundError):
+        run(customer, JUDGE | {"model": "ft:somebody:else"})
+    shelve("unlicensed-judge")
+    with pytest.raises(PermissionDeniedError):
+        run(customer, JUDGE | {"model": "unlicensed-judge"})
+    blind = new_customer(base_url, models=[TINY], scopes=[Scope.FILES_READ.value])
+    with pytest.raises(PermissionDeniedError, match="infer"):
+        run(blind, EXACT)
+
+
+def test_one_tenants_python_waits_for_its_turn() -> None:
+    one, other, third = uuid4(), uuid4(), uuid4()
+    with graders._turn(one):
+        with pytest.raises(graders.GraderBusy), graders._turn(one):
+            pass
+        with graders._turn(other), pytest.raises(graders.GraderBusy), graders._turn(third):
+            pass
+    with graders._turn(third):
+        pass
+    assert not graders._running

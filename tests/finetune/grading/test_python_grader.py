@@ -1,0 +1,83 @@
+"""A customer's grader in its sandbox: what it may, and what it tries and does not get."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.grading import python_grader
+from finetune.grading.grade import sample_of
+from finetune.grading.python_grader import Ran, run_python
+from finetune.sandbox.levels import Level, require
+
+
+def ran(source: str, answer: str = "Paris", item: Any = None) -> Ran:
+    return run_python(
+        source, sample_of(answer), item or {"city": "Paris"}, level=require("require")
+    )
+
+
+def test_it_sees_the_answer_and_the_item_and_gives_a_number() -> None:
+    source = (
+        "import json\n"
+        "def grade(sample, item):\n"
+        "    print('for nobody')\n"
+        "    return 0.5 * (sample['output_text'] == item['city'])\n"
+    )
+    assert ran(source) == Ran(score=0.5)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return 1 / 0", "ZeroDivisionError: division by zero (line 2)"),
+        ("return 'many'", "ValueError: could not convert string to float: 'many'"),
+        ("return float('nan')", "no finite number"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("import os; os._exit(3)", "ended without an answer (status 3)"),
+        ("return bytearray(3 << 30)[0]", "MemoryError"),
+    ],
+)
+def test_what_goes_wrong_in_it_is_told_with_its_line(body: str, said: str) -> None:
+    told = ran(f"def grade(sample, item):\n    {body}\n")
+    assert told.score == 0
+    assert said in (told.error or "")
+
+
+def test_it_reaches_no_network_no_file_no_secret_and_no_other_process(tmp_path: Path) -> None:
+    secret = tmp_path / "master.json"
+    secret.write_text("the key")
+    source = f"""
+import glob, os, socket
+def grade(sample, item):
+    got = []
+    try:
+        got.append(open({str(secret)!r}).read())
+    except OSError:
+        pass
+    try:
+        socket.create_connection(("1.1.1.1", 53), 2); got.append("network")
+    except OSError:
+        pass
+    got += [name for name in os.environ if "PRIVATUNE" in name or "KEY" in name]
+    got += [p for p in glob.glob("/proc/[0-9]*") if b"pytest" in open(p + "/cmdline", "rb").read()]
+    try:
+        open("/usr/written", "w"); got.append("wrote")
+    except OSError:
+        pass
+    raise RuntimeError("got " + repr(got))
+"""
+    assert (ran(source).error or "").startswith("RuntimeError: got []")
+
+
+def test_one_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = python_grader.Room(memory_mb=256, tree_mb=256, tasks=8, seconds=3)
+    monkeypatch.setattr(python_grader, "ROOM", short)
+    told = ran("def grade(sample, item):\n    while True: pass\n")
+    assert "ended without an answer" in (told.error or "")
+
+
+def test_without_isolation_no_strangers_code_runs() -> None:
+    told = run_python("def grade(s, i): return 1", {}, {}, level=Level.NONE)
+    assert told.ours
+    assert "no isolation" in (told.error or "")
