@@ -62,10 +62,11 @@ class GenerateRequest(_Frame):
     the context, 0 asks for an echo alone. `logit_bias` is added to tokens' logits; the penalties
     are taken off those that the answer has already, once (`presence`) or for each time
     (`frequency`). `logprobs` asks for each chosen token's, `top_logprobs` for that many
-    alternatives. `must_call` wants one or several of `tools` called, `must_call_tool` that one, and
-    without `parallel_calls` there is one call at most. `form` is what the text has to be.
-    `thinking` asks a chat's model to think before it answers, or not to; None leaves it to the
-    base's template. `limits` is what the request may cost at most.
+    alternatives. `must_call` wants one or several of `tools` called, `must_call_tool` that one,
+    `callable_tools` lets no others be called, and without `parallel_calls` there is one call at
+    most. `form` is what the text has to be. `thinking` asks a chat's model to think before it
+    answers, or not to; None leaves it to the base's template; `thinking_place` is the request's
+    field that asked. `limits` is what the request may cost at most.
     """
 
     op: Literal["generate"] = "generate"
@@ -77,8 +78,10 @@ class GenerateRequest(_Frame):
     tools: list[dict[str, Any]] | None = None
     must_call: bool = False
     must_call_tool: str | None = None
+    callable_tools: list[str] | None = None
     parallel_calls: bool = True
     thinking: bool | None = None
+    thinking_place: str = "chat_template_kwargs.enable_thinking"
     form: Form | None = None
     prompt: str | list[int] | None = None
     echo: bool = False

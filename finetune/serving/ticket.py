@@ -195,8 +195,8 @@ def _chat_tokens(base: Base, request: GenerateRequest) -> list[int]:
         raise UserFault(
             fault.code,
             fault.message,
-            fix="Leave `enable_thinking` out.",
-            param="chat_template_kwargs.enable_thinking",
+            fix=f"Leave `{request.thinking_place}` out.",
+            param=request.thinking_place,
         ) from fault
     _refuse_hopeless(base, request, len(text))  # thoughts, calls and tools are in it too
     return base.encoder.encode_rendered(text)

@@ -88,6 +88,7 @@ VARIABLES = (
     Variable(
         "PRIVATUNE_CHECKS_AT_ONCE", "Files of one tenant that are checked at the same time.", "2"
     ),
+    Variable("PRIVATUNE_JOBS_READ", "Jobs of one tenant that may wait for their files to be read (`validating_files`).", "100"),
     Variable("PRIVATUNE_BACKUP_DAYS", "Days after which no backup of the database is left; deletion certificates state it.", ""),
     Variable("PRIVATUNE_INFER_MAX_TOKENS", "Most tokens of one request: prompts x n x (prompt + max_tokens).", "131072"),
     Variable("PRIVATUNE_INFER_MAX_LOGPROBS", "Most log-probabilities told in one answer, alternatives included.", "50000"),

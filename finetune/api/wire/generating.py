@@ -24,7 +24,10 @@ class GeneratingView(AsyncWireView):
 
     async def reserve(self, target: Target, generations: list[dict[str, Any]]) -> Reservation:
         return await gateway.reserve(
-            target=target, generations=generations, by=self.caller.principal
+            target=target,
+            generations=generations,
+            by=self.caller.principal,
+            still=self.still_admitted,
         )
 
     async def begun(

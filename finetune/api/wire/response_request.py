@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from faults import UserFault
 from finetune.api.bodies import fit
-from finetune.api.wire.chat_request import ChatRequest
+from finetune.api.wire.chat_request import ChatRequest, Effort
 from finetune.api.wire.sampling import Metadata, refuse_unoffered
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -24,7 +24,6 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "prompt": (),
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
-    "reasoning": ({}, {"effort": None}, {"summary": None}, {"effort": None, "summary": None}),
     "service_tier": ("auto", "default"),
     "store": (False,),
     "truncation": ("disabled",),
@@ -40,6 +39,9 @@ NAMES: tuple[tuple[str, str], ...] = (
     (r"^response_format", "text.format"),
     (r"^tools\.(\d+)\.function", r"tools.\1"),
     (r"^tool_choice\.function", "tool_choice"),
+    (r"^tool_choice\.allowed_tools\.tools\.(\d+)\.function", r"tool_choice.tools.\1"),
+    (r"^tool_choice\.allowed_tools", "tool_choice"),
+    (r"^reasoning_effort", "reasoning.effort"),
 )
 
 
@@ -56,6 +58,13 @@ class Text(BaseModel):
     verbosity: None = None
 
 
+class Reasoning(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    effort: Effort | None = None
+    summary: None = None  # thoughts are given as they are
+
+
 class ResponseRequest(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -67,7 +76,11 @@ class ResponseRequest(BaseModel):
     top_p: float | None = None
     seed: int | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
-    include: list[Literal["message.output_text.logprobs"]] | None = None
+    # Thoughts come in plain words, and go back in them: there is nothing to be encrypted
+    include: list[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] | None = (
+        None
+    )
+    reasoning: Reasoning | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: Any = None
     parallel_tool_calls: bool | None = None
@@ -103,11 +116,12 @@ class ResponseRequest(BaseModel):
             if fault.param is not None:
                 name, fault.param = fault.param, _own_name(fault.param, self._places)
                 fault.message = fault.message.replace(f"`{name}`", f"`{fault.param}`")
+                fault.fix = fault.fix and fault.fix.replace(f"`{name}`", f"`{fault.param}`")
             raise
 
     @property
     def logprobs(self) -> bool:
-        return bool(self.include) or bool(self.top_logprobs)
+        return LOGPROBS in (self.include or []) or bool(self.top_logprobs)
 
     def _body(self, messages: list[dict[str, Any]]) -> dict[str, Any]:
         form = self.text.format if self.text is not None else None
@@ -120,6 +134,7 @@ class ResponseRequest(BaseModel):
             "seed": self.seed,
             "logprobs": self.logprobs or None,
             "top_logprobs": self.top_logprobs,
+            "reasoning_effort": self.reasoning.effort if self.reasoning else None,
             "tools": [_tool(each) for each in self.tools] if self.tools else None,
             "tool_choice": _choice(self.tool_choice),
             "parallel_tool_calls": self.parallel_tool_calls,
@@ -138,8 +153,15 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choice(choice: Any) -> Any:
-    if isinstance(choice, dict) and choice.get("type") == "function" and "name" in choice:
+    """A function, and the list of those allowed, stand flat in this request, too."""
+    if not isinstance(choice, dict):
+        return choice
+    if choice.get("type") == "function" and "name" in choice:
         return {"type": "function", "function": {"name": choice["name"]}}
+    if choice.get("type") == "allowed_tools" and isinstance(choice.get("tools"), list):
+        allowed = {name: value for name, value in choice.items() if name != "type"}
+        allowed["tools"] = [_choice(each) for each in choice["tools"]]
+        return {"type": "allowed_tools", "allowed_tools": allowed}
     return choice
 
 

@@ -51,7 +51,10 @@ def blank(asked: ResponseRequest, model: str) -> dict[str, Any]:
         "parallel_tool_calls": asked.parallel_tool_calls is not False,
         "previous_response_id": None,
         "prompt_cache_key": asked.prompt_cache_key,
-        "reasoning": {"effort": None, "summary": None},
+        "reasoning": {
+            "effort": asked.reasoning.effort if asked.reasoning else None,
+            "summary": None,
+        },
         "safety_identifier": asked.safety_identifier,
         "service_tier": "default",
         "store": False,

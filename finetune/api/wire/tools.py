@@ -56,4 +56,24 @@ class NamedTool(BaseModel):
     function: _Named
 
 
-ToolChoice = Literal["none", "auto", "required"] | NamedTool | None
+class _Allowed(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    mode: Literal["auto", "required"]
+    tools: list[NamedTool] = Field(min_length=1, max_length=MAX_TOOLS)
+
+
+class AllowedTools(BaseModel):
+    """The tools that may be called; the model is shown the others all the same."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    type: Literal["allowed_tools"]
+    allowed_tools: _Allowed
+
+    @property
+    def names(self) -> list[str]:
+        return [tool.function.name for tool in self.allowed_tools.tools]
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedTool | AllowedTools | None

@@ -33,6 +33,7 @@ from finetune.services.jobs.request import (
 )
 from finetune.services.jobs.room import require_room_of
 from finetune.services.jobs.steps import lock_job, note, step
+from finetune.services.jobs.waiting import require_turn
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
 from finetune.work import nudges
 from tenants.errors import NotFound
@@ -59,7 +60,8 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
 
     Raises NotFound for a model or file that is not the tenant's to use, Refused without the licence
     to train, UserFault for a file of the wrong purpose or kind of records, a value out of range, a
-    target that is no layer of the base, or a storage that has no room for what the job may write.
+    target that is no layer of the base, a storage that has no room for what the job may write, or
+    too many jobs that wait for their files.
     """
     base = base_of(request.model)
     training = usable_file(request.training_file, "training_file")
@@ -74,7 +76,8 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
         model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
     )
     require_targets(request.adapter_spec(), base)
-    room = require_room_of(request=request, base=base, training=training)
+    room = require_room_of(request=request, base=base, training=training)  # one after the other
+    require_turn()
     job = Job.objects.create(
         base=base,
         room_bytes=room,

@@ -1,6 +1,7 @@
 """Lets a tenant ask its models: resolves a name to base and adapter, and speaks to the serving
 process, which holds no data of its own. Never answers with another model than the one asked for."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -34,6 +35,7 @@ from tenants.services.licences import require_license
 Still = Callable[[], None]
 
 _PASSING = ("serving_unavailable", "overloaded", "shutting_down", "compiler_lost")
+_LEAST = 0.1  # seconds between two questions, however often they are to be asked
 ATTEMPTS = 3  # an adapter just sent may be put out again by others before it is asked
 
 
@@ -102,10 +104,15 @@ def resolve(*, name: str) -> Target:
 
 
 async def reserve(
-    *, target: Target, generations: list[dict[str, Any]], by: Principal
+    *,
+    target: Target,
+    generations: list[dict[str, Any]],
+    by: Principal,
+    still: Still = lambda: None,
 ) -> Reservation:
     """Takes what the answers to one request may cost together from the tenant's tokens a minute,
-    without which nothing is generated; the tenant's log says that they ask.
+    without which nothing is generated; the tenant's log says that they ask. `still` as for
+    `generate`: a base may have to be read first.
 
     Raises Refused without the scope to ask models or the licence, UserFault `request_too_costly`,
     TokensUsedUp (429), ServingDown (503), and what the model cannot be asked.
@@ -119,7 +126,10 @@ async def reserve(
     await _in_scope(target, ask)
     client = ServingClient(settings.SERVING_SOCKET)
     try:
-        cost = await client.measure([_request(target, each) for each in generations])
+        requests = [_request(target, each) for each in generations]
+        coming = asyncio.ensure_future(client.measure(requests))
+        await _until_there(coming, target, still, time.monotonic())
+        cost = coming.result()
     except Fault as fault:
         raise _told(fault) from fault
     costs.check_cost(cost, _limits())
@@ -173,11 +183,13 @@ async def _generate(
     for attempt in range(ATTEMPTS):
         try:
             async with aclosing(client.generate(request)) as deltas:
-                async for delta in deltas:
-                    if time.monotonic() - asked > settings.ASK_AGAIN_SECONDS:
-                        asked = await _permitted(target, still)
-                    yield delta
-                return
+                while True:
+                    coming = asyncio.ensure_future(anext(deltas))
+                    asked = await _until_there(coming, target, still, asked)
+                    try:
+                        yield coming.result()
+                    except StopAsyncIteration:
+                        return
         except Fault as fault:
             if fault.code != "adapter_not_loaded" or attempt == ATTEMPTS - 1:
                 raise _told(fault) from fault
@@ -207,6 +219,24 @@ def _request(target: Target, generation: dict[str, Any]) -> GenerateRequest:
 
 def _limits() -> CostLimits:
     return CostLimits(tokens=settings.INFER_MAX_TOKENS, logprobs=settings.INFER_MAX_LOGPROBS)
+
+
+async def _until_there(
+    coming: "asyncio.Future[Any]", target: Target, still: Still, asked: float
+) -> float:
+    """When it was last seen that the target may answer: asked again while nothing comes, too, as
+    who waits behind others may wait for long. What is coming is given up when it may not."""
+    try:
+        while True:
+            due = asked + settings.ASK_AGAIN_SECONDS
+            await asyncio.wait({coming}, timeout=max(_LEAST, due - time.monotonic()))
+            if time.monotonic() > due:
+                asked = await _permitted(target, still)
+            if coming.done():
+                return asked
+    finally:
+        if coming.cancel():
+            await asyncio.wait({coming})
 
 
 async def _permitted(target: Target, still: Still) -> float:

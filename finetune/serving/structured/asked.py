@@ -30,14 +30,17 @@ def _source(base: Base, request: GenerateRequest) -> str | None:
     if calls is None:  # no call is ever read out of the answer
         return None if form is None else forms.of_schema(form.json_schema, form.place)
     several = request.parallel_calls
-    offered = forms.callables(tools, request.must_call_tool)
+    named = request.must_call_tool
+    only = request.callable_tools if named is None else [named]
+    offered = forms.callables(tools, only)
     if request.must_call:
-        return forms.of_calls(calls, offered, several=several and request.must_call_tool is None)
+        return forms.of_calls(calls, offered, several=several and named is None)
     if form is not None:
         return forms.of_schema_or_calls(
             form.json_schema, form.place, calls, offered, several=several
         )
-    if several and not any(tool.get("function", tool).get("strict") for tool in tools):
+    strict = any(tool.get("function", tool).get("strict") for tool in tools)
+    if several and not strict and only is None:
         return None
     return forms.of_text_and_calls(calls, offered, several=several)
 

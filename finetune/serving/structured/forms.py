@@ -26,13 +26,13 @@ class Callable:
     parameters: dict[str, Any]
 
 
-def callables(tools: list[dict[str, Any]], only: str | None) -> list[Callable]:
+def callables(tools: list[dict[str, Any]], only: list[str] | None) -> list[Callable]:
     """Raises UserFault for a strict tool's parameters that cannot be kept to; those of others are
     then any object, as nobody promised more."""
     found = []
     for place, tool in enumerate(tools):
         function = tool.get("function", tool)
-        if only in (None, function["name"]):
+        if only is None or function["name"] in only:
             where = f"tools.{place}.function.parameters"
             found.append(Callable(function["name"], _parameters(function, where)))
     return found

@@ -201,7 +201,7 @@ UNOFFERED: list[tuple[dict[str, Any], str]] = [
     ({"response_format": {"type": "json_schema"}}, "response_format"),
     ({"tool_choice": "required"}, "tool_choice"),  # without tools
     ({"store": True}, "store"),
-    ({"reasoning_effort": "high"}, "reasoning_effort"),
+    ({"reasoning_effort": "much"}, "reasoning_effort"),
     ({"extra_body": {"top_k": 5}}, "top_k"),
     ({"temperature": 3}, "temperature"),
     ({"n": 0}, "n"),

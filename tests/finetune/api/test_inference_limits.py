@@ -346,6 +346,7 @@ def test_an_answer_that_goes_on_ends_soon_after_its_key(committed: None, tiny_mo
     # at every piece and not by the clock: a fast machine has answered within seconds
     with serving_http(PATIENT, PRIVATUNE_ASK_AGAIN_SECONDS="0") as (url, _):
         end_the_key_of(new_customer(url, models=[TINY]))
+        end_the_key_of_who_waits(new_customer(url, models=[TINY]))
 
 
 def end_the_key_of(customer: Customer) -> None:
@@ -357,6 +358,25 @@ def end_the_key_of(customer: Customer) -> None:
         with tenant_scope(customer.tenant_id):
             ApiKey.objects.update(revoked_at="2020-01-01T00:00:00Z")
         said = [line for line in lines if "error" in line]
+    assert "invalid_api_key" in said[-1]
+
+
+def end_the_key_of_who_waits(customer: Customer) -> None:
+    """The model server stands still, so that no token ever comes."""
+    body = FLOOD | {"stream": True}
+    process = psutil.Process(status().pid)
+    process.suspend()
+    try:
+        with customer.http() as http:
+            http.timeout = None
+            with http.stream("POST", "/v1/completions", json=body) as got:
+                lines = got.iter_lines()
+                assert next(lines).startswith(":")
+                with tenant_scope(customer.tenant_id):
+                    ApiKey.objects.update(revoked_at="2020-01-01T00:00:00Z")
+                said = [line for line in lines if "error" in line]
+    finally:
+        process.resume()
     assert "invalid_api_key" in said[-1]
 
 

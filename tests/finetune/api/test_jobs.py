@@ -2,10 +2,12 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.utils import timezone
-from openai import BadRequestError, NotFoundError, PermissionDeniedError
+from openai import BadRequestError, NotFoundError, PermissionDeniedError, RateLimitError
 
 from finetune.events import LossRose
 from finetune.models import Artifact, Job
@@ -185,6 +187,24 @@ def test_a_job_may_name_a_file_right_after_its_upload(customer: Customer) -> Non
     assert needed.value.code == "file_in_use"
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
     assert client.files.delete(file.id).deleted
+
+
+def test_only_so_many_jobs_wait_for_their_files(customer: Customer, training_file: str) -> None:
+    client = customer.client()
+    first = client.fine_tuning.jobs.create(model="tiny", training_file=training_file)
+    with tenant_scope(customer.tenant_id):
+        waiting = Job.objects.get()
+        for _ in range(settings.JOBS_READ - 1):
+            waiting.pk = uuid4()
+            waiting._state.adding = True
+            waiting.save(force_insert=True)
+    with pytest.raises(RateLimitError) as refused:
+        client.fine_tuning.jobs.create(model="tiny", training_file=training_file, seed=2)
+    assert refused.value.code == "too_many_jobs_waiting"
+    assert "cancel some" in refused.value.message
+    assert refused.value.response.headers["retry-after"] == "10"
+    client.fine_tuning.jobs.cancel(first.id)
+    client.fine_tuning.jobs.create(model="tiny", training_file=training_file, seed=2)
 
 
 def test_a_model_without_a_licence_is_refused_with_the_licence_state(

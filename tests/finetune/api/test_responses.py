@@ -138,13 +138,35 @@ def test_a_call_can_be_asked_for_by_name_and_for_one_at_a_time() -> None:
         asked(tool_choice="required").chat()
 
 
+def test_the_tools_that_may_be_called_and_how_long_is_thought_stand_flat() -> None:
+    named = {"type": "function", "name": "light"}
+    given = asked(
+        tools=[TOOL, {**TOOL, "name": "fan"}],
+        tool_choice={"type": "allowed_tools", "mode": "required", "tools": [named]},
+        reasoning={"effort": "low"},
+        include=["reasoning.encrypted_content"],
+    )
+    assert not given.logprobs
+    made = given.chat().generation()
+    assert (made["must_call"], made["callable_tools"]) == (True, ["light"])
+    assert [tool["function"]["name"] for tool in made["tools"]] == ["light", "fan"]
+    assert (made["thinking"], made["thinking_place"]) == (True, "reasoning_effort")
+    assert asked(reasoning={"effort": "none"}).chat().generation()["thinking"] is False
+
+
+FAN = {"type": "function", "name": "fan"}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"previous_response_id": "resp_1"}, "previous_response_id"),
     ({"conversation": "conv_1"}, "conversation"),
     ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input.0"),
     ({"store": True}, "store"),
     ({"background": True}, "background"),
-    ({"reasoning": {"effort": "high"}}, "reasoning"),
+    ({"reasoning": {"effort": "much"}}, "reasoning.effort"),
+    ({"truncation": "auto"}, "truncation"),
+    (
+        {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [FAN]}, "tools": [TOOL]},
+        "tool_choice.tools.0.name",
+    ),
     ({"top_k": 5}, "top_k"),
     ({"input": []}, "input"),
     ({"input": [{"role": "user", "content": 5}]}, "input.0.content"),
@@ -218,6 +240,10 @@ def test_a_real_model_answers_whole_streamed_and_by_a_schema(
     with pytest.raises(BadRequestError) as refused:
         client.responses.create(input="x", model=TINY, previous_response_id="resp_1")
     assert refused.value.param == "previous_response_id"
+    with pytest.raises(BadRequestError) as thoughtless:
+        client.responses.create(input="x", model=TINY, reasoning={"effort": "high"})
+    assert thoughtless.value.param == "reasoning.effort"
+    assert "Leave `reasoning.effort` out" in thoughtless.value.message
     with pytest.raises(BadRequestError) as none:
         client.embeddings.create(model=TINY, input="x")
     assert none.value.code == "embeddings_not_offered"

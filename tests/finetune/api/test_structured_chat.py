@@ -80,7 +80,13 @@ def test_a_schema_that_cannot_be_honoured_is_a_400_before_a_stream_begins(
 def test_a_forced_call_is_parsed_by_the_client(customer: Customer, model_server: None) -> None:
     client = customer.client()
     tools: list[Any] = [pydantic_function_tool(Light, name="light")]
-    for choice in ("required", {"type": "function", "function": {"name": "light"}}):
+    named: Any = {"type": "function", "function": {"name": "light"}}
+    allowed: Any = {
+        "type": "allowed_tools",
+        "allowed_tools": {"mode": "required", "tools": [named]},
+    }
+    choices: list[Any] = ["required", named, allowed]
+    for choice in choices:
         answer = client.chat.completions.parse(
             messages=HELLO, tools=tools, tool_choice=choice, parallel_tool_calls=False, **DRAW
         )

@@ -178,3 +178,17 @@ def test_a_template_without_calls_cannot_be_made_to_call(tmp_path: Path) -> None
     with pytest.raises(UserFault) as caught:
         constraint_of(load_base(folder, "mute", "fp32"), asked(must_call=True))
     assert (caught.value.code, caught.value.param) == ("calls_unsupported", "tool_choice")
+
+
+def test_only_the_tools_that_may_be_called_are(batch: Batch, speakers: dict[str, Base]) -> None:
+    only = {"callable_tools": ["遮"], "parallel_calls": True}
+    (forced,) = batch(asked(must_call=True, n=4, **only), on=speakers["hermes"])
+    names = {call.name for index in range(4) for call in calls(forced, index)}
+    assert names == {"遮"}
+    constraint = constraint_of(speakers["hermes"], asked(**only))
+    assert constraint is not None  # also where the model may talk
+    for token in speakers["hermes"].tokenizer.encode('<tool_call>\n{"name": "'):
+        constraint.accept(token)
+    for token in speakers["hermes"].tokenizer.encode("light", add_special_tokens=False)[:1]:
+        with pytest.raises(UserFault):
+            constraint.accept(token)

@@ -134,6 +134,7 @@ def test_a_named_origin_may(django_db_setup: None, committed: None) -> None:
         with customer.http(origin=PAGE) as http:
             read = http.get("/v1/models")
             assert read.headers["access-control-allow-origin"] == PAGE
+            assert "access-control-allow-credentials" not in read.headers  # no cookie acts here
             assert "Origin" in read.headers.get_list("vary", split_commas=True)
         refused = httpx.get(f"{url}/v1/models", headers={"origin": PAGE})
         assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, PAGE)

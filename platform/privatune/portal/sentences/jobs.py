@@ -33,6 +33,10 @@ JOBS: dict[str, Any] = {
     "job_not_pauselable": _("The job has ended already."),
     "job_not_pausable": _("Only a job that is queued or running can be paused."),
     "job_not_resumable": _("Only a job that is paused can be resumed."),
+    "too_many_jobs_waiting": _(
+        "Too many jobs of your organisation wait for their files to be read. Wait until some are "
+        "queued, or cancel some."
+    ),
     "step_not_allowed": _("The job has gone on meanwhile. Load the page again."),
     "model_not_found": _("This model does not exist, or you have no access to it."),
     "continue_not_supported": _(
