@@ -14,6 +14,7 @@ from faults import UserFault
 from finetune.catalogue import Edition, ModelTask
 from finetune.models import CatalogModel
 from tenants.errors import NotFound
+from tenants.limits import MB
 
 if TYPE_CHECKING:
     from finetune.packaging.base import BaseModelInfo
@@ -137,7 +138,7 @@ class _Phases:
     def __call__(self, phase: str, done: int, total: int) -> None:
         if phase != self._said:
             self._said = phase
-            self._say(f"{phase} ({total / 1e6:.0f} MB)")
+            self._say(f"{phase} ({total / MB:.0f} MB)")
 
 
 def _catalogue(

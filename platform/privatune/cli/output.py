@@ -103,11 +103,11 @@ def when(seconds: float | None) -> str | None:
 
 
 def size(count: float | None) -> str | None:
-    """Bytes as people read them; 1 kB is 1000 bytes."""
+    """Bytes as people read them; 1 kB is 1024 bytes, as in the portal and the settings."""
     if count is None:
         return None
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
+        if count < 1024 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
+        count /= 1024
     return None

@@ -26,7 +26,7 @@ def test_a_table_of_unknown_columns_opens_the_form_that_names_them() -> None:
 
 def test_a_notice_looks_unlike_what_cannot_be_used() -> None:
     page = page_of("odd.jsonl", ODD)
-    assert re.findall(r'badge bg-(\w+)-lt" title="[^"]*">(\w+) ×', page) == [
+    assert re.findall(r'badge bg-(\w+)-lt" title="(\w+)">[A-Z][^<]+\. ×', page) == [
         ("red", "no_assistant"),
         ("yellow", "unknown_field"),
     ]
