@@ -1,5 +1,6 @@
 """The `privatune` command: every command's place, and how an error is shown."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,11 +43,28 @@ def _ended(fault: Fault, *, as_json: bool) -> typer.Exit:
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Fine-tune licensed models on private data, and keep the weights.",
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"privatune {version('privatune')}")
+        raise typer.Exit
+
+
+@app.callback()
+def privatune(
+    _: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show which this is."),
+    ] = False,
+) -> None:
+    """Fine-tune licensed models on private data, and keep the weights."""
+
+
 app.command(short_help="Check a training file, offline.")(check)
 app.command(short_help="Show a row as a model will see it.")(preview)
 app.add_typer(files.app, name="files")

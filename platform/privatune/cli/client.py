@@ -15,6 +15,7 @@ import httpx
 from privatune.cli.exits import Exit, Stop, exit_for
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
+FROM_US = "x-request-id"
 CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
 
 
@@ -42,6 +43,7 @@ class Client:
                 fix="export PRIVATUNE_API_KEY=... with the key that `privatune up` or your "
                 "administrator gave you.",
             )
+        _require_whole(key)
         return cls(os.environ.get("PRIVATUNE_BASE_URL", "").strip() or DEFAULT_BASE_URL, key)
 
     def get(self, path: str, **params: Any) -> Any:
@@ -79,9 +81,9 @@ class Client:
         """A response whose body is still to come; an error status has raised already."""
         try:
             with self._http.stream(method, path, **options) as response:
-                if response.is_error:
+                if not response.is_success or FROM_US not in response.headers:
                     response.read()
-                    raise refusal(response)
+                    self._require_success(response)
                 yield response
         except httpx.TransportError as error:
             raise self._no_answer(error) from error
@@ -91,19 +93,32 @@ class Client:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
             raise self._no_answer(error) from error
-        if response.is_error:
-            raise refusal(response)
+        self._require_success(response)
         if response.status_code == 204:
             return {}
         try:
             return response.json()
         except ValueError as error:
-            raise Stop(
-                Exit.UNAVAILABLE,
-                f"{self.root} answered something that is not JSON.",
-                code="not_our_server",
-                fix="check PRIVATUNE_BASE_URL: is a Privatune server there?",
-            ) from error
+            raise self._not_ours("answered something that is not JSON") from error
+
+    def _require_success(self, response: httpx.Response) -> None:
+        """Every answer of Privatune's has an id; a gateway's own word of trouble has none."""
+        if response.is_redirect:
+            elsewhere = response.headers.get("location", "elsewhere")
+            raise self._not_ours(f"sends on to {elsewhere}")
+        ours = FROM_US in response.headers
+        if not ours and (response.is_success or response.status_code in (404, 405)):
+            raise self._not_ours(f"answered {response.status_code}, and not as Privatune does")
+        if response.is_error:
+            raise refusal(response)
+
+    def _not_ours(self, what: str) -> Stop:
+        return Stop(
+            Exit.UNAVAILABLE,
+            f"{self.root} {what}.",
+            code="not_our_server",
+            fix="check PRIVATUNE_BASE_URL: is a Privatune server there?",
+        )
 
     def _no_answer(self, error: httpx.TransportError) -> Stop:
         return Stop(
@@ -114,10 +129,26 @@ class Client:
         )
 
 
+def _require_whole(key: str) -> None:
+    """A key copied from a page with its dots, or with a line's end in it, cannot even be sent."""
+    odd = next((sign for sign in key if not "!" <= sign <= "~"), None)
+    if odd is not None:
+        raise Stop(
+            Exit.USAGE,
+            f"PRIVATUNE_API_KEY has {odd!r} in it, which no key has.",
+            code="api_key_malformed",
+            fix="copy the whole key again, as `privatune up` or your administrator showed it.",
+        )
+
+
 def server_root(base_url: str) -> str:
     """http://host:port from a base URL that may end in /v1, as the openai package wants it."""
     root = base_url.rstrip("/").removesuffix("/v1").rstrip("/")
-    if not root.startswith(("http://", "https://")):
+    try:
+        known = httpx.URL(root).scheme in ("http", "https") and httpx.URL(root).host
+    except httpx.InvalidURL:
+        known = ""
+    if not known:
         raise Stop(
             Exit.USAGE,
             f"PRIVATUNE_BASE_URL is not an address: {base_url!r}",

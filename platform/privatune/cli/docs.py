@@ -36,6 +36,11 @@ standard output: `privatune api-keys create --name ci > ci.key` keeps it and not
 A list is a table in a terminal; in a pipe or a file it is lines of values between tabs, headings
 first, and nothing is cut: `privatune artifacts list | cut -f 1`.
 
+## Completion
+
+`privatune --install-completion` adds it to the bash, zsh or fish that it is called from; it works
+in the next terminal. `privatune --show-completion` prints what would be added.
+
 ## Exit codes
 
 """

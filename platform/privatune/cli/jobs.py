@@ -1,18 +1,15 @@
 """`privatune jobs`: ask for a model to be trained, and look on."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from finetune.purposes import Purpose
+from privatune.cli.brought import brought
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import AsJson, notes, print_facts, print_json, when
-from privatune.cli.upload import processed, refused, upload
-from privatune.cli.watch import ended, watch
+from privatune.cli.watch import ended, tell_events, watch
 from tenants import public_ids
-from tenants.states import FileStatus
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, watch and steer jobs.")
 
@@ -65,7 +62,8 @@ def create_job(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start a fine-tune. Paths given for files are uploaded first."""
+    """Start a fine-tune. Paths given for files are uploaded first, and deleted again if the job is
+    refused."""
     client = Client.from_environment()
     hyperparameters = {
         "n_epochs": _number(n_epochs, "--n-epochs"),
@@ -74,8 +72,6 @@ def create_job(
     }
     wish = {
         "model": model,
-        "training_file": _file_id(client, file),
-        "validation_file": _file_id(client, validation_file) if validation_file else None,
         "suffix": suffix,
         "seed": seed,
         "method": {
@@ -90,7 +86,11 @@ def create_job(
         "micro_batch_tokens": _number(micro_batch_tokens, "--micro-batch-tokens"),
         "metadata": dict(_pair(item) for item in metadata) if metadata else None,
     }
-    job = client.post(JOBS, _given(wish))
+    with brought(client) as files:
+        wish["training_file"] = files.file_id(file)
+        if validation_file:
+            wish["validation_file"] = files.file_id(validation_file)
+        job = client.post(JOBS, _given(wish))
     if watching:
         notes().print(f"{job['id']} started")
         job = watch(client, job["id"], as_json=as_json)
@@ -126,6 +126,23 @@ def watch_job(job_id: JobId, as_json: AsJson = False) -> None:
     job = watch(Client.from_environment(), job_id, as_json=as_json)
     show(job, as_json=as_json)
     ended(job, as_json=as_json)
+
+
+@app.command("events")
+def show_events(
+    job_id: JobId,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Stay, and show the others as they come.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a job's events, oldest first. With --json each is one line of JSON.
+
+    With --follow it ends with the job: exit code 1 if that failed or was cancelled.
+    """
+    job = tell_events(Client.from_environment(), job_id, follow=follow, as_json=as_json)
+    if follow:
+        ended(job, as_json=as_json)
 
 
 @app.command("cancel")
@@ -168,17 +185,6 @@ def show(job: dict[str, Any], *, as_json: bool) -> None:
 
 def _steer(job_id: str, verb: str, *, as_json: bool) -> None:
     show(Client.from_environment().post(f"{JOBS}/{job_id}/{verb}"), as_json=as_json)
-
-
-def _file_id(client: Client, named: str) -> str:
-    """An id as it stands; a path is uploaded and must pass its check."""
-    path = Path(named)
-    if not path.is_file():
-        return named
-    file = processed(client, upload(client, path, purpose=Purpose.TRAINING))
-    if file.get("status") == FileStatus.ERROR:
-        raise refused(file, path)
-    return str(file["id"])
 
 
 def _number(said: str | None, option: str) -> float | int | str | None:

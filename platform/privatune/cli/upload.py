@@ -18,6 +18,8 @@ from rich.progress import (
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import notes
+from privatune.cli.pace import Pace
+from privatune.cli.progress import duration
 from tenants.states import FileStatus
 
 MB = 1024 * 1024
@@ -103,19 +105,34 @@ def _send_part(client: Client, upload_id: str, part: bytes) -> str:
 
 def processed(client: Client, file: dict[str, Any]) -> dict[str, Any]:
     """The file once its check on the server has ended, well or badly."""
-    ends = time.monotonic() + CHECK_SECONDS
-    with notes().status("The server checks the file ..."):
-        while file.get("status") == FileStatus.UPLOADED:
-            if time.monotonic() > ends:
-                raise Stop(
-                    Exit.UNAVAILABLE,
-                    f"{file['id']} is still being checked.",
-                    code="check_unfinished",
-                    fix=f"look again later: privatune files get {file['id']}",
-                )
-            time.sleep(0.5)
-            file = client.get(f"/v1/files/{file['id']}")
+    pace = Pace()
+    try:
+        with notes().status("The server checks the file ..."):
+            while file.get("status") == FileStatus.UPLOADED:
+                if pace.seconds > CHECK_SECONDS:
+                    raise _unfinished(file)
+                if pace.due() and not notes().is_terminal:
+                    notes().print(f"The server checks the file ({duration(pace.seconds)})")
+                    pace.said()
+                time.sleep(0.5)
+                file = client.get(f"/v1/files/{file['id']}")
+    except KeyboardInterrupt:
+        notes().print(
+            f"{file['id']} is in the server and is checked there all the same: "
+            f"`privatune files get {file['id']}` shows it, `privatune files delete` removes it.",
+            soft_wrap=True,
+        )
+        raise
     return file
+
+
+def _unfinished(file: dict[str, Any]) -> Stop:
+    return Stop(
+        Exit.UNAVAILABLE,
+        f"{file['id']} is still being checked.",
+        code="check_unfinished",
+        fix=f"look again later: privatune files get {file['id']}",
+    )
 
 
 def refused(file: dict[str, Any], path: Path) -> Stop:

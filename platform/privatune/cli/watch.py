@@ -1,13 +1,15 @@
 """Follow a job to its end: its events as they come, its figures on a live bar."""
 
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from finetune.states import FINAL_JOB_STATES, JobState
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
-from privatune.cli.output import fail, print_json
+from privatune.cli.output import fail, notes, print_json, when
 from privatune.cli.progress import JobBar
 
 JOBS = "/v1/fine_tuning/jobs"
@@ -18,7 +20,7 @@ PATIENCE_SECONDS = 120.0  # a server that restarts is back by then
 def watch(client: Client, job_id: str, *, as_json: bool) -> dict[str, Any]:
     """The job when it has ended. Outlives a server's restart of up to two minutes."""
     newest: str | None = None
-    with JobBar(job_id) as bar:
+    with JobBar(job_id) as bar, going_on(job_id):
         while True:
             job = _patiently(lambda: client.get(f"{JOBS}/{job_id}"), bar)
             bar.state(job["status"])
@@ -28,6 +30,42 @@ def watch(client: Client, job_id: str, *, as_json: bool) -> dict[str, Any]:
             if job["status"] in FINAL_JOB_STATES:
                 return dict(job)
             time.sleep(POLL_SECONDS)
+
+
+def tell_events(client: Client, job_id: str, *, follow: bool, as_json: bool) -> dict[str, Any]:
+    """Every event on standard output, oldest first; the job as it is then."""
+    newest: str | None = None
+    with going_on(job_id):
+        while True:
+            job: dict[str, Any] = client.get(f"{JOBS}/{job_id}")
+            for event in _news(client, job_id, newest):
+                newest = event["id"]
+                _show(event, as_json=as_json)
+            if not follow or job["status"] in FINAL_JOB_STATES:
+                return job
+            time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def going_on(job_id: str) -> Iterator[None]:
+    """Ctrl-C ends the looking on, and says what it does not end."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        notes().print(
+            f"{job_id} goes on in the server. `privatune jobs watch {job_id}` looks on again, "
+            f"`privatune jobs cancel {job_id}` ends it.",
+            soft_wrap=True,
+        )
+        raise
+
+
+def _show(event: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        return print_json(event)
+    sys.stdout.write(f"{when(event['created_at'])}  {event['level']:5}  {event['message']}\n")
+    sys.stdout.flush()
+    return None
 
 
 def ended(job: dict[str, Any], *, as_json: bool) -> None:

@@ -1,5 +1,6 @@
 """The data folder's lock: one stack per folder; the kernel frees it whatever kills the holder."""
 
+import errno
 import fcntl
 import os
 import re
@@ -57,13 +58,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+_OTHER_PLACE = {
+    errno.EADDRINUSE: "Stop what listens there, or choose another with --port.",
+    errno.EACCES: "Choose a port above 1023 with --port, or start as root.",
+}
+
+
 def require_port(host: str, port: int) -> None:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
+            fix = _OTHER_PLACE.get(error.errno or 0, "Give an address of this machine with --host.")
             raise StackError(
-                f"Port {port} on {host} cannot be used: {error.strerror}. "
-                "Stop what listens there, or choose another with --port."
+                f"Port {port} on {host} cannot be used: {error.strerror}. {fix}"
             ) from error

@@ -20,6 +20,7 @@ class Scripted:
     url: str = ""
     answers: dict[str, list[tuple[int, Any]]] = field(default_factory=dict)
     seen: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    foreign: bool = False  # some other program's server
 
     def on(self, request: str, *answers: tuple[int, Any]) -> None:
         self.answers[request] = list(answers)
@@ -41,6 +42,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = said if isinstance(said, bytes) else json.dumps(said).encode()
         self.send_response(status)
         self.send_header("content-length", str(len(content)))
+        if not self.script.foreign:
+            self.send_header("x-request-id", "req_1")
         self.end_headers()
         self.wfile.write(content)
 

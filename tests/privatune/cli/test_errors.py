@@ -1,6 +1,10 @@
 """What goes wrong ends in a message, a fix and the documented exit code, never in a traceback."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -103,3 +107,57 @@ def test_a_base_url_that_is_no_address_is_refused() -> None:
 
 def test_every_exit_code_is_documented() -> None:
     assert set(MEANING) == set(Exit)
+
+
+@pytest.mark.parametrize("key", ["pt-\u2026", "pt-a\nb", "pt-a b"])
+def test_a_key_that_was_copied_badly_is_told_before_anything_is_sent(
+    run: Run, server: Scripted, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv("PRIVATUNE_API_KEY", key)
+    done = run("files", "list")
+    assert (done.exit_code, server.seen) == (Exit.USAGE, [])
+    assert "PRIVATUNE_API_KEY has" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "base_url", ["127.0.0.1:8000", "http://localhost:80o0", "http://[::1", "http://"]
+)
+def test_a_wrong_address_is_one_line_with_its_fix(
+    run: Run, server: Scripted, monkeypatch: pytest.MonkeyPatch, base_url: str
+) -> None:
+    monkeypatch.setenv("PRIVATUNE_BASE_URL", base_url)
+    done = run("files", "list")
+    assert done.exit_code == Exit.USAGE
+    assert "PRIVATUNE_BASE_URL is not an address" in done.stderr
+
+
+@pytest.mark.parametrize("answer", [(200, {"hello": 1}), (200, b"<html>"), (404, b"nothing here")])
+@pytest.mark.parametrize(
+    "words", [("files", "list"), ("jobs", "watch", "ftjob-1"), ("chat", "m", "-m", "a")]
+)
+def test_some_other_programs_server_is_named(
+    run: Run, server: Scripted, words: tuple[str, ...], answer: tuple[int, object]
+) -> None:
+    server.foreign = True
+    for path in ("GET /v1/files", "GET /v1/fine_tuning/jobs/ftjob-1", "POST /v1/chat/completions"):
+        server.on(path, answer)
+    done = run(*words)
+    assert done.exit_code == Exit.UNAVAILABLE
+    assert "is a Privatune server there?" in done.stderr
+
+
+def test_an_operators_command_on_a_folder_without_a_stack_says_so(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "privatune.cli", "tenant", "create", "x", "--data", str(tmp_path)],
+        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == Exit.USAGE
+    assert f"{tmp_path} is not the data folder of an installation." in done.stderr
+    assert "Fix: start `privatune up" in done.stderr
+
+
+def test_a_path_with_a_slip_in_it_is_no_file_id(run: Run, server: Scripted) -> None:
+    done = run("jobs", "create", "--model", "m", "--file", "trian.jsonl")
+    assert (done.exit_code, server.seen) == (Exit.USAGE, [])
+    assert "There is no file trian.jsonl here" in done.stderr

@@ -143,3 +143,58 @@ def test_figures_leave_out_what_is_unknown() -> None:
     shown = figures({"train_loss": 0.41234, "tokens_per_second": 239.4, "seconds_left": 80})
     assert shown == "loss 0.412 · 239 tokens/s · 1 min 20 s left"
     assert [duration(45), duration(7500)] == ["45 s", "2 h 5 min"]
+
+
+REFUSED = (403, {"error": {"message": "No licence.", "code": "no_license"}})
+UPLOADED = (200, {"id": "file-7", "status": "processed"})
+
+
+def test_a_refused_job_leaves_no_upload_behind(run: Run, server: Scripted, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("{}")
+    server.on("POST /v1/files", UPLOADED, (200, {"id": "file-8", "status": "processed"}))
+    server.on("POST /v1/fine_tuning/jobs", REFUSED)
+    for file_id in ("file-7", "file-8"):
+        server.on(f"DELETE /v1/files/{file_id}", (200, {"id": file_id, "deleted": True}))
+    both = ("--file", str(rows), "--validation-file", str(rows))
+    done = run("jobs", "create", "--model", "tiny", *both)
+    assert done.exit_code == Exit.REFUSED
+    assert [name for name, _, _ in server.seen if name.startswith("DELETE")] == [
+        "DELETE /v1/files/file-7", "DELETE /v1/files/file-8",
+    ]  # fmt: skip
+    assert "The upload file-7 is deleted again." in done.stderr
+
+
+def test_a_file_of_ones_own_stays_when_its_job_is_refused(run: Run, server: Scripted) -> None:
+    server.on("POST /v1/fine_tuning/jobs", REFUSED)
+    assert run("jobs", "create", "--model", "m", "--file", "file-1").exit_code == Exit.REFUSED
+    assert not [name for name, _, _ in server.seen if name.startswith("DELETE")]
+
+
+def test_events_are_shown_oldest_first_and_followed_to_the_end(run: Run, server: Scripted) -> None:
+    first, second = (event(n) | {"level": "info", "created_at": 1_760_000_000} for n in (1, 2))
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1", (200, JOB), (200, DONE))
+    server.on(
+        "GET /v1/fine_tuning/jobs/ftjob-1/events",
+        (200, {"data": [first], "has_more": False}),
+        (200, {"data": [second, first], "has_more": False}),
+    )
+    done = run("jobs", "events", "ftjob-1", "--follow")
+    assert done.exit_code == 0, done.output
+    assert [line[-6:] for line in done.stdout.splitlines()] == ["said 1", "said 2"]
+
+
+@pytest.mark.parametrize("words", [("watch",), ("events", "--follow")])
+def test_ctrl_c_says_that_the_job_goes_on(
+    run: Run, server: Scripted, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch.time, "sleep", interrupted)
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1", (200, JOB))
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1/events", (200, {"data": [], "has_more": False}))
+    done = run("jobs", *words, "ftjob-1")
+    assert done.exit_code == Exit.INTERRUPTED
+    assert "ftjob-1 goes on in the server." in done.stderr
+    assert "privatune jobs cancel ftjob-1" in done.stderr

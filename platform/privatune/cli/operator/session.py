@@ -37,7 +37,7 @@ def services(data: Path | None, *, gate: bool = True) -> Iterator[None]:
     try:
         django.setup()
     except Missing as error:
-        raise Stop(Exit.USAGE, str(error), code="setting_missing") from error
+        raise _no_settings(data, error) from error
     from django.db import OperationalError, ProgrammingError
 
     from privatune.gate import check
@@ -59,6 +59,18 @@ def services(data: Path | None, *, gate: bool = True) -> Iterator[None]:
             fix="start `privatune up --data DIR` and give the same --data DIR here, or check "
             "DATABASE_URL.",
         ) from error
+
+
+def _no_settings(data: Path | None, error: Exception) -> Stop:
+    start = "start `privatune up --data DIR` and give the same --data DIR here."
+    if data is None:
+        return Stop(Exit.USAGE, str(error), code="setting_missing", fix=start)
+    return Stop(
+        Exit.USAGE,
+        f"{data} is not the data folder of an installation.",
+        code="data_folder_unknown",
+        fix=start,
+    )
 
 
 def actor() -> Actor:

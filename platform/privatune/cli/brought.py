@@ -1,0 +1,68 @@
+"""The files of a job that are named by a path: uploaded for it, and taken back where the job is
+refused, so that nothing lies about that no job uses."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from finetune.purposes import Purpose
+from privatune.cli.client import Client
+from privatune.cli.exits import Exit, Stop
+from privatune.cli.output import notes
+from privatune.cli.upload import processed, refused, upload
+from tenants import public_ids
+from tenants.states import FileStatus
+
+
+class Brought:
+    """Turns what a command line names into file ids."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._uploaded: list[str] = []
+
+    def file_id(self, named: str) -> str:
+        """An id as it stands; a path is uploaded and must pass its check."""
+        path = Path(named)
+        if not path.is_file():
+            require_file_id(named)
+            return named
+        file = upload(self._client, path, purpose=Purpose.TRAINING)
+        self._uploaded.append(str(file["id"]))
+        file = processed(self._client, file)
+        if file.get("status") == FileStatus.ERROR:
+            raise refused(file, path)
+        return str(file["id"])
+
+    def take_back(self) -> None:
+        for file_id in self._uploaded:
+            try:
+                self._client.delete(f"/v1/files/{file_id}")
+            except Stop as stop:
+                notes().print(f"The upload {file_id} stays in the server: {stop.message}")
+            else:
+                notes().print(f"The upload {file_id} is deleted again.")
+
+
+def require_file_id(named: str) -> None:
+    """A path with a slip in it is told here, and not as an unknown id by the server."""
+    if not named.startswith(public_ids.FILE.prefix):
+        raise Stop(
+            Exit.USAGE,
+            f"There is no file {named} here, and it is no file id.",
+            code="file_missing",
+            fix=f"check the path, or give an id like {public_ids.FILE}, which "
+            "`privatune files list` shows.",
+        )
+
+
+@contextmanager
+def brought(client: Client) -> Iterator[Brought]:
+    """Where the server gives no answer the uploads stay: it may have made the job all the same."""
+    files = Brought(client)
+    try:
+        yield files
+    except Stop as stop:
+        if stop.exit_code is not Exit.UNAVAILABLE:
+            files.take_back()
+        raise
