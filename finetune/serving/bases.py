@@ -14,7 +14,9 @@ from finetune.families.contract import Device, FamilyName, ResidentBase
 from finetune.records.call_form import CallForm
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.vocabulary import Vocabulary
+from finetune.serving import tagged
 from finetune.serving.structured.grammar import Grammars
+from finetune.serving.tagged import Tags
 from finetune.serving.tools import dialect
 
 log = logging.getLogger(__name__)
@@ -43,8 +45,13 @@ class Base:
 
     @cached_property
     def calls(self) -> CallForm | None:
-        """The dialect in which it calls tools; None where calls cannot be read."""
+        """The dialect in which it calls tools as JSON; None where it does not."""
         return dialect(self.tokenizer.chat_template, self.encoder.call_form)
+
+    @cached_property
+    def call_tags(self) -> Tags | None:
+        """The tags in which it calls tools instead; None where calls are no such tags."""
+        return None if self.calls else tagged.find(self.tokenizer.chat_template)
 
 
 def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:

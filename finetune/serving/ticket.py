@@ -17,7 +17,7 @@ from finetune.serving.stops import StopWatch
 from finetune.serving.structured.gate import Gate
 from finetune.serving.structured.grammar import Constraint
 from finetune.serving.thoughts import ThoughtReader, opened_by
-from finetune.serving.tools import reader
+from finetune.serving.tools import ToolCallReader, reader, reader_of_tags
 
 _PIECE = 128  # log-probabilities of an echo told in one delta: nobody has to hold them all at once
 
@@ -97,7 +97,6 @@ class Ticket:
     def _choice(self, index: int, shown: int) -> Choice:
         request = self.request
         room = self.base.context_length - len(self.prompt)
-        calls = self.base.calls if request.tools else None
         return Choice(
             index=index,
             base=self.base,
@@ -110,12 +109,21 @@ class Ticket:
                 Preferences.of(request),
             ),
             stop=StopWatch(request.stop),
-            tools=None if calls is None else reader(calls),
+            tools=self._call_reader(),
             thoughts=self._thoughts(),
             gate=self._gate(),
             top_logprobs=self.top_logprobs,
             offset=shown,
         )
+
+    def _call_reader(self) -> ToolCallReader | None:
+        if not self.request.tools:
+            return None
+        if self.base.calls is not None:
+            return reader(self.base.calls)
+        if self.base.call_tags is None or self.request.form is not None:  # that is JSON and no call
+            return None
+        return reader_of_tags(self.base.call_tags, self.request.tools)
 
     def _thoughts(self) -> ThoughtReader | None:
         if self.request.messages is None or not self.base.encoder.thinks:

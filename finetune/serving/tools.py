@@ -1,41 +1,54 @@
 """Tool calls out of a model's text, in the dialect of its chat template.
 
 They stand between two markers (`<tool_call>{json}</tool_call>` of Qwen and Hermes; SmolLM2 puts a
-list inside), or the answer is nothing but `{"name": …, "parameters": …}` (Llama 3). Calls that are
-no JSON (Qwen3-Coder's tags) stay plain text.
+list inside), or the answer is nothing but `{"name": …, "parameters": …}` (Llama 3). What stands
+between the markers may be tags and no JSON (`tagged`); calls in other words stay plain text.
 """
 
 import json
-import math
 import secrets
-import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from faults.nesting import loads
 from finetune.records.call_form import CallForm
+from finetune.serving import tagged
+from finetune.serving.finite import finite
 from finetune.serving.protocol import ToolCall
 from finetune.serving.stops import held_suffix
+from finetune.serving.tagged import Tags
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
-
-# Of dialects that write `<tool_call>`, too, and then no JSON: Qwen3-Coder's, GLM-4.5's
-_TAGGED = ("<function=", "<arg_key>")
 
 # As Hermes' template has it; SmolLM2's speaks of it and shows no calls of before
 HERMES = CallForm(f'{OPEN}\n{{"name": "', '", "arguments": ', None, f"}}\n{CLOSE}")
 
 
 def dialect(chat_template: str | None, found: CallForm | None) -> CallForm | None:
-    """How the model was taught to call; None where calls cannot be read. `found`: how the template
+    """How the model was taught to call in JSON; None where it was not. `found`: how the template
     shows calls that were made."""
     if found is not None and found.opening and found.closing:
         return found
     template = chat_template or ""
-    if OPEN in template and not any(mark in template for mark in _TAGGED):
+    if OPEN in template and tagged.find(template) is None:
         return HERMES
     return found if found is not None and found.head.lstrip().startswith("{") else None
+
+
+def reader_of_tags(tags: Tags, tools: list[dict[str, Any]]) -> "ToolCallReader":
+    """Of those that stand between `<tool_call>` and its end."""
+    read = tagged.reading(tags, tools)
+
+    def calls(body: str, count: int) -> list[ToolCall]:
+        found = read(body)
+        if found is None:
+            return []
+        name, arguments = found
+        return [_call({"name": name, "arguments": arguments}, count)]
+
+    return MarkedCalls(read=calls)
 
 
 def reader(form: CallForm) -> "ToolCallReader":
@@ -82,13 +95,26 @@ class BareCall:
         return ("" if calls else held), calls
 
 
+def _read(body: str, count: int) -> list[ToolCall]:
+    """One call or a list of them, numbered on from `count`; none where it is something else."""
+    try:
+        loaded = finite(loads(body))
+    except ValueError:
+        return []
+    items = loaded if isinstance(loaded, list) else [loaded]
+    if not items or not all(_is_call(item) for item in items):
+        return []
+    return [_call(item, count + at) for at, item in enumerate(items)]
+
+
 @dataclass
 class MarkedCalls:
-    """Calls stand between two markers, anywhere in the text."""
+    """Calls stand between two markers, anywhere in the text; `read`: what stands between them."""
 
     opening: str = OPEN
     closing: str = CLOSE
     count: int = 0
+    read: Callable[[str, int], list[ToolCall]] = _read
     _held: str = field(default="", init=False)
 
     def push(self, text: str) -> tuple[str, list[ToolCall]]:
@@ -101,7 +127,7 @@ class MarkedCalls:
             if end < 0:
                 break
             said += self._speech(pending[:start])
-            found = _read(pending[start + len(opening) : end], self.count)
+            found = self.read(pending[start + len(opening) : end], self.count)
             self.count += len(found)
             # what cannot be read as a call is shown as it stands, never dropped
             said += "" if found else pending[start : end + len(closing)]
@@ -121,36 +147,12 @@ class MarkedCalls:
         return text, []
 
 
-def _read(body: str, count: int) -> list[ToolCall]:
-    """One call or a list of them, numbered on from `count`; none where it is something else."""
-    try:
-        loaded = _finite(loads(body))
-    except ValueError:
-        return []
-    items = loaded if isinstance(loaded, list) else [loaded]
-    if not items or not all(_is_call(item) for item in items):
-        return []
-    return [_call(item, count + at) for at, item in enumerate(items)]
-
-
 def _call(item: dict[str, Any], index: int) -> ToolCall:
     arguments = item.get("arguments", item.get("parameters", {}))
     if not isinstance(arguments, str):
         arguments = json.dumps(arguments, ensure_ascii=False)
     call_id = f"call_{secrets.token_hex(12)}"
     return ToolCall(index=index, id=call_id, name=item["name"], arguments=arguments)
-
-
-def _finite(value: Any) -> Any:
-    """Python reads 1e999 as an infinity, which JSON cannot say: the largest number stands for it.
-    Raises ValueError for NaN, which is no JSON."""
-    if isinstance(value, float) and not math.isfinite(value):
-        if math.isnan(value):
-            raise ValueError("NaN is no JSON")
-        return math.copysign(sys.float_info.max, value)
-    if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list) else value
 
 
 def _is_call(item: Any) -> bool:

@@ -26,8 +26,10 @@ def _source(base: Base, request: GenerateRequest) -> str | None:
     form, tools = request.form, request.tools or []
     calls = base.calls if tools else None
     if request.must_call and calls is None:
-        raise _unsupported()
-    if calls is None:  # no call is ever read out of the answer
+        raise _unsupported("tool_choice", "none can be forced")
+    if calls is None:
+        if tools and form is None and base.call_tags is not None:
+            _refuse_strictness(request)
         return None if form is None else forms.of_schema(form.json_schema, form.place)
     several = request.parallel_calls
     named = request.must_call_tool
@@ -45,10 +47,22 @@ def _source(base: Base, request: GenerateRequest) -> str | None:
     return forms.of_text_and_calls(calls, offered, several=several)
 
 
-def _unsupported() -> UserFault:
+def _refuse_strictness(request: GenerateRequest) -> None:
+    """Calls are read out of the answer as the model writes them, and it can be held to nothing."""
+    if request.callable_tools is not None:
+        raise _unsupported("tool_choice", "all tools may be called, or none")
+    if not request.parallel_calls:
+        raise _unsupported("parallel_tool_calls", "it cannot be kept from several")
+    for at, tool in enumerate(request.tools or []):
+        if tool.get("function", tool).get("strict"):
+            place = f"tools.{at}.function.strict"
+            raise _unsupported(place, "their arguments cannot be kept to a schema")
+
+
+def _unsupported(param: str, what: str) -> UserFault:
     return UserFault(
         "calls_unsupported",
-        "This model's chat template does not write tool calls as JSON, so none can be forced.",
-        fix="Leave `tool_choice` out, or use `auto` or `none`.",
-        param="tool_choice",
+        f"This model's chat template does not write tool calls as JSON, so {what}.",
+        fix=f"Leave `{param}` out.",
+        param=param,
     )
