@@ -4,6 +4,8 @@ Below training, packaging and serving, and above the records; each family is a f
 `contract.Family`, and nothing outside names a folder but this page.
 """
 
+import json
+from pathlib import Path
 from typing import Any, get_args
 
 from faults import UserFault
@@ -34,6 +36,24 @@ def family_of(config: dict[str, Any], where: str) -> tuple[FamilyName, str]:
         except UserFault as refusal:
             refusals.append(refusal)
     raise refusals[0]
+
+
+def context_length(folder: Path) -> int:
+    """Tokens in a row that the base in a folder takes, by its config.json. Raises UserFault."""
+    from transformers import AutoConfig
+
+    try:
+        told = json.loads((folder / "config.json").read_text("utf-8"))
+        name, _ = family_of(told, "config.json")
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return family(name).shape(config).context_length
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserFault(
+            "bad_config",
+            f"{folder} has no config.json of a base that can be read ({type(error).__name__}).",
+            where="config.json",
+            fix="Give the folder of a base model, with its config.json and its tokenizer's files.",
+        ) from error
 
 
 def gguf_architectures() -> tuple[str, ...]:

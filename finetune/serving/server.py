@@ -47,6 +47,7 @@ from finetune.serving.structured.grammar import Constraint
 from finetune.serving.ticket import Ticket, encode_prompt
 
 log = logging.getLogger(__name__)
+HUNG_UP = (ConnectionError, TimeoutError, asyncio.IncompleteReadError)  # of a caller that is gone
 
 _STALLED = 60.0  # seconds in which a caller must take what it is sent, or lose its answer
 _COMPILING = 8  # schemas read at once, each of another tenant
@@ -95,7 +96,7 @@ class Server:
         try:
             while await self._call(reader, writer):
                 pass
-        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+        except HUNG_UP:
             pass  # the caller is gone; its ticket was cancelled on the way here
         finally:
             self._calls.discard(task)
@@ -115,7 +116,7 @@ class Server:
         except Fault as error:
             await _send_error(writer, error)
             return error.code != "adapter_too_large"  # its bytes are still on the way
-        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+        except HUNG_UP:
             raise
         except Exception as error:
             log.exception("a call failed")

@@ -31,6 +31,14 @@ class Limits(_Strict):
     listed: PositiveInt = 1000
 
 
+LONGEST_DEFAULT = 2048  # tokens a row; longer ones are trained on request
+
+
+def longest_by_default(context_length: int) -> int:
+    """Tokens a row may have where nothing was asked."""
+    return min(context_length, LONGEST_DEFAULT)
+
+
 class CheckSpec(_Strict):
     """`workers`: processes that read a large file; their number changes nothing of the report.
     `compare_with`: canonical rows of the other set (training against validation). `columns`:

@@ -6,13 +6,13 @@ from typing import Any, cast
 
 from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
 from finetune.models import CatalogModel, Dataset, Job
+from finetune.records.check.spec import longest_by_default
 from finetune.records.thinking import Thinking, setting_of
 from finetune.services.jobs.request import JobRequest
 from finetune.trainer import auto
 from finetune.trainer.objectives import METHODS
 from finetune.trainer.spec import DataSpec, OptimSpec, RunSpec
 
-LONGEST_DEFAULT = 2048  # tokens a row; longer ones are trained on request
 OF_MEMORY = ("gradient_checkpointing", "micro_batch_tokens")
 SAVE_EVERY = 50  # optimizer steps at most between two checkpoints
 
@@ -50,7 +50,7 @@ def max_length(job: Job) -> int:
 
 def longest_default(base: CatalogModel) -> int:
     """Tokens a row may have where nothing was asked."""
-    return min(base.context_length, LONGEST_DEFAULT)
+    return longest_by_default(base.context_length)
 
 
 def thinking(job: Job) -> Thinking:

@@ -62,7 +62,7 @@ def check(
         source_name=file.name,
         format=file_format,
         tokenizer_dir=model_dir.resolve() if model_dir else None,
-        max_length=max_length,
+        max_length=_longest(model_dir, max_length) if model_dir else None,
         overflow=overflow,
         thinking=setting_of(thinking),
         columns=parse_columns(columns),
@@ -82,6 +82,19 @@ def check(
         _show(report)
     if not report.ok:
         raise typer.Exit(Exit.DATA)
+
+
+def _longest(model_dir: Path, asked: int | None) -> int:
+    """Tokens a row may have, as the server has it for a job on this base."""
+    from finetune.families import context_length
+    from finetune.records.check.spec import longest_by_default
+
+    most = context_length(model_dir)
+    if asked and asked > most:
+        raise typer.BadParameter(
+            f"the base takes rows of at most {most} tokens", param_hint="--max-length"
+        )
+    return asked or longest_by_default(most)
 
 
 def _show(report: "CheckReport") -> None:

@@ -52,6 +52,25 @@ def test_with_a_base_tokens_are_counted(run: Run, tmp_path: Path, tiny_base: Pat
     assert json.loads(done.stdout)["tokens_trained"] > 0
 
 
+def test_a_row_longer_than_the_base_takes_is_found_as_the_server_finds_it(
+    run: Run, tmp_path: Path, tiny_base: Path
+) -> None:
+    long = {"messages": [{"role": "user", "content": "hi " * 600}, GOOD["messages"][1]]}
+    path = written(tmp_path, GOOD, long)
+    done = run("check", path, "--model-dir", str(tiny_base), "--json")
+    report = json.loads(done.stdout)
+    assert (done.exit_code, report["rows_usable"]) == (Exit.DATA, 1)
+    assert "too_long" in report["problem_counts"]
+    asked = ("--model-dir", str(tiny_base), "--max-length", "513")
+    assert "at most 512 tokens" in run("check", path, *asked).output
+
+
+def test_a_folder_without_a_base_is_named(run: Run, tmp_path: Path) -> None:
+    done = run("check", written(tmp_path, GOOD), "--model-dir", str(tmp_path))
+    assert done.exit_code == Exit.DATA
+    assert f"{tmp_path} has no config.json" in done.stderr
+
+
 def test_a_length_without_a_base_is_a_usage_error(run: Run, tmp_path: Path) -> None:
     done = run("check", written(tmp_path, GOOD), "--max-length", "10")
     assert done.exit_code == Exit.USAGE
