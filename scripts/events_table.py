@@ -1,5 +1,6 @@
 """Writes docs/reference/events.md from the tables in finetune/events/; a test keeps it current."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -37,6 +38,11 @@ WAITS_HEAD = """
 TABLE = "| code | level | message | parameters |\n|---|---|---|---|\n"
 
 
+def plural(words: str) -> str:
+    """`{rows:row|rows}` as `{rows} rows`: a bar would end the table's cell."""
+    return re.sub(r"\{(\w+):[^|{}]*\|([^{}]*)\}", r"{\1} \2", words)
+
+
 def page() -> str:
     sys.path[:0] = [str(ROOT)]
     from finetune.events import MESSAGES
@@ -45,11 +51,11 @@ def page() -> str:
     rows = []
     for code, kind in MESSAGES.items():
         names = ", ".join(f"`{name}`" for name in kind.model_fields)
-        rows.append(f"| `{code}` | {kind.level} | {kind.form()} | {names} |\n")
+        rows.append(f"| `{code}` | {kind.level} | {plural(kind.form())} | {names} |\n")
     reasons = []
     for code, wait in WAITS.items():
         names = ", ".join(f"`{name}`" for name in wait.model_fields)
-        reasons.append(f"| `{code}` | {wait.words} | {names} |\n")
+        reasons.append(f"| `{code}` | {plural(wait.words)} | {names} |\n")
     return HEAD + TABLE + "".join(rows) + WAITS_HEAD + "".join(reasons)
 
 

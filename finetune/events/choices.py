@@ -11,7 +11,7 @@ class BatchSizeChosen(Choice):
 
     code = "batch_size_chosen"
     setting = "batch_size"
-    words = "{batch_size}: about {steps} steps an epoch from {rows} rows."
+    words = "{batch_size}: about {steps:step|steps} an epoch from {rows:row|rows}."
     batch_size: int
     rows: int
     steps: int
@@ -20,7 +20,7 @@ class BatchSizeChosen(Choice):
 class BatchSizeOfRows(Choice):
     code = "batch_size_of_rows"
     setting = "batch_size"
-    words = "{batch_size}: {steps} steps an epoch from {rows} rows."
+    words = "{batch_size}: {steps:step|steps} an epoch from {rows:row|rows}."
     batch_size: int
     rows: int
     steps: int
@@ -32,8 +32,8 @@ class BatchSizeOfPacks(Choice):
     code = "batch_size_of_packs"
     setting = "batch_size"
     words = (
-        "{batch_size}: {steps} steps an epoch from {packs} packs of {rows} rows, with "
-        "{tokens_per_step} tokens a step on average."
+        "{batch_size}: {steps:step|steps} an epoch from {packs:pack|packs} of {rows:row|rows}, "
+        "with {tokens_per_step:token|tokens} a step on average."
     )
     batch_size: int
     rows: int
@@ -46,8 +46,8 @@ class EpochsChosen(Choice):
     code = "n_epochs_chosen"
     setting = "n_epochs"
     words = (
-        "{n_epochs}: {rows} rows ({trained_tokens} trained tokens) are seen {n_epochs} times; "
-        "fewer rows are seen more often."
+        "{n_epochs}: {rows:row|rows} ({trained_tokens:trained token|trained tokens}), each seen "
+        "{n_epochs:time|times}; fewer rows are seen more often."
     )
     n_epochs: int
     rows: int
@@ -58,8 +58,8 @@ class OneEpochChosen(Choice):
     code = "one_epoch_chosen"
     setting = "n_epochs"
     words = (
-        "{n_epochs}: {rows} rows ({trained_tokens} trained tokens) are seen once; fewer rows are "
-        "seen more often."
+        "{n_epochs}: {rows:row|rows} ({trained_tokens:trained token|trained tokens}), each seen "
+        "once; fewer rows are seen more often."
     )
     n_epochs: Literal[1] = 1
     rows: int

@@ -29,7 +29,10 @@ class FileAwaited(Message):
 class OverlapFound(Message):
     code = "overlap_found"
     level = "warn"
-    words = "{overlap} rows of the validation file also stand in the training file."
+    words = (
+        "{overlap:row of the validation file also stands|rows of the validation file also stand} "
+        "in the training file."
+    )
     overlap: int
 
 
@@ -115,7 +118,10 @@ class JobWaits(Message):
 class JobRetried(Message):
     code = "job_retried"
     level = "warn"
-    words = "{reason} The job will be tried again ({attempts} of {most} attempts without progress)."
+    words = (
+        "{reason} The job will be tried again ({attempts} of {most:attempt|attempts} without "
+        "progress)."
+    )
     error: str  # the fault's code
     reason: str
     attempts: int

@@ -1,5 +1,6 @@
 """What is said with a code and parameters: to people in their language, to programs by the code."""
 
+import string
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -8,9 +9,25 @@ from pydantic import BaseModel, ConfigDict
 Level = Literal["info", "warn", "error"]
 
 
+class _Counting(string.Formatter):
+    """str.format with plurals: `{rows:row|rows}` is "1 row" and "2 rows". In the template, because
+    a sentence may count several things, where gettext's plural forms take one number; a language
+    without plurals writes `{rows}`."""
+
+    def format_field(self, value: Any, format_spec: str) -> Any:
+        one, bar, many = format_spec.partition("|")
+        if not bar:
+            return super().format_field(value, format_spec)
+        return f"{value} {one if value == 1 else many}"
+
+
+def filled(words: str, params: Mapping[str, Any]) -> str:
+    return _Counting().vformat(words, (), params)
+
+
 class Sentence(BaseModel):
-    """Its fields are its parameters, of which `words` (a template of str.format) shows what a
-    sentence needs."""
+    """Its fields are its parameters, of which `words` (a template of str.format, and of _Counting's
+    plurals) shows what a sentence needs."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -33,7 +50,7 @@ class Sentence(BaseModel):
 
     def told(self, words: str) -> str:
         """In `words`, a translation of its own."""
-        return words.format(**self.params)
+        return filled(words, self.params)
 
 
 class Message(Sentence):

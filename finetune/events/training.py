@@ -27,8 +27,8 @@ class TriedWithLess(Message):
 class TrainingPlanned(Message):
     code = "training_planned"
     words = (
-        "{rows} rows, {trained_tokens_per_epoch} trained tokens an epoch, {total_steps} steps, "
-        "{precision} on {device}."
+        "{rows:row|rows}, {trained_tokens_per_epoch:trained token|trained tokens} an epoch, "
+        "{total_steps:step|steps}, {precision} on {device}."
     )
     rows: int
     trained_tokens_per_epoch: int
@@ -58,7 +58,7 @@ class NoWarmup(Message):
 class WarmupShortened(Message):
     code = "warmup_shortened"
     level = "warn"
-    words = "The warm-up was to take all {steps} steps; the last one has the full rate."
+    words = "The warm-up was to take all of {steps:step|steps}; the last one has the full rate."
     steps: int
     warmup_steps: int
     asked_warmup_steps: int
@@ -66,7 +66,7 @@ class WarmupShortened(Message):
 
 class LanesDealt(Message):
     code = "lanes_dealt"
-    words = "Micro-batches are dealt to {lanes} lanes, {at_once} at work at once."
+    words = "Micro-batches are dealt to {lanes:lane|lanes}, {at_once} at work at once."
     lanes: int
     at_once: int
 
@@ -88,14 +88,14 @@ class BaseEvaluated(Message):
 
 class ValidationGoesOn(Message):
     code = "validation_goes_on"
-    words = "Validated {rows} of {of} rows."
+    words = "Validated {rows} of {of:row|rows}."
     rows: int
     of: int
 
 
 class ReadingGoesOn(Message):
     code = "reading_goes_on"
-    words = "Read {rows} of {of} rows."
+    words = "Read {rows} of {of:row|rows}."
     rows: int
     of: int
 

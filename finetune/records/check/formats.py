@@ -184,7 +184,7 @@ def _read_fengshenbang(values: dict[str, Any], findings: list[Finding]) -> ChatR
     prompts, outputs = (_texts(fields, name) for name in ("prompt", "output"))
     if len(prompts) != len(outputs):
         turns = {"prompts": len(prompts), "outputs": len(outputs)}
-        text = "prompt has {prompts} turns and output has {outputs}.".format(**turns)
+        text = "Turns in prompt: {prompts}; in output: {outputs}.".format(**turns)
         fields.find("uneven_turns", "output", text, **turns)
     messages: list[Message] = []
     for prompt, output in zip(prompts, outputs, strict=False):

@@ -164,7 +164,7 @@ def _row(
 ) -> dict[str, Any] | RowUnusable:
     names = header.names
     if len(values) != len(names) and not _fit(values, names):
-        message = f"The row has {len(values)} fields, the header {len(names)}."
+        message = f"Fields in the row: {len(values)}; in the header: {len(names)}."
         found = {"fields": len(values), "header": len(names)}
         return RowUnusable(Finding("bad_csv", message=message, values=found))
     row: dict[str, Any] = dict(zip(names, values, strict=False))
