@@ -8,13 +8,13 @@ PLACE = "response_format.json_schema.schema"
 
 
 class NamedSchema(BaseModel):
-    """The schema is kept to, whether `strict` or not."""
+    """The schema is kept to, whether `strict` or not; without one it is any JSON object."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     description: str | None = None
-    json_schema: dict[str, Any] = Field(alias="schema")
+    json_schema: dict[str, Any] | None = Field(None, alias="schema")
     strict: bool | None = None
 
 
@@ -32,8 +32,8 @@ class ResponseFormat(BaseModel):
 
     def form(self) -> dict[str, Any] | None:
         """As the serving process wants it; None for text."""
-        if self.json_schema is not None:
+        if self.json_schema is not None and self.json_schema.json_schema is not None:
             return {"json_schema": self.json_schema.json_schema, "place": PLACE}
-        if self.type == "json_object":
+        if self.type != "text":
             return {"json_schema": {"type": "object"}, "place": "response_format"}
         return None

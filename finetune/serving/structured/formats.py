@@ -43,6 +43,8 @@ PATTERNS = {
     "base64url": _base64("_-"),
     **{f"uuid{version}": _uuid(version) for version in range(1, 9)},
 }
+# Patterns of programs that look around, and the same without: pydantic's of Decimal
+REWRITTEN = {r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$": r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)$"}
 # They tell a program what to make of a text, and any text is one.
 ANY_TEXT = frozenset(("path", "file-path", "directory-path", "password", "binary"))
 NATIVE = frozenset(("hostname", "ipv4", "ipv6", "uuid", "uri"))

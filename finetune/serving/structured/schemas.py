@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from faults import UserFault
-from finetune.serving.structured import lengths
+from finetune.serving.structured import counts, lengths
 from finetune.serving.structured.formats import ANY_TEXT, FORMATS, LIMITED, SPANS
 from finetune.serving.structured.unions import MAX_OPTIONS, Unions
 
@@ -28,11 +28,14 @@ NOTES = frozenset(
 ) | {"readOnly", "writeOnly", "example", "discriminator"}
 _TYPES = frozenset(["object", "array", "string", "number", "integer", "boolean", "null"])
 _NUMBER = frozenset(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"])
+_COUNTS = frozenset(("minItems", "maxItems", "minLength", "maxLength")) | {
+    "minProperties",
+    "maxProperties",
+}
 _DEFINITIONS = ("$defs", "definitions")
 _ALONE = ("$ref", "anyOf", "oneOf", "allOf", "enum", "const")
 _INSTEAD = {
     "uniqueItems": "Leave it out, and drop what is there twice (in pydantic: `list`, not `set`).",
-    "patternProperties": "Use `additionalProperties` and tell the names in words.",
 }
 _REF = re.compile(r"#|#/(?:\$defs|definitions)/[^/~%]+")
 
@@ -92,6 +95,7 @@ class _Check:
             if key in keywords and beside:
                 raise _unsupported(f"{place}.{beside[0]}", f"`{beside[0]}` cannot stand by `{key}`")
         self._text(schema, keywords, place)
+        _check_counts(schema, place)
         if "oneOf" in keywords:
             self._options(schema["oneOf"], f"{place}.oneOf")
         if "propertyNames" in keywords:
@@ -127,8 +131,9 @@ class _Check:
         listed = [allowed["const"]] if "const" in allowed else allowed.get("enum")
         if not isinstance(listed, list) or not all(isinstance(each, str) for each in listed):
             raise _unsupported(place, "only names that are listed, by `enum`, are offered")
-        if "properties" in schema or "required" in schema:
-            raise _unsupported(place, "`propertyNames` cannot stand by `properties`, `required`")
+        if schema.keys() & {"properties", "required", "patternProperties"}:
+            beside = "`properties`, `patternProperties`, `required`"
+            raise _unsupported(place, f"`propertyNames` cannot stand by {beside}")
 
     def _ref(self, ref: str, place: str) -> None:
         if not _REF.fullmatch(ref):
@@ -142,6 +147,8 @@ class _Check:
 def _inner(schema: dict[str, Any], place: str) -> Iterator[tuple[Any, str]]:
     for key, each in schema.get("properties", {}).items():
         yield each, f"{place}.properties.{key}"
+    for key, each in schema.get("patternProperties", {}).items():
+        yield each, f"{place}.patternProperties.{key}"
     if schema.get("additionalProperties") not in (None, False):
         yield schema["additionalProperties"], f"{place}.additionalProperties"
     if schema.get("items") not in (None, False):
@@ -170,6 +177,16 @@ def _mapping(value: Any, place: str) -> dict[str, Any]:
 
 def _properties(value: Any, place: str) -> None:
     _mapping(value, place)
+
+
+def _pattern_properties(value: Any, place: str) -> None:
+    for pattern in _mapping(value, place):
+        _pattern(pattern, f"{place}.{pattern[:64]}")
+
+
+def _unique(value: Any, place: str) -> None:
+    if not isinstance(value, bool):
+        raise _invalid(place, "must be true or false")
 
 
 def _required(value: Any, place: str) -> None:
@@ -240,6 +257,8 @@ def _whole(value: Any) -> bool:
 _CHECKS = {
     "type": _type,
     "properties": _properties,
+    "patternProperties": _pattern_properties,
+    "uniqueItems": _unique,
     "required": _required,
     "additionalProperties": _schema_or_bool,
     "items": _schema_or_bool,
@@ -254,8 +273,21 @@ _CHECKS = {
     "format": _format,
     "multipleOf": _multiple,
     "$ref": _ref,
-} | dict.fromkeys(("minItems", "maxItems", "minLength", "maxLength"), _count)
+} | dict.fromkeys(_COUNTS, _count)
 _CHECKS |= dict.fromkeys(_NUMBER - {"multipleOf"}, _number)
+
+
+def _check_counts(schema: dict[str, Any], place: str) -> None:
+    """Raises UserFault where items that differ, or a number of properties, cannot be kept to."""
+    if schema.get("uniqueItems") and schema.get("maxItems", 2) > 1:
+        what = "items that differ are not offered"
+        raise _unsupported(f"{place}.uniqueItems", what, _INSTEAD["uniqueItems"])
+    if not counts.least_is_kept(schema):
+        what = "more names than are required are not offered, but for one where all are required"
+        raise _unsupported(f"{place}.minProperties", what)
+    if not counts.most_is_kept(schema):
+        what = "not offered beside `properties` that are not required"
+        raise _unsupported(f"{place}.maxProperties", what)
 
 
 def _lengths_matter(schema: dict[str, Any]) -> bool:

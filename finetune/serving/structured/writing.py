@@ -3,11 +3,11 @@ the schema, too."""
 
 from typing import Any
 
-from finetune.serving.structured import formats, lengths
+from finetune.serving.structured import counts, formats, lengths
 from finetune.serving.structured.unions import Unions
 
 _LISTS = ("anyOf", "allOf", "prefixItems")
-_MAPS = ("properties", "$defs", "definitions")
+_MAPS = ("properties", "patternProperties", "$defs", "definitions")
 
 
 def written(root: dict[str, Any], notes: frozenset[str]) -> dict[str, Any]:
@@ -34,6 +34,7 @@ class _Writer:
         if not isinstance(given, dict):
             return given
         made = {key: value for key, value in given.items() if key not in self._notes}
+        made = counts.without_the_needless(made)
         for key in _MAPS:
             if key in made:
                 made[key] = {name: self.schema(each) for name, each in made[key].items()}
@@ -80,6 +81,8 @@ def _with_required(schema: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 
 def _text(schema: dict[str, Any]) -> dict[str, Any]:
+    if schema.get("pattern") in formats.REWRITTEN:
+        schema["pattern"] = formats.REWRITTEN[schema["pattern"]]
     form = schema.get("format")
     if form is not None and form not in formats.ANY_TEXT:
         schema.pop("minLength", None)  # `schemas.check` saw that the format is as long by itself

@@ -36,6 +36,7 @@ def one(value: Any) -> dict[str, Any]:
     return {"type": "object", "properties": {"a": value}, "required": ["a"]}
 
 
+DECIMAL = r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"  # as pydantic writes it
 OFFERED: dict[str, Any] = {
     "any object": {"type": "object"},
     "closed object": LIGHT,
@@ -65,6 +66,26 @@ OFFERED: dict[str, Any] = {
         "required": ["on", "next"],
         "additionalProperties": False,
     },
+    "names by a pattern": {
+        "type": "object",
+        "patternProperties": {"^a[0-9]$": {"type": "boolean"}, "^b$": {"const": 1}},
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 2,
+    },
+    "names beside a pattern": LIGHT
+    | {"patternProperties": {"^x": {"const": 1}}}
+    | {"minProperties": 3, "maxProperties": 3},
+    "counts that are kept anyhow": {
+        "type": "object",
+        "properties": {"a": {"const": 1}, "b": {"const": 2}},
+        "required": ["a"],
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 2,
+    },
+    "one item is unique": {"type": "array", "maxItems": 1, "uniqueItems": True},
+    "a decimal": {"type": "string", "pattern": DECIMAL},
     **{name: {"type": "string", "format": name} for name in sorted(formats.FORMATS)},
 }
 
@@ -135,7 +156,13 @@ REFUSED: list[tuple[Any, str]] = [
     (one({"$ref": "https://example.com/s"}), ".properties.a.$ref"),
     (one({"type": "number", "minimum": True}), ".properties.a.minimum"),
     (one({"type": "array", "minItems": 10**9}), ".properties.a.minItems"),
-    ({"type": "object", "patternProperties": {"^a": {}}}, ".patternProperties"),
+    ({"type": "object", "patternProperties": {"^a": {"not": {}}}}, ".patternProperties.^a.not"),
+    ({"type": "object", "patternProperties": []}, ".patternProperties"),
+    (one({"type": "object", "minProperties": 2}), ".properties.a.minProperties"),
+    ({"properties": {"a": {}}, "maxProperties": 1}, ".maxProperties"),
+    ({"properties": {"a": {}}, "minProperties": 1}, ".minProperties"),
+    ({"propertyNames": {"const": "a"}, "patternProperties": {"a": {}}}, ".propertyNames"),
+    ({"type": "array", "uniqueItems": 1}, ".uniqueItems"),
     ({"type": "object", "required": "a"}, ".required"),
     ({"type": "object", "properties": []}, ".properties"),
     ({"type": "object", "x-guidance": {"lenient": True}}, ".x-guidance"),
@@ -158,6 +185,7 @@ def test_what_cannot_be_honoured_is_refused_by_its_place(schema: Any, place: str
         one({"type": "string", "pattern": "(a"}),
         one({"type": "string", "pattern": "(?=a)b"}),
         {"type": "integer", "minimum": 3, "maximum": 2},
+        {"patternProperties": {"^a": {"const": 1}, "b$": {"const": 2}}},  # of both, "ab" is neither
         {"$defs": {"a": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
     ],
 )
