@@ -1,5 +1,6 @@
 """Beat and a clock that is set back by a day: while it runs, and before it starts again."""
 
+import errno
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -80,6 +81,35 @@ def test_a_clock_that_is_set_back_stops_nothing(
     again = start(kind)
     assert (go_on(again, clock) >= 3) is sends
     again.close()
+
+
+def test_a_full_disk_is_a_line_a_beat_and_goes_by(
+    start: Callable[[type[PersistentScheduler]], Any],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    running = start(SteadyScheduler)
+    del running.apply_entry  # the fixture's, which only counts
+
+    def send(*_: Any, **__: Any) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        running.sent += 1
+
+    monkeypatch.setattr(running, "send_task", send)
+    monkeypatch.setattr(running._store, "sync", lambda: send())
+    full = True
+    assert go_on(running, clock) == 0
+    running.sync()
+    said = [(record.getMessage(), record.exc_info) for record in caplog.records]
+    assert ("sweep is not sent: the disk of the queue is full", None) in said
+    assert ("beat's schedule is not written: the disk is full", None) in said
+    assert not [record for record in caplog.records if record.exc_info]
+    full = False
+    monkeypatch.delattr(running._store, "sync")
+    assert go_on(running, clock) >= 3
+    running.close()
 
 
 def test_our_workers_use_it() -> None:
