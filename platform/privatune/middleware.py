@@ -5,7 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.http.response import HttpResponseBase
+from django.middleware.locale import LocaleMiddleware
+from django.utils import translation
 
 from faults import Fault
 from finetune.api.explaining import foreseen, of_database, told
@@ -48,6 +52,27 @@ class RequestMiddleware(_Layer):
         if response.streaming:  # it may go on for hours, and each look takes its own
             await sync_to_async(release_connection)()
         return _marked(response, request_id)
+
+
+class Language(LocaleMiddleware):
+    """Pages speak the person's language. The APIs speak English whatever is asked for, and say so:
+    else the REST framework's sentences came translated among ours, and English was called Chinese.
+    """
+
+    def process_request(self, request: HttpRequest) -> None:
+        if not is_api(request.path):
+            super().process_request(request)
+            return
+        translation.activate(settings.LANGUAGE_CODE)
+        request.LANGUAGE_CODE = settings.LANGUAGE_CODE
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        if not is_api(request.path):
+            return super().process_response(request, response)
+        response.headers.setdefault("Content-Language", settings.LANGUAGE_CODE)
+        return response
 
 
 class ApiErrors(_Layer):
