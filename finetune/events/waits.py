@@ -58,6 +58,17 @@ class SomethingAway(Wait):
 # --- what this worker lacks, and another may have ---
 
 
+class DiskLow(Wait):
+    """Without what is free: that changes at each look, and the reason is told once."""
+
+    code = "disk_low"
+    words = (
+        "the worker's disk has less than the {needed} MB free that a training needs; the operator "
+        "should free space there."
+    )
+    needed: int
+
+
 class CannotSign(Wait):
     code = "cannot_sign"
     words = "the worker cannot sign; the operator should look at its signing key."

@@ -23,15 +23,18 @@ from tenants.database.scope import tenant_scope
 
 log = logging.getLogger(__name__)
 
-LEAST_FREE_BYTES = 256 * 1024 * 1024
+MB = 1024 * 1024
+LEAST_FREE_BYTES = 256 * MB
 
 
 def lack() -> Wait | None:
     """What this worker lacks of what any training needs. Asks no database."""
     settings.WORK_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     usage = os.statvfs(settings.WORK_DIR)
-    if usage.f_bavail * usage.f_frsize < LEAST_FREE_BYTES:
-        return waits.DiskFull()
+    free, needed = usage.f_bavail * usage.f_frsize // MB, LEAST_FREE_BYTES // MB
+    if free < needed:
+        log.error("%s: %d MB free, %d MB needed", settings.WORK_DIR, free, needed)
+        return waits.DiskLow(needed=needed)
     try:
         isolation()
         signing_key()

@@ -50,7 +50,7 @@ def pulse() -> "Pulse[Wishes]":
 
 
 def test_a_full_disk_makes_the_run_wait_before_anybody_claims_it(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = queued(bench)
     monkeypatch.setattr(fitness, "LEAST_FREE_BYTES", 1 << 62)
@@ -60,8 +60,10 @@ def test_a_full_disk_makes_the_run_wait_before_anybody_claims_it(
             Run.objects.update(not_before=None)
     run = run_of(bench, job)
     assert (run.state, run.epoch) == (RunState.WAITING, 0)
-    assert "disk is full" in run.wait_reason
-    assert sum("disk is full" in message for message in bench.messages(job)) == 1
+    needed = f"less than the {(1 << 62) >> 20} MB free"
+    assert needed in run.wait_reason
+    assert sum(needed in message for message in bench.messages(job)) == 1
+    assert f" MB free, {(1 << 62) >> 20} MB needed" in caplog.text
     assert bench.job(job).state == JobState.QUEUED
 
 
