@@ -3,10 +3,15 @@
 import importlib.util
 import platform
 import re
+import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
+
+from privatune.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "README.zh-CN.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -47,3 +52,23 @@ def test_both_readmes_have_the_same_code(language: str) -> None:
         for page in ("README.md", "README.zh-CN.md")
     )
     assert english == chinese
+
+
+COMMAND = re.compile(r"^ *(?:\.venv/bin/)?privatune ((?:.*\\\n)*.*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.name != "cli.md"], ids=lambda page: page.name
+)
+def test_the_commands_that_a_page_shows_exist_with_their_options(page: Path) -> None:
+    for block in re.findall(r"```sh\n(.*?)```", page.read_text("utf-8"), re.DOTALL):
+        for line in COMMAND.findall(block):
+            words = shlex.split(re.split(r"&&|[|>]|\s#", line.replace("\\\n", " "))[0])
+            command: Any = get_command(app)
+            while hasattr(command, "commands"):
+                assert words, f"{page.name}: {line}"
+                assert words[0] in command.commands, f"{page.name}: {line}"
+                command = command.commands[words.pop(0)]
+            known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
+            asked = {word.partition("=")[0] for word in words if word.startswith("-")}
+            assert asked <= known | {"--help"}, f"{page.name}: {line}"
