@@ -53,6 +53,11 @@ FILE_CODES: dict[str, Code] = {
         "The file is a workbook of Excel or WPS, or a ZIP archive, and no table in text.",
         "Open it and save the sheet as CSV UTF-8.",
     ),
+    "name_disagrees": _warning(
+        "The name says another kind of file than its content is.",
+        "Make sure that this is the file you mean: what stands in it is trained. If it is, give it "
+        "the ending that fits; else delete it.",
+    ),
     "utf16": _warning(
         "The file is UTF-16 text; it was read as that.", "Nothing. Else save it as UTF-8."
     ),

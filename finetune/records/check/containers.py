@@ -21,26 +21,30 @@ Line = tuple[int, bytes | dict[str, Any] | RowUnusable]
 
 
 def detect_container(source: Source, name: str) -> Container:
-    """What the bytes are; the name decides only between text and CSV. Raises FileUnusable."""
+    """What the bytes are; the name decides only between text and CSV, where they allow both. Raises
+    FileUnusable."""
     if source.head.startswith(PARQUET_MAGIC):
         return "parquet"
-    suffix = _suffix(name)
+    ending = suffix(name)
     start = source.head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if suffix not in (".csv", ".txt", ".md", ".text"):
+    if ending == ".csv" and re.match(rb"\{\s*\"", start):
+        return "jsonl"  # no table's header begins so
+    if ending not in (".csv", ".txt", ".md", ".text"):
         if start.startswith(b"["):
             raise FileUnusable(Finding("json_array"))
         if re.match(rb"\{\s*[\r\n]", start):
             raise FileUnusable(Finding("pretty_json"))
-        if start.startswith(b"{") or suffix in (".jsonl", ".json", ".ndjson"):
+        if start.startswith(b"{") or ending in (".jsonl", ".json", ".ndjson"):
             return "jsonl"
-    if suffix == ".csv" or (
-        suffix not in (".txt", ".md", ".text") and looks_like_header(first_line(start))
+    if ending == ".csv" or (
+        ending not in (".txt", ".md", ".text") and looks_like_header(first_line(start))
     ):
         return "csv"
     return "text"
 
 
-def _suffix(name: str) -> str:
+def suffix(name: str) -> str:
+    """The ending of a name, lower-case with its dot, without that of a compression."""
     path = PurePath(name.lower())
     if path.suffix in (".gz", ".gzip", ".zst", ".zstd"):
         path = path.with_suffix("")

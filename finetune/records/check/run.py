@@ -8,8 +8,15 @@ from typing import IO
 import orjson
 
 from faults import UserFault
-from finetune.records.check.containers import Line, detect_container, json_lines, paragraphs
+from finetune.records.check.containers import (
+    Line,
+    detect_container,
+    json_lines,
+    paragraphs,
+    suffix,
+)
 from finetune.records.check.formats import KINDS, REQUIRED
+from finetune.records.check.names import disagreement
 from finetune.records.check.parquet import parquet_rows, spool
 from finetune.records.check.pool import Pool
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
@@ -136,6 +143,10 @@ class _Check:
 
     def _items(self, source: Source) -> Iterable[Line]:
         self._container = self._choose_container(source)
+        if self._spec.format == "auto" and (
+            found := disagreement(suffix(self._spec.source_name), self._container)
+        ):
+            self._problems.add(None, found)
         if self._container == "jsonl":
             return json_lines(source, self._notes)
         if self._container == "csv":

@@ -33,6 +33,7 @@ DETAILED: dict[str, Any] = {
         "The column %(column)s is mapped to %(field)s, which rows of the format %(format)s do not "
         "have."
     ),
+    "name_disagrees": _("The name ends in %(ending)s, but the content is %(content)s."),
     "invalid_utf8": _("The line is not UTF-8 from byte %(byte)s on."),
     "unknown_role": _("The role %(role)s is not known."),
     "wrong_type": _("This must be %(wanted)s, not %(found)s."),
@@ -48,6 +49,8 @@ DETAILED: dict[str, Any] = {
     "missing_column": _("The mapping names the column %(column)s, which the file does not have."),
     "unknown_format": _("The format cannot be told from the fields %(fields)s."),
 }
+# What nothing in the file can answer: whether it is the right one.
+ASKED = frozenset({"name_disagrees"})
 # The values `wanted` and `found` are words of the check's own.
 TYPES: dict[str, Any] = {
     "a string": _("a string"),
@@ -56,6 +59,9 @@ TYPES: dict[str, Any] = {
     "true or false": _("true or false"),
     "a number": _("a number"),
     "null": "null",
+    "JSON lines": _("JSON lines"),
+    "a table (CSV)": _("a table (CSV)"),
+    "plain text": _("plain text"),
     "a string or a list of text parts": _("a string or a list of text parts"),
 }
 

@@ -48,7 +48,7 @@ def by_page(customer: Customer, browser: Client, file_id: str) -> Told:
         file = selectors.find(selectors.files(), file_id)
     page = browser.get(f"/t/{customer.slug}/files/{file.id}/").content.decode()
     rows = re.findall(r"<tr><td>(\d*)</td><td>.*?</td><td>(.*?)</td><td>(.+?)</td></tr>", page)
-    counts = re.findall(r">(\w+) × (\d+)</span>", page)
+    counts = re.findall(r' title="(\w+)">[^<]+ × (\d+)</span>', page)
     usable = re.search(r"Usable</div><div>(\d+)</div>", page)
     assert usable
     return (

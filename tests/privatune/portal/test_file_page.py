@@ -35,6 +35,14 @@ def test_a_notice_looks_unlike_what_cannot_be_used() -> None:
     ]
 
 
+def test_a_name_that_disagrees_and_a_single_row_are_asked_about() -> None:
+    page = page_of("notes.pdf", b"Turn left.\n")
+    assert "Make sure that this is the file you mean" in page
+    assert "one usable row only" in page
+    assert "Train with this file" in page
+    assert "one usable row only" not in page_of("two.txt", b"Turn left.\n\nTurn right.\n")
+
+
 def page_of(name: str, content: bytes) -> str:
     """The page of a file that was uploaded and checked."""
     customer = new_customer()

@@ -90,9 +90,12 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
     """The file and its readings; the part with the report asks again while a check goes on."""
     file = _file(file_id)
     readings = list(file.datasets.select_related("base", "file").order_by("created_at"))
+    shown = [_shown(reading, request.principal) for reading in readings]
     context = {
         "file": file,
-        "readings": [_shown(reading, request.principal) for reading in readings],
+        "readings": shown,
+        "asked": _asked(shown),
+        "one_row": any(each["report"].get("rows_usable") == 1 for each in shown),
         "trainable": file.purpose in OF_ROWS and file.status == FileStatus.PROCESSED,
         "refused": _why(file, readings),
         "waiting": file.purpose in OF_ROWS
@@ -160,6 +163,17 @@ def _why(file: StoredFile, readings: list[Dataset]) -> str | None:
         return None
     said = (findings.summary(each) for each in readings if each.state == DatasetState.REFUSED)
     return next((each for each in said if each), file.status_details)
+
+
+def _asked(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of the structure's findings those that a person should answer before anything is trained."""
+    structure = [each for each in shown if each["reading"].base is None]
+    return [
+        problem
+        for each in structure
+        for problem in each["problems"]
+        if problem["code"] in findings.ASKED
+    ]
 
 
 def _shown(reading: Dataset, by: Principal) -> dict[str, Any]:
