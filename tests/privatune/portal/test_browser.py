@@ -93,7 +93,8 @@ def test_upload_train_watch_and_download_by_mouse(
 
     page.click(f"nav >> text={words['jobs']}")
     page.click(f"a:has-text('{words['new']}')")
-    page.select_option("#id_training_file", label=re.compile(r"^lamps\.jsonl · 60 "))
+    lamps = page.locator("#id_training_file option", has_text="lamps.jsonl · 60 ").first
+    page.select_option("#id_training_file", lamps.get_attribute("value"))
     page.fill("#id_suffix", f"lamps-{language[:2]}")
     page.check("input[name=preset][value=custom]")
     page.fill("#id_n_epochs", "2")
