@@ -28,7 +28,7 @@ class TooManyAttempts(UserFault):
         super().__init__(
             "too_many_attempts",
             "Too many failed attempts.",
-            fix=f"Try again in {minutes} minutes, or from a browser you have used before.",
+            fix=f"Try again in {minutes} min, or from a browser you have used before.",
         )
         self.minutes = minutes
 

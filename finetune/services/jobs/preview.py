@@ -100,7 +100,7 @@ def _asked(file_id: UUID, wish: Wish, by: Principal) -> tuple[Dataset, PreviewRe
     if not 1 <= wish.row <= reading.rows:
         raise UserFault(
             "row_missing",
-            f"There is no row {wish.row}: the file has {reading.rows} rows that can be used.",
+            f"There is no row {wish.row}; rows that can be used: {reading.rows}.",
             fix=f"Ask for one of 1 to {reading.rows}.",
             param="row",
         )

@@ -97,7 +97,7 @@ def _read(spec: "CheckSpec", folder: Path, number: int) -> tuple[int, Any, Any]:
     if number > report.rows_usable:
         raise Stop(
             Exit.DATA,
-            f"There is no row {number}: {report.rows_usable} of {report.rows} rows can be used.",
+            f"There is no row {number}; usable rows: {report.rows_usable} of {report.rows}.",
             code="row_missing",
             fix=f"`privatune check {spec.source_name}` says what is wrong with the others.",
         )

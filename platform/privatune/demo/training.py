@@ -40,9 +40,9 @@ def show_validation(own: Client, files: Sequence[FileObject], console: Console) 
         reading = readings[file.id]
         found = reading["report"]
         console.print(
-            f"{file.filename}: {found['rows_usable']} of {found['rows']} rows usable "
-            f"({found['format']}), {found['errors']} errors, {found['warnings']} warnings, "
-            f"{found['duplicates']} duplicates"
+            f"{file.filename}: usable rows {found['rows_usable']} of {found['rows']} "
+            f"({found['format']}), errors {found['errors']}, warnings {found['warnings']}, "
+            f"duplicates {found['duplicates']}"
         )
 
 
