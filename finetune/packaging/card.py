@@ -2,7 +2,7 @@
 
 import json
 
-from finetune.packaging.passport import DatasetUsed, Passport
+from finetune.packaging.passport import DatasetUsed, Evaluation, Passport
 from finetune.records.check.columns import as_written
 
 
@@ -97,7 +97,15 @@ def _evaluation(passport: Passport) -> str:
     lines = [f"| {_plain(name)} | {value:.4f} |" for name, value in rows if value is not None]
     if not lines:
         return "## Evaluation\n\nNothing was measured on data outside training."
-    return "\n".join(["## Evaluation", "", "| measure | value |", "|---|---|", *lines])
+    shared = [_shared(found), ""] if found.validation_rows_in_training else []
+    return "\n".join(["## Evaluation", "", *shared, "| measure | value |", "|---|---|", *lines])
+
+
+def _shared(found: Evaluation) -> str:
+    return (
+        f"{found.validation_rows_in_training:,} of the {found.validation_rows:,} validation rows "
+        "are in the training data, too: the validation loss flatters the model."
+    )
 
 
 def _use(passport: Passport) -> str:

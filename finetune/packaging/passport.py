@@ -53,11 +53,17 @@ class DatasetUsed(_Part):
 
 
 class Evaluation(_Part):
-    """Mean losses in nats per trained token; `base_` is the base without the adapter."""
+    """Mean losses in nats per trained token; `base_` is the base without the adapter.
+
+    `validation_rows_in_training`: validation rows that stand in the training rows, too, over which
+    a loss says nothing of new data. None: not told by older artifacts, or there are none.
+    """
 
     train_loss: float | None = None
     validation_loss: float | None = None
     base_validation_loss: float | None = None
+    validation_rows: int | None = None
+    validation_rows_in_training: int | None = None
     metrics: dict[str, float] = {}
 
 

@@ -16,8 +16,12 @@ from tenants.database.scope import tenant_scope
 from tenants.models import ProofAttempt, User
 from tenants.services.audit import note, record
 
-PASSWORD_STEP, CODE_STEP = "password", "code"
-ACTIONS = {PASSWORD_STEP: "sign_in.failed", CODE_STEP: "sign_in.code_failed"}
+PASSWORD_STEP, CODE_STEP, PASSKEY_STEP = "password", "code", "passkey"
+ACTIONS = {
+    PASSWORD_STEP: "sign_in.failed",
+    CODE_STEP: "sign_in.code_failed",
+    PASSKEY_STEP: "sign_in.passkey_failed",
+}
 ACTOR = Actor.system("sign-in")
 NETWORKS_NAMED = 10
 

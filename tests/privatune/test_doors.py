@@ -53,6 +53,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.models.artifacts.delete_model": WRITES,
     "finetune.services.models.artifacts.load_adapter": Right.SERVE,
     "finetune.services.models.artifacts.open_bundle": Right.EXPORT,
+    "finetune.services.models.prompting.trained_system_message": OWN,
     "finetune.services.runs.attempt._work": WORKER,
     "finetune.services.files.checking._check": INSIDE,
     "finetune.services.files.columns._read_anew": WRITES,
@@ -106,10 +107,10 @@ STREAMS: dict[str, Right | str] = {
     "api/v1/datasets/<str:dataset_id>/errors": OWN,
     "api/v1/audit/export": OWN,
     "t/<slug:slug>/audit/export": OWN,
-    "t/<slug:slug>/files/<uuid:file_id>/problems/<uuid:dataset_id>": OWN,
-    "t/<slug:slug>/jobs/<uuid:job_id>/stream": OWN,
-    "t/<slug:slug>/models/<uuid:artifact_id>/download": Right.EXPORT,
-    "t/<slug:slug>/models/<uuid:artifact_id>/chat": Right.SERVE,
+    "t/<slug:slug>/files/<file:file_id>/problems/<uuid:dataset_id>": OWN,
+    "t/<slug:slug>/jobs/<job:job_id>/stream": OWN,
+    "t/<slug:slug>/models/<model:artifact_id>/download": Right.EXPORT,
+    "t/<slug:slug>/models/<model:artifact_id>/chat": Right.SERVE,
 }
 # Addresses by which a tenant's bytes leave, and the entry that each leaves in its log.
 ENTRIES = {
@@ -125,11 +126,12 @@ ENTRIES = {
     "api/v1/files/<str:file_id>/preview": "row.preview",
     "api/v1/audit/export": "audit.export",
     "t/<slug:slug>/audit/export": "audit.export",
-    "t/<slug:slug>/files/<uuid:file_id>/": "report.read",
-    "t/<slug:slug>/files/<uuid:file_id>/preview": "row.preview",
-    "t/<slug:slug>/files/<uuid:file_id>/problems/<uuid:dataset_id>": "report.download",
-    "t/<slug:slug>/models/<uuid:artifact_id>/download": "artifact.download",
-    "t/<slug:slug>/models/<uuid:artifact_id>/chat": "model.ask",
+    "t/<slug:slug>/files/<file:file_id>/": "report.read",
+    "t/<slug:slug>/files/<file:file_id>/preview": "row.preview",
+    "t/<slug:slug>/files/<file:file_id>/problems/<uuid:dataset_id>": "report.download",
+    "t/<slug:slug>/models/<model:artifact_id>/": "row.preview",
+    "t/<slug:slug>/models/<model:artifact_id>/download": "artifact.download",
+    "t/<slug:slug>/models/<model:artifact_id>/chat": "model.ask",
 }
 # What a model is asked with, beside its name.
 ASKED: dict[str, dict[str, Any]] = {
@@ -262,7 +264,7 @@ def test_every_address_by_which_weights_leave_or_a_model_runs_says_so_in_the_tab
 def test_every_address_by_which_a_tenants_bytes_leave_is_in_the_table_of_entries() -> None:
     giving = reaching(GRAPH, *GIVERS)
     assert {address for address, name in routes() if name in giving} == set(ENTRIES)
-    figures = {"t/<slug:slug>/jobs/<uuid:job_id>/stream"}  # a job's course, no bytes of anybody's
+    figures = {"t/<slug:slug>/jobs/<job:job_id>/stream"}  # a job's course, no bytes of anybody's
     assert set(STREAMS) - set(ENTRIES) == figures
 
 
@@ -288,11 +290,13 @@ def artifact(customer: Customer) -> Artifact:
         problem |= {"message": "Not JSON.", "fix": None}
         row = json.dumps(problem).encode() + b"\n"
         listed = keep(vault=open_vault(), pieces=[row], limit=1000)
-        rows = keep(vault=open_vault(), pieces=[b'{"text": "a"}'], limit=100)
-        Dataset.objects.create(
+        row = b'{"messages": [{"role": "system", "content": "a"}]}'
+        rows = keep(vault=open_vault(), pieces=[row], limit=100)
+        job.training_data = Dataset.objects.create(
             file=file, state="ready", report={}, errors_object=listed.object_name, format="text",
             rows=1, rows_object=rows.object_name,
         )  # fmt: skip
+        job.save()
     give_result(customer, job.public_id)
     with tenant_scope(customer.tenant_id):
         return Artifact.objects.select_related("base").get()
@@ -324,11 +328,11 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     """Asks at the address as somebody who may, were it not for the licence."""
     client = Client(raise_request_exception=False)
     path = "/" + address.replace("<slug:slug>", customer.slug)
-    path = path.replace("<uuid:artifact_id>", str(artifact.id))
+    path = path.replace("<model:artifact_id>", str(artifact.id))
     path = path.replace("<str:artifact_id>", artifact.public_id)
     with tenant_scope(customer.tenant_id):
         reading = Dataset.objects.select_related("file").get()
-    path = path.replace("<uuid:file_id>", str(reading.file.id))
+    path = path.replace("<file:file_id>", str(reading.file.id))
     path = path.replace("<str:file_id>", reading.file.public_id)
     path = path.replace("<uuid:dataset_id>", str(reading.id))
     path = path.replace("<str:dataset_id>", reading.public_id)

@@ -1,6 +1,7 @@
 """The kind of work that makes a job ready: from `validating_files` to `queued`, its files read for
 the model, "auto" resolved, the budget kept."""
 
+from collections import Counter
 from uuid import UUID
 
 from faults import Fault, OurFault, UserFault
@@ -73,7 +74,7 @@ def _validate(lease: Lease) -> None:
         if data is not None and data.state == DatasetState.REFUSED:
             leases.fail(lease, fault=_file_fault(data, param))
             return
-    overlap = _overlap(lease.tenant_id, train, valid) if valid is not None else 0
+    overlap = _overlap(lease.tenant_id, train, valid) if valid is not None else None
     _queue(lease, resolution.resolve(job, train, valid), overlap)
 
 
@@ -164,15 +165,17 @@ def _overlap(tenant_id: UUID, train: Dataset, valid: Dataset) -> int:
     with tenant_scope(tenant_id):
         vault = vault_for(tenant_id)
     with vault.open(valid.rows_object) as rows:
-        held_out = {hash(row) for row in rows}
+        held_out = Counter(hash(row) for row in rows)
     with vault.open(train.rows_object) as rows:
-        return len({seen for row in rows if (seen := hash(row)) in held_out})
+        return sum(held_out.pop(hash(row), 0) for row in rows)
 
 
-def _queue(lease: Lease, resolved: Resolved, overlap: int) -> None:
-    """Raises Refused when the licence's budget does not hold what will be trained."""
+def _queue(lease: Lease, resolved: Resolved, overlap: int | None) -> None:
+    """`overlap`: None without validation rows. Raises Refused when the licence's budget does not
+    hold what will be trained."""
     with leases.fenced(lease) as job:
-        job.resolved = resolved.as_dict()
+        kept = resolved.as_dict() | ({} if overlap is None else {"overlap": overlap})
+        job.resolved = kept
         require_license(model=job.base.name, right=Right.TRAIN, tokens=tokens_needed(job))
         if overlap:
             note(job, events.OverlapFound(overlap=overlap))
@@ -181,7 +184,7 @@ def _queue(lease: Lease, resolved: Resolved, overlap: int) -> None:
             job,
             JobState.QUEUED,
             events.JobQueued(),
-            resolved=resolved.as_dict(),
+            resolved=kept,
             total_steps=resolved.total_steps,
         )
         leases.finish(lease)

@@ -60,7 +60,7 @@ def publish(lease: RunLease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]"
             "base", "license", "training_data__file", "validation_data__file"
         ).get(id=lease.job_id)
         tenant = Tenant.objects.get(id=lease.tenant_id)
-    report = json.loads((run_dir / "result" / "report.json").read_bytes())
+    report = json.loads((run_dir / "result" / "report.json").read_bytes()) | _held_out(job)
     spec = RunSpec.read(run_dir)
     request = BuildRequest(
         adapter_dir=run_dir / "result",
@@ -225,6 +225,8 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
             train_loss=report["train_loss"],
             validation_loss=report["valid_loss"],
             base_validation_loss=report["base_valid_loss"],
+            validation_rows=report.get("valid_rows"),
+            validation_rows_in_training=report.get("valid_rows_in_training"),
         ),
     )
 
@@ -252,6 +254,15 @@ def dataset_used(role: Any, data: Dataset) -> DatasetUsed:
         tokens=report.get("tokens_total"),
         trained_tokens=data.tokens_trained,
     )
+
+
+def _held_out(job: Job) -> dict[str, int | None]:
+    """What the validation loss was measured on, beside it: rows of which the model knows some by
+    heart flatter it. None: a job that an older version made ready."""
+    if job.validation_data is None:
+        return {}
+    overlap = (job.resolved or {}).get("overlap")
+    return {"valid_rows": job.validation_data.rows, "valid_rows_in_training": overlap}
 
 
 def _hyperparameters(job: Job, spec: RunSpec, report: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from allauth.core import context
 from allauth.core.internal.cryptokit import normalize_user_code
 from allauth.mfa.adapter import get_adapter as get_mfa_adapter
 from allauth.mfa.base.forms import AuthenticateForm, ReauthenticateForm
+from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.webauthn.forms import (
     AddWebAuthnForm,
@@ -25,7 +26,7 @@ from privatune.people.adapter import told
 from privatune.people.devices import place_of
 from tenants.models import User
 from tenants.services import proofs
-from tenants.services.failures import CODE_STEP
+from tenants.services.failures import CODE_STEP, PASSKEY_STEP
 
 _ANYWHERE = proofs.Place("anywhere", device="anywhere")
 
@@ -106,11 +107,36 @@ class AddKey(AddWebAuthnForm):  # type: ignore[misc]
     credential = _Credential(widget=HiddenInput)
 
 
-class AuthenticateByKey(AuthenticateWebAuthnForm):  # type: ignore[misc]
+class _CountedKey:
+    """Nobody guesses a signature; that somebody with the password tried without the key is told."""
+
+    user: User
+
+    def clean_credential(self) -> Authenticator:
+        try:
+            attempt = proofs.begin(
+                subject=proofs.subject_of(f"passkey:{self.user.pk}"),
+                place=place_of(context.request, self.user.email),
+                limits=proofs.CODE,
+                account=self.user.pk,
+                step=PASSKEY_STEP,
+            )
+        except proofs.TooManyAttempts as error:
+            raise told(error) from error
+        try:
+            found: Authenticator = super().clean_credential()  # type: ignore[misc]
+        except ValidationError:
+            proofs.failed(attempt=attempt)
+            raise
+        proofs.succeeded(attempt=attempt)
+        return found
+
+
+class AuthenticateByKey(_CountedKey, AuthenticateWebAuthnForm):  # type: ignore[misc]
     credential = _Credential(widget=HiddenInput)
 
 
-class ReauthenticateByKey(ReauthenticateWebAuthnForm):  # type: ignore[misc]
+class ReauthenticateByKey(_CountedKey, ReauthenticateWebAuthnForm):  # type: ignore[misc]
     credential = _Credential(widget=HiddenInput)
 
 

@@ -20,6 +20,7 @@ from privatune.people.confinement import confined_to, provider_asked_second_fact
 from privatune.portal.zones import zone_of
 from tenants.access import Belonging, Principal, belongings_of, require_living
 from tenants.addresses import client_address
+from tenants.database.locks import lock
 from tenants.database.scope import tenant_scope
 from tenants.errors import Refused
 from tenants.roles import Scope
@@ -108,16 +109,25 @@ def still_allowed(request: RoomRequest, scope: Scope) -> None:
 def _note_entry(request: RoomRequest) -> None:
     """Once a session and organisation: its log shows who came in, from where and how."""
     tenant_id = request.belonging.tenant_id
-    entered = request.session.get(_ENTERED, [])
-    if str(tenant_id) in entered:
+    if str(tenant_id) in request.session.get(_ENTERED, []):
         return
     how = {
         "by": "oidc" if confined_to(request) else "password",
         "second_factor": _factor_used(request),
     }
     with tenant_scope(tenant_id):
-        record(actor=request.principal.actor, action="session.enter", data=how)
-    request.session[_ENTERED] = [*entered, str(tenant_id)]
+        # A browser opens several pages at once: what the session says now is asked of the database,
+        # one request after the other.
+        lock(f"session.enter:{request.session.session_key}")
+        kept = type(request.session)(request.session.session_key)
+        entered = kept.get(_ENTERED, [])
+        if str(tenant_id) not in entered:
+            entered = [*entered, str(tenant_id)]
+            record(actor=request.principal.actor, action="session.enter", data=how)
+            if kept.session_key is not None:  # else it was ended meanwhile
+                kept[_ENTERED] = entered
+                kept.save()
+    request.session[_ENTERED] = entered
 
 
 def _reachable(request: HttpRequest) -> list[Belonging]:

@@ -56,6 +56,13 @@ ACTS: dict[str, Act] = {
         Kind.SIGN_IN,
         _("Wrong codes for %(target)s after the right password: %(attempts)s, from %(networks)s"),
     ),
+    "sign_in.passkey_failed": Act(
+        Kind.SIGN_IN,
+        _(
+            "Passkeys that did not fit for %(target)s after the right password: %(attempts)s, from "
+            "%(networks)s"
+        ),
+    ),
     "sign_in.refused": Act(
         Kind.SIGN_IN, _("Refused the sign-in of %(target)s through the identity provider")
     ),

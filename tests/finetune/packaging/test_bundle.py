@@ -134,6 +134,14 @@ def test_the_card_tells_two_readings_of_one_file_apart(passport):
     assert f"`{'3' * 64}`, columns instruction=a\\|b |" in card
 
 
+def test_the_card_says_first_that_validation_rows_were_trained_on(passport):
+    shared = {"validation_rows": 40, "validation_rows_in_training": 3}
+    found = passport.evaluation.model_copy(update=shared)
+    told = model_card(passport.model_copy(update={"evaluation": found}), "MIT")
+    assert "3 of the 40 validation rows are in the training data, too" in told
+    assert "of the 40" not in model_card(passport, "MIT")
+
+
 def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(artifact):
     told = json.loads((artifact / "passport.json").read_text())
     assert (told["format"], told["family"], told["method"]) == (

@@ -1,5 +1,6 @@
 """Guessing is limited, at every door; and nobody is locked out by what a stranger does."""
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -248,6 +249,22 @@ def test_a_wrong_code_after_the_right_password_is_told_as_such() -> None:
     failures.tell_due()
     [(action, account, figures)] = told_of(customer)
     assert (action, account, figures["attempts"]) == ("sign_in.code_failed", person.email, 2)
+
+
+def test_a_passkey_that_does_not_fit_is_told_as_well() -> None:
+    customer, client = new_customer(), Client()
+    person = member(customer)
+    enrol(person)
+    assert sign_in(client, person.email) == 302
+    made_up = {"id": "AA", "rawId": "AA", "type": "public-key", "response": {
+        "clientDataJSON": "e30", "authenticatorData": "AA", "signature": "AA"}}  # fmt: skip
+    for _ in range(2):
+        form = {"credential": json.dumps(made_up)}
+        assert client.post("/accounts/2fa/authenticate/", form).status_code == 200
+    assert not is_signed_in(client)
+    failures.tell_due()
+    [(action, account, figures)] = told_of(customer)
+    assert (action, account, figures["attempts"]) == ("sign_in.passkey_failed", person.email, 2)
 
 
 def test_nobody_floods_a_log_however_many_machines_guess(

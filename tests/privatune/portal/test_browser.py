@@ -31,12 +31,14 @@ WORDS = {
         "custom": "自定义设置", "fix": "如何修正",
     },
 }  # fmt: skip
+SYSTEM = "You switch lamps."
 NARROW = {"width": 390, "height": 844}
 
 
 def rows(count: int) -> bytes:
     lines = [
         json.dumps({"messages": [
+            {"role": "system", "content": SYSTEM},
             {"role": "user", "content": f"turn on lamp {i % 7}"},
             {"role": "assistant", "content": f"lamp {i % 7} is on"},
         ]})
@@ -127,6 +129,7 @@ def test_upload_train_watch_and_download_by_mouse(
     page.screenshot(path=shots / f"file-read-{language}.png", full_page=True)
     page.goto(model_address)
 
+    assert page.input_value("[name=system]") == SYSTEM, "as it was trained"
     page.get_by_label(words["question"]).fill("turn on lamp 3")
     page.click(f"button:has-text('{words['ask']}')")
     for which in ("base", "tuned"):

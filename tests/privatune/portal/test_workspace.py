@@ -1,11 +1,14 @@
 """The workspace stands in the address: nobody is led into another one, and `/` only offers."""
 
 import uuid
+from typing import Any
 
 import pytest
+from django.contrib.sessions.backends.db import SessionStore
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
+from django.test import Client, RequestFactory
 
+from privatune.portal import access
 from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry, Membership, StoredFile, User
 from tenants.roles import Role
@@ -105,3 +108,22 @@ def test_an_organisations_log_shows_each_session_that_came_in_once(
     assert entry.data == {"address": "203.0.113.8", "by": "password", "second_factor": False}
     with tenant_scope(elsewhere.tenant_id):
         assert not AuditEntry.objects.filter(action="session.enter").exists()
+
+
+def test_pages_that_a_browser_opens_at_once_make_one_entry(browser: Client, engineer: User) -> None:
+    """Each has read the session before the other has written to it."""
+    here = new_customer()
+    join(here, engineer)
+    key = browser.session.session_key
+    requests: list[Any] = []
+    for _ in range(2):
+        request: Any = RequestFactory().get(f"/t/{here.slug}/")
+        request.user, request.session = engineer, SessionStore(key)
+        assert not request.session.get("entered")
+        requests.append(request)
+    for request in requests:
+        access.enter(request, here.slug)
+        access._note_entry(request)
+    with tenant_scope(here.tenant_id):
+        assert AuditEntry.objects.filter(action="session.enter").count() == 1
+    assert [request.session["entered"] for request in requests] == [[str(here.tenant_id)]] * 2

@@ -1,5 +1,6 @@
 """Asks a model or its base one question and streams the answer: for trying, not for work."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -28,7 +29,8 @@ LONGEST_PROMPT = 4000  # characters, as the page says
 @require_POST
 @room(Scope.INFER, own_scope=True)
 def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
-    """`which` = base or tuned, `prompt`, `system`. Plain text, as it comes."""
+    """`which` = base or tuned, `prompt`, `system`. As it comes, a JSON object a line with what is
+    new: `text`, `reasoning` before it, or why there is no more, `error`."""
     prompt = request.POST.get("prompt", "").strip()
     if not prompt or len(prompt) > LONGEST_PROMPT:
         return _plain(_("Ask something, in at most 4000 characters."), 400)
@@ -45,7 +47,7 @@ def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
     answer = _answer(request, target, messages, str(get_language()))
-    return StreamingHttpResponse(answer, content_type="text/plain; charset=utf-8")
+    return StreamingHttpResponse(answer, content_type="application/jsonl; charset=utf-8")
 
 
 async def _answer(
@@ -72,13 +74,19 @@ async def _answer(
         )
         async with aclosing(deltas):
             async for delta in deltas:
-                if delta.text:
-                    yield delta.text
+                if news := _news(text=delta.text, reasoning=delta.reasoning):
+                    yield news
     except Fault as error:
         # The status line is sent already: what went wrong is said where the answer would stand.
         with override(language):
             told = said(error)
-        yield f"[{told}]"
+        yield _news(error=told)
+
+
+def _news(**parts: str) -> str:
+    """A line of what there is; empty where there is nothing."""
+    there = {name: text for name, text in parts.items() if text}
+    return json.dumps(there, ensure_ascii=False) + "\n" if there else ""
 
 
 def _plain(text: str, status: int) -> HttpResponse:

@@ -12,9 +12,10 @@ from faults import UserFault
 from finetune import selectors
 from finetune.api.streams import download as download_stream
 from finetune.models import Artifact
-from finetune.services.models import artifacts
+from finetune.services.models import artifacts, prompting
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, room
+from privatune.portal.outcome import outcome
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
 from tenants.roles import Scope
@@ -30,15 +31,14 @@ def index(request: RoomRequest) -> HttpResponse:
 def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
     artifact = _artifact(artifact_id)
     report: dict[str, Any] = artifact.report or {}
-    before, after = report.get("base_valid_loss"), report.get("valid_loss")
-    gain = round(100 * (before - after) / before, 1) if before and after else None
     return render(
         request,
         "portal/model.html",
         {
             "artifact": artifact,
             "report": report,
-            "gain": gain,
+            "outcome": outcome(report),
+            "system": prompting.trained_system_message(artifact=artifact, by=request.principal),
             "passport": json.dumps(artifact.passport, indent=2, ensure_ascii=False),
         },
     )

@@ -177,6 +177,7 @@ def test_rows_that_stand_in_both_files_are_told(bench: Bench) -> None:
     assert bench.job(job).resolved["spec"]["data"]["valid"]
     text = "6 rows of the validation file also stand in the training file."
     assert text in bench.messages(job)
+    assert bench.job(job).resolved["overlap"] == 6, "for the report of the model"
 
 
 def test_a_job_beyond_the_budget_fails_before_it_runs(bench: Bench) -> None:

@@ -31,7 +31,7 @@ from tenants.models import AuditEntry, LicenseState, StoredFile, UsageEntry
 from tenants.services.licences import change_license
 from tenants.services.vaults import open_vault
 from tests.finetune.services.runs.test_runs import expire, leased, reap
-from tests.fixtures.jobs import Bench
+from tests.fixtures.jobs import Bench, chat_rows, jsonl
 from tests.fixtures.principals import somebody
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,8 @@ class Trained:
 
     def __init__(self, bench: Bench, run_dir: Path) -> None:
         self.bench, self.run_dir = bench, run_dir
-        job = bench.create(suffix="home", hyperparameters={"n_epochs": 1})
+        valid = bench.add_file(jsonl(chat_rows(2) + chat_rows(1, start=9000)))
+        job = bench.create(suffix="home", hyperparameters={"n_epochs": 1}, validation_file=valid.id)
         perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
         with tenant_scope(bench.tenant.id):
             row = Job.objects.get(id=job.id)
@@ -51,7 +52,9 @@ class Trained:
             self.vault = open_vault()
         self.job, self.lease = job, leased(bench, job)
         with tenant_scope(bench.tenant.id):
-            full = Job.objects.select_related("base", "training_data").get(id=job.id)
+            full = Job.objects.select_related("base", "training_data", "validation_data").get(
+                id=job.id
+            )
         preparation.prepare(self.lease, full, self.vault, run_dir)
         from finetune.work.isolation import isolation
         from finetune.work.launcher import launch_trainer
@@ -99,6 +102,9 @@ def test_the_result_is_published_once_and_is_what_the_customer_takes_away(
         csv = open_vault().read_bytes(results.object_name).decode()
         header = "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
         assert csv.splitlines()[0] == header
+        assert (artifact.report["valid_rows"], artifact.report["valid_rows_in_training"]) == (3, 2)
+        told = artifact.passport["evaluation"]
+        assert (told["validation_rows"], told["validation_rows_in_training"]) == (3, 2)
         with pytest.raises(IntegrityError):
             _publish_again(artifact)
 

@@ -1,4 +1,5 @@
-// Asks base and tuned model the same question and shows both answers as they come.
+// Asks base and tuned model the same question and shows both answers as they come, what a model
+// thinks before it answers folded away.
 "use strict";
 (() => {
   const box = document.getElementById("chat");
@@ -15,9 +16,24 @@
     }
   }
 
+  // A JSON object a line, as they come.
+  async function* lines(body) {
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    let held = "";
+    for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
+      const whole = (held + piece.value).split("\n");
+      held = whole.pop();
+      for (const line of whole) yield JSON.parse(line);
+    }
+  }
+
   async function ask(which, prompt) {
     const out = box.querySelector(`[data-answer=${which}]`);
+    const thought = box.querySelector(`[data-thought=${which}]`);
+    const thinking = thought.querySelector("pre");
     out.textContent = "…";
+    thinking.textContent = "";
+    thought.hidden = true;
     const body = new FormData(form);
     body.set("which", which);
     body.set("prompt", prompt);
@@ -25,11 +41,17 @@
     try {
       const answer = await fetch(box.dataset.url, { method: "POST", body });
       if (!answer.ok) throw new Error((await refusal(answer)) || box.dataset.failed);
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      out.textContent = "";
-      for (let piece = await reader.read(); !piece.done; piece = await reader.read()) {
-        out.textContent += piece.value;
+      let text = "";
+      for await (const news of lines(answer.body)) {
+        if (news.error) throw new Error(`[${news.error}]`);
+        if (news.reasoning) {
+          thought.hidden = false;
+          thinking.textContent += news.reasoning;
+        }
+        text += news.text ?? "";
+        if (text) out.textContent = text;
       }
+      if (!text.trim()) out.textContent = box.dataset.empty;
     } catch (error) {
       out.textContent = error.message || box.dataset.failed;
     }

@@ -1,0 +1,56 @@
+"""What the model page says of the validation loss: signed, and the doubt before the praise."""
+
+from typing import Any
+
+import pytest
+from django.utils.translation import override
+
+from finetune.services.models.prompting import most_common
+from privatune.portal.outcome import outcome
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "english", "chinese", "colour"),
+    [
+        (2.0, 1.5, "25.0% lower: better", "降低 25.0%：变好", "green"),
+        (2.0, 2.002, "0.1% higher: worse", "升高 0.1%：变差", "red"),
+        (2.0, 2.0004, "as the base's", "与基础模型相同", ""),
+    ],
+)
+def test_the_change_is_told_by_its_sign(
+    base: float, tuned: float, english: str, chinese: str, colour: str
+) -> None:
+    report = {"base_valid_loss": base, "valid_loss": tuned, "valid_rows_in_training": 0}
+    for language, words in (("en", english), ("zh-hans", chinese)):
+        with override(language):
+            found = outcome(report)
+        assert found is not None
+        assert (found.words, found.colour, found.overlap) == (words, colour, "")
+
+
+def test_a_loss_over_rows_that_were_trained_on_is_not_praised() -> None:
+    report = {"base_valid_loss": 2.0, "valid_loss": 0.002}
+    report |= {"valid_rows": 4, "valid_rows_in_training": 3}
+    found = outcome(report)
+    assert found is not None
+    assert found.overlap.startswith("3 of the 4 validation rows are in the training data, too")
+    assert found.colour == ""
+    worse = outcome(report | {"valid_loss": 3.0})
+    assert worse is not None
+    assert worse.colour == "red", "what got worse even over known rows got worse"
+
+
+@pytest.mark.parametrize("report", [{}, {"valid_loss": None, "base_valid_loss": None}])
+def test_without_validation_rows_nothing_is_told(report: dict[str, Any]) -> None:
+    assert outcome(report) is None
+
+
+def test_the_system_message_that_most_rows_have_is_found() -> None:
+    user = b'{"role": "user", "content": "on"}'
+    with_one = b'{"messages": [{"role": "system", "content": "You switch lamps."}, %s]}' % user
+    other = with_one.replace(b"lamps", b"fans")
+    without = b'{"messages": [%s]}' % user
+    assert most_common([other, with_one, without, with_one]) == "You switch lamps."
+    assert most_common([without, without, with_one]) == ""
+    assert most_common([b'{"prompt": "a", "completion": "b"}']) == ""
+    assert most_common([]) == ""
