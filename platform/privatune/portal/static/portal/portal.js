@@ -24,6 +24,22 @@
     }),
   );
 
+  // What is folded is read on paper, too.
+  let unfolded = [];
+  window.addEventListener("beforeprint", () => {
+    unfolded = [...document.querySelectorAll("main details:not([open])")];
+    unfolded.forEach((each) => (each.open = true));
+  });
+  window.addEventListener("afterprint", () => unfolded.forEach((each) => (each.open = false)));
+
+  // A menu closes as menus do, and the focus goes back to what opened it.
+  document.addEventListener("keydown", (event) => {
+    const menu = event.key === "Escape" && document.querySelector(".switcher[open]");
+    if (!menu) return;
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  });
+
   document.addEventListener("submit", (event) => {
     const question = event.target.dataset.confirm;
     if (question && !window.confirm(question)) return event.preventDefault();

@@ -1,0 +1,135 @@
+"""Every page can be used by everybody: axe-core finds nothing on any of them, in English on a wide
+screen and in Chinese on a narrow one (WCAG 2.2, levels A and AA), and keys alone lead through."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.staticfiles import finders
+from django.db import transaction
+
+from tests.fixtures.browser import PATIENCE_MS, WIDE
+from tests.privatune.portal.pages import Page, every_page
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).resolve().parents[3]
+AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+NARROW = {"width": 390, "height": 844}
+SIZES = {"en": WIDE, "zh-hans": NARROW}
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+LOOK = """async (tags) => {
+  const found = await axe.run(document, {
+    runOnly: tags, resultTypes: ["violations"], preload: false, iframes: false,
+  });
+  return found.violations.flatMap((rule) =>
+    rule.nodes.map((node) => `${rule.id}: ${node.html} ${node.failureSummary}`));
+}"""
+MAIN_WAY = {"files", "file-good", "job-new-of-file", "job", "model"}
+# What in the page's own part can be used and has not had a visible focus yet. Of radio buttons, the
+# arrow keys reach the others.
+CONTROLS = """() => [...document.querySelectorAll(
+    "main :is(a[href], button, input, select, textarea, summary, [tabindex='0'])")]
+  .filter((each) => each.checkVisibility({visibilityProperty: true}) && !each.disabled)
+  .filter((each) => !("seen" in each.dataset) && !(each.type === "radio" && !each.checked))
+  .map((each) => each.outerHTML)"""
+NOTE_FOCUS = """() => {
+  const each = document.activeElement, style = getComputedStyle(each);
+  if (style.outlineStyle !== "none" || style.boxShadow !== "none") each.dataset.seen = "";
+}"""
+TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+
+@pytest.fixture(scope="module")
+def pages(django_db_setup: None, django_db_blocker: Any) -> dict[str, list[Page]]:
+    """Rendered before playwright's loop runs; what they show is taken back."""
+    with django_db_blocker.unblock(), pytest.MonkeyPatch.context() as patch:
+        found = {}
+        for language in SIZES:
+            with transaction.atomic():
+                found[language] = every_page(language, patch)
+                transaction.set_rollback(True)
+    return found
+
+
+def serve(route: Any, html: str) -> None:
+    """A page's own text, and its static files as the server finds them."""
+    path = route.request.url.partition("://")[2].partition("/")[2].partition("?")[0]
+    file = finders.find(path.removeprefix("static/")) if path.startswith("static/") else None
+    if route.request.resource_type == "document":
+        route.fulfill(body=html, content_type="text/html; charset=utf-8")
+    elif file:
+        route.fulfill(body=Path(file).read_bytes(), content_type=TYPES[Path(file).suffix])
+    else:
+        route.fulfill(status=404)
+
+
+@contextmanager
+def shown_in(chromium: Any, language: str) -> Iterator[Callable[[Page], Any]]:
+    """What shows a page: its text as it was rendered, with the styles and scripts of the server."""
+    html = ""
+    context = chromium.new_context(
+        viewport=SIZES[language], base_url="http://page.test", locale=language, bypass_csp=True
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    view = context.new_page()
+    view.route("**/*", lambda route: serve(route, html))
+
+    def show(page: Page) -> Any:
+        nonlocal html
+        html = page.html
+        view.goto(page.address)
+        return view
+
+    yield show
+    context.close()
+
+
+@pytest.mark.parametrize("language", SIZES)
+def test_nothing_is_found_on_any_page(
+    pages: dict[str, list[Page]], chromium: Any, language: str
+) -> None:
+    assert AXE.exists(), "axe-core is missing: make setup installs it"
+    axe, faults = AXE.read_text("utf-8"), list[str]()
+    with shown_in(chromium, language) as show:
+        for page in pages[language]:
+            view = show(page)
+            view.evaluate(axe)
+            faults += [f"{page.name}: {each}" for each in view.evaluate(LOOK, RULES)]
+    assert faults == [], "\n".join(faults)
+
+
+def test_the_main_way_is_gone_by_keys_alone(pages: dict[str, list[Page]], chromium: Any) -> None:
+    """From the upload to the chat: whatever can be used is reached, and shows that it is."""
+    way = [page for page in pages["en"] if page.name in MAIN_WAY]
+    assert {page.name for page in way} == MAIN_WAY
+    with shown_in(chromium, "en") as show:
+        for page in way:
+            view = show(page)
+            view.keyboard.press("Tab")
+            assert view.evaluate("document.activeElement.className").startswith("skip")
+            view.keyboard.press("Enter")
+            assert view.evaluate("document.activeElement.id") == "main"
+            wanted = view.evaluate(CONTROLS)
+            assert wanted
+            for _ in range(2 * len(wanted)):
+                view.keyboard.press("Tab")
+                view.evaluate(NOTE_FOCUS)
+            unseen = view.evaluate(CONTROLS)
+            assert unseen == [], f"{page.name}: not reached, or without visible focus"
+
+
+def test_a_page_on_paper_has_its_passport_and_no_buttons(
+    pages: dict[str, list[Page]], chromium: Any
+) -> None:
+    (model,) = [page for page in pages["en"] if page.name == "model"]
+    with shown_in(chromium, "en") as show:
+        view = show(model)
+        view.emulate_media(media="print")
+        view.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert view.locator("summary + pre").last.is_visible()
+        assert view.locator(".btn:visible, header:visible").count() == 0
+        view.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert view.locator("details[open]").count() == 0
