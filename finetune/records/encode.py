@@ -16,7 +16,7 @@ from finetune.records.borders import Borders
 from finetune.records.call_form import CallForm
 from finetune.records.labels import between, mask, places_of
 from finetune.records.rendering import Tools
-from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
+from finetune.records.rows import ChatRow, ChunkRow, CompletionRow, Message, Row, TextRow
 from finetune.records.spans import Answers, Rendered
 from finetune.records.template import ChatTemplate
 from finetune.records.thinking import SWITCH, Thinking
@@ -126,9 +126,21 @@ class RowEncoder:
             encoded = self._chat(cast(ChatRow, row))
         elif "prompt" in row:
             encoded = self._completion(cast(CompletionRow, row))
+        elif "ids" in row:
+            encoded = _trained_behind_its_first(cast(ChunkRow, row)["ids"])
         else:
             encoded = self._text(row)
         return cut(_checked(encoded), row.get("cut_to"))
+
+    def chunks(self, row: TextRow, size: int) -> list[ChunkRow]:
+        """A document in chunks of at most `size` tokens; one that fits is one chunk.
+
+        Each but the first begins with the last token of the one before, which is not trained there:
+        so every token but the document's first is trained once. The end token is the last one's.
+        Raises UserFault `no_eos`.
+        """
+        ids = self._text(row).input_ids
+        return [{"ids": ids[at : at + size]} for at in range(0, max(1, len(ids) - 1), size - 1)]
 
     def render_prompt(
         self, messages: Seq[Message], tools: Tools = None, think: bool | None = None
@@ -311,6 +323,10 @@ class RowEncoder:
             return None
         places = [begin - len(text) for begin, _ in whole.offsets]
         return list(zip(whole.ids, places, strict=True))[len(before) :]
+
+
+def _trained_behind_its_first(ids: list[int]) -> Encoded:
+    return Encoded((Sequence(ids, [False] + [True] * (len(ids) - 1)),))
 
 
 def _lost_thoughts(messages: list[dict[str, Any]], texts: list[str]) -> Iterable[Remark]:

@@ -2,7 +2,8 @@
 
 {"messages": [...], "tools": [...]}     a chat; `weight` 0 on an assistant message: not trained
 {"prompt": str, "completion": str}      untemplated; only the completion (and EOS) is trained
-{"text": str}                           untemplated; everything (and EOS) is trained
+{"text": str}                           a document, untemplated; everything (and EOS) is trained
+{"ids": [int]}                          a chunk of a document; all but the first token is trained
 
 `cut_to`: of a row that is too long, only so many tokens are taken, from its beginning. The check
 writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.
@@ -38,4 +39,12 @@ class TextRow(TypedDict):
     cut_to: NotRequired[int]
 
 
-Row = ChatRow | CompletionRow | TextRow
+class ChunkRow(TypedDict):
+    """Tokens of a base's own, as the document has them there: a piece of text by itself may be
+    encoded otherwise."""
+
+    ids: list[int]
+    cut_to: NotRequired[int]
+
+
+Row = ChatRow | CompletionRow | TextRow | ChunkRow

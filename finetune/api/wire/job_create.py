@@ -1,11 +1,12 @@
 """The body of `POST /v1/fine_tuning/jobs`, and what it asks of the job service."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from faults import UserFault
 from finetune import selectors
+from finetune.records.check.spec import Overflow
 from finetune.records.thinking import Asked
 from finetune.services.jobs.lifecycle import Hyperparameters, JobRequest
 from finetune.trainer.objectives import METHODS
@@ -52,6 +53,7 @@ class Supervised(_Strict):
 class Method(_Strict):
     type: str
     supervised: Supervised | None = None
+    pretrain: Supervised | None = None
     dpo: Any = None
     reinforcement: Any = None
 
@@ -72,7 +74,7 @@ class JobCreate(_Strict):
     adapter: dict[str, Any] | None = None
     max_length: int | None = None
     packing: bool = False
-    overflow: Literal["refuse", "drop", "cut"] = "refuse"
+    overflow: Overflow | None = None
     thinking: Asked = "auto"
     gradient_checkpointing: Switch = "auto"
     micro_batch_tokens: Whole = "auto"
@@ -87,12 +89,12 @@ class JobCreate(_Strict):
             validation_file=(
                 _file(self.validation_file, "validation_file").id if self.validation_file else None
             ),
-            method=self.method.type if self.method else "supervised",
+            method=self.kind,
             hyperparameters=Hyperparameters(**self.chosen().model_dump()),
             adapter=self.adapter,
             max_length=self.max_length,
             packing=self.packing,
-            overflow=self.overflow,
+            overflow=self.overflow or METHODS[self.kind].overflow,
             thinking=self.thinking,
             gradient_checkpointing=self.gradient_checkpointing,
             micro_batch_tokens=self.micro_batch_tokens,
@@ -102,15 +104,19 @@ class JobCreate(_Strict):
             metadata=self.metadata or {},
         )
 
+    @property
+    def kind(self) -> str:
+        """The method's type."""
+        return self.method.type if self.method else "supervised"
+
     def chosen(self) -> WireHyperparameters:
-        if self.method is not None and self.method.supervised is not None:
-            return self.method.supervised.hyperparameters
-        return self.hyperparameters or WireHyperparameters()
+        own: Supervised | None = getattr(self.method, self.kind, None)
+        return (own.hyperparameters if own else self.hyperparameters) or WireHyperparameters()
 
     def field_of(self, param: str | None) -> str | None:
         """Where the request had the field that the service calls `hyperparameters.…`."""
         if param and param.startswith("hyperparameters.") and self.hyperparameters is None:
-            return f"method.supervised.{param}"
+            return f"method.{self.kind}.{param}"
         return param
 
     def _check_offered(self) -> None:
@@ -121,17 +127,18 @@ class JobCreate(_Strict):
                 fix="Use " + " or ".join(f'`{{"type": "{name}"}}`' for name in METHODS) + ".",
                 param="method.type",
             )
-        if self.method is not None and (self.method.dpo or self.method.reinforcement):
+        given = self.method.model_fields_set - {"type"} if self.method else set()
+        if others := sorted(name for name in given - {self.kind} if getattr(self.method, name)):
             raise UserFault(
                 "unsupported_parameter",
-                "Only `method.supervised` goes with the type `supervised`.",
-                param="method",
+                f"Only `method.{self.kind}` goes with the type `{self.kind}`.",
+                param=f"method.{others[0]}",
             )
-        if self.method is not None and self.method.supervised and self.hyperparameters:
+        if getattr(self.method, self.kind, None) and self.hyperparameters:
             raise UserFault(
                 "invalid_value",
                 "`hyperparameters` is deprecated and cannot come together with `method`.",
-                fix="Give them in `method.supervised.hyperparameters` alone.",
+                fix=f"Give them in `method.{self.kind}.hyperparameters` alone.",
                 param="hyperparameters",
             )
         if self.integrations:

@@ -119,6 +119,10 @@ FILE_CODES: dict[str, Code] = {
 }
 
 LINE_CODES: dict[str, Code] = {
+    "document_too_large": _error(
+        "The document is larger than 16 MB.",
+        'Put a form feed (U+000C) between its parts, or write them as JSON lines: {"text": ...}.',
+    ),
     "line_too_large": _error("The line is larger than allowed.", "Split the row or shorten it."),
     "invalid_utf8": _error("The line is not valid UTF-8.", "Save the file as UTF-8."),
     "invalid_json": _error("The line is not JSON.", "Write one complete JSON object a line."),
@@ -218,7 +222,12 @@ ROW_CODES: dict[str, Code] = {
 TOKEN_CODES: dict[str, Code] = {
     "too_long": _error(
         "The row has more tokens than max_length.",
-        "Shorten it, raise max_length, or choose overflow drop or cut.",
+        "Shorten it, raise max_length, or choose overflow drop or cut. The method pretrain reads "
+        "long documents in chunks.",
+    ),
+    "chunked": _warning(
+        "The document has more tokens than max_length and is read in chunks.",
+        "Nothing. Raise max_length for longer chunks.",
     ),
     "too_long_dropped": _warning(
         "The row has more tokens than max_length and is left out, as overflow says.",

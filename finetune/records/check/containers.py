@@ -1,9 +1,8 @@
-"""What the bytes are, and from bytes to objects: JSON lines, and paragraphs of plain text."""
+"""What the bytes are, and from bytes to objects: JSON lines, and documents of plain text."""
 
 import codecs
 import re
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import PurePath
 from typing import Any
 
@@ -13,6 +12,10 @@ from finetune.records.check.problems import FileUnusable, Finding, Problems, Row
 from finetune.records.check.source import Source
 from finetune.records.check.spec import Container
 from finetune.records.check.strict_json import invalid_utf8, loads
+
+FORM_FEED = b"\f"
+LARGEST_DOCUMENT = 16 << 20  # bytes: it is encoded as a whole
+MOST_FINDINGS = 100  # of one document
 
 # A row's line and what stands there: an object, or why there is none
 Item = tuple[int, dict[str, Any] | RowUnusable]
@@ -95,25 +98,47 @@ def object_of(line: bytes) -> dict[str, Any] | RowUnusable:
     return value if isinstance(value, dict) else RowUnusable(Finding("not_an_object"))
 
 
-def paragraphs(source: Source, problems: Problems) -> Iterator[Item]:
-    """Plain text: a row is a paragraph, and paragraphs are parted by blank lines."""
-    start, kept, wrong = 0, list[str](), list[Finding]()
-    end_of_file: tuple[int, bytes | None] = (0, b"")
-    for number, line in chain(source.lines(problems), [end_of_file]):
-        if line is not None and not line.strip():
-            if wrong:
-                yield start, RowUnusable(*wrong)
-            elif kept:
-                yield start, {"text": "\n".join(kept)}
-            kept, wrong = [], []
-            continue
-        if not (kept or wrong):
-            start = number
+def documents(source: Source, problems: Problems) -> Iterator[Item]:
+    """Plain text: a file is one document, or several with a form feed between them (U+000C, as a
+    page break). Blank lines stay; those around a document are left out."""
+    document = _Document()
+    for number, text in source.lines(problems):
+        pieces = [None] if text is None else text.split(FORM_FEED)
+        for place, piece in enumerate(pieces):
+            if place:
+                yield from document.end()
+                document = _Document()
+            document.add(number, piece)
+    yield from document.end()
+
+
+class _Document:
+    """The lines of a document as they come. More of them than a row may have is not kept."""
+
+    def __init__(self) -> None:
+        self._start, self._size = 0, 0
+        self._kept, self._wrong = list[str](), list[Finding]()
+
+    def add(self, number: int, line: bytes | None) -> None:
+        if not (self._kept or self._wrong):
+            if line is not None and not line.strip():
+                return
+            self._start = number
         text = decoded(line)
+        self._size += len(line or b"") + 1
         if isinstance(text, Finding):
-            wrong.append(text)
+            self._wrong = (self._wrong + [text])[:MOST_FINDINGS]
+        elif self._size > LARGEST_DOCUMENT:
+            self._wrong = self._wrong or [Finding("document_too_large")]
+            self._kept = []
         else:
-            kept.append(text)
+            self._kept.append(text)
+
+    def end(self) -> Iterator[Item]:
+        if self._wrong:
+            yield self._start, RowUnusable(*self._wrong)
+        elif self._kept:
+            yield self._start, {"text": "\n".join(self._kept).rstrip()}
 
 
 def decoded(line: bytes | None) -> str | Finding:

@@ -58,9 +58,10 @@ class Notes(Problems):
 
 @dataclass
 class Outcome:
-    """Of each row of a part its line, its canonical bytes if it is used, and what was found."""
+    """Of each row of a part its line, the canonical bytes of the records that it gives (none if it
+    is not used), and what was found."""
 
-    rows: list[tuple[int, bytes | None, list[Found]]] = field(default_factory=list)
+    rows: list[tuple[int, list[bytes], list[Found]]] = field(default_factory=list)
     block: Block = field(default_factory=Block)
     counts: TokenCounts | None = None
     unusable: FileUnusable | None = None  # what the last of these rows says of the whole file
@@ -113,15 +114,15 @@ class RowsReader:
             try:
                 outcome.rows.append((line, *self._one(given, outcome.block)))
             except FileUnusable as problem:
-                outcome.rows.append((line, None, []))
+                outcome.rows.append((line, [], []))
                 outcome.unusable = problem
                 break
         return outcome
 
-    def _one(self, given: Any, block: Block) -> tuple[bytes | None, list[Found]]:
+    def _one(self, given: Any, block: Block) -> tuple[list[bytes], list[Found]]:
         item = object_of(given) if isinstance(given, bytes) else given
         findings: list[Finding] = []
-        written = None
+        written: list[bytes] = []
         if isinstance(item, dict):
             if self._spec.columns and not self.renamed:
                 item = {field_of(name, self._spec.columns): item[name] for name in item}
@@ -144,36 +145,38 @@ class RowsReader:
             return finding, None  # this row's own fault
         return finding, finding.message or ""
 
-    def _read_row(
-        self, item: dict[str, Any], findings: list[Finding], block: Block
-    ) -> bytes | None:
+    def _read_row(self, item: dict[str, Any], findings: list[Finding], block: Block) -> list[bytes]:
         try:
             row = READERS[self.row_format(item)](item, findings)
         except FileUnusable:
             raise
         except RowUnusable as problem:
             findings.extend(problem.findings)
-            return None
+            return []
         if any(finding.is_error for finding in findings):
-            return None
+            return []
         return self._use(row, findings, block)
 
-    def _use(self, row: Row, findings: list[Finding], block: Block) -> bytes | None:
+    def _use(self, row: Row, findings: list[Finding], block: Block) -> list[bytes]:
         try:
             written = orjson.dumps(row)
         except TypeError as error:  # a date or bytes in a Parquet column of tools
             findings.append(Finding("wrong_type", message=f"Not a value of JSON: {error}."))
+            return []
+        if not (self._tokens and self.format):
+            return [written]
+        pieces = self._tokens.pieces(row, findings)
+        return [line for piece in pieces if (line := self._freeze(piece, findings, block))]
+
+    def _freeze(self, row: Row, findings: list[Finding], block: Block) -> bytes | None:
+        """The row's canonical line, its token ids being in `block`; None if it is not used."""
+        assert self._tokens
+        assert self.format
+        rows = self._tokens.measure(row, KINDS[self.format], findings)
+        if rows is None:
             return None
-        if self._tokens and self.format:
-            rows = self._tokens.measure(row, KINDS[self.format], findings)
-            if rows is None:
-                return None
-            if "cut_to" in row:
-                written = orjson.dumps(row)
-            block.add(
-                (each.input_ids, each.trained) for encoded in rows for each in encoded.sequences
-            )
-        return written
+        block.add((each.input_ids, each.trained) for encoded in rows for each in encoded.sequences)
+        return orjson.dumps(row)
 
 
 def with_proposal(finding: Finding, names: Iterable[str], given: Columns) -> Finding:

@@ -11,8 +11,8 @@ from faults import UserFault
 from finetune.records.check.containers import (
     Line,
     detect_container,
+    documents,
     json_lines,
-    paragraphs,
     suffix,
 )
 from finetune.records.check.formats import KINDS, REQUIRED
@@ -88,7 +88,7 @@ class _Check:
         self._seen = SeenRows()
         self._source: Source | None = None
         self._container: Container | None = None
-        self._rows = self._usable = self._rows_bytes = self._overlap = 0
+        self._rows = self._usable = self._records = self._rows_bytes = self._overlap = 0
 
     def read(self) -> None:
         try:
@@ -159,7 +159,7 @@ class _Check:
                 self._header,
             )
         if self._container == "text":
-            return paragraphs(source, self._notes)
+            return documents(source, self._notes)
         return self._parquet(source)
 
     def _choose_container(self, source: Source) -> Container:
@@ -201,7 +201,7 @@ class _Check:
         note = next(notes)
         if outcome.counts and self._counts:
             self._counts.add(outcome.counts)
-        for number, (line, written, found) in enumerate([*outcome.rows, (0, None, [])]):
+        for number, (line, written, found) in enumerate([*outcome.rows, (0, [], [])]):
             while note[0] <= number and note[2] is not None:
                 (self._problems.add_once if note[3] else self._problems.add)(note[1], note[2])
                 note = next(notes)
@@ -212,7 +212,7 @@ class _Check:
         if outcome.block.members:
             self._write_tokens(outcome.block)
 
-    def _take_row(self, line: int, written: bytes | None, found: list[Found]) -> None:
+    def _take_row(self, line: int, written: list[bytes], found: list[Found]) -> None:
         self._rows += 1
         if self._rows > self._spec.limits.rows:
             raise UserFault(
@@ -225,8 +225,9 @@ class _Check:
                 self._problems.add(line, finding)
             else:
                 self._problems.add_cause(line, finding, cause)
-        if written is not None:
-            self._use(line, written)
+        self._usable += bool(written)
+        for record in written:
+            self._use(line, record)
 
     def _use(self, line: int, written: bytes) -> None:
         digest = _digest(written)
@@ -240,7 +241,7 @@ class _Check:
         if self._other is not None and digest in self._other:
             self._overlap += 1
             self._problems.add(line, Finding("in_both_sets"))
-        self._usable += 1
+        self._records += 1
         self._rows_bytes += len(written) + 1
         self._rows_sha.update(written)
         self._rows_sha.update(b"\n")
@@ -284,6 +285,7 @@ class _Check:
             tokens_trained=tokens.trained if tokens else None,
             thinking=tokens.thinking() if tokens else None,
             packs=tokens.packs(self._spec.max_length) if tokens else None,
+            chunks=self._records if tokens and self._spec.overflow == "chunk" else None,
             longest_row=tokens.longest if tokens else None,
             lengths=tokens.histogram() if tokens else [],
             length_percentiles=tokens.percentiles() if tokens else {},

@@ -12,7 +12,7 @@ RowFormat = Literal["chat", "completion", "alpaca", "sharegpt", "fengshenbang", 
 Format = Literal[
     "auto", "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "csv", "parquet"
 ]
-Overflow = Literal["refuse", "drop", "cut"]
+Overflow = Literal["refuse", "drop", "cut", "chunk"]
 Container = Literal["jsonl", "text", "csv", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]
 
@@ -104,6 +104,9 @@ class CheckReport(_Strict):
         default=None,
         description="packs of max_length tokens that the rows make; None: not told, or no limit",
     )
+    chunks: int | None = Field(
+        default=None, description="records that documents were cut into; None: they were not"
+    )
     longest_row: int | None = Field(
         default=None, description="tokens of the longest row used, all its sequences, after cutting"
     )
@@ -121,6 +124,11 @@ class CheckReport(_Strict):
     tokens_bytes: int = Field(default=0, description="of the frozen token ids; 0: there are none")
     source_sha256: str
     rows_sha256: str
+
+    @property
+    def records(self) -> int:
+        """What training takes one by one: the usable rows, or the chunks of documents."""
+        return self.rows_usable if self.chunks is None else self.chunks
 
     def figures(self) -> dict[str, Any]:
         """What may stand in the clear: counts, codes and one line number, no word of the file's.

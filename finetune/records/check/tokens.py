@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from faults import UserFault
 from finetune.records import control
@@ -12,7 +12,7 @@ from finetune.records.check.problems import Finding
 from finetune.records.check.spec import CheckSpec, LengthBin
 from finetune.records.kinds import Item, RecordKind
 from finetune.records.packs import count_packs
-from finetune.records.rows import Row
+from finetune.records.rows import Row, TextRow
 
 if TYPE_CHECKING:
     from finetune.records.encode import Encoded
@@ -114,15 +114,9 @@ class TokenCounter:
         that is to be cut is told so, in it."""
         from finetune.records.encode import cut
 
-        # In a chat it is an error, which the encoder finds
-        if "messages" not in row and (token := control.find(self._control, row)):
-            findings.append(
-                Finding(
-                    "control_token",
-                    message=f"The text holds the control token '{token}'.",
-                    values={"token": token},
-                )
-            )
+        # In a chat it is an error, which the encoder finds; a chunk's document was looked through
+        if not {"messages", "ids"} & row.keys() and (token := control.find(self._control, row)):
+            findings.append(_control_token(token))
         try:
             rows = self._encode(row, kind)
             length = max(each.longest for each in rows)
@@ -152,6 +146,26 @@ class TokenCounter:
         self.counts.total += tokens
         return rows
 
+    def pieces(self, row: Row, findings: list[Finding]) -> list[Row]:
+        """What becomes records of its own: the chunks of a document that are asked for, else the
+        row itself."""
+        limit = self._spec.max_length
+        if self._spec.overflow != "chunk" or limit is None or "text" not in row:
+            return [row]
+        try:
+            chunks = self._encoder.chunks(cast(TextRow, row), limit)
+        except UserFault:
+            return [row]  # `measure` tells it
+        if len(chunks) == 1:
+            return [row]
+        tokens = sum(len(each["ids"]) for each in chunks) - len(chunks) + 1
+        message = f"The document has {tokens} tokens; it is read in {len(chunks)} chunks."
+        values = {"tokens": tokens, "chunks": len(chunks), "limit": limit}
+        findings.append(Finding("chunked", message=message, values=values))
+        if token := control.find(self._control, row):
+            findings.append(_control_token(token))
+        return list(chunks)
+
     def _encode(self, row: Row, kind: RecordKind) -> "list[Encoded]":
         """The rows that a record is made of, as training has them of the same kind."""
         rows: list[Encoded] = []
@@ -166,7 +180,7 @@ class TokenCounter:
     def _overflow(self, length: int, limit: int, findings: list[Finding]) -> bool:
         message = f"The row has {length} tokens; max_length is {limit}."
         values = {"tokens": length, "limit": limit}
-        if self._spec.overflow == "refuse":
+        if self._spec.overflow in ("refuse", "chunk"):  # what is no document has no chunks
             findings.append(Finding("too_long", message=message, values=values))
             return False
         if self._spec.overflow == "drop":
@@ -179,3 +193,11 @@ class TokenCounter:
             Finding("too_long_cut", message=f"{message} Its end is cut off.", values=values)
         )
         return True
+
+
+def _control_token(token: str) -> Finding:
+    return Finding(
+        "control_token",
+        message=f"The text holds the control token '{token}'.",
+        values={"token": token},
+    )

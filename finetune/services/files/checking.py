@@ -149,7 +149,7 @@ def _freeze(lease: Lease, report: CheckReport, out: Path, vault: Vault) -> None:
         "format": report.format or "",  # none could be told
         "report": report.figures(),
         "error": None,
-        "rows": report.rows_usable,
+        "rows": report.records,
         "tokens_trained": report.tokens_trained or 0,
         "rows_object": prefix + "rows.jsonl",
         "rows_sha256": rows.sha256,

@@ -45,12 +45,20 @@ def require_kind(file: StoredFile, method: str, param: str) -> None:
     structure = Dataset.objects.filter(file=file, base=None).exclude(format="").first()
     if structure is None:
         return
-    held, wanted = KINDS[cast(RowFormat, structure.format)], METHODS[method].records
-    if held.name != wanted.name:
-        raise UserFault(
-            "wrong_kind_of_record",
-            f"The method {method!r} trains on records of the kind {wanted.name!r}, and the file "
-            f"{file.public_id} holds {held.name!r} ({structure.format}).",
-            fix="Choose a method that trains on such records, or a file of the other kind.",
-            param=param,
-        )
+    found = cast(RowFormat, structure.format)
+    if trains_on(method, found):
+        return
+    wanted = ", ".join(each for each in sorted(KINDS) if trains_on(method, each))
+    raise UserFault(
+        "wrong_kind_of_record",
+        f"The method {method!r} trains on rows of the formats {wanted}, and the file "
+        f"{file.public_id} holds {found}.",
+        fix="Choose a method that trains on such rows, or a file of another format.",
+        param=param,
+    )
+
+
+def trains_on(method: str, row_format: RowFormat) -> bool:
+    objective = METHODS[method]
+    of_kind = KINDS[row_format].name == objective.records.name
+    return of_kind and row_format in (objective.formats or [row_format])

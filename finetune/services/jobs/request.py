@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 from faults import UserFault
 from faults.unseen import unseen
 from finetune.families.contract import AdapterSpec
+from finetune.records.check.spec import Overflow
 from finetune.records.thinking import Asked
 from finetune.trainer.objectives import METHODS
 
@@ -60,7 +61,7 @@ class JobRequest(_Frozen):
     adapter: dict[str, Any] | None = None
     max_length: int | None = None
     packing: bool = False
-    overflow: Literal["refuse", "drop", "cut"] = "refuse"
+    overflow: Overflow = "refuse"
     thinking: Asked = "auto"
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     micro_batch_tokens: int | Literal["auto"] = "auto"
@@ -90,6 +91,8 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     if request.suffix is not None:
         _check_suffix(request.suffix)
     _check_metadata(request.metadata)
+    if request.overflow == "chunk" and METHODS[request.method].overflow != "chunk":
+        raise _invalid("overflow", f"The method {request.method!r} reads nothing in chunks.")
     request.adapter_spec()
     if request.evaluation_spec() != EvaluationRequest() and request.validation_file is None:
         raise UserFault(

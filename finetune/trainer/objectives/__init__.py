@@ -8,9 +8,10 @@ from collections.abc import Mapping
 
 from faults import OurFault
 from finetune.trainer.objectives.contract import Metric, Need, Objective, Sums
+from finetune.trainer.objectives.pretrain import PRETRAIN
 from finetune.trainer.objectives.sft import SFT
 
-METHODS = {"supervised": SFT}
+METHODS = {"supervised": SFT, "pretrain": PRETRAIN}
 
 OBJECTIVES = {objective.name: objective for objective in METHODS.values()}
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from finetune.records.check.spec import Overflow, RowFormat
 from finetune.records.kinds import Item, RecordKind
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Objective:
     metrics: tuple[Metric, ...] = ()
     needs: frozenset[Need] = frozenset()
     guessing: Callable[[Any], float] | None = None  # the loss of a model that knows nothing
+    formats: frozenset[RowFormat] | None = None  # that it takes of its kind of record; None: all
+    overflow: Overflow = "refuse"  # what becomes of long records where nothing else is asked
 
     @property
     def train_columns(self) -> tuple[str, ...]:
