@@ -41,17 +41,24 @@ class Previewer:
         """Of a canonical row, which is not changed."""
         findings: list[Finding] = []
         self.counter.counts = TokenCounts()  # of nothing but this record
-        encoded = self.counter.measure(cast(Row, dict(row)), KINDS[row_format], findings)
-        shown = list(self._shown(encoded or []))
-        tokens = sum(len(each.input_ids) for each in encoded or [])
+        encoded = list(self._encoded(cast(Row, dict(row)), row_format, findings))
+        shown = list(self._shown(encoded))
+        tokens = sum(len(each.input_ids) for each in encoded)
         return Preview(
-            used=encoded is not None,
+            used=bool(encoded),
             tokens=tokens,
-            trained=sum(each.trained_count for each in encoded or []),
+            trained=sum(each.trained_count for each in encoded),
             hidden=tokens - sum(len(piece.ids) for pieces in shown for piece in pieces),
             sequences=shown,
             problems=_listed(findings),
         )
+
+    def _encoded(
+        self, row: Row, row_format: RowFormat, findings: list[Finding]
+    ) -> Iterator[Encoded]:
+        """Of all records that the row gives."""
+        for piece in self.counter.pieces(row, findings):
+            yield from self.counter.measure(piece, KINDS[row_format], findings) or []
 
     def _shown(self, records: list[Encoded]) -> Iterator[list[Piece]]:
         left = SHOWN_TOKENS

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
+from finetune.records.check.spec import Overflow
 from finetune.records.thinking import Asked, setting_of
 from privatune.cli.exits import Exit
 from privatune.cli.output import AsJson, notes, print_facts, print_json, results, size
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 Format = Literal[
     "auto", "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "csv", "parquet"
 ]
-Overflow = Literal["refuse", "drop", "cut"]
 
 SHOWN = 20  # problems; --json lists up to a thousand
 MEMORY_MB, SECONDS = 4096, 3600
@@ -106,6 +106,7 @@ def _show(report: "CheckReport") -> None:
             "file": f"{report.source_name} ({size(report.source_bytes)}, {read_as})",
             "columns": as_written(report.columns) or None,
             "rows": f"{report.rows_usable} usable of {report.rows}",
+            "chunks": report.chunks,
             "dropped": report.rows_dropped or None,
             "cut": report.rows_cut or None,
             "duplicates": report.duplicates or None,

@@ -1,9 +1,11 @@
 """`privatune jobs`: ask for a model to be trained, and look on."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
+from finetune.records.check.spec import Overflow
+from finetune.trainer.objectives import METHODS
 from privatune.cli.brought import brought
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
@@ -34,6 +36,9 @@ def create_job(
     validation_file: Annotated[
         str | None, typer.Option(help="Validation data: a file id, or a path to upload.")
     ] = None,
+    method: Annotated[
+        str, typer.Option(help=f"What to train for: {', '.join(METHODS)}.")
+    ] = "supervised",
     suffix: Annotated[str | None, typer.Option(help="1-64 characters in the model's name.")] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     n_epochs: Auto = None,
@@ -47,6 +52,13 @@ def create_job(
         typer.Option(help="A layer to adapt, like q_proj; may be repeated. All if not given."),
     ] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="Longest row, in tokens.")] = None,
+    overflow: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What becomes of longer rows: {', '.join(get_args(Overflow))}. By the method if "
+            "not given."
+        ),
+    ] = None,
     packing: Annotated[bool | None, typer.Option(help="Lay rows end to end.")] = None,
     gradient_checkpointing: Annotated[
         bool | None,
@@ -75,12 +87,13 @@ def create_job(
         "suffix": suffix,
         "seed": seed,
         "method": {
-            "type": "supervised",
-            "supervised": {"hyperparameters": _given(hyperparameters)},
+            "type": method,
+            method: {"hyperparameters": _given(hyperparameters)},
         },
         "adapter": _given({"r": r, "alpha": alpha, "dropout": dropout, "targets": target or None})
         or None,
         "max_length": max_length,
+        "overflow": overflow,
         "packing": packing,
         "gradient_checkpointing": gradient_checkpointing,
         "micro_batch_tokens": _number(micro_batch_tokens, "--micro-batch-tokens"),

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 from rich.text import Text
 
+from finetune.records.check.spec import Overflow
 from finetune.records.thinking import Asked, setting_of
-from privatune.cli.check import MEMORY_MB, SECONDS, Format, Overflow
+from privatune.cli.check import MEMORY_MB, SECONDS, Format
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import AsJson, notes, print_facts, print_json, results

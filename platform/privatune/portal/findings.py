@@ -22,6 +22,7 @@ DETAILED: dict[str, Any] = {
     "too_long_cut": _(
         "The row has %(tokens)s tokens; at most %(limit)s are allowed. Its end is cut off."
     ),
+    "chunked": _("The document has %(tokens)s tokens; it is read in %(chunks)s chunks."),
     "control_token": _("The text holds the base's control token %(token)s."),
     "role_spelling": _("The role %(role)s was read as %(meant)s."),
     "duplicate_row": _("The same row stands in line %(first)s."),

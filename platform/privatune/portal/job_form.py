@@ -10,6 +10,7 @@ from faults import Fault
 from finetune.models import CatalogModel
 from finetune.services.jobs.lifecycle import JobRequest
 from finetune.services.jobs.request import MICRO_BATCH_TOKENS
+from finetune.trainer.objectives import METHODS
 from privatune.portal.file_rows import label
 from privatune.portal.refusals import said
 from tenants.models import StoredFile
@@ -21,10 +22,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     "thorough": {"n_epochs": 5, "adapter": {"r": 32, "alpha": 64}},
 }
 
+METHOD = [
+    ("supervised", _("Examples: learn the answers (supervised)")),
+    ("pretrain", _("Documents: learn the text (continued pre-training)")),
+]
 OVERFLOW = [
+    ("", _("What suits the method: refuse the file, or read documents in chunks")),
     ("refuse", _("Refuse the file and say which")),
     ("drop", _("Leave them out, and count them")),
     ("cut", _("Cut them, and count them")),
+    ("chunk", _("Read documents in chunks")),
 ]
 THINKING = [
     ("auto", _("Where the data has reasoning")),
@@ -39,6 +46,9 @@ class JobForm(forms.Form):
     model = forms.ChoiceField(label=_("Model"))
     training_file: Any = forms.ModelChoiceField(
         queryset=None, label=_("Training data"), empty_label=_("Choose a file")
+    )
+    method = forms.ChoiceField(
+        label=_("What to learn from"), choices=METHOD, required=False, initial="supervised"
     )
     validation_file: Any = forms.ModelChoiceField(
         queryset=None,
@@ -187,12 +197,15 @@ class JobForm(forms.Form):
         data = self.cleaned_data
         preset = PRESETS.get(data["preset"])
         validation = data.get("validation_file")
+        method = data["method"] or "supervised"
+        settings = self._preset(preset) if preset else self._own()
         return JobRequest(
             model=data["model"],
+            method=method,
             training_file=data["training_file"].id,
             validation_file=validation.id if validation else None,
             suffix=data["suffix"] or None,
-            **(self._preset(preset) if preset else self._own()),
+            **({"overflow": METHODS[method].overflow} | settings),
         )
 
     @staticmethod
@@ -212,7 +225,7 @@ class JobForm(forms.Form):
             "hyperparameters": {n: data[n] for n in numbers if data[n] is not None},
             "adapter": adapter or None,
             "max_length": data["max_length"],
-            "overflow": data["overflow"] or "refuse",
+            **({"overflow": data["overflow"]} if data["overflow"] else {}),
             "thinking": data["thinking"] or "auto",
             "packing": data["packing"],
             "gradient_checkpointing": SWITCH[data["gradient_checkpointing"] or "auto"],

@@ -142,12 +142,6 @@ def test_fengshenbang_turns_alternate(check: Check, out_dir: Path) -> None:
     ]
 
 
-def test_plain_text_is_cut_at_blank_lines(check: Check, out_dir: Path) -> None:
-    report = check(b"First\nparagraph\n\n \n\nSecond\n", "book.txt")
-    assert (report.ok, report.container, report.format, report.rows) == (True, "text", "text", 2)
-    assert canonical(out_dir) == [{"text": "First\nparagraph"}, {"text": "Second"}]
-
-
 @pytest.mark.parametrize("splitter", [",", ";", "\t"])
 def test_csv_with_quoted_line_breaks(splitter: str, check: Check, out_dir: Path) -> None:
     data = f'prompt{splitter}completion\n"a\n""b"""{splitter}c\nd{splitter}e\n'.encode()

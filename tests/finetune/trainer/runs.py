@@ -54,6 +54,11 @@ def encoded(base: Path, rows: list[dict[str, Any]]) -> list[Row]:
     return [Row(tuple(e.input_ids), tuple(e.trained)) for e in done]
 
 
+def chunks(base: Path, text: str, size: int) -> list[dict[str, Any]]:
+    """A document as continued pre-training takes it."""
+    return list(RowEncoder(load_tokenizer(base)).chunks({"text": text}, size))  # type: ignore[arg-type]
+
+
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> None:
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8")

@@ -16,11 +16,13 @@ from finetune.trainer.data import Plan, make_plan
 from finetune.trainer.events import EventLog
 from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
+from finetune.trainer.objectives.contract import Objective
+from finetune.trainer.objectives.pretrain import PRETRAIN
 from finetune.trainer.objectives.sft import SFT
 from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import OptimSpec, RunSpec
 from finetune.trainer.state import TrainerState
-from tests.finetune.trainer.runs import chat_rows, encoded
+from tests.finetune.trainer.runs import chat_rows, chunks, encoded
 
 STEPS = 50
 
@@ -41,7 +43,13 @@ def spec_of(precision: str) -> RunSpec:
 
 
 def train_ours(
-    base: Path, spec: RunSpec, rows: list[Row], plan: Plan, folder: Path, lanes: int
+    base: Path,
+    spec: RunSpec,
+    rows: list[Row],
+    plan: Plan,
+    folder: Path,
+    lanes: int,
+    objective: Objective = SFT,
 ) -> tuple[list[float], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Losses of each step, the adapter before, the adapter after."""
     model = adapted.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=1)
@@ -49,7 +57,7 @@ def train_ours(
     run = Run(
         spec=spec,
         model=model,
-        objective=SFT,
+        objective=objective,
         lanes=Lanes(lanes, threads=lanes),
         optimizer=optim.adamw(model.parameters, spec.optim),
         rows=rows,
@@ -90,3 +98,25 @@ def test_fifty_steps_have_the_losses_of_trl(
     assert max(gaps) < within, f"step {gaps.index(max(gaps)) + 1}: {max(gaps)}"
     for name, tensor in get_peft_model_state_dict(model).items():
         torch.testing.assert_close(after[name], tensor.cpu(), rtol=0, atol=1e3 * within)
+
+
+@pytest.mark.parametrize(("precision", "within"), [("fp32", 1e-5), ("fp64", 1e-9)])
+def test_documents_in_chunks_have_the_losses_of_trl(
+    tiny_base: Path, tmp_path: Path, precision: str, within: float
+) -> None:
+    """Continued pre-training: TRL is given the same chunks, all but their first token to train."""
+    from tests.finetune.trainer.oracle import nothing_narrowed, train_with_trl
+
+    spec = spec_of(precision)
+    text = " ".join(f"Room {n} has {n * n} lamps, and each is {'on' if n % 3 else 'off'}."
+                    for n in range(40))  # fmt: skip
+    rows = encoded(tiny_base, chunks(tiny_base, text, 48))[-20:]  # the last, with the end, too
+    plan = make_plan(rows, batch_size=4, epochs=10, seed=5, pack_to=None)
+    with nothing_narrowed() if precision == "fp64" else nullcontext():
+        ours, before, _ = train_ours(tiny_base, spec, rows, plan, tmp_path, 1, PRETRAIN)
+        theirs, _, _ = train_with_trl(
+            tiny_base, spec, rows, plan, before, out=tmp_path, max_steps=STEPS
+        )
+    assert len(ours) == len(rows) * 10 / 4 == STEPS
+    gaps = [abs(a - b) / b for a, b in zip(ours, theirs, strict=True)]
+    assert max(gaps) < within, f"step {gaps.index(max(gaps)) + 1}: {max(gaps)}"

@@ -25,6 +25,7 @@ from finetune.trainer.objectives.sft import SFT
 from finetune.trainer.spec import RunSpec
 from tests.finetune.trainer.runs import (
     StopAfter,
+    chunks,
     command,
     error,
     events,
@@ -146,6 +147,30 @@ def test_resumed_from_every_checkpoint_it_ends_in_the_same_bytes(
         break
     assert yields >= 6
     assert result_hash(folder) == result_hash(undisturbed)
+
+
+def test_a_pretraining_resumed_from_every_checkpoint_ends_in_the_same_bytes(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    from finetune.trainer.lifeline import Yielded
+    from finetune.trainer.loop import train
+
+    text = " ".join(f"Room {n} has {n * n} lamps." for n in range(40))
+    folders = [
+        make_run(tmp_path / name, tiny_base, objective="pretrain", **SETTINGS)
+        for name in ("whole", "parted")
+    ]
+    for folder in folders:
+        write_jsonl(folder / "data" / "train.jsonl", chunks(tiny_base, text, 32)[:16])
+    train(folders[0], Stop())
+    for yields in itertools.count():
+        try:
+            train(folders[1], StopAfter(3))
+        except Yielded:
+            continue
+        break
+    assert yields >= 6
+    assert result_hash(folders[0]) == result_hash(folders[1])
 
 
 def test_a_damaged_checkpoint_is_told_and_an_older_one_used(
