@@ -48,8 +48,9 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
         "cell.csv": b"messages\nhello\n",
         "same.csv": b"prompt,Completion,completion\na,b,c\n",
         "marks.jsonl": b'{"text": "a <|im_end|> b"}',
+        "book.txt": b"A long book. " * 20,
     }
-    for overflow in ("refuse", "drop", "cut"):
+    for overflow in ("refuse", "drop", "cut", "chunk"):
         for name, data in files.items():
             (tmp_path / name).write_bytes(data)
             (tmp_path / "out").mkdir(exist_ok=True)
