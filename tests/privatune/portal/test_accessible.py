@@ -10,6 +10,7 @@ import pytest
 from django.contrib.staticfiles import finders
 from django.db import transaction
 
+from privatune.portal.rooms.chat import _news
 from tests.fixtures.browser import PATIENCE_MS, WIDE
 from tests.privatune.portal.pages import Page, every_page
 
@@ -133,3 +134,34 @@ def test_a_page_on_paper_has_its_passport_and_no_buttons(
         assert view.locator(".btn:visible, header:visible").count() == 0
         view.evaluate("dispatchEvent(new Event('afterprint'))")
         assert view.locator("details[open]").count() == 0
+
+
+def test_an_empty_answer_is_said_and_reasoning_is_folded(
+    pages: dict[str, list[Page]], chromium: Any
+) -> None:
+    """The page's own part of the chat; what the room sends is asked of a stack elsewhere."""
+    (model,) = [page for page in pages["en"] if page.name == "model"]
+    told = {
+        "base": _news(reasoning="Which lamp? ") + _news(reasoning="The third.") + _news(text="On."),
+        "tuned": _news(text="\n"),
+    }
+
+    def answer(route: Any) -> None:
+        which = "tuned" if b"tuned" in route.request.post_data_buffer else "base"
+        route.fulfill(body=told[which], content_type="application/jsonl; charset=utf-8")
+
+    with shown_in(chromium, "en") as show:
+        view = show(model)
+        view.route("**/chat", answer)
+        view.get_by_label("Your question").fill("lamp?")
+        view.keyboard.press("Enter")
+        view.wait_for_selector("[data-answer=tuned]:has-text('(empty answer)')")
+        view.wait_for_selector("[data-answer=base]:has-text('On.')")
+        folded = view.locator("[data-thought=base]")
+        assert folded.get_attribute("open") is None
+        assert folded.locator("pre").text_content() == "Which lamp? The third."
+        assert view.locator("[data-thought=tuned]").is_hidden()
+        told["base"] = _news(text="Half") + _news(error="The model server is away.")
+        view.keyboard.press("Enter")
+        view.wait_for_selector("[data-answer=base]:has-text('[The model server is away.]')")
+        assert view.inner_text("[data-answer=base]").startswith("Half")

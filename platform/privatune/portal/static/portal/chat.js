@@ -43,12 +43,12 @@
       if (!answer.ok) throw new Error((await refusal(answer)) || box.dataset.failed);
       let text = "";
       for await (const news of lines(answer.body)) {
-        if (news.error) throw new Error(`[${news.error}]`);
         if (news.reasoning) {
           thought.hidden = false;
           thinking.textContent += news.reasoning;
         }
         text += news.text ?? "";
+        if (news.error) text += `${text && "\n"}[${news.error}]`; // after what was said already
         if (text) out.textContent = text;
       }
       if (!text.trim()) out.textContent = box.dataset.empty;
