@@ -6,6 +6,8 @@ Stages, each in a process of its own, in this order:
 
     stock      transformers: json.loads and apply_chat_template with tokens of each row, no mask, no
                check of anything, one process: the peer that the others are compared with
+    plain      that tokenizer's own encode_batch_fast of the contents alone, no template: the least
+               that whoever asks it about every text can take
     former     our encoding before turns were rendered and encoded together: every beginning of a
                conversation by itself; on the first rows only
     encode     our encoding now, one process, as the trainer does where nothing was frozen
@@ -13,6 +15,9 @@ Stages, each in a process of its own, in this order:
     check      the check for a base: every row validated, encoded, masked, counted and frozen
     map        what a run's start and every resume do with frozen rows: SHA-256 of the whole file,
                mapped, the first batch made
+
+The rows are of `chat_rows`. Of `stock`, `plain`, `former` and `encode` only the first rows are
+timed. The last column is the time for 1 GB if the processors' seconds spread over the workers.
 
 MB are millions of bytes of the JSON lines. On a machine that does other work, too, compare by the
 processors' seconds, which all processes of a stage are counted in. Memory is the most that one
@@ -22,7 +27,6 @@ process of the stage had resident, libraries included; `imports` is what these a
 import argparse
 import json
 import os
-import random
 import resource
 import subprocess
 import sys
@@ -35,7 +39,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "platform")]
 
-FORMER_ROWS = 200
+from benchmarks.chat_rows import write_rows  # noqa: E402
+
+FORMER_ROWS, SINGLE_ROWS = 200, 4000
 BATCH = 8
 
 
@@ -63,26 +69,8 @@ def main() -> None:
                 peer = peer or (speed, cost)
                 line += f"{told['rows'] / told['seconds']:9.0f} rows/s{speed:8.2f} MB/s"
                 line += f"{speed / peer[0]:8.2f}x stock ({cost / peer[1]:.2f}x by processor)"
+                line += f"{1000 / cost / options.workers:6.0f} s for 1 GB"
             print(f"{line}  peak {peak:.0f} MB", flush=True)
-
-
-def write_rows(path: Path, size: int, turns: int) -> int:
-    """Conversations made of this project's own documentation, each another one."""
-    words = [w for page in sorted(ROOT.glob("docs/**/*.md")) for w in page.read_text().split()]
-    words = [word for word in words if not {"<|", "<think", "</think"} & {word[:2], word[:6]}]
-    words = [word for word in words if "<|" not in word and "think>" not in word]
-    drawn, rows = random.Random(0), 0
-    with path.open("w", encoding="utf-8") as file:
-        while file.tell() < size:
-            talk = [{"role": "system", "content": f"You answer questions of customer {rows}."}]
-            for _ in range(turns):
-                for role, most in (("user", 30), ("assistant", 60)):
-                    first = drawn.randrange(len(words) - most)
-                    said = words[first : first + drawn.randint(5, most)]
-                    talk.append({"role": role, "content": " ".join(said)})
-            file.write(json.dumps({"messages": talk}) + "\n")
-            rows += 1
-    return rows
 
 
 def run_stage(stage: str, options: argparse.Namespace) -> tuple[dict[str, Any], float]:
@@ -131,12 +119,32 @@ def stock(options: argparse.Namespace) -> dict[str, Any]:
             for line in lines:
                 tokenizer.apply_chat_template(json.loads(line)["messages"], return_dict=True)
                 rows += 1
+                if rows == SINGLE_ROWS:
+                    break
         return rows
 
     return timed(work)
 
 
-def encode(options: argparse.Namespace, most: int | None = None) -> dict[str, Any]:
+def plain(options: argparse.Namespace) -> dict[str, Any]:
+    fast = _encoder(options).tokenizer.backend_tokenizer
+
+    def work() -> int:
+        rows = 0
+        with (options.folder / "rows.jsonl").open("rb") as lines:
+            for line in lines:
+                said = [message["content"] for message in json.loads(line)["messages"]]
+                for encoding in fast.encode_batch_fast(said, add_special_tokens=False):
+                    assert encoding.ids
+                rows += 1
+                if rows == SINGLE_ROWS:
+                    break
+        return rows
+
+    return timed(work)
+
+
+def encode(options: argparse.Namespace, most: int = SINGLE_ROWS) -> dict[str, Any]:
     encoder = _encoder(options)
 
     def work() -> int:
@@ -211,6 +219,7 @@ def _check(options: argparse.Namespace, base: Path | None) -> int:
 STAGES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "imports": imports,
     "stock": stock,
+    "plain": plain,
     "former": former,
     "encode": encode,
     "structure": structure,
