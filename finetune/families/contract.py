@@ -67,8 +67,9 @@ class Batch(Protocol):
 class Read(Protocol):
     """(a line of canonical JSON, where it stands) -> its item. Raises UserFault with its place."""
 
-    printed_day: str | None
-    """What its prompts print as today's date (ISO 8601), where the base's template writes one."""
+    @property
+    def printed_day(self) -> str | None:
+        """What its prompts print as today's date (ISO 8601), where the template writes one."""
 
     def __call__(self, line: bytes, where: str, /) -> Item: ...
 

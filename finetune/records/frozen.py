@@ -6,7 +6,8 @@ which sequences belong to one record.
     spans        uint32, trained spans of each                 [sequences]
     edges        uint32, first and behind-last token of each   [2 x spans]
     members      uint32, sequences of each record              [records]
-    footer       JSON, then its length (uint64) and `MAGIC`
+    footer       JSON (also the day that prompts print as today), then its length (uint64)
+                 and `MAGIC`
 
 Numbers are little-endian, and each part begins at a multiple of eight bytes. Equal records make
 equal bytes, whoever encoded them and in how many parts.
@@ -75,8 +76,11 @@ class Writer:
     """Writes blocks in order. Only what stands behind the ids is kept in memory, some bytes for
     each sequence. Without `close` the file has no end and is refused."""
 
-    def __init__(self, path: Path, *, kind: str, vocabulary: int) -> None:
+    def __init__(
+        self, path: Path, *, kind: str, vocabulary: int, printed_day: str | None = None
+    ) -> None:
         self._file: IO[bytes] = path.open("wb")
+        self._day = printed_day
         self._kind, self._width = kind, "<u2" if vocabulary <= _WIDE else "<u4"
         self._rest = Block()
         self._tokens = self._trained = 0
@@ -106,6 +110,7 @@ class Writer:
             "trained": self._trained,
             "sequences": len(self._rest.lengths),
             "records": len(self._rest.members),
+            "printed_day": self._day or "",
             "places": places,
         }
         written = json.dumps(footer, sort_keys=True).encode()
@@ -127,6 +132,8 @@ class Frozen:
         self.kind: str = footer["kind"]
         self.tokens: int = footer["tokens"]
         self.trained: int = footer["trained"]
+        # "": none is printed; None: older files do not tell
+        self.printed_day: str | None = footer.get("printed_day")
         places, count = footer["places"], footer["sequences"]
         self._ids = _mapped(path, footer["ids"], places[0], self.tokens)
         lengths = _mapped(path, "<u4", places[1], count)
@@ -179,6 +186,11 @@ class FrozenItems(Sequence[Item]):
     def longest(self) -> int:
         """Tokens of the longest sequence."""
         return self._frozen.longest
+
+    @property
+    def printed_day(self) -> str | None:
+        """What their prompts print as today; "" where they print none, None where untold."""
+        return self._frozen.printed_day
 
     def lengths(self) -> list[int]:
         """`len` of each."""

@@ -89,8 +89,13 @@ DAY = "2024-07-26"
 """That every prompt prints as today, in training, here and in what is taken away."""
 
 
-def prints_day(source: str) -> bool:
-    """Whether a template can write today's date."""
+def printed_day(templates: str | dict[str, str] | None) -> str | None:
+    """What prompts print as today where one of a tokenizer's templates can write it."""
+    sources = [templates] if isinstance(templates, str) else (templates or {}).values()
+    return DAY if any(map(_prints_day, sources)) else None
+
+
+def _prints_day(source: str) -> bool:
     return "date_string" in source or "strftime_now" in source
 
 

@@ -28,7 +28,7 @@ from finetune.trainer.keeping import note_nondeterministic, restore, save
 from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.objectives import OBJECTIVES, Objective, Sums, usable
-from finetune.trainer.reading import open_rows
+from finetune.trainer.reading import day_of, open_rows
 from finetune.trainer.result import result_step, write_result
 from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import RunSpec
@@ -121,7 +121,7 @@ def prepare(
         events=events,
         stop=stop,
         speed=Speedometer(),
-        printed_day=read.printed_day,
+        printed_day=day_of(rows, read),
     )
     restore(run)
     return run

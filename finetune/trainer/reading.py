@@ -50,6 +50,12 @@ def open_rows(
     return found[0], found[1]
 
 
+def day_of(rows: Sequence[Item], read: Read) -> str | None:
+    """What prompts print as today: as frozen with the rows, else the tokenizer is asked."""
+    told = rows.printed_day if isinstance(rows, FrozenItems) else None
+    return read.printed_day if told is None else told or None
+
+
 def _map(
     spec: RunSpec, path: Path, sha256: str, family: Family, records: RecordKind, stop: Stop
 ) -> FrozenItems:

@@ -2,6 +2,7 @@
 
 import json
 from array import array
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.frozen import Frozen, FrozenItems
 from finetune.records.kinds import Group, Item, RecordKind
-from finetune.records.rendering import DAY, prints_day
+from finetune.records.rendering import printed_day
 from finetune.records.thinking import Thinking
 
 
 class RowReader:
+    """Loads the tokenizer once it is needed: where rows were frozen it is not."""
+
     def __init__(
         self,
         base_dir: Path,
@@ -25,13 +28,17 @@ class RowReader:
         max_length: int,
         thinking: Thinking = "each",
     ) -> None:
-        tokenizer = load_tokenizer(base_dir)
-        self._encoder = RowEncoder(tokenizer, thinking)
-        templates = tokenizer.chat_template or {}
-        sources = [templates] if isinstance(templates, str) else templates.values()
-        self.printed_day = DAY if any(map(prints_day, sources)) else None
+        self._base_dir, self._thinking = base_dir, thinking
         self._records = records
         self._max_length = max_length
+
+    @cached_property
+    def _encoder(self) -> RowEncoder:
+        return RowEncoder(load_tokenizer(self._base_dir), self._thinking)
+
+    @property
+    def printed_day(self) -> str | None:
+        return printed_day(self._encoder.tokenizer.chat_template)
 
     def __call__(self, line: bytes, where: str) -> Item:
         try:

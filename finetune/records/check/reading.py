@@ -82,6 +82,11 @@ class RowsReader:
         """Tokens that the base's tokenizer knows; None without one."""
         return self._tokens.vocabulary if self._tokens else None
 
+    @property
+    def printed_day(self) -> str | None:
+        """What the base's prompts print as today's date, where they print one."""
+        return self._tokens.printed_day if self._tokens else None
+
     def row_format(self, values: Iterable[str]) -> RowFormat:
         """Raises RowUnusable."""
         if self.format is None:

@@ -256,6 +256,7 @@ class _Check:
                 self._out_dir / TOKENS,
                 kind=KINDS[self._reader.format].name,
                 vocabulary=self._reader.vocabulary,
+                printed_day=self._reader.printed_day,
             )
         self._frozen.extend(block)
 

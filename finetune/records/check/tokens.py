@@ -99,12 +99,14 @@ class TokenCounter:
 
     def __init__(self, spec: CheckSpec, tokenizer_dir: Path) -> None:
         from finetune.records.encode import RowEncoder, load_tokenizer
+        from finetune.records.rendering import printed_day
 
         self.tokenizer = load_tokenizer(tokenizer_dir)
         self._encoder = RowEncoder(self.tokenizer, spec.thinking)
         self._spec = spec
         self._control = control.matcher(control.special_tokens(self.tokenizer))
         self.vocabulary = len(self.tokenizer)
+        self.printed_day = printed_day(self.tokenizer.chat_template)
         self.counts = TokenCounts()
 
     def measure(

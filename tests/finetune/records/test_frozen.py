@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from faults import OurFault
 from finetune.records.check.run import TOKENS
 from finetune.records.encode import RowEncoder, load_tokenizer
-from finetune.records.frozen import Block, Frozen, Writer, edges_of
+from finetune.records.frozen import MAGIC, Block, Frozen, Writer, edges_of
 from tests.finetune.records.conftest import Check
 
 sequence = st.lists(st.tuples(st.integers(0, 70_000), st.booleans()), min_size=1, max_size=9)
@@ -52,6 +52,18 @@ def test_a_file_without_its_end_is_refused(tmp_path: Path) -> None:
         with pytest.raises(OurFault) as caught:
             Frozen(cut)
         assert caught.value.code == "data_changed"
+
+
+def test_older_files_do_not_tell_the_day_that_prompts_print(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows", [[[(1, False), (2, True)]]], 1)
+    assert Frozen(path).printed_day == ""
+    content = path.read_bytes()[:-16]
+    begin = content.rindex(b"{")
+    footer = json.loads(content[begin:])
+    del footer["printed_day"]
+    older = json.dumps(footer).encode()
+    path.write_bytes(content[:begin] + older + len(older).to_bytes(8, "little") + MAGIC)
+    assert Frozen(path).printed_day is None
 
 
 def test_edges_are_those_of_the_trained_spans() -> None:

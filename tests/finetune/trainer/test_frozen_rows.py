@@ -2,18 +2,21 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from finetune.families.causal_lm import reading as causal_lm_reading
 from finetune.records.check import CheckSpec
 from finetune.records.check.run import TOKENS, run_check
+from finetune.records.rendering import DAY
 from finetune.states import ExitCode
 from finetune.trainer import reading
 from finetune.trainer.lifeline import Yielded
 from finetune.trainer.spec import RunSpec
-from tests.finetune.trainer.runs import StopAfter, events, finish, make_run, result_hash
+from tests.finetune.trainer.runs import StopAfter, events, finish, make_run, report, result_hash
 
 
 def freeze(run_dir: Path) -> None:
@@ -31,14 +34,28 @@ def freeze(run_dir: Path) -> None:
     spec.model_copy(update={"data": spec.data.model_copy(update=digests)}).write(run_dir)
 
 
-@pytest.mark.parametrize("settings", [{}, {"packing": True, "max_length": 256}])
-def test_the_result_is_that_of_the_rows(
-    tiny_base: Path, tmp_path: Path, settings: dict[str, Any]
+@pytest.mark.parametrize(
+    ("settings", "day"), [({}, None), ({"packing": True, "max_length": 256}, DAY)]
+)
+def test_the_result_is_that_of_the_rows_and_no_tokenizer_is_loaded(
+    tiny_base: Path,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    day: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = make_run(tmp_path / "plain", tiny_base, **settings)
-    frozen = make_run(tmp_path / "frozen", tiny_base, **settings)
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    if day:
+        template = base / "chat_template.jinja"
+        template.write_text("{{ strftime_now('%d %b %Y') }}\n" + template.read_text())
+    plain = make_run(tmp_path / "plain", base, **settings)
+    frozen = make_run(tmp_path / "frozen", base, **settings)
     freeze(frozen)
-    assert finish(plain) == finish(frozen) == ExitCode.DONE
+    assert finish(plain) == ExitCode.DONE
+    # Whatever of the start asks the tokenizer, the frozen rows have told
+    monkeypatch.setattr(causal_lm_reading, "load_tokenizer", pytest.fail)
+    assert finish(frozen) == ExitCode.DONE
+    assert report(frozen)["printed_day"] == report(plain)["printed_day"] == day
     assert result_hash(frozen) == result_hash(plain)
     planned = [events(run, "message")[0]["data"] for run in (plain, frozen)]
     assert planned[0] == planned[1]
