@@ -8,12 +8,28 @@ has to tell which of the two an argument is.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
-from faults.nesting import loads
-from finetune.serving.finite import finite
+from finetune.records.call_form import CallForm
+from finetune.serving.arguments import Options, options, resolved
 
 Read = Callable[[str], tuple[str, dict[str, Any]] | None]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A call as the templates write it: between `before` and `named` its name, then each argument:
+    `key`, its name, `value`, what it is, `end`; and `after` them all. No text has `closing` in it.
+    """
+
+    before: str
+    named: str
+    key: str
+    value: str
+    end: str
+    closing: str
+    after: str
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,7 @@ class Tags:
     mark: str  # in the template's text
     parts: Callable[[str], tuple[str, str] | None]
     each: re.Pattern[str]
+    written: Written
 
 
 def _function(body: str) -> tuple[str, str] | None:
@@ -46,12 +63,32 @@ QWEN = Tags(
     "<function=",
     _function,
     re.compile(r"<parameter=([^>\n]+)>\n?(.*?)\n?</parameter>\s*", re.DOTALL),
+    Written(
+        before="\n<function=",
+        named=">",
+        key="\n<parameter=",
+        value=">\n",
+        end="\n</parameter>",
+        closing="</parameter>",
+        after="\n</function>\n</tool_call>",
+    ),
 )
 GLM = Tags(
     "<arg_key>",
     _named_first,
     re.compile(r"<arg_key>(.*?)</arg_key>\s*<arg_value>(.*?)</arg_value>\s*", re.DOTALL),
+    Written(
+        before="",
+        named="",
+        key="\n<arg_key>",
+        value="</arg_key>\n<arg_value>",
+        end="</arg_value>",
+        closing="</arg_value>",
+        after="\n</tool_call>",
+    ),
 )
+# What stands around calls whose inside is in tags
+AROUND = CallForm("<tool_call>", "", "\n<tool_call>", "")
 
 
 def find(chat_template: str | None) -> Tags | None:
@@ -63,7 +100,7 @@ def reading(tags: Tags, tools: list[dict[str, Any]]) -> Read:
     """Reads what stands between the markers as a call of one of `tools`: its name and arguments;
     None where it is something else."""
     functions = [tool.get("function", tool) for tool in tools]
-    known = {each["name"]: _properties(each) for each in functions}
+    known = {each["name"]: _arguments(each) for each in functions}
 
     def read(body: str) -> tuple[str, dict[str, Any]] | None:
         name, rest = tags.parts(body) or ("", "")
@@ -74,32 +111,20 @@ def reading(tags: Tags, tools: list[dict[str, Any]]) -> Read:
             pair = tags.each.match(rest, place)
             if pair is None:
                 return None
-            pairs[pair[1]] = _value(pair[2], known[name].get(pair[1]))
+            pairs[pair[1]] = known[name](pair[1]).read(pair[2])
             place = pair.end()
         return name, pairs
 
     return read
 
 
-def _properties(function: dict[str, Any]) -> dict[str, Any]:
-    given = (function.get("parameters") or {}).get("properties")
-    return given if isinstance(given, dict) else {}
-
-
-def _value(written: str, schema: Any) -> Any:
-    """A text where the schema wants one, or where it is no JSON."""
-    if _is_text(schema):
-        return written
-    try:
-        return finite(loads(written))
-    except ValueError:
-        return written
-
-
-def _is_text(schema: Any) -> bool:
-    if not isinstance(schema, dict):
-        return False
-    listed = [schema["const"]] if "const" in schema else schema.get("enum")
-    if isinstance(listed, list) and listed:
-        return all(isinstance(each, str) for each in listed)
-    return schema.get("type") in ("string", ["string"])
+def _arguments(function: dict[str, Any]) -> Callable[[str], Options]:
+    """What the tool's schema says of an argument, by its name."""
+    root = function.get("parameters") or {}
+    schema = resolved(root, root)
+    schema = schema if isinstance(schema, dict) else {}
+    given = schema.get("properties")
+    properties = given if isinstance(given, dict) else {}
+    return cache(
+        lambda name: options(properties.get(name, schema.get("additionalProperties")), root)
+    )

@@ -121,7 +121,7 @@ class Ticket:
             return None
         if self.base.calls is not None:
             return reader(self.base.calls)
-        if self.base.call_tags is None or self.request.form is not None:  # that is JSON and no call
+        if self.base.call_tags is None:
             return None
         return reader_of_tags(self.base.call_tags, self.request.tools)
 

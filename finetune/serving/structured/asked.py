@@ -1,10 +1,13 @@
 """The constraint that a request puts on its answers."""
 
 from faults import UserFault
+from finetune.records.call_form import CallForm
 from finetune.serving.bases import Base
 from finetune.serving.protocol import GenerateRequest
-from finetune.serving.structured import forms
+from finetune.serving.structured import forms, in_tags
+from finetune.serving.structured.forms import Callable
 from finetune.serving.structured.grammar import Constraint
+from finetune.serving.tagged import AROUND
 
 
 def constraint_of(base: Base, request: GenerateRequest) -> Constraint | None:
@@ -24,45 +27,35 @@ def constraint_of(base: Base, request: GenerateRequest) -> Constraint | None:
 
 def _source(base: Base, request: GenerateRequest) -> str | None:
     form, tools = request.form, request.tools or []
-    calls = base.calls if tools else None
-    if request.must_call and calls is None:
-        raise _unsupported("tool_choice", "none can be forced")
+    calls = (base.calls or (AROUND if base.call_tags else None)) if tools else None
     if calls is None:
-        if tools and form is None and base.call_tags is not None:
-            _refuse_strictness(request)
+        if request.must_call:
+            raise _unsupported("tool_choice", "none can be forced")
         return None if form is None else forms.of_schema(form.json_schema, form.place)
     several = request.parallel_calls
     named = request.must_call_tool
-    only = request.callable_tools if named is None else [named]
-    offered = forms.callables(tools, only)
-    if request.must_call:
-        return forms.of_calls(calls, offered, several=several and named is None)
-    if form is not None:
-        return forms.of_schema_or_calls(
-            form.json_schema, form.place, calls, offered, several=several
-        )
     strict = any(tool.get("function", tool).get("strict") for tool in tools)
-    if several and not strict and only is None:
+    only = request.callable_tools if named is None else [named]
+    if several and not strict and only is None and form is None and not request.must_call:
         return None
-    return forms.of_text_and_calls(calls, offered, several=several)
+    rules = _rules(base, calls, forms.callables(tools, only))
+    if request.must_call:
+        return forms.of_calls(calls, rules, several=several and named is None)
+    if form is not None:
+        return forms.of_schema_or_calls(form.json_schema, form.place, calls, rules, several=several)
+    return forms.of_text_and_calls(calls, rules, several=several)
 
 
-def _refuse_strictness(request: GenerateRequest) -> None:
-    """Calls are read out of the answer as the model writes them, and it can be held to nothing."""
-    if request.callable_tools is not None:
-        raise _unsupported("tool_choice", "all tools may be called, or none")
-    if not request.parallel_calls:
-        raise _unsupported("parallel_tool_calls", "it cannot be kept from several")
-    for at, tool in enumerate(request.tools or []):
-        if tool.get("function", tool).get("strict"):
-            place = f"tools.{at}.function.strict"
-            raise _unsupported(place, "their arguments cannot be kept to a schema")
+def _rules(base: Base, calls: CallForm, offered: list[Callable]) -> list[str]:
+    if base.call_tags is not None:
+        return in_tags.rules(base.call_tags.written, offered)
+    return forms.rules_of_json(calls, offered)
 
 
 def _unsupported(param: str, what: str) -> UserFault:
     return UserFault(
         "calls_unsupported",
-        f"This model's chat template does not write tool calls as JSON, so {what}.",
+        f"This model's chat template does not write tool calls in a form that is known, so {what}.",
         fix=f"Leave `{param}` out.",
         param=param,
     )

@@ -24,6 +24,8 @@ class Callable:
 
     name: str
     parameters: dict[str, Any]
+    place: str = "tools"  # of `parameters` in the request
+    strict: bool = False
 
 
 def callables(tools: list[dict[str, Any]], only: list[str] | None) -> list[Callable]:
@@ -34,7 +36,8 @@ def callables(tools: list[dict[str, Any]], only: list[str] | None) -> list[Calla
         function = tool.get("function", tool)
         if only is None or function["name"] in only:
             where = f"tools.{place}.function.parameters"
-            found.append(Callable(function["name"], _parameters(function, where)))
+            strict, parameters = bool(function.get("strict")), _parameters(function, where)
+            found.append(Callable(function["name"], parameters, where, strict))
     return found
 
 
@@ -53,55 +56,55 @@ def _parameters(function: dict[str, Any], place: str) -> dict[str, Any]:
 def of_schema(schema: dict[str, Any], place: str) -> str:
     """The answer is JSON. Raises UserFault, as `schemas.check` does."""
     schemas.check(schema, place)
-    return f"start: {_json(schema)}"
+    return f"start: {json_of(schema)}"
 
 
-def of_calls(form: CallForm, tools: list[Callable], *, several: bool) -> str:
-    """The answer is one call, or several."""
-    return "\n".join([f"start: {_calls(form, several)}", *_rules(form, tools)])
+def of_calls(form: CallForm, rules: list[str], *, several: bool) -> str:
+    """The answer is one call, or several. `rules`: what `tool` is."""
+    return "\n".join([f"start: {_calls(form, several)}", *rules])
 
 
 def of_schema_or_calls(
-    schema: dict[str, Any], place: str, form: CallForm, tools: list[Callable], *, several: bool
+    schema: dict[str, Any], place: str, form: CallForm, rules: list[str], *, several: bool
 ) -> str:
     """The answer is JSON, or calls."""
     schemas.check(schema, place)
-    start = f"start: said | called\nsaid: {_json(schema)}\ncalled: {_calls(form, several)}"
-    return "\n".join([start, *_rules(form, tools)])
+    start = f"start: said | called\nsaid: {json_of(schema)}\ncalled: {_calls(form, several)}"
+    return "\n".join([start, *rules])
 
 
-def of_text_and_calls(form: CallForm, tools: list[Callable], *, several: bool) -> str:
+def of_text_and_calls(form: CallForm, rules: list[str], *, several: bool) -> str:
     """The answer is text in which calls may stand; without `several` one ends it."""
-    rules = _rules(form, tools)
     if not form.opening:
         start = f"start: TEXT | called\nTEXT: /([^\\s{{](.|\\n)*)?/\ncalled: {_calls(form, False)}"
         return "\n".join([start, *rules])
     # A lazy text ends where the marker first stands: from there on it is a call
     rest = form.head.partition(form.opening)[2]
-    call = f"marked {_text(rest)} tool {_text(form.tail)}"
+    call = f"marked {text(rest)} tool {text(form.tail)}"
     start = f"start: (call)* TEXT\ncall: {call}" if several else f"start: TEXT | {call}"
-    marked = f"marked[lazy]: TEXT {_text(form.opening)}\nTEXT: /(.|\\n)*/"
+    marked = f"marked[lazy]: TEXT {text(form.opening)}\nTEXT: /(.|\\n)*/"
     return "\n".join([start, marked, *rules])
 
 
 def _calls(form: CallForm, several: bool) -> str:
-    more = f"({_text(form.between)} tool)*" if several and form.between else ""
-    return f"{_text(form.head)} tool {more} {_text(form.tail)}"
+    more = f"({text(form.between)} tool)*" if several and form.between else ""
+    return f"{text(form.head)} tool {more} {text(form.tail)}"
 
 
-def _rules(form: CallForm, tools: list[Callable]) -> list[str]:
+def rules_of_json(form: CallForm, tools: list[Callable]) -> list[str]:
+    """A tool's name and its arguments, as JSON."""
     names = [f"tool_{number}" for number in range(len(tools))]
     rules = [f"tool: {' | '.join(names)}"]
     for name, tool in zip(names, tools, strict=True):
         named = json.dumps(tool.name, ensure_ascii=False)[1:-1] + form.middle
-        rules.append(f"{name}: {_text(named)} {_json(tool.parameters)}")
+        rules.append(f"{name}: {text(named)} {json_of(tool.parameters)}")
     return rules
 
 
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False) if text else ""
+def text(words: str) -> str:
+    return json.dumps(words, ensure_ascii=False) if words else ""
 
 
-def _json(schema: dict[str, Any]) -> str:
+def json_of(schema: dict[str, Any]) -> str:
     guided = written(schema, schemas.NOTES) | {"x-guidance": {"whitespace_pattern": _BLANKS}}
     return f"%json {json.dumps(guided)}"

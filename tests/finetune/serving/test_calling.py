@@ -22,7 +22,6 @@ _TURN = (
 _EACH = "{% for c in m.tool_calls or [] %}CALL{% endfor %}"
 _NAMED = '{"name": "{{ c.function.name }}", "ARGUMENTS": {{ c.function.arguments | tojson }}}'
 _HERMES = "{% if not loop.first %}\n{% endif %}<tool_call>\n" + _NAMED + "\n</tool_call>"
-_TAGS = "<tool_call>\n<function={{ c.function.name }}>\n</function>\n</tool_call>"
 _SINGLE = (
     "{% if m.tool_calls and m.tool_calls | length > 1 %}{{ raise_exception('one') }}{% endif %}"
 )
@@ -176,31 +175,17 @@ def test_a_strict_tools_schema_is_refused_by_its_place_and_another_is_any_object
 def test_a_template_without_calls_cannot_be_made_to_call(tmp_path: Path) -> None:
     folder = build_tiny_base(tmp_path / "b", template="thinking")
     (folder / "chat_template.jinja").write_text(_TURN.replace("CALLS", ""))
+    base = load_base(folder, "mute", "fp32")
     with pytest.raises(UserFault) as caught:
-        constraint_of(load_base(folder, "mute", "fp32"), asked(must_call=True))
+        constraint_of(base, asked(must_call=True))
     assert (caught.value.code, caught.value.param) == ("calls_unsupported", "tool_choice")
-
-
-def test_calls_in_tags_are_read_and_held_to_nothing(batch: Batch, tmp_path: Path) -> None:
-    folder = build_tiny_base(tmp_path / "b")
-    (folder / "chat_template.jinja").write_text(written(_TAGS))
-    base = load_base(folder, "tags", "fp32")
-    (free,) = batch(asked(max_tokens=4), on=base)
-    assert free.error is None
-    assert free.ticket.choices[0].tools is not None
-    refused: list[tuple[dict[str, Any], str]] = [
-        ({"must_call": True}, "tool_choice"),
-        ({"callable_tools": ["遮"]}, "tool_choice"),
-        ({"parallel_calls": False}, "parallel_tool_calls"),
-        ({"tools": [*TOOLS, tool("f", AREA, strict=True)]}, "tools.2.function.strict"),
+    ways: list[dict[str, Any]] = [
+        {"tools": [tool("f", AREA, strict=True)]},
+        {"callable_tools": ["遮"]},
+        {"parallel_calls": False},
     ]
-    for given, param in refused:
-        with pytest.raises(UserFault) as caught:
-            constraint_of(base, asked(**given))
-        assert (caught.value.code, caught.value.param) == ("calls_unsupported", param)
-    held = asked(form={"json_schema": {"const": 7}, "place": "response_format"})
-    (seven,) = batch(held, on=base)  # then it is JSON, and no call
-    assert seven.text() == "7"
+    for way in ways:  # it calls none, which keeps to each of them
+        assert constraint_of(base, asked(**way)) is None
 
 
 def test_only_the_tools_that_may_be_called_are(batch: Batch, speakers: dict[str, Base]) -> None:
