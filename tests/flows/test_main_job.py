@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from openai import NotFoundError, OpenAI
+from pydantic import BaseModel, Field
 
 from finetune.packaging.verify import verify
 from tests.fixtures.ports import own_port
@@ -26,6 +27,11 @@ from tests.fixtures.waiting import stop, until, until_listening
 from tests.s3 import s3_server
 
 pytestmark = pytest.mark.slow
+
+
+class Lamp(BaseModel):
+    number: int = Field(ge=0, le=6)
+    on: bool
 
 
 def rows(count: int, offset: int = 0) -> bytes:
@@ -109,6 +115,10 @@ def run_main_job(stack: Stack, tenant: StackTenant, folder: Path) -> None:
     assert raw.parse().choices[0].message.content is not None
     streamed = client.chat.completions.create(model=done.fine_tuned_model, stream=True, **asked)
     assert [chunk.choices[0].finish_reason for chunk in streamed if chunk.choices][-1]
+    kept = client.chat.completions.parse(  # schemas compile in a child of the sandboxed server
+        model=done.fine_tuned_model, response_format=Lamp, **asked | {"max_tokens": 100}
+    )
+    assert isinstance(kept.choices[0].message.parsed, Lamp)
 
 
 def assert_loads_with_peft(adapter: Path, stack: Stack) -> None:
