@@ -14,7 +14,8 @@ from finetune.families.contract import Device, FamilyName, ResidentBase
 from finetune.records.call_form import CallForm
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.vocabulary import Vocabulary
-from finetune.serving import tagged
+from finetune.serving import deepseek, tagged
+from finetune.serving.deepseek import Marks
 from finetune.serving.structured.grammar import Grammars
 from finetune.serving.tagged import Tags
 from finetune.serving.tools import dialect
@@ -52,6 +53,11 @@ class Base:
     def call_tags(self) -> Tags | None:
         """The tags in which it calls tools instead; None where calls are no such tags."""
         return None if self.calls else tagged.find(self.tokenizer.chat_template)
+
+    @cached_property
+    def call_marks(self) -> Marks | None:
+        """The control tokens between which it calls tools; None where it does not."""
+        return None if self.calls else deepseek.find(self.tokenizer)
 
 
 def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:

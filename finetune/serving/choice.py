@@ -38,6 +38,7 @@ class Choice:
     top_logprobs: int | None  # None: no log-probabilities were asked for
     thoughts: ThoughtReader | None = None
     gate: Gate | None = None  # what its text is held to
+    marks: frozenset[int] = frozenset()  # control tokens that `tools` reads
     offset: int = 0  # characters shown before the answer (an echoed prompt)
     generated: int = 0
     finished: bool = False
@@ -46,7 +47,7 @@ class Choice:
     _shown: int = 0  # characters of the answer that passed the stop watch
 
     def __post_init__(self) -> None:
-        self._text = Detokenizer(self.base.tokenizer)
+        self._text = Detokenizer(self.base.tokenizer, self.marks)
 
     def accept(self, token: int, scored: Scored | None) -> Delta | None:
         """Take the next token; None while there is nothing new to show.

@@ -12,8 +12,10 @@ class Detokenizer:
     (leading spaces, bytes of one character). The scheme is that of vLLM and TGI.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, kept: frozenset[int] = frozenset()) -> None:
+        """`kept`: control tokens that are text here; others are left out."""
         self._tokenizer = tokenizer
+        self._silent = frozenset(tokenizer.all_special_ids) - kept if kept else None
         self._ids: list[int] = []
         self._window = 0  # where the decoded window begins
         self._read = 0  # tokens before this one have been returned as text
@@ -38,7 +40,10 @@ class Detokenizer:
         return self._decode(self._ids[self._window :])[len(known) :]
 
     def _decode(self, ids: list[int]) -> str:
+        silent = self._silent
+        if silent is not None:
+            ids = [each for each in ids if each not in silent]
         text: str = self._tokenizer.decode(
-            ids, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            ids, skip_special_tokens=silent is None, clean_up_tokenization_spaces=False
         )
         return text

@@ -17,7 +17,7 @@ from finetune.serving.stops import StopWatch
 from finetune.serving.structured.gate import Gate
 from finetune.serving.structured.grammar import Constraint
 from finetune.serving.thoughts import ThoughtReader, opened_by
-from finetune.serving.tools import ToolCallReader, reader, reader_of_tags
+from finetune.serving.tools import ToolCallReader, reader, reader_of_marks, reader_of_tags
 
 _PIECE = 128  # log-probabilities of an echo told in one delta: nobody has to hold them all at once
 
@@ -96,6 +96,7 @@ class Ticket:
 
     def _choice(self, index: int, shown: int) -> Choice:
         request = self.request
+        marks = self.base.call_marks if request.tools else None
         room = self.base.context_length - len(self.prompt)
         return Choice(
             index=index,
@@ -113,6 +114,7 @@ class Ticket:
             thoughts=self._thoughts(),
             gate=self._gate(),
             top_logprobs=self.top_logprobs,
+            marks=marks.read if marks else frozenset(),
             offset=shown,
         )
 
@@ -121,6 +123,8 @@ class Ticket:
             return None
         if self.base.calls is not None:
             return reader(self.base.calls)
+        if self.base.call_marks:
+            return reader_of_marks(self.request.tools)
         if self.base.call_tags is None:
             return None
         return reader_of_tags(self.base.call_tags, self.request.tools)

@@ -2,7 +2,8 @@
 
 They stand between two markers (`<tool_call>{json}</tool_call>` of Qwen and Hermes; SmolLM2 puts a
 list inside), or the answer is nothing but `{"name": …, "parameters": …}` (Llama 3). What stands
-between the markers may be tags and no JSON (`tagged`); calls in other words stay plain text.
+between the markers may be tags and no JSON (`tagged`), or they are control tokens (`deepseek`);
+calls in other words stay plain text.
 """
 
 import json
@@ -13,11 +14,11 @@ from typing import Any, Protocol
 
 from faults.nesting import loads
 from finetune.records.call_form import CallForm
-from finetune.serving import tagged
+from finetune.serving import deepseek, tagged
 from finetune.serving.finite import finite
 from finetune.serving.protocol import ToolCall
 from finetune.serving.stops import held_suffix
-from finetune.serving.tagged import Tags
+from finetune.serving.tagged import Read, Tags
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
@@ -39,8 +40,16 @@ def dialect(chat_template: str | None, found: CallForm | None) -> CallForm | Non
 
 def reader_of_tags(tags: Tags, tools: list[dict[str, Any]]) -> "ToolCallReader":
     """Of those that stand between `<tool_call>` and its end."""
-    read = tagged.reading(tags, tools)
+    return MarkedCalls(read=_numbered(tagged.reading(tags, tools)))
 
+
+def reader_of_marks(tools: list[dict[str, Any]]) -> "ToolCallReader":
+    """Of those between DeepSeek's marks."""
+    read = _numbered(deepseek.reading(tools))
+    return MarkedCalls(deepseek.BEGIN, deepseek.END, read=read)
+
+
+def _numbered(read: Read) -> Callable[[str, int], list[ToolCall]]:
     def calls(body: str, count: int) -> list[ToolCall]:
         found = read(body)
         if found is None:
@@ -48,7 +57,7 @@ def reader_of_tags(tags: Tags, tools: list[dict[str, Any]]) -> "ToolCallReader":
         name, arguments = found
         return [_call({"name": name, "arguments": arguments}, count)]
 
-    return MarkedCalls(read=calls)
+    return calls
 
 
 def reader(form: CallForm) -> "ToolCallReader":

@@ -4,7 +4,7 @@ from faults import UserFault
 from finetune.records.call_form import CallForm
 from finetune.serving.bases import Base
 from finetune.serving.protocol import GenerateRequest
-from finetune.serving.structured import forms, in_tags
+from finetune.serving.structured import forms, in_marks, in_tags
 from finetune.serving.structured.forms import Callable
 from finetune.serving.structured.grammar import Constraint
 from finetune.serving.tagged import AROUND
@@ -28,7 +28,8 @@ def constraint_of(base: Base, request: GenerateRequest) -> Constraint | None:
 def _source(base: Base, request: GenerateRequest) -> str | None:
     form, tools = request.form, request.tools or []
     calls = (base.calls or (AROUND if base.call_tags else None)) if tools else None
-    if calls is None:
+    marks = base.call_marks if tools else None
+    if marks is None and calls is None:
         if request.must_call:
             raise _unsupported("tool_choice", "none can be forced")
         return None if form is None else forms.of_schema(form.json_schema, form.place)
@@ -38,7 +39,13 @@ def _source(base: Base, request: GenerateRequest) -> str | None:
     only = request.callable_tools if named is None else [named]
     if several and not strict and only is None and form is None and not request.must_call:
         return None
-    rules = _rules(base, calls, forms.callables(tools, only))
+    offered = forms.callables(tools, only)
+    if marks is not None:
+        said = None if form is None else (form.json_schema, form.place)
+        forced, many = request.must_call, several and named is None
+        return in_marks.source(marks, offered, said, forced=forced, several=many)
+    assert calls is not None
+    rules = _rules(base, calls, offered)
     if request.must_call:
         return forms.of_calls(calls, rules, several=several and named is None)
     if form is not None:

@@ -7,8 +7,11 @@ import pytest
 
 from finetune.records.call_form import CallForm
 from finetune.records.encode import RowEncoder
-from finetune.serving import tagged
-from finetune.serving.tools import HERMES, dialect, reader_of_tags
+from finetune.serving import deepseek, tagged
+from finetune.serving.detokenize import Detokenizer
+from finetune.serving.structured import forms, in_marks
+from finetune.serving.structured.grammar import Grammars
+from finetune.serving.tools import HERMES, dialect, reader_of_marks, reader_of_tags
 from tests.finetune.records.templates import source, tokenizer
 
 QWEN = CallForm(HERMES.head, HERMES.middle, f"{HERMES.tail}\n{HERMES.head}", HERMES.tail)
@@ -99,3 +102,42 @@ def test_tags_that_are_no_call_are_shown_as_they_stand(name: str, body: str) -> 
     reader = reader_of_tags(tags, offered("light"))
     whole = f"<tool_call>{body}</tool_call>"
     assert reader.push(whole) == (whole, [])
+
+
+@pytest.mark.parametrize("name", ["deepseekv3", "deepseek_v3_1"])
+def test_calls_between_control_tokens_are_read_as_they_come(name: str) -> None:
+    speaker = tokenizer(name)
+    marks = deepseek.find(speaker)
+    assert marks is not None
+    given = {"s": "two\nlines", "n": 3}
+    as_text: Any = json.dumps(given) if name == "deepseekv3" else given
+    functions = [{"name": each, "arguments": as_text} for each in ("light.on", "none")]
+    called = [{"id": "x", "type": "function", "function": each} for each in functions]
+    answer = {"role": "assistant", "content": "well", "tool_calls": called}
+    talk = [{"role": "user", "content": "u"}, answer]
+    written = speaker.apply_chat_template(talk, tokenize=False).partition("<｜Assistant｜>")[2]
+    ids = speaker.encode(written.replace("</think>", ""), add_special_tokens=False)
+    text, reader = Detokenizer(speaker, marks.read), reader_of_marks(offered("light.on", "none"))
+    grammars = Grammars(speaker, len(speaker), frozenset())
+    tools = forms.callables(offered("light.on", "none"), None)
+    for forced in (False, True):  # the same is allowed, behind words or alone
+        grammar = in_marks.source(marks, tools, None, forced=forced, several=True)
+        constraint = grammars.compile(grammar, "tools", tenant=f"t{forced}")
+        begun = ids.index(marks.opening) if forced else 0
+        for each in ids[begun : ids.index(marks.closing) + 1]:
+            constraint.accept(each)
+        assert constraint.over
+    gains = [*(reader.push(text.push(each)) for each in ids), reader.push(text.flush())]
+    gains.append(reader.flush())
+    assert "".join(said for said, _ in gains) == "well"
+    found = [call for _, calls in gains for call in calls]
+    assert [(call.name, json.loads(call.arguments)) for call in found] == [
+        ("light.on", given),
+        ("none", given),
+    ]
+
+
+@pytest.mark.parametrize("inside", ["unknown<｜tool▁sep｜>{}", "light<｜tool▁sep｜>[1]", "words"])
+def test_marks_around_no_call_are_shown_as_they_stand(inside: str) -> None:
+    whole = f"{deepseek.BEGIN}{inside}{deepseek.END}"
+    assert reader_of_marks(offered("light")).push(whole) == (whole, [])
