@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from faults.nesting import NO_JSON, loads
 from finetune.grading import formula, specs
-from finetune.grading.places import NoSuchPlace, fill
+from finetune.grading.places import NoSuchPlace, TooLong, fill
 from finetune.grading.python_grader import Ran
 
 # What a judging model has to write: its grounds first, as it cannot change its mind afterwards.
@@ -98,6 +98,8 @@ class _Work:
             return self._by_kind()[spec.type](spec)
         except NoSuchPlace as error:
             self.errors.add("invalid_variable_error", f"There is no {error}.")
+        except TooLong as error:
+            self.errors.add("other_error", str(error))
         except JudgeFailed as error:
             self.errors.add("model_grader_parse_error", str(error))
         return None
@@ -125,8 +127,9 @@ class _Work:
         from finetune.grading import similarity  # brings libraries that few requests need
 
         text, reference = fill(spec.input, self._spaces), fill(spec.reference, self._spaces)
-        if max(len(text), len(reference)) > similarity.LONGEST:
-            self.errors.add("other_error", f"A text has more than {similarity.LONGEST} characters.")
+        most = similarity.longest(spec.evaluation_metric)
+        if max(len(text), len(reference)) > most:
+            self.errors.add("other_error", f"A text has more than {most} characters.")
             return None
         return similarity.METRICS[spec.evaluation_metric](text, reference)
 

@@ -5,12 +5,18 @@ Names, dots and indexes only: no expressions, so nothing of a customer's is exec
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-_PLACE = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _PATH = re.compile(r"\s*((?:item|sample)(?:\.\w+|\[\d{1,6}\])*)\s*")
 _STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+
+LONGEST = 1 << 20  # characters of a filled text: a few places of a long answer each make gigabytes
+
+
+class TooLong(ValueError):
+    """What the places name makes a text longer than LONGEST."""
 
 
 class NoSuchPlace(LookupError):
@@ -19,17 +25,34 @@ class NoSuchPlace(LookupError):
 
 def require_places(text: str) -> str:
     """Raises ValueError for a place that is no path into `item` or `sample`."""
-    for found in _PLACE.finditer(text):
-        if not _PATH.fullmatch(found[1]):
-            shown = found[0][:80]
+    for _, place in _parts(text):
+        if place is not None and not _PATH.fullmatch(place):
+            shown = f"{{{{{place}}}}}"[:80]
             raise ValueError(f"{shown} is no path such as {{{{ item.reference }}}}")
     return text
 
 
 def fill(text: str, spaces: Mapping[str, Any]) -> str:
     """The text with what its places name: strings as they are, anything else as JSON. Raises
-    NoSuchPlace."""
-    return _PLACE.sub(lambda found: _shown(found[1].strip(), spaces), text)
+    NoSuchPlace, and TooLong before more than that is put together."""
+    filled, left = [], LONGEST
+    for plain, place in _parts(text):
+        more = plain if place is None else plain + _shown(place.strip(), spaces)
+        left -= len(more)
+        if left < 0:
+            raise TooLong(f"A text has more than {LONGEST} characters once its places are filled.")
+        filled.append(more)
+    return "".join(filled)
+
+
+def _parts(text: str) -> Iterator[tuple[str, str | None]]:
+    """What stands before each place, and the place; the rest with None. A regular expression would
+    look for the end again from each beginning: minutes for a text of nothing but beginnings."""
+    at = 0
+    while (begin := text.find("{{", at)) >= 0 and (end := text.find("}}", begin + 2)) >= 0:
+        yield text[at:begin], text[begin + 2 : end]
+        at = end + 2
+    yield text[at:], None
 
 
 def _shown(path: str, spaces: Mapping[str, Any]) -> str:

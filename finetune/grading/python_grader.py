@@ -1,12 +1,14 @@
 """Runs a customer's Python grader in a sandbox: no network, no files, bounded memory and time."""
 
 import json
+import math
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from faults.nesting import NO_JSON
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import PACKAGE, Room
 from finetune.sandbox.start import start
@@ -35,8 +37,16 @@ class Ran:
     ours: bool = False
 
 
-def run_python(source: str, sample: dict[str, Any], item: Any, *, level: Level) -> Ran:
-    """`grade(sample, item)` of the source. Never without isolation, whatever else may be."""
+def run_python(
+    source: str,
+    sample: dict[str, Any],
+    item: Any,
+    *,
+    level: Level,
+    seconds: float = SECONDS,
+) -> Ran:
+    """`grade(sample, item)` of the source. Never without isolation, whatever else may be.
+    `seconds`: what is left of SECONDS."""
     if level is Level.NONE:
         return Ran(error="This machine has no isolation for the code of strangers.", ours=True)
     with tempfile.TemporaryFile() as given:
@@ -44,7 +54,7 @@ def run_python(source: str, sample: dict[str, Any], item: Any, *, level: Level) 
         given.seek(0)
         child = start(
             level,
-            ROOM,
+            replace(ROOM, seconds=min(seconds, ROOM.seconds)),
             "finetune.grading.python_child",
             [],
             cwd=Path("/"),
@@ -62,9 +72,13 @@ def run_python(source: str, sample: dict[str, Any], item: Any, *, level: Level) 
 
 def _read(answer: bytes, code: int) -> Ran:
     try:
-        told = json.loads(answer)
-        return Ran(score=float(told["score"])) if "score" in told else Ran(error=str(told["error"]))
-    except (KeyError, TypeError, ValueError):
+        told = json.loads(answer)  # the source may have written it itself
+        if "score" not in told:
+            return Ran(error=str(told["error"]))
+        if math.isfinite(score := float(told["score"])):
+            return Ran(score=score)
+        return Ran(error=f"The grader gave {score}, which is no finite number.")
+    except (*NO_JSON, KeyError, TypeError, OverflowError):
         return Ran(
             error=f"The grader ended without an answer (status {code}): it took more than "
             f"{SECONDS} seconds or {MEMORY_MB} MB, or ended its own process."

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from finetune.grading import formula
 from finetune.grading.places import require_places
+from finetune.grading.python_source import require_python
 
 LONGEST_SOURCE = 256 * 1024  # bytes, as OpenAI's
 MOST_GRADERS = 16  # of a multi grader
@@ -72,12 +73,7 @@ class Python(_Spec):
     def _defines_grade(cls, source: str) -> str:
         if len(source.encode()) > LONGEST_SOURCE:
             raise ValueError(f"source has more than {LONGEST_SOURCE >> 10} kB")
-        try:
-            compile(source, "grader.py", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            line = f"line {error.lineno}: " if isinstance(error, SyntaxError) else ""
-            message = error.msg if isinstance(error, SyntaxError) else str(error)
-            raise ValueError(f"source is no Python: {line}{message}") from None
+        require_python(source)
         if "def grade(" not in source:
             raise ValueError("source defines no function grade(sample, item)")
         return source

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from asgiref.sync import sync_to_async
 from django.http import HttpRequest
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -47,7 +48,7 @@ class Run(AsyncWireView):
     scopes = {"post": Scope.INFER}
 
     async def post(self, request: HttpRequest) -> dict[str, Any]:
-        asked = parse(_Run, request)
+        asked = await sync_to_async(parse)(_Run, request)  # it may have Python compiled
         judges = judges_of(asked.grader)
         targets = await self.in_scope(lambda: {each: gateway.resolve(name=each) for each in judges})
         graded = await run_grader(

@@ -3,9 +3,10 @@ customer's Python waits for its turn."""
 
 import asyncio
 import json
+import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, aclosing
 from functools import partial
 from typing import Any, cast
 from uuid import UUID
@@ -21,7 +22,7 @@ from finetune.grading.grade import (
     judgement_schema,
     sample_of,
 )
-from finetune.grading.python_grader import Ran, run_python
+from finetune.grading.python_grader import SECONDS, Ran, run_python
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Still, Target
 from finetune.work.isolation import isolation
@@ -31,7 +32,8 @@ from tenants.roles import Scope
 PYTHON_AT_ONCE = 2  # of all tenants, and one of each
 LONGEST_JUDGEMENT = 512  # tokens
 
-_running: Counter[UUID] = Counter()
+GRADERS_AT_ONCE = 16  # of all tenants, and so many of each:
+OF_A_TENANT = 4
 
 
 class GraderBusy(UserFault):
@@ -55,11 +57,22 @@ async def run_grader(
     by.require(Scope.INFER)
     hands = _Hands(asyncio.get_running_loop(), targets, by, still)
     work = partial(grade, spec, sample_of(sample), item, hands)
-    if not _has_python(spec):
-        return await asyncio.to_thread(work)
-    isolation()  # raises where no stranger's code can be run here
-    with _turn(by.tenant_id):
-        return await asyncio.to_thread(work)
+    turns = [_GRADERS]
+    if _has_python(spec):
+        isolation()  # raises where no stranger's code can be run here
+        turns.append(_PYTHONS)
+    with ExitStack() as taken:
+        for each in turns:
+            each.take(by.tenant_id)
+            taken.callback(each.give, by.tenant_id)
+        running = hands.loop.run_in_executor(_THREADS, work)
+        # Not when the caller leaves: the thread and what it started are there until it ends
+        ended = taken.pop_all().close
+        running.add_done_callback(lambda _: ended())
+    try:
+        return await asyncio.shield(running)
+    finally:
+        hands.gone = True
 
 
 def judges_of(spec: "specs.Grader") -> set[str]:
@@ -75,20 +88,29 @@ def _has_python(spec: "specs.Grader") -> bool:
     return any(isinstance(each, specs.Python) for each in _parts(spec))
 
 
-@contextmanager
-def _turn(tenant_id: UUID) -> Iterator[None]:
+class Places:
     """On the event loop alone, so that nothing comes between looking and taking."""
-    if _running[tenant_id] or _running.total() >= PYTHON_AT_ONCE:
-        raise GraderBusy(
-            "too_many_graders",
-            "Another Python grader is running, of yours or of others.",
-            fix="Try again in a moment.",
-        )
-    _running[tenant_id] += 1
-    try:
-        yield
-    finally:
-        del _running[tenant_id]
+
+    def __init__(self, total: int, each: int, said: str) -> None:
+        self._total, self._each, self._said = total, each, said
+        self._held: Counter[UUID] = Counter()
+
+    def take(self, tenant_id: UUID) -> None:
+        """Raises GraderBusy (429)."""
+        if self._held[tenant_id] >= self._each or self._held.total() >= self._total:
+            raise GraderBusy("too_many_graders", self._said, fix="Try again in a moment.")
+        self._held[tenant_id] += 1
+
+    def give(self, tenant_id: UUID) -> None:
+        self._held[tenant_id] -= 1
+        if not self._held[tenant_id]:
+            del self._held[tenant_id]
+
+
+_PYTHONS = Places(PYTHON_AT_ONCE, 1, "Another Python grader is running, of yours or of others.")
+_GRADERS = Places(GRADERS_AT_ONCE, OF_A_TENANT, "Too many graders are running.")
+# Threads of their own: one that waits for a judge keeps nobody's download waiting
+_THREADS = ThreadPoolExecutor(GRADERS_AT_ONCE, thread_name_prefix="grader")
 
 
 class _Hands:
@@ -101,14 +123,21 @@ class _Hands:
         by: Principal,
         still: Still,
     ) -> None:
-        self._loop, self._targets, self._by, self._still = loop, targets, by, still
+        self.loop, self._targets, self._by, self._still = loop, targets, by, still
+        self._until = time.monotonic() + SECONDS  # for the code of all its parts together
+        self.gone = False  # nobody waits for the result any more
 
     def judge(self, spec: specs.ScoreModel, messages: list[dict[str, str]]) -> Judged:
-        asked = asyncio.run_coroutine_threadsafe(self._judged(spec, messages), self._loop)
+        if self.gone:
+            raise JudgeFailed("The request was given up.")
+        asked = asyncio.run_coroutine_threadsafe(self._judged(spec, messages), self.loop)
         return asked.result()
 
     def python(self, source: str, sample: dict[str, Any], item: Any) -> Ran:
-        return run_python(source, sample, item, level=isolation())
+        left = self._until - time.monotonic()
+        if self.gone or left <= 0:
+            return Ran(error=f"The graders before it took all of the {SECONDS} seconds.")
+        return run_python(source, sample, item, level=isolation(), seconds=left)
 
     async def _judged(self, spec: specs.ScoreModel, messages: list[dict[str, str]]) -> Judged:
         target, by = self._targets[spec.model], self._by

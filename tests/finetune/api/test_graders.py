@@ -1,13 +1,21 @@
 """/v1/fine_tuning/alpha/graders by the unmodified openai client, with a real judging model."""
 
+import asyncio
+from functools import partial
+from threading import Event
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from openai import BadRequestError, NotFoundError, PermissionDeniedError
+from pydantic import TypeAdapter
 
+from finetune.grading import specs
+from finetune.grading.python_grader import Ran
 from finetune.services.models import graders
-from tenants.roles import Scope
+from tenants.access import Principal
+from tenants.actor import Actor, ActorKind
+from tenants.roles import Role, Scope
 from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, new_customer, shelve
 
@@ -81,13 +89,46 @@ def test_a_judge_needs_the_callers_own_licence_and_a_key_the_scope(
         run(blind, EXACT)
 
 
-def test_one_tenants_python_waits_for_its_turn() -> None:
+def test_one_tenants_graders_leave_places_to_others() -> None:
     one, other, third = uuid4(), uuid4(), uuid4()
-    with graders._turn(one):
-        with pytest.raises(graders.GraderBusy), graders._turn(one):
-            pass
-        with graders._turn(other), pytest.raises(graders.GraderBusy), graders._turn(third):
-            pass
-    with graders._turn(third):
-        pass
-    assert not graders._running
+    places = graders.Places(2, 1, "full")
+    places.take(one)
+    with pytest.raises(graders.GraderBusy):
+        places.take(one)
+    places.take(other)
+    with pytest.raises(graders.GraderBusy):
+        places.take(third)
+    places.give(one)
+    places.take(third)
+
+
+def test_who_leaves_keeps_the_turn_until_the_code_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran, end = Event(), Event()
+
+    def slow(*_: Any, **__: Any) -> Ran:
+        ran.set()
+        end.wait()
+        return Ran(score=1.0)
+
+    monkeypatch.setattr(graders, "run_python", slow)
+    by = Principal(uuid4(), Actor("test", ActorKind.KEY), frozenset({Scope.INFER}), Role.ENGINEER)
+    part = TypeAdapter(specs.Grader).validate_python(PYTHON)
+    run = partial(graders.run_grader, spec=part, sample="", item={}, targets={}, by=by,
+                  still=lambda: None)  # fmt: skip
+
+    async def leave_and_come_again() -> None:
+        first = asyncio.create_task(run())
+        await asyncio.to_thread(ran.wait)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        with pytest.raises(graders.GraderBusy):
+            await run()
+        end.set()
+        while by.tenant_id in graders._PYTHONS._held:
+            await asyncio.sleep(0.01)
+        assert (await run()).reward == 1.0
+
+    asyncio.run(leave_and_come_again())

@@ -1,17 +1,22 @@
 """OpenAI's graders: the right value for known texts, and each failure told as what it is."""
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from finetune.grading import formula, similarity, specs
+from finetune.grading import formula, places, similarity, specs
 from finetune.grading.grade import Graded, Judged, JudgeFailed, grade, sample_of
 from finetune.grading.places import fill, require_places
 from finetune.grading.python_grader import Ran
 
 GRADER: TypeAdapter[Any] = TypeAdapter(specs.Grader)
+# Each `finally` in a `finally` doubles what the compiler writes: gigabytes of it.
+BOMB = "def grade(s, i): pass\n" + "".join(
+    f"{' ' * n}try: a\n{' ' * n}finally:\n" for n in range(18)
+) + " " * 18 + "a;" * 2000 + "\n"  # fmt: skip
 ITEM = {"reference": "Paris", "nested": {"list": [1, {"a": "ä"}]}, "n": 2}
 
 
@@ -64,6 +69,19 @@ def test_places_take_paths_into_item_and_sample() -> None:
             require_places(bad)
 
 
+def test_a_text_of_nothing_but_beginnings_of_places_takes_no_time() -> None:
+    begun = time.process_time()
+    beginnings = "{{" * 125_000  # minutes for a pattern that looks for each one's end
+    assert fill(require_places(beginnings), {}) == beginnings
+    assert time.process_time() - begun < 1
+
+
+def test_places_cannot_multiply_a_long_answer_into_gigabytes() -> None:
+    told = graded(check("eq", "{{item.n}}" + "{{sample.output_text}}" * 5000), "x" * 500_000)
+    assert (told.reward, told.errors.kinds) == (0.0, {"other_error"})
+    assert str(places.LONGEST) in told.errors.details["other_error"]
+
+
 @pytest.mark.parametrize("path", ["item.missing", "item.nested.list[7]", "sample.output_json.x"])
 def test_a_place_that_is_not_there_is_told_and_gives_nothing(path: str) -> None:
     told = graded(check("eq", "{{ " + path + " }}"), "no JSON")
@@ -95,9 +113,10 @@ def test_similarities_have_known_values(
     assert graded(spec | {"reference": reference}, "").reward == pytest.approx(value, abs=1e-6)
 
 
-def test_a_text_too_long_to_compare_is_told() -> None:
-    spec = {"type": "text_similarity", "evaluation_metric": "rouge_l", "reference": "x"}
-    told = graded(spec | {"input": "{{ sample.output_text }}"}, "x " * 60_000)
+@pytest.mark.parametrize(("metric", "characters"), [("rouge_l", 100_001), ("fuzzy_match", 4001)])
+def test_a_text_too_long_to_compare_is_told(metric: str, characters: int) -> None:
+    spec = {"type": "text_similarity", "evaluation_metric": metric, "reference": "x"}
+    told = graded(spec | {"input": "{{ sample.output_text }}"}, "x" * characters)
     assert (told.reward, told.errors.kinds) == (0.0, {"other_error"})
 
 
@@ -169,6 +188,8 @@ def test_a_judge_cannot_score_beyond_its_range() -> None:
     [
         ("def grade(s, i) return 1", "line 1"),
         ("score = 1", "defines no function grade"),
+        ("def grade(s, i): return '\ud800'", "surrogates not allowed"),
+        (BOMB, "takes too much to compile"),
         ("def grade(sample, item):\n    return 1\n#" + "x" * (256 * 1024), "more than 256 kB"),
     ],
 )

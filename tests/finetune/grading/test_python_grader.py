@@ -9,11 +9,20 @@ from finetune.grading import python_grader
 from finetune.grading.grade import sample_of
 from finetune.grading.python_grader import Ran, run_python
 from finetune.sandbox.levels import Level, require
+from finetune.sandbox.room import Room
 
 
 def ran(source: str, answer: str = "Paris", item: Any = None) -> Ran:
     return run_python(
         source, sample_of(answer), item or {"city": "Paris"}, level=require("require")
+    )
+
+
+def forged(answer: str) -> str:
+    """Writes the answer itself, past our own code in the child."""
+    return (
+        f"import os; [os.write(n, {answer!r}.encode()) for n in range(3, 9) "
+        f"if os.path.exists(f'/proc/self/fd/{{n}}')]; os._exit(0)"
     )
 
 
@@ -36,6 +45,9 @@ def test_it_sees_the_answer_and_the_item_and_gives_a_number() -> None:
         ("import sys; sys.exit(3)", "SystemExit: 3"),
         ("import os; os._exit(3)", "ended without an answer (status 3)"),
         ("return bytearray(3 << 30)[0]", "MemoryError"),
+        (forged('{"score": Infinity}'), "no finite number"),
+        (forged('{"score": 1' + "0" * 400 + "}"), "ended without an answer"),
+        (forged("[" * 60000), "ended without an answer"),
     ],
 )
 def test_what_goes_wrong_in_it_is_told_with_its_line(body: str, said: str) -> None:
@@ -71,7 +83,7 @@ def grade(sample, item):
 
 
 def test_one_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = python_grader.Room(memory_mb=256, tree_mb=256, tasks=8, seconds=3)
+    short = Room(memory_mb=256, tree_mb=256, tasks=8, seconds=3)
     monkeypatch.setattr(python_grader, "ROOM", short)
     told = ran("def grade(sample, item):\n    while True: pass\n")
     assert "ended without an answer" in (told.error or "")
