@@ -125,7 +125,7 @@ def test_upload_train_watch_and_download_by_mouse(
 
     model_address = page.url
     page.goto(f"/t/{tenant.slug}/files/")
-    page.click("main table a:has-text('lamps.jsonl')")
+    page.locator("main table a:has-text('lamps.jsonl')").last.click()  # what was trained on
     page.wait_for_selector(".bars span")
     page.screenshot(path=shots / f"file-read-{language}.png", full_page=True)
     page.goto(model_address)

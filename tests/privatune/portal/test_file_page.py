@@ -40,7 +40,7 @@ def test_a_name_that_disagrees_and_a_single_row_are_asked_about() -> None:
     assert "Make sure that this is the file you mean" in page
     assert "one usable row only" in page
     assert "Train with this file" in page
-    assert "one usable row only" not in page_of("two.txt", b"Turn left.\n\nTurn right.\n")
+    assert "one usable row only" not in page_of("two.txt", b"Turn left.\fTurn right.\n")
 
 
 def page_of(name: str, content: bytes) -> str:
