@@ -109,6 +109,26 @@ class BaseDamaged(Wait):
     files: str  # the first three
 
 
+class NoGpu(Wait):
+    """Told by the trainer: a run keeps the device that it began on."""
+
+    code = "no_gpu"
+    words = (
+        "the training began on a GPU, and the worker that took it up shows none; the operator "
+        "should start a worker with a GPU."
+    )
+
+
+class NoBf16(Wait):
+    """Told by the trainer: a run keeps the precision that it began in."""
+
+    code = "no_bf16"
+    words = (
+        "the training began in bf16, which the GPU of the worker that took it up does not "
+        "multiply; the operator should start a worker with a GPU of compute capability 8.0 or more."
+    )
+
+
 # --- a failure ---
 
 

@@ -12,7 +12,7 @@ from django.db import Error as DatabaseError
 from django.db import connection
 
 from faults import Fault, OurFault, UserFault
-from finetune.events.waits import DiskFull
+from finetune.events.waits import DiskFull, NoBf16, NoGpu
 from finetune.models import Job
 from finetune.sandbox.groups import ended_for_memory
 from finetune.sandbox.start import Child
@@ -41,6 +41,10 @@ RETRY_SECONDS = 1.0
 YIELD_SECONDS = 120  # to reach the end of a step and write a checkpoint; then it is killed
 CANCEL_SECONDS = 5
 STORAGE_PATIENCE_SECONDS = 300  # a training goes on without storing checkpoints for so long
+# What the training process found missing on this worker, and another may have.
+LACKED: dict[str, type[DiskFull | NoGpu | NoBf16]] = {
+    kind.code: kind for kind in (DiskFull, NoGpu, NoBf16)
+}
 
 
 def work(lease: RunLease, pulse: "Pulse[Wishes]") -> None:
@@ -156,8 +160,8 @@ def _conclude(
         leases.fail(lease, fault=_told(lease, run_dir, code), exit_code=code)
     else:
         fault = _told(lease, run_dir, code)
-        if fault.code == "disk_full":
-            leases.wait(lease, reason=DiskFull(), seconds=lease.kind.wait_seconds)
+        if lacking := LACKED.get(fault.code):
+            leases.wait(lease, reason=lacking(), seconds=lease.kind.wait_seconds)
         else:
             failed(lease, fault, exit_code=code)
 

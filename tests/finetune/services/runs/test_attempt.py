@@ -11,7 +11,7 @@ from django.conf import settings
 
 from faults import UserFault
 from finetune.events import PrecisionChosen, PrecisionWithoutBf16
-from finetune.models import Checkpoint, Job, Run
+from finetune.models import Checkpoint, Event, Job, Run
 from finetune.services.jobs.steps import take_over
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.runs import attempt, preparation, publishing
@@ -152,6 +152,8 @@ def test_a_fault_of_ours_is_tried_again_and_then_fails_with_its_cause(
         (ExitCode.DATA, {"code": "row_too_long"}, JobState.FAILED, RunState.FAILED),
         (ExitCode.OURS, {"code": "internal"}, JobState.QUEUED, RunState.WAITING),
         (ExitCode.OURS, {"code": "disk_full"}, JobState.QUEUED, RunState.WAITING),
+        (ExitCode.OURS, {"code": "no_gpu"}, JobState.QUEUED, RunState.WAITING),
+        (ExitCode.OURS, {"code": "no_bf16"}, JobState.QUEUED, RunState.WAITING),
         (ExitCode.YIELDED, None, JobState.QUEUED, RunState.WAITING),
         (-9, None, JobState.QUEUED, RunState.WAITING),
     ],
@@ -177,8 +179,12 @@ def test_each_way_that_the_trainer_ends_has_its_consequence(
     assert run.state == run_state
     if code == ExitCode.DATA:
         assert bench.job(job).error["fix"] == "so"
-    if told == {"code": "disk_full"} or code == ExitCode.YIELDED:
-        assert run.attempts == 0
+    lacked = (told or {}).get("code")
+    if waits := lacked in {"disk_full", "no_gpu", "no_bf16"}:
+        with tenant_scope(bench.tenant.id):
+            said = Event.objects.filter(job_id=job, code="job_waits").get()
+        assert said.data["waits_for"] == lacked
+    assert run.attempts == (0 if waits or code == ExitCode.YIELDED else 1)
 
 
 def test_what_packaging_finds_about_the_run_is_the_customers_to_mend(
