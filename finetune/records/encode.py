@@ -6,7 +6,6 @@ what is trained and what is asked are the same tokens.
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -14,63 +13,20 @@ from typing import Any, cast
 from faults import UserFault
 from finetune.records.borders import Borders
 from finetune.records.call_form import CallForm
+from finetune.records.encoded import (
+    Encoded,
+    Remark,
+    Sequence,
+    checked,
+    cut,
+    trained_behind_its_first,
+)
 from finetune.records.labels import between, mask, places_of
 from finetune.records.rendering import Tools
 from finetune.records.rows import ChatRow, ChunkRow, CompletionRow, Message, Row, TextRow
 from finetune.records.spans import Answers, Rendered
 from finetune.records.template import ChatTemplate
 from finetune.records.thinking import SWITCH, Thinking
-
-
-@dataclass(frozen=True, slots=True)
-class Sequence:
-    """`trained[i]`: token i is a label, predicted from the tokens before it.
-
-    Both lists have the same length; `trained[0]` is always False, as nothing precedes it.
-    """
-
-    input_ids: list[int]
-    trained: list[bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """What became of a message's field that its writer may not have meant; `code` as in a check."""
-
-    code: str
-    message: int
-    field: str
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A row as tokens: one sequence, or one for each answer where they cannot share one.
-
-    `asked`: for a template that can think, whether the prompt of each answer asks for it.
-    """
-
-    sequences: tuple[Sequence, ...]
-    remarks: tuple[Remark, ...] = ()
-    asked: tuple[bool, ...] = ()
-
-    @property
-    def input_ids(self) -> list[int]:
-        """Of all sequences, end to end."""
-        return [token for each in self.sequences for token in each.input_ids]
-
-    @property
-    def trained(self) -> list[bool]:
-        """Of all sequences, end to end."""
-        return [label for each in self.sequences for label in each.trained]
-
-    @property
-    def trained_count(self) -> int:
-        return sum(map(sum, (each.trained for each in self.sequences)))
-
-    @property
-    def longest(self) -> int:
-        """Tokens of the longest sequence."""
-        return max(len(each.input_ids) for each in self.sequences)
 
 
 def load_tokenizer(base_dir: Path) -> Any:
@@ -127,10 +83,10 @@ class RowEncoder:
         elif "prompt" in row:
             encoded = self._completion(cast(CompletionRow, row))
         elif "ids" in row:
-            encoded = _trained_behind_its_first(cast(ChunkRow, row)["ids"])
+            encoded = trained_behind_its_first(cast(ChunkRow, row)["ids"])
         else:
             encoded = self._text(row)
-        return cut(_checked(encoded), row.get("cut_to"))
+        return cut(checked(encoded), row.get("cut_to"))
 
     def chunks(self, row: TextRow, size: int) -> list[ChunkRow]:
         """A document in chunks of at most `size` tokens; one that fits is one chunk.
@@ -325,35 +281,8 @@ class RowEncoder:
         return list(zip(whole.ids, places, strict=True))[len(before) :]
 
 
-def _trained_behind_its_first(ids: list[int]) -> Encoded:
-    return Encoded((Sequence(ids, [False] + [True] * (len(ids) - 1)),))
-
-
 def _lost_thoughts(messages: list[dict[str, Any]], texts: list[str]) -> Iterable[Remark]:
     for index, message in enumerate(messages):
         reasoning = message.get("reasoning_content", "").strip()
         if reasoning and not any(reasoning in text for text in texts):
             yield Remark("reasoning_dropped", index, "reasoning_content")
-
-
-def cut(encoded: Encoded, to: int | None) -> Encoded:
-    """The first `to` tokens of each sequence; one that has no label left is left out. Raises
-    UserFault `nothing_trained` if none has."""
-    if to is None or encoded.longest <= to:
-        return encoded
-    shorter = (Sequence(each.input_ids[:to], each.trained[:to]) for each in encoded.sequences)
-    left = tuple(each for each in shorter if any(each.trained))
-    return _checked(replace(encoded, sequences=left))
-
-
-def _checked(encoded: Encoded) -> Encoded:
-    for each in encoded.sequences:
-        each.trained[0] = False
-    if not encoded.sequences or not all(any(each.trained) for each in encoded.sequences):
-        raise UserFault(
-            "nothing_trained",
-            "No token of this row would be trained.",
-            fix="Give the row an assistant message that is not empty and has no weight 0, or "
-            "raise max_length if the answer was cut off.",
-        )
-    return encoded

@@ -12,7 +12,7 @@ from finetune.records.check.formats import KINDS
 from finetune.records.check.problems import Finding, Problems
 from finetune.records.check.spec import CheckSpec, Problem, RowFormat
 from finetune.records.check.tokens import TokenCounter, TokenCounts
-from finetune.records.encode import Encoded
+from finetune.records.encoded import Encoded
 from finetune.records.pieces import Piece, Preview
 from finetune.records.rows import Row
 from finetune.records.vocabulary import Vocabulary

@@ -15,7 +15,7 @@ from finetune.records.packs import count_packs
 from finetune.records.rows import Row, TextRow
 
 if TYPE_CHECKING:
-    from finetune.records.encode import Encoded
+    from finetune.records.encoded import Encoded
 
 _PERCENTILES = (50, 90, 95, 99, 100)
 
@@ -114,7 +114,7 @@ class TokenCounter:
     ) -> "list[Encoded] | None":
         """The rows that it is trained as; None if it is not used. It is counted in `counts`. A row
         that is to be cut is told so, in it."""
-        from finetune.records.encode import cut
+        from finetune.records.encoded import cut
 
         # In a chat it is an error, which the encoder finds; a chunk's document was looked through
         if not {"messages", "ids"} & row.keys() and (token := control.find(self._control, row)):

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from faults import UserFault
-from finetune.records.encode import Encoded, RowEncoder, cut
+from finetune.records.encode import RowEncoder
+from finetune.records.encoded import Encoded, cut
 from finetune.records.rows import ChatRow, Message
 from tests.finetune.records.templates import CALL, TOOLS, tokenizer
 from tests.tiny import build_tokenizer

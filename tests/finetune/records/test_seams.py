@@ -4,7 +4,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from faults import UserFault
-from finetune.records.encode import Encoded, RowEncoder
+from finetune.records.encode import RowEncoder
+from finetune.records.encoded import Encoded
 from finetune.records.rows import ChatRow, Message
 from finetune.records.template import ChatTemplate
 from tests.finetune.records.templates import (

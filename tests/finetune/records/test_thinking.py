@@ -5,7 +5,8 @@ import json
 import pytest
 
 from faults import UserFault
-from finetune.records.encode import Encoded, RowEncoder
+from finetune.records.encode import RowEncoder
+from finetune.records.encoded import Encoded
 from finetune.records.rows import ChatRow, Message
 from finetune.records.template import ChatTemplate
 from finetune.records.thinking import split
