@@ -5,8 +5,7 @@ from what is trained."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from finetune.records.check.formats import KINDS
 from finetune.records.check.problems import Finding, Problems
@@ -22,17 +21,15 @@ SHOWN_TOKENS = 20_000  # of a record; more nobody reads, and they have to be sen
 
 @dataclass(frozen=True)
 class Previewer:
-    """For one base and its settings. `tokenizer_dir` is read once."""
+    """For one base and its settings. What it encodes it may remember: one for each caller."""
 
     counter: TokenCounter
     vocabulary: Vocabulary
     special: frozenset[int]
 
     @classmethod
-    def of(cls, spec: CheckSpec, tokenizer_dir: Path) -> "Previewer":
-        """Raises UserFault `no_tokenizer`."""
-        counter = TokenCounter(spec, tokenizer_dir)
-        tokenizer = counter.tokenizer
+    def of(cls, spec: CheckSpec, tokenizer: Any) -> "Previewer":
+        counter = TokenCounter(spec, tokenizer)
         added = tokenizer.added_tokens_decoder
         special = frozenset(number for number, token in added.items() if token.special)
         return cls(counter, Vocabulary(tokenizer), special)

@@ -19,6 +19,7 @@ from finetune.records.check.problems import FileUnusable, Finding, Problems, Row
 from finetune.records.check.spec import CheckSpec, RowFormat
 from finetune.records.check.strict_json import printable
 from finetune.records.check.tokens import TokenCounter, TokenCounts
+from finetune.records.encode import load_tokenizer
 from finetune.records.frozen import Block
 from finetune.records.rows import Row
 
@@ -73,7 +74,9 @@ class RowsReader:
 
     def __init__(self, spec: CheckSpec) -> None:
         self._spec = spec
-        self._tokens = TokenCounter(spec, spec.tokenizer_dir) if spec.tokenizer_dir else None
+        self._tokens = (
+            TokenCounter(spec, load_tokenizer(spec.tokenizer_dir)) if spec.tokenizer_dir else None
+        )
         self.format: RowFormat | None = None
         self.renamed = False
 

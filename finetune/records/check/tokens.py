@@ -2,8 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from faults import UserFault
 from finetune.records import control
@@ -97,11 +96,11 @@ class TokenCounts:
 class TokenCounter:
     """Encodes rows as the trainer will; a record of several sequences is as long as its longest."""
 
-    def __init__(self, spec: CheckSpec, tokenizer_dir: Path) -> None:
-        from finetune.records.encode import RowEncoder, load_tokenizer
+    def __init__(self, spec: CheckSpec, tokenizer: Any) -> None:
+        from finetune.records.encode import RowEncoder
         from finetune.records.rendering import printed_day
 
-        self.tokenizer = load_tokenizer(tokenizer_dir)
+        self.tokenizer = tokenizer
         self._encoder = RowEncoder(self.tokenizer, spec.thinking)
         self._spec = spec
         self._control = control.matcher(control.special_tokens(self.tokenizer))

@@ -33,7 +33,8 @@ from tenants.services import audit
 from tenants.services.licences import require_license
 from tenants.services.vaults import open_vault
 
-PATIENCE = 60.0  # seconds; a row of megabytes takes some
+PATIENCE = 60.0  # seconds
+LARGEST_ROW = 1 << 20  # bytes: more takes the model server's processor from others for long
 
 
 class PreviewDown(OurFault):
@@ -122,6 +123,13 @@ def _row(rows: BinaryIO, number: int) -> dict[str, object]:
     line = next(islice(rows, number - 1, None), None)
     if line is None:
         raise OurFault("data_changed", "The stored rows are fewer than were counted.")
+    if len(line) > LARGEST_ROW:
+        raise UserFault(
+            "row_too_large",
+            f"The row has {len(line) >> 10} kB; one of up to {LARGEST_ROW >> 10} kB is shown.",
+            fix="Look at another row; a long text can be parted.",
+            param="row",
+        )
     row: dict[str, object] = json.loads(line)
     return row
 

@@ -112,11 +112,12 @@ def _encoded(row: Any, row_format: Any, model_dir: Path, settings: dict[str, Any
     from finetune.records.check.spec import CheckSpec
 
     do_without_torch()
+    from finetune.records.encode import load_tokenizer
     from finetune.records.preview import Previewer
 
     wanted = settings | {"thinking": setting_of(cast(Asked, settings["thinking"]))}
     spec = CheckSpec(source=model_dir, source_name="", tokenizer_dir=model_dir, **wanted)
-    return Previewer.of(spec, model_dir).preview(row, row_format)
+    return Previewer.of(spec, load_tokenizer(model_dir)).preview(row, row_format)
 
 
 def _show(told: dict[str, Any]) -> None:

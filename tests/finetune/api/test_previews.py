@@ -64,6 +64,15 @@ def test_a_file_that_is_not_checked_yet_is_told(customer: Customer) -> None:
     assert (refused.status_code, refused.json()["code"]) == (400, "file_not_ready")
 
 
+def test_a_huge_row_is_not_made_tokens_for_anybody(customer: Customer) -> None:
+    huge = b'{"text": "small"}\n{"text": "' + b"word " * 250_000 + b'"}\n'
+    sent = customer.client().files.create(file=("t.jsonl", huge), purpose="fine-tune")
+    customer.check_files()
+    assert preview(customer, sent.id).status_code == 200
+    refused = preview(customer, sent.id, row=2)
+    assert (refused.status_code, refused.json()["code"]) == (400, "row_too_large")
+
+
 def test_a_strangers_file_and_a_model_without_licence_show_nothing(
     customer: Customer, training_file: str, base_url: str
 ) -> None:

@@ -23,7 +23,7 @@ CHAT: Any = {
 
 
 def previewer(base: Path, **settings: Any) -> Previewer:
-    return Previewer.of(CheckSpec(source=base, source_name="", **settings), base)
+    return Previewer.of(CheckSpec(source=base, source_name="", **settings), load_tokenizer(base))
 
 
 @pytest.fixture(scope="module")

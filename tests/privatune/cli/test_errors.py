@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from privatune.cli import watch
 from privatune.cli.client import server_root
 from privatune.cli.exits import MEANING, Exit, Stop
 from tests.privatune.cli.conftest import Run, Scripted
@@ -136,8 +137,13 @@ def test_a_wrong_address_is_one_line_with_its_fix(
     "words", [("files", "list"), ("jobs", "watch", "ftjob-1"), ("chat", "m", "-m", "a")]
 )
 def test_some_other_programs_server_is_named(
-    run: Run, server: Scripted, words: tuple[str, ...], answer: tuple[int, object]
+    run: Run,
+    server: Scripted,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    answer: tuple[int, object],
 ) -> None:
+    monkeypatch.setattr(watch, "PATIENCE_SECONDS", 0)  # it could be a proxy of one that restarts
     server.foreign = True
     for path in ("GET /v1/files", "GET /v1/fine_tuning/jobs/ftjob-1", "POST /v1/chat/completions"):
         server.on(path, answer)

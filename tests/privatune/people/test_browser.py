@@ -21,7 +21,7 @@ WORDS = {
     "en": {"sign_in": "Sign in", "settings": "Settings", "require": "Require it of all members",
            "go_on": "Go on", "account": "My account", "out": "Sign out"},
     "zh-hans": {"sign_in": "登录", "settings": "设置", "require": "要求所有成员使用",
-                "go_on": "继续", "account": "我的账户", "out": "退出"},
+                "go_on": "继续", "account": "我的账号", "out": "退出"},
 }  # fmt: skip
 NARROW = {"width": 390, "height": 844}
 

@@ -51,6 +51,7 @@ JOBS: dict[str, Any] = {
         "This method trains on records of another kind than this file holds. Choose another file or"
         " another method."
     ),
+    "row_too_large": _("The row is larger than can be shown here, 1 MB."),
     "row_missing": _("The file has no such row that can be used."),
     "file_not_ready": _("The file is still being checked. Wait until it is usable."),
     "invalid_training_file": _("The training file cannot be used. Its page lists every problem."),
