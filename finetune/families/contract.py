@@ -2,6 +2,7 @@
 this page: specs are made where there is none."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
@@ -96,6 +97,10 @@ class Adapted(Protocol):
 
     def probe(self, sequences: Sequence[Any]) -> "dict[str, Tensor]":
         """What it says about a few of them, small, for `Family.compare`."""
+        ...
+
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """The plain base, for the calls of this thread inside."""
         ...
 
     def train(self, mode: bool) -> None: ...

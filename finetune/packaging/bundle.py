@@ -23,7 +23,7 @@ from finetune.packaging.signing import Signer
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 TOKENIZER = "tokenizer"
 # how training went, for whoever judges the result
-TRAINING_FILES = ("metrics.csv", "report.json")
+TRAINING_FILES = ("metrics.csv", "report.json", "validation_rows.csv")
 
 
 class BundleInfo(BaseModel):

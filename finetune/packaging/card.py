@@ -2,7 +2,7 @@
 
 import json
 
-from finetune.packaging.passport import DatasetUsed, Evaluation, Passport
+from finetune.packaging.passport import Change, DatasetUsed, Evaluation, Passport
 from finetune.records.check.columns import as_written
 
 
@@ -98,7 +98,18 @@ def _evaluation(passport: Passport) -> str:
     if not lines:
         return "## Evaluation\n\nNothing was measured on data outside training."
     shared = [_shared(found), ""] if found.validation_rows_in_training else []
-    return "\n".join(["## Evaluation", "", *shared, "| measure | value |", "|---|---|", *lines])
+    table = ["| measure | value |", "|---|---|", *lines]
+    changed = ["", _changed(found.validation_change)] if found.validation_change else []
+    return "\n".join(["## Evaluation", "", *shared, *table, *changed])
+
+
+def _changed(change: Change) -> str:
+    low, high = change.interval or (None, None)
+    within = "" if low is None else f", 95% interval {low:+.4f} to {high:+.4f}"
+    return (
+        f"The validation loss changed by {change.difference:+.4f} against the base over "
+        f"{change.rows:,} rows{within}; paired permutation test p = {change.p_value:.4f}."
+    )
 
 
 def _shared(found: Evaluation) -> str:

@@ -52,11 +52,22 @@ class DatasetUsed(_Part):
     trained_tokens: int | None = None
 
 
+class Change(_Part):
+    """Of the validation loss by training, row by row: the mean's change in nats per trained token,
+    its 95% interval (bootstrap over rows) and the p of the paired permutation test, two-sided."""
+
+    rows: int
+    difference: float
+    interval: tuple[float, float] | None = None
+    p_value: float
+
+
 class Evaluation(_Part):
     """Mean losses in nats per trained token; `base_` is the base without the adapter.
 
     `validation_rows_in_training`: validation rows that stand in the training rows, too, over which
-    a loss says nothing of new data. None: not told by older artifacts, or there are none.
+    a loss says nothing of new data. None: not told by older artifacts, or there are none, as with
+    `validation_change`.
     """
 
     train_loss: float | None = None
@@ -64,6 +75,7 @@ class Evaluation(_Part):
     base_validation_loss: float | None = None
     validation_rows: int | None = None
     validation_rows_in_training: int | None = None
+    validation_change: Change | None = None
     metrics: dict[str, float] = {}
 
 

@@ -91,15 +91,19 @@ def micro_batches(rows: Sequence[Item], tokens: int) -> Iterator[list[Item]]:
     Sorted by length, so that rows of like length meet in one attention call. A row is whole in
     its part, with all its sequences. The sums of a step do not depend on the cut.
     """
-    part: list[Item] = []
+    for part in cut(lengths_of(rows), tokens):
+        yield [rows[number] for number in part]
+
+
+def cut(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """As `micro_batches`, of rows of these lengths: their numbers."""
+    part: list[int] = []
     size = 0
-    lengths = lengths_of(rows)
-    for number in sorted(range(len(rows)), key=lengths.__getitem__):
-        row = rows[number]
-        if part and size + len(row) > tokens:
+    for number in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if part and size + lengths[number] > tokens:
             yield part
             part, size = [], 0
-        part.append(row)
-        size += len(row)
+        part.append(number)
+        size += lengths[number]
     if part:
         yield part

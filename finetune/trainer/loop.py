@@ -16,7 +16,6 @@ from torch import Tensor
 from faults import UserFault
 from finetune import events as said
 from finetune.families import family
-from finetune.families.contract import Batch
 from finetune.families.placement import require
 from finetune.records.kinds import Item
 from finetune.trainer import optim
@@ -27,10 +26,11 @@ from finetune.trainer.events import EventLog
 from finetune.trainer.keeping import note_nondeterministic, restore, save
 from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.measuring import measure, validation_parts
 from finetune.trainer.objectives import OBJECTIVES, Objective, Sums, usable
 from finetune.trainer.reading import day_of, open_rows
-from finetune.trainer.result import result_step, write_result
-from finetune.trainer.run import Run, Speedometer
+from finetune.trainer.result import result_step, result_weights, write_result
+from finetune.trainer.run import Run, Speedometer, sequences
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 from finetune.trainer.telling import announce, report
@@ -38,7 +38,6 @@ from finetune.trainer.totals import Totals
 from finetune.trainer.verdict import verdict
 
 MAX_SKIPPED_IN_A_ROW = 3
-VALIDATION_TOLD_SECONDS = 10.0  # between two words on how far a long one is
 PROBED_ROWS = 4  # held out ones where there are any
 
 
@@ -57,12 +56,14 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
             try:
                 with run.lanes:
                     run_to_the_end(run)
+                    kept = result_weights(run)
+                    measured = measure(run, kept)
             except Yielded:
                 save(run, yielded=True)
                 raise
             warned = judge_run(run)
             probed = (run.valid or run.rows)[:PROBED_ROWS]
-            write_result(run_dir, run, warned, probed)
+            write_result(run_dir, run, kept, warned, probed, measured)
         events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()
@@ -210,7 +211,7 @@ def without_training(run: Run) -> StepMetrics:
 
 def learn(run: Run, rows: Sequence[Item]) -> tuple[Sums, Sequence[Tensor | None]]:
     """(sums, gradient of their loss by the parameters) of rows that stand in memory at once."""
-    sums = run.objective.sums(run.model, lay_out(run, rows), rows)
+    sums = run.objective.sums(run.model, run.lay_out(rows), rows)
     return sums, torch.autograd.grad(sums.loss, run.model.parameters, allow_unused=True)
 
 
@@ -249,16 +250,9 @@ def evaluate(run: Run) -> dict[str, float]:
     sums, not means of means."""
     run.model.train(False)
     totals = Totals(run.objective)
-    done, told = 0, run.clock()
-    for part in micro_batches(run.valid, run.spec.in_memory.micro_batch_tokens):
-        run.stop.check()
-        for sums in run.lanes.map(partial(judge, run), part):
+    for part in validation_parts(run):
+        for sums in run.lanes.map(partial(judge, run), [numbered.row for numbered in part]):
             totals.add(sums)
-        done += len(part)
-        now = run.clock()
-        if now - told >= VALIDATION_TOLD_SECONDS and done < len(run.valid):
-            run.events.say(said.ValidationGoesOn(rows=done, of=len(run.valid)))
-            told = now
     means = totals.valid_means()
     if not math.isfinite(means["valid_loss"]):
         raise diverged(run, "The validation loss is not a finite number.")
@@ -284,17 +278,7 @@ def judge_run(run: Run) -> list[said.Message]:
 
 @torch.no_grad()
 def judge(run: Run, rows: Sequence[Item]) -> Sums:
-    return run.objective.sums(run.model, lay_out(run, rows), rows)
-
-
-def lay_out(run: Run, rows: Sequence[Item]) -> Batch:
-    # With dropout, rows that begin alike must still draw different masks
-    share = run.spec.share_prefixes and run.spec.adapter.dropout == 0
-    return run.model.lay_out(sequences(rows), share_prefixes=share)
-
-
-def sequences(rows: Sequence[Item]) -> list[Item]:
-    return [sequence for row in rows for sequence in row.sequences]
+    return run.objective.sums(run.model, run.lay_out(rows), rows)
 
 
 def due(every: int | None, step: int, epoch_ends: bool) -> bool:

@@ -8,28 +8,39 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from finetune.events import Message
 from finetune.families.contract import PROBES
 from finetune.records.kinds import Item
 from finetune.trainer.checkpoint import ADAPTER, to_bytes, write_folder
+from finetune.trainer.measuring import RowLosses
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import Objective
 from finetune.trainer.run import Run
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 
+ROW_LOSSES = "validation_rows.csv"
+
 
 def write_result(
-    run_dir: Path, run: Run, warned: Sequence[Message], probed: Sequence[Item]
+    run_dir: Path,
+    run: Run,
+    kept: dict[str, Tensor],
+    warned: Sequence[Message],
+    probed: Sequence[Item],
+    measured: RowLosses | None,
 ) -> None:
-    """`probed`: rows that the adapter is asked about, so that packing can ask its files again."""
+    """`kept`: its weights. `probed`: rows that the adapter is asked about, so that packing can ask
+    its files again."""
     spec, state, model, history = run.spec, run.state, run.model, run.history.steps
     step = result_step(spec, state)
-    kept = model.adapter_state() if step == state.step else run.checkpoints.read(step).adapter
     adapter = to_bytes(kept)
     model.load_adapter_state(kept)
     probes = model.probe([sequence for row in probed for sequence in row.sequences])
     report = _report(spec, state, history, step, hashlib.sha256(adapter).hexdigest())
+    report["validation_change"] = measured.said() if measured is not None else None
     report["printed_day"] = run.printed_day
     report["warnings"] = [each.entry() for each in warned]
     if spec.relief is not None:
@@ -41,7 +52,16 @@ def write_result(
         "report.json": _json(report),
         PROBES: to_bytes(probes),
     }
+    if measured is not None:
+        files[ROW_LOSSES] = measured.table()
     write_folder(run_dir / "result", files)
+
+
+def result_weights(run: Run) -> dict[str, Tensor]:
+    step = result_step(run.spec, run.state)
+    if step == run.state.step:
+        return run.model.adapter_state()
+    return run.checkpoints.read(step).adapter
 
 
 def result_step(spec: RunSpec, state: TrainerState) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from finetune.families.contract import Adapted
+from finetune.families.contract import Adapted, Batch
 from finetune.records.kinds import Item
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan
@@ -61,3 +61,12 @@ class Run:
     history: History = field(default_factory=History)
     clock: Callable[[], float] = time.monotonic
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
+
+    def lay_out(self, rows: Sequence[Item]) -> Batch:
+        # With dropout, rows that begin alike must still draw different masks
+        share = self.spec.share_prefixes and self.spec.adapter.dropout == 0
+        return self.model.lay_out(sequences(rows), share_prefixes=share)
+
+
+def sequences(rows: Sequence[Item]) -> list[Item]:
+    return [sequence for row in rows for sequence in row.sequences]

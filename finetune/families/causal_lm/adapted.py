@@ -2,7 +2,7 @@
 packed rows, and the head only where a label is."""
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from finetune.families.causal_lm.adapters.assignment import Assignment
 from finetune.families.causal_lm.adapters.fresh import TrainableAdapter, fresh_adapter
 from finetune.families.causal_lm.adapters.switch import AdapterSwitch
 from finetune.families.causal_lm.adapters.targets import has_experts
-from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy
+from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy, token_losses
 from finetune.families.causal_lm.layout import Layout, Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
 from finetune.families.causal_lm.probing import Probe, head_logits
@@ -74,6 +74,16 @@ class CausalLM:
         return sum_cross_entropy(hidden, self.head, layout.targets, self.head_math)
 
     @torch.no_grad()
+    def token_losses(self, layout: Layout) -> Tensor:
+        """[trained]: the loss [nats] at each trained position, the rows' end to end."""
+        hidden = self.hidden(layout).index_select(0, layout.predict)  # [trained, d]
+        return token_losses(hidden, self.head, layout.targets, self.head_math)
+
+    def without_adapter(self) -> AbstractContextManager[None]:
+        """The plain base, for the calls of this thread inside."""
+        return self.switch.using(Assignment())
+
+    @torch.no_grad()
     def check_faithful(self, rows: Sequence[Row]) -> None:
         """Packed rows must give what transformers gives for each row alone, on this very base.
 
@@ -127,7 +137,7 @@ class CausalLM:
             return self.head_math.logits(head_logits(hidden, self.head))
 
         def plain(tokens: list[int], places: list[int]) -> Tensor:
-            with self.switch.using(Assignment()):
+            with self.without_adapter():
                 return adapted(tokens, places)
 
         return Probe.taken([row.input_ids for row in rows], adapted, plain).tensors()

@@ -227,6 +227,7 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
             base_validation_loss=report["base_valid_loss"],
             validation_rows=report.get("valid_rows"),
             validation_rows_in_training=report.get("valid_rows_in_training"),
+            validation_change=report.get("validation_change"),
         ),
     )
 

@@ -53,6 +53,8 @@ class Objective:
     metrics: tuple[Metric, ...] = ()
     needs: frozenset[Need] = frozenset()
     guessing: Callable[[Any], float] | None = None  # the loss of a model that knows nothing
+    # Of each item of a batch, apart: its loss [nats, summed], and what `sums` divides it by
+    each: Callable[[Any, Any, Sequence[Item]], Sequence[tuple[float, float]]] | None = None
     formats: frozenset[RowFormat] | None = None  # that it takes of its kind of record; None: all
     overflow: Overflow = "refuse"  # what becomes of long records where nothing else is asked
 

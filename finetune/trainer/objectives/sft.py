@@ -18,6 +18,10 @@ class Predicts(Protocol):
         """(sum of losses [nats], right guesses) at the trained positions."""
         ...
 
+    def token_losses(self, batch: Any, /) -> "Tensor":
+        """[trained]: the loss [nats] at each trained position, without a gradient."""
+        ...
+
 
 class Labelled(Protocol):
     @property
@@ -30,10 +34,16 @@ def sft(model: Predicts, batch: Labelled, items: Sequence[Item]) -> Sums:
     return Sums(loss=loss, weight=tokens, metrics={"accuracy": (right, tokens)})
 
 
+def each(model: Predicts, batch: Any, items: Sequence[Item]) -> list[tuple[float, float]]:
+    parts = model.token_losses(batch).split([item.trained for item in items])
+    return [(float(part.double().sum()), len(part)) for part in parts]
+
+
 SFT = Objective(
     name="sft",
     records=ROW,
     sums=sft,
     metrics=(Metric("accuracy", valid_name="mean_token_accuracy"),),
     guessing=lambda model: math.log(model.vocabulary_size),
+    each=each,
 )

@@ -13,11 +13,13 @@ SAME = 0.05  # percent: what would be shown as 0.0
 @dataclass(frozen=True)
 class Outcome:
     """`colour` as Tabler names it; empty where there is nothing to be glad or worried of.
-    `overlap`: what is said before the figures of validation rows that were trained on."""
+    `overlap`: what is said before the figures of validation rows that were trained on; `within`:
+    the change with its interval, where the rows were measured one by one."""
 
     words: str
     colour: str
     overlap: str = ""
+    within: str = ""
 
 
 def outcome(report: Mapping[str, Any]) -> Outcome | None:
@@ -27,15 +29,39 @@ def outcome(report: Mapping[str, Any]) -> Outcome | None:
         return None
     change = 100 * (after - before) / before
     overlap = _overlap(report)
+    within = _within(report)
     if abs(change) < SAME:
-        return Outcome(gettext("as the base's"), "", overlap)
+        return Outcome(gettext("as the base's"), "", overlap, within)
+    if _undecided(report):
+        words = gettext("%(percent)+.1f%%: no difference shown") % {"percent": change}
+        return Outcome(words, "", overlap, within)
     if change > 0:
-        return Outcome(
-            gettext("%(percent).1f%% higher: worse") % {"percent": change}, "red", overlap
-        )
+        words = gettext("%(percent).1f%% higher: worse") % {"percent": change}
+        return Outcome(words, "red", overlap, within)
     # Rows that were trained on are known by heart: a lower loss over them is nothing to praise.
     colour = "" if overlap else "green"
-    return Outcome(gettext("%(percent).1f%% lower: better") % {"percent": -change}, colour, overlap)
+    words = gettext("%(percent).1f%% lower: better") % {"percent": -change}
+    return Outcome(words, colour, overlap, within)
+
+
+def _undecided(report: Mapping[str, Any]) -> bool:
+    """The rows' own interval reaches zero. Of older models, which have none, it is not known."""
+    low, high = (report.get("validation_change") or {}).get("interval") or (1, 1)
+    return bool(low <= 0 <= high)
+
+
+def _within(report: Mapping[str, Any]) -> str:
+    told = report.get("validation_change") or {}
+    if not told.get("interval"):
+        return ""
+    words = gettext(
+        "%(difference)+.3f nats a token, 95%% interval %(low)+.3f to %(high)+.3f "
+        "over %(rows)s rows; paired permutation test: %(p)s"
+    )
+    low, high = told["interval"]
+    p_value = told["p_value"]
+    p = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
+    return words % {**told, "low": low, "high": high, "p": p}
 
 
 def _overlap(report: Mapping[str, Any]) -> str:

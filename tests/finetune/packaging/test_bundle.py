@@ -16,7 +16,7 @@ from faults import OurFault
 from finetune.packaging.bundle import build, tar
 from finetune.packaging.card import model_card
 from finetune.packaging.manifest import Manifest
-from finetune.packaging.passport import Passport
+from finetune.packaging.passport import Change, Passport
 from finetune.packaging.serve import serve_files
 from finetune.packaging.signing import generate_key, load_signer
 from finetune.packaging.verify import verify
@@ -44,6 +44,7 @@ def test_the_artifact_has_every_promised_part(artifact):
         "tokenizer/tokenizer_config.json",
         "training/metrics.csv",
         "training/report.json",
+        "training/validation_rows.csv",
     }
 
 
@@ -140,6 +141,15 @@ def test_the_card_says_first_that_validation_rows_were_trained_on(passport):
     told = model_card(passport.model_copy(update={"evaluation": found}), "MIT")
     assert "3 of the 40 validation rows are in the training data, too" in told
     assert "of the 40" not in model_card(passport, "MIT")
+
+
+def test_the_card_tells_the_change_with_its_interval_where_it_was_measured(passport):
+    assert "permutation" not in model_card(passport, "MIT")
+    change = Change(rows=40, difference=-0.25, interval=(-0.3, -0.21), p_value=0.0002)
+    found = passport.evaluation.model_copy(update={"validation_change": change})
+    told = model_card(passport.model_copy(update={"evaluation": found}), "MIT")
+    assert "changed by -0.2500 against the base over 40 rows" in told
+    assert "95% interval -0.3000 to -0.2100; paired permutation test p = 0.0002" in told
 
 
 def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(artifact):

@@ -40,6 +40,34 @@ def test_a_loss_over_rows_that_were_trained_on_is_not_praised() -> None:
     assert worse.colour == "red", "what got worse even over known rows got worse"
 
 
+@pytest.mark.parametrize(
+    ("tuned", "interval", "words", "colour"),
+    [
+        (1.5, [-0.6, -0.4], "25.0% lower: better", "green"),
+        (1.9, [-0.3, 0.1], "-5.0%: no difference shown", ""),
+        (2.1, [-0.1, 0.3], "+5.0%: no difference shown", ""),
+        (2.5, [0.4, 0.6], "25.0% higher: worse", "red"),
+    ],
+)
+def test_only_a_change_whose_interval_leaves_zero_out_has_a_colour(
+    tuned: float, interval: list[float], words: str, colour: str
+) -> None:
+    change = {"rows": 9, "difference": tuned - 2, "interval": interval, "p_value": 0.0123}
+    found = outcome({"base_valid_loss": 2.0, "valid_loss": tuned, "validation_change": change})
+    assert found is not None
+    assert (found.words, found.colour) == (words, colour)
+    low, high = (f"{end:+.3f}" for end in interval)
+    assert f"95% interval {low} to {high} over 9 rows" in found.within
+    assert "p = 0.012" in found.within
+
+
+def test_a_single_validation_row_has_no_interval_to_tell() -> None:
+    change = {"rows": 1, "difference": -0.5, "interval": None, "p_value": 1.0}
+    found = outcome({"base_valid_loss": 2.0, "valid_loss": 1.5, "validation_change": change})
+    assert found is not None
+    assert found.within == ""
+
+
 @pytest.mark.parametrize("report", [{}, {"valid_loss": None, "base_valid_loss": None}])
 def test_without_validation_rows_nothing_is_told(report: dict[str, Any]) -> None:
     assert outcome(report) is None

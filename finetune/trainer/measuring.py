@@ -1,0 +1,113 @@
+"""Each validation row's loss, of the base and of the result: what the change by training is worth.
+
+Measured once, when training has ended, on the very weights of the result.
+"""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from finetune import events as said
+from finetune.grading.resampling import change
+from finetune.records.kinds import Item
+from finetune.trainer.data import cut, lengths_of
+from finetune.trainer.run import Run
+
+TOLD_SECONDS = 10.0  # between two words on how far a long validation is
+
+Loss = tuple[float, float]  # [nats, summed], and what it is divided by
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """A validation row that knows which it is."""
+
+    number: int
+    row: Item
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def trained(self) -> int:
+        return self.row.trained
+
+    @property
+    def sequences(self) -> Sequence[Item]:
+        return self.row.sequences
+
+
+@dataclass(frozen=True)
+class RowLosses:
+    """By validation row, in the file's order."""
+
+    base: Sequence[Loss]
+    tuned: Sequence[Loss]
+
+    def table(self) -> bytes:
+        """Comma-separated: figures, and nothing of what stands in a row."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(("row", "weight", "base_loss", "loss"))
+        for number, (base, tuned) in enumerate(zip(self.base, self.tuned, strict=True), 1):
+            writer.writerow((number, base[1], base[0], tuned[0]))
+        return out.getvalue().encode()
+
+    def said(self) -> dict[str, Any]:
+        """What the rows together say of the mean loss."""
+        weights = [weight for _, weight in self.base]
+        found = change([loss for loss, _ in self.base], [loss for loss, _ in self.tuned], weights)
+        return {
+            "rows": found.rows,
+            "difference": found.difference,
+            "interval": list(found.interval) if found.interval else None,
+            "p_value": found.p_value,
+        }
+
+
+def measure(run: Run, kept: dict[str, Tensor]) -> RowLosses | None:
+    """`kept`: the result's weights, which the model then has. None: there are no validation rows,
+    or the objective tells no row's loss apart. Yielded may come of it."""
+    if not run.valid or run.objective.each is None:
+        return None
+    run.model.load_adapter_state(kept)
+    run.model.train(False)
+    return RowLosses(base=_losses(run, plain=True), tuned=_losses(run, plain=False))
+
+
+def validation_parts(run: Run) -> Iterator[list[Numbered]]:
+    """The validation rows in micro-batches; tells how far it is where that takes long."""
+    done, told = 0, run.clock()
+    for part in cut(lengths_of(run.valid), run.spec.in_memory.micro_batch_tokens):
+        run.stop.check()
+        yield [Numbered(number, run.valid[number]) for number in part]
+        done += len(part)
+        now = run.clock()
+        if now - told >= TOLD_SECONDS and done < len(run.valid):
+            run.events.say(said.ValidationGoesOn(rows=done, of=len(run.valid)))
+            told = now
+
+
+def _losses(run: Run, *, plain: bool) -> list[Loss]:
+    found: list[Loss] = [(0.0, 0.0)] * len(run.valid)
+    for part in validation_parts(run):
+        for share in run.lanes.map(partial(_each, run, plain), part):
+            for number, loss in share:
+                found[number] = loss
+    return found
+
+
+@torch.no_grad()
+def _each(run: Run, plain: bool, rows: Sequence[Numbered]) -> list[tuple[int, Loss]]:
+    assert run.objective.each is not None
+    items = [numbered.row for numbered in rows]
+    with run.model.without_adapter() if plain else nullcontext():
+        losses = run.objective.each(run.model, run.lay_out(items), items)
+    return [(row.number, loss) for row, loss in zip(rows, losses, strict=True)]
