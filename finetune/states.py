@@ -19,7 +19,14 @@ class JobState(StrEnum):
 
 
 JOB_STEPS: dict[JobState, frozenset[JobState]] = {
-    JobState.VALIDATING_FILES: frozenset({JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.VALIDATING_FILES: frozenset(
+        {
+            JobState.QUEUED,
+            JobState.PAUSED,  # asked for with `auto_start: false`
+            JobState.FAILED,
+            JobState.CANCELLED,
+        }
+    ),
     JobState.QUEUED: frozenset(
         {JobState.RUNNING, JobState.PAUSED, JobState.FAILED, JobState.CANCELLED}
     ),

@@ -41,6 +41,16 @@ class JobQueued(Message):
     words = "Files validated, moving job to queued state."
 
 
+class JobHeld(Message):
+    code = "job_held"
+    words = "Files validated; the job is held until it is resumed."
+
+
+class JobReleased(Message):
+    code = "job_released"
+    words = "The held job was started, moving it to queued state."
+
+
 class JobStarted(Message):
     code = "job_started"
     words = "Fine-tuning job started."

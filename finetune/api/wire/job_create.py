@@ -79,6 +79,7 @@ class JobCreate(_Strict):
     gradient_checkpointing: Switch = "auto"
     micro_batch_tokens: Whole = "auto"
     evaluation: dict[str, Any] | None = Field(default=None)
+    auto_start: bool = True
 
     def request(self) -> JobRequest:
         """Raises UserFault for what is not offered, NotFound for a file that is not there."""
@@ -99,6 +100,7 @@ class JobCreate(_Strict):
             gradient_checkpointing=self.gradient_checkpointing,
             micro_batch_tokens=self.micro_batch_tokens,
             evaluation=self.evaluation,
+            auto_start=self.auto_start,
             suffix=self.suffix,
             seed=self.seed,
             metadata=self.metadata or {},

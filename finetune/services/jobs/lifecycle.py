@@ -16,6 +16,7 @@ from finetune.events import (
     JobCancelled,
     JobCreated,
     JobPaused,
+    JobReleased,
     JobResumed,
     Message,
     PauseRequested,
@@ -52,6 +53,8 @@ __all__ = [
     "pause_job",
     "resume_job",
 ]
+
+PAUSABLE = (JobState.QUEUED, JobState.RUNNING)
 
 
 def create_job(*, request: JobRequest, actor: str) -> Job:
@@ -130,7 +133,7 @@ def pause_job(*, job_id: UUID, actor: str) -> Job:
         job.state == JobState.RUNNING and job.pause_requested_at is not None
     ):
         return job
-    if job.state not in (JobState.QUEUED, JobState.RUNNING) or job.cancel_requested_at is not None:
+    if job.state not in PAUSABLE or job.cancel_requested_at is not None:
         raise UserFault(
             "job_not_pausable",
             f"A job that is {job.state} cannot be paused.",
@@ -146,7 +149,8 @@ def pause_job(*, job_id: UUID, actor: str) -> Job:
 
 
 def resume_job(*, job_id: UUID, actor: str) -> Job:
-    """Queues a paused job again from its last checkpoint, or takes a pause request back.
+    """Queues a paused job again from its last checkpoint, or one that was held, or takes a pause
+    request back.
 
     Raises NotFound, Refused without the licence, or UserFault `job_not_resumable`.
     """
@@ -155,7 +159,8 @@ def resume_job(*, job_id: UUID, actor: str) -> Job:
         job = note(job, PauseWithdrawn(), pause_requested_at=None)
     elif job.state == JobState.PAUSED:
         require_license(model=job.base.name, right=Right.TRAIN, tokens=1)
-        job = step(job, JobState.QUEUED, JobResumed(), pause_requested_at=None)
+        again = JobResumed() if Run.objects.filter(job=job).exists() else JobReleased()
+        job = step(job, JobState.QUEUED, again, pause_requested_at=None)
         Run.objects.create(job=job)
         nudges.wake(Run, job.tenant_id, job.id)
     else:

@@ -51,7 +51,8 @@ class EvaluationRequest(_Frozen):
 
 
 class JobRequest(_Frozen):
-    """A create call, parsed. `model` is a catalogue name or one's own `ft:` model."""
+    """A create call, parsed. `model` is a catalogue name or one's own `ft:` model. Without
+    `auto_start` the job is held, once its files are read, until it is resumed."""
 
     model: str
     training_file: UUID
@@ -66,6 +67,7 @@ class JobRequest(_Frozen):
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     micro_batch_tokens: int | Literal["auto"] = "auto"
     evaluation: dict[str, Any] | None = None
+    auto_start: bool = True
     suffix: str | None = None
     seed: int | None = None
     metadata: dict[str, str] = Field(default_factory=dict)

@@ -1,5 +1,5 @@
-"""The kind of work that makes a job ready: from `validating_files` to `queued`, its files read for
-the model, "auto" resolved, the budget kept."""
+"""The kind of work that makes a job ready: from `validating_files` to `queued`, or `paused` where it
+is held, its files read for the model, "auto" resolved, the budget kept."""
 
 from collections import Counter
 from uuid import UUID
@@ -15,6 +15,7 @@ from finetune.services.jobs import resolution
 from finetune.services.jobs.below import BelowJob, retried
 from finetune.services.jobs.budget import tokens_needed
 from finetune.services.jobs.files import require_kind
+from finetune.services.jobs.request import JobRequest
 from finetune.services.jobs.resolution import Resolved
 from finetune.services.jobs.steps import note, step
 from finetune.states import DatasetState, JobState
@@ -180,13 +181,11 @@ def _queue(lease: Lease, resolved: Resolved, overlap: int | None) -> None:
         if overlap:
             note(job, events.OverlapFound(overlap=overlap))
         note(job, *resolved.choices)
-        step(
-            job,
-            JobState.QUEUED,
-            events.JobQueued(),
-            resolved=kept,
-            total_steps=resolved.total_steps,
-        )
+        found = {"resolved": kept, "total_steps": resolved.total_steps}
         leases.finish(lease)
+        if not JobRequest.model_validate(job.requested).auto_start:
+            step(job, JobState.PAUSED, events.JobHeld(), **found)
+            return
+        step(job, JobState.QUEUED, events.JobQueued(), **found)
         Run.objects.create(job=job)
         nudges.wake(Run, job.tenant_id, job.id)

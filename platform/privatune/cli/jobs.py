@@ -69,13 +69,18 @@ def create_job(
         typer.Option(help='Tokens in memory at once, or "auto" (the default).'),
     ] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, up to 16 times.")] = None,
+    hold: Annotated[
+        bool, typer.Option("--hold", help="Make it ready and do not start it; `resume` does.")
+    ] = False,
     watching: Annotated[
         bool, typer.Option("--watch", help="Stay and watch it to its end.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start a fine-tune. Paths given for files are uploaded first, and deleted again if the job is
+    """Start a fine-tune, or with --hold make one ready to start. Paths given for files are uploaded first, and deleted again if the job is
     refused."""
+    if hold and watching:
+        raise typer.BadParameter("a held job has no end to watch", param_hint="--hold --watch")
     client = Client.from_environment()
     hyperparameters = {
         "n_epochs": _number(n_epochs, "--n-epochs"),
@@ -98,6 +103,7 @@ def create_job(
         "gradient_checkpointing": gradient_checkpointing,
         "micro_batch_tokens": _number(micro_batch_tokens, "--micro-batch-tokens"),
         "metadata": dict(_pair(item) for item in metadata) if metadata else None,
+        "auto_start": False if hold else None,
     }
     with brought(client) as files:
         wish["training_file"] = files.file_id(file)
@@ -172,7 +178,7 @@ def pause_job(job_id: JobId, as_json: AsJson = False) -> None:
 
 @app.command("resume")
 def resume_job(job_id: JobId, as_json: AsJson = False) -> None:
-    """Go on with a paused job, bit by bit as if it had never stopped."""
+    """Go on with a paused job, bit by bit as if it had never stopped, or start one that is held."""
     _steer(job_id, "resume", as_json=as_json)
 
 

@@ -37,6 +37,7 @@ def told(job: Job) -> str:
         JobState.VALIDATING_FILES: _validating,
         JobState.QUEUED: _queued,
         JobState.RUNNING: _running,
+        JobState.PAUSED: _paused,
     }
     tell = of_state.get(job.state)
     return tell(job) if tell else ""
@@ -61,6 +62,11 @@ def _queued(job: Job) -> str:
     return gettext("Waiting for a worker; place in your organisation's queue: %(place)s.") % {
         "place": _place(run) if run is not None else 1
     }
+
+
+def _paused(job: Job) -> str:
+    held = not Run.objects.filter(job=job).exists()
+    return gettext("Ready, and held: it starts when you say so.") if held else ""
 
 
 def _place(run: Run) -> int:

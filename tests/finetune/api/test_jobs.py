@@ -49,6 +49,7 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
             "gradient_checkpointing": True,
             "micro_batch_tokens": 4096,
             "evaluation": {"every_steps": 5, "keep": "best"},
+            "auto_start": False,
         },
     )
     strict(job)
@@ -66,7 +67,7 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
         asked = Job.objects.get(suffix="my-model").requested
     assert asked["adapter"] == {"r": 8, "alpha": 16, "dropout": 0.1, "use_dora": True}
     assert (asked["max_length"], asked["packing"], asked["overflow"]) == (64, True, "drop")
-    assert asked["thinking"] == "off"
+    assert (asked["thinking"], asked["auto_start"]) == ("off", False)
     assert (asked["gradient_checkpointing"], asked["micro_batch_tokens"]) == (True, 4096)
     assert asked["evaluation"] == {"every_steps": 5, "keep": "best"}
     events = client.fine_tuning.jobs.list_events(job.id)

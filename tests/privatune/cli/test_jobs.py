@@ -68,6 +68,15 @@ def test_a_path_is_uploaded_first(run: Run, server: Scripted, tmp_path: Path) ->
     assert server.bodies("POST /v1/fine_tuning/jobs")[0]["training_file"] == "file-7"
 
 
+def test_a_job_that_is_held_is_not_watched(run: Run, server: Scripted) -> None:
+    server.on("POST /v1/fine_tuning/jobs", (200, JOB))
+    asked = ("jobs", "create", "--model", "tiny", "--file", "file-1")
+    assert run(*asked, "--hold").exit_code == 0
+    assert server.bodies("POST /v1/fine_tuning/jobs")[0]["auto_start"] is False
+    assert run(*asked, "--hold", "--watch").exit_code == Exit.USAGE
+    assert len(server.bodies("POST /v1/fine_tuning/jobs")) == 1
+
+
 @pytest.mark.parametrize("said", [("--n-epochs", "many"), ("--metadata", "nothing")])
 def test_a_word_where_a_number_belongs_is_a_usage_error(
     run: Run, server: Scripted, said: tuple[str, str]

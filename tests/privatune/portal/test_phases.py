@@ -82,6 +82,15 @@ def test_a_queued_job_says_its_place_or_what_it_waits_for(bench: Bench) -> None:
     assert phase(bench, first) == "Waiting: The storage is full."
 
 
+def test_a_job_that_is_held_says_so_and_one_that_was_paused_by_hand_does_not(bench: Bench) -> None:
+    held, paused = bench.create(), queued(bench)
+    with tenant_scope(bench.tenant.id):
+        Job.objects.filter(id=held.id).update(state=JobState.PAUSED)
+        lifecycle.pause_job(job_id=paused.id, actor="test")
+    assert phase(bench, held) == "Ready, and held: it starts when you say so."
+    assert phase(bench, paused) == ""
+
+
 def test_a_running_job_says_what_it_does(bench: Bench, tiny_base: Path) -> None:
     job = queued(bench)
     with tenant_scope(bench.tenant.id):

@@ -16,10 +16,10 @@ from faults import Fault
 from finetune import selectors
 from finetune.api.paging import whole_number
 from finetune.events import CHOICES
-from finetune.models import Event, Job
+from finetune.models import Event, Job, Run
 from finetune.purposes import OF_ROWS
 from finetune.services.jobs import lifecycle
-from finetune.states import FINAL_JOB_STATES, JOB_STEPS, JobState
+from finetune.states import FINAL_JOB_STATES, JobState
 from privatune.portal import history, phases
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.file_rows import with_rows
@@ -170,8 +170,9 @@ def _progress(job: Job) -> dict[str, Any]:
         "training": job.state == JobState.RUNNING and not stopping,
         "cancels": job.state not in FINAL_JOB_STATES and not job.cancel_requested_at,
         "resumes": job.state == JobState.PAUSED,
+        "held": job.state == JobState.PAUSED and not Run.objects.filter(job=job).exists(),
         "withdraws": stopping and not job.cancel_requested_at,
-        "pauses": JobState.PAUSED in JOB_STEPS[JobState(job.state)] and not stopping,
+        "pauses": job.state in lifecycle.PAUSABLE and not stopping,
         "reasons": history.reasons(reasons, said.filter(code__in=CHOICES)),
     }
 

@@ -99,6 +99,38 @@ def test_while_the_storage_is_down_a_check_waits_and_the_job_says_so_once(
     assert bench.job(job).state == JobState.QUEUED
 
 
+def test_a_held_job_is_made_ready_and_starts_only_when_it_is_resumed(bench: Bench) -> None:
+    job = bench.create(auto_start=False)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    assert bench.job(job).state == JobState.PAUSED
+    assert bench.job(job).resolved["trained_tokens"] > 0
+    assert bench.events(job, "job_held")
+    with tenant_scope(bench.tenant.id):
+        assert not Run.objects.filter(job=job).exists()
+        assert lifecycle.resume_job(job_id=job.id, actor="test").state == JobState.QUEUED
+        assert Run.objects.get(job=job).state == RunState.WAITING
+        lifecycle.pause_job(job_id=job.id, actor="test")
+        lifecycle.resume_job(job_id=job.id, actor="test")
+    assert len(bench.events(job, "job_released")) == len(bench.events(job, "job_resumed")) == 1
+
+
+def test_a_held_job_is_promised_its_tokens_and_can_be_cancelled(bench: Bench) -> None:
+    held = bench.create(auto_start=False)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=held.id)
+    other = bench.create()
+    with tenant_scope(bench.tenant.id):
+        change_license(
+            tenant_id=bench.tenant.id,
+            license_id=bench.license.id,
+            actor="test",
+            token_budget=bench.job(held).resolved["trained_tokens"] + 1,
+        )
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=other.id)
+    assert bench.job(other).error["code"] == "license_required"
+    with tenant_scope(bench.tenant.id):
+        assert lifecycle.cancel_job(job_id=held.id, actor="test").state == JobState.CANCELLED
+
+
 def test_a_valid_job_is_queued_with_every_choice_made_and_its_reason(bench: Bench) -> None:
     job = bench.create(hyperparameters={"batch_size": 6})
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
