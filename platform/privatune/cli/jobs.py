@@ -77,8 +77,10 @@ def create_job(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start a fine-tune, or with --hold make one ready to start. Paths given for files are uploaded first, and deleted again if the job is
-    refused."""
+    """Start a fine-tune, or with --hold make one ready to start.
+
+    Paths given for files are uploaded first, and deleted again if the job is refused.
+    """
     if hold and watching:
         raise typer.BadParameter("a held job has no end to watch", param_hint="--hold --watch")
     client = Client.from_environment()
