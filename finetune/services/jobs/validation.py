@@ -1,5 +1,5 @@
-"""The kind of work that makes a job ready: from `validating_files` to `queued`, or `paused` where it
-is held, its files read for the model, "auto" resolved, the budget kept."""
+"""The kind of work that makes a job ready: its files read for the model, "auto" resolved, the
+budget kept; from `validating_files` to `queued`, or to `paused` where it is held."""
 
 from collections import Counter
 from uuid import UUID
