@@ -97,37 +97,78 @@ class Apt(Step):
         return f"apt: {self._at}"
 
 
+class PipLog:
+    """What pip's log told so far. Read on from where it was read last: where an index has many
+    links it grows to tens of megabytes. What our own package is built with is installed in
+    between, by a pip that writes into the same log, so the last word counts."""
+
+    _line = re.compile(
+        r"^[\d-]+T[\d:,]+ +(?:"
+        r"(?P<collect>Collecting) \S|"
+        r"(?:Downloading|Using cached|Processing) (?P<file>\S+)(?: \((?P<size>[\d.]+ [kMG]?B)\))?|"
+        r"Installing collected packages: (?P<install>.+))",
+        re.MULTILINE,
+    )
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = 0
+        self.found = 0
+        self.fetched: list[tuple[str, str | None]] = []  # file's name, its size
+        self.installing: list[str] = []
+
+    def follow(self) -> None:
+        try:
+            with self._path.open("rb") as log:
+                log.seek(self._read)
+                whole, newline, _ = log.read().rpartition(b"\n")
+        except FileNotFoundError:
+            return
+        self._read += len(whole) + len(newline)
+        self._take(whole.decode("utf-8", errors="replace"))
+
+    def _take(self, text: str) -> None:
+        for match in self._line.finditer(text):
+            if names := match["install"]:
+                self.installing = names.split(", ")
+                continue
+            self.installing = []
+            if match["collect"]:
+                self.found += 1
+            elif not match["file"].endswith(".metadata"):
+                self.fetched.append((match["file"].rpartition("/")[2], match["size"]))
+
+
 class Pip(Step):
     """Follows pip's log, its growing download, and the packages that stand in site-packages."""
 
     quietly = ("-q", "--progress-bar", "off")
 
     def begin(self, *, live: bool) -> "subprocess.Popen[bytes]":
-        self._folder = Path(tempfile.mkdtemp(prefix="privatune-setup-"))
-        self._log = self._folder / "pip.log"
-        self._standing = self._installed()
-        self._hinted = False
-        words = [*self.command, *(() if live else self.quietly), "--log", str(self._log)]
+        self.watch(Path(tempfile.mkdtemp(prefix="privatune-setup-")))
+        words = [*self.command, *(() if live else self.quietly)]
+        words += ["--log", str(self._folder / "pip.log")]
         environment = os.environ | {"TMPDIR": str(self._folder)}
         return subprocess.Popen(words, env=environment)
+
+    def watch(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = PipLog(folder / "pip.log")
+        self._standing = self._installed()
+        self._hinted = False
 
     def end(self) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def figure(self) -> str:
-        return self.read(self._text())
-
-    def read(self, log: str) -> str:
-        if found := re.search(r"Installing collected packages: (.+)", log):
-            names = found[1].split(", ")
+        self._log.follow()
+        if names := self._log.installing:
             done = min(self._installed() - self._standing, len(names))
             now = f", {names[done]}" if done < len(names) else ""
             return f"installing {len(names)} packages: {done} of {len(names)}{now}"
-        fetched = re.findall(r"(?:Downloading|Using cached) (\S+)(?: \(([\d.]+ [kMG]?B)\))?", log)
-        fetched = [(name.rpartition("/")[2], size) for name, size in fetched]
-        fetched = [(name, size) for name, size in fetched if not name.endswith(".metadata")]
+        fetched = self._log.fetched
         if not fetched:
-            return f"looking for packages: {log.count(' Collecting ')} found so far"
+            return f"looking for packages: {self._log.found} found so far"
         name, size = fetched[-1]
         whole = f" ({size})" if size else ""
         return (
@@ -136,19 +177,16 @@ class Pip(Step):
         )
 
     def hints(self) -> list[str]:
-        if self._hinted or GPU.exists() or not re.search(r"Downloading \S*nvidia_", self._text()):
+        if self._hinted or GPU.exists():
+            return []
+        self._log.follow()
+        if not any(name.startswith("nvidia_") for name, _ in self._log.fetched):
             return []
         self._hinted = True
         return [
             "This PyTorch brings CUDA's libraries (gigabytes), and no NVIDIA GPU is seen here: "
             'README, "Which PyTorch", names the small one.'
         ]
-
-    def _text(self) -> str:
-        try:
-            return self._log.read_text("utf-8", errors="replace")
-        except FileNotFoundError:
-            return ""
 
     def _arrived(self) -> int:
         """Bytes of the file that pip is writing, in a folder of its own."""

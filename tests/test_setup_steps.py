@@ -64,9 +64,8 @@ def pip(narrate: ModuleType, tmp_path: Path) -> object:
         (library / f"{name}.dist-info").mkdir(parents=True)
     (library / "pip-23.0.dist-info" / "RECORD").touch()
     step = narrate.Pip([str(tmp_path / "bin" / "pip"), "install", "torch"])
-    step._folder, step._log = tmp_path / "work", tmp_path / "work" / "pip.log"
-    step._folder.mkdir()
-    step._standing, step._hinted = step._installed(), False
+    (tmp_path / "work").mkdir()
+    step.watch(tmp_path / "work")
     (library / "numpy-2.4.dist-info" / "RECORD").touch()  # torch is still being written
     return step
 
@@ -80,19 +79,31 @@ LOG = """\
 """
 
 
+def write(tmp_path: Path, text: str) -> None:
+    with (tmp_path / "work" / "pip.log").open("a") as log:
+        log.write(text)
+
+
 def test_a_download_is_followed_by_its_bytes(pip: object, tmp_path: Path) -> None:
+    write(tmp_path, "2026-11-26T18:00:00,000 Collecting numpy\n2026-11-26T18:00:00,0")
+    assert pip.figure() == "looking for packages: 1 found so far"  # type: ignore[attr-defined]
+    write(tmp_path, "00\n" + LOG)
     unpack = tmp_path / "work" / "pip-unpack-1"
     unpack.mkdir()
     (unpack / "torch.whl").write_bytes(b"x" * 2_000_000)
-    said = pip.read(LOG)  # type: ignore[attr-defined]
+    said = pip.figure()  # type: ignore[attr-defined]
     assert said == "fetching packages: 2 so far, now torch (190.3 MB), 2 MB of it are here"
-    said = pip.read("Collecting numpy\n")  # type: ignore[attr-defined]
-    assert said.startswith("looking for packages")
 
 
-def test_installing_counts_packages_that_are_whole(pip: object) -> None:
-    log = LOG + "2026-11-26T18:00:02,000 Installing collected packages: numpy, torch, peft\n"
-    said = pip.read(log)  # type: ignore[attr-defined]
+def test_installing_counts_packages_that_are_whole(pip: object, tmp_path: Path) -> None:
+    """And what is installed to build one of them with is not the end of it."""
+    installing = "2026-11-26T18:00:02,000 Installing collected packages: "
+    write(tmp_path, f"{installing}hatchling, pluggy\n")
+    assert pip.figure().startswith("installing 2")  # type: ignore[attr-defined]
+    write(tmp_path, LOG)
+    assert pip.figure().startswith("fetching packages: 2")  # type: ignore[attr-defined]
+    write(tmp_path, f"{installing}numpy, torch, peft\n")
+    said = pip.figure()  # type: ignore[attr-defined]
     assert said == "installing 3 packages: 1 of 3, torch"
 
 
@@ -101,8 +112,8 @@ def test_cuda_libraries_without_a_gpu_are_told_once(
     narrate: ModuleType, pip: object, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gpu: bool
 ) -> None:
     monkeypatch.setattr(narrate, "GPU", tmp_path if gpu else tmp_path / "none")
-    log = "  Downloading nvidia_cublas-13.0-py3-none-manylinux.whl (423.1 MB)\n"
-    (tmp_path / "work" / "pip.log").write_text(LOG + log)
+    cuda = "2026-11-26T18:00:02,0   Downloading nvidia_cublas-13.0-py3-none-any.whl (423.1 MB)\n"
+    write(tmp_path, LOG + cuda)
     first, second = pip.hints(), pip.hints()  # type: ignore[attr-defined]
     assert (len(first), second) == (0 if gpu else 1, [])
     assert gpu or '"Which PyTorch"' in first[0]

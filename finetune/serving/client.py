@@ -104,7 +104,7 @@ class ServingClient:
                 if delta.usage is not None:
                     return [*whole, delta]
                 whole[delta.index] = _joined(whole[delta.index], delta)
-        raise _unavailable("the answer broke off")
+        raise unavailable("the answer broke off")
 
     async def preview(self, request: PreviewRequest) -> Preview:
         """Raises UserFault `no_tokenizer`, OurFault `base_missing`, `base_mismatch`."""
@@ -123,11 +123,11 @@ class ServingClient:
         try:
             reader, writer = await asyncio.open_unix_connection(self._socket, limit=MAX_LINE)
         except OSError as error:
-            raise _unavailable(str(error)) from error
+            raise unavailable(str(error)) from error
         try:
             yield reader, writer
         except OSError as error:
-            raise _unavailable(str(error)) from error
+            raise unavailable(str(error)) from error
         finally:
             writer.close()
 
@@ -145,7 +145,7 @@ async def _write(connection: Connection, request: BaseModel, payload: bytes = b"
 async def _read(connection: Connection) -> dict[str, Any]:
     line = await connection[0].readline()
     if not line.endswith(b"\n"):
-        raise _unavailable("the answer broke off")
+        raise unavailable("the answer broke off")
     frame: dict[str, Any] = json.loads(line)
     if "error" in frame:
         raise from_dict(frame["error"])
@@ -163,7 +163,7 @@ def _joined(whole: Delta, delta: Delta) -> Delta:
     )
 
 
-def _unavailable(reason: str) -> OurFault:
+def unavailable(reason: str) -> OurFault:
     return OurFault(
         "serving_unavailable",
         f"The model server does not answer: {reason}",

@@ -15,13 +15,13 @@ from faults import OurFault, UserFault
 from finetune import selectors
 from finetune.models import Dataset
 from finetune.purposes import OF_ROWS
-from finetune.records.check.spec import Overflow, RowFormat
+from finetune.records.check.spec import Overflow, RowFormat, longest_by_default
 from finetune.records.pieces import Preview
 from finetune.records.thinking import Asked, setting_of
 from finetune.services.jobs.lifecycle import base_of
 from finetune.services.jobs.request import within
-from finetune.services.jobs.resolution import longest_default
-from finetune.serving.client import ServingClient
+from finetune.services.models.gateway import told
+from finetune.serving.client import ServingClient, unavailable
 from finetune.serving.protocol import PreviewRequest
 from finetune.states import DatasetState
 from tenants.access import Principal
@@ -35,11 +35,6 @@ from tenants.services.vaults import open_vault
 
 PATIENCE = 60.0  # seconds
 LARGEST_ROW = 1 << 20  # bytes: more takes the model server's processor from others for long
-
-
-class PreviewDown(OurFault):
-    status = 503
-    retry_after = 1  # seconds
 
 
 class Wish(BaseModel):
@@ -69,7 +64,7 @@ def preview_row(*, file_id: UUID, wish: Wish, by: Principal) -> Previewed:
 
     Raises Refused without the scope to read files or the licence to train, NotFound for a file or
     model that is not the tenant's to use, UserFault for a file whose check has not ended well
-    (`file_not_ready`) or a row that it does not have; ObjectLost, StorageDown, PreviewDown.
+    (`file_not_ready`) or a row that it does not have; ObjectLost, StorageDown, ServingDown.
     """
     by.require(Scope.FILES_READ)
     try:
@@ -112,7 +107,7 @@ def _asked(file_id: UUID, wish: Wish, by: Principal) -> tuple[Dataset, PreviewRe
         base_digest=base.digest,
         row={},
         row_format=cast(RowFormat, reading.format),
-        max_length=wish.max_length or longest_default(base),
+        max_length=wish.max_length or longest_by_default(base.context_length),
         overflow=wish.overflow,
         thinking=setting_of(wish.thinking),
     )
@@ -142,14 +137,6 @@ def _from_server(request: PreviewRequest) -> Preview:
     try:
         return async_to_sync(ask)()
     except TimeoutError as error:
-        raise _down() from error
+        raise told(unavailable(f"nothing came in {PATIENCE:.0f} s")) from error
     except OurFault as fault:
-        raise (_down() if fault.code == "serving_unavailable" else fault) from fault
-
-
-def _down() -> PreviewDown:
-    return PreviewDown(
-        "serving_unavailable",
-        "The model server does not answer or is too busy.",
-        fix="Try again in a moment.",
-    )
+        raise told(fault) from fault

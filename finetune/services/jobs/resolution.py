@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
-from finetune.models import CatalogModel, Dataset, Job
+from finetune.models import Dataset, Job
 from finetune.records.check.spec import longest_by_default
 from finetune.records.thinking import Thinking, setting_of
 from finetune.services.jobs.request import JobRequest
@@ -45,12 +45,7 @@ class Resolved:
 
 def max_length(job: Job) -> int:
     """Tokens a row may have: as asked, else what the base was made for, up to a default."""
-    return int(job.requested.get("max_length") or longest_default(job.base))
-
-
-def longest_default(base: CatalogModel) -> int:
-    """Tokens a row may have where nothing was asked."""
-    return longest_by_default(base.context_length)
+    return int(job.requested.get("max_length") or longest_by_default(job.base.context_length))
 
 
 def thinking(job: Job) -> Thinking:

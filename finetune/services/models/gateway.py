@@ -131,7 +131,7 @@ async def reserve(
         await _until_there(coming, target, still, time.monotonic())
         cost = coming.result()
     except Fault as fault:
-        raise _told(fault) from fault
+        raise told(fault) from fault
     costs.check_cost(cost, _limits())
     return tokens.reserve(
         tenant_id=target.tenant_id,
@@ -192,7 +192,7 @@ async def _generate(
                         return
         except Fault as fault:
             if fault.code != "adapter_not_loaded" or attempt == ATTEMPTS - 1:
-                raise _told(fault) from fault
+                raise told(fault) from fault
         await _provide(client, target, by)
         asked = await _permitted_or_evicted(client, target, still)
 
@@ -286,7 +286,7 @@ async def _provide(client: ServingClient, target: Target, by: Principal) -> None
             base_digest=target.base_digest,
         )
     except Fault as fault:
-        raise _told(fault) from fault
+        raise told(fault) from fault
 
 
 async def _in_scope(target: Target, work: Callable[[], Any]) -> Any:
@@ -300,7 +300,7 @@ async def _in_scope(target: Target, work: Callable[[], Any]) -> Any:
     return await sync_to_async(scoped)()
 
 
-def _told(fault: Fault) -> Fault:
+def told(fault: Fault) -> Fault:
     """What passes by itself is a 503 or a 429, which clients try again; the rest stays as it is."""
     if fault.code == "too_many_waiting":
         return TooManyWaiting(fault.code, fault.message, fix=fault.fix)
