@@ -4,10 +4,13 @@
 
 One process, pinned to as many cores, takes each step of the demo's rows on one model in three ways,
 one after the other and each first in turn, so that whatever else the machine does hits all alike.
-Told are the medians over the steps, by the clock. Nothing else should run beside it.
+Beside them stands what the cores give at most, whoever shares the work: as many processes as cores,
+each with one thread and a model of its own, that take the same step whole and wait for each other
+nowhere. Told are the medians over the steps, by the clock. Nothing else should run beside it.
 """
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import tempfile
@@ -18,6 +21,7 @@ from typing import Any
 import torch
 from train_sft import demo_rows, full_batches, run_in, take_step
 
+from finetune.families.allocation import keep_freed_memory
 from finetune.trainer.lanes import Lanes
 from finetune.trainer.spec import OptimSpec, RunSpec
 
@@ -26,27 +30,69 @@ WARM_UP = 2
 
 def main() -> None:
     options = _options()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
+    cores = sorted(os.sched_getaffinity(0))[: options.cores]
+    os.sched_setaffinity(0, cores)
     ways = {  # (threads, lanes)
         "one thread": (1, 1),
         f"{options.cores} threads": (options.cores, 1),
         f"{options.cores} lanes": (options.cores, options.cores),
     }
+    apart = f"{options.cores} processes"
+    others = [Apart(options, core) for core in cores]
     with tempfile.TemporaryDirectory() as folder:
         run = prepared(Path(folder), options)
-        times: dict[str, list[float]] = {way: [] for way in ways}
+        times: dict[str, list[float]] = {way: [] for way in (*ways, apart)}
         for number in range(WARM_UP + options.steps):
-            first = number % len(ways)
-            for way in (*list(ways)[first:], *list(ways)[:first]):
-                seconds = timed_step(run, number, *ways[way])
+            first = number % len(times)
+            for way in (*list(times)[first:], *list(times)[:first]):
+                if way == apart:
+                    seconds = at_once(others, number) / len(others)
+                else:
+                    seconds = timed_step(run, number, *ways[way])
                 if number >= WARM_UP:
                     times[way].append(seconds)
         run.events.close()
+    for each in others:
+        each.end()
     tokens = [size_of(run, WARM_UP + number) for number in range(options.steps)]
     report(tokens, times)
 
 
+class Apart:
+    """A process on a core of its own that takes the steps it is told, with one thread."""
+
+    def __init__(self, options: argparse.Namespace, core: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.line, theirs = context.Pipe()
+        self._process = context.Process(target=_apart, args=(options, core, theirs), daemon=True)
+        self._process.start()
+        self.line.recv()  # ready
+
+    def end(self) -> None:
+        self.line.send(None)
+        self._process.join()
+
+
+def _apart(options: argparse.Namespace, core: int, line: Any) -> None:
+    os.sched_setaffinity(0, [core])
+    with tempfile.TemporaryDirectory() as folder:
+        run = prepared(Path(folder), options)
+        line.send(None)
+        while (number := line.recv()) is not None:
+            line.send(timed_step(run, number, 1, 1))
+        run.events.close()
+
+
+def at_once(others: list[Apart], number: int) -> float:
+    """Seconds until all have taken the step."""
+    for each in others:
+        each.line.send(number)
+    return max(float(each.line.recv()) for each in others)
+
+
 def prepared(folder: Path, options: argparse.Namespace) -> Any:
+    if not options.plain_malloc:
+        keep_freed_memory()
     spec = RunSpec(
         precision=options.precision,
         batch_size=options.batch_size,
@@ -87,6 +133,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=15, help="counted steps")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--plain-malloc", action="store_true", help="without keep_freed_memory")
     return parser.parse_args()
 
 

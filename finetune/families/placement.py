@@ -13,6 +13,7 @@ from faults import OurFault
 from finetune import events
 from finetune.events import PrecisionChosen
 from finetune.families import family
+from finetune.families.allocation import keep_freed_memory
 from finetune.families.contract import Device, Precision
 
 NATIVE_BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86, x86 tiles, ARM
@@ -133,6 +134,7 @@ def _seconds(family_name: str, base_dir: Path, precision: Precision) -> float:
 
 
 def main(family_name: str, base_dir: Path) -> None:
+    keep_freed_memory()  # as the training will
     on = device()
     chosen = choose(family_name, base_dir, on=on)
     told = {"device": on, "code": chosen.code, "data": chosen.params, "free": free_memory(on)}

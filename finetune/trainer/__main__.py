@@ -13,6 +13,7 @@ from pathlib import Path
 
 from faults import Fault, OurFault, UserFault
 from faults.disk import is_full
+from finetune.families.allocation import keep_freed_memory
 from finetune.families.contract import PROBES
 from finetune.families.libraries import importing
 from finetune.lifeline import die_with_parent
@@ -63,6 +64,7 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _train(run_dir: Path, stop: Stop) -> None:
+    keep_freed_memory()
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matmuls on CUDA
