@@ -32,7 +32,7 @@ class Borders:
         self._known: dict[str, list[int]] = {}
         by_place = any(t.normalized or t.lstrip or t.rstrip for t in added.values())
         quick = self._certain and not by_place and parts_so(self._fast)
-        self._chunks = Chunks(self._fast) if quick else None
+        self._chunks = Chunks(self._fast, next(iter(own.items()))) if quick else None
         self._proved = 0
 
     @property
@@ -61,13 +61,15 @@ class Borders:
         """Tokens, and the places of the borders among them."""
         if (chunks := self._chunks) is None:
             return None
-        ids, places, begin = list[int](), list[int](), 0
-        for match in found:
-            ids += chunks.ids(text[begin : match.start()])
+        begins = [0, *(match.end() for match in found)]
+        ends = [*(match.start() for match in found), len(text)]
+        between = chunks.ids([text[b:e] for b, e in zip(begins, ends, strict=True)])
+        ids, places = between[0], list[int]()
+        for match, after in zip(found, between[1:], strict=True):
             places.append(len(ids))
             ids.append(self._own[match[0]])
-            begin = match.end()
-        return ids + chunks.ids(text[begin:]), places
+            ids += after
+        return ids, places
 
     def _by_tokenizer(
         self, text: str, found: list[re.Match[str]]

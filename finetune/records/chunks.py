@@ -6,20 +6,23 @@ common Chinese alone, on which no two versions of Unicode differ.
 """
 
 import re
+from collections.abc import Iterable
 from itertools import chain, product
 from typing import Any
 
-CACHED = 1 << 17  # chunks kept, of at most so many characters each: 40 MB
+CACHED = 1 << 17  # chunks kept, twice, of at most so many characters each: 80 MB
 _LONGEST = 64
 
 _HAN, _STOPS = "一-龥", "，。、；：！？"
 _SPACE, _MARK = r"[ \t\n]*+", r"[!-/:-@\[-`{-~]"
+_WORD = r"(?:[A-Za-z]++|[0-9]++)(?=[ \t\n!-&(-~])"  # an apostrophe behind it may belong to it
 _CHUNK = re.compile(
-    # A word or number; an apostrophe behind it may belong to it
-    rf"{_SPACE}{_MARK}*+(?:[A-Za-z]++|[0-9]++)(?=[ \t\n!-&(-~])"
+    rf"{_SPACE}{_MARK}*+{_WORD}"
     rf"|{_SPACE}{_MARK}++(?= [!-~])"
     # Only one line break: of several, some pre-tokenizers keep the last for the next word
     rf"|{_SPACE}{_MARK}++\n(?=[A-Za-z0-9])"
+    # As in code: whatever marks and spaces, up to the end of the next word
+    rf"|[ \t\n!-/:-@\[-`{{-~]++{_WORD}"
     rf"|[{_STOPS}]?+[{_HAN}]++(?=[{_STOPS}])"
     rf"|.+?(?:(?<=[!-~])(?= [!-~])|(?<=[{_HAN}])(?=[{_STOPS}])|\Z)",
     re.DOTALL,
@@ -38,36 +41,55 @@ _NEIGHBOURS = (
 
 
 class Chunks:
-    """For a tokenizer that `parts_so`. Keeps what customers wrote, so it belongs to one file."""
+    """For a tokenizer that `parts_so`. Keeps what customers wrote, so it belongs to one file.
 
-    def __init__(self, fast: Any) -> None:
+    `border`: a token added to the tokenizer, at which it parts any text, and its number.
+    """
+
+    def __init__(self, fast: Any, border: tuple[str, int]) -> None:
         self._fast = fast
+        self._border, self._number = border
         self._known: dict[str, tuple[int, ...]] = {}
+        self._former: dict[str, tuple[int, ...]] = {}  # what is asked for again goes on
 
-    def ids(self, text: str) -> list[int]:
-        """The tokenizer's own tokens of a text in which none of its added ones stands."""
-        chunks = _CHUNK.findall(text)
-        try:
-            return self._joined(chunks)
-        except KeyError:
-            self._learn(set(chunks))
-        found = self._joined(chunks)
-        for chunk in chunks:
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """The tokenizer's own tokens of texts in which none of its added ones stands."""
+        parted = [_CHUNK.findall(text) for text in texts]
+        known = self._known
+        missing = [chunk for chunk in chain.from_iterable(parted) if chunk not in known]
+        if missing:
+            self._learn(dict.fromkeys(missing))
+        found = [self._joined(chunks) for chunks in parted]
+        for chunk in missing:
             if len(chunk) > _LONGEST:
-                self._known.pop(chunk, None)
+                known.pop(chunk, None)
+        if len(known) > CACHED:
+            self._former, self._known = known, {}
         return found
 
     def _joined(self, chunks: list[str]) -> list[int]:
         return list(chain.from_iterable(map(self._known.__getitem__, chunks)))
 
-    def _learn(self, chunks: set[str]) -> None:
-        missing = [chunk for chunk in chunks if chunk not in self._known]
-        if len(self._known) + len(missing) > CACHED:
-            self._known.clear()
-            missing = list(chunks)
-        encoded = self._fast.encode_batch_fast(missing, add_special_tokens=False)
-        for chunk, each in zip(missing, encoded, strict=True):
-            self._known[chunk] = tuple(each.ids)
+    def _learn(self, chunks: Iterable[str]) -> None:
+        new = []
+        for chunk in chunks:
+            if (before := self._former.get(chunk)) is not None:
+                self._known[chunk] = before
+            else:
+                new.append(chunk)
+        if new:
+            self._known.update(zip(new, self._encoded(new), strict=True))
+
+    def _encoded(self, chunks: list[str]) -> list[tuple[int, ...]]:
+        """In one text: a call costs more than most chunks do."""
+        text = self._border.join(chunks)
+        ids = self._fast.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        found, begin = list[tuple[int, ...]](), 0
+        for _ in chunks[1:]:
+            end = ids.index(self._number, begin)
+            found.append(tuple(ids[begin:end]))
+            begin = end + 1
+        return [*found, tuple(ids[begin:])]
 
 
 def parts_so(fast: Any) -> bool:

@@ -35,6 +35,7 @@ CORPUS = [
     "你好，世界。客厅的灯是开着的吗？不是！",
     "https://www.example.org/a-b_c?d=e&f=g www words Words WORDS camelCase e\u0301te\u0301 🏠",
 ]
+BORDER = "<|end|>"
 _ODD = st.sampled_from(
     [*"aZé1 \n\t\r'/，。你", "\u0301", "\u3000", "\u200d", "\x1c", "\x85", "\U0001fae8"]
     + [
@@ -49,6 +50,10 @@ _ODD = st.sampled_from(
         ":/",
         "客厅",
         "cat's",
+        ":\n    ",
+        ")]\n\t",
+        "  \n",
+        "_x",
         "𞤀",
         "\U000323b0",
     ]
@@ -68,13 +73,18 @@ def _built(parting: list[str] | None, *, nfc: bool = False) -> Tokenizer:
     built.train_from_iterator(
         CORPUS * 3, trainers.BpeTrainer(initial_alphabet=alphabet, vocab_size=700)
     )
+    built.add_special_tokens([BORDER])
     return built
+
+
+def _chunks(built: Tokenizer) -> Chunks:
+    return Chunks(built, (BORDER, built.token_to_id(BORDER)))
 
 
 @pytest.fixture(scope="module", params=PARTINGS)
 def remembered(request: pytest.FixtureRequest) -> tuple[Tokenizer, Chunks]:
     bytewise = _built(PARTINGS[request.param], nfc=request.param == "Qwen")
-    return bytewise, Chunks(bytewise)
+    return bytewise, _chunks(bytewise)
 
 
 @given(text=TEXTS)
@@ -84,8 +94,8 @@ def test_remembered_chunks_have_the_tokens_of_the_whole(
 ) -> None:
     bytewise, chunks = remembered
     own = bytewise.encode(text, add_special_tokens=False).ids
-    assert chunks.ids(text) == own
-    assert chunks.ids(text) == own  # now all from memory
+    assert chunks.ids([text]) == [own]
+    assert chunks.ids([text, "", text]) == [own, [], own]  # now all from memory
 
 
 def test_every_known_way_to_part_text_is_found_fit(
@@ -103,10 +113,10 @@ def test_memory_stays_bounded_and_right(
     remembered: tuple[Tokenizer, Chunks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finetune.records.chunks.CACHED", 10)
-    bytewise, chunks = remembered[0], Chunks(remembered[0])
+    bytewise, chunks = remembered[0], _chunks(remembered[0])
     for number in range(40):
         text = f"{CORPUS[number % 3]} {number} " + "x" * 100 + " end"
-        assert chunks.ids(text) == bytewise.encode(text, add_special_tokens=False).ids
+        assert chunks.ids([text]) == [bytewise.encode(text, add_special_tokens=False).ids]
     assert len(chunks._known) < 40  # of one text at the most
 
 
@@ -126,7 +136,7 @@ def test_one_difference_ends_the_quick_way(
     real: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     borders = Borders(real)
-    monkeypatch.setattr(Chunks, "ids", lambda *_: [0])
+    monkeypatch.setattr(Chunks, "ids", lambda _, texts: [[0] for _ in texts])
     text = f"<|im_start|>user\n{CORPUS[0]}<|im_end|>"
     cut = borders.cut(text)
     assert cut is not None
