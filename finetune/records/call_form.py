@@ -7,7 +7,8 @@ from typing import Any
 
 from faults import UserFault
 
-_NAME, _NEXT, _WORD, _ID = "qZcalledXk7", "qZcalledXk8", "qZsaidXk7", "qZid12345"
+_NAME, _NEXT, _WORD = "qZcalledXk7", "qZcalledXk8", "qZsaidXk7"
+ID = "qZid12345"  # in a form it stands for a call's id
 _ARGUMENTS = re.compile(r'\{\s*"qZkey":\s*1\s*\}')
 
 
@@ -16,7 +17,8 @@ class CallForm:
     """`head` NAME `middle` ARGUMENTS (`between` NAME `middle` ARGUMENTS)* `tail`, the arguments in
     JSON.
 
-    `between` None: the template takes one call at a time.
+    `between` None: the template takes one call at a time. `ID` in them is what differs from call to
+    call.
     """
 
     head: str
@@ -50,7 +52,7 @@ def find(render: Callable[[list[dict[str, Any]]], str], *, as_text: bool) -> Cal
     one = _inside(called, start, end)
     found = _ARGUMENTS.search(one)
     head, named, rest = one[: found.start()].partition(_NAME) if found else ("", "", "")
-    if found is None or not named or _ID in one or not head.rstrip().endswith('"'):
+    if found is None or not named or not head.rstrip().endswith('"'):
         return None
     tail = one[found.end() :]
     return CallForm(head, rest, _between(render, as_text), tail)
@@ -67,7 +69,9 @@ def _between(render: Callable[[list[dict[str, Any]]], str], as_text: bool) -> st
 
 
 def _inside(text: str, start: str, end: str) -> str:
-    """An answer's text without what stands around any answer; "" where that differs."""
+    """An answer's text without what stands around any answer; "" where that differs. Some put a
+    blank before what is said only."""
+    start = start if text.startswith(start) else start.rstrip(" ")
     if not text.startswith(start) or not text.endswith(end):
         return ""
     return text[len(start) : len(text) - len(end)]
@@ -80,5 +84,5 @@ def _talk(answer: dict[str, Any]) -> list[dict[str, Any]]:
 def _calls(names: list[str], as_text: bool) -> dict[str, Any]:
     arguments: Any = '{"qZkey": 1}' if as_text else {"qZkey": 1}
     functions = [{"name": name, "arguments": arguments} for name in names]
-    calls = [{"id": _ID, "type": "function", "function": each} for each in functions]
+    calls = [{"id": ID, "type": "function", "function": each} for each in functions]
     return {"tool_calls": calls}

@@ -14,11 +14,10 @@ from finetune.families.contract import Device, FamilyName, ResidentBase
 from finetune.records.call_form import CallForm
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.vocabulary import Vocabulary
-from finetune.serving import deepseek, tagged
-from finetune.serving.deepseek import Marks
+from finetune.serving import harmony, tagged
 from finetune.serving.structured.grammar import Grammars
 from finetune.serving.tagged import Tags
-from finetune.serving.tools import dialect
+from finetune.serving.tools import Marks, dialect, marks_of
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +33,8 @@ class Base:
 
     def __post_init__(self) -> None:
         self.vocabulary = Vocabulary(self.tokenizer)
+        if self.channels is not None:
+            self.stop_ids |= self.channels.ends
         self.grammars = Grammars(self.tokenizer, self.model.vocabulary_size, self.stop_ids)
 
     @property
@@ -57,7 +58,12 @@ class Base:
     @cached_property
     def call_marks(self) -> Marks | None:
         """The control tokens between which it calls tools; None where it does not."""
-        return None if self.calls else deepseek.find(self.tokenizer)
+        return None if self.calls else marks_of(self.tokenizer, self.encoder.call_form)
+
+    @cached_property
+    def channels(self) -> harmony.Marks | None:
+        """The control tokens that say what each part of an answer is; None: it has no parts."""
+        return self.call_marks if isinstance(self.call_marks, harmony.Marks) else None
 
 
 def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:

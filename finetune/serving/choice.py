@@ -6,6 +6,7 @@ from typing import NamedTuple
 from finetune.records.vocabulary import Vocabulary
 from finetune.serving.bases import Base
 from finetune.serving.detokenize import Detokenizer
+from finetune.serving.harmony import PartReader
 from finetune.serving.protocol import Delta, FinishReason, TokenLogprob, ToolCall, TopLogprob
 from finetune.serving.sampling import Sampler, Scored
 from finetune.serving.stops import StopWatch
@@ -36,7 +37,7 @@ class Choice:
     stop: StopWatch
     tools: ToolCallReader | None
     top_logprobs: int | None  # None: no log-probabilities were asked for
-    thoughts: ThoughtReader | None = None
+    thoughts: ThoughtReader | PartReader | None = None
     gate: Gate | None = None  # what its text is held to
     marks: frozenset[int] = frozenset()  # control tokens that `tools` reads
     offset: int = 0  # characters shown before the answer (an echoed prompt)

@@ -10,6 +10,7 @@ from finetune.records.thinking import OPEN
 from finetune.serving.bases import Base
 from finetune.serving.choice import Choice, logprob_entry
 from finetune.serving.detokenize import Detokenizer
+from finetune.serving.harmony import PartReader
 from finetune.serving.preferences import Preferences
 from finetune.serving.protocol import Delta, GenerateRequest, Usage
 from finetune.serving.sampling import Sampler, Scored, stream
@@ -96,7 +97,6 @@ class Ticket:
 
     def _choice(self, index: int, shown: int) -> Choice:
         request = self.request
-        marks = self.base.call_marks if request.tools else None
         room = self.base.context_length - len(self.prompt)
         return Choice(
             index=index,
@@ -111,10 +111,10 @@ class Ticket:
             ),
             stop=StopWatch(request.stop),
             tools=self._call_reader(),
-            thoughts=self._thoughts(),
+            thoughts=self._reader(),
             gate=self._gate(),
             top_logprobs=self.top_logprobs,
-            marks=marks.read if marks else frozenset(),
+            marks=self._marks(),
             offset=shown,
         )
 
@@ -124,10 +124,21 @@ class Ticket:
         if self.base.calls is not None:
             return reader(self.base.calls)
         if self.base.call_marks:
-            return reader_of_marks(self.request.tools)
+            return reader_of_marks(self.base.call_marks, self.request.tools)
         if self.base.call_tags is None:
             return None
         return reader_of_tags(self.base.call_tags, self.request.tools)
+
+    @property
+    def _in_parts(self) -> bool:
+        return self.request.messages is not None and self.base.channels is not None
+
+    def _marks(self) -> frozenset[int]:
+        marks = self.base.call_marks
+        return marks.read if marks and (self.request.tools or self._in_parts) else frozenset()
+
+    def _reader(self) -> ThoughtReader | PartReader | None:
+        return PartReader() if self._in_parts else self._thoughts()
 
     def _thoughts(self) -> ThoughtReader | None:
         if self.request.messages is None or not self.base.encoder.thinks:
@@ -137,7 +148,7 @@ class Ticket:
     def _gate(self) -> Gate | None:
         if self.constraint is None:
             return None
-        thoughts = self._thoughts()
+        thoughts = None if self._in_parts else self._thoughts()  # a grammar of parts has them in it
         return Gate(
             self.constraint.fork(),
             None if thoughts is None or thoughts.inside is False else thoughts,

@@ -2,8 +2,8 @@
 
 They stand between two markers (`<tool_call>{json}</tool_call>` of Qwen and Hermes; SmolLM2 puts a
 list inside), or the answer is nothing but `{"name": …, "parameters": …}` (Llama 3). What stands
-between the markers may be tags and no JSON (`tagged`), or they are control tokens (`deepseek`);
-calls in other words stay plain text.
+between the markers may be tags and no JSON (`tagged`), or they are control tokens (`deepseek`,
+`mistral`, `harmony`); calls in other words stay plain text.
 """
 
 import json
@@ -14,11 +14,14 @@ from typing import Any, Protocol
 
 from faults.nesting import loads
 from finetune.records.call_form import CallForm
-from finetune.serving import deepseek, tagged
+from finetune.serving import deepseek, harmony, mistral, tagged
 from finetune.serving.finite import finite
 from finetune.serving.protocol import ToolCall
 from finetune.serving.stops import held_suffix
 from finetune.serving.tagged import Read, Tags
+from finetune.serving.whole import Whole
+
+Marks = deepseek.Marks | mistral.Marks | harmony.Marks
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
@@ -43,10 +46,22 @@ def reader_of_tags(tags: Tags, tools: list[dict[str, Any]]) -> "ToolCallReader":
     return MarkedCalls(read=_numbered(tagged.reading(tags, tools)))
 
 
-def reader_of_marks(tools: list[dict[str, Any]]) -> "ToolCallReader":
-    """Of those between DeepSeek's marks."""
-    read = _numbered(deepseek.reading(tools))
-    return MarkedCalls(deepseek.BEGIN, deepseek.END, read=read)
+def marks_of(tokenizer: Any, form: CallForm | None) -> Marks | None:
+    """The control tokens between which a model calls; None where it does not."""
+    return deepseek.find(tokenizer) or harmony.find(tokenizer) or mistral.find(tokenizer, form)
+
+
+def reader_of_marks(marks: Marks, tools: list[dict[str, Any]]) -> "ToolCallReader":
+    """Of those between control tokens."""
+    match marks:
+        case mistral.Marks():
+            return UnendedCalls(_numbered(lambda body: mistral.named(body, tools)))
+        case harmony.Marks():
+            read = _numbered(harmony.reading(tools))
+            return MarkedCalls(harmony.START, harmony.CALL, read=read)
+        case _:
+            read = _numbered(deepseek.reading(tools))
+            return MarkedCalls(deepseek.BEGIN, deepseek.END, read=read)
 
 
 def _numbered(read: Read) -> Callable[[str, int], list[ToolCall]]:
@@ -154,6 +169,68 @@ class MarkedCalls:
         """An unfinished call, or the start of what was no marker after all, is text."""
         text, self._held = self._held, ""
         return text, []
+
+
+@dataclass
+class UnendedCalls:
+    """Calls stand behind Mistral's token, and their JSON ends them; `named`: what reads a call that
+    is no list."""
+
+    named: Callable[[str, int], list[ToolCall]]
+    count: int = 0
+    _held: str = field(default="", init=False)
+    _json: Whole | None = field(default=None, init=False)  # of the call that has begun
+
+    def push(self, text: str) -> tuple[str, list[ToolCall]]:
+        """Text to show and calls completed; a call is withheld until it is whole."""
+        self._held += text
+        said, calls = "", list[ToolCall]()
+        while True:
+            if self._json is None:
+                said += self._speech()
+                if self._json is None:
+                    return said, calls
+            body = self._body()
+            if body is None:
+                return said, calls
+            found = self._read(body)
+            self.count += len(found)
+            # what cannot be read as a call is shown as it stands, never dropped
+            said += "" if found else mistral.BEGIN + body
+            calls += found
+
+    def flush(self) -> tuple[str, list[ToolCall]]:
+        """An unfinished call is text."""
+        text = (mistral.BEGIN if self._json else "") + self._held
+        self._held, self._json = "", None
+        return text, []
+
+    def _speech(self) -> str:
+        """What stands before the next call, and its token behind us."""
+        said, begun, rest = self._held.partition(mistral.BEGIN)
+        if begun:
+            self._held, self._json = rest, Whole()
+        else:
+            cut = len(said) - held_suffix(said, [mistral.BEGIN])
+            said, self._held = said[:cut], said[cut:]
+        return "" if self.count and said.isspace() else said
+
+    def _body(self) -> str | None:
+        """A call that is whole, or what turned out to be none; None: it goes on."""
+        assert self._json is not None
+        begin, end = mistral.begin_of_json(self._held), None
+        if begin is not None:
+            end = self._json.end(self._held, begin)
+        elif len(self._held) > mistral.LONGEST_HEAD:
+            end = len(self._held)
+        if end is None:
+            return None
+        body, self._held, self._json = self._held[:end], self._held[end:], None
+        return body
+
+    def _read(self, body: str) -> list[ToolCall]:
+        listed = body.lstrip().startswith("[")
+        return (_read if listed else self.named)(body, self.count)
 
 
 def _call(item: dict[str, Any], index: int) -> ToolCall:

@@ -4,7 +4,7 @@ from faults import UserFault
 from finetune.records.call_form import CallForm
 from finetune.serving.bases import Base
 from finetune.serving.protocol import GenerateRequest
-from finetune.serving.structured import forms, in_marks, in_tags
+from finetune.serving.structured import forms, in_marks, in_parts, in_tags
 from finetune.serving.structured.forms import Callable
 from finetune.serving.structured.grammar import Constraint
 from finetune.serving.tagged import AROUND
@@ -29,6 +29,10 @@ def _source(base: Base, request: GenerateRequest) -> str | None:
     form, tools = request.form, request.tools or []
     calls = (base.calls or (AROUND if base.call_tags else None)) if tools else None
     marks = base.call_marks if tools else None
+    parts = base.channels if request.messages is not None else None
+    said = None if form is None else (form.json_schema, form.place)
+    if parts is not None and said is not None and not tools:
+        return in_parts.source(parts, [], said, forced=False)
     if marks is None and calls is None:
         if request.must_call:
             raise _unsupported("tool_choice", "none can be forced")
@@ -41,7 +45,6 @@ def _source(base: Base, request: GenerateRequest) -> str | None:
         return None
     offered = forms.callables(tools, only)
     if marks is not None:
-        said = None if form is None else (form.json_schema, form.place)
         forced, many = request.must_call, several and named is None
         return in_marks.source(marks, offered, said, forced=forced, several=many)
     assert calls is not None

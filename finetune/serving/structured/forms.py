@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from faults import UserFault
-from finetune.records.call_form import CallForm
+from finetune.records.call_form import ID, CallForm
 from finetune.serving.structured import schemas
 from finetune.serving.structured.writing import written
 
 # Enough for a deep indentation; without a bound a model can write blanks for ever
 _BLANKS = r"[\x20\x0A\x0D\x09]{1,40}"
+CALL_ID = "/[0-9A-Za-z]{9}/"  # as Mistral's are, which alone are asked of a model
 _NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -102,7 +103,9 @@ def rules_of_json(form: CallForm, tools: list[Callable]) -> list[str]:
 
 
 def text(words: str) -> str:
-    return json.dumps(words, ensure_ascii=False) if words else ""
+    """Literally these, but for a call's id."""
+    parts = [json.dumps(part, ensure_ascii=False) if part else "" for part in words.split(ID)]
+    return f" {CALL_ID} ".join(parts)
 
 
 def json_of(schema: dict[str, Any]) -> str:

@@ -98,8 +98,44 @@ DEEPSEEK_V31 = (
     "{{ '<think>' if thinking else '</think>' }}{% endif %}"
 )
 
+# Mistral's with tools: a list of calls with ids of nine letters (v3: v0.3's and Nemo's), and a
+# token before each call, with an id (v11, Small 3.2's) or without (v13, Devstral's, Ministral 3's)
+_MISTRAL_TOOLS = (
+    "{% set asked = messages | selectattr('role', 'equalto', 'user') | list %}"
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}"
+    "{% if tools and m == asked[-1] %}"
+    "{{ '[AVAILABLE_TOOLS]' + tools | tojson + '[/AVAILABLE_TOOLS]' }}{% endif %}"
+    "{{ '[INST]' + m.content + '[/INST]' }}{% elif m.role == 'system' %}"
+    "{{ '[SYSTEM_PROMPT]' + m.content + '[/SYSTEM_PROMPT]' }}{% elif m.role == 'tool' %}"
+    "{{ '[TOOL_RESULTS]' + m.content + '[/TOOL_RESULTS]' }}"
+    "{% else %}{% if m.content %}{{ m.content }}{% endif %}{% if m.tool_calls %}CALLS{% endif %}"
+    "{{ eos_token }}{% endif %}{% endfor %}"
+)
+_NINE = "{% if c.id | length != 9 %}{{ raise_exception('an id has nine letters') }}{% endif %}"
+MISTRAL_V3 = _MISTRAL_TOOLS.replace(
+    "CALLS",
+    "{{ '[TOOL_CALLS] [' }}{% for c in m.tool_calls %}"
+    + _NINE
+    + "{% set f = c.function | tojson %}"
+    "{{ f[:-1] + ', \"id\": \"' + c.id + '\"}' }}{% if not loop.last %}{{ ', ' }}{% endif %}"
+    "{% endfor %}{{ ']' }}",
+)
+MISTRAL_V11 = _MISTRAL_TOOLS.replace(
+    "CALLS",
+    "{% for c in m.tool_calls %}" + _NINE + "{{ '[TOOL_CALLS]' + c.function.name + '[CALL_ID]' + "
+    "c.id + '[ARGS]' + c.function.arguments | tojson }}{% endfor %}",
+)
+MISTRAL_V13 = _MISTRAL_TOOLS.replace(
+    "CALLS",
+    "{% for c in m.tool_calls %}{{ '[TOOL_CALLS]' + c.function.name + '[ARGS]' + "
+    "c.function.arguments | tojson }}{% endfor %}",
+)
+
 OWN = {
     "mistral": MISTRAL,
+    "mistral_v3": MISTRAL_V3,
+    "mistral_v11": MISTRAL_V11,
+    "mistral_v13": MISTRAL_V13,
     "smollm2": SMOLLM2,
     "marked_without_end": MARKED_WITHOUT_END,
     "plain_words": PLAIN_WORDS,
@@ -114,7 +150,9 @@ _NO_TEXT = ("idefics3", "llava_next", "smolvlm")
 TEXT_ONLY = [
     name for name in EVERY if not name.startswith((*_NO_TEXT, "plain_words")) and name != "glm4moe"
 ]
-_CONTROL = re.compile(r"<[|｜][\w▁｜|]+?[|｜]>|<start_of_turn>|<end_of_turn>|<turn\|>|<\|turn>")
+_CONTROL = re.compile(
+    r"<[|｜][\w▁｜|]+?[|｜]>|<start_of_turn>|<end_of_turn>|<turn\|>|<\|turn>|\[/?[A-Z_]{4,}\]"
+)
 
 
 def source(name: str) -> str:

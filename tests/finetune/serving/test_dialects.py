@@ -117,7 +117,8 @@ def test_calls_between_control_tokens_are_read_as_they_come(name: str) -> None:
     talk = [{"role": "user", "content": "u"}, answer]
     written = speaker.apply_chat_template(talk, tokenize=False).partition("<｜Assistant｜>")[2]
     ids = speaker.encode(written.replace("</think>", ""), add_special_tokens=False)
-    text, reader = Detokenizer(speaker, marks.read), reader_of_marks(offered("light.on", "none"))
+    text = Detokenizer(speaker, marks.read)
+    reader = reader_of_marks(marks, offered("light.on", "none"))
     grammars = Grammars(speaker, len(speaker), frozenset())
     tools = forms.callables(offered("light.on", "none"), None)
     for forced in (False, True):  # the same is allowed, behind words or alone
@@ -140,4 +141,6 @@ def test_calls_between_control_tokens_are_read_as_they_come(name: str) -> None:
 @pytest.mark.parametrize("inside", ["unknown<｜tool▁sep｜>{}", "light<｜tool▁sep｜>[1]", "words"])
 def test_marks_around_no_call_are_shown_as_they_stand(inside: str) -> None:
     whole = f"{deepseek.BEGIN}{inside}{deepseek.END}"
-    assert reader_of_marks(offered("light")).push(whole) == (whole, [])
+    marks = deepseek.find(tokenizer("deepseekv3"))
+    assert marks is not None
+    assert reader_of_marks(marks, offered("light")).push(whole) == (whole, [])
