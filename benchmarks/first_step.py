@@ -45,7 +45,7 @@ def main() -> None:
         size = rows.stat().st_size / 1e6
         print(f"{count} rows of {options.turns} turns, {size:.0f} MB, {psutil.cpu_count()} cores")
         with (
-            MemoryWatch(folder / "data") as memory,
+            MemoryWatch(folder / "data", every=10) as memory,
             running_stack(folder / "data", folder / "stack.log") as starting,
         ):
             ours = whole_way(starting.ready(), rows)

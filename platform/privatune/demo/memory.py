@@ -15,7 +15,8 @@ class MemoryWatch:
     """`peak_mb` is the highest sum of proportional set sizes seen: a page that several processes
     share is counted once, divided among them."""
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, *, every: float = SECONDS_BETWEEN) -> None:
+        self._every = every
         self._postmaster = data / "pg" / "postmaster.pid"
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, name="memory", daemon=True)
@@ -30,7 +31,7 @@ class MemoryWatch:
         self._thread.join()
 
     def _sample(self) -> None:
-        while not self._stop.wait(SECONDS_BETWEEN):
+        while not self._stop.wait(self._every):
             self.peak_mb = max(self.peak_mb, self.now_mb())
 
     def now_mb(self) -> float:
