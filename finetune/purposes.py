@@ -7,6 +7,7 @@ from enum import StrEnum
 class Purpose(StrEnum):
     TRAINING = "fine-tune"
     USER_DATA = "user_data"
+    EVALS = "evals"
     RESULTS = "fine-tune-results"
 
 
@@ -22,6 +23,7 @@ class Rule:
 RULES: dict[Purpose, Rule] = {
     Purpose.TRAINING: Rule(brought=True, rows=True),
     Purpose.USER_DATA: Rule(brought=True, rows=False),
+    Purpose.EVALS: Rule(brought=True, rows=False),
     Purpose.RESULTS: Rule(brought=False, rows=False),
 }
 

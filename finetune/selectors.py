@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 
-from finetune.models import Artifact, CatalogModel, Job
+from finetune.models import Artifact, CatalogModel, Evaluation, Job
 from tenants.errors import NotFound
 from tenants.models import License, LicenseState, StoredFile, TenantOwned
 from tenants.public_ids import PublicId
@@ -46,6 +46,10 @@ def artifacts() -> QuerySet[Artifact]:
 
 def jobs() -> QuerySet[Job]:
     return Job.objects.select_related("base", "training_file", "validation_file")
+
+
+def evaluations() -> QuerySet[Evaluation]:
+    return Evaluation.objects.select_related("suite", "base")
 
 
 def results_of(jobs: Iterable[Job]) -> dict[UUID, Artifact]:

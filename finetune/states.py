@@ -60,6 +60,8 @@ class LeaseState(StrEnum):
     CANCELLED = "cancelled"
 
 
+LIVE_LEASES = frozenset({LeaseState.WAITING, LeaseState.LEASED})
+
 RunState = LeaseState  # one attempt at a job
 
 

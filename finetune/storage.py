@@ -1,7 +1,7 @@
 """Names of what is made, in the tenant's vault, and files moved in and out of it.
 
 `objects/<uuid>`, `datasets/<id>/<reading>/`, `runs/<run>/<epoch>/checkpoints/<step>/`,
-`artifacts/<id>/`. Names hold our own ids only, never a customer's file name.
+`artifacts/<id>/`, `evaluations/<id>/`. Names hold our own ids only, never a customer's file name.
 """
 
 import hashlib
@@ -21,6 +21,10 @@ def file_object(file_id: UUID) -> str:
 def dataset_prefix(dataset_id: UUID, reading: str) -> str:
     """`reading` names one attempt at the check, so that two attempts never share a name."""
     return f"datasets/{dataset_id}/{reading}/"
+
+
+def evaluation_prefix(evaluation_id: UUID) -> str:
+    return f"evaluations/{evaluation_id}/"
 
 
 def run_prefix(run_id: UUID) -> str:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from json import dumps
 from typing import Any, Protocol
 
 from faults.nesting import NO_JSON, loads
@@ -107,6 +108,7 @@ class _Work:
     def _by_kind(self) -> dict[str, Callable[[Any], float | None]]:
         return {
             "string_check": self._string_check,
+            "json_equal": self._json_equal,
             "text_similarity": self._similarity,
             "python": self._python,
             "score_model": self._judged,
@@ -122,6 +124,15 @@ class _Work:
                 "ilike": reference.casefold() in text.casefold(),
             }[spec.operation]
         )
+
+    def _json_equal(self, spec: specs.JsonEqual) -> float:
+        try:
+            text, reference = (
+                loads(fill(each, self._spaces)) for each in (spec.input, spec.reference)
+            )
+        except NO_JSON:
+            return 0.0
+        return float(dumps(text, sort_keys=True) == dumps(reference, sort_keys=True))
 
     def _similarity(self, spec: specs.TextSimilarity) -> float | None:
         from finetune.grading import similarity  # brings libraries that few requests need

@@ -42,6 +42,17 @@ class StringCheck(_Spec):
     _places = field_validator("input", "reference")(require_places)
 
 
+class JsonEqual(_Spec):
+    """1 where both texts are JSON of the same value, whatever their spaces and the order of keys.
+    Not one of OpenAI's."""
+
+    type: Literal["json_equal"]
+    input: Template
+    reference: Template
+
+    _places = field_validator("input", "reference")(require_places)
+
+
 class TextSimilarity(_Spec):
     """0 to 1, by `finetune.grading.similarity`."""
 
@@ -133,7 +144,9 @@ class ScoreModel(_Spec):
         return pair
 
 
-Single = Annotated[StringCheck | TextSimilarity | Python | ScoreModel, Field(discriminator="type")]
+Single = Annotated[
+    StringCheck | JsonEqual | TextSimilarity | Python | ScoreModel, Field(discriminator="type")
+]
 
 
 class Multi(_Spec):
@@ -152,5 +165,6 @@ class Multi(_Spec):
 
 
 Grader = Annotated[
-    StringCheck | TextSimilarity | Python | ScoreModel | Multi, Field(discriminator="type")
+    StringCheck | JsonEqual | TextSimilarity | Python | ScoreModel | Multi,
+    Field(discriminator="type"),
 ]

@@ -1,5 +1,17 @@
 from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
+from finetune.models.evaluations import Evaluation, Suite
 from finetune.models.jobs import Artifact, Checkpoint, Event, Job, Run, Validation
 
-__all__ = ["Artifact", "CatalogModel", "Checkpoint", "Dataset", "Event", "Job", "Run", "Validation"]
+__all__ = [
+    "Artifact",
+    "CatalogModel",
+    "Checkpoint",
+    "Dataset",
+    "Evaluation",
+    "Event",
+    "Job",
+    "Run",
+    "Suite",
+    "Validation",
+]

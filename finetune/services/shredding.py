@@ -17,12 +17,14 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from faults import OurFault
-from finetune.models import Artifact, Checkpoint, Dataset, Job
+from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job, Suite
+from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.jobs import lifecycle
 from finetune.services.kinds import KINDS
 from finetune.services.models.eviction import evict
 from finetune.signing import signing_key
-from finetune.states import FINAL_JOB_STATES
+from finetune.states import FINAL_JOB_STATES, LIVE_LEASES
+from finetune.work import leases
 from finetune.work.leases import held
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
@@ -79,6 +81,7 @@ def shred(*, tenant_id: UUID, actor: Actor, say: Say = lambda line: None) -> dic
     say("The key is destroyed and nobody is let in any more.")
     evict(tenant_id=tenant_id)
     _stop_jobs(tenant_id, actor)
+    _stop_evaluations(tenant_id)
     _await_workers(tenant_id, say)
     _end_sessions(tenant_id)
     say(f"{_delete_objects(tenant_id)} objects deleted.")
@@ -93,6 +96,13 @@ def _stop_jobs(tenant_id: UUID, actor: Actor) -> None:
         live = Job.objects.exclude(state__in=FINAL_JOB_STATES).filter(cancel_requested_at=None)
         for job_id in list(live.values_list("id", flat=True)):
             lifecycle.cancel_job(job_id=job_id, actor=actor)
+
+
+def _stop_evaluations(tenant_id: UUID) -> None:
+    with tenant_scope(tenant_id):
+        live = Evaluation.objects.filter(state__in=LIVE_LEASES)
+        for evaluation_id in list(live.values_list("id", flat=True)):
+            leases.cancel(EVALUATE, key=evaluation_id)
 
 
 def _await_workers(tenant_id: UUID, say: Say) -> None:
@@ -150,6 +160,14 @@ def _empty_rows(tenant_id: UUID) -> None:
         no_objects = dict.fromkeys(("rows_object", "tokens_object", "errors_object"), "")
         Dataset.objects.update(report=None, error=None, **no_objects)
         Checkpoint.objects.all().delete()
+        nothing_told: dict[str, Any] = {
+            "requested": {},
+            "metadata": {},
+            "report": None,
+            "error": None,
+        }
+        Evaluation.objects.update(name="", parts=[], tags_object="", marks={}, **nothing_told)
+        Suite.objects.update(name="", criteria=[], source_config={}, metadata={})
         Job.objects.update(requested={}, resolved=None, metadata={}, suffix="", error=None)
         nothing: dict[str, Any] = {"adapter_config": {}, "passport": {}, "report": {}}
         for artifact in Artifact.objects.all():

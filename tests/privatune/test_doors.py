@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from finetune.models import Artifact, CatalogModel, Dataset, Job
+from finetune.models import Artifact, CatalogModel, Dataset, Evaluation, Job, Suite
 from finetune.services.models import artifacts
 from privatune.portal.access import enter, still_allowed
 from tenants.actor import Actor
@@ -33,6 +33,7 @@ from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.rows import give_result
+from tests.finetune.api.test_isolation import ITEM
 from tests.fixtures.people import member
 from tests.fixtures.principals import somebody
 from tests.privatune.graph import reaching, read_graph, users_of
@@ -55,11 +56,18 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.models.artifacts.open_bundle": Right.EXPORT,
     "finetune.services.models.prompting.trained_system_message": OWN,
     "finetune.services.runs.attempt._work": WORKER,
+    "finetune.services.evaluations.evaluating._evaluate": INSIDE,
+    "finetune.services.evaluations.lifecycle._drop_objects": WRITES,
+    "finetune.services.evaluations.lifecycle.keep_rows": WRITES,
+    "finetune.services.evaluations.reading.items_between": OWN,
+    "finetune.services.evaluations.reading.open_items": OWN,
+    "finetune.services.evaluations.reading.tags_of": OWN,
     "finetune.services.files.checking._check": INSIDE,
     "finetune.services.files.columns._read_anew": WRITES,
     "finetune.services.files.datasets.full_report": OWN,
     "finetune.services.files.datasets.full_reports": OWN,
     "finetune.services.files.datasets.open_errors": OWN,
+    "finetune.services.files.intake._drop_items": WRITES,
     "finetune.services.files.intake._drop_readings": WRITES,
     "finetune.services.files.intake._drop_spent_checkpoints": WRITES,
     "finetune.services.jobs.preview._asked": Right.TRAIN,
@@ -106,6 +114,7 @@ STREAMS: dict[str, Right | str] = {
     "api/v1/artifacts/<str:artifact_id>/content": Right.EXPORT,
     "api/v1/datasets/<str:dataset_id>/errors": OWN,
     "api/v1/audit/export": OWN,
+    "api/v1/evaluations/<str:evaluation_id>/items": OWN,
     "t/<slug:slug>/audit/export": OWN,
     "t/<slug:slug>/files/<file:file_id>/problems/<uuid:dataset_id>": OWN,
     "t/<slug:slug>/jobs/<job:job_id>/stream": OWN,
@@ -123,6 +132,10 @@ ENTRIES = {
     "api/v1/datasets": "report.list",
     "api/v1/datasets/<str:dataset_id>": "report.read",
     "api/v1/datasets/<str:dataset_id>/errors": "report.download",
+    "api/v1/evaluations/<str:evaluation_id>": "evaluation.read",
+    "api/v1/evaluations/<str:evaluation_id>/items": "evaluation.read",
+    "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items": "evaluation.read",
+    "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items/<str:item_id>": "evaluation.read",
     "api/v1/files/<str:file_id>/preview": "row.preview",
     "api/v1/audit/export": "audit.export",
     "t/<slug:slug>/audit/export": "audit.export",
@@ -297,6 +310,14 @@ def artifact(customer: Customer) -> Artifact:
             rows=1, rows_object=rows.object_name,
         )  # fmt: skip
         job.save()
+        part, tags = (
+            keep(vault=open_vault(), pieces=[piece], limit=1000) for piece in (ITEM, b"{}")
+        )
+        Evaluation.objects.create(
+            suite=Suite.objects.create(), file=file, base=base, model="shelf", digest="d",
+            requested={"model": "shelf"}, tags_object=tags.object_name, state="succeeded",
+            parts=[{"name": part.object_name, "rows": 1, "bytes": part.bytes}],
+        )  # fmt: skip
     give_result(customer, job.public_id)
     with tenant_scope(customer.tenant_id):
         return Artifact.objects.select_related("base").get()
@@ -332,6 +353,11 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     path = path.replace("<str:artifact_id>", artifact.public_id)
     with tenant_scope(customer.tenant_id):
         reading = Dataset.objects.select_related("file").get()
+        evaluation = Evaluation.objects.select_related("suite").get()
+    path = path.replace("<str:evaluation_id>", evaluation.public_id)
+    path = path.replace("<str:eval_id>", evaluation.suite.public_id)
+    path = path.replace("<str:run_id>", evaluation.public_id)
+    path = path.replace("<str:item_id>", f"outputitem_{evaluation.id.hex}_0")
     path = path.replace("<file:file_id>", str(reading.file.id))
     path = path.replace("<str:file_id>", reading.file.public_id)
     path = path.replace("<uuid:dataset_id>", str(reading.id))

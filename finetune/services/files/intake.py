@@ -10,11 +10,17 @@ from django.db.models import Q
 from django.db.transaction import on_commit
 
 from faults import UserFault
-from finetune.models import Artifact, Checkpoint, Dataset, Job
+from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job
 from finetune.purposes import BROUGHT, OF_ROWS, Purpose
 from finetune.services.files.datasets import request_check
 from finetune.services.files.room import require_room
-from finetune.states import LIVE_DATASET_STATES, LIVE_JOB_STATES, DatasetState, JobState
+from finetune.states import (
+    LIVE_DATASET_STATES,
+    LIVE_JOB_STATES,
+    LIVE_LEASES,
+    DatasetState,
+    JobState,
+)
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict
 from tenants.models import StoredFile, Upload
@@ -93,7 +99,16 @@ def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> No
             f"The fine-tuning job {job.public_id} still needs this file.",
             fix="Wait until the job has ended, or cancel it, then delete the file.",
         )
+    if (
+        evaluation := Evaluation.objects.filter(file=file, state__in=LIVE_LEASES).first()
+    ) is not None:
+        raise Conflict(
+            "file_in_use",
+            f"The evaluation {evaluation.public_id} still needs this file.",
+            fix="Wait until the evaluation has ended, or cancel it, then delete the file.",
+        )
     _drop_readings(file)
+    _drop_items(file)
     _drop_name(file)
     files.delete_file(file_id=file_id, actor=actor, action=action)
 
@@ -155,6 +170,20 @@ def _drop_readings(file: StoredFile) -> None:
     pairs = jobs.values_list("training_data_id", "validation_data_id")
     used = {reading for pair in pairs for reading in pair if reading is not None}
     readings.exclude(id__in=[*used, *under_way]).delete()
+
+    def drop() -> None:
+        for name in names:
+            vault.delete(name)
+
+    on_commit(drop)
+
+
+def _drop_items(file: StoredFile) -> None:
+    """An evaluation's figures stay; its items and tags quote the file and go with it."""
+    vault = open_vault()
+    evaluations = Evaluation.objects.filter(file=file)
+    names = [name for each in evaluations for name in each.objects_named]
+    evaluations.update(parts=[], tags_object="")
 
     def drop() -> None:
         for name in names:

@@ -4,7 +4,7 @@ takes long, so this is done once a day and not at every sweep."""
 import logging
 from uuid import UUID
 
-from finetune.models import Artifact, Checkpoint, Dataset
+from finetune.models import Artifact, Checkpoint, Dataset, Evaluation
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Tenant, UploadPart
 from tenants.services.vaults import object_store
@@ -58,6 +58,8 @@ def _named() -> set[str]:
         "bundle_object", "adapter_object"
     ):
         names |= set(pair)
+    for evaluation in Evaluation.objects.only("parts", "tags_object"):
+        names |= set(evaluation.objects_named)
     for prefix, files in Checkpoint.objects.values_list("prefix", "files"):
         names |= {prefix + name for name in files}
     return names

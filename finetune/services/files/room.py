@@ -25,7 +25,9 @@ SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at 
        (SELECT COALESCE(SUM((report->>'rows_bytes')::bigint
                             + COALESCE((report->>'tokens_bytes')::bigint, 0)), 0)
         FROM finetune_dataset WHERE rows_object <> ''),
-       (SELECT COALESCE(SUM(errors_bytes), 0) FROM finetune_dataset WHERE errors_object <> ''),
+       (SELECT COALESCE(SUM(errors_bytes), 0) FROM finetune_dataset WHERE errors_object <> '')
+       + (SELECT COALESCE(SUM((part.value->>'bytes')::bigint), 0)
+          FROM finetune_evaluation e, jsonb_array_elements(e.parts) AS part),
        (SELECT COALESCE(SUM(bytes), 0) FROM kept),
        (SELECT COALESCE(SUM(bundle_bytes + adapter_bytes), 0) FROM finetune_artifact
         WHERE deleted_at IS NULL),

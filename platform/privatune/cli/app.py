@@ -8,7 +8,17 @@ import typer
 from typer.core import TyperGroup
 
 from faults import Fault
-from privatune.cli import api_keys, artifacts, audit, files, invitations, jobs, members, support
+from privatune.cli import (
+    api_keys,
+    artifacts,
+    audit,
+    evaluations,
+    files,
+    invitations,
+    jobs,
+    members,
+    support,
+)
 from privatune.cli.certificate import verify_certificate
 from privatune.cli.chat import chat
 from privatune.cli.check import check
@@ -70,6 +80,8 @@ app.command(short_help="Show a row as a model will see it.")(preview)
 app.add_typer(files.app, name="files")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(artifacts.app, name="artifacts")
+app.command(short_help="Hold a model to a suite, beside its base.")(evaluations.evaluate)
+app.add_typer(evaluations.app, name="evaluations")
 app.add_typer(audit.app, name="audit")
 app.add_typer(members.app, name="members")
 app.add_typer(invitations.app, name="invitations")

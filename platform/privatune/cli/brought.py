@@ -1,5 +1,5 @@
-"""The files of a job that are named by a path: uploaded for it, and taken back where the job is
-refused, so that nothing lies about that no job uses."""
+"""The files of a job or an evaluation that are named by a path: uploaded for it, and taken back
+where it is refused, so that nothing lies about that nobody uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,13 +21,13 @@ class Brought:
         self._client = client
         self._uploaded: list[str] = []
 
-    def file_id(self, named: str) -> str:
+    def file_id(self, named: str, *, purpose: Purpose = Purpose.TRAINING) -> str:
         """An id as it stands; a path is uploaded and must pass its check."""
         path = Path(named)
         if not path.is_file():
             require_file_id(named)
             return named
-        file = upload(self._client, path, purpose=Purpose.TRAINING)
+        file = upload(self._client, path, purpose=purpose)
         self._uploaded.append(str(file["id"]))
         file = processed(self._client, file)
         if file.get("status") == FileStatus.ERROR:

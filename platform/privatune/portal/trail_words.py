@@ -108,6 +108,13 @@ ACTS: dict[str, Act] = {
     "artifact.download": Act(Kind.MODELS, _("Downloaded the weights of %(target)s")),
     "model.ask": Act(Kind.MODELS, _("Asked the model %(target)s")),
     "model.delete": Act(Kind.MODELS, _("Deleted the model %(target)s")),
+    "suite.create": Act(Kind.MODELS, _("Wrote the suite %(target)s")),
+    "suite.change": Act(Kind.MODELS, _("Changed the name or the labels of the suite %(target)s")),
+    "suite.delete": Act(Kind.MODELS, _("Deleted the suite %(target)s with its evaluations")),
+    "evaluation.create": Act(Kind.MODELS, _("Started the evaluation %(target)s of %(model)s")),
+    "evaluation.cancel": Act(Kind.MODELS, _("Cancelled the evaluation %(target)s")),
+    "evaluation.delete": Act(Kind.MODELS, _("Deleted the evaluation %(target)s")),
+    "evaluation.read": Act(Kind.MODELS, _("Saw questions and answers of %(target)s")),
     "tenant.create": Act(Kind.ORGANISATION, _("Made the organisation %(name)s")),
     "tenant.two_factor": Act(
         Kind.ORGANISATION, _("Second factor required of all members: %(required)s")
@@ -140,6 +147,7 @@ PAGES: dict[str, Any] = {
     "dataset": _("readings of files"),
     "validation": _("validations of jobs"),
     "run": _("runs"),
+    "evaluation": _("evaluations"),
     "job": _("jobs, by support access"),
 }
 

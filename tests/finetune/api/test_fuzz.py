@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.finetune.api.customers import Customer, new_customer, shelve
-from tests.finetune.api.test_isolation import CHAT, EXAMPLES, GRADER, JOB, calls
+from tests.finetune.api.test_isolation import CHAT, EVAL, EXAMPLES, GRADER, JOB, calls
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_model_server")]
 
@@ -52,6 +52,7 @@ SENSIBLE: dict[str, dict[str, Any]] = {
             "type": "multi", "name": "m", "calculate_output": "a", "graders": {"a": GRADER},
         },
     },
+    "v1/evals": EVAL | {"name": "a", "metadata": {"a": "b"}},
     "v1/uploads": {
         "bytes": 1, "filename": "a", "mime_type": "b", "purpose": "fine-tune",
         "expires_after": {"anchor": "created_at", "seconds": 3600},

@@ -1,6 +1,7 @@
 """Generated from the URL configuration: every route of the API against another tenant's rows, no
 key, and a key without the scope. A route that is not in the table of examples fails."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from finetune.models import Artifact, CatalogModel, Dataset, Event
+from finetune.models import Artifact, CatalogModel, Dataset, Evaluation, Event, Suite
 from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry, License, Membership, UsageEntry
 from tenants.roles import ALL_SCOPES, Role
@@ -34,11 +35,24 @@ GRADER = {
     "type": "string_check", "name": "exact", "operation": "eq", "reference": "hi",
     "input": "{{ sample.output_text }}",
 }  # fmt: skip
+EVAL = {
+    "data_source_config": {"type": "custom", "item_schema": {"type": "object"}},
+    "testing_criteria": [GRADER],
+}
+RUN = {"data_source": {
+    "type": "completions", "model": "shelf",
+    "source": {"type": "file_content", "content": [{"item": {"prompt": "a"}}]},
+}}  # fmt: skip
+# Of the owner's rows, by their places in addresses below another row's; set where they are made.
+INNER = {"<str:run_id>": f"evalrun_{NOWHERE}", "<str:item_id>": f"outputitem_{NOWHERE}_0"}
+ITEM = b"""{"row": 1, "tags": [], "item": {}, "input": [], "sides": {"model": {"model": "shelf",
+"answer": "hi", "error": null, "results": [], "score": 1, "passed": true, "errored": false}}}
+""".replace(b"\n", b" ")
 
 
 @dataclass(frozen=True)
 class Example:
-    """How a route is asked. `kind` names the row whose id it takes; None: it takes none."""
+    """How a route is asked. `kind` names the row whose id it takes first; None: it takes none."""
 
     kind: str | None = None
     bodies: dict[str, Any] = field(default_factory=dict)
@@ -71,6 +85,13 @@ EXAMPLES = {
     "v1/chat/completions": Example(bodies={"post": CHAT}),
     "v1/completions": Example(bodies={"post": {"model": "shelf", "prompt": "hi"}}),
     "v1/responses": Example(bodies={"post": {"model": "shelf", "input": "hi"}}),
+    "v1/evals": Example(bodies={"post": EVAL}),
+    "v1/evals/<str:eval_id>": Example("suite"),
+    "v1/evals/<str:eval_id>/runs": Example("suite", {"post": RUN}),
+    "v1/evals/<str:eval_id>/runs/<str:run_id>": Example("suite"),
+    "v1/evals/<str:eval_id>/runs/<str:run_id>/cancel": Example("suite"),
+    "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items": Example("suite"),
+    "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items/<str:item_id>": Example("suite"),
     "v1/embeddings": Example(bodies={"post": {"model": "shelf", "input": "hi"}}),
     "api/v1/artifacts": Example(),
     "api/v1/artifacts/<str:artifact_id>": Example("artifact"),
@@ -85,6 +106,13 @@ EXAMPLES = {
     ),
     "api/v1/datasets/<str:dataset_id>": Example("dataset"),
     "api/v1/datasets/<str:dataset_id>/errors": Example("dataset"),
+    "api/v1/evaluations": Example(
+        bodies={"post": {"model": "shelf", "file": f"file-{NOWHERE}", "criteria": [GRADER]}}
+    ),
+    "api/v1/evaluations/<str:evaluation_id>": Example("evaluation"),
+    "api/v1/evaluations/<str:evaluation_id>/cancel": Example("evaluation"),
+    "api/v1/evaluations/<str:evaluation_id>/compare": Example("evaluation", query="?with="),
+    "api/v1/evaluations/<str:evaluation_id>/items": Example("evaluation"),
     "api/v1/files/<str:file_id>/preview": Example("file", query="?model=shelf"),
     "api/v1/invitations": Example(bodies={"post": INVITATION}),
     "api/v1/invitations/<str:invitation_id>": Example("invitation"),
@@ -157,6 +185,17 @@ def ids(owner: Customer) -> dict[str, str]:
         base = CatalogModel.objects.get(name="shelf")
         job = Job.objects.create(base=base, license=licence, training_file=file)
         charge(licence=licence, kind="train", tokens=1, reference="job")
+        suite = Suite.objects.create(name="s", criteria=[GRADER], source_config={})
+        asked = {"model": "shelf"}
+        part = open_vault().put_bytes("evaluations/part", ITEM)
+        evaluation = Evaluation.objects.create(
+            suite=suite, file=file, base=base, model="shelf", requested=asked, digest="d",
+            parts=[{"name": "evaluations/part", "rows": 1, "bytes": part.plaintext_bytes}],
+            state="cancelled",
+        )  # fmt: skip
+        item = f"outputitem_{evaluation.id.hex}_0"
+        run = evaluation.public_id
+        INNER.update({"<str:run_id>": run, "<str:item_id>": item})
     give_checkpoint(owner, job.public_id, 1)
     give_event(owner, job.public_id, "message", {})
     model = give_result(owner, job.public_id)
@@ -171,6 +210,7 @@ def ids(owner: Customer) -> dict[str, str]:
             "key": key, "member": member, "artifact": Artifact.objects.get(),
             "usage": UsageEntry.objects.get(), "event": Event.objects.first(),
             "audit": AuditEntry.objects.first(), "invitation": invitation,
+            "suite": suite, "evaluation": evaluation,
         }  # fmt: skip
         public = {kind: row.public_id for kind, row in rows.items() if row is not None}
         return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}
@@ -187,9 +227,10 @@ def send(
     customer: Customer | None, route: str, method: str, row_id: str = "shelf"
 ) -> tuple[int, bytes, dict[str, str]]:
     """Status, body and headers, less what differs between any two answers."""
-    prefix, bracket, rest = route.partition("<")
-    path = f"/{prefix}{row_id}{rest.partition('>')[2]}" if bracket else f"/{prefix}"
-    path += EXAMPLES[route].query
+    path = re.sub("<[^>]*>", row_id, f"/{route}", count=1)
+    for place, inner in INNER.items():
+        path = path.replace(place, inner)
+    path += EXAMPLES[route].query.replace("?with=", f"?with={INNER['<str:run_id>']}")
     options: dict[str, Any] = {"content_type": "application/json"}
     if customer is not None:
         options["headers"] = {"Authorization": f"Bearer {customer.key}"}
@@ -248,6 +289,8 @@ def test_a_key_without_the_scope_is_403(route: str, method: str) -> None:
 
 
 LISTS = {
+    "/v1/evals": "suite",
+    "/api/v1/evaluations": "evaluation",
     "/v1/files": "file",
     "/v1/fine_tuning/jobs": "job",
     "/api/v1/artifacts": "artifact",

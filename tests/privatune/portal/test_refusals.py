@@ -21,7 +21,8 @@ RAISERS = re.compile(r"\w*(Fault|Error|Refused|NotFound|Invalid|Conflict|Unavail
 # Where codes come from that a page can show, in a refusal or as the error of a job or a reading.
 MET_AT_PAGES = [
     "faults", "tenants", "finetune/services", "finetune/records", "finetune/trainer",
-    "finetune/sandbox", "finetune/serving", "finetune/packaging", "finetune/selectors.py",
+    "finetune/grading", "finetune/sandbox", "finetune/serving", "finetune/packaging",
+    "finetune/selectors.py",
     "finetune/work", "platform/privatune/portal", "platform/privatune/edge",
     "platform/privatune/problem_pages.py", "finetune/api/problems.py", "finetune/api/explaining.py",
 ]  # fmt: skip

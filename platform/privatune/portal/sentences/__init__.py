@@ -4,7 +4,8 @@ codes from the source."""
 from typing import Any
 
 from privatune.portal.sentences.asking import ANSWERS, REQUESTS
+from privatune.portal.sentences.evaluations import EVALUATIONS
 from privatune.portal.sentences.jobs import JOBS, STORAGE
 from privatune.portal.sentences.people import TENANTS
 
-SENTENCES: dict[str, Any] = {**TENANTS, **STORAGE, **JOBS, **ANSWERS, **REQUESTS}
+SENTENCES: dict[str, Any] = {**TENANTS, **STORAGE, **JOBS, **EVALUATIONS, **ANSWERS, **REQUESTS}

@@ -1,0 +1,59 @@
+"""What an evaluation holds an answer to: a grader and the score from which an answer passes."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter
+
+from finetune.grading import specs
+
+Threshold = Annotated[float, Field(ge=-1e6, le=1e6)]
+
+
+class Similarity(specs.TextSimilarity):
+    pass_threshold: Threshold = 0.5
+
+
+class Python(specs.Python):
+    pass_threshold: Threshold = 0.5
+
+
+class ScoreModel(specs.ScoreModel):
+    pass_threshold: Threshold | None = None  # the middle of its range
+
+
+class Multi(specs.Multi):
+    pass_threshold: Threshold = 0.5
+
+
+Criterion = Annotated[
+    specs.StringCheck | specs.JsonEqual | Similarity | Python | ScoreModel | Multi,
+    Field(discriminator="type"),
+]
+CRITERIA: TypeAdapter[list[Any]] = TypeAdapter(Annotated[list[Criterion], Field(min_length=1)])
+
+EXACT = specs.StringCheck(
+    name="exact",
+    type="string_check",
+    input="{{ sample.output_text }}",
+    reference="{{ item.reference }}",
+    operation="eq",
+)
+
+
+def passes(criterion: Any, score: float) -> bool:
+    threshold = getattr(criterion, "pass_threshold", 1.0)
+    if threshold is None:
+        low, high = criterion.range
+        threshold = (low + high) / 2
+    return bool(score >= threshold)
+
+
+def share(criterion: Any, score: float) -> float:
+    """The score from 0 to 1, so that those of several criteria can be averaged."""
+    low, high = getattr(criterion, "range", (0.0, 1.0))
+    return min(1.0, max(0.0, (score - low) / (high - low)))
+
+
+def shown(criterion: Any) -> dict[str, Any]:
+    told: dict[str, Any] = criterion.model_dump(mode="json", exclude_none=True)
+    return told

@@ -1,0 +1,1 @@
+"""Evaluations: a model asked a suite's questions, graded, and weighed against its base."""

@@ -1,0 +1,184 @@
+"""Asks the sides of an evaluation its questions and grades what they answer: a few questions at
+once, each in the tenant's own turn at the model server, like any request of its."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+from faults import Fault, UserFault
+from finetune.grading import criteria as held
+from finetune.grading import specs
+from finetune.grading.questions import Message, Question
+from finetune.services.evaluations.request import Sampling, Side
+from finetune.services.models import gateway
+from finetune.services.models.gateway import Still, Target
+from finetune.services.models.graders import run_grader
+from tenants.access import Principal
+from tenants.errors import NotFound, Refused
+
+AT_ONCE = 4  # questions; the tenant's own chats must still find a place
+PATIENCE = 600.0  # seconds that the model server, or a grader, may be busy
+LONGEST_PAUSE = 5.0  # seconds, until it is asked again whether the work is still wanted
+
+Done = TypeVar("Done")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model in the way that it is asked: `examples` are turns of the training data."""
+
+    side: Side
+    target: Target
+    examples: tuple[list[Message], ...] = ()
+
+
+class Asker:
+    def __init__(
+        self,
+        *,
+        sides: Sequence[Asked],
+        criteria: Sequence[Any],
+        judges: Mapping[str, Target],
+        sampling: Sampling,
+        by: Principal,
+        still: Still,
+    ) -> None:
+        """`still` raises when the work is no longer wanted."""
+        self._sides, self._criteria, self._judges = sides, criteria, dict(judges)
+        self._sampling, self._by, self._still = sampling, by, still
+
+    async def items(self, questions: Sequence[Question]) -> list[dict[str, Any]]:
+        """What was asked and answered, in the questions' order. Raises what is not the row's fault:
+        Refused, NotFound, OurFault, and what `still` does."""
+        places, self._python = asyncio.Semaphore(AT_ONCE), asyncio.Lock()
+
+        async def one(question: Question) -> dict[str, Any]:
+            async with places:
+                return await self._item(question)
+
+        tasks = [asyncio.ensure_future(one(question)) for question in questions]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _item(self, question: Question) -> dict[str, Any]:
+        return {
+            "row": question.number,
+            "tags": list(question.tags),
+            "item": question.item,
+            "input": question.messages,
+            "sides": {each.side: await self._answered(each, question) for each in self._sides},
+        }
+
+    async def _answered(self, asked: Asked, question: Question) -> dict[str, Any]:
+        told: dict[str, Any] = {"model": asked.target.model, "answer": None, "error": None}
+        try:
+            told |= await self._answer(asked, question.messages)
+        except UserFault as fault:
+            if isinstance(fault, Refused | NotFound) or fault.retry_after is not None:
+                raise
+            told["error"] = {"code": fault.code, "message": fault.message}
+            return told | {"results": [], "score": 0.0, "passed": False, "errored": True}
+        results = [await self._graded(each, told["answer"], question) for each in self._criteria]
+        return told | {
+            "results": results,
+            "score": sum(each.pop("share") for each in results) / len(results),
+            "passed": all(each["passed"] for each in results),
+            "errored": any(each["errors"] for each in results),
+        }
+
+    async def _answer(self, asked: Asked, messages: Sequence[Message]) -> dict[str, Any]:
+        """With as many of the examples as the model's context has room for."""
+        examples = asked.examples
+        while True:
+            generated = partial(self._generated, asked, examples, messages)
+            try:
+                told = await _patiently(generated)
+            except UserFault as fault:
+                if fault.code != "context_length_exceeded" or not examples:
+                    raise
+                examples = examples[: len(examples) // 2]
+            else:
+                return told | ({"examples": len(examples)} if asked.examples else {})
+
+    async def _generated(
+        self, asked: Asked, examples: Sequence[list[Message]], messages: Sequence[Message]
+    ) -> dict[str, Any]:
+        generation = self._sampling.model_dump() | {"messages": shown(examples, messages)}
+        reserved = await gateway.reserve(
+            target=asked.target, generations=[generation], by=self._by, still=self._still
+        )
+        answers = gateway.generate(
+            target=asked.target,
+            generation=generation,
+            reserved=reserved,
+            by=self._by,
+            still=self._still,
+        )
+        told: dict[str, Any] = {"answer": "", "finish_reason": "stop", "usage": {}}
+        async with aclosing(answers) as deltas:
+            async for delta in deltas:
+                told["answer"] += delta.text
+                told["finish_reason"] = delta.finish_reason or told["finish_reason"]
+                if delta.usage is not None:
+                    told["usage"] = delta.usage.model_dump(exclude_none=True)
+        return told
+
+    async def _graded(self, criterion: Any, answer: str, question: Question) -> dict[str, Any]:
+        def grade() -> Awaitable[Any]:
+            return run_grader(
+                spec=criterion,
+                sample=answer,
+                item=question.item,
+                targets=self._judges,
+                by=self._by,
+                still=self._still,
+            )
+
+        if _runs_code(criterion):
+            async with self._python:  # a tenant's code runs one at a time
+                graded = await _patiently(grade)
+        else:
+            graded = await _patiently(grade)
+        failed = bool(graded.errors.kinds)
+        score = 0.0 if failed else graded.reward
+        return {
+            "name": criterion.name,
+            "type": criterion.type,
+            "score": score,
+            "share": 0.0 if failed else held.share(criterion, score),
+            "passed": not failed and held.passes(criterion, score),
+            "errors": graded.errors.details,
+            "tokens": graded.tokens,
+        }
+
+
+def shown(examples: Sequence[list[Message]], messages: Sequence[Message]) -> list[Message]:
+    """The examples' turns stand after the question's own system message."""
+    opening = [each for each in messages[:1] if each["role"] in ("system", "developer")]
+    turns = [turn for example in examples for turn in example]
+    return [*opening, *turns, *messages[len(opening) :]]
+
+
+def _runs_code(criterion: Any) -> bool:
+    parts = criterion.graders.values() if isinstance(criterion, specs.Multi) else [criterion]
+    return any(isinstance(part, specs.Python) for part in parts)
+
+
+async def _patiently(work: Callable[[], Awaitable[Done]]) -> Done:
+    """Tries again what says that it may be tried again: most often it waits for a turn."""
+    ends = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await work()
+        except Fault as fault:
+            if fault.retry_after is None or time.monotonic() > ends:
+                raise
+            await asyncio.sleep(min(fault.retry_after, LONGEST_PAUSE))

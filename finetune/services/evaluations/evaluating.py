@@ -1,0 +1,185 @@
+"""The kind of work that evaluates: questions in parts, each part's items kept in the vault before
+the next, so that another worker goes on where one was stopped."""
+
+import json
+import secrets
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from asgiref.sync import async_to_sync
+from django.db.models.functions import Now
+
+from finetune.grading.criteria import CRITERIA
+from finetune.grading.questions import Question, read_questions
+from finetune.models import Evaluation
+from finetune.services.evaluations.asking import Asked, Asker
+from finetune.services.evaluations.examples import examples_of
+from finetune.services.evaluations.report import report_of, scores_of, tags_of
+from finetune.services.evaluations.request import EvaluationRequest
+from finetune.services.files.room import require_room
+from finetune.services.models import gateway
+from finetune.services.models.graders import judges_of
+from finetune.states import LeaseState
+from finetune.storage import evaluation_prefix
+from finetune.work import leases, nudges
+from finetune.work.kinds import Lease, OperationKind
+from finetune.work.perform import shutdown
+from finetune.work.pulse import Pulse
+from finetune.work.signals import LeaseLost, Stopped, Wishes
+from tenants.access import Principal
+from tenants.actor import Actor
+from tenants.database.scope import tenant_scope
+from tenants.roles import Role, Scope
+from tenants.services.vaults import vault_for
+from tenants.vault.vault import Vault
+
+PART_ROWS = 16  # whose items are kept together
+AT_ONCE = 2  # evaluations in one worker: its other threads check files
+
+
+class Evaluating(OperationKind):
+    """One at a time of each tenant: they share its turns at the model server."""
+
+    model = Evaluation
+    lost = "The worker that evaluated was lost."
+    fix = "Create the evaluation again; if it fails again, tell the operator its id."
+
+    def __init__(self) -> None:
+        self._at_work = 0
+        self._lock = threading.Lock()
+
+    def admits(self, subject: Evaluation) -> bool:
+        held = Evaluation.objects.filter(state=LeaseState.LEASED, lease_until__gt=Now())
+        return self._at_work < AT_ONCE and not held.exclude(id=subject.id).exists()
+
+    def on_claim(self, subject: Evaluation, lease: Lease) -> None:
+        """The licence is asked here again, and at each question."""
+        gateway.resolve(name=subject.model)
+
+    def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
+        with self._lock:
+            self._at_work += 1
+        try:
+            _evaluate(lease, pulse)
+        finally:
+            with self._lock:
+                self._at_work -= 1
+
+
+EVALUATE = Evaluating()
+
+
+@dataclass(frozen=True)
+class Plan:
+    evaluation: Evaluation
+    questions: Sequence[Question]
+    sides: Sequence[Asked]
+    asker: Asker
+
+
+def _evaluate(lease: Lease, pulse: "Pulse[Wishes]") -> None:
+    def still() -> None:
+        if pulse.lost:
+            raise LeaseLost(lease)
+        if pulse.seen.cancel or shutdown.asked:
+            raise Stopped
+
+    with tenant_scope(lease.tenant_id):
+        evaluation = Evaluation.objects.select_related(
+            "suite", "file", "base", "artifact__job__training_data"
+        ).get(id=lease.row_id)
+        vault = vault_for(lease.tenant_id)
+        plan = _plan(evaluation, vault, still)
+    items = _kept(evaluation, vault)
+    leases.tell_progress(lease, done=len(items) * len(plan.sides), total=_total(plan))
+    while left := plan.questions[len(items) : len(items) + PART_ROWS]:
+        still()
+        made = async_to_sync(plan.asker.items)(left)
+        items += made
+        _keep(lease, plan, vault, made)
+    _finish(lease, plan, vault, items)
+
+
+def _total(plan: Plan) -> int:
+    return len(plan.questions) * len(plan.sides)
+
+
+def _plan(evaluation: Evaluation, vault: Vault, still: Any) -> Plan:
+    """In the open scope."""
+    request = EvaluationRequest.model_validate(evaluation.requested)
+    with vault.open(evaluation.file.object_name) as lines:
+        questions = list(read_questions(lines, request.messages))
+    sides = _sides(evaluation, request, vault)
+    criteria = CRITERIA.validate_json(json.dumps(evaluation.suite.criteria))
+    judges = sorted(set().union(*map(judges_of, criteria)))
+    by = Principal(
+        evaluation.tenant_id, Actor.system("worker"), frozenset({Scope.INFER}), Role.VIEWER
+    )
+    asker = Asker(
+        sides=sides,
+        criteria=criteria,
+        judges={name: gateway.resolve(name=name) for name in judges},
+        sampling=request.sampling,
+        by=by,
+        still=still,
+    )
+    return Plan(evaluation, questions, sides, asker)
+
+
+def _sides(evaluation: Evaluation, request: EvaluationRequest, vault: Vault) -> list[Asked]:
+    """The base first, so that what a tuned model is weighed against is there when it is stopped."""
+    asked = Asked("model", gateway.resolve(name=evaluation.model))
+    artifact = evaluation.artifact
+    if not (request.beside and artifact):
+        return [asked]
+    base = gateway.resolve(name=evaluation.base.name)
+    examples = examples_of(artifact, vault, request.examples)
+    shown = [Asked("base_with_examples", base, examples)] if examples else []
+    return [Asked("base", base), *shown, asked]
+
+
+def _kept(evaluation: Evaluation, vault: Vault) -> list[dict[str, Any]]:
+    """The items that attempts before this one have kept."""
+    parts = (vault.read_bytes(part["name"]) for part in evaluation.parts)
+    return [orjson.loads(line) for part in parts for line in part.splitlines()]
+
+
+def _keep(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]]) -> None:
+    lines = b"".join(json.dumps(item, ensure_ascii=False).encode() + b"\n" for item in items)
+    with tenant_scope(lease.tenant_id):
+        require_room(len(lines))
+    name = f"{evaluation_prefix(lease.row_id)}{secrets.token_hex(8)}.jsonl"
+    vault.put_bytes(name, lines)
+    try:
+        with leases.fenced(lease) as row:
+            row.parts = [*row.parts, {"name": name, "rows": len(items), "bytes": len(lines)}]
+            row.done = sum(part["rows"] for part in row.parts) * len(plan.sides)
+            row.save(update_fields=["parts", "done"])
+            leases.made_progress(lease)
+    except LeaseLost:
+        vault.delete(name)
+        raise
+
+
+def _finish(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]]) -> None:
+    name = f"{evaluation_prefix(lease.row_id)}{secrets.token_hex(8)}.json"
+    vault.put_bytes(name, orjson.dumps(tags_of(items)))
+    try:
+        with leases.fenced(lease) as row:
+            if leases.grant_wishes(lease, row):
+                raise LeaseLost(lease)
+            columns = {"report": report_of(plan.evaluation, items), "marks": scores_of(items)}
+            leases.finish(lease, tags_object=name, **columns)
+            _wake_next(lease)
+    except LeaseLost:
+        vault.delete(name)
+        raise
+
+
+def _wake_next(lease: Lease) -> None:
+    waiting = Evaluation.objects.filter(state=LeaseState.WAITING).order_by("created_at").first()
+    if waiting is not None:
+        nudges.wake(Evaluation, lease.tenant_id, waiting.id)

@@ -1,0 +1,200 @@
+"""What a tenant does with suites and evaluations: make, cancel, delete.
+
+Each verb is one transaction in the open scope; a worker is nudged when it commits.
+"""
+
+import json
+from typing import Any
+
+from django.db import transaction
+
+from faults import UserFault
+from finetune.grading.criteria import CRITERIA
+from finetune.models import Artifact, CatalogModel, Evaluation, Suite
+from finetune.purposes import Purpose
+from finetune.services.evaluations.evaluating import EVALUATE
+from finetune.services.evaluations.request import EvaluationRequest, digest_of
+from finetune.services.files import intake
+from finetune.services.models import gateway
+from finetune.services.models.graders import judges_of
+from finetune.states import LIVE_LEASES
+from finetune.work import leases, nudges
+from tenants.access import Principal
+from tenants.errors import Conflict
+from tenants.models import StoredFile
+from tenants.roles import Scope
+from tenants.services import audit
+from tenants.services.vaults import open_vault
+
+MOST_WAITING = 20  # evaluations of a tenant that have not ended
+LARGEST_FILE = 64 << 20  # bytes of a suite's file: a worker holds its rows in memory
+ASKABLE = (Purpose.EVALS, Purpose.TRAINING, Purpose.USER_DATA)
+
+
+class EvaluationsWaiting(UserFault):
+    status = 429
+    retry_after = 60  # seconds
+
+
+def create_suite(
+    *,
+    name: str,
+    criteria: list[Any],
+    source_config: dict[str, Any],
+    metadata: dict[str, str],
+    by: Principal,
+) -> Suite:
+    """`criteria`: as `grading.criteria.shown`. Raises Refused without the scope to ask models,
+    NotFound and Refused for a judging model that may not be asked."""
+    by.require(Scope.INFER)
+    suite = Suite.objects.create(
+        name=name, criteria=criteria, source_config=source_config, metadata=metadata,
+        created_by=by.actor,
+    )  # fmt: skip
+    audit.record(actor=by.actor, action="suite.create", target=suite.public_id)
+    return suite
+
+
+def suite_of(*, criteria: list[Any], name: str, by: Principal) -> Suite:
+    """The tenant's own suite with these very criteria and name, or a new one."""
+    found = Suite.objects.filter(name=name, criteria=criteria).order_by("created_at").first()
+    config = {"type": "custom", "schema": {}}
+    return found or create_suite(
+        name=name, criteria=criteria, source_config=config, metadata={}, by=by
+    )
+
+
+def rename_suite(
+    *, suite: Suite, name: str | None, metadata: dict[str, str] | None, by: Principal
+) -> None:
+    """What is None stays."""
+    by.require_of(Scope.INFER, suite)
+    suite.name = suite.name if name is None else name
+    suite.metadata = suite.metadata if metadata is None else metadata
+    suite.save(update_fields=["name", "metadata"])
+    audit.record(actor=by.actor, action="suite.change", target=suite.public_id)
+
+
+def keep_rows(*, rows: list[dict[str, Any]], by: Principal) -> StoredFile:
+    """Rows that came in a request, as a file of the purpose `evals`. Raises Refused without the
+    scope to bring files, StorageUsedUp, StorageDown."""
+    by.require(Scope.FILES_WRITE)
+    lines = [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
+    kept = intake.keep_bytes(vault=open_vault(), source=lines)
+    return intake.receive_file(
+        filename="eval-rows.jsonl", purpose=Purpose.EVALS, kept=kept, actor=by.actor
+    )
+
+
+def delete_suite(*, suite: Suite, by: Principal) -> None:
+    """With its evaluations and their items. Raises Conflict while one of them has not ended."""
+    by.require_of(Scope.INFER, suite)
+    evaluations = list(Evaluation.objects.select_for_update().filter(suite=suite))
+    if any(each.state in LIVE_LEASES for each in evaluations):
+        raise Conflict(
+            "eval_in_use",
+            "An evaluation of this suite has not ended.",
+            fix="Cancel it or wait for its end, then delete the suite.",
+        )
+    _drop_objects(evaluations)
+    audit.record(actor=by.actor, action="suite.delete", target=suite.public_id)
+    suite.delete()
+
+
+def create_evaluation(
+    *, suite: Suite, file: StoredFile, request: EvaluationRequest, by: Principal
+) -> Evaluation:
+    """Raises Refused without the scopes to ask models and to read files or the licence to serve,
+    NotFound for a model that is not the tenant's to ask, UserFault for a file of another purpose,
+    EvaluationsWaiting (429)."""
+    by.require(Scope.INFER)
+    by.require_of(Scope.FILES_READ, file)
+    if file.purpose not in ASKABLE:
+        raise UserFault(
+            "invalid_file_purpose",
+            "A suite's rows are a file that was brought, best with the purpose `evals`.",
+            param="file",
+        )
+    if file.bytes > LARGEST_FILE:
+        raise UserFault(
+            "suite_too_large",
+            f"The suite's file has more than {LARGEST_FILE >> 20} MB.",
+            fix="Ask fewer rows.",
+            param="file",
+        )
+    if Evaluation.objects.filter(state__in=LIVE_LEASES).count() >= MOST_WAITING:
+        raise EvaluationsWaiting(
+            "too_many_evaluations",
+            f"{MOST_WAITING} evaluations of your organisation have not ended.",
+            fix="Wait for one of them, or cancel it.",
+        )
+    found = _askable(request.model)
+    for judge in judges(suite):
+        gateway.resolve(name=judge)
+    artifact = found if isinstance(found, Artifact) else None
+    base = found.base if isinstance(found, Artifact) else found
+    evaluation = Evaluation.objects.create(
+        suite=suite,
+        file=file,
+        model=request.model,
+        base=base,
+        artifact=artifact,
+        name=request.name,
+        metadata=request.metadata,
+        requested=request.model_dump(mode="json"),
+        digest=digest_of(sha256=file.sha256, criteria=suite.criteria, request=request),
+        created_by=by.actor,
+    )
+    audit.record(
+        actor=by.actor,
+        action="evaluation.create",
+        target=evaluation.public_id,
+        data={"model": request.model, "file": file.public_id},
+    )
+    nudges.wake(Evaluation, evaluation.tenant_id, evaluation.id)
+    return evaluation
+
+
+def cancel_evaluation(*, evaluation: Evaluation, by: Principal) -> Evaluation:
+    """At once while nobody works on it, else when its worker has seen it; what was answered stays,
+    as one that has ended does."""
+    by.require_of(Scope.INFER, evaluation)
+    live = evaluation.state in LIVE_LEASES and evaluation.cancel_requested_at is None
+    leases.cancel(EVALUATE, key=evaluation.id)
+    if live:
+        audit.record(actor=by.actor, action="evaluation.cancel", target=evaluation.public_id)
+    evaluation.refresh_from_db()
+    return evaluation
+
+
+def delete_evaluation(*, evaluation: Evaluation, by: Principal) -> None:
+    """Raises Conflict for one that has not ended."""
+    by.require_of(Scope.INFER, evaluation)
+    evaluation = Evaluation.objects.select_for_update().get(id=evaluation.id)
+    if evaluation.state in LIVE_LEASES:
+        raise Conflict("evaluation_in_use", "The evaluation has not ended.", fix="Cancel it first.")
+    _drop_objects([evaluation])
+    audit.record(actor=by.actor, action="evaluation.delete", target=evaluation.public_id)
+    evaluation.delete()
+
+
+def judges(suite: Suite) -> list[str]:
+    """Names of the models that its criteria ask."""
+    found = (judges_of(each) for each in CRITERIA.validate_json(json.dumps(suite.criteria)))
+    return sorted(set().union(*found))
+
+
+def _askable(name: str) -> CatalogModel | Artifact:
+    gateway.resolve(name=name)
+    return gateway.find_model(name=name)
+
+
+def _drop_objects(evaluations: list[Evaluation]) -> None:
+    names = [name for each in evaluations for name in each.objects_named]
+    vault = open_vault()
+
+    def drop() -> None:
+        for name in names:
+            vault.delete(name)
+
+    transaction.on_commit(drop)

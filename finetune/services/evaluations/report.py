@@ -1,0 +1,91 @@
+"""What an evaluation's items say together.
+
+The report holds figures only; tags are a customer's words, and theirs are kept beside the items.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from finetune.grading import marks
+from finetune.grading.advice import advise
+from finetune.grading.marks import DIGITS, Mark
+from finetune.models import Evaluation, Job
+from finetune.services.evaluations.request import Side
+
+Items = Sequence[dict[str, Any]]
+OTHERS: tuple[Side, ...] = ("base", "base_with_examples")
+
+
+def report_of(evaluation: Evaluation, items: Items) -> dict[str, Any]:
+    """In the open scope."""
+    sides = {side: _marks(items, side) for side in _names(items)}
+    scores = {side: [mark.score for mark in found] for side, found in sides.items()}
+    changes = {
+        side: marks.compare(scores[side], scores["model"]) for side in OTHERS if side in sides
+    }
+    report: dict[str, Any] = {
+        "rows": len(items),
+        "sides": {side: _side(items, side, found) for side, found in sides.items()},
+        "changes": {side: marks.told(found) for side, found in changes.items()},
+    }
+    if "base" in changes:
+        advice = advise(
+            changes["base"],
+            changes.get("base_with_examples"),
+            errors=max(sum(mark.errored for mark in found) for found in sides.values())
+            / len(items),
+            trained_on=_trained_on(evaluation),
+        )
+        report["advice"] = {
+            "decision": advice.decision, "reason": advice.reason, "message": advice.said,
+        }  # fmt: skip
+    return report
+
+
+def tags_of(items: Items) -> dict[str, Any]:
+    tags = [item["tags"] for item in items]
+    return {side: marks.by_tag(_marks(items, side), tags) for side in _names(items)}
+
+
+def scores_of(items: Items) -> dict[str, list[float]]:
+    """Each row's score, by side: figures by which two evaluations are compared."""
+    return {
+        side: [round(item["sides"][side]["score"], DIGITS) for item in items]
+        for side in _names(items)
+    }
+
+
+def _names(items: Items) -> list[str]:
+    return list(items[0]["sides"])
+
+
+def _marks(items: Items, side: str) -> list[Mark]:
+    return [_mark(item["sides"][side]) for item in items]
+
+
+def _mark(told: dict[str, Any]) -> Mark:
+    by = {each["name"]: (each["score"], each["passed"]) for each in told["results"]}
+    return Mark(told["score"], told["passed"], told["errored"], by)
+
+
+def _side(items: Items, side: str, found: Sequence[Mark]) -> dict[str, Any]:
+    answers = [item["sides"][side] for item in items]
+    usage: Counter[str] = Counter()
+    for answer in answers:
+        usage.update(answer.get("usage") or {})
+    told = {"model": answers[0]["model"], **marks.summary(found)}
+    if any("examples" in answer for answer in answers):
+        told["examples"] = max(answer.get("examples", 0) for answer in answers)
+    return told | {"criteria": marks.criteria(found), "usage": dict(usage)}
+
+
+def _trained_on(evaluation: Evaluation) -> bool:
+    """Whether the suite's file is one that the model was trained or chosen with, byte for byte."""
+    if evaluation.artifact is None:
+        return False
+    job = Job.objects.select_related("training_file", "validation_file").get(
+        id=evaluation.artifact.job_id
+    )
+    used = [file.sha256 for file in (job.training_file, job.validation_file) if file]
+    return evaluation.file.sha256 in used

@@ -1,0 +1,115 @@
+"""Evaluations from the command line: what is sent, and what is shown of the answer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.grading.criteria import CRITERIA
+from privatune.cli import evaluations
+from privatune.cli.exits import Exit
+from tests.privatune.cli.conftest import Run, Scripted
+
+WAITING: dict[str, Any] = {
+    "id": "evalrun_1", "state": "waiting", "model": "ft:tiny", "answers": 0, "answers_total": None,
+    "waits_for": "", "error": None, "report": None, "tags": None, "name": "",
+    "created_at": "2026-11-27T20:00:00Z",
+}  # fmt: skip
+SIDE = {"rows": 40, "score": 0.5, "interval": [0.35, 0.65], "passed": 20, "errored": 1}
+DONE = WAITING | {
+    "state": "succeeded", "answers": 80, "answers_total": 80,
+    "tags": {"model": {"lights": SIDE | {"rows": 7}}},
+    "report": {
+        "sides": {"base": SIDE, "model": SIDE | {"score": 0.75}},
+        "changes": {"base": {"difference": 0.25, "interval": [0.1, 0.4], "p_value": 0.002}},
+        "advice": {"decision": "more_data", "reason": "x", "message": "Bring more."},
+    },
+}  # fmt: skip
+URL = "/api/v1/evaluations"
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluations, "POLL_SECONDS", 0.01)
+
+
+def test_evaluate_sends_the_suite_and_shows_sides_tags_and_the_verdict(
+    run: Run, server: Scripted, tmp_path: Path
+) -> None:
+    grader = tmp_path / "mine.json"
+    grader.write_text('{"type": "string_check", "name": "mine"}')
+    server.on(f"POST {URL}", (200, WAITING))
+    server.on(f"GET {URL}/evalrun_1", (200, WAITING), (200, DONE))
+    done = run(
+        "evaluate", "ft:tiny", "--suite", "file-1", "--grader", "json", "--grader", str(grader),
+        "--examples", "2", "--max-tokens", "9", "--name", "mine",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert server.bodies(f"POST {URL}") == [
+        {
+            "model": "ft:tiny", "file": "file-1", "beside": True, "examples": 2, "name": "mine",
+            "criteria": [evaluations.GRADERS["json"], {"type": "string_check", "name": "mine"}],
+            "sampling": {"max_tokens": 9, "temperature": 0.0},
+        }
+    ]  # fmt: skip
+    assert "more data: Bring more." in done.stdout
+    assert "base\t\t40\t0.500\t0.350 to 0.650\t20\t1\t+0.250 (+0.100 to +0.400), p = 0.0020" in (
+        done.stdout
+    )
+    assert "model\tlights\t7\t0.500" in done.stdout
+
+
+def test_a_path_is_uploaded_with_its_purpose_and_taken_back_when_refused(
+    run: Run, server: Scripted, tmp_path: Path
+) -> None:
+    suite = tmp_path / "suite.jsonl"
+    suite.write_text('{"prompt": "a"}\n')
+    file = {"id": "file-9", "status": "processed", "bytes": 1, "filename": "suite.jsonl"}
+    server.on("POST /v1/files", (200, file))
+    server.on("DELETE /v1/files/file-9", (200, {}))
+    server.on(f"POST {URL}", (404, {"detail": "no such model", "code": "model_not_found"}))
+    done = run("evaluate", "nobody", "--suite", str(suite))
+    assert done.exit_code == Exit.NOT_FOUND
+    (form,) = [body for name, _, body in server.seen if name == "POST /v1/files"]
+    assert b"\r\n\r\nevals\r\n" in form
+    assert "DELETE /v1/files/file-9" in [name for name, *_ in server.seen]
+
+
+def test_one_that_fails_ends_with_exit_code_1_and_the_line(run: Run, server: Scripted) -> None:
+    error = {"code": "bad_suite_row", "message": "It asks nothing.", "where": "line 3", "fix": "x"}
+    server.on(f"GET {URL}/evalrun_1", (200, WAITING | {"state": "failed", "error": error}))
+    done = run("evaluations", "watch", "evalrun_1")
+    assert done.exit_code == Exit.FAILED
+    assert "line 3" in done.stderr
+    told = run("evaluations", "watch", "evalrun_1", "--json")
+    assert told.exit_code == Exit.FAILED
+    assert json.loads(told.stdout)["error"] == error
+
+
+def test_list_compare_items_cancel_and_delete(run: Run, server: Scripted) -> None:
+    server.on(f"GET {URL}", (200, {"data": [DONE, WAITING], "has_more": False}))
+    listed = run("evaluations", "list")
+    assert "evalrun_1\tsucceeded\tft:tiny\t0.750\tmore data" in listed.stdout
+    told = {
+        "first": {"id": "a", "model": "tiny"}, "second": {"id": "b", "model": "ft:tiny"},
+        "rows": 40, "difference": 0.25, "interval": [0.1, 0.4], "p_value": 0.002,
+        "verdict": "better",
+    }  # fmt: skip
+    server.on(f"GET {URL}/a/compare", (200, told))
+    compared = run("evaluations", "compare", "a", "b")
+    assert "+0.100 to +0.400" in compared.stdout
+    assert "better" in compared.stdout
+    server.on(f"GET {URL}/a/items", (200, b'{"row": 1}\n'))
+    assert run("evaluations", "items", "a").stdout == '{"row": 1}\n'
+    server.on(f"POST {URL}/a/cancel", (200, WAITING | {"state": "cancelled"}))
+    assert "cancelled" in run("evaluations", "cancel", "a").stdout
+    server.on(f"DELETE {URL}/a", (200, {"id": "a", "deleted": True}))
+    assert "a is deleted." in run("evaluations", "delete", "a").stderr
+
+
+def test_the_named_graders_are_criteria_and_another_name_is_a_slip(run: Run) -> None:
+    assert len(CRITERIA.validate_python(list(evaluations.GRADERS.values()))) == 4
+    done = run("evaluate", "tiny", "--suite", "file-1", "--grader", "essay")
+    assert done.exit_code == Exit.USAGE
+    assert "no file of JSON" in done.stderr
