@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from finetune.models import CatalogModel, Dataset, Event, Job, Run, Validation
+from finetune.models import CatalogModel, Dataset, Evaluation, Event, Job, Run, Validation
 from tenants.operator_site import ReadOnlyAdmin, readable
 
 
@@ -51,6 +51,11 @@ class ValidationAdmin(LeasedAdmin):
 @admin.register(Run)
 class RunAdmin(LeasedAdmin):
     list_display = (*LISTED, "isolation")
+
+
+@admin.register(Evaluation)
+class EvaluationAdmin(LeasedAdmin):
+    pass
 
 
 @admin.register(Job)

@@ -29,6 +29,7 @@ ALLOWED = frozenset(
         "finetune.dataset",  # how its reading goes, not of which file and not what was found
         "finetune.validation",
         "finetune.run",
+        "finetune.evaluation",  # how it goes, not of which model and not what was found
         "finetune.job",  # only of a tenant whose consent stands: the database asks for it
     }
 )

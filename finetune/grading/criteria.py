@@ -38,6 +38,15 @@ EXACT = specs.StringCheck(
     reference="{{ item.reference }}",
     operation="eq",
 )
+_PLACES = {"input": EXACT.input, "reference": EXACT.reference}
+# What most people ask for, by a short name, as criteria in JSON.
+NAMED: dict[str, dict[str, Any]] = {
+    "exact": EXACT.model_dump(mode="json"),
+    "contains": _PLACES | {"name": "contains", "type": "string_check", "operation": "ilike"},
+    "json": _PLACES | {"name": "json", "type": "json_equal"},
+    "similar": _PLACES
+    | {"name": "similar", "type": "text_similarity", "evaluation_metric": "rouge_l"},
+}
 
 
 def passes(criterion: Any, score: float) -> bool:

@@ -58,7 +58,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.runs.attempt._work": WORKER,
     "finetune.services.evaluations.evaluating._evaluate": INSIDE,
     "finetune.services.evaluations.lifecycle._drop_objects": WRITES,
-    "finetune.services.evaluations.lifecycle.keep_rows": WRITES,
+    "finetune.services.evaluations.lifecycle.keep_file": WRITES,
     "finetune.services.evaluations.reading.items_between": OWN,
     "finetune.services.evaluations.reading.open_items": OWN,
     "finetune.services.evaluations.reading.tags_of": OWN,
@@ -116,6 +116,7 @@ STREAMS: dict[str, Right | str] = {
     "api/v1/audit/export": OWN,
     "api/v1/evaluations/<str:evaluation_id>/items": OWN,
     "t/<slug:slug>/audit/export": OWN,
+    "t/<slug:slug>/evaluations/<evaluation:evaluation_id>/items": OWN,
     "t/<slug:slug>/files/<file:file_id>/problems/<uuid:dataset_id>": OWN,
     "t/<slug:slug>/jobs/<job:job_id>/stream": OWN,
     "t/<slug:slug>/models/<model:artifact_id>/download": Right.EXPORT,
@@ -139,6 +140,8 @@ ENTRIES = {
     "api/v1/files/<str:file_id>/preview": "row.preview",
     "api/v1/audit/export": "audit.export",
     "t/<slug:slug>/audit/export": "audit.export",
+    "t/<slug:slug>/evaluations/<evaluation:evaluation_id>/": "evaluation.read",
+    "t/<slug:slug>/evaluations/<evaluation:evaluation_id>/items": "evaluation.read",
     "t/<slug:slug>/files/<file:file_id>/": "report.read",
     "t/<slug:slug>/files/<file:file_id>/preview": "row.preview",
     "t/<slug:slug>/files/<file:file_id>/problems/<uuid:dataset_id>": "report.download",
@@ -354,6 +357,7 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     with tenant_scope(customer.tenant_id):
         reading = Dataset.objects.select_related("file").get()
         evaluation = Evaluation.objects.select_related("suite").get()
+    path = path.replace("<evaluation:evaluation_id>", str(evaluation.id))
     path = path.replace("<str:evaluation_id>", evaluation.public_id)
     path = path.replace("<str:eval_id>", evaluation.suite.public_id)
     path = path.replace("<str:run_id>", evaluation.public_id)

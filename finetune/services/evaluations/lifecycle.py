@@ -4,7 +4,8 @@ Each verb is one transaction in the open scope; a worker is nudged when it commi
 """
 
 import json
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, BinaryIO
 
 from django.db import transaction
 
@@ -78,12 +79,15 @@ def rename_suite(
 def keep_rows(*, rows: list[dict[str, Any]], by: Principal) -> StoredFile:
     """Rows that came in a request, as a file of the purpose `evals`. Raises Refused without the
     scope to bring files, StorageUsedUp, StorageDown."""
-    by.require(Scope.FILES_WRITE)
     lines = [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
-    kept = intake.keep_bytes(vault=open_vault(), source=lines)
-    return intake.receive_file(
-        filename="eval-rows.jsonl", purpose=Purpose.EVALS, kept=kept, actor=by.actor
-    )
+    return keep_file(filename="eval-rows.jsonl", source=lines, by=by)
+
+
+def keep_file(*, filename: str, source: BinaryIO | Iterable[bytes], by: Principal) -> StoredFile:
+    """Raises as `keep_rows`, and Invalid for more than LARGEST_FILE bytes."""
+    by.require(Scope.FILES_WRITE)
+    kept = intake.keep_bytes(vault=open_vault(), source=source, limit=LARGEST_FILE)
+    return intake.receive_file(filename=filename, purpose=Purpose.EVALS, kept=kept, actor=by.actor)
 
 
 def delete_suite(*, suite: Suite, by: Principal) -> None:

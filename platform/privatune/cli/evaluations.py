@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from finetune.grading.criteria import EXACT, shown
+from finetune.grading.criteria import NAMED
 from finetune.purposes import Purpose
 from finetune.states import LIVE_LEASES, LeaseState
 from privatune.cli.brought import brought
@@ -32,14 +32,6 @@ app = typer.Typer(no_args_is_help=True, help="List, read, compare and end evalua
 EVALUATIONS = "/api/v1/evaluations"
 POLL_SECONDS = 1.0
 SIDES = {"base": "base", "base_with_examples": "base with examples", "model": "model"}
-_PLACES = {"input": "{{ sample.output_text }}", "reference": "{{ item.reference }}"}
-GRADERS: dict[str, dict[str, Any]] = {
-    "exact": shown(EXACT),
-    "contains": _PLACES | {"name": "contains", "type": "string_check", "operation": "ilike"},
-    "json": _PLACES | {"name": "json", "type": "json_equal"},
-    "similar": _PLACES
-    | {"name": "similar", "type": "text_similarity", "evaluation_metric": "rouge_l"},
-}
 EvaluationId = Annotated[str, typer.Argument(help=f"Its id, like {public_ids.EVALUATION}")]
 
 
@@ -51,7 +43,7 @@ def evaluate(
     grader: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"{', '.join(GRADERS)}, or a path to a grader's JSON; may be repeated. exact if "
+            help=f"{', '.join(NAMED)}, or a path to a grader's JSON; may be repeated. exact if "
             "not given."
         ),
     ] = None,
@@ -116,12 +108,16 @@ def watch_evaluation(evaluation_id: EvaluationId, as_json: AsJson = False) -> No
 
 
 @app.command("items")
-def show_items(evaluation_id: EvaluationId) -> None:
-    """Print what was asked, answered and how it was graded, one JSON object a row."""
+def show_items(evaluation_id: EvaluationId, as_json: AsJson = False) -> None:
+    """Print what was asked, answered and how it was graded, one JSON object a row; with --json as
+    one list."""
     client = Client.from_environment()
     with client.stream("GET", f"{EVALUATIONS}/{evaluation_id}/items") as response:
+        if as_json:
+            return print_json({"data": [json.loads(line) for line in response.iter_lines()]})
         for piece in response.iter_text():
             typer.echo(piece, nl=False)
+    return None
 
 
 @app.command("compare")
@@ -233,13 +229,13 @@ def _decision(evaluation: dict[str, Any]) -> str:
 
 
 def _grader(said: str) -> dict[str, Any]:
-    if said in GRADERS:
-        return GRADERS[said]
+    if said in NAMED:
+        return NAMED[said]
     try:
         told: dict[str, Any] = json.loads(Path(said).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise typer.BadParameter(
-            f"{said!r} is none of {', '.join(GRADERS)}, and no file of JSON",
+            f"{said!r} is none of {', '.join(NAMED)}, and no file of JSON",
             param_hint="--grader",
         ) from None
     return told

@@ -25,6 +25,7 @@ LIMITS: dict[tuple[str, str], int] = {
     ("POST", "v1/completions"): PROMPT,
     ("POST", "v1/responses"): PROMPT,
     ("POST", "v1/embeddings"): PROMPT,
+    ("POST", "portal:evaluation-new"): PROMPT + FORM_OVERHEAD,  # a suite's rows
     ("POST", "portal:upload"): settings.MAX_FILE_BYTES + FORM_OVERHEAD,
 }
 # What begins so, unless the table says otherwise.
@@ -35,7 +36,9 @@ PREFIXES = (
     ("accounts/", {"POST"}, FORM),
     ("portal:", {"POST"}, FORM),
 )
-FILES = frozenset({"v1/files", "v1/uploads/<str:upload_id>/parts", "portal:upload"})
+FILES = frozenset(
+    {"v1/files", "v1/uploads/<str:upload_id>/parts", "portal:upload", "portal:evaluation-new"}
+)
 
 
 @dataclass(frozen=True)

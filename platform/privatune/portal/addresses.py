@@ -34,6 +34,10 @@ class ModelId(_Id):
     public = public_ids.ARTIFACT
 
 
+class EvaluationId(_Id):
+    public = public_ids.EVALUATION
+
+
 def without_slash(request: HttpRequest, **_kept: Any) -> HttpResponse:
     """Leads from `.../settings/` to `.../settings`. Raises Http404 for what is sent there."""
     if request.method not in ("GET", "HEAD"):

@@ -3,11 +3,12 @@
 from django.urls import include, path, register_converter
 
 from privatune.portal.access import organisations
-from privatune.portal.addresses import FileId, JobId, ModelId, without_slash
+from privatune.portal.addresses import EvaluationId, FileId, JobId, ModelId, without_slash
 from privatune.portal.invitation import invitation
 from privatune.portal.rooms import (
     audit,
     chat,
+    evaluations,
     files,
     home,
     jobs,
@@ -18,6 +19,7 @@ from privatune.portal.rooms import (
     settings,
 )
 
+register_converter(EvaluationId, "evaluation")
 register_converter(FileId, "file")
 register_converter(JobId, "job")
 register_converter(ModelId, "model")
@@ -44,6 +46,24 @@ rooms = [
     path("models/<model:artifact_id>/", models.detail, name="model"),
     path("models/<model:artifact_id>/download", models.download, name="model-download"),
     path("models/<model:artifact_id>/chat", chat.chat, name="model-chat"),
+    path("evaluations/", evaluations.index, name="evaluations"),
+    path("evaluations/new", evaluations.new, name="evaluation-new"),
+    path("evaluations/<evaluation:evaluation_id>/", evaluations.detail, name="evaluation"),
+    path(
+        "evaluations/<evaluation:evaluation_id>/items",
+        evaluations.download,
+        name="evaluation-items",
+    ),
+    path(
+        "evaluations/<evaluation:evaluation_id>/cancel",
+        evaluations.cancel,
+        name="evaluation-cancel",
+    ),
+    path(
+        "evaluations/<evaluation:evaluation_id>/delete",
+        evaluations.delete,
+        name="evaluation-delete",
+    ),
     path("licences/", home.licences, name="licences"),
     path("members/", members.index, name="members"),
     path("keys/", keys.index, name="keys"),

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from django.utils.translation import gettext_lazy as _
 
 from finetune.purposes import Purpose
-from finetune.states import JobState
+from finetune.states import JobState, LeaseState
 from tenants.models import LicenseState
 from tenants.roles import Role, Scope
 from tenants.states import FileStatus
@@ -54,6 +54,13 @@ JOB_STATES: dict[str, Badge] = {
     JobState.FAILED: Badge(_("failed"), "red"),
     JobState.CANCELLED: Badge(_("cancelled")),
 }
+EVALUATION_STATES: dict[str, Badge] = {
+    LeaseState.WAITING: Badge(_("queued"), "blue"),
+    LeaseState.LEASED: Badge(_("answering"), "blue"),
+    LeaseState.SUCCEEDED: Badge(_("succeeded"), "green"),
+    LeaseState.FAILED: Badge(_("failed"), "red"),
+    LeaseState.CANCELLED: Badge(_("cancelled")),
+}
 FILE_STATUSES: dict[str, Badge] = {
     FileStatus.UPLOADED: Badge(_("being checked"), "blue"),
     FileStatus.PROCESSED: Badge(_("usable"), "green"),
@@ -62,6 +69,7 @@ FILE_STATUSES: dict[str, Badge] = {
 FILE_PURPOSES: dict[str, Badge] = {
     Purpose.TRAINING: Badge(_("training data")),
     Purpose.USER_DATA: Badge(_("other data")),
+    Purpose.EVALS: Badge(_("questions of an evaluation")),
     Purpose.RESULTS: Badge(_("result of a job")),
 }
 LICENCE_STATES: dict[str, Badge] = {

@@ -8,9 +8,17 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from finetune.models import Job
-from finetune.states import LIVE_JOB_STATES, JobState
-from privatune.portal.words import FILE_PURPOSES, FILE_STATUSES, JOB_STATES, LICENCE_STATES, Badge
+from finetune.models import Evaluation, Job
+from finetune.states import LIVE_JOB_STATES, JobState, LeaseState
+from privatune.portal.verdicts import SIDES
+from privatune.portal.words import (
+    EVALUATION_STATES,
+    FILE_PURPOSES,
+    FILE_STATUSES,
+    JOB_STATES,
+    LICENCE_STATES,
+    Badge,
+)
 from tenants.models import License, LicenseState, StoredFile
 
 register = template.Library()
@@ -30,6 +38,18 @@ def job_state(job: Job) -> SafeString:
 def any_live(jobs: Iterable[Job]) -> bool:
     """Whether the list will change by itself."""
     return any(job.state in LIVE_JOB_STATES and job.state != JobState.PAUSED for job in jobs)
+
+
+@register.simple_tag
+def evaluation_state(evaluation: Evaluation) -> SafeString:
+    if evaluation.state == LeaseState.LEASED and evaluation.cancel_requested_at:
+        return shown(Badge(gettext("being cancelled"), "yellow"))
+    return shown(EVALUATION_STATES[evaluation.state])
+
+
+@register.simple_tag
+def side_name(side: str) -> str:
+    return str(SIDES.get(side, side))
 
 
 @register.simple_tag

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from finetune.grading.criteria import CRITERIA
+from finetune.grading.criteria import CRITERIA, NAMED
 from privatune.cli import evaluations
 from privatune.cli.exits import Exit
 from tests.privatune.cli.conftest import Run, Scripted
@@ -49,7 +49,7 @@ def test_evaluate_sends_the_suite_and_shows_sides_tags_and_the_verdict(
     assert server.bodies(f"POST {URL}") == [
         {
             "model": "ft:tiny", "file": "file-1", "beside": True, "examples": 2, "name": "mine",
-            "criteria": [evaluations.GRADERS["json"], {"type": "string_check", "name": "mine"}],
+            "criteria": [NAMED["json"], {"type": "string_check", "name": "mine"}],
             "sampling": {"max_tokens": 9, "temperature": 0.0},
         }
     ]  # fmt: skip
@@ -102,6 +102,8 @@ def test_list_compare_items_cancel_and_delete(run: Run, server: Scripted) -> Non
     assert "better" in compared.stdout
     server.on(f"GET {URL}/a/items", (200, b'{"row": 1}\n'))
     assert run("evaluations", "items", "a").stdout == '{"row": 1}\n'
+    listed = run("evaluations", "items", "a", "--json").stdout
+    assert json.loads(listed) == {"data": [{"row": 1}]}
     server.on(f"POST {URL}/a/cancel", (200, WAITING | {"state": "cancelled"}))
     assert "cancelled" in run("evaluations", "cancel", "a").stdout
     server.on(f"DELETE {URL}/a", (200, {"id": "a", "deleted": True}))
@@ -109,7 +111,7 @@ def test_list_compare_items_cancel_and_delete(run: Run, server: Scripted) -> Non
 
 
 def test_the_named_graders_are_criteria_and_another_name_is_a_slip(run: Run) -> None:
-    assert len(CRITERIA.validate_python(list(evaluations.GRADERS.values()))) == 4
+    assert len(CRITERIA.validate_python(list(NAMED.values()))) == 4
     done = run("evaluate", "tiny", "--suite", "file-1", "--grader", "essay")
     assert done.exit_code == Exit.USAGE
     assert "no file of JSON" in done.stderr

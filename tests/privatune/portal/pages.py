@@ -2,6 +2,7 @@
 and what is answered when something goes wrong. Found by walking the addresses, so that a new page
 is among them by itself, and an address that is no page has to be named."""
 
+import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from django.test import Client
 from django.urls import reverse
 
 from finetune.events import LossAtChance
-from finetune.models import Artifact, CatalogModel, Event, Job
+from finetune.models import Artifact, CatalogModel, Evaluation, Event, Job, Suite
 from finetune.states import JobState
 from privatune.people.urls import urlpatterns as accounts
 from privatune.portal.urls import rooms
@@ -29,6 +30,7 @@ from tenants.roles import Role
 from tenants.services import proofs
 from tenants.services.invitations import invite
 from tenants.services.tenants import add_member
+from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import chat_rows, new_customer, principal_of, shelve
 from tests.finetune.api.rows import give_result
 from tests.fixtures.people import browser_of, new_person, sign_in
@@ -36,6 +38,7 @@ from tests.fixtures.people import browser_of, new_person, sign_in
 # Addresses that answer with no page: acts, downloads, streams, what is asked by scripts.
 NO_PAGES = {
     "upload", "file-delete", "file-problems", "file-columns", "job-curve", "job-stream",
+    "evaluation-items", "evaluation-cancel", "evaluation-delete",
     "job-cancel", "job-pause", "job-resume", "model-download", "model-chat", "audit-export",
     "account_logout", "account_oidc_start", "account_oidc_callback", "account_end_other_sessions",
     "account_end_session", "mfa_generate_recovery_codes", "mfa_download_recovery_codes",
@@ -77,6 +80,7 @@ class Scene:
             losses |= {"valid_rows": 4, "valid_rows_in_training": 1}
             Artifact.objects.update(report={"warnings": [warned]} | losses)
             self.artifact = Artifact.objects.get()
+            self.evaluation = self._evaluation()
 
     def _upload(self, name: str, content: bytes) -> uuid.UUID:
         sent = {"file": SimpleUploadedFile(name, content)}
@@ -100,9 +104,39 @@ class Scene:
         Job.objects.filter(id=failed.id).update(state=JobState.FAILED, error=error)
         return running, done, failed
 
+    def _evaluation(self) -> Evaluation:
+        """One that has ended, with a verdict, a tag and an answer."""
+        told = {"rows": 40, "score": 0.5, "interval": [0.4, 0.6], "passed": 20, "errored": 1}
+        change = {"difference": 0.2, "interval": [0.1, 0.3], "p_value": 0.01}
+        item = {
+            "row": 1, "tags": ["lamps"], "item": {"reference": "on"},
+            "input": [{"role": "user", "content": "lamp?"}],
+            "sides": {"model": {"answer": "on", "error": None, "passed": True, "errored": False}},
+        }  # fmt: skip
+        vault = open_vault()
+        vault.put_bytes("evaluations/items", json.dumps(item).encode() + b"\n")
+        vault.put_bytes("evaluations/tags", json.dumps({"model": {"lamps": told}}).encode())
+        made = {
+            "file_id": self.good, "model": self.artifact.model_name, "base": self.artifact.base,
+            "artifact": self.artifact, "requested": {"model": "x"}, "digest": "d",
+            "marks": {"model": [0.0, 1.0]}, "state": "succeeded", "tags_object": "evaluations/tags",
+            "parts": [{"name": "evaluations/items", "rows": 1, "bytes": 9}],
+            "done": 80, "total": 80,
+            "report": {
+                "sides": {"base": told, "model": told}, "changes": {"base": change},
+                "advice": {"decision": "deploy", "reason": "better_than_base"},
+            },
+        }  # fmt: skip
+        suite = Suite.objects.create(name="exact")
+        Evaluation.objects.create(suite=suite, **made)
+        waits = {"state": "waiting", "report": None, "parts": [], "tags_object": ""}
+        Evaluation.objects.create(suite=suite, **made | waits)
+        return Evaluation.objects.create(suite=suite, **made)
+
     def rooms(self) -> Iterator[tuple[str, str]]:
         ids: dict[str, Any] = {
             "file_id": self.file, "job_id": self.running.id, "artifact_id": self.artifact.id,
+            "evaluation_id": self.evaluation.id,
         }  # fmt: skip
         for each in rooms:
             if each.name not in NO_PAGES:

@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern
 
-from finetune.models import Artifact, CatalogModel, Dataset, Job
+from finetune.models import Artifact, CatalogModel, Dataset, Evaluation, Job, Suite
 from privatune.portal.urls import rooms
 from tenants.database.scope import tenant_scope
 from tenants.models import License, User
@@ -28,7 +28,8 @@ CLIENT = Client(raise_request_exception=False)
 # Rooms without an id, and whether they only take a form.
 PLAIN = {
     "": "get", "files/": "get", "files/upload": "post", "jobs/": "get",
-    "jobs/new": "get", "models/": "get", "licences/": "get", "members/": "get",
+    "evaluations/": "get", "evaluations/new": "get", "jobs/new": "get",
+    "models/": "get", "licences/": "get", "members/": "get",
     "keys/": "get", "audit/": "get", "audit/export": "get", "settings": "get",
 }  # fmt: skip
 POSTED = {"columns", "delete", "cancel", "pause", "resume", "chat"}
@@ -56,11 +57,16 @@ def ids(owner: Customer) -> dict[str, uuid.UUID]:
             license=License.objects.get(),
             training_file=file,
         )
+        evaluation = Evaluation.objects.create(
+            suite=Suite.objects.create(), file=file, base=job.base, model="shelf", digest="d",
+            requested={"model": "shelf"},
+        )  # fmt: skip
     give_result(owner, job.public_id)
     with tenant_scope(owner.tenant_id):
         artifact = Artifact.objects.get()
     return {
         "file_id": file.id, "dataset_id": dataset.id, "job_id": job.id, "artifact_id": artifact.id,
+        "evaluation_id": evaluation.id,
     }  # fmt: skip
 
 
@@ -117,6 +123,8 @@ def test_without_sign_in_every_room_leads_to_the_sign_in(
     assert visit(None, "nobody", route, ids)[0] == 302
 
 
-@pytest.mark.parametrize("route", ["files/upload", "jobs/new", "jobs/<job:job_id>/cancel"])
+@pytest.mark.parametrize(
+    "route", ["files/upload", "jobs/new", "jobs/<job:job_id>/cancel", "evaluations/new"]
+)
 def test_a_viewer_changes_nothing(owner: Customer, ids: dict[str, uuid.UUID], route: str) -> None:
     assert visit(person(owner, Role.VIEWER), owner.slug, route, ids)[0] == 403

@@ -16,9 +16,12 @@ from finetune.services.models import artifacts, prompting
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.outcome import outcome
+from privatune.portal.verdicts import verdict
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
 from tenants.roles import Scope
+
+EVALUATIONS_SHOWN = 10
 
 
 @room(Scope.MODELS_READ)
@@ -38,6 +41,10 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "artifact": artifact,
             "report": report,
             "outcome": outcome(report),
+            "evaluations": [
+                {"row": each, "verdict": verdict(each.report)}
+                for each in selectors.evaluations().filter(artifact=artifact)[:EVALUATIONS_SHOWN]
+            ],
             "system": prompting.trained_system_message(artifact=artifact, by=request.principal),
             "passport": json.dumps(artifact.passport, indent=2, ensure_ascii=False),
         },

@@ -1,0 +1,126 @@
+"""The form of a new evaluation: which model, which rows, and when an answer is right."""
+
+import json
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+from pydantic import TypeAdapter, ValidationError
+
+from faults import Fault
+from finetune.grading.criteria import NAMED, Criterion, shown
+from finetune.services.evaluations.request import (
+    LONGEST_ANSWER,
+    MOST_EXAMPLES,
+    EvaluationRequest,
+    Sampling,
+)
+from privatune.portal.refusals import said
+from tenants.models import StoredFile
+
+OWN: TypeAdapter[Any] = TypeAdapter(Criterion)
+
+
+class EvaluationForm(forms.Form):
+    model = forms.ChoiceField(label=_("Model"))
+    file: Any = forms.ModelChoiceField(
+        queryset=None,
+        required=False,
+        label=_("Questions"),
+        empty_label=_("Choose a file"),
+        help_text=_("Rows that training has not seen, with the answers that are right."),
+    )
+    rows = forms.FileField(
+        required=False,
+        label=_("or bring in a new file"),
+        help_text=_("JSON lines: chats as in training data, or a prompt and its reference."),
+    )
+    graders = forms.MultipleChoiceField(
+        label=_("An answer is right when"),
+        required=False,
+        initial=["exact"],
+        widget=forms.CheckboxSelectMultiple,
+        choices=[
+            ("exact", _("it is the reference, letter by letter")),
+            ("contains", _("it contains the reference, whatever the case")),
+            ("json", _("it is JSON of the same value")),
+            ("similar", _("it is similar to the reference (ROUGE-L from 0.5)")),
+        ],
+    )
+    own = forms.CharField(
+        required=False,
+        max_length=1 << 15,
+        label=_("A grader of your own"),
+        help_text=_("As JSON, in the form of OpenAI's graders."),
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+    examples = forms.IntegerField(
+        min_value=0,
+        max_value=MOST_EXAMPLES,
+        initial=4,
+        label=_("Training rows shown to the base"),
+        help_text=_("0 to 16: whether a few examples do as well as training. 0: not asked."),
+    )
+    max_tokens = forms.IntegerField(
+        min_value=1, max_value=LONGEST_ANSWER, initial=256, label=_("Longest answer, in tokens")
+    )
+    name = forms.CharField(required=False, max_length=200, label=_("Name of the evaluation"))
+
+    def __init__(
+        self,
+        data: Any,
+        sent: Any,
+        *,
+        models: list[str],
+        files: QuerySet[StoredFile],
+        initial: dict[str, Any],
+    ) -> None:
+        super().__init__(data, sent, initial=initial)
+        self.fields["model"].choices = [(name, name) for name in models]  # type: ignore[attr-defined]
+        file: Any = self.fields["file"]
+        file.queryset = files
+        file.label_from_instance = lambda found: found.filename
+        for field in self.fields.values():
+            widget: Any = field.widget
+            kind = "form-select" if isinstance(widget, forms.Select) else "form-control"
+            if isinstance(widget, forms.CheckboxSelectMultiple):
+                kind = "form-check-input"
+            widget.attrs.setdefault("class", kind)
+
+    def clean_own(self) -> dict[str, Any] | None:
+        text = self.cleaned_data["own"].strip()
+        if not text:
+            return None
+        try:
+            return shown(OWN.validate_python(json.loads(text)))
+        except (ValidationError, ValueError, RecursionError):
+            raise forms.ValidationError(gettext("This is no grader in JSON.")) from None
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        if not (data.get("file") or data.get("rows")) and "file" not in self.errors:
+            self.add_error("file", gettext("Choose a file, or bring in a new one."))
+        if not (data.get("graders") or data.get("own")) and "own" not in self.errors:
+            self.add_error("graders", gettext("Choose at least one."))
+        return data
+
+    def criteria(self) -> list[dict[str, Any]]:
+        data = self.cleaned_data
+        own = [data["own"]] if data["own"] else []
+        return [NAMED[name] for name in data["graders"]] + own
+
+    def request(self) -> EvaluationRequest:
+        data = self.cleaned_data
+        return EvaluationRequest(
+            model=data["model"],
+            sampling=Sampling(max_tokens=data["max_tokens"]),
+            beside=True,
+            examples=data["examples"],
+            name=data["name"],
+        )
+
+    def take(self, error: Fault) -> None:
+        """Puts a refusal of the service beside the field it is about."""
+        self.add_error(error.param if error.param in self.fields else None, said(error))

@@ -1,0 +1,153 @@
+"""Evaluations: ask whether a model is worth it, watch, and see what was found."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.db import transaction
+from django.http import Http404, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import render
+from django.views.decorators.http import require_POST
+
+from faults import Fault
+from finetune import selectors
+from finetune.api.streams import download as download_stream
+from finetune.models import Evaluation
+from finetune.services.evaluations import lifecycle, reading
+from finetune.states import LIVE_LEASES, LeaseState
+from privatune.portal import verdicts
+from privatune.portal.access import RoomRequest, go, room
+from privatune.portal.evaluation_form import EvaluationForm
+from privatune.portal.refusals import kept, said
+from privatune.portal.watching import may_look
+from tenants.database.scope import tenant_scope
+from tenants.models import License, LicenseState, StoredFile
+from tenants.roles import Scope
+
+PAGE = 20
+ROWS_SHOWN = 20
+
+
+@room(Scope.MODELS_READ)
+def index(request: RoomRequest) -> HttpResponse:
+    found = selectors.evaluations().order_by("-created_at", "-id")
+    page = Paginator(found, PAGE).get_page(request.GET.get("page"))
+    shown = [{"row": each, "verdict": verdicts.verdict(each.report)} for each in page]
+    live = any(each.state in LIVE_LEASES for each in page)
+    context = {"page": page, "shown": shown, "live": live}
+    return render(request, "portal/evaluations.html", context)
+
+
+@room(Scope.INFER)
+def new(request: RoomRequest) -> HttpResponse:
+    """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
+    models = _models()
+    files = selectors.files().filter(purpose__in=lifecycle.ASKABLE).order_by("-created_at")
+    posted = request.method == "POST"
+    form = EvaluationForm(
+        request.POST if posted else None,
+        request.FILES if posted else None,
+        models=models,
+        files=files,
+        initial={"model": request.GET.get("model"), "file": request.GET.get("file")},
+    )
+    if posted and form.is_valid():
+        try:
+            with transaction.atomic():
+                evaluation = _create(request, form)
+        except Fault as error:
+            form.take(error)
+        else:
+            return go(request, "evaluation", evaluation.id)
+    return render(request, "portal/evaluation_new.html", {"form": form, "models": models})
+
+
+def _create(request: RoomRequest, form: EvaluationForm) -> Evaluation:
+    by, criteria = request.principal, form.criteria()
+    sent = form.cleaned_data["rows"]
+    file: StoredFile = (
+        lifecycle.keep_file(filename=sent.name, source=sent, by=by)
+        if sent
+        else form.cleaned_data["file"]
+    )
+    names = ", ".join(each["name"] for each in criteria)[:200]
+    suite = lifecycle.suite_of(criteria=criteria, name=names, by=by)
+    return lifecycle.create_evaluation(suite=suite, file=file, request=form.request(), by=by)
+
+
+def _models() -> list[str]:
+    """That the tenant may ask: its own, newest first, and the bases of its licences."""
+    licensed = License.objects.filter(state=LicenseState.ACTIVE).values_list("model", flat=True)
+    bases = selectors.catalogue().filter(name__in=list(licensed)).order_by("name")
+    tuned = selectors.artifacts().order_by("-created_at").values_list("model_name", flat=True)
+    return [*tuned, *bases.values_list("name", flat=True)]
+
+
+@room(Scope.MODELS_READ)
+def detail(request: RoomRequest, evaluation_id: UUID) -> HttpResponse:
+    evaluation = _evaluation(evaluation_id)
+    part = request.headers.get("HX-Request")
+    page = "portal/parts/evaluation.html" if part else "portal/evaluation.html"
+    return render(request, page, _context(request, evaluation))
+
+
+def _context(request: RoomRequest, evaluation: Evaluation) -> dict[str, Any]:
+    total, by = evaluation.total or 0, request.principal
+    others = selectors.evaluations().filter(digest=evaluation.digest).exclude(id=evaluation.id)
+    items = []
+    if evaluation.parts and Scope.FILES_READ in by.scopes:
+        items = reading.items_between(evaluation=evaluation, first=0, last=ROWS_SHOWN, by=by)
+    tags = reading.tags_of(evaluation=evaluation, by=by)
+    return {
+        "evaluation": evaluation,
+        "error": kept(evaluation.error),
+        "verdict": verdicts.verdict(evaluation.report),
+        "lines": verdicts.lines(evaluation.report),
+        "tags": verdicts.tag_lines(tags),
+        "compared": list(verdicts.compared(evaluation, others.order_by("-created_at")[:PAGE])),
+        "items": items,
+        "percent": round(100 * evaluation.done / total) if total else 0,
+        "live": evaluation.state in LIVE_LEASES,
+        "cancels": evaluation.state in LIVE_LEASES and not evaluation.cancel_requested_at,
+        "kept": evaluation.state == LeaseState.CANCELLED and bool(evaluation.parts),
+    }
+
+
+@require_POST
+@room(Scope.INFER)
+def cancel(request: RoomRequest, evaluation_id: UUID) -> HttpResponse:
+    lifecycle.cancel_evaluation(evaluation=_evaluation(evaluation_id), by=request.principal)
+    return go(request, "evaluation", evaluation_id)
+
+
+@require_POST
+@room(Scope.INFER)
+def delete(request: RoomRequest, evaluation_id: UUID) -> HttpResponse:
+    try:
+        lifecycle.delete_evaluation(evaluation=_evaluation(evaluation_id), by=request.principal)
+    except Fault as error:
+        messages.error(request, said(error))
+        return go(request, "evaluation", evaluation_id)
+    return go(request, "evaluations")
+
+
+@room(Scope.FILES_READ, own_scope=True)
+def download(request: RoomRequest, evaluation_id: UUID) -> HttpResponseBase:
+    with tenant_scope(request.belonging.tenant_id):
+        evaluation = _evaluation(evaluation_id)
+        stream = reading.open_items(evaluation=evaluation, by=request.principal)
+    return download_stream(
+        stream,
+        still=lambda: may_look(request, Scope.FILES_READ),
+        filename=f"items-{evaluation.id.hex[:8]}.jsonl",
+        content_type="application/jsonl",
+    )
+
+
+def _evaluation(evaluation_id: UUID) -> Evaluation:
+    found = selectors.evaluations().filter(id=evaluation_id).first()
+    if found is None:
+        raise Http404
+    return found

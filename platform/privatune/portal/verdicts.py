@@ -1,0 +1,147 @@
+"""What an evaluation found, as a page draws it: sides and tags with their intervals, and the
+verdict in the person's language."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.utils.translation import gettext_lazy as _
+
+from faults import UserFault
+from finetune.grading.advice import Decision, Reason
+from finetune.models import Evaluation
+from finetune.services.evaluations import reading
+
+SIDES: dict[str, Any] = {
+    "base": _("base"),
+    "base_with_examples": _("base with examples"),
+    "model": _("your model"),
+}
+DECISIONS: dict[str, tuple[Any, str]] = {
+    Decision.DEPLOY: (_("Worth putting to work"), "success"),
+    Decision.MORE_DATA: (_("More data is needed"), "warning"),
+    Decision.DO_NOT: (_("Not worth putting to work"), "danger"),
+}
+REASONS: dict[str, Any] = {
+    Reason.TRAINED_ON: _(
+        "The questions are a file that the model was trained or chosen with: they show what it "
+        "knows by heart. Bring rows that training has not seen."
+    ),
+    Reason.TOO_FEW_ROWS: _("There are fewer than 30 questions, too few to tell. Bring more."),
+    Reason.TOO_MANY_ERRORS: _(
+        "More than one answer in ten could not be had or graded, so the scores say little. See the "
+        "errors of the answers."
+    ),
+    Reason.WORSE_THAN_BASE: _("Your model scores lower than the base."),
+    Reason.NO_GAIN: _("Your model gains less than 5 percent over the base, if anything."),
+    Reason.UNDECIDED: _(
+        "No difference to the base is shown, nor is a gain ruled out. Train on more rows, or ask "
+        "more questions."
+    ),
+    Reason.EXAMPLES_BETTER: _(
+        "The base with a few examples in its prompt scores higher, without any training."
+    ),
+    Reason.EXAMPLES_AS_GOOD: _(
+        "Your model is better than the base, but not shown to be better than the base with a few "
+        "examples in its prompt. Train on more rows, or ask more questions."
+    ),
+    Reason.BETTER_THAN_BASE: _("Your model scores higher than the base."),
+    Reason.BETTER_THAN_BOTH: _(
+        "Your model scores higher than the base, and than the base with a few examples in its "
+        "prompt."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A side, or a tag of one. `low`, `high`, `at`: of the plot, in percent of its width."""
+
+    side: Any
+    tag: str
+    rows: int
+    score: str
+    within: str
+    passed: int
+    errored: int
+    at: float
+    low: float
+    high: float
+    change: str = ""
+    colour: str = ""
+
+    @property
+    def width(self) -> float:
+        return max(self.high - self.low, 0.5)
+
+
+def verdict(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """None: a model alone, or not evaluated to the end."""
+    advice = (report or {}).get("advice")
+    if not advice:
+        return None
+    words, colour = DECISIONS[advice["decision"]]
+    return {"words": words, "colour": colour, "reason": REASONS[advice["reason"]]}
+
+
+def lines(report: Mapping[str, Any] | None) -> list[Line]:
+    sides = (report or {}).get("sides", {})
+    changes = (report or {}).get("changes", {})
+    return [
+        _line(name, "", sides[side], changes.get(side))
+        for side, name in SIDES.items()
+        if side in sides
+    ]
+
+
+def tag_lines(tags: Mapping[str, Any]) -> list[Line]:
+    """By tag, so that the sides of one stand together."""
+    names = dict.fromkeys(tag for side in SIDES for tag in tags.get(side, {}))
+    return [
+        _line(name, tag, tags[side][tag], None)
+        for tag in names
+        for side, name in SIDES.items()
+        if tag in tags.get(side, {})
+    ]
+
+
+def _line(side: Any, tag: str, told: Mapping[str, Any], change: Mapping[str, Any] | None) -> Line:
+    low, high = told["interval"] or (told["score"], told["score"])
+    return Line(
+        side=side,
+        tag=tag,
+        rows=told["rows"],
+        score=f"{told['score']:.3f}",
+        within=f"{low:.3f} – {high:.3f}" if told["interval"] else "–",
+        passed=told["passed"],
+        errored=told["errored"],
+        at=100 * told["score"],
+        low=100 * low,
+        high=100 * high,
+        change=_changed(change),
+        colour=_colour(change),
+    )
+
+
+def _changed(change: Mapping[str, Any] | None) -> str:
+    if not change:
+        return ""
+    low, high = change["interval"] or (None, None)
+    within = "" if low is None else f" ({low:+.3f} – {high:+.3f})"
+    return f"{change['difference']:+.3f}{within}, p = {change['p_value']:.3f}"
+
+
+def _colour(change: Mapping[str, Any] | None) -> str:
+    """Of the model against the side; none where the interval reaches zero."""
+    low, high = (change or {}).get("interval") or (0, 0)
+    return "green" if low > 0 else "red" if high < 0 else ""
+
+
+def compared(evaluation: Evaluation, others: Any) -> Iterator[dict[str, Any]]:
+    """Other models on the same questions: their scores minus this one's."""
+    for other in others:
+        try:
+            found = reading.compare(first=evaluation, second=other)
+        except UserFault:  # one of them was not evaluated to the end
+            continue
+        yield {"other": other, "change": _changed(found), "colour": _colour(found)}

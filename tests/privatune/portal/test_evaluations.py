@@ -1,0 +1,128 @@
+"""Evaluations in the portal: the form's refusals, what a page says of a report, and its acts."""
+
+import json
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.test import Client
+from django.utils.translation import override
+
+from finetune.grading.advice import Decision, Reason
+from finetune.models import Evaluation
+from privatune.portal import verdicts
+from tenants.database.scope import tenant_scope
+from tenants.models import StoredFile
+from tests.finetune.api.customers import Customer, new_customer, shelve
+from tests.fixtures.people import member
+
+pytestmark = pytest.mark.django_db
+
+ROWS = b'{"prompt": "a", "reference": "b"}\n'
+GRADER = {"type": "string_check", "name": "mine", "operation": "ne", "reference": "a", "input": "b"}
+
+
+@pytest.fixture
+def customer() -> Customer:
+    shelve()
+    return new_customer(models=["shelf"])
+
+
+@pytest.fixture
+def client(customer: Customer) -> Client:
+    client = Client()
+    client.force_login(member(customer))
+    return client
+
+
+def send(client: Client, customer: Customer, **changes: Any) -> Any:
+    rows = SimpleUploadedFile("suite.jsonl", ROWS)
+    form = {
+        "model": "shelf", "rows": rows, "graders": ["exact", "json"], "own": "", "examples": 4,
+        "max_tokens": 64, "name": "mine",
+    }  # fmt: skip
+    return client.post(f"/t/{customer.slug}/evaluations/new", form | changes)
+
+
+def made(customer: Customer) -> list[Evaluation]:
+    with tenant_scope(customer.tenant_id):
+        return list(Evaluation.objects.select_related("suite", "file").order_by("created_at"))
+
+
+def test_the_form_makes_a_suite_its_file_and_an_evaluation(
+    client: Client, customer: Customer
+) -> None:
+    answer = send(client, customer, own=json.dumps(GRADER))
+    (evaluation,) = made(customer)
+    assert answer.status_code == 302
+    assert str(evaluation.id) in answer["Location"]
+    assert [each["name"] for each in evaluation.suite.criteria] == ["exact", "json", "mine"]
+    assert (evaluation.file.filename, evaluation.file.purpose) == ("suite.jsonl", "evals")
+    assert evaluation.requested["sampling"]["max_tokens"] == 64
+    assert evaluation.name == "mine"
+    again = send(client, customer, rows="", file=evaluation.file.id, own=json.dumps(GRADER))
+    assert again.status_code == 302
+    assert made(customer)[1].suite == evaluation.suite
+    page = client.get(answer["Location"]).content.decode()
+    assert "waiting for its turn" in page
+    assert 'hx-trigger="every 2s"' in page
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"rows": ""}, "Choose a file, or bring in a new one."),
+        ({"graders": []}, "Choose at least one."),
+        ({"own": "{"}, "This is no grader in JSON."),
+        ({"own": '{"type": "essay"}'}, "This is no grader in JSON."),
+        ({"model": "another"}, "another is not one of the available choices"),
+        ({"examples": 17}, "less than or equal to 16"),
+    ],
+)
+def test_what_cannot_be_started_is_said_and_leaves_nothing(
+    client: Client, customer: Customer, changes: dict[str, Any], told: str
+) -> None:
+    answer = send(client, customer, **changes)
+    assert answer.status_code == 200
+    assert told in answer.content.decode()
+    assert made(customer) == []
+    with tenant_scope(customer.tenant_id):
+        assert not StoredFile.objects.exists()
+
+
+def test_it_is_cancelled_and_deleted_by_its_buttons(client: Client, customer: Customer) -> None:
+    place = send(client, customer)["Location"]
+    client.post(f"{place}cancel")
+    assert [each.state for each in made(customer)] == ["cancelled"]
+    assert client.post(f"{place}delete")["Location"].endswith("/evaluations/")
+    assert made(customer) == []
+
+
+def test_every_decision_and_reason_has_its_words_in_both_languages() -> None:
+    assert set(verdicts.DECISIONS) == set(Decision)
+    assert set(verdicts.REASONS) == set(Reason)
+    report = {"advice": {"decision": "do_not", "reason": "no_gain"}}
+    with override("zh-hans"):
+        found = verdicts.verdict(report)
+        assert found is not None
+        assert str(found["words"]) == "不值得投入使用"
+    assert verdicts.verdict({}) is None
+
+
+def test_a_difference_has_a_colour_only_where_its_interval_leaves_zero_out() -> None:
+    side = {"rows": 40, "score": 0.5, "interval": [0.4, 0.6], "passed": 20, "errored": 0}
+
+    def colour(low: float, high: float) -> str:
+        change = {"difference": 0.1, "interval": [low, high], "p_value": 0.1}
+        report = {"sides": {"base": side, "model": side}, "changes": {"base": change}}
+        return verdicts.lines(report)[0].colour
+
+    assert [colour(0.1, 0.2), colour(-0.1, 0.2), colour(-0.2, -0.1)] == ["green", "", "red"]
+    (line,) = verdicts.lines({"sides": {"model": side | {"interval": None}}})
+    assert (line.within, line.change, line.width) == ("–", "", 0.5)
+
+
+def test_tags_stand_with_their_sides_together() -> None:
+    side = {"rows": 4, "score": 0.5, "interval": [0.4, 0.6], "passed": 2, "errored": 0}
+    found = verdicts.tag_lines({"model": {"a": side, "b": side}, "base": {"b": side, "a": side}})
+    assert [line.tag for line in found] == ["b", "b", "a", "a"]
