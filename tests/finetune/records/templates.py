@@ -151,7 +151,8 @@ TEXT_ONLY = [
     name for name in EVERY if not name.startswith((*_NO_TEXT, "plain_words")) and name != "glm4moe"
 ]
 _CONTROL = re.compile(
-    r"<[|｜][\w▁｜|]+?[|｜]>|<start_of_turn>|<end_of_turn>|<turn\|>|<\|turn>|\[/?[A-Z_]{4,}\]"
+    r"<[|｜][\w▁｜|]+?[|｜]>|<start_of_turn>|<end_of_turn>|<turn\|>|<\|turn>"
+    r"|\[(?:TOOL_CALLS|CALL_ID|ARGS)\]"
 )
 
 
