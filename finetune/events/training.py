@@ -148,6 +148,13 @@ class CheckpointDamaged(Message):
     step: int
 
 
+class TokensLost(Message):
+    code = "tokens_lost"
+    level = "warn"
+    words = "The token ids of {file} are lost; they are made again of its checked rows."
+    file: str
+
+
 class CheckpointUnusable(Message):
     code = "checkpoint_unusable"
     level = "warn"

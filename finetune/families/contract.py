@@ -74,6 +74,10 @@ class Read(Protocol):
 
     def __call__(self, line: bytes, where: str, /) -> Item: ...
 
+    def freeze(self, items: Iterable[Item], path: Path) -> None:
+        """Writes such items as a check does, for `Family.frozen`: equal ones make equal bytes."""
+        ...
+
 
 class Adapted(Protocol):
     """A frozen base with one trainable adapter, ready to be trained."""

@@ -1,8 +1,12 @@
-"""The rows of a run: mapped where the check encoded them, else read and encoded here."""
+"""The rows of a run: mapped where the check encoded them, else read and encoded here.
+
+Where only the rows came of what the check left, they are encoded and frozen again, which must give
+the very bytes that the spec names.
+"""
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -44,7 +48,12 @@ def open_rows(
         if name is None:
             found.append([])
         elif frozen is not None:
-            found.append(_map(spec, tokens_of(run_dir / name), frozen, family, records, stop))
+            tokens = tokens_of(run_dir / name)
+            if not tokens.exists():
+                part = tokens.with_suffix(".part")
+                read.freeze(_read(run_dir, name, read, sha256, stop=stop, tell=tell), part)
+                part.rename(tokens)
+            found.append(_map(spec, tokens, frozen, family, records, stop))
         else:
             found.append(read_rows(run_dir, name, read, sha256, stop=stop, tell=tell))
     return found[0], found[1]
@@ -81,7 +90,18 @@ def read_rows(
     tell: Tell | None = None,
 ) -> list[Item]:
     """Every row of canonical JSON lines, encoded."""
-    rows = list[Item]()
+    return _some(list(_read(run_dir, name, read, sha256, stop=stop, tell=tell)), name)
+
+
+def _read(
+    run_dir: Path,
+    name: str,
+    read: Read,
+    sha256: str | None,
+    *,
+    stop: Stop | None = None,
+    tell: Tell | None = None,
+) -> Iterator[Item]:
     digest = hashlib.sha256()
     path, told, of = run_dir / name, time.monotonic(), 0
     with path.open("rb") as lines:
@@ -89,14 +109,13 @@ def read_rows(
             if stop is not None and stop.requested:
                 stop.check()
             digest.update(line)
-            rows.append(read(line, f"{path.name} line {number}"))
+            yield read(line, f"{path.name} line {number}")
             if tell is not None and time.monotonic() - told >= TOLD_SECONDS:
                 of = of or _lines(path)
                 tell(number, of)
                 told = time.monotonic()
     if sha256 is not None and digest.hexdigest() != sha256:
         raise _changed(name)
-    return _some(rows, name)
 
 
 def _lines(path: Path) -> int:

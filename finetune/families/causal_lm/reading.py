@@ -2,16 +2,17 @@
 
 import json
 from array import array
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from faults import UserFault
 from faults.nesting import NO_JSON
 from finetune.families.causal_lm.layout import Row
 from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
-from finetune.records.frozen import Frozen, FrozenItems
+from finetune.records.frozen import Block, Frozen, FrozenItems, Writer
 from finetune.records.kinds import Group, Item, RecordKind
 from finetune.records.rendering import printed_day
 from finetune.records.thinking import Thinking
@@ -68,6 +69,20 @@ class RowReader:
                 fix="Raise max_length, shorten the row, or have long rows dropped or cut.",
             )
         return item
+
+    def freeze(self, items: Iterable[Item], path: Path) -> None:
+        writer = Writer(
+            path,
+            kind=self._records.name,
+            vocabulary=len(self._encoder.tokenizer),
+            printed_day=self.printed_day,
+        )
+        for item in items:
+            block = Block()
+            sequences = cast(Sequence[Row], item.sequences)
+            block.add((list(each.input_ids), list(map(bool, each.labels))) for each in sequences)
+            writer.extend(block)
+        writer.close()
 
     def _encode(self, row: rows.Row) -> Item:
         # 5 bytes a token instead of Python's 40

@@ -3,13 +3,14 @@
 import json
 import logging
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 
 from faults import OurFault
-from finetune.events import CheckpointDamaged, Choice, PrecisionChosen
+from finetune.events import CheckpointDamaged, Choice, PrecisionChosen, TokensLost
 from finetune.models import CatalogModel, Checkpoint, Dataset, Event, Job
 from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import note
@@ -45,9 +46,10 @@ def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
     spec.write(run_dir)
     (run_dir / spec.base).symlink_to(base_dir.resolve())
     data = spec.data
-    _fetch_rows(job.training_data, vault, run_dir / data.train, data.train_tokens_sha256)
+    fetch = partial(_fetch_rows, lease, vault)
+    fetch(job.training_data, run_dir / data.train, data.train_tokens_sha256)
     if data.valid:
-        _fetch_rows(job.validation_data, vault, run_dir / data.valid, data.valid_tokens_sha256)
+        fetch(job.validation_data, run_dir / data.valid, data.valid_tokens_sha256)
     _restore(lease, job, vault, run_dir, keeps_best=spec.keep == "best")
     _tell_again(lease, job, run_dir / "events.jsonl")
     return spec
@@ -93,14 +95,37 @@ def _try(base: CatalogModel, run_dir: Path, *, rows: int) -> Probed:
     return _tried[key]
 
 
-def _fetch_rows(data: Dataset | None, vault: Vault, path: Path, tokens_sha256: str | None) -> None:
-    """The frozen token ids in the place of the rows, where the spec names them."""
+def _fetch_rows(
+    lease: RunLease, vault: Vault, data: Dataset | None, path: Path, tokens_sha256: str | None
+) -> None:
+    """The frozen token ids in the place of the rows, where the spec names them; the rows all the
+    same if those are lost, which the trainer freezes again. Raises OurFault `rows_missing` when
+    there is nothing to train from."""
     if data is None or not data.rows_object:
-        raise OurFault("rows_missing", "The checked rows of the training file are gone.")
+        raise _no_rows()
     if tokens_sha256:
-        fetch_file(vault, data.tokens_object, tokens_of(path), sha256=tokens_sha256)
-    else:
+        frozen = tokens_of(path)
+        try:
+            fetch_file(vault, data.tokens_object, frozen, sha256=tokens_sha256)
+        except ObjectLost as error:
+            log.warning("reading %s: %s", data.id, error)
+            frozen.unlink(missing_ok=True)  # what came of it
+        else:
+            return
+        with leases.fenced(lease) as locked:
+            note(locked, TokensLost(file=data.file.public_id))
+    try:
         fetch_file(vault, data.rows_object, path, sha256=data.rows_sha256)
+    except ObjectLost as error:
+        raise _no_rows() from error
+
+
+def _no_rows() -> OurFault:
+    return OurFault(
+        "rows_missing",
+        "The checked rows of the training file are gone.",
+        fix="Upload the file again and create the job with it; tell the operator.",
+    )
 
 
 def _restore(lease: RunLease, job: Job, vault: Vault, run_dir: Path, *, keeps_best: bool) -> None:

@@ -19,7 +19,7 @@ from finetune.trainer.spec import RunSpec
 from tests.finetune.trainer.runs import StopAfter, events, finish, make_run, report, result_hash
 
 
-def freeze(run_dir: Path) -> None:
+def freeze(run_dir: Path, *, keep: bool = False) -> None:
     """The rows' token ids in the place of the rows, as a job's preparation has them."""
     spec, digests = RunSpec.read(run_dir), {}
     for name in ("train", "valid"):
@@ -30,7 +30,8 @@ def freeze(run_dir: Path) -> None:
         assert run_check(told, out, lambda read: None).ok
         frozen = (out / TOKENS).rename(rows.with_suffix(".tokens"))
         digests[f"{name}_tokens_sha256"] = hashlib.sha256(frozen.read_bytes()).hexdigest()
-        rows.unlink()
+        if not keep:
+            rows.unlink()
     spec.model_copy(update={"data": spec.data.model_copy(update=digests)}).write(run_dir)
 
 
@@ -59,6 +60,28 @@ def test_the_result_is_that_of_the_rows_and_no_tokenizer_is_loaded(
     assert result_hash(frozen) == result_hash(plain)
     planned = [events(run, "message")[0]["data"] for run in (plain, frozen)]
     assert planned[0] == planned[1]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_lost_token_ids_are_made_again_of_the_rows_or_it_ends(
+    tiny_base: Path, tmp_path: Path, kept: bool
+) -> None:
+    """The very bytes that the spec names: where other ones come of the rows, nothing is trained."""
+    plain, lost = (make_run(tmp_path / name, tiny_base) for name in ("plain", "lost"))
+    freeze(lost, keep=True)
+    (lost / "data" / "train.tokens").unlink()
+    if not kept:  # another template than that of the check
+        base = (lost / "base").resolve()
+        (lost / "base").unlink()
+        shutil.copytree(base, lost / "base")
+        template = lost / "base" / "chat_template.jinja"
+        template.write_text("Today {{ strftime_now('%d %b %Y') }}\n" + template.read_text())
+        assert finish(lost) == ExitCode.OURS
+        assert json.loads((lost / "error.json").read_bytes())["code"] == "data_changed"
+        return
+    assert finish(lost) == ExitCode.DONE
+    assert finish(plain) == ExitCode.DONE
+    assert result_hash(lost) == result_hash(plain)
 
 
 @pytest.mark.parametrize("place", [0, -1])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.conf import settings
 
-from faults import UserFault
+from faults import OurFault, UserFault
 from finetune.events import PrecisionChosen, PrecisionWithoutBf16
 from finetune.models import Checkpoint, Event, Job, Run
 from finetune.services.jobs.steps import take_over
@@ -295,6 +295,36 @@ def test_the_private_folder_holds_what_the_trainer_needs_and_no_more(
     assert list((tmp_path / "data").iterdir()) == [frozen]
     assert hashlib.sha256(frozen.read_bytes()).hexdigest() == spec.data.train_tokens_sha256
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["3"]
+
+
+@pytest.mark.parametrize("how", ["gone", "damaged"])
+def test_without_the_token_ids_the_rows_are_given_and_without_both_it_says_so(
+    bench: Bench, tmp_path: Path, how: str
+) -> None:
+    prepared = Prepared(bench, best=None)
+    with tenant_scope(bench.tenant.id):
+        job = Job.objects.select_related("base", "training_data__file").get(id=prepared.job.id)
+    assert job.training_data
+    objects = settings.DATA / "objects" / str(bench.tenant.id)
+    tokens = objects / job.training_data.tokens_object
+    if how == "gone":
+        tokens.unlink()
+    else:
+        tokens.write_bytes(tokens.read_bytes()[:-1])
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    spec = preparation.prepare(prepared.lease, job, prepared.vault, tmp_path / "first")
+    rows = tmp_path / "first" / spec.data.train
+    assert [path.name for path in rows.parent.iterdir()] == [rows.name]
+    assert hashlib.sha256(rows.read_bytes()).hexdigest() == spec.data.train_sha256
+    assert spec.data.train_tokens_sha256  # which the trainer has to come to again
+    assert any("token ids of file-" in text for text in bench.messages(job))
+
+    (objects / job.training_data.rows_object).unlink()
+    with pytest.raises(OurFault) as caught:
+        preparation.prepare(prepared.lease, job, prepared.vault, tmp_path / "second")
+    assert caught.value.code == "rows_missing"
+    assert "datasets/" not in str(caught.value.as_dict())
 
 
 def test_a_damaged_checkpoint_is_passed_over_and_the_job_says_so(
