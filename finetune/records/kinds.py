@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from finetune.records.pairs import SIDES, parted, place, side_of
 from finetune.records.rows import Row
 
 
@@ -49,10 +50,33 @@ Encode = Callable[[Row], Item]
 @dataclass(frozen=True)
 class RecordKind:
     """`name` is for people; `item` makes a canonical record an item. What a record says besides
-    its sequences (a score, a preference) an item of its kind carries as a field of its own."""
+    its sequences (a score, a preference) an item of its kind carries as a field of its own.
+
+    `parts`: the names of the rows that one record is encoded as, where they are several;
+    `place`: where the record has a field of a message of the part of that number."""
 
     name: str
     item: Callable[[Any, Encode], Item]
+    parts: tuple[str, ...] = ()
+    place: Callable[[Any, int, int, str], str] = lambda record, part, message, field: (
+        f"messages[{message}].{field}"
+    )
+
+
+def _pair(record: Any, encode: Encode) -> Group:
+    found = []
+    for side in SIDES:
+        item = encode(side_of(record, side))
+        if len(item.sequences) > 1:
+            raise parted(side)
+        found.append(item)
+    return Group(tuple(found))
 
 
 ROW = RecordKind("row", lambda record, encode: encode(record))
+PAIR = RecordKind(
+    "pair",
+    _pair,
+    parts=SIDES,
+    place=lambda record, part, message, field: place(record, SIDES[part], message, field),
+)

@@ -20,12 +20,14 @@ class Piece(_Frame):
 
 class Preview(_Frame):
     """`used`: whether it would be trained on at all. Each sequence is one that the model is shown;
-    `tokens` and `trained` count all of them, `hidden` those that are not told here. `problems` are
-    those of a check's report that are about this record."""
+    `tokens` and `trained` count all of them, `hidden` those that are not told here; `parts` names
+    them where a record has several that differ, as the sides of a pair do. `problems` are those of
+    a check's report that are about this record."""
 
     used: bool
     tokens: int
     trained: int
     hidden: int
     sequences: list[list[Piece]]
+    parts: list[str] = []
     problems: list[Problem]

@@ -13,7 +13,7 @@ from finetune.records.check.spec import CheckSpec, Problem, RowFormat
 from finetune.records.check.tokens import TokenCounter, TokenCounts
 from finetune.records.encoded import Encoded
 from finetune.records.pieces import Piece, Preview
-from finetune.records.rows import Row
+from finetune.records.rows import Record
 from finetune.records.vocabulary import Vocabulary
 
 SHOWN_TOKENS = 20_000  # of a record; more nobody reads, and they have to be sent
@@ -34,11 +34,11 @@ class Previewer:
         special = frozenset(number for number, token in added.items() if token.special)
         return cls(counter, Vocabulary(tokenizer), special)
 
-    def preview(self, row: Row, row_format: RowFormat) -> Preview:
+    def preview(self, row: Record, row_format: RowFormat) -> Preview:
         """Of a canonical row, which is not changed."""
         findings: list[Finding] = []
         self.counter.counts = TokenCounts()  # of nothing but this record
-        encoded = list(self._encoded(cast(Row, dict(row)), row_format, findings))
+        encoded = list(self._encoded(cast(Record, dict(row)), row_format, findings))
         shown = list(self._shown(encoded))
         tokens = sum(len(each.input_ids) for each in encoded)
         return Preview(
@@ -47,11 +47,12 @@ class Previewer:
             trained=sum(each.trained_count for each in encoded),
             hidden=tokens - sum(len(piece.ids) for pieces in shown for piece in pieces),
             sequences=shown,
+            parts=list(KINDS[row_format].parts) if encoded else [],
             problems=_listed(findings),
         )
 
     def _encoded(
-        self, row: Row, row_format: RowFormat, findings: list[Finding]
+        self, row: Record, row_format: RowFormat, findings: list[Finding]
     ) -> Iterator[Encoded]:
         """Of all records that the row gives."""
         for piece in self.counter.pieces(row, findings):

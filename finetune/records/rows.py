@@ -4,6 +4,8 @@
 {"prompt": str, "completion": str}      untemplated; only the completion (and EOS) is trained
 {"text": str}                           a document, untemplated; everything (and EOS) is trained
 {"ids": [int]}                          a chunk of a document; all but the first token is trained
+{"messages", "chosen", "rejected"}      a prompt and two ways in which the conversation goes on
+{"prompt", "chosen", "rejected"}        the same in strings, untemplated
 
 `cut_to`: of a row that is too long, only so many tokens are taken, from its beginning. The check
 writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.
@@ -47,4 +49,23 @@ class ChunkRow(TypedDict):
     cut_to: NotRequired[int]
 
 
+class ChatPairRow(TypedDict):
+    """Of the messages that both sides have in common nothing is trained."""
+
+    messages: list[Message]
+    chosen: list[Message]
+    rejected: list[Message]
+    cut_to: NotRequired[int]
+    tools: NotRequired[list[dict[str, Any]]]
+
+
+class CompletionPairRow(TypedDict):
+    prompt: str
+    chosen: str
+    rejected: str
+    cut_to: NotRequired[int]
+
+
+PairRow = ChatPairRow | CompletionPairRow
 Row = ChatRow | CompletionRow | TextRow | ChunkRow
+Record = Row | PairRow

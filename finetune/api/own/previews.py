@@ -47,6 +47,9 @@ class PreviewSerializer(serializers.Serializer[Any]):
     trained = serializers.IntegerField()
     hidden = serializers.IntegerField(help_text="Tokens that are too many to be shown.")
     sequences = serializers.ListField(child=PieceSerializer(many=True))
+    parts = serializers.ListField(
+        child=serializers.CharField(), help_text="Names of the sequences, as of a pair's sides."
+    )
     problems = RowProblemSerializer(many=True)
 
 

@@ -29,13 +29,18 @@ def read_chat(values: dict[str, Any], findings: list[Finding]) -> ChatRow:
     if values.get("functions") is not None:
         fields.find("unsupported_field", "functions")
     items = fields.required("messages", list) or []
-    messages = [_read_message(message) for message in fields.objects("messages", items)]
+    messages = [read_message(message) for message in fields.objects("messages", items)]
     if isinstance(values.get("messages"), list):
         check_turns(messages, findings, "messages")
     row = ChatRow(messages=messages)
-    if tools := fields.optional("tools", list):
-        row["tools"] = [_read_tool(tool) for tool in fields.objects("tools", tools)]
+    if tools := read_tools(fields):
+        row["tools"] = tools
     return row
+
+
+def read_tools(fields: Fields) -> list[dict[str, Any]]:
+    tools = fields.optional("tools", list) or []
+    return [_read_tool(tool) for tool in fields.objects("tools", tools)]
 
 
 def check_turns(messages: list[Message], findings: list[Finding], field: str) -> None:
@@ -78,7 +83,7 @@ def read_role(fields: Fields, name: str, known: Collection[str]) -> str:
     return meant
 
 
-def _read_message(fields: Fields) -> Message:
+def read_message(fields: Fields) -> Message:
     fields.only(_MESSAGE_FIELDS)
     role = read_role(fields, "role", ROLES)
     if role and role not in ROLES:

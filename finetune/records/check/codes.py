@@ -34,7 +34,8 @@ FILE_CODES: dict[str, Code] = {
         "The format of the rows cannot be told from their fields.",
         "Give every row the fields of one of these: messages (chat), prompt and completion, "
         "instruction and output (alpaca), conversations (sharegpt), prompt and output "
-        "(fengshenbang), or text. If only the names differ, say which column is which field: "
+        "(fengshenbang), input, preferred_output and non_preferred_output (preference), chosen and "
+        "rejected (chosen), or text. If only the names differ, say which column is which field: "
         "instruction=question, output=answer.",
     ),
     "not_json_lines": _error(
@@ -212,6 +213,22 @@ ROW_CODES: dict[str, Code] = {
     "uneven_turns": _error(
         "prompt and output do not have the same number of turns.", "Give each prompt an output."
     ),
+    "same_answers": _error(
+        "The preferred answer and the other one are the same, so there is nothing to prefer.",
+        "Remove the row, or give it two answers that differ.",
+    ),
+    "missing_answer": _error(
+        "One of the two answers is missing.",
+        "Give the row both: the answer that is preferred, and one that is not.",
+    ),
+    "not_an_answer": _error(
+        "An answer holds a message that is neither the assistant's nor a tool's.",
+        "Move what others say into the prompt, and leave in the answers what the assistant says.",
+    ),
+    "no_shared_prompt": _error(
+        "The two conversations do not begin alike, so there is no prompt that both answer.",
+        "Give both the same first messages, or write the prompt in a field of its own.",
+    ),
     "duplicate_row": _warning("The same row stands earlier in the file.", "Remove one of them."),
     "in_both_sets": _warning(
         "The same row is in the other set, so validation would measure memory.",
@@ -268,6 +285,11 @@ TOKEN_CODES: dict[str, Code] = {
     "end_not_trained": _error(
         "The end of the answer would not be trained, so the model would never learn to stop.",
         "Import the base with a chat template that ends the assistant's turn with a token.",
+    ),
+    "answers_apart": _error(
+        "One side of the pair has several answers that the base's chat template does not show in "
+        "one sequence.",
+        "Give each side one assistant message; put what came before it into the prompt.",
     ),
     "no_eos": _error(
         "The base's tokenizer has no end-of-sequence token.",

@@ -7,13 +7,19 @@ from typing import Any
 from faults.nesting import loads
 from finetune.records.check.chat import CHAT_FIELDS, check_turns, read_chat, read_role
 from finetune.records.check.fields import Fields, json_type
+from finetune.records.check.preferences import (
+    CHOSEN_FIELDS,
+    PREFERENCE_FIELDS,
+    read_chosen,
+    read_preference,
+)
 from finetune.records.check.problems import Finding, RowUnusable
 from finetune.records.check.spec import RowFormat
 from finetune.records.check.strict_json import printable, some_of
-from finetune.records.kinds import ROW, RecordKind
-from finetune.records.rows import ChatRow, CompletionRow, Message, Row, TextRow
+from finetune.records.kinds import PAIR, ROW, RecordKind
+from finetune.records.rows import ChatRow, CompletionRow, Message, Record, TextRow
 
-Reader = Callable[[dict[str, Any], list[Finding]], Row]
+Reader = Callable[[dict[str, Any], list[Finding]], Record]
 
 _SPEAKERS = {
     "human": "user",
@@ -31,6 +37,10 @@ _SPEAKERS = {
 def detect(values: dict[str, Any]) -> RowFormat:
     """The format of the file, told by the fields of its first row. Raises RowUnusable."""
     keys = values.keys()
+    if {"preferred_output", "non_preferred_output"} & keys:
+        return "preference"
+    if {"chosen", "rejected"} <= keys:
+        return "chosen"
     if "messages" in keys:
         return "chat"
     if "conversations" in keys:
@@ -43,6 +53,8 @@ def detect(values: dict[str, Any]) -> RowFormat:
         return "completion"
     if "text" in keys:
         return "text"
+    if {"chosen", "rejected"} & keys:
+        return "chosen"
     found = some_of(keys) or "none"
     message = f"The format cannot be told from the row's fields: {found}."
     raise RowUnusable(Finding("unknown_format", message=message, values={"fields": found}))
@@ -56,6 +68,8 @@ REQUIRED: dict[RowFormat, tuple[str, ...]] = {
     "sharegpt": ("conversations",),
     "fengshenbang": ("prompt", "output"),
     "text": ("text",),
+    "preference": ("input", "preferred_output", "non_preferred_output"),
+    "chosen": ("chosen", "rejected"),
 }
 
 
@@ -67,6 +81,8 @@ KNOWN: dict[RowFormat, frozenset[str]] = {
     "sharegpt": frozenset({"conversations", "system", "tools", "id"}),
     "fengshenbang": frozenset({"task", "prompt", "output"}),
     "text": frozenset({"text"}),
+    "preference": PREFERENCE_FIELDS,
+    "chosen": CHOSEN_FIELDS,
 }
 
 
@@ -78,6 +94,8 @@ KINDS: dict[RowFormat, RecordKind] = {
     "sharegpt": ROW,
     "fengshenbang": ROW,
     "text": ROW,
+    "preference": PAIR,
+    "chosen": PAIR,
 }
 
 
@@ -224,4 +242,6 @@ READERS: dict[RowFormat, Reader] = {
     "sharegpt": _read_sharegpt,
     "fengshenbang": _read_fengshenbang,
     "text": _read_text,
+    "preference": read_preference,
+    "chosen": read_chosen,
 }

@@ -21,7 +21,7 @@ from finetune.records.check.strict_json import printable
 from finetune.records.check.tokens import TokenCounter, TokenCounts
 from finetune.records.encode import load_tokenizer
 from finetune.records.frozen import Block
-from finetune.records.rows import Row
+from finetune.records.rows import Record
 
 # What a file's own fields cause in each of its rows
 _OF_FIELDS = ("unknown_format", "unknown_field", "missing_field")
@@ -165,7 +165,7 @@ class RowsReader:
             return []
         return self._use(row, findings, block)
 
-    def _use(self, row: Row, findings: list[Finding], block: Block) -> list[bytes]:
+    def _use(self, row: Record, findings: list[Finding], block: Block) -> list[bytes]:
         try:
             written = orjson.dumps(row)
         except TypeError as error:  # a date or bytes in a Parquet column of tools
@@ -176,7 +176,7 @@ class RowsReader:
         pieces = self._tokens.pieces(row, findings)
         return [line for piece in pieces if (line := self._freeze(piece, findings, block))]
 
-    def _freeze(self, row: Row, findings: list[Finding], block: Block) -> bytes | None:
+    def _freeze(self, row: Record, findings: list[Finding], block: Block) -> bytes | None:
         """The row's canonical line, its token ids being in `block`; None if it is not used."""
         assert self._tokens
         assert self.format

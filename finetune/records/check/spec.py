@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from finetune.records.check.codes import Severity
 from finetune.records.thinking import Thinking
 
-RowFormat = Literal["chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text"]
-Format = Literal[
-    "auto", "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "csv", "parquet"
+RowFormat = Literal[
+    "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "preference", "chosen"
 ]
+Format = Literal["auto", RowFormat, "csv", "parquet"]
 Overflow = Literal["refuse", "drop", "cut", "chunk"]
 Container = Literal["jsonl", "text", "csv", "parquet"]
 Compression = Literal["none", "gzip", "zstd"]

@@ -1,7 +1,7 @@
 """Counting a row's tokens, total and trained, and finding rows that are too long."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from faults import UserFault
@@ -11,7 +11,7 @@ from finetune.records.check.problems import Finding
 from finetune.records.check.spec import CheckSpec, LengthBin
 from finetune.records.kinds import Item, RecordKind
 from finetune.records.packs import count_packs
-from finetune.records.rows import Row, TextRow
+from finetune.records.rows import Record, Row, TextRow
 
 if TYPE_CHECKING:
     from finetune.records.encoded import Encoded
@@ -33,8 +33,10 @@ class _Counted:
         return self.encoded.trained_count
 
     @property
-    def sequences(self) -> "tuple[_Counted]":
-        return (self,)
+    def sequences(self) -> "tuple[_Counted, ...]":
+        return tuple(
+            _Counted(replace(self.encoded, sequences=(each,))) for each in self.encoded.sequences
+        )
 
 
 @dataclass
@@ -109,7 +111,7 @@ class TokenCounter:
         self.counts = TokenCounts()
 
     def measure(
-        self, row: Row, kind: RecordKind, findings: list[Finding]
+        self, row: Record, kind: RecordKind, findings: list[Finding]
     ) -> "list[Encoded] | None":
         """The rows that it is trained as; None if it is not used. It is counted in `counts`. A row
         that is to be cut is told so, in it."""
@@ -136,9 +138,12 @@ class TokenCounter:
                 raise
             findings.append(Finding(fault.code, message=fault.message, fix=fault.fix))
             return None
-        for each in rows:
+        if len(rows) > 1 and rows[0].sequences == rows[1].sequences:
+            findings.append(Finding("same_answers"))
+            return None
+        for part, each in enumerate(rows):
             for remark in each.remarks:
-                place = f"messages[{remark.message}].{remark.field}"
+                place = kind.place(row, part, remark.message, remark.field)
                 findings.append(Finding(remark.code, place))
             self.counts.asked.update(each.asked)
             self.counts.trained += each.trained_count
@@ -147,7 +152,7 @@ class TokenCounter:
         self.counts.total += tokens
         return rows
 
-    def pieces(self, row: Row, findings: list[Finding]) -> list[Row]:
+    def pieces(self, row: Record, findings: list[Finding]) -> list[Record]:
         """What becomes records of its own: the chunks of a document that are asked for, else the
         row itself."""
         limit = self._spec.max_length
@@ -167,7 +172,7 @@ class TokenCounter:
             findings.append(_control_token(token))
         return list(chunks)
 
-    def _encode(self, row: Row, kind: RecordKind) -> "list[Encoded]":
+    def _encode(self, row: Record, kind: RecordKind) -> "list[Encoded]":
         """The rows that a record is made of, as training has them of the same kind."""
         rows: list[Encoded] = []
 

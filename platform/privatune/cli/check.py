@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from finetune.records.check import CheckReport
 
 Format = Literal[
-    "auto", "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "csv", "parquet"
-]
+    "auto", "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "preference",
+    "chosen", "csv", "parquet",
+]  # fmt: skip
 
 SHOWN = 20  # problems; --json lists up to a thousand
 MEMORY_MB, SECONDS = 4096, 3600

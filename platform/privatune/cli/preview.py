@@ -132,7 +132,8 @@ def _show(told: dict[str, Any]) -> None:
     )
     for number, pieces in enumerate(told["sequences"], 1):
         if len(told["sequences"]) > 1:
-            results().print(f"\n[bold]sequence {number}[/]")
+            name = told["parts"][number - 1] if told["parts"] else f"sequence {number}"
+            results().print(f"\n[bold]{name}[/]")
         results().print(_text(pieces), soft_wrap=True)
     for problem in told["problems"]:
         colour = "red" if problem["severity"] == "error" else "yellow"

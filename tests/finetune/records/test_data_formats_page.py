@@ -58,7 +58,10 @@ def test_an_example_is_what_it_says(name: str, kind: str, example: str, check: C
 
 def test_each_format_has_an_example() -> None:
     named = {name for name, _, _ in EXAMPLES}
-    assert {*["chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "csv"]} == named
+    assert {
+        *["chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "csv"],
+        *("preference", "chosen"),
+    } == named
 
 
 def test_messages_are_plain_sentences() -> None:
