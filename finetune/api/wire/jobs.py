@@ -6,7 +6,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from faults import UserFault
-from finetune import selectors
+from finetune import phases, selectors
 from finetune.api.bodies import parse
 from finetune.api.paging import Paging, read_metadata
 from finetune.api.wire.base import WireView
@@ -26,7 +26,15 @@ NAMES = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
 
 def job_object(job: Job) -> dict[str, Any]:
-    return job_objects([job])(job)
+    """With its phase, which a list leaves out: each takes looks at the job's history."""
+    return {**job_objects([job])(job), "phase": phase_object(job)}
+
+
+def phase_object(job: Job) -> dict[str, Any] | None:
+    phase = phases.of(job)
+    if phase is None:
+        return None
+    return {"code": phase.code, "message": phase.text, "place": phase.place}
 
 
 def job_objects(rows: Sequence[Job]) -> Callable[[Job], dict[str, Any]]:

@@ -193,6 +193,7 @@ def show(job: dict[str, Any], *, as_json: bool) -> None:
         {
             "id": job["id"],
             "status": job["status"],
+            "phase": (job.get("phase") or {}).get("message"),
             "model": job["model"],
             "fine-tuned model": job.get("fine_tuned_model"),
             "trained tokens": job.get("trained_tokens"),

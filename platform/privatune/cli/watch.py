@@ -23,7 +23,7 @@ def watch(client: Client, job_id: str, *, as_json: bool) -> dict[str, Any]:
     with JobBar(job_id) as bar, going_on(job_id):
         while True:
             job = _patiently(lambda: client.get(f"{JOBS}/{job_id}"), bar)
-            bar.state(job["status"])
+            bar.state((job.get("phase") or {}).get("message") or job["status"])
             for event in _patiently(lambda after=newest: _news(client, job_id, after), bar):
                 newest = event["id"]
                 _tell(event, bar, as_json=as_json)

@@ -3,11 +3,13 @@
 import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from django.utils import timezone
 
+from finetune.api.wire.jobs import job_object
 from finetune.events import (
     BaseEvaluated,
     JobStarted,
@@ -80,6 +82,26 @@ def test_a_queued_job_says_its_place_or_what_it_waits_for(bench: Bench) -> None:
         note(first, JobWaits.of(StorageFull()))
         Run.objects.filter(job=first).update(not_before=timezone.now() + timedelta(hours=1))
     assert phase(bench, first) == "Waiting: The storage is full."
+
+
+def test_the_api_tells_the_phase_and_the_place_of_one_job(bench: Bench) -> None:
+    queued(bench)
+    job = queued(bench)
+
+    def told() -> Any:
+        with tenant_scope(bench.tenant.id):
+            return job_object(Job.objects.get(id=job.id))["phase"]
+
+    words = "Waiting for a worker; place in your organisation's queue: 2."
+    assert told() == {"code": "queued", "message": words, "place": 2}
+    with tenant_scope(bench.tenant.id):
+        note(job, JobWaits.of(StorageFull()))
+        Run.objects.filter(job=job).update(not_before=timezone.now() + timedelta(hours=1))
+    waits = {"code": "job_waits", "message": "Waiting: The storage is full.", "place": None}
+    assert told() == waits
+    with tenant_scope(bench.tenant.id):
+        Job.objects.filter(id=job.id).update(state=JobState.SUCCEEDED)
+    assert told() is None
 
 
 def test_a_job_that_is_held_says_so_and_one_that_was_paused_by_hand_does_not(bench: Bench) -> None:
