@@ -1,5 +1,6 @@
 from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
+from finetune.models.estimates import Estimate, Machine, Pace
 from finetune.models.evaluations import Evaluation, Suite
 from finetune.models.jobs import Artifact, Checkpoint, Event, Job, Run, Validation
 
@@ -8,9 +9,12 @@ __all__ = [
     "CatalogModel",
     "Checkpoint",
     "Dataset",
+    "Estimate",
     "Evaluation",
     "Event",
     "Job",
+    "Machine",
+    "Pace",
     "Run",
     "Suite",
     "Validation",

@@ -44,6 +44,7 @@ class Job(TenantOwned):
     error = models.JSONField(
         null=True, verbose_name=_("error")
     )  # {code, message, param, where, fix}
+    receipt = models.JSONField(null=True)  # what was expected of it and what it took, once it ended
     total_steps = models.IntegerField(null=True)
     trained_tokens = models.BigIntegerField(null=True)
     cancel_requested_at = models.DateTimeField(null=True)

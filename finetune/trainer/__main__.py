@@ -1,7 +1,8 @@
 """`python -m finetune.trainer RUN_DIR`: one run, from spec.json to result/.
 
 Ends with an ExitCode; 64 and 70 leave RUN_DIR/error.json, which never quotes training data.
-`--detached` lets the run outlive the process that started it.
+`--detached` lets the run outlive the process that started it. `--rehearse` tries a few of its steps
+and writes rehearsal.json in the place of a result.
 """
 
 import argparse
@@ -30,12 +31,12 @@ def main(argv: list[str] | None = None) -> int:
     stop = Stop()
     stop.listen()
     try:
-        return _run(run_dir, stop, detached=options.detached)
+        return _run(run_dir, stop, detached=options.detached, rehearse=options.rehearse)
     finally:
         stop.leave()
 
 
-def _run(run_dir: Path, stop: Stop, *, detached: bool) -> int:
+def _run(run_dir: Path, stop: Stop, *, detached: bool, rehearse: bool) -> int:
     """Trains as far as it comes; the exit code."""
     if not detached:
         die_with_parent()
@@ -46,7 +47,7 @@ def _run(run_dir: Path, stop: Stop, *, detached: bool) -> int:
     try:
         (run_dir / "error.json").unlink(missing_ok=True)
         (run_dir / ".reserve").write_bytes(b"\0" * RESERVE_BYTES)
-        _train(run_dir, stop)
+        _train(run_dir, stop, rehearse=rehearse)
     except Yielded:
         return ExitCode.YIELDED
     except Exception as error:
@@ -60,10 +61,11 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m finetune.trainer", description=__doc__)
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--detached", action="store_true", help="outlive the parent process")
+    parser.add_argument("--rehearse", action="store_true", help="measure a few steps, no result")
     return parser.parse_args(argv)
 
 
-def _train(run_dir: Path, stop: Stop) -> None:
+def _train(run_dir: Path, stop: Stop, *, rehearse: bool) -> None:
     keep_freed_memory()
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -72,10 +74,11 @@ def _train(run_dir: Path, stop: Stop) -> None:
         from transformers.utils import logging
 
         from finetune.trainer.loop import train
+        from finetune.trainer.rehearsal import rehearse as tried
 
     logging.disable_progress_bar()
 
-    train(run_dir, stop)
+    (tried if rehearse else train)(run_dir, stop)
 
 
 def _fault(error: Exception) -> Fault:

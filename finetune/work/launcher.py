@@ -24,6 +24,7 @@ from finetune.trainer.cores import available_cores, lanes_for
 log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 600
+REHEARSAL_SECONDS = 3600
 PACKAGING_SECONDS = 6 * 3600
 PACKAGE_ROOT = Path(finetune.__file__).resolve().parents[1]
 # What the process may inherit: how to find programs and devices. Everything else stays here.
@@ -40,6 +41,14 @@ def launch_trainer(run_dir: Path, *, threads: int, level: Level) -> Child:
     """`python -m finetune.trainer run_dir`; what it prints goes to trainer.log in there."""
     room = _room(run_dir, (run_dir / "base").resolve())  # the link lies in the folder itself
     return _execute("finetune.trainer", run_dir, threads, "trainer.log", level, room)
+
+
+def launch_rehearsal(run_dir: Path, *, threads: int, level: Level) -> Child:
+    """As `launch_trainer`, for a few steps that are measured."""
+    room = _room(run_dir, (run_dir / "base").resolve(), seconds=REHEARSAL_SECONDS)
+    return _execute(
+        "finetune.trainer", run_dir, threads, "trainer.log", level, room, more=("--rehearse",)
+    )
 
 
 def launch_packaging(
@@ -136,13 +145,14 @@ def _execute(
     room: Room,
     *,
     stdin: int = subprocess.DEVNULL,
+    more: tuple[str, ...] = (),
 ) -> Child:
     with (folder / log_name).open("ab") as output:
         return start(
             level,
             room,
             module,
-            [str(folder)],
+            [str(folder), *more],
             cwd=folder,
             environment=scrubbed_environment(folder, threads=threads),
             stdin=stdin,

@@ -192,7 +192,10 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # the row decides; an unacked message would be redelivered for hours
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_TASK_DEFAULT_QUEUE = "io"
-CELERY_TASK_ROUTES = {"finetune.tasks.run_job": {"queue": "train"}}
+CELERY_TASK_ROUTES = {
+    "finetune.tasks.run_job": {"queue": "train"},
+    "finetune.tasks.rehearse_job": {"queue": "train"},
+}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 SWEEP_SECONDS = read_int("PRIVATUNE_SWEEP_SECONDS")
 CELERY_BEAT_SCHEDULER = "privatune.beat:SteadyScheduler"

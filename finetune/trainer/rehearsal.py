@@ -1,0 +1,113 @@
+"""A short try of a run on its own data, whose weights are thrown away: how long steps, evaluation
+and checkpoints take on this machine, and the memory of the heaviest micro-batch."""
+
+import json
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer.data import Plan, lengths_of, micro_batches
+from finetune.trainer.determinism import watched
+from finetune.trainer.events import EventLog
+from finetune.trainer.keeping import save
+from finetune.trainer.lifeline import Stop
+from finetune.trainer.loop import evaluate, prepare, step
+from finetune.trainer.memory import peak_memory_mb
+from finetune.trainer.objectives import OBJECTIVES, usable
+from finetune.trainer.run import Run
+from finetune.trainer.spec import RunSpec
+
+REHEARSAL = "rehearsal.json"
+STEPS_SECONDS = 15.0
+MOST_STEPS, LEAST_STEPS = 24, 3
+LOOKED_AT = 4000  # steps of an epoch among which the heaviest is sought
+EVALUATED_TOKENS = 8192
+
+
+def rehearse(run_dir: Path, stop: Stop) -> None:
+    """Writes RUN_DIR/rehearsal.json. Raises Yielded, UserFault and OurFault as a training does."""
+    spec = RunSpec.read(run_dir)
+    with TemporaryDirectory(dir=run_dir) as scratch, watched(strict=spec.deterministic):
+        events = EventLog(Path(scratch) / "events.jsonl")
+        try:
+            run = prepare(spec, usable(spec.objective, OBJECTIVES), run_dir, events, stop)
+            run.checkpoints = Checkpoints(Path(scratch))
+            began = time.monotonic()
+            with run.lanes:
+                told = _measured(run)
+            told["seconds"] = time.monotonic() - began
+        finally:
+            events.close()
+    (run_dir / REHEARSAL).write_text(json.dumps(told), encoding="utf-8")
+
+
+def _measured(run: Run) -> dict[str, Any]:
+    plan = run.plan
+    _seconds(run, heaviest_step(run))  # the first is slower than all others, and is not counted
+    timed = list(_timed(run))
+    valid_tokens, valid_seconds = _evaluation(run)
+    began = time.monotonic()
+    save(run)
+    return {
+        "step_tokens": sum(tokens for tokens, _ in timed),
+        "step_seconds": sum(seconds for _, seconds in timed),
+        "steps_timed": len(timed),
+        "total_steps": plan.total_steps,
+        "tokens": plan.epochs * sum(lengths_of(run.rows)),
+        "valid_tokens": valid_tokens,
+        "valid_seconds": valid_seconds,
+        "save_seconds": time.monotonic() - began,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def heaviest_step(run: Run) -> int:
+    """With the largest micro-batch of the first epoch."""
+    tokens = run.spec.in_memory.micro_batch_tokens
+    lengths = lengths_of(run.rows)
+    steps = range(min(run.plan.steps_per_epoch, LOOKED_AT))
+    return max(steps, key=lambda number: _largest(run.plan, number, lengths, tokens))
+
+
+def _largest(plan: Plan, number: int, lengths: list[int], tokens: int) -> int:
+    """Tokens of a step's largest micro-batch, cut as `data.micro_batches` does."""
+    most = size = 0
+    for length in sorted(lengths[row] for row in plan.rows_of(number)):
+        size = length if size + length > tokens else size + length
+        most = max(most, size)
+    return most
+
+
+def _timed(run: Run) -> Iterator[tuple[int, float]]:
+    """(tokens, seconds) of steps drawn evenly from the plan, for as long as is given."""
+    count = min(MOST_STEPS, max(LEAST_STEPS, run.plan.total_steps))
+    numbers = [place * run.plan.total_steps // count for place in range(count)]
+    random.Random(0).shuffle(numbers)  # noqa: S311
+    began = time.monotonic()
+    for done, number in enumerate(numbers):
+        if done >= LEAST_STEPS and time.monotonic() - began > STEPS_SECONDS:
+            return
+        seconds = _seconds(run, number)
+        yield sum(len(run.rows[row]) for row in run.plan.rows_of(number)), seconds
+
+
+def _seconds(run: Run, number: int) -> float:
+    run.state.step = number
+    began = time.monotonic()
+    step(run)
+    return time.monotonic() - began
+
+
+def _evaluation(run: Run) -> tuple[int, float]:
+    """(tokens, seconds) of some of the rows held out; (0, 0) without any."""
+    if not run.valid:
+        return 0, 0.0
+    part = next(micro_batches(run.valid, EVALUATED_TOKENS))
+    run.valid = part
+    began = time.monotonic()
+    evaluate(run)
+    return sum(map(len, part)), time.monotonic() - began
