@@ -44,9 +44,7 @@ class Pace(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(
-                fields=["base", "place", "shape"], name="finetune_pace_once"
-            )
+            models.UniqueConstraint(fields=["base", "place", "shape"], name="finetune_pace_once")
         ]
 
     def __str__(self) -> str:

@@ -1,9 +1,10 @@
 """Every kind of leased work, once: tasks, nudges and the sweeper go by this table."""
 
+from finetune.services.estimates.rehearsing import REHEARSE
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.files.checking import CHECK
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.runs.training import TRAIN
 from finetune.work.kinds import Kind
 
-KINDS: tuple[Kind, ...] = (CHECK, VALIDATE, TRAIN, EVALUATE)
+KINDS: tuple[Kind, ...] = (CHECK, VALIDATE, TRAIN, EVALUATE, REHEARSE)

@@ -17,7 +17,8 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from faults import OurFault
-from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job, Suite
+from finetune.models import Artifact, Checkpoint, Dataset, Estimate, Evaluation, Job, Suite
+from finetune.services.estimates.rehearsing import REHEARSE
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.jobs import lifecycle
 from finetune.services.kinds import KINDS
@@ -96,6 +97,8 @@ def _stop_jobs(tenant_id: UUID, actor: Actor) -> None:
         live = Job.objects.exclude(state__in=FINAL_JOB_STATES).filter(cancel_requested_at=None)
         for job_id in list(live.values_list("id", flat=True)):
             lifecycle.cancel_job(job_id=job_id, actor=actor)
+        for estimate_id in list(Estimate.objects.values_list("id", flat=True)):
+            leases.cancel(REHEARSE, key=estimate_id)
 
 
 def _stop_evaluations(tenant_id: UUID) -> None:
@@ -168,7 +171,9 @@ def _empty_rows(tenant_id: UUID) -> None:
         }
         Evaluation.objects.update(name="", parts=[], tags_object="", marks={}, **nothing_told)
         Suite.objects.update(name="", criteria=[], source_config={}, metadata={})
-        Job.objects.update(requested={}, resolved=None, metadata={}, suffix="", error=None)
+        cleared: dict[str, Any] = {"requested": {}, "metadata": {}, "error": None}
+        Job.objects.update(resolved=None, receipt=None, suffix="", **cleared)
+        Estimate.objects.all().delete()
         nothing: dict[str, Any] = {"adapter_config": {}, "passport": {}, "report": {}}
         for artifact in Artifact.objects.all():
             name = f"deleted:{artifact.id.hex}"

@@ -90,7 +90,7 @@ def _report(
         "best_step": state.best_step,
         "best_valid_loss": state.best_loss,
         "skipped_steps": state.skipped_steps,
-        "seconds": round(state.seconds, 1),
+        "seconds": round(state.seconds, 3),
         "peak_memory_mb": peak_memory_mb(),
         "adapter_sha256": adapter_sha256,
         "precision": spec.precision,

@@ -2,6 +2,10 @@
 
 from finetune.models import Job
 from finetune.states import JobState
+from tenants.errors import Refused
+from tenants.models import License
+from tenants.rights import Right
+from tenants.services.licences import require_license, tokens_left
 
 
 def tokens_needed(job: Job) -> int:
@@ -9,10 +13,38 @@ def tokens_needed(job: Job) -> int:
 
     Nothing is charged before a result is published, so what is live counts as promised.
     """
-    others = Job.objects.filter(
-        license=job.license,
-        state__in=(JobState.QUEUED, JobState.RUNNING, JobState.PAUSED),
-        created_at__lt=job.created_at,
-    ).values_list("resolved__trained_tokens", flat=True)
     own = (job.resolved or {}).get("trained_tokens", 1)
-    return int(own) + sum(int(tokens or 0) for tokens in others)
+    return int(own) + promised(job.license, before=job)
+
+
+def promised(licence: License, *, before: Job | None = None) -> int:
+    """To the live jobs under the licence, or to those that were made before a job."""
+    live = Job.objects.filter(
+        license=licence, state__in=(JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
+    )
+    if before is not None:
+        live = live.filter(created_at__lt=before.created_at)
+    return sum(int(each or 0) for each in live.values_list("resolved__trained_tokens", flat=True))
+
+
+def require_budget(job: Job) -> None:
+    """Of a resolved job. Raises Refused, which says how many epochs the licence has tokens for."""
+    try:
+        require_license(model=job.base.name, right=Right.TRAIN, tokens=tokens_needed(job))
+    except Refused as refused:
+        if epochs := _affordable(job):
+            refused.fix = (
+                f"Lower `n_epochs` to {epochs}, which the licence has tokens for, or ask the "
+                "operator to extend it."
+            )
+        raise
+
+
+def _affordable(job: Job) -> int:
+    """Epochs, fewer than were wanted; 0: none, or the licence is no matter of tokens."""
+    resolved, left = job.resolved or {}, tokens_left(job.license)
+    wanted = int(resolved["spec"]["epochs"])
+    if left is None:
+        return 0
+    of_one = max(1, int(resolved["trained_tokens"]) // wanted)
+    return min(wanted - 1, max(0, left - promised(job.license, before=job)) // of_one)

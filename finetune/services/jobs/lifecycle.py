@@ -4,6 +4,7 @@ Each verb is one transaction in the open scope; a worker is nudged when it commi
 """
 
 import secrets
+from dataclasses import dataclass
 from uuid import UUID
 
 from django.utils import timezone
@@ -66,6 +67,45 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
     target that is no layer of the base, a storage that has no room for what the job may write, or
     too many jobs that wait for their files.
     """
+    asked = admit(request)
+    base, training = asked.base, asked.training
+    licence = require_license(
+        model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
+    )
+    room = require_room_of(request=request, base=base, training=training)  # one after the other
+    require_turn()
+    job = Job.objects.create(
+        base=base,
+        room_bytes=room,
+        license=licence,
+        method=request.method,
+        training_file=training,
+        validation_file=asked.validation,
+        requested=request.model_dump(mode="json"),
+        suffix=request.suffix or "",
+        seed=secrets.randbelow(MAX_SEED) if request.seed is None else request.seed,
+        metadata=request.metadata,
+        created_by=actor,
+    )
+    job = note(job, JobCreated(job=job.public_id), *_said_of_files(training, asked.validation))
+    audit.record(
+        actor=actor, action="job.create", target=job.public_id, data={"model": request.model}
+    )
+    Validation.objects.create(job=job)
+    nudges.wake(Validation, job.tenant_id, job.id)
+    return job
+
+
+@dataclass(frozen=True)
+class Admitted:
+    base: CatalogModel
+    training: StoredFile
+    validation: StoredFile | None
+
+
+def admit(request: JobRequest) -> Admitted:
+    """What a request names, where nothing speaks against it but licence and room. Raises NotFound,
+    UserFault."""
     base = base_of(request.model)
     training = usable_file(request.training_file, "training_file")
     validation = (
@@ -75,32 +115,8 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
         if file is not None:
             require_kind(file, request.method, param)
     check_request(request, context_length=base.context_length)
-    licence = require_license(
-        model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
-    )
     require_targets(request.adapter_spec(), base)
-    room = require_room_of(request=request, base=base, training=training)  # one after the other
-    require_turn()
-    job = Job.objects.create(
-        base=base,
-        room_bytes=room,
-        license=licence,
-        method=request.method,
-        training_file=training,
-        validation_file=validation,
-        requested=request.model_dump(mode="json"),
-        suffix=request.suffix or "",
-        seed=secrets.randbelow(MAX_SEED) if request.seed is None else request.seed,
-        metadata=request.metadata,
-        created_by=actor,
-    )
-    job = note(job, JobCreated(job=job.public_id), *_said_of_files(training, validation))
-    audit.record(
-        actor=actor, action="job.create", target=job.public_id, data={"model": request.model}
-    )
-    Validation.objects.create(job=job)
-    nudges.wake(Validation, job.tenant_id, job.id)
-    return job
+    return Admitted(base, training, validation)
 
 
 def cancel_job(*, job_id: UUID, actor: str) -> Job:

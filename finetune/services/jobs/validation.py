@@ -7,14 +7,15 @@ from uuid import UUID
 from faults import Fault, OurFault, UserFault
 from finetune import events
 from finetune.events.waits import Wait
-from finetune.models import Dataset, Job, Run, Validation
+from finetune.models import Dataset, Estimate, Job, Run, Validation
 from finetune.records.check import CODES
 from finetune.services.files.checking import CHECK, summary, why_waiting
 from finetune.services.files.datasets import reading_of
 from finetune.services.jobs import resolution
 from finetune.services.jobs.below import BelowJob, retried
-from finetune.services.jobs.budget import tokens_needed
+from finetune.services.jobs.budget import require_budget
 from finetune.services.jobs.files import require_kind
+from finetune.services.jobs.fit import require_fit
 from finetune.services.jobs.request import JobRequest
 from finetune.services.jobs.resolution import Resolved
 from finetune.services.jobs.steps import note, step
@@ -26,8 +27,6 @@ from finetune.work.pulse import Pulse
 from finetune.work.signals import Wishes
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
-from tenants.rights import Right
-from tenants.services.licences import require_license
 from tenants.services.vaults import vault_for
 from tenants.states import FileStatus
 
@@ -68,12 +67,12 @@ def _validate(lease: Lease) -> None:
     train, valid = job.training_data, job.validation_data
     assert train is not None  # `_readings` made it
     for data in (train, valid):
-        if data is not None and not _is_done(data):
+        if data is not None and not is_done(data):
             leases.wait(lease, reason=why_waiting(data), seconds=0)
             return
     for data, param in ((train, "training_file"), (valid, "validation_file")):
         if data is not None and data.state == DatasetState.REFUSED:
-            leases.fail(lease, fault=_file_fault(data, param))
+            leases.fail(lease, fault=file_fault(data, param))
             return
     overlap = _overlap(lease.tenant_id, train, valid) if valid is not None else None
     _queue(lease, resolution.resolve(job, train, valid), overlap)
@@ -104,7 +103,7 @@ def _files_passed(lease: Lease) -> bool:
                 require_kind(file, job.method, param)
     for file, param, check in found:
         if file.status == FileStatus.ERROR and check is not None:
-            leases.fail(lease, fault=_file_fault(check, param))
+            leases.fail(lease, fault=file_fault(check, param))
             return False
     for file, _, check in found:
         if file.status == FileStatus.UPLOADED:
@@ -125,15 +124,15 @@ def _files(job: Job) -> list[tuple[StoredFile, str]]:
 def _readings(lease: Lease) -> list[UUID]:
     """The job's readings for its model, made if need be."""
     with leases.fenced(lease) as job:
-        job.training_data = _reading(job, job.training_file)
+        job.training_data = reading_for(job, job.training_file)
         if job.validation_file is not None:
-            job.validation_data = _reading(job, job.validation_file)
+            job.validation_data = reading_for(job, job.validation_file)
         job.save(update_fields=["training_data", "validation_data"])
         both = (job.training_data_id, job.validation_data_id)
         return [reading_id for reading_id in both if reading_id is not None]
 
 
-def _reading(job: Job, file: StoredFile) -> Dataset:
+def reading_for(job: Job, file: StoredFile) -> Dataset:
     return reading_of(
         file=file,
         base=job.base,
@@ -143,11 +142,11 @@ def _reading(job: Job, file: StoredFile) -> Dataset:
     )
 
 
-def _is_done(data: Dataset) -> bool:
+def is_done(data: Dataset) -> bool:
     return data.state in (DatasetState.READY, DatasetState.REFUSED)
 
 
-def _file_fault(data: Dataset, param: str) -> Fault:
+def file_fault(data: Dataset, param: str) -> Fault:
     """What is wrong, where, and how to mend it, in OpenAI's code for it."""
     first = (data.report or {}).get("first_error") or {}
     told = data.error or {}
@@ -177,7 +176,8 @@ def _queue(lease: Lease, resolved: Resolved, overlap: int | None) -> None:
     with leases.fenced(lease) as job:
         kept = resolved.as_dict() | ({} if overlap is None else {"overlap": overlap})
         job.resolved = kept
-        require_license(model=job.base.name, right=Right.TRAIN, tokens=tokens_needed(job))
+        require_budget(job)
+        require_fit(job)
         if overlap:
             note(job, events.OverlapFound(overlap=overlap))
         note(job, *resolved.choices)
@@ -185,6 +185,8 @@ def _queue(lease: Lease, resolved: Resolved, overlap: int | None) -> None:
         leases.finish(lease)
         if not JobRequest.model_validate(job.requested).auto_start:
             step(job, JobState.PAUSED, events.JobHeld(), **found)
+            estimate, _ = Estimate.objects.get_or_create(job=job)
+            nudges.wake(Estimate, job.tenant_id, estimate.id)
             return
         step(job, JobState.QUEUED, events.JobQueued(), **found)
         Run.objects.create(job=job)

@@ -74,14 +74,14 @@ def _work(lease: RunLease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
     finally:
         training.kill()
     by_kernel = code == -signal.SIGKILL and ended_for_memory() > ended_before
-    if by_kernel or _ran_out_of_memory(run_dir, code):
+    if by_kernel or ran_out_of_memory(run_dir, code):
         log.warning("run %s epoch %s: out of memory, exit %s", lease.run_id, lease.epoch, code)
         memory.relieve(lease, spec, exit_code=code)
     else:
         _conclude(lease, code, run_dir, vault, pulse)
 
 
-def _ran_out_of_memory(run_dir: Path, code: int) -> bool:
+def ran_out_of_memory(run_dir: Path, code: int) -> bool:
     """As the process says, or its keeper, or what it printed last when it could say nothing."""
     if code in (ExitCode.DONE, ExitCode.DATA, ExitCode.FULL, ExitCode.YIELDED):
         return False

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,11 @@ from typing import Any
 from django.conf import settings
 
 from faults import OurFault
-from finetune.events import CheckpointDamaged, Choice, PrecisionChosen, TokensLost
+from finetune.events import CheckpointDamaged, Choice, Message, PrecisionChosen, TokensLost
 from finetune.models import CatalogModel, Checkpoint, Dataset, Event, Job
 from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import note
-from finetune.services.runs import memory
+from finetune.services.runs import memory, pace
 from finetune.services.runs.lease import RunLease
 from finetune.storage import fetch_file
 from finetune.trainer.cores import available_cores, lanes_for
@@ -39,20 +40,31 @@ def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
 
     Raises OurFault, ObjectMissing, ObjectDamaged, StorageDown, OSError, LeaseLost.
     """
-    base_dir = settings.MODEL_STORE / job.base.path
     machine = _machine(lease, job, run_dir)
     resolved = job.resolved or {}
     spec = RunSpec.model_validate(resolved["spec"] | machine | {"relief": resolved.get("relief")})
-    spec.write(run_dir)
-    (run_dir / spec.base).symlink_to(base_dir.resolve())
-    data = spec.data
-    fetch = partial(_fetch_rows, lease, vault)
-    fetch(job.training_data, run_dir / data.train, data.train_tokens_sha256)
-    if data.valid:
-        fetch(job.validation_data, run_dir / data.valid, data.valid_tokens_sha256)
+    lay_out(job, spec, vault, run_dir, tell=partial(_tell, lease))
     _restore(lease, job, vault, run_dir, keeps_best=spec.keep == "best")
     _tell_again(lease, job, run_dir / "events.jsonl")
     return spec
+
+
+def lay_out(
+    job: Job, spec: RunSpec, vault: Vault, run_dir: Path, *, tell: Callable[[Message], None]
+) -> None:
+    """The spec and what it names: base and rows. Raises as `prepare`."""
+    spec.write(run_dir)
+    (run_dir / spec.base).symlink_to((settings.MODEL_STORE / job.base.path).resolve())
+    data = spec.data
+    fetch = partial(_fetch_rows, tell, vault)
+    fetch(job.training_data, run_dir / data.train, data.train_tokens_sha256)
+    if data.valid:
+        fetch(job.validation_data, run_dir / data.valid, data.valid_tokens_sha256)
+
+
+def _tell(lease: RunLease, message: Message) -> None:
+    with leases.fenced(lease) as locked:
+        note(locked, message)
 
 
 def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
@@ -64,19 +76,27 @@ def _machine(lease: RunLease, job: Job, run_dir: Path) -> dict[str, Any]:
     chosen = (job.resolved or {}).get("machine")
     if chosen:
         return dict(chosen)
+    machine, said = choose_machine(job, run_dir)
+    reasons = {each.setting: each.reason for each in said if isinstance(each, Choice)}
+    with leases.fenced(lease) as locked:
+        resolved = dict(locked.resolved or {})
+        resolved["machine"] = machine
+        resolved["reasons"] = dict(resolved.get("reasons", {})) | reasons
+        receipt = {"expected": pace.expected(job, machine)}
+        note(locked, *said, resolved=resolved, receipt=receipt)
+    return machine
+
+
+def choose_machine(job: Job, run_dir: Path) -> tuple[dict[str, Any], list[Message]]:
+    """What suits this worker's machine and the job, and why."""
     rows = int((job.resolved or {})["spec"]["batch_size"])
     probed, choice, gpu_free = _try(job.base, run_dir, rows=rows)
     held, said = memory.choose(job, probed, gpu_free=gpu_free)
     machine = probed | held
     if settings.STRICT_DETERMINISM:
         machine = machine | {"deterministic": True}
-    reasons = {each.setting: each.reason for each in (choice, *said) if isinstance(each, Choice)}
-    with leases.fenced(lease) as locked:
-        resolved = dict(locked.resolved or {})
-        resolved["machine"] = machine
-        resolved["reasons"] = dict(resolved.get("reasons", {})) | reasons
-        note(locked, choice, *said, resolved=resolved)
-    return machine
+    pace.note_machine(machine, gpu_free=gpu_free)
+    return machine, [choice, *said]
 
 
 def _try(base: CatalogModel, run_dir: Path, *, rows: int) -> Probed:
@@ -96,7 +116,11 @@ def _try(base: CatalogModel, run_dir: Path, *, rows: int) -> Probed:
 
 
 def _fetch_rows(
-    lease: RunLease, vault: Vault, data: Dataset | None, path: Path, tokens_sha256: str | None
+    tell: Callable[[Message], None],
+    vault: Vault,
+    data: Dataset | None,
+    path: Path,
+    tokens_sha256: str | None,
 ) -> None:
     """The frozen token ids in the place of the rows, where the spec names them; the rows all the
     same if those are lost, which the trainer freezes again. Raises OurFault `rows_missing` when
@@ -112,8 +136,7 @@ def _fetch_rows(
             frozen.unlink(missing_ok=True)  # what came of it
         else:
             return
-        with leases.fenced(lease) as locked:
-            note(locked, TokensLost(file=data.file.public_id))
+        tell(TokensLost(file=data.file.public_id))
     try:
         fetch_file(vault, data.rows_object, path, sha256=data.rows_sha256)
     except ObjectLost as error:

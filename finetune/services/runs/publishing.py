@@ -25,6 +25,7 @@ from finetune.purposes import Purpose
 from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import step
 from finetune.services.runs.lease import RunLease
+from finetune.services.runs.outturn import settle
 from finetune.signing import signing_key
 from finetune.states import ENDED_FOR, ExitCode, JobState
 from finetune.storage import (
@@ -138,6 +139,7 @@ def _commit(
             JobState.SUCCEEDED,
             JobSucceeded(model=name, artifact=artifact.public_id, digest=artifact.digest),
             trained_tokens=tokens,
+            receipt=settle(job, report),
             pause_requested_at=None,
         )
         leases.finish(lease)

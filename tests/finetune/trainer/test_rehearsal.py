@@ -1,4 +1,4 @@
-"""A rehearsal in the real process: what it measures is the run's own, and it leaves nothing else."""
+"""A rehearsal in the real process: it measures the run's own steps, and leaves nothing else."""
 
 import json
 import subprocess

@@ -1,0 +1,94 @@
+"""A wish to know what a job would take: written down, its files read, a rehearsal woken."""
+
+import secrets
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from finetune.models import Dataset, Estimate, Job
+from finetune.services.jobs.lifecycle import admit
+from finetune.services.jobs.request import MAX_SEED, JobRequest
+from finetune.services.jobs.validation import is_done, reading_for
+from finetune.services.jobs.waiting import TooManyJobsWaiting
+from finetune.states import LeaseState
+from finetune.work import nudges
+from tenants.models import StoredFile
+from tenants.rights import Right
+from tenants.services import audit
+from tenants.services.licences import require_license
+
+KEPT_FOR = timedelta(days=30)
+
+
+def ask(*, request: JobRequest, actor: str) -> Estimate:
+    """In the open scope. Raises what creating the job would, but for its budget and room, which an
+    estimate tells; TooManyJobsWaiting for too many that are not measured yet."""
+    asked = admit(request)
+    require_license(model=asked.base.name, right=Right.TRAIN)
+    _require_turn()
+    Estimate.objects.filter(job=None, created_at__lt=timezone.now() - KEPT_FOR).delete()
+    estimate = Estimate.objects.create(
+        requested=request.model_dump(mode="json"),
+        seed=secrets.randbelow(MAX_SEED) if request.seed is None else request.seed,
+        created_by=actor,
+    )
+    audit.record(
+        actor=actor,
+        action="estimate.create",
+        target=estimate.public_id,
+        data={"model": request.model},
+    )
+    job = job_of(estimate)
+    for data in readings_of(job):
+        if not is_done(data):
+            nudges.wake(Dataset, data.tenant_id, data.id)
+    nudges.wake(Estimate, estimate.tenant_id, estimate.id)
+    return estimate
+
+
+def job_of(estimate: Estimate) -> Job:
+    """The held job, or the job that the wish would make, which no row is of; with its readings.
+
+    Raises NotFound or UserFault where its model or files are not to be had any more."""
+    if estimate.job_id is not None:
+        held = "base", "license", "training_file", "validation_file", "training_data"
+        return Job.objects.select_related(*held, "validation_data").get(id=estimate.job_id)
+    request = JobRequest.model_validate(estimate.requested)
+    asked = admit(request)
+    job = Job(
+        tenant_id=estimate.tenant_id,
+        base=asked.base,
+        license=require_license(model=asked.base.name, right=Right.TRAIN),
+        method=request.method,
+        training_file=asked.training,
+        validation_file=asked.validation,
+        requested=estimate.requested,
+        seed=estimate.seed,
+    )
+    job.training_data = reading_for(job, asked.training)
+    if asked.validation is not None:
+        job.validation_data = reading_for(job, asked.validation)
+    return job
+
+
+def readings_of(job: Job) -> list[Dataset]:
+    return [data for data in (job.training_data, job.validation_data) if data is not None]
+
+
+def files_of(job: Job) -> list[tuple[str, StoredFile, Dataset | None]]:
+    """(the request's name for it, file, reading)"""
+    found = [("training_file", job.training_file, job.training_data)]
+    if job.validation_file is not None:
+        found.append(("validation_file", job.validation_file, job.validation_data))
+    return found
+
+
+def _require_turn() -> None:
+    waiting = Estimate.objects.filter(state__in=(LeaseState.WAITING, LeaseState.LEASED))
+    if waiting.count() >= settings.JOBS_READ:
+        raise TooManyJobsWaiting(
+            "too_many_estimates",
+            f"{settings.JOBS_READ} estimates of your organisation are being made already.",
+            fix="Wait until some of them are ready.",
+        )

@@ -1,0 +1,147 @@
+"""An estimate as it can be told at this moment, from the rows alone: nothing of it is kept."""
+
+import math
+from statistics import median
+from typing import Any
+
+from faults import Fault, UserFault
+from finetune.models import Dataset, Estimate, Job, Pace
+from finetune.services.estimates.asking import files_of, job_of, readings_of
+from finetune.services.jobs import resolution
+from finetune.services.jobs.budget import promised
+from finetune.services.jobs.fit import require_fit
+from finetune.services.jobs.validation import file_fault, is_done
+from finetune.services.runs import pace
+from finetune.states import DatasetState, LeaseState
+from tenants.models import StoredFile
+from tenants.services.licences import tokens_left
+from tenants.states import FileStatus
+
+READING, MEASURING, READY, FAILED = "reading", "measuring", "ready", "failed"
+STATUSES = (READING, MEASURING, READY, FAILED)
+UNKNOWN: dict[str, Any] = {
+    "hyperparameters": None,
+    "trained_tokens_per_epoch": None,
+    "trained_tokens": None,
+    "steps": None,
+    "training_seconds": None,
+    "seconds": None,
+    "peak_memory_mb": None,
+    "measured": None,
+    "licence": None,
+    "files": [],
+}
+
+
+def told(estimate: Estimate) -> dict[str, Any]:
+    """In the open scope. `status`: `reading` the files, `measuring` (a rehearsal waits or runs;
+    all but seconds and memory is known), `ready`, or `failed` with the error."""
+    try:
+        job = job_of(estimate)
+    except UserFault as fault:
+        return _failed(fault)
+    if fault := next(filter(None, map(_fault, files_of(job))), None):
+        return _failed(fault)
+    if not all(map(is_done, readings_of(job))):
+        return UNKNOWN | {"status": READING, "error": None}
+    return _told(estimate, resolved(job))
+
+
+def _failed(fault: Fault) -> dict[str, Any]:
+    return UNKNOWN | {"status": FAILED, "error": fault.fields()}
+
+
+def resolved(job: Job) -> Job:
+    """With every "auto" made a number, where that was not done before."""
+    if job.resolved is None:
+        assert job.training_data is not None  # it was read
+        job.resolved = resolution.resolve(job, job.training_data, job.validation_data).as_dict()
+    return job
+
+
+def _fault(of: tuple[str, StoredFile, Dataset | None]) -> Fault | None:
+    """Of a file that cannot be used."""
+    param, file, data = of
+    if data is not None and data.state == DatasetState.REFUSED:
+        return file_fault(data, param)
+    if file.status == FileStatus.ERROR:
+        return UserFault(
+            f"invalid_{param}",
+            f"The file {file.public_id} did not pass its check: {file.status_details}",
+            param=param,
+        )
+    return None
+
+
+def _told(estimate: Estimate, job: Job) -> dict[str, Any]:
+    known = pace.known(job)
+    expected = pace.figures(job, known, known.machine if known is not None else None)
+    data, wanted = job.training_data, job.resolved or {}
+    assert data is not None
+    figures = UNKNOWN | {
+        "hyperparameters": wanted["hyperparameters"],
+        "trained_tokens_per_epoch": data.tokens_trained,
+        **{name: value for name, value in expected.items() if name in UNKNOWN},
+        "measured": _measured(known) if known is not None else None,
+        "licence": _licence(estimate, job),
+        "files": [
+            {
+                "role": param.removesuffix("_file"),
+                "file": file.public_id,
+                "rows": each.rows,
+                "tokens": int((each.report or {}).get("tokens_total") or 0),
+                "trained_tokens": each.tokens_trained,
+            }
+            for (param, file, _), each in zip(files_of(job), readings_of(job), strict=True)
+        ],
+    }
+    return figures | _status(estimate, job, known)
+
+
+def _status(estimate: Estimate, job: Job, known: Pace | None) -> dict[str, Any]:
+    try:
+        require_fit(job)
+    except Fault as fault:
+        return {"status": FAILED, "error": fault.fields()}
+    if known is not None:
+        return {"status": READY, "error": None}
+    if estimate.state in (LeaseState.WAITING, LeaseState.LEASED):
+        return {"status": MEASURING, "error": None}
+    return {"status": FAILED, "error": estimate.error}
+
+
+def _licence(estimate: Estimate, job: Job) -> dict[str, Any]:
+    """Trained tokens. `promised`: to live jobs, of which a held one is none of its own estimate;
+    null: the licence has no limit."""
+    left = tokens_left(job.license)
+    before = job if estimate.job_id is not None else None
+    others, own = promised(job.license, before=before), int((job.resolved or {})["trained_tokens"])
+    after = None if left is None else left - others - own
+    return {
+        "tokens_left": left,
+        "promised": others,
+        "tokens_left_after": after,
+        "enough": after is None or after >= 0,
+    }
+
+
+def _measured(known: Pace) -> dict[str, Any]:
+    """Where and when, and how far off estimates of this kind were, as shares of what was
+    expected."""
+    return {
+        "place": known.place,
+        "at": known.measured_at,
+        "jobs": len(known.outturns),
+        "errors": {
+            name: _spread([each.get(name) for each in known.outturns])
+            for name in ("seconds", "training_seconds", "peak_memory_mb")
+        },
+    }
+
+
+def _spread(errors: list[float | None]) -> dict[str, float] | None:
+    """Median and 90th percentile of their sizes."""
+    sizes = sorted(abs(each) for each in errors if each is not None)
+    if not sizes:
+        return None
+    return {"median": median(sizes), "p90": sizes[math.ceil(0.9 * len(sizes)) - 1]}

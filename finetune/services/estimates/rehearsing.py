@@ -1,0 +1,164 @@
+"""The kind of work that measures what nobody measured yet: a few steps of the job, on its own data,
+by the training process itself; nothing of them is kept but figures."""
+
+import json
+import logging
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from faults import OurFault
+from finetune.events.waits import Wait
+from finetune.models import Estimate, Job, Run
+from finetune.sandbox.start import Child
+from finetune.services.estimates.asking import job_of, readings_of
+from finetune.services.estimates.figures import resolved
+from finetune.services.files.checking import CHECK, why_waiting
+from finetune.services.jobs.fit import require_fit
+from finetune.services.jobs.validation import is_done
+from finetune.services.runs import attempt, pace, preparation
+from finetune.services.runs.pace import Measured
+from finetune.states import DatasetState, ExitCode, JobState
+from finetune.trainer.spec import RunSpec
+from finetune.work import fitness, leases
+from finetune.work.isolation import isolation
+from finetune.work.kinds import Lease, OperationKind
+from finetune.work.launcher import launch_rehearsal
+from finetune.work.perform import failed, perform, shutdown
+from finetune.work.pulse import Pulse
+from finetune.work.signals import LeaseLost, Stopped, Wishes
+from finetune.workspace import private_folder
+from tenants.database.scope import tenant_scope
+from tenants.rights import Right
+from tenants.services.licences import require_license
+from tenants.services.vaults import vault_for
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.2
+REHEARSAL = "rehearsal.json"  # of finetune/trainer/rehearsal.py, whose import takes torch
+READ_SECONDS = 5  # until files that others read are looked at again
+
+
+class Rehearsing(OperationKind):
+    model = Estimate
+
+    def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
+        _rehearse(lease, pulse)
+
+    def lack(self, *, tenant_id: UUID, key: UUID) -> Wait | None:
+        return fitness.lack()
+
+    def on_claim(self, subject: Estimate, lease: Lease) -> None:
+        """The licence is asked again here, as a training's is."""
+        require_license(model=job_of(subject).base.name, right=Right.TRAIN)
+
+
+REHEARSE = Rehearsing()
+
+
+def _rehearse(lease: Lease, pulse: "Pulse[Wishes]") -> None:
+    job = _read(lease)
+    if job is None:
+        return
+    with tenant_scope(lease.tenant_id):
+        unneeded = not _is_wanted(job) or pace.known(resolved(job)) is not None
+        if not unneeded:
+            require_fit(job)
+    if unneeded:
+        _finish(lease)
+        return
+    if lacking := fitness.lack_of(job.base):
+        leases.wait(lease, reason=lacking, seconds=lease.kind.wait_seconds)
+        return
+    with private_folder(settings.WORK_DIR, f"{lease.row_id}-{lease.epoch}") as folder:
+        _measure(lease, job, folder, pulse)
+
+
+def _read(lease: Lease) -> Job | None:
+    """The job with its files read; None: it waits for them, or has ended by one that is no good."""
+    with tenant_scope(lease.tenant_id):
+        job = job_of(Estimate.objects.get(id=lease.row_id))
+    for data in readings_of(job):
+        perform(CHECK, tenant_id=lease.tenant_id, key=data.id)
+    with tenant_scope(lease.tenant_id):
+        job = job_of(Estimate.objects.get(id=lease.row_id))
+    for data in readings_of(job):
+        if not is_done(data):
+            leases.wait(lease, reason=why_waiting(data), seconds=READ_SECONDS)
+            return None
+        if data.state == DatasetState.REFUSED:
+            _finish(lease)  # what is wrong with the file stands in its reading
+            return None
+    return job
+
+
+def _is_wanted(job: Job) -> bool:
+    """Whether it can still be of use: a held job may have been started or cancelled."""
+    if job._state.adding:  # of a wish: no row is of it
+        return True
+    return job.state == JobState.PAUSED and not Run.objects.filter(job=job).exists()
+
+
+def _measure(lease: Lease, job: Job, folder: Path, pulse: "Pulse[Wishes]") -> None:
+    with tenant_scope(lease.tenant_id):
+        vault = vault_for(lease.tenant_id)
+    machine, _ = preparation.choose_machine(job, folder)
+    began = time.monotonic()
+    spec = RunSpec.model_validate((job.resolved or {})["spec"] | machine)
+    tell = partial(log.warning, "estimate %s: %s", lease.row_id)
+    preparation.lay_out(job, spec, vault, folder, tell=tell)
+    child = launch_rehearsal(folder, threads=spec.threads or 1, level=isolation())
+    try:
+        code = _supervise(child, pulse)
+    finally:
+        child.kill()
+    if code != ExitCode.DONE:
+        failed(lease, _why(folder, code))
+        return
+    told = json.loads((folder / REHEARSAL).read_bytes())
+    start = time.monotonic() - began - told["seconds"]
+    with leases.fenced(lease):
+        pace.learn(job, machine, _measured(told, start))
+        leases.finish(lease)
+
+
+def _supervise(child: Child, pulse: "Pulse[Wishes]") -> int:
+    while (code := child.poll()) is None:
+        if pulse.lost:
+            raise LeaseLost
+        if shutdown.asked or pulse.seen.cancel:
+            raise Stopped
+        time.sleep(LOOK_SECONDS)
+    return code
+
+
+def _measured(told: dict[str, Any], start_seconds: float) -> Measured:
+    """Of rehearsal.json."""
+    valid = told["valid_tokens"]
+    return Measured(
+        token_seconds=told["step_seconds"] / max(1, told["step_tokens"]),
+        peak_memory_mb=int(told["peak_memory_mb"]),
+        valid_token_seconds=told["valid_seconds"] / valid if valid else None,
+        save_seconds=told["save_seconds"],
+        start_seconds=start_seconds,
+    )
+
+
+def _why(folder: Path, code: int) -> OurFault:
+    if attempt.ran_out_of_memory(folder, code):
+        return OurFault(
+            "out_of_memory",
+            "A few steps of the job need more memory than the machine has free.",
+            fix="Lower `max_length`, `micro_batch_tokens` or `adapter.r`, or try again later.",
+        )
+    return OurFault("rehearsal_failed", f"The try of a few steps ended with exit code {code}.")
+
+
+def _finish(lease: Lease) -> None:
+    with leases.fenced(lease):
+        leases.finish(lease)

@@ -1,0 +1,64 @@
+"""The memory that a job's training needs, by the formula of families/footprint.py, before any of it
+runs. Where it is chosen by what a machine has: services/runs/memory.py."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+
+from finetune.families.contract import AdapterSpec
+from finetune.families.footprint import Footprint, footprint
+from finetune.models import Dataset, Job
+
+PROCESS_BYTES = 512 << 20  # Python and torch themselves
+ROW_BYTES, TOKEN_BYTES = 400, 5  # of the rows, which stand in memory encoded
+
+
+def need_of(job: Job, machine: dict[str, Any]) -> Callable[[int, bool], int]:
+    """(tokens at once, with checkpointing) -> bytes, with a machine's device, precision and
+    lanes."""
+    on_cpu = machine["device"] == "cpu"
+    beside = PROCESS_BYTES + _rows_bytes(job) if on_cpu else 0
+    print_ = footprint_of(job, machine)
+    return lambda tokens, checkpointing: beside + print_.need(tokens, checkpointing=checkpointing)
+
+
+def need_mb(job: Job, machine: dict[str, Any]) -> int:
+    """With all that was chosen on the machine; a step of few rows fills no micro-batch."""
+    spec, longest = (job.resolved or {})["spec"], longest_row(job)
+    of_step = spec["batch_size"] * (spec["max_length"] if spec["packing"] else longest)
+    tokens = max(longest, min(int(machine["micro_batch_tokens"]), of_step))
+    return need_of(job, machine)(tokens, bool(machine["gradient_checkpointing"])) >> 20
+
+
+def footprint_of(job: Job, machine: dict[str, Any]) -> Footprint:
+    return footprint(
+        Path(settings.MODEL_STORE) / job.base.path,
+        AdapterSpec.model_validate((job.resolved or {})["spec"]["adapter"]),
+        precision=machine["precision"],
+        longest=longest_row(job),
+        on_cpu=machine["device"] == "cpu",
+        lanes=machine.get("lanes", 1),
+    )
+
+
+def longest_row(job: Job) -> int:
+    """In tokens. A reading of an older version tells the longest sequence before cutting alone."""
+    found = [_longest(data, job) for data in (job.training_data, job.validation_data) if data]
+    return max([1, *found])
+
+
+def _longest(data: Dataset, job: Job) -> int:
+    report = data.report or {}
+    if (told := report.get("longest_row")) is not None:
+        return int(told)
+    limit = int((job.resolved or {})["spec"]["max_length"])
+    return min(limit, int(report.get("length_percentiles", {}).get("p100", limit)))
+
+
+def _rows_bytes(job: Job) -> int:
+    both = [data for data in (job.training_data, job.validation_data) if data is not None]
+    tokens = sum(int((data.report or {}).get("tokens_total") or 0) for data in both)
+    rows = sum(int(data.rows) for data in both)
+    return TOKEN_BYTES * tokens + ROW_BYTES * rows

@@ -1,0 +1,126 @@
+"""What a job is expected to take, from what was measured of its kind: written by rehearsals and by
+every job that ends, read before the next one starts. No row names a tenant."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from finetune.models import Job, Machine, Pace
+from finetune.sandbox.room import tree_memory_mb
+from finetune.services.jobs.needs import need_mb
+from finetune.services.runs import shape
+from finetune.work.place import place_of
+
+OUTTURNS_KEPT = 50
+FORWARD = 1 / 3  # of a training step's time, where no evaluation was measured
+NEWEST = 0.5  # weight of a new measurement beside those before
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds; a part that could not be told is None and leaves what is known as it is."""
+
+    token_seconds: float
+    peak_memory_mb: int
+    valid_token_seconds: float | None = None
+    save_seconds: float | None = None
+    start_seconds: float | None = None
+    publish_seconds: float | None = None
+
+
+def note_machine(machine: dict[str, Any], *, gpu_free: int | None) -> None:
+    """The most that a training may have here: of a GPU, as much as was ever seen free."""
+    memory = tree_memory_mb() if gpu_free is None else gpu_free >> 20
+    values = {"device": machine["device"], "memory_mb": memory}
+    row, made = Machine.objects.get_or_create(place=place_of(machine), defaults=values)
+    if not made:
+        row.memory_mb = memory if gpu_free is None else max(memory, row.memory_mb)
+        row.save()
+
+
+def known(job: Job, *, place: str | None = None) -> Pace | None:
+    """What was measured of the job's kind, last or at `place`."""
+    found = Pace.objects.filter(base=job.base, shape=shape.digest_of(shape.settings_of(job)))
+    if place is not None:
+        found = found.filter(place=place)
+    return found.order_by("-measured_at").first()
+
+
+def expected(job: Job, machine: dict[str, Any]) -> dict[str, Any]:
+    """Of a job that begins on this machine: the receipt's first half."""
+    return figures(job, known(job, place=place_of(machine)), machine)
+
+
+def figures(job: Job, pace: Pace | None, machine: dict[str, Any] | None) -> dict[str, Any]:
+    """Tokens and steps are counted, seconds and memory told by `pace`; without it the memory is the
+    formula's for `machine`. What is not known is None."""
+    resolved = job.resolved or {}
+    told: dict[str, Any] = {
+        "trained_tokens": resolved["trained_tokens"],
+        "steps": resolved["total_steps"],
+        "training_seconds": None,
+        "seconds": None,
+        "peak_memory_mb": need_mb(job, machine) if machine is not None else None,
+        "measured": pace is not None,
+    }
+    if pace is None:
+        return told
+    train, valid = shape.tokens_of(job)
+    training = resolved["spec"]["epochs"] * train * pace.token_seconds
+    evaluating = (
+        evaluations(job)
+        * valid
+        * (
+            pace.valid_token_seconds
+            if pace.valid_token_seconds is not None
+            else FORWARD * pace.token_seconds
+        )
+    )
+    publishing = pace.publish_seconds if pace.publish_seconds is not None else pace.start_seconds
+    whole = pace.start_seconds + training + evaluating + saves(job) * pace.save_seconds + publishing
+    scale = need_mb(job, pace.machine) / max(1, pace.formula_mb)
+    return told | {
+        "training_seconds": round(training, 2),
+        "seconds": round(whole, 2),
+        "peak_memory_mb": round(pace.peak_memory_mb * scale),
+    }
+
+
+def evaluations(job: Job) -> int:
+    """Of the validation rows, the base's before the first step among them."""
+    if job.validation_data is None:
+        return 0
+    spec = (job.resolved or {})["spec"]
+    return 1 + _due(job, spec["eval_every"])
+
+
+def saves(job: Job) -> int:
+    return _due(job, (job.resolved or {})["spec"]["save_every"])
+
+
+def _due(job: Job, every: int | None) -> int:
+    """How many steps end an epoch, or are `every` ones (trainer/loop.py)."""
+    resolved = job.resolved or {}
+    epochs, total = resolved["spec"]["epochs"], resolved["total_steps"] or 0
+    if every is None or not total:
+        return int(epochs)
+    an_epoch = max(1, total // epochs)
+    both = sum(1 for step in range(an_epoch, total + 1, an_epoch) if step % every == 0)
+    return int(epochs + total // every - both)
+
+
+def learn(job: Job, machine: dict[str, Any], measured: Measured) -> Pace:
+    """Takes a measurement in; inside a transaction."""
+    settings = shape.settings_of(job)
+    key = {"base": job.base, "place": place_of(machine), "shape": shape.digest_of(settings)}
+    found = Pace.objects.select_for_update().filter(**key).first()
+    row = found or Pace(**key, settings=settings, token_seconds=measured.token_seconds)
+    for name in (
+        "token_seconds", "valid_token_seconds", "save_seconds", "start_seconds", "publish_seconds",
+    ):  # fmt: skip
+        new, old = getattr(measured, name), getattr(found, name) if found else None
+        if new is not None:
+            setattr(row, name, new if old is None else NEWEST * new + (1 - NEWEST) * old)
+    row.machine, row.formula_mb = machine, need_mb(job, machine)
+    row.peak_memory_mb = measured.peak_memory_mb
+    row.save()
+    return row

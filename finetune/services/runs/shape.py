@@ -1,0 +1,49 @@
+"""Which jobs take like time and memory: the settings and kinds of rows that decide it."""
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from django.conf import settings
+
+from finetune.models import Job
+
+
+def settings_of(job: Job) -> dict[str, Any]:
+    """Of a resolved job. Lengths are told in half octaves: rows a fifth longer are of one kind."""
+    spec, report = (job.resolved or {})["spec"], _report(job)
+    adapter = spec["adapter"]
+    tokens, rows = int(report["tokens_total"]), max(1, int(report["rows"]))
+    return {
+        "objective": spec["method"],
+        "adapter": {
+            "r": adapter["r"],
+            "targets": adapter["targets"],
+            "dropout": adapter["dropout"] > 0,
+            "use_dora": adapter["use_dora"],
+        },
+        "batch_size": spec["batch_size"],
+        "row_tokens": round(2 ** (round(2 * math.log2(max(1, tokens / rows))) / 2)),
+        "trained_quarters": round(4 * report["trained"] / max(1, tokens)),
+        "packed_to": spec["max_length"] if spec["packing"] else None,
+        "gradient_checkpointing": spec.get("gradient_checkpointing", "auto"),
+        "micro_batch_tokens": spec.get("micro_batch_tokens", "auto"),
+        "deterministic": bool(settings.STRICT_DETERMINISM),
+    }
+
+
+def digest_of(shape: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()
+
+
+def tokens_of(job: Job) -> tuple[int, int]:
+    """(of the training rows, of the validation rows), all of them and once each."""
+    valid = job.validation_data.report if job.validation_data is not None else None
+    return int(_report(job)["tokens_total"]), int((valid or {}).get("tokens_total") or 0)
+
+
+def _report(job: Job) -> dict[str, Any]:
+    data = job.training_data
+    assert data is not None  # of a job that was resolved
+    return (data.report or {}) | {"rows": data.rows, "trained": data.tokens_trained}

@@ -1,0 +1,146 @@
+"""What a job would take, through the real checks, rehearsals and trainings, and what it took."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.models import Estimate, Job, Machine, Pace
+from finetune.services.estimates import asking, figures
+from finetune.services.estimates.rehearsing import REHEARSE
+from finetune.services.files.checking import CHECK
+from finetune.services.jobs import lifecycle
+from finetune.services.jobs.validation import VALIDATE
+from finetune.services.runs import pace
+from finetune.services.runs.training import TRAIN
+from finetune.states import JobState, LeaseState
+from finetune.work.perform import perform
+from tenants.database.scope import tenant_scope
+from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+
+SMALL = {"n_epochs": 2, "batch_size": 4}
+
+
+@pytest.fixture
+def committed_bench(committed: None, tiny_base: Path) -> Bench:
+    """A rehearsal's heartbeat has a connection of its own, which must see the rows."""
+    return new_bench(tiny_base)
+
+
+def ask(bench: Bench, **changes: Any) -> Estimate:
+    request = bench.request(**changes)
+    with tenant_scope(bench.tenant.id):
+        return asking.ask(request=request, actor="test")
+
+
+def told(bench: Bench, estimate: Estimate) -> dict[str, Any]:
+    with tenant_scope(bench.tenant.id):
+        return figures.told(Estimate.objects.get(id=estimate.id))
+
+
+def read(bench: Bench, estimate: Estimate) -> None:
+    with tenant_scope(bench.tenant.id):
+        readings = asking.readings_of(asking.job_of(estimate))
+    for data in readings:
+        perform(CHECK, tenant_id=bench.tenant.id, key=data.id)
+
+
+def rehearse(bench: Bench, estimate: Estimate) -> None:
+    perform(REHEARSE, tenant_id=bench.tenant.id, key=estimate.id)
+
+
+@pytest.mark.slow
+def test_what_nobody_measured_is_rehearsed_and_what_a_job_took_stands_beside_the_next_estimate(
+    committed_bench: Bench,
+) -> None:
+    bench = committed_bench
+    valid = bench.add_file(jsonl(chat_rows(6, start=100)))
+    wish = {"hyperparameters": SMALL, "validation_file": valid.id}
+    estimate = ask(bench, **wish)
+    assert told(bench, estimate)["status"] == "reading"
+    read(bench, estimate)
+    counted = told(bench, estimate)
+    assert (counted["status"], counted["seconds"], counted["measured"]) == ("measuring", None, None)
+    assert counted["trained_tokens"] == 2 * counted["trained_tokens_per_epoch"] > 0
+    assert [(file["role"], file["rows"]) for file in counted["files"]] == [
+        ("training", 24),
+        ("validation", 6),
+    ]
+    assert counted["steps"] == 12
+
+    rehearse(bench, estimate)
+    ready = told(bench, estimate)
+    assert (ready["status"], ready["measured"]["jobs"]) == ("ready", 0)
+    assert 0 < ready["training_seconds"] < ready["seconds"]
+    assert ready["peak_memory_mb"] > 50
+    assert Machine.objects.get().place == Pace.objects.get().place
+
+    job = bench.create(**wish)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    perform(TRAIN, tenant_id=bench.tenant.id, key=job.id)
+    done = bench.job(job)
+    assert done.state == JobState.SUCCEEDED, done.error
+    receipt = done.receipt
+    assert receipt["expected"]["trained_tokens"] == receipt["took"]["trained_tokens"]
+    assert receipt["expected"]["steps"] == receipt["took"]["steps"] == 12
+    assert receipt["expected"]["measured"]
+    assert receipt["took"]["charged_tokens"] == counted["trained_tokens"]
+    assert receipt["errors"]["trained_tokens"] == receipt["errors"]["steps"] == 0
+    assert abs(receipt["errors"]["peak_memory_mb"]) < 0.25
+
+    again = ask(bench, **wish)
+    read(bench, again)
+    measured = told(bench, again)["measured"]
+    assert measured["jobs"] == 1
+    took = abs(receipt["errors"]["peak_memory_mb"])
+    assert measured["errors"]["peak_memory_mb"] == {"median": took, "p90": took}
+    rehearse(bench, again)
+    with tenant_scope(bench.tenant.id):
+        assert Estimate.objects.get(id=again.id).state == LeaseState.SUCCEEDED
+    assert Pace.objects.get().outturns == [receipt["errors"]]
+
+
+def test_a_job_that_nobody_measured_leaves_a_receipt_without_seconds_expected(
+    bench: Bench,
+) -> None:
+    job = bench.create(hyperparameters=SMALL)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    with tenant_scope(bench.tenant.id):
+        job = Job.objects.select_related("base", "training_data").get(id=job.id)
+        machine = {
+            "device": "cpu", "precision": "fp32", "threads": 1, "lanes": 1,
+            "gradient_checkpointing": False, "micro_batch_tokens": 2048,
+        }  # fmt: skip
+        expected = pace.expected(job, machine)
+    assert expected["seconds"] is expected["training_seconds"] is None
+    assert not expected["measured"]
+    assert expected["peak_memory_mb"] > 512, "the formula's, with Python and torch"
+
+
+def test_a_held_job_has_an_estimate_and_its_own_tokens_are_not_promised_twice(
+    bench: Bench,
+) -> None:
+    job = bench.create(hyperparameters=SMALL, auto_start=False)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    with tenant_scope(bench.tenant.id):
+        estimate = Estimate.objects.get(job=job)
+    found = told(bench, estimate)
+    assert found["status"] == "measuring"
+    assert found["licence"] == {
+        "tokens_left": None, "promised": 0, "tokens_left_after": None, "enough": True,
+    }  # fmt: skip
+    with tenant_scope(bench.tenant.id):
+        lifecycle.cancel_job(job_id=job.id, actor="test")
+    rehearse(bench, estimate)
+    with tenant_scope(bench.tenant.id):
+        assert Estimate.objects.get(id=estimate.id).state == LeaseState.SUCCEEDED
+    assert not Pace.objects.exists(), "nothing is measured for a job that nobody waits for"
+
+
+def test_a_file_that_is_no_good_fails_the_estimate_with_its_line(bench: Bench) -> None:
+    file = bench.add_file(jsonl(chat_rows(3)) + b"{broken\n")
+    estimate = ask(bench, file=file)
+    read(bench, estimate)
+    found = told(bench, estimate)
+    assert (found["status"], found["error"]["code"]) == ("failed", "invalid_training_file")
+    assert found["error"]["where"] == "line 4"
