@@ -91,6 +91,17 @@ class Parity(_Part):
     same_top_token: bool
 
 
+class Receipt(_Part):
+    """What the training took, and in `expected` what was expected when it began: of the trained
+    tokens, steps, seconds of its steps and peak memory in MB. Null: not known."""
+
+    trained_tokens: int
+    steps: int
+    training_seconds: float
+    peak_memory_mb: int
+    expected: dict[str, float | None] | None = None
+
+
 class Passport(_Part):
     format: Literal["privatune-passport/1"] = "privatune-passport/1"
     name: str
@@ -116,6 +127,7 @@ class Passport(_Part):
     steps: int
     epochs: float
     seconds: float | None = None
+    receipt: Receipt | None = None  # None: an older artifact
     evaluation: Evaluation = Evaluation()
     parents: list[str] = []
     parity: dict[str, Parity] = {}

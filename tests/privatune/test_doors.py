@@ -62,6 +62,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.evaluations.reading.items_between": OWN,
     "finetune.services.evaluations.reading.open_items": OWN,
     "finetune.services.evaluations.reading.tags_of": OWN,
+    "finetune.services.estimates.rehearsing._measure": WORKER,
     "finetune.services.files.checking._check": INSIDE,
     "finetune.services.files.columns._read_anew": WRITES,
     "finetune.services.files.datasets.full_report": OWN,

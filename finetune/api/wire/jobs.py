@@ -15,6 +15,7 @@ from finetune.api.wire.pages import created, listing, seconds
 from finetune.models import Artifact, Checkpoint, Event, Job
 from finetune.services.jobs import lifecycle
 from finetune.services.runs.publishing import model_name
+from finetune.states import JobState
 from tenants import public_ids
 from tenants.models import Tenant
 from tenants.roles import Scope
@@ -71,6 +72,7 @@ def _shown(job: Job, artifact: Artifact | None) -> dict[str, Any]:
             job.method: {"hyperparameters": hyperparameters},
         },
         "resolved": job.resolved,
+        "receipt": job.receipt if job.state == JobState.SUCCEEDED else None,
         "warnings": artifact.report.get("warnings", []) if artifact else [],
     }
 

@@ -42,7 +42,7 @@ def told(estimate: Estimate) -> dict[str, Any]:
         return _failed(fault)
     if fault := next(filter(None, map(_fault, files_of(job))), None):
         return _failed(fault)
-    if not all(map(is_done, readings_of(job))):
+    if any(data is None or not is_done(data) for _, _, data in files_of(job)):
         return UNKNOWN | {"status": READING, "error": None}
     return _told(estimate, resolved(job))
 

@@ -19,7 +19,14 @@ from faults import OurFault, from_dict
 from faults.disk import DiskFull
 from finetune.events import JobSucceeded
 from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Job, Run
-from finetune.packaging.passport import BaseUsed, DatasetUsed, Evaluation, Passport, hub_place
+from finetune.packaging.passport import (
+    BaseUsed,
+    DatasetUsed,
+    Evaluation,
+    Passport,
+    Receipt,
+    hub_place,
+)
 from finetune.packaging.request import BuildRequest, BuiltBundle
 from finetune.purposes import Purpose
 from finetune.sandbox.levels import Level
@@ -223,6 +230,7 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
         steps=report["steps"],
         epochs=report["epochs"],
         seconds=report["seconds"],
+        receipt=_receipt(job, report),
         evaluation=Evaluation(
             train_loss=report["train_loss"],
             validation_loss=report["valid_loss"],
@@ -231,6 +239,19 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
             validation_rows_in_training=report.get("valid_rows_in_training"),
             validation_change=report.get("validation_change"),
         ),
+    )
+
+
+def _receipt(job: Job, report: dict[str, Any]) -> Receipt:
+    """The summary of what stands in the job's receipt when it has ended."""
+    names = ("trained_tokens", "steps", "training_seconds", "peak_memory_mb")
+    wanted = (job.receipt or {}).get("expected")
+    return Receipt(
+        trained_tokens=report["trained_tokens"],
+        steps=report["steps"],
+        training_seconds=report["seconds"],
+        peak_memory_mb=report["peak_memory_mb"],
+        expected={name: wanted.get(name) for name in names} if wanted else None,
     )
 
 

@@ -22,6 +22,7 @@ from privatune.cli import (
 from privatune.cli.certificate import verify_certificate
 from privatune.cli.chat import chat
 from privatune.cli.check import check
+from privatune.cli.estimate import estimate
 from privatune.cli.exits import Exit, Stop, exit_of
 from privatune.cli.operator import keys, licences, limits, models, people, tenants
 from privatune.cli.output import AsJson, print_fault
@@ -77,6 +78,7 @@ def privatune(
 
 app.command(short_help="Check a training file, offline.")(check)
 app.command(short_help="Show a row as a model will see it.")(preview)
+app.command(short_help="Tell what a job would take.")(estimate)
 app.add_typer(files.app, name="files")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(artifacts.app, name="artifacts")

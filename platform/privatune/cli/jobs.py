@@ -1,24 +1,22 @@
 """`privatune jobs`: ask for a model to be trained, and look on."""
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 import typer
 
-from finetune.records.check.spec import Overflow
-from finetune.trainer.objectives import METHODS
+from privatune.cli import estimate
 from privatune.cli.brought import brought
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import AsJson, notes, print_facts, print_json, when
 from privatune.cli.watch import ended, tell_events, watch
+from privatune.cli.wish import Wish, pair, with_wish
 from tenants import public_ids
 
 app = typer.Typer(no_args_is_help=True, help="Create, list, watch and steer jobs.")
 
 JOBS = "/v1/fine_tuning/jobs"
 JobId = Annotated[str, typer.Argument(help=f"The job's id, like {public_ids.JOB}")]
-Data = Annotated[str, typer.Option("--file", help="Training data: a file id, or a path to upload.")]
-Auto = Annotated[str | None, typer.Option(help='A number, or "auto" (the default).')]
 
 COLUMNS: Columns = {
     "ID": "id",
@@ -30,45 +28,9 @@ COLUMNS: Columns = {
 
 
 @app.command("create")
+@with_wish
 def create_job(
-    model: Annotated[str, typer.Option(help="The base model's name.")],
-    file: Data,
-    validation_file: Annotated[
-        str | None, typer.Option(help="Validation data: a file id, or a path to upload.")
-    ] = None,
-    method: Annotated[
-        str, typer.Option(help=f"What to train for: {', '.join(METHODS)}.")
-    ] = "supervised",
-    suffix: Annotated[str | None, typer.Option(help="1-64 characters in the model's name.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0)] = None,
-    n_epochs: Auto = None,
-    batch_size: Auto = None,
-    learning_rate_multiplier: Auto = None,
-    r: Annotated[int | None, typer.Option(min=1, help="Rank of the LoRA adapter.")] = None,
-    alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's scale, over r.")] = None,
-    dropout: Annotated[float | None, typer.Option(min=0, max=1)] = None,
-    target: Annotated[
-        list[str] | None,
-        typer.Option(help="A layer to adapt, like q_proj; may be repeated. All if not given."),
-    ] = None,
-    max_length: Annotated[int | None, typer.Option(min=1, help="Longest row, in tokens.")] = None,
-    overflow: Annotated[
-        str | None,
-        typer.Option(
-            help=f"What becomes of longer rows: {', '.join(get_args(Overflow))}. By the method if "
-            "not given."
-        ),
-    ] = None,
-    packing: Annotated[bool | None, typer.Option(help="Lay rows end to end.")] = None,
-    gradient_checkpointing: Annotated[
-        bool | None,
-        typer.Option(help="Less memory, a third more time; by the machine's memory if not given."),
-    ] = None,
-    micro_batch_tokens: Annotated[
-        str | None,
-        typer.Option(help='Tokens in memory at once, or "auto" (the default).'),
-    ] = None,
-    metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, up to 16 times.")] = None,
+    wish: Wish,
     hold: Annotated[
         bool, typer.Option("--hold", help="Make it ready and do not start it; `resume` does.")
     ] = False,
@@ -84,34 +46,8 @@ def create_job(
     if hold and watching:
         raise typer.BadParameter("a held job has no end to watch", param_hint="--hold --watch")
     client = Client.from_environment()
-    hyperparameters = {
-        "n_epochs": _number(n_epochs, "--n-epochs"),
-        "batch_size": _number(batch_size, "--batch-size"),
-        "learning_rate_multiplier": _number(learning_rate_multiplier, "--learning-rate-multiplier"),
-    }
-    wish = {
-        "model": model,
-        "suffix": suffix,
-        "seed": seed,
-        "method": {
-            "type": method,
-            method: {"hyperparameters": _given(hyperparameters)},
-        },
-        "adapter": _given({"r": r, "alpha": alpha, "dropout": dropout, "targets": target or None})
-        or None,
-        "max_length": max_length,
-        "overflow": overflow,
-        "packing": packing,
-        "gradient_checkpointing": gradient_checkpointing,
-        "micro_batch_tokens": _number(micro_batch_tokens, "--micro-batch-tokens"),
-        "metadata": dict(_pair(item) for item in metadata) if metadata else None,
-        "auto_start": False if hold else None,
-    }
     with brought(client) as files:
-        wish["training_file"] = files.file_id(file)
-        if validation_file:
-            wish["validation_file"] = files.file_id(validation_file)
-        job = client.post(JOBS, _given(wish))
+        job = client.post(JOBS, wish.body(files) | ({"auto_start": False} if hold else {}))
     if watching:
         notes().print(f"{job['id']} started")
         job = watch(client, job["id"], as_json=as_json)
@@ -127,7 +63,7 @@ def list_jobs(
     as_json: AsJson = False,
 ) -> None:
     """List the tenant's jobs."""
-    wanted = {f"metadata[{key}]": value for key, value in map(_pair, metadata or [])}
+    wanted = {f"metadata[{key}]": value for key, value in map(pair, metadata or [])}
     jobs = Client.from_environment().pages(JOBS, limit=limit, **wanted)
     show_list(jobs, COLUMNS, as_json=as_json)
 
@@ -166,6 +102,13 @@ def show_events(
         ended(job, as_json=as_json)
 
 
+@app.command("estimate")
+def show_estimate(job_id: JobId, now: estimate.Now = False, as_json: AsJson = False) -> None:
+    """Show what a job will take that was created with --hold."""
+    address = f"/api/v1/jobs/{job_id}/estimate"
+    estimate.show(Client.from_environment(), address, now=now, as_json=as_json)
+
+
 @app.command("cancel")
 def cancel_job(job_id: JobId, as_json: AsJson = False) -> None:
     """Cancel a job; it keeps no model."""
@@ -199,6 +142,7 @@ def show(job: dict[str, Any], *, as_json: bool) -> None:
             "trained tokens": job.get("trained_tokens"),
             "created": when(job["created_at"]),
             "finished": when(job.get("finished_at")),
+            **estimate.receipt(job.get("receipt")),
             "error": error.get("message"),
             "warning": " ".join(each["message"] for each in job.get("warnings") or []) or None,
         }
@@ -207,25 +151,3 @@ def show(job: dict[str, Any], *, as_json: bool) -> None:
 
 def _steer(job_id: str, verb: str, *, as_json: bool) -> None:
     show(Client.from_environment().post(f"{JOBS}/{job_id}/{verb}"), as_json=as_json)
-
-
-def _number(said: str | None, option: str) -> float | int | str | None:
-    if said is None or said == "auto":
-        return said
-    try:
-        return float(said) if "." in said or "e" in said.lower() else int(said)
-    except ValueError:
-        raise typer.BadParameter(
-            f'{said!r} is neither a number nor "auto"', param_hint=option
-        ) from None
-
-
-def _pair(said: str) -> tuple[str, str]:
-    key, equals, value = said.partition("=")
-    if not equals or not key:
-        raise typer.BadParameter(f"{said!r} is not KEY=VALUE", param_hint="--metadata")
-    return key, value
-
-
-def _given(wish: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in wish.items() if value is not None}

@@ -103,6 +103,7 @@ ACTS: dict[str, Act] = {
     "job.create": Act(Kind.JOBS, _("Started the job %(target)s on %(model)s")),
     "job.cancel": Act(Kind.JOBS, _("Cancelled the job %(target)s")),
     "job.pause": Act(Kind.JOBS, _("Paused the job %(target)s")),
+    "estimate.create": Act(Kind.JOBS, _("Asked what a job on %(model)s would take")),
     "job.resume": Act(Kind.JOBS, _("Resumed the job %(target)s")),
     "artifact.publish": Act(Kind.MODELS, _("Finished the model %(model)s")),
     "artifact.download": Act(Kind.MODELS, _("Downloaded the weights of %(target)s")),

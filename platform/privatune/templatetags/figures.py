@@ -17,6 +17,11 @@ def grouped(number: int) -> str:
 
 
 @register.filter
+def percent(share: float) -> str:
+    return f"{share:.0%}"
+
+
+@register.filter
 def time_left(seconds: float) -> str:
     """Like `less than a minute left`, `2 minutes left`, `2 h 5 min left`: an estimate, so in
     whole minutes."""
@@ -39,7 +44,13 @@ def last_day(end: datetime) -> date:
 @register.filter
 def lasted(begin: datetime, end: datetime) -> str:
     """Like `45 s`, `1 min 20 s`, `2 h 5 min`: from one moment to the other."""
-    whole = max(0, round((end - begin) / timedelta(seconds=1)))
+    return long((end - begin) / timedelta(seconds=1))
+
+
+@register.filter
+def long(seconds: float) -> str:
+    """The same of so many seconds."""
+    whole = max(0, round(seconds))
     if whole < 60:
         return gettext("%(seconds)s s") % {"seconds": whole}
     minutes, rest = divmod(whole, 60)

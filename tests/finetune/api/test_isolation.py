@@ -113,6 +113,9 @@ EXAMPLES = {
     "api/v1/evaluations/<str:evaluation_id>/cancel": Example("evaluation"),
     "api/v1/evaluations/<str:evaluation_id>/compare": Example("evaluation", query="?with="),
     "api/v1/evaluations/<str:evaluation_id>/items": Example("evaluation"),
+    "api/v1/estimates": Example(bodies={"post": JOB}),
+    "api/v1/estimates/<str:estimate_id>": Example("estimate"),
+    "api/v1/jobs/<str:job_id>/estimate": Example("job"),
     "api/v1/files/<str:file_id>/preview": Example("file", query="?model=shelf"),
     "api/v1/invitations": Example(bodies={"post": INVITATION}),
     "api/v1/invitations/<str:invitation_id>": Example("invitation"),
@@ -168,7 +171,7 @@ def owner() -> Customer:
 @pytest.fixture
 def ids(owner: Customer) -> dict[str, str]:
     """The public id of each kind of the owner's rows."""
-    from finetune.models import Job
+    from finetune.models import Estimate, Job
 
     with tenant_scope(owner.tenant_id):
         kept = keep(vault=open_vault(), pieces=[b"secret"], limit=100)
@@ -184,6 +187,7 @@ def ids(owner: Customer) -> dict[str, str]:
         licence = License.objects.get()
         base = CatalogModel.objects.get(name="shelf")
         job = Job.objects.create(base=base, license=licence, training_file=file)
+        estimate = Estimate.objects.create(job=job)
         charge(licence=licence, kind="train", tokens=1, reference="job")
         suite = Suite.objects.create(name="s", criteria=[GRADER], source_config={})
         asked = {"model": "shelf"}
@@ -211,6 +215,7 @@ def ids(owner: Customer) -> dict[str, str]:
             "usage": UsageEntry.objects.get(), "event": Event.objects.first(),
             "audit": AuditEntry.objects.first(), "invitation": invitation,
             "suite": suite, "evaluation": evaluation,
+            "estimate": estimate,
         }  # fmt: skip
         public = {kind: row.public_id for kind, row in rows.items() if row is not None}
         return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}

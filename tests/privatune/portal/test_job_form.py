@@ -77,3 +77,10 @@ def test_how_the_training_stands_in_memory_is_asked_for_or_left_to_us(
     with tenant_scope(bench.tenant.id):
         asked = Job.objects.get().requested
     assert (asked["gradient_checkpointing"], asked["micro_batch_tokens"]) == kept
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_what_it_will_take_can_be_asked_for_before_it_starts(bench: Bench, hold: bool) -> None:
+    assert ask(bench, "en", **({"hold": "1"} if hold else {})).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        assert Job.objects.get().requested["auto_start"] is not hold

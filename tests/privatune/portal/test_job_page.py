@@ -7,7 +7,9 @@ from django.utils.translation import override
 
 from finetune.events import LossAtChance
 from finetune.models import Artifact, Event, Job
+from finetune.services.jobs.validation import VALIDATE
 from finetune.states import JobState
+from finetune.work.perform import perform
 from privatune.templatetags.figures import grouped, time_left
 from tenants.database.scope import tenant_scope
 from tests.finetune.api.customers import Customer
@@ -70,3 +72,41 @@ def test_figures_are_written_for_people() -> None:
     with override("zh-hans"):
         assert time_left(2122) == "还剩 35 分钟"
         assert grouped(10_000_000) == "10,000,000"
+
+
+@pytest.mark.parametrize(
+    ("language", "titled"), [("en", "What this job will take"), ("zh-hans", "此任务将需要的资源")]
+)
+def test_a_held_job_shows_what_it_will_take_and_starts_by_a_button(
+    tiny_base: Path, language: str, titled: str
+) -> None:
+    bench = new_bench(tiny_base)
+    job = bench.create(auto_start=False)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    customer = Customer(bench.tenant.id, bench.tenant.slug, key="", base_url="")
+    browser, address = browser_of(member(customer)), f"/t/{customer.slug}/jobs/{job.id}/"
+    page = browser.get(address, headers={"accept-language": language}).content.decode()
+    assert titled in page
+    tokens = f"{bench.job(job).resolved['trained_tokens']:,}"
+    assert f"<dd>{tokens}</dd>" in page
+    if language == "en":
+        assert "a worker tries a few steps of it" in page
+        assert "Start training" in page
+    browser.post(f"{address.rstrip('/')}/resume")
+    assert bench.job(job).state == JobState.QUEUED
+    assert titled not in browser.get(address).content.decode()
+
+
+def test_a_job_that_ended_shows_what_it_took_beside_what_was_expected(tiny_base: Path) -> None:
+    bench = new_bench(tiny_base)
+    job = bench.create()
+    took = {"seconds": 61.4, "training_seconds": 40.0, "peak_memory_mb": 1701, "steps": 6}
+    expected = {"seconds": 59.0, "training_seconds": None, "peak_memory_mb": 1690, "steps": 6}
+    receipt = {"took": took | {"trained_tokens": 80}, "expected": expected, "errors": {}}
+    with tenant_scope(bench.tenant.id):
+        Job.objects.filter(id=job.id).update(state=JobState.SUCCEEDED, receipt=receipt)
+    customer = Customer(bench.tenant.id, bench.tenant.slug, key="", base_url="")
+    page = browser_of(member(customer)).get(f"/t/{customer.slug}/jobs/{job.id}/").content.decode()
+    assert "<td>59 s</td><td>1 min 1 s</td>" in page
+    assert "<td>–</td><td>40 s</td>" in page
+    assert "<td>1,690 MB</td><td>1,701 MB</td>" in page

@@ -20,7 +20,7 @@ from finetune.models import Event, Job, Run
 from finetune.purposes import OF_ROWS
 from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES, JobState
-from privatune.portal import history, phases
+from privatune.portal import history, outlook, phases
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.file_rows import with_rows
 from privatune.portal.job_form import JobForm
@@ -51,8 +51,9 @@ def new(request: RoomRequest) -> HttpResponse:
     files = with_rows(usable).order_by("-created_at")
     form = JobForm(request.POST or None, bases=bases, files=files, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
+        wish = form.job_request().model_copy(update={"auto_start": "hold" not in request.POST})
         try:
-            job = lifecycle.create_job(request=form.job_request(), actor=request.principal.actor)
+            job = lifecycle.create_job(request=wish, actor=request.principal.actor)
         except Fault as error:
             form.take(error)
         else:
@@ -63,7 +64,7 @@ def new(request: RoomRequest) -> HttpResponse:
 @room(Scope.JOBS_READ)
 def detail(request: RoomRequest, job_id: UUID) -> HttpResponse:
     job = _job(job_id)
-    context = {"job": job, "error": kept(job.error), **_progress(job)}
+    context = {"job": job, "error": kept(job.error), **_progress(job), **outlook.of(job)}
     part = "portal/parts/job.html" if request.headers.get("HX-Request") else "portal/job.html"
     return render(request, part, context)
 

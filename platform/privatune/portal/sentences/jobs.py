@@ -37,6 +37,15 @@ JOBS: dict[str, Any] = {
         "Too many jobs of your organisation wait for their files to be read. Wait until some are "
         "queued, or cancel some."
     ),
+    "too_many_estimates": _(
+        "Too many estimates of your organisation are being made. Wait until some are ready."
+    ),
+    "estimate_not_found": _("There is no such estimate."),
+    "rehearsal_failed": _("The try of a few steps failed. Ask for the estimate once more."),
+    "job_too_large": _(
+        "The training needs more memory than any known machine has. Lower the longest row or the "
+        "adapter's rank, or choose a smaller model."
+    ),
     "step_not_allowed": _("The job has gone on meanwhile. Load the page again."),
     "model_not_found": _("This model does not exist, or you have no access to it."),
     "continue_not_supported": _(

@@ -1,0 +1,139 @@
+"""The settings of a job as options of a command, the same for each that takes them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any, get_args
+
+import typer
+
+from finetune.records.check.spec import Overflow
+from finetune.trainer.objectives import METHODS
+from privatune.cli.brought import Brought
+
+Data = Annotated[str, typer.Option("--file", help="Training data: a file id, or a path to upload.")]
+Auto = Annotated[str | None, typer.Option(help='A number, or "auto" (the default).')]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """`settings` are the request's fields but its files, which may be paths yet."""
+
+    settings: dict[str, Any]
+    file: str
+    validation_file: str | None
+
+    def body(self, files: Brought) -> dict[str, Any]:
+        """What is sent; paths are uploaded."""
+        held_out = self.validation_file
+        return given(
+            self.settings
+            | {
+                "training_file": files.file_id(self.file),
+                "validation_file": files.file_id(held_out) if held_out else None,
+            }
+        )
+
+
+def with_wish(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with these options beside its own, which gets them as `wish`."""
+    asked = signature(job_wish).parameters
+    own = [each for each in signature(command).parameters.values() if each.name != "wish"]
+    options = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in [*asked.values(), *own]]
+
+    @wraps(command)
+    def run(**said: Any) -> None:
+        wish = job_wish(**{name: said.pop(name) for name in asked})
+        command(wish=wish, **said)
+
+    run.__signature__ = Signature(options)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in options}
+    return run
+
+
+def job_wish(
+    model: Annotated[str, typer.Option(help="The base model's name.")],
+    file: Data,
+    validation_file: Annotated[
+        str | None, typer.Option(help="Validation data: a file id, or a path to upload.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help=f"What to train for: {', '.join(METHODS)}.")
+    ] = "supervised",
+    suffix: Annotated[str | None, typer.Option(help="1-64 characters in the model's name.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0)] = None,
+    n_epochs: Auto = None,
+    batch_size: Auto = None,
+    learning_rate_multiplier: Auto = None,
+    r: Annotated[int | None, typer.Option(min=1, help="Rank of the LoRA adapter.")] = None,
+    alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's scale, over r.")] = None,
+    dropout: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    target: Annotated[
+        list[str] | None,
+        typer.Option(help="A layer to adapt, like q_proj; may be repeated. All if not given."),
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="Longest row, in tokens.")] = None,
+    overflow: Annotated[
+        str | None,
+        typer.Option(
+            help=f"What becomes of longer rows: {', '.join(get_args(Overflow))}. By the method if "
+            "not given."
+        ),
+    ] = None,
+    packing: Annotated[bool | None, typer.Option(help="Lay rows end to end.")] = None,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option(help="Less memory, a third more time; by the machine's memory if not given."),
+    ] = None,
+    micro_batch_tokens: Annotated[
+        str | None,
+        typer.Option(help='Tokens in memory at once, or "auto" (the default).'),
+    ] = None,
+    metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, up to 16 times.")] = None,
+) -> Wish:
+    hyperparameters = {
+        "n_epochs": _number(n_epochs, "--n-epochs"),
+        "batch_size": _number(batch_size, "--batch-size"),
+        "learning_rate_multiplier": _number(learning_rate_multiplier, "--learning-rate-multiplier"),
+    }
+    settings = {
+        "model": model,
+        "suffix": suffix,
+        "seed": seed,
+        "method": {
+            "type": method,
+            method: {"hyperparameters": given(hyperparameters)},
+        },
+        "adapter": given({"r": r, "alpha": alpha, "dropout": dropout, "targets": target or None})
+        or None,
+        "max_length": max_length,
+        "overflow": overflow,
+        "packing": packing,
+        "gradient_checkpointing": gradient_checkpointing,
+        "micro_batch_tokens": _number(micro_batch_tokens, "--micro-batch-tokens"),
+        "metadata": dict(pair(item) for item in metadata) if metadata else None,
+    }
+    return Wish(settings, file, validation_file)
+
+
+def _number(said: str | None, option: str) -> float | int | str | None:
+    if said is None or said == "auto":
+        return said
+    try:
+        return float(said) if "." in said or "e" in said.lower() else int(said)
+    except ValueError:
+        raise typer.BadParameter(
+            f'{said!r} is neither a number nor "auto"', param_hint=option
+        ) from None
+
+
+def pair(said: str) -> tuple[str, str]:
+    key, equals, value = said.partition("=")
+    if not equals or not key:
+        raise typer.BadParameter(f"{said!r} is not KEY=VALUE", param_hint="--metadata")
+    return key, value
+
+
+def given(wish: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in wish.items() if value is not None}
