@@ -30,7 +30,7 @@ WISH = {
 class EstimatedFileSerializer(serializers.Serializer[Any]):
     """Of all rows, once."""
 
-    role = serializers.ChoiceField(["training", "validation"])
+    use = serializers.ChoiceField(["training", "validation"])
     file = serializers.CharField()
     rows = serializers.IntegerField()
     tokens = serializers.IntegerField()

@@ -86,7 +86,7 @@ def _told(estimate: Estimate, job: Job) -> dict[str, Any]:
         "licence": _licence(estimate, job),
         "files": [
             {
-                "role": param.removesuffix("_file"),
+                "use": param.removesuffix("_file"),
                 "file": file.public_id,
                 "rows": each.rows,
                 "tokens": int((each.report or {}).get("tokens_total") or 0),

@@ -68,7 +68,7 @@ def facts(found: dict[str, Any]) -> dict[str, Any]:
         "id": found["id"],
         "job": found["job"],
         "status": found["status"],
-        **{file["role"]: _file(file) for file in found["files"]},
+        **{file["use"]: _file(file) for file in found["files"]},
         "epochs": (found["hyperparameters"] or {}).get("n_epochs"),
         "rows a step": (found["hyperparameters"] or {}).get("batch_size"),
         "trained tokens": found["trained_tokens"],

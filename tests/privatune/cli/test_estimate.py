@@ -14,7 +14,7 @@ AT = "GET /api/v1/estimates/estimate-1"
 SPREAD = {"median": 0.031, "p90": 0.08}
 READY: dict[str, Any] = {
     "id": "estimate-1", "job": None, "status": "ready", "error": None,
-    "files": [{"role": "training", "file": "file-1", "rows": 9, "tokens": 90,
+    "files": [{"use": "training", "file": "file-1", "rows": 9, "tokens": 90,
                "trained_tokens": 40}],
     "hyperparameters": {"n_epochs": 2, "batch_size": 3, "learning_rate_multiplier": 1.0},
     "trained_tokens_per_epoch": 40, "trained_tokens": 80, "steps": 6,

@@ -62,7 +62,7 @@ def test_what_nobody_measured_is_rehearsed_and_what_a_job_took_stands_beside_the
     counted = told(bench, estimate)
     assert (counted["status"], counted["seconds"], counted["measured"]) == ("measuring", None, None)
     assert counted["trained_tokens"] == 2 * counted["trained_tokens_per_epoch"] > 0
-    assert [(file["role"], file["rows"]) for file in counted["files"]] == [
+    assert [(file["use"], file["rows"]) for file in counted["files"]] == [
         ("training", 24),
         ("validation", 6),
     ]
