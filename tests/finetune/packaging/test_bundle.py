@@ -163,7 +163,7 @@ def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(
         "base", "code_version", "created", "datasets", "deterministic", "epochs",
         "evaluation", "family", "format", "hyperparameters", "isolation", "method", "name",
         "nondeterministic", "parents", "parity",
-        "precision", "printed_day", "seconds", "seed", "steps", "tenant",
+        "precision", "printed_day", "receipt", "seconds", "seed", "steps", "tenant",
     ]  # fmt: skip
     assert "\nMethod sft, 200 steps over 2 epochs" in (artifact / "model-card.md").read_text()
 

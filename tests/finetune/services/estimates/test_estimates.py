@@ -21,6 +21,14 @@ from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 SMALL = {"n_epochs": 2, "batch_size": 4}
 
 
+@pytest.fixture(autouse=True)
+def unmeasured(request: pytest.FixtureRequest) -> None:
+    """Trainings of other tests are measured, too, and what is committed stays."""
+    request.getfixturevalue("committed_bench" if "slow" in request.keywords else "bench")
+    Pace.objects.all().delete()
+    Machine.objects.all().delete()
+
+
 @pytest.fixture
 def committed_bench(committed: None, tiny_base: Path) -> Bench:
     """A rehearsal's heartbeat has a connection of its own, which must see the rows."""

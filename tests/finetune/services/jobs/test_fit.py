@@ -19,6 +19,12 @@ from tests.fixtures.jobs import Bench
 WIDE = {"r": 256, "alpha": 512}
 
 
+@pytest.fixture(autouse=True)
+def unknown(bench: Bench) -> None:
+    """Machines that other tests committed are none of these."""
+    Machine.objects.all().delete()
+
+
 def validated(bench: Bench, **changes: object) -> Job:
     job = bench.create(hyperparameters={"n_epochs": 4, "batch_size": 4}, **changes)
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
