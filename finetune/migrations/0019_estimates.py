@@ -12,7 +12,7 @@ import tenants.models.base
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("finetune", "0017_tokens"),
+        ("finetune", "0018_evaluations"),
         ("tenants", "0018_rights"),
     ]
 
