@@ -52,8 +52,13 @@ def job_of(estimate: Estimate) -> Job:
 
     Raises NotFound or UserFault where its model or files are not to be had any more."""
     if estimate.job_id is not None:
-        held = "base", "license", "training_file", "validation_file", "training_data"
-        return Job.objects.select_related(*held, "validation_data").get(id=estimate.job_id)
+        of_files = (
+            "training_file",
+            "validation_file",
+            "training_data__file",
+            "validation_data__file",
+        )
+        return Job.objects.select_related("base", "license", *of_files).get(id=estimate.job_id)
     request = JobRequest.model_validate(estimate.requested)
     asked = admit(request)
     job = Job(
@@ -67,8 +72,10 @@ def job_of(estimate: Estimate) -> Job:
         seed=estimate.seed,
     )
     job.training_data = reading_for(job, asked.training)
+    job.training_data.file = asked.training
     if asked.validation is not None:
         job.validation_data = reading_for(job, asked.validation)
+        job.validation_data.file = asked.validation
     return job
 
 

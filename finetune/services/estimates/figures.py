@@ -40,8 +40,8 @@ def told(estimate: Estimate) -> dict[str, Any]:
         job = job_of(estimate)
     except UserFault as fault:
         return _failed(fault)
-    if fault := next(filter(None, map(_fault, files_of(job))), None):
-        return _failed(fault)
+    if wrong := next(filter(None, map(_fault, files_of(job))), None):
+        return _failed(wrong)
     if any(data is None or not is_done(data) for _, _, data in files_of(job)):
         return UNKNOWN | {"status": READING, "error": None}
     return _told(estimate, resolved(job))
