@@ -52,13 +52,9 @@ def job_of(estimate: Estimate) -> Job:
 
     Raises NotFound or UserFault where its model or files are not to be had any more."""
     if estimate.job_id is not None:
-        of_files = (
-            "training_file",
-            "validation_file",
-            "training_data__file",
-            "validation_data__file",
-        )
-        return Job.objects.select_related("base", "license", *of_files).get(id=estimate.job_id)
+        data = "training_data__file", "validation_data__file"
+        whole = Job.objects.select_related("base", "license", "training_file", "validation_file")
+        return whole.select_related(*data).get(id=estimate.job_id)
     request = JobRequest.model_validate(estimate.requested)
     asked = admit(request)
     job = Job(
