@@ -51,12 +51,12 @@ class SpreadsSerializer(serializers.Serializer[Any]):
 
 
 class MeasuredSerializer(serializers.Serializer[Any]):
-    """Where and when the like was measured last; `errors` over the last `jobs` of this kind."""
+    """Where and when the like was measured last; `off_by`: over the last `jobs` of this kind."""
 
     place = serializers.CharField()
     at = serializers.DateTimeField()
     jobs = serializers.IntegerField()
-    errors = SpreadsSerializer()
+    off_by = SpreadsSerializer()
 
 
 class EstimatedLicenceSerializer(serializers.Serializer[Any]):

@@ -132,7 +132,7 @@ def _measured(known: Pace) -> dict[str, Any]:
         "place": known.place,
         "at": known.measured_at,
         "jobs": len(known.outturns),
-        "errors": {
+        "off_by": {
             name: _spread([each.get(name) for each in known.outturns])
             for name in ("seconds", "training_seconds", "peak_memory_mb")
         },

@@ -63,7 +63,7 @@ WAITS = {
 
 def facts(found: dict[str, Any]) -> dict[str, Any]:
     licence, measured = found["licence"] or {}, found["measured"] or {}
-    errors = measured.get("errors") or {}
+    errors = measured.get("off_by") or {}
     return {
         "id": found["id"],
         "job": found["job"],

@@ -20,7 +20,7 @@ READY: dict[str, Any] = {
     "trained_tokens_per_epoch": 40, "trained_tokens": 80, "steps": 6,
     "training_seconds": 70.0, "seconds": 95.5, "peak_memory_mb": 812,
     "measured": {"place": "cpu: X, 2 threads", "at": "2026-01-01T00:00:00Z", "jobs": 4,
-                 "errors": {"seconds": SPREAD, "training_seconds": None,
+                 "off_by": {"seconds": SPREAD, "training_seconds": None,
                             "peak_memory_mb": SPREAD}},
     "licence": {"tokens_left": 1000, "promised": 20, "tokens_left_after": 900, "enough": True},
 }  # fmt: skip

@@ -101,7 +101,7 @@ def test_what_nobody_measured_is_rehearsed_and_what_a_job_took_stands_beside_the
     measured = told(bench, again)["measured"]
     assert measured["jobs"] == 1
     took = abs(receipt["errors"]["peak_memory_mb"])
-    assert measured["errors"]["peak_memory_mb"] == {"median": took, "p90": took}
+    assert measured["off_by"]["peak_memory_mb"] == {"median": took, "p90": took}
     rehearse(bench, again)
     with tenant_scope(bench.tenant.id):
         assert Estimate.objects.get(id=again.id).state == LeaseState.SUCCEEDED
