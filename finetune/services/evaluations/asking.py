@@ -82,7 +82,7 @@ class Asker:
         try:
             told |= await self._answer(asked, question.messages)
         except UserFault as fault:
-            if isinstance(fault, Refused | NotFound) or fault.retry_after is not None:
+            if not _of_the_row(fault):
                 raise
             told["error"] = {"code": fault.code, "message": fault.message}
             return told | {"results": [], "score": 0.0, "passed": False, "errored": True}
@@ -100,7 +100,7 @@ class Asker:
         while True:
             generated = partial(self._generated, asked, examples, messages)
             try:
-                told = await _patiently(generated)
+                told = await self._patiently(generated)
             except UserFault as fault:
                 if fault.code != "context_length_exceeded" or not examples:
                     raise
@@ -142,22 +142,44 @@ class Asker:
                 still=self._still,
             )
 
-        if _runs_code(criterion):
-            async with self._python:  # a tenant's code runs one at a time
-                graded = await _patiently(grade)
-        else:
-            graded = await _patiently(grade)
-        failed = bool(graded.errors.kinds)
-        score = 0.0 if failed else graded.reward
-        return {
-            "name": criterion.name,
-            "type": criterion.type,
-            "score": score,
-            "share": 0.0 if failed else held.share(criterion, score),
-            "passed": not failed and held.passes(criterion, score),
-            "errors": graded.errors.details,
+        told = {"name": criterion.name, "type": criterion.type}
+        nothing = {"score": 0.0, "share": 0.0, "passed": False, "tokens": {}}
+        try:
+            if _runs_code(criterion):
+                async with self._python:  # a tenant's code runs one at a time
+                    graded = await self._patiently(grade)
+            else:
+                graded = await self._patiently(grade)
+        except UserFault as fault:  # of a judging model, which is asked by the row's own words
+            if not _of_the_row(fault):
+                raise
+            return told | nothing | {"errors": {fault.code: fault.message}}
+        if graded.errors.kinds:
+            return told | nothing | {"errors": graded.errors.details, "tokens": graded.tokens}
+        return told | {
+            "score": graded.reward,
+            "share": held.share(criterion, graded.reward),
+            "passed": held.passes(criterion, graded.reward),
+            "errors": {},
             "tokens": graded.tokens,
         }
+
+    async def _patiently(self, work: Callable[[], Awaitable[Done]]) -> Done:
+        """Tries again what says that it may be tried again: most often it waits for a turn."""
+        ends = time.monotonic() + PATIENCE
+        while True:
+            self._still()
+            try:
+                return await work()
+            except Fault as fault:
+                if fault.retry_after is None or time.monotonic() > ends:
+                    raise
+                await asyncio.sleep(min(fault.retry_after, LONGEST_PAUSE))
+
+
+def _of_the_row(fault: UserFault) -> bool:
+    """Another row may be answered all the same."""
+    return not isinstance(fault, Refused | NotFound) and fault.retry_after is None
 
 
 def shown(examples: Sequence[list[Message]], messages: Sequence[Message]) -> list[Message]:
@@ -170,15 +192,3 @@ def shown(examples: Sequence[list[Message]], messages: Sequence[Message]) -> lis
 def _runs_code(criterion: Any) -> bool:
     parts = criterion.graders.values() if isinstance(criterion, specs.Multi) else [criterion]
     return any(isinstance(part, specs.Python) for part in parts)
-
-
-async def _patiently(work: Callable[[], Awaitable[Done]]) -> Done:
-    """Tries again what says that it may be tried again: most often it waits for a turn."""
-    ends = time.monotonic() + PATIENCE
-    while True:
-        try:
-            return await work()
-        except Fault as fault:
-            if fault.retry_after is None or time.monotonic() > ends:
-                raise
-            await asyncio.sleep(min(fault.retry_after, LONGEST_PAUSE))

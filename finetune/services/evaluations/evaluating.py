@@ -167,16 +167,17 @@ def _keep(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]]) -
 def _finish(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]]) -> None:
     name = f"{evaluation_prefix(lease.row_id)}{secrets.token_hex(8)}.json"
     vault.put_bytes(name, orjson.dumps(tags_of(items)))
+    ended = False
     try:
         with leases.fenced(lease) as row:
-            if leases.grant_wishes(lease, row):
-                raise LeaseLost(lease)
-            columns = {"report": report_of(plan.evaluation, items), "marks": scores_of(items)}
-            leases.finish(lease, tags_object=name, **columns)
+            if not leases.grant_wishes(lease, row):
+                columns = {"report": report_of(plan.evaluation, items), "marks": scores_of(items)}
+                leases.finish(lease, tags_object=name, **columns)
+                ended = True
             _wake_next(lease)
-    except LeaseLost:
-        vault.delete(name)
-        raise
+    finally:
+        if not ended:  # cancelled meanwhile, or the lease lost
+            vault.delete(name)
 
 
 def _wake_next(lease: Lease) -> None:

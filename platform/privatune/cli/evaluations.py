@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from finetune.grading.advice import Decision
 from finetune.grading.criteria import NAMED
 from finetune.purposes import Purpose
 from finetune.states import LIVE_LEASES, LeaseState
@@ -56,6 +57,13 @@ def evaluate(
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
     name: Annotated[str, typer.Option(help="What it is called.")] = "",
+    must_deploy: Annotated[
+        bool, typer.Option("--must-deploy", help="Exit code 1 unless the verdict is to deploy.")
+    ] = False,
+    minimum: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Exit code 1 if the model's score is below."),
+    ] = None,
     watching: Annotated[
         bool, typer.Option("--watch/--no-watch", help="Stay, and show what was found.")
     ] = True,
@@ -64,8 +72,11 @@ def evaluate(
     """Have a model answer a suite's questions, and say whether it is worth putting to work.
 
     A tuned model is weighed against its base, and against the base with a few training rows in its
-    prompt. Exit code 1 if the evaluation failed or was cancelled, whatever the verdict.
+    prompt. Exit code 1 if the evaluation failed or was cancelled; for a pipeline, --must-deploy and
+    --minimum end so as well where the model does not reach them.
     """
+    if not watching and (must_deploy or minimum is not None):
+        raise typer.BadParameter("a verdict is waited for", param_hint="--no-watch")
     criteria = [_grader(each) for each in grader or ["exact"]]
     client = Client.from_environment()
     with brought(client) as files:
@@ -84,6 +95,7 @@ def evaluate(
     show(evaluation, as_json=as_json)
     if watching:
         _ended(evaluation, as_json=as_json)
+        _require(evaluation, must_deploy=must_deploy, minimum=minimum, as_json=as_json)
 
 
 @app.command("list")
@@ -252,6 +264,18 @@ def _watched(client: Client, evaluation_id: str) -> dict[str, Any]:
             if found["state"] not in LIVE_LEASES:
                 return found
             time.sleep(POLL_SECONDS)
+
+
+def _require(
+    evaluation: dict[str, Any], *, must_deploy: bool, minimum: float | None, as_json: bool
+) -> None:
+    score = _sides(evaluation)["model"]["score"]
+    if minimum is not None and score < minimum:
+        what = f"The score, {score:.3f}, is below {minimum:.3f}."
+        fail(Stop(Exit.FAILED, what, code="below_minimum"), as_json=as_json)
+    if must_deploy and _decision(evaluation) != Decision.DEPLOY:
+        found = _decision(evaluation) or "none, as nothing stood beside the model"
+        fail(Stop(Exit.FAILED, f"The verdict is {found}.", code="not_deploy"), as_json=as_json)
 
 
 def _ended(evaluation: dict[str, Any], *, as_json: bool) -> None:

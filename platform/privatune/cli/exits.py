@@ -20,8 +20,9 @@ class Exit(IntEnum):
 
 MEANING = {
     Exit.OK: "Done.",
-    Exit.FAILED: "A job failed or was cancelled, an artifact is not what was signed, or `up` or a "
-    "file operation on this machine failed.",
+    Exit.FAILED: "A job or an evaluation failed or was cancelled, a model does not reach what "
+    "`evaluate` was told it must, an artifact is not what was signed, or `up` or a file operation "
+    "on this machine failed.",
     Exit.USAGE: "The command line is wrong, or a setting such as PRIVATUNE_API_KEY is missing.",
     Exit.NOT_FOUND: "There is no such file, job, model, artifact, key or person, or it is not "
     "yours.",

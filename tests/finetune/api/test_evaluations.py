@@ -10,6 +10,7 @@ from openai import BadRequestError, NotFoundError, PermissionDeniedError
 
 from finetune.grading.criteria import EXACT, shown
 from finetune.models import Dataset, Evaluation, Job
+from finetune.services.evaluations import asking, evaluating
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.evaluations.evaluating import _keep as keep_part
 from finetune.work import leases
@@ -294,6 +295,25 @@ def test_it_is_cancelled_at_once_while_it_waits_and_soon_while_it_works(
     assert get(customer, f"/{again['id']}/items").text == "", "what quotes the file goes with it"
 
 
+def test_a_wish_to_cancel_that_comes_with_the_last_answer_is_met(
+    customer: Customer, model_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = post(customer, model=TINY, file=suite_file(customer, rows(2))).json()
+    finish = evaluating._finish
+
+    def cancelled_before(*args: Any) -> None:
+        assert post(customer, f"/{made['id']}/cancel").json()["state"] == "leased"
+        finish(*args)
+
+    monkeypatch.setattr(evaluating, "_finish", cancelled_before)
+    work(customer)
+    found = get(customer, f"/{made['id']}").json()
+    assert (found["state"], found["answers"], found["report"]) == ("cancelled", 2, None)
+    with tenant_scope(customer.tenant_id):
+        kept = list(open_vault().list("evaluations/"))
+        assert kept == Evaluation.objects.get().objects_named
+
+
 def test_a_worker_that_is_lost_is_followed_by_one_that_goes_on(
     customer: Customer, model_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -383,6 +403,42 @@ def test_a_row_that_cannot_be_answered_is_counted_and_the_others_go_on(
     assert (side["passed"], side["errored"], side["rows"]) == (2, 1, 3)
     last = json.loads(get(customer, f"/{found['id']}/items").text.splitlines()[-1])
     assert last["sides"]["model"]["error"]["code"] == "context_length_exceeded"
+
+
+def test_a_judge_that_cannot_read_a_row_spoils_that_row_alone(
+    customer: Customer, model_server: None
+) -> None:
+    judge = {
+        "type": "score_model", "name": "judge", "model": TINY, "range": [1, 5],
+        "input": [{"role": "user", "content": "Rate {{ item.reference }}."}],
+        "sampling_params": {"seed": 7, "temperature": 1.0},
+    }  # fmt: skip
+    asked = [{"prompt": "a", "reference": word} for word in ("x", "word " * 5000)]
+    found = evaluated(customer, model=TINY, file=suite_file(customer, asked), criteria=[judge])
+    assert (found["state"], found["error"]) == ("succeeded", None)
+    side = found["report"]["sides"]["model"]
+    assert (side["errored"], side["rows"]) == (1, 2)
+    items = [json.loads(line) for line in get(customer, f"/{found['id']}/items").text.splitlines()]
+    assert 1 <= items[0]["sides"]["model"]["results"][0]["score"] <= 5
+    assert items[0]["sides"]["model"]["results"][0]["tokens"][TINY] > 0
+    assert "context_length_exceeded" in items[1]["sides"]["model"]["results"][0]["errors"]
+
+
+def test_while_the_model_server_is_away_it_waits_and_can_be_cancelled(
+    customer: Customer, no_model_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = post(customer, model=TINY, file=suite_file(customer, rows(2))).json()
+    plan = evaluating._plan
+
+    def cancelled_meanwhile(*args: Any) -> Any:
+        assert post(customer, f"/{made['id']}/cancel").json()["state"] == "leased"
+        return plan(*args)
+
+    monkeypatch.setattr(evaluating, "_plan", cancelled_meanwhile)
+    monkeypatch.setattr(asking, "LONGEST_PAUSE", 0.1)
+    work(customer)
+    found = get(customer, f"/{made['id']}").json()
+    assert (found["state"], found["answers"]) == ("cancelled", 0)
 
 
 def test_a_suite_that_was_trained_on_praises_nothing(

@@ -60,6 +60,37 @@ def test_evaluate_sends_the_suite_and_shows_sides_tags_and_the_verdict(
     assert "model\tlights\t7\t0.500" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "exit_code", "told"),
+    [
+        (["--minimum", "0.7"], Exit.OK, ""),
+        (["--minimum", "0.8"], Exit.FAILED, "The score, 0.750, is below 0.800."),
+        (["--must-deploy"], Exit.FAILED, "The verdict is more data."),
+        (["--must-deploy", "--no-watch"], Exit.USAGE, "a verdict is waited for"),
+    ],
+)
+def test_a_pipeline_stops_at_a_model_that_does_not_reach_what_it_must(
+    run: Run, server: Scripted, options: list[str], exit_code: int, told: str
+) -> None:
+    server.on(f"POST {URL}", (200, WAITING))
+    server.on(f"GET {URL}/evalrun_1", (200, DONE))
+    done = run("evaluate", "ft:tiny", "--suite", "file-1", *options)
+    assert done.exit_code == exit_code, done.output
+    assert told in done.stderr
+
+
+def test_a_verdict_to_deploy_lets_a_pipeline_go_on(run: Run, server: Scripted) -> None:
+    advice = {"decision": "deploy", "reason": "x", "message": "Do."}
+    server.on(f"POST {URL}", (200, WAITING))
+    server.on(f"GET {URL}/evalrun_1", (200, DONE | {"report": DONE["report"] | {"advice": advice}}))
+    assert run("evaluate", "m", "--suite", "file-1", "--must-deploy").exit_code == Exit.OK
+    alone = DONE | {"report": {"sides": {"model": SIDE}}}
+    server.on(f"GET {URL}/evalrun_1", (200, alone))
+    done = run("evaluate", "m", "--suite", "file-1", "--must-deploy")
+    assert done.exit_code == Exit.FAILED
+    assert "nothing stood beside the model" in done.stderr
+
+
 def test_a_path_is_uploaded_with_its_purpose_and_taken_back_when_refused(
     run: Run, server: Scripted, tmp_path: Path
 ) -> None:
