@@ -4,11 +4,11 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 from weakref import WeakValueDictionary
 
 import psutil
@@ -52,6 +52,7 @@ HUNG_UP = (ConnectionError, TimeoutError, asyncio.IncompleteReadError)  # of a c
 _STALLED = 60.0  # seconds in which a caller must take what it is sent, or lose its answer
 _COMPILING = 8  # schemas read at once, each of another tenant
 _NICE = 10
+T = TypeVar("T")
 _Outbox = asyncio.Queue[Delta | Fault]
 
 
@@ -141,7 +142,7 @@ class Server:
             case EvictRequest():
                 await _send(writer, self._evict(request))
             case PreviewRequest():
-                await _send(writer, await self._preview(request))
+                await _send(writer, await _until_gone(self._preview(request), reader))
             case StatusRequest():
                 await _send(writer, self._status())
             case _:
@@ -207,7 +208,13 @@ class Server:
 
     async def _preview(self, request: PreviewRequest) -> Preview:
         async with self._turn_of(request.tenant):
-            return await asyncio.to_thread(self._previews.of, request)
+            encoding = asyncio.create_task(asyncio.to_thread(self._previews.of, request))
+            try:
+                return await asyncio.shield(encoding)
+            except asyncio.CancelledError:
+                # A thread is not ended from outside: it has its tenant's turn until it is done
+                await asyncio.wait([encoding])
+                raise
 
     def _turn_of(self, tenant: str) -> asyncio.Lock:
         """What one tenant's requests wait for in turn before they are read."""
@@ -278,7 +285,7 @@ async def _relay(outbox: _Outbox, writer: asyncio.StreamWriter) -> None:
             return
 
 
-async def _until_gone(work: Any, reader: asyncio.StreamReader) -> None:
+async def _until_gone(work: Coroutine[Any, Any, T], reader: asyncio.StreamReader) -> T:
     """Run `work`, but give up at once when the caller hangs up.
 
     Callers send nothing during an answer, so that reading ends means that they are gone.
@@ -289,7 +296,7 @@ async def _until_gone(work: Any, reader: asyncio.StreamReader) -> None:
         await asyncio.wait({working, listening}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ConnectionResetError("the caller hung up")
-        await working
+        return await working
     finally:
         for task in (working, listening):
             task.cancel()

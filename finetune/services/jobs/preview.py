@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, cast
@@ -9,7 +10,8 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic_core import PydanticCustomError
 
 from faults import OurFault, UserFault
 from finetune import selectors
@@ -47,6 +49,14 @@ class Wish(BaseModel):
     max_length: int | None = None
     overflow: Overflow = "refuse"
     thinking: Asked = "auto"
+
+    @field_validator("row", "max_length", mode="before")
+    @classmethod
+    def _in_digits(cls, given: object) -> object:
+        """A text that is read as a number has to be a whole one: pydantic reads 1.0 as such."""
+        if isinstance(given, str) and not re.fullmatch(r"-?[0-9]+", given):
+            raise PydanticCustomError("whole_number", "Input should be a whole number in digits")
+        return given
 
 
 @dataclass(frozen=True)

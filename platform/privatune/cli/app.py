@@ -25,6 +25,7 @@ from privatune.cli.check import check
 from privatune.cli.estimate import estimate
 from privatune.cli.exits import Exit, Stop, exit_of
 from privatune.cli.operator import keys, licences, limits, models, people, tenants
+from privatune.cli.operator.session import folder
 from privatune.cli.output import AsJson, print_fault
 from privatune.cli.preview import preview
 from privatune.cli.verify import verify
@@ -105,7 +106,9 @@ app.add_typer(models.app, name="models")
 
 @app.command(short_help="Run all of Privatune on this machine.")
 def up(
-    data: Annotated[Path, typer.Option(help="Where everything is kept.")] = Path("var/data"),
+    data: Annotated[
+        Path, typer.Option(help="Where everything is kept.", parser=folder, metavar="PATH")
+    ] = Path("var/data"),
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     samples: Annotated[

@@ -20,7 +20,8 @@ def told(event: Event) -> str:
         if reason is None:
             return gettext("Waiting for something that the operator must mend.")
         message = message.model_copy(update={"reason": reason})
-    return message.told(gettext(message.words))
+    told = message.told(gettext(message.words))
+    return f"{message.setting}: {told}" if isinstance(message, Choice) else told
 
 
 def reasons(kept: Mapping[str, str], chosen: Iterable[Event]) -> list[tuple[str, str]]:

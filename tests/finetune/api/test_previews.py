@@ -42,6 +42,8 @@ def test_a_row_is_shown_token_by_token_with_what_is_trained(
         ({"row": 0}, 400, "row_missing", "row"),
         ({"row": 10**9}, 400, "row_missing", "row"),
         ({"row": "x"}, 400, "invalid_value", "row"),
+        ({"row": "1.0"}, 400, "invalid_value", "row"),
+        ({"max_length": " 64"}, 400, "invalid_value", "max_length"),
         ({"max_length": 7}, 400, "invalid_value", "max_length"),
         ({"max_length": 10**9}, 400, "invalid_value", "max_length"),
         ({"overflow": "shorten"}, 400, "invalid_value", "overflow"),

@@ -53,6 +53,15 @@ def test_a_tenant_gets_a_key_that_works_and_an_owner_who_may_sign_in(
     assert key["scopes"] == ["files:read"]
 
 
+@pytest.mark.parametrize("words", [("up",), ("keys", "register")])
+def test_a_data_folder_without_a_name_is_not_the_one_that_one_stands_in(
+    run: Run, words: tuple[str, ...]
+) -> None:
+    done = run(*words, "--data", "")
+    assert done.exit_code == Exit.USAGE
+    assert "name is empty" in done.output
+
+
 def test_a_tenant_whose_owner_is_refused_is_not_made(run: Run, operate: Any, slug: str) -> None:
     email = f"{slug}@example.org"
     operate("tenant", "create", slug, "--owner", email)

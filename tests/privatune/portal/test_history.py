@@ -93,6 +93,8 @@ def test_what_was_chosen_is_told_in_chinese_in_the_history_and_with_the_settings
         for said in (*found.values(), *map(told, events)):
             assert WORDS["zh-hans"].search(said), said
             assert english_sentences(f"<p>{said}</p>") == []
+        settings = [told(event).partition(":")[0] for event in events]
+        assert set(settings) == {"n_epochs", "batch_size", "learning_rate_multiplier"}
     with override("en"):
         assert [told(event) for event in events] == [event.message for event in events]
         assert dict(reasons({}, events))["batch_size"].startswith("4: 15 steps")

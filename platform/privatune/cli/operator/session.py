@@ -16,9 +16,22 @@ from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import print_facts, print_json
 from tenants.actor import Actor
 
+
+def folder(given: str | Path) -> Path:
+    """An empty name, as a variable that is not set leaves it, would be the folder one stands in."""
+    if given == "":
+        raise typer.BadParameter("the folder's name is empty")
+    return Path(given)
+
+
 DataFolder = Annotated[
     Path | None,
-    typer.Option("--data", help="The folder of a running `privatune up`; else PRIVATUNE_DATA."),
+    typer.Option(
+        "--data",
+        help="The folder of a running `privatune up`; else PRIVATUNE_DATA.",
+        parser=folder,
+        metavar="PATH",
+    ),
 ]
 TenantSlug = Annotated[str, typer.Option("--tenant", help="The tenant's short name.")]
 
