@@ -78,7 +78,7 @@ def hub_datasets(path: Path, cache: Path) -> int:
 
 def check(path: Path, out: Path, tokenizer_dir: Path | None) -> int:
     spec = CheckSpec(source=path, source_name=path.name, tokenizer_dir=tokenizer_dir)
-    report = run_check(spec, out, lambda read: None)
+    report = run_check(spec, out, lambda read, rows: None)
     assert report.ok, report.problem_counts
     return report.rows
 

@@ -211,7 +211,7 @@ def _check(options: argparse.Namespace, base: Path | None) -> int:
     spec = CheckSpec(
         source=source, source_name=source.name, tokenizer_dir=base, workers=options.workers
     )
-    report = run_check(spec, out, lambda read: None)
+    report = run_check(spec, out, lambda read, rows: None)
     assert report.ok, report.problem_counts
     return report.rows
 

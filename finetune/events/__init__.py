@@ -32,6 +32,8 @@ from finetune.events.choices import (
 from finetune.events.jobs import (
     CancelRequested,
     FileAwaited,
+    FileBeingChecked,
+    FileBeingRead,
     FileChecked,
     JobCancelled,
     JobContinued,
@@ -101,6 +103,8 @@ __all__ = [
     "DayFrozen",
     "EpochsChosen",
     "FileAwaited",
+    "FileBeingChecked",
+    "FileBeingRead",
     "FileChecked",
     "JobCancelled",
     "JobContinued",

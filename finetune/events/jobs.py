@@ -26,6 +26,24 @@ class FileAwaited(Message):
     file: str
 
 
+class FileBeing(Message):
+    """How far one pass over a file is, while a job waits for it."""
+
+    file: str
+    rows: int  # so far
+    percent: int  # of the file's bytes
+
+
+class FileBeingChecked(FileBeing):
+    code = "file_being_checked"
+    words = "Checking the file {file}: {percent}% so far, {rows:row|rows}."
+
+
+class FileBeingRead(FileBeing):
+    code = "file_being_read"
+    words = "Reading the file {file} for the model: {percent}% so far, {rows:row|rows}."
+
+
 class OverlapFound(Message):
     code = "overlap_found"
     level = "warn"

@@ -61,12 +61,12 @@ def _check(out_dir: Path) -> None:
     total = spec.source.stat().st_size
     told = 0.0
 
-    def tell(read: int) -> None:
+    def tell(read: int, rows: int) -> None:
         nonlocal told
         now = time.monotonic()
         if read == total or now - told >= 0.1:
             told = now
-            print(json.dumps({"read": read, "total": total}), flush=True)
+            print(json.dumps({"read": read, "total": total, "rows": rows}), flush=True)
 
     run_check(spec, out_dir, tell)
 

@@ -27,7 +27,7 @@ from finetune.sandbox.room import Room
 from finetune.sandbox.start import start
 from finetune.states import ENDED_FOR, ExitCode
 
-Progress = Callable[[int, int], None]  # bytes of the source read, and its size
+Progress = Callable[[int, int, int], None]  # bytes of the source read, its size, rows taken
 
 AROUND_MB = 256  # of the sandbox around it, and stacks: what its own limit does not count
 _STDERR_KEPT = 64 * 1024
@@ -108,12 +108,12 @@ def _communicate(child: "subprocess.Popen[bytes]", progress: Progress | None) ->
     ]
     for reader in readers:
         reader.start()
-    told = {"read": 0, "total": 0}
+    told = {"read": 0, "total": 0, "rows": 0}
     for line in iter(partial(_next, lines), None):
         if line.startswith(b"{"):
             told = json.loads(line)
         if progress:
-            progress(told["read"], told["total"])
+            progress(told["read"], told["total"], told["rows"])
     child.wait()
     for reader in readers:
         reader.join()

@@ -1,7 +1,7 @@
 """One check from the source to the report: read, validate, count, write canonical rows."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -31,7 +31,7 @@ from finetune.records.check.reading import (
     with_proposal,
 )
 from finetune.records.check.seen import SeenRows
-from finetune.records.check.source import CHUNK, OnProgress, Source
+from finetune.records.check.source import CHUNK, Source
 from finetune.records.check.spec import (
     CheckReport,
     CheckSpec,
@@ -44,6 +44,7 @@ from finetune.records.frozen import Block, Writer
 
 ROWS, TOKENS, ERRORS, REPORT = "rows.jsonl", "rows.tokens", "errors.jsonl", "report.json"
 
+OnProgress = Callable[[int, int], None]  # bytes of the source read, rows taken
 
 SHARED_BYTES = 4 << 20  # a file of more is read by several processes
 
@@ -92,7 +93,7 @@ class _Check:
 
     def read(self) -> None:
         try:
-            self._source = Source(self._spec.source, self._spec.limits, self._on_progress)
+            self._source = Source(self._spec.source, self._spec.limits, self._tell)
             if not self._source.head:
                 raise FileUnusable(Finding("empty_file"))
             self._source.notices(self._problems)
@@ -105,6 +106,9 @@ class _Check:
                 self._problems.add(self._unusable.line, finding)
         if not self._usable and not self._problems.total("error"):
             self._problems.add(None, Finding("no_usable_rows"))
+
+    def _tell(self, read: int) -> None:
+        self._on_progress(read, self._rows)
 
     def _parts(self, source: Source) -> Iterator[Part]:
         """The file in parts; one that cannot be read to its end has its last rows all the same."""

@@ -8,11 +8,11 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from faults import Fault
-from finetune.events import waits
+from finetune.events import FileBeingChecked, FileBeingRead, waits
 from finetune.events.waits import NextAttempt, Wait
 from finetune.models import Dataset, Job, Validation
 from finetune.purposes import OF_ROWS
@@ -23,6 +23,7 @@ from finetune.states import DatasetState, JobState
 from finetune.storage import dataset_prefix, delete_prefix, fetch_file, store_file
 from finetune.trainer.cores import available_cores
 from finetune.work import fitness, leases, nudges
+from finetune.work.history import note
 from finetune.work.isolation import isolation
 from finetune.work.kinds import Kind, Lease
 from finetune.work.perform import shutdown
@@ -36,6 +37,7 @@ from tenants.states import FileStatus
 from tenants.vault.vault import Vault
 
 LOOK_SECONDS = 1.0  # between two looks at whether the check is still wanted
+TELL_SECONDS = 10.0  # between two words of how far it is: half an hour's check says it 180 times
 
 
 class Checking(Kind):
@@ -98,26 +100,42 @@ def _check(lease: Lease) -> None:
             out,
             memory_mb=settings.CHECK_MEMORY_MB,
             seconds=settings.CHECK_SECONDS,
-            progress=_Wanted(lease),
+            progress=_Wanted(lease, dataset),
             level=level,
         )
         _freeze(lease, report, out, vault)
 
 
 class _Wanted:
-    """Told of the child's progress. Raises what kills it: LeaseLost once the row has ended, as it
-    does when the file is deleted, and Stopped when the worker is told to stop."""
+    """Told of the child's progress, which it passes on to the jobs that wait. Raises what kills it:
+    LeaseLost once the row has ended, as it does when the file is deleted, and Stopped when the
+    worker is told to stop."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self, lease: Lease, dataset: Dataset) -> None:
         self._lease = lease
+        self._dataset = dataset
         self._looked = 0.0
+        self._told = time.monotonic()  # a short check says nothing on the way
 
-    def __call__(self, read: int, total: int) -> None:
-        if time.monotonic() - self._looked >= LOOK_SECONDS:
-            self._looked = time.monotonic()
+    def __call__(self, read: int, total: int, rows: int) -> None:
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS:
+            self._looked = now
             leases.wishes(self._lease)
             if shutdown.asked:
                 raise Stopped
+        if total and now - self._told >= TELL_SECONDS:
+            self._told = now
+            _tell_how_far(self._dataset, rows=rows, percent=100 * read // total)
+
+
+def _tell_how_far(dataset: Dataset, *, rows: int, percent: int) -> None:
+    kind = FileBeingChecked if dataset.base_id is None else FileBeingRead
+    said = kind(file=dataset.file.public_id, rows=rows, percent=percent)
+    with tenant_scope(dataset.tenant_id):
+        # Locked, so that none of them ends meanwhile; in one order, as two checks may do so at once
+        for job in _waiting(dataset).order_by("id").select_for_update():
+            note(job, said)
 
 
 def _spec_of(dataset: Dataset, source: Path) -> CheckSpec:
@@ -195,15 +213,19 @@ def _tell(dataset: Dataset, *, ok: bool) -> None:
             status=FileStatus.PROCESSED if ok else FileStatus.ERROR,
             status_details=None if ok else summary(dataset),
         )
-    needs = Q(training_data=dataset) | Q(validation_data=dataset)
-    if dataset.base_id is None:
-        needs |= Q(training_file=dataset.file_id) | Q(validation_file=dataset.file_id)
-    waiting = Job.objects.filter(needs, state=JobState.VALIDATING_FILES)
-    for job_id in waiting.values_list("id", flat=True):
+    for job_id in _waiting(dataset).values_list("id", flat=True):
         nudges.wake(Validation, dataset.tenant_id, job_id)
     following = Dataset.objects.filter(state=DatasetState.PENDING).order_by("created_at").first()
     if following is not None:
         nudges.wake(Dataset, dataset.tenant_id, following.id)
+
+
+def _waiting(dataset: Dataset) -> "QuerySet[Job]":
+    """The jobs that wait for this reading."""
+    needs = Q(training_data=dataset) | Q(validation_data=dataset)
+    if dataset.base_id is None:
+        needs |= Q(training_file=dataset.file_id) | Q(validation_file=dataset.file_id)
+    return Job.objects.filter(needs, state=JobState.VALIDATING_FILES)
 
 
 def summary(dataset: Dataset) -> str:

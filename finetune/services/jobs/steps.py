@@ -1,30 +1,17 @@
-"""Moves a job's state and writes its history: the one place where either happens.
+"""Moves a job's state: the one place where that happens. A step and its event are one
+transaction."""
 
-A step and its event are one transaction, and the job's row lock orders the events. Whoever locks a
-job and its run locks the job first, so that two writers never wait for each other.
-"""
-
-from collections.abc import Iterable, Mapping
 from typing import Any
-from uuid import UUID
 
 from django.utils import timezone
 
 from faults import OurFault
 from finetune.events import Message
-from finetune.models import Event, Job
+from finetune.models import Job
 from finetune.states import FINAL_JOB_STATES, JOB_STEPS, JobState
-from tenants.errors import NotFound
+from finetune.work.history import lock_job, note, take_over, write
 
-COLUMNS = ("type", "level", "code", "message", "data")  # what an entry and an event both have
-
-
-def lock_job(job_id: UUID) -> Job:
-    """The job's row, locked to the end of the transaction. Raises NotFound."""
-    job = Job.objects.select_for_update().filter(id=job_id).first()
-    if job is None:
-        raise NotFound("job_not_found", "There is no such fine-tuning job.")
-    return job
+__all__ = ["lock_job", "note", "step", "take_over"]
 
 
 def step(job: Job, to: JobState, message: Message, **changes: Any) -> Job:
@@ -42,28 +29,4 @@ def step(job: Job, to: JobState, message: Message, **changes: Any) -> Job:
     if to in FINAL_JOB_STATES:
         locked.finished_at = now
         locked.estimated_finish = None
-    return _write(locked, [message.entry()], changes)
-
-
-def note(job: Job, *said: Message, **changes: Any) -> Job:
-    """Messages without a step; `changes` are columns saved with them."""
-    return _write(lock_job(job.id), [each.entry() for each in said], changes)
-
-
-def take_over(job: Job, said: Iterable[Mapping[str, Any]], **changes: Any) -> Job:
-    """Entries of the training process, whose version may know codes that this one does not."""
-    return _write(lock_job(job.id), said, changes)
-
-
-def _write(locked: Job, said: Iterable[Mapping[str, Any]], changes: Mapping[str, Any]) -> Job:
-    """Saves `changes` and appends entries, numbered on from the job's last event."""
-    for name, value in changes.items():
-        setattr(locked, name, value)
-    rows = []
-    for entry in said:
-        locked.events_count += 1
-        row = {name: entry[name] for name in COLUMNS if name in entry}
-        rows.append(Event(job=locked, seq=locked.events_count, **row))
-    Event.objects.bulk_create(rows)
-    locked.save()
-    return locked
+    return write(locked, [message.entry()], changes)

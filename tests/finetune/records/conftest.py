@@ -32,7 +32,7 @@ def check(tmp_path: Path, out_dir: Path) -> Check:
             source = tmp_path / "source"
             source.write_bytes(data)
         told = CheckSpec.model_validate({"source": source, "source_name": name, **spec})
-        return run_check(told, out_dir, lambda read: None)
+        return run_check(told, out_dir, lambda read, rows: None)
 
     return run
 

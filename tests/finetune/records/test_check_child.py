@@ -51,7 +51,7 @@ def parquet_bomb(path: Path, megabytes: int, rows: int) -> bytes:
 def test_the_report_is_the_same_twice_and_names_its_files(
     tmp_path: Path, tokenizer_dir: Path
 ) -> None:
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int, int]] = []
     first = run(tmp_path, ROW * 3, tokenizer_dir=tokenizer_dir, progress=lambda *p: told.append(p))
     written = (tmp_path / "out" / "rows.jsonl").read_bytes()
     second = run(tmp_path, ROW * 3, tokenizer_dir=tokenizer_dir)
@@ -59,7 +59,7 @@ def test_the_report_is_the_same_twice_and_names_its_files(
     assert first.rows_sha256 == hashlib.sha256(written).hexdigest()
     assert first.source_sha256 == hashlib.sha256(ROW * 3).hexdigest()
     assert (first.rows_bytes, first.source_bytes) == (len(written), 3 * len(ROW))
-    assert told[-1] == (3 * len(ROW), 3 * len(ROW))
+    assert told[-1][:2] == (3 * len(ROW), 3 * len(ROW))
 
 
 def test_tokens_are_counted_without_torch_and_are_the_same(
@@ -99,11 +99,19 @@ def test_a_base_without_tokenizer_is_named(tmp_path: Path) -> None:
     assert fault(tmp_path, ROW, tokenizer_dir=tmp_path).code == "no_tokenizer"
 
 
+def test_the_rows_that_were_taken_are_told_on_the_way(tmp_path: Path) -> None:
+    told: list[tuple[int, int, int]] = []
+    report = run(tmp_path, ROW * 200_000, progress=lambda *each: told.append(each))
+    rows = [each[2] for each in told]
+    assert rows == sorted(rows)
+    assert 0 < rows[-1] <= report.rows == 200_000
+
+
 def test_the_caller_can_cancel_and_nothing_is_left_running(tmp_path: Path) -> None:
     started: list[int] = []
     before = set(_children())
 
-    def cancel(read: int, total: int) -> None:
+    def cancel(read: int, total: int, rows: int) -> None:
         started.extend(set(_children()) - before)
         raise KeyboardInterrupt
 
@@ -114,7 +122,7 @@ def test_the_caller_can_cancel_and_nothing_is_left_running(tmp_path: Path) -> No
 
 
 def test_a_child_that_says_nothing_more_can_be_cancelled() -> None:
-    says = 'import time; print(\'{"read": 3, "total": 9}\', flush=True); time.sleep(600)'
+    says = 'import time; print(\'{"read": 3, "total": 9, "rows": 1}\', flush=True); time.sleep(600)'
     child = subprocess.Popen(
         [sys.executable, "-c", says], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )

@@ -27,7 +27,7 @@ def freeze(run_dir: Path, *, keep: bool = False) -> None:
         told = CheckSpec(source=rows, source_name=rows.name, tokenizer_dir=run_dir / "base")
         out = run_dir / "check"
         out.mkdir(exist_ok=True)
-        assert run_check(told, out, lambda read: None).ok
+        assert run_check(told, out, lambda read, rows: None).ok
         frozen = (out / TOKENS).rename(rows.with_suffix(".tokens"))
         digests[f"{name}_tokens_sha256"] = hashlib.sha256(frozen.read_bytes()).hexdigest()
         if not keep:

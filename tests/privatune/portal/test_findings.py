@@ -59,7 +59,7 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
                 max_length=64, overflow=overflow,
                 columns=MAPPED.get(name, {}),
             )  # fmt: skip
-            report = run_check(spec, tmp_path / "out", lambda read: None)
+            report = run_check(spec, tmp_path / "out", lambda read, rows: None)
             with override("zh-hans"):
                 for problem in report.model_dump()["problems"]:
                     told = findings.told(problem)

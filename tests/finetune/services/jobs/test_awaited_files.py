@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from finetune.models import Dataset, Run, Validation
+from finetune.models import Dataset, Event, Run, Validation
 from finetune.records.kinds import RecordKind
+from finetune.services.files import checking
 from finetune.services.files.checking import CHECK
 from finetune.services.files.datasets import request_check
 from finetune.services.files.intake import delete_file
@@ -136,3 +137,22 @@ def test_the_licence_is_asked_when_the_job_is_created(bench: Bench) -> None:
     )
     with pytest.raises(Refused, match="is suspended"):
         bench.create(file=upload(bench))
+
+
+def test_who_waits_is_told_how_far_each_pass_over_the_file_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checking, "TELL_SECONDS", 0)
+    file = upload(bench)
+    waiting, cancelled = bench.create(file=file), bench.create(file=file)
+    with tenant_scope(bench.tenant.id):
+        lifecycle.cancel_job(job_id=cancelled.id, actor="test")
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=waiting.id)
+    with tenant_scope(bench.tenant.id):
+        said = Event.objects.filter(code__startswith="file_being_").order_by("seq")
+        codes = list(dict.fromkeys(said.values_list("code", flat=True)))
+        assert codes == ["file_being_checked", "file_being_read"]
+        assert {each.job_id for each in said} == {waiting.id}
+        assert all(each.data["file"] == file.public_id for each in said)
+        assert said[0].data["percent"] == 100
+    assert bench.job(waiting).state == JobState.QUEUED
