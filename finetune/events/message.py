@@ -12,9 +12,11 @@ Level = Literal["info", "warn", "error"]
 class _Counting(string.Formatter):
     """str.format with plurals: `{rows:row|rows}` is "1 row" and "2 rows". In the template, because
     a sentence may count several things, where gettext's plural forms take one number; a language
-    without plurals writes `{rows}`."""
+    without plurals writes `{rows}`. A list is joined with commas."""
 
     def format_field(self, value: Any, format_spec: str) -> Any:
+        if isinstance(value, list):
+            return ", ".join(map(str, value))
         one, bar, many = format_spec.partition("|")
         if not bar:
             return super().format_field(value, format_spec)

@@ -129,6 +129,59 @@ class StepSkipped(Message):
     grad_norm: str
 
 
+class RowsSkipped(Message):
+    """Rows are counted from 1, as they stand in the training data; at most 20 are named."""
+
+    code = "rows_skipped"
+    level = "warn"
+    words = (
+        "Step {step} blew up (loss {loss}, gradient norm {grad_norm}). Without these training rows "
+        "it does not, so they are left out from now on: {rows}."
+    )
+    step: int
+    rows: list[int]
+    skipped_rows: int
+    rollbacks: int
+    loss: str  # "nan" and "inf" are no numbers of JSON
+    grad_norm: str
+
+
+class WeightsRolledBack(Message):
+    """`rows` of the step that it was seen at. After an update, which has no gradient, the norm is
+    a dash."""
+
+    code = "weights_rolled_back"
+    level = "warn"
+    words = (
+        "Step {step} blew up (loss {loss}, gradient norm {grad_norm}), and not for a few rows: the "
+        "weights are again those after step {good_step}, and the learning rate is {rate_factor:g} "
+        "times what was planned. The step's rows: {rows}."
+    )
+    step: int
+    good_step: int
+    rows: list[int]
+    rollbacks: int
+    rate_factor: float
+    loss: str
+    grad_norm: str
+
+
+class TrainingSteadied(Message):
+    """Of a run that ended, over all of it."""
+
+    code = "training_steadied"
+    level = "warn"
+    words = (
+        "The training blew up and was rolled back {rollbacks:time|times}. Training rows left out: "
+        "{skipped_rows} (row numbers: {rows}). The learning rate at the end was {rate_factor:g} "
+        "times what was planned."
+    )
+    rollbacks: int
+    skipped_rows: int
+    rows: list[int]
+    rate_factor: float
+
+
 class CheckpointSaved(Message):
     code = "checkpoint_saved"
     words = "Checkpoint at step {step}"

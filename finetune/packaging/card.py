@@ -64,7 +64,8 @@ def _training(passport: Passport) -> str:
             f"Method {passport.method}, {passport.steps:,} steps over {passport.epochs:g} epochs "
             f"in {passport.precision}, seed {passport.seed}, Privatune {passport.code_version}."
             + _day(passport)
-            + _bits(passport),
+            + _bits(passport)
+            + _steadied(passport),
             "",
             "| setting | value |",
             "|---|---|",
@@ -84,6 +85,16 @@ def _bits(passport: Passport) -> str:
         return ""
     operations = "; ".join(passport.nondeterministic)
     return f" Not deterministic, the last bits may differ in a repetition: {_plain(operations)}."
+
+
+def _steadied(passport: Passport) -> str:
+    if not passport.rollbacks:
+        return ""
+    return (
+        f" The training blew up and was rolled back {passport.rollbacks:,} times; training rows "
+        f"left out for it: {len(passport.skipped_rows):,}; the learning rate at the end was "
+        f"{passport.rate_factor or 1:g} times what was planned."
+    )
 
 
 def _evaluation(passport: Passport) -> str:

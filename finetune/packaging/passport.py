@@ -124,6 +124,11 @@ class Passport(_Part):
     # torch's words: the same job may then end in other last bits. None: not told by older artifacts
     deterministic: bool | None = None
     nondeterministic: list[str] = []
+    # Blow-ups of the training that were rolled back, the training rows left out for them (counted
+    # from 1) and what the planned rate was lowered by; None: not told by older artifacts
+    rollbacks: int | None = None
+    skipped_rows: list[int] = []
+    rate_factor: float | None = None
     steps: int
     epochs: float
     seconds: float | None = None

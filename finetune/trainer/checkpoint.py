@@ -19,6 +19,7 @@ from finetune.trainer.state import TrainerState
 
 ADAPTER = "adapter_model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
+GOOD = "good.safetensors"  # what a blow-up is rolled back to, where it is watched for
 STATE = "trainer_state.json"
 KEPT = 2  # newest, besides the best
 
@@ -29,6 +30,7 @@ class Saved:
     state: TrainerState
     adapter: dict[str, Tensor]
     optimizer: dict[str, Tensor]
+    good: dict[str, Tensor]  # empty: there was none yet
 
 
 class Checkpoints:
@@ -45,10 +47,16 @@ class Checkpoints:
         return self.root / str(step)
 
     def save(
-        self, state: TrainerState, adapter: dict[str, Tensor], optimizer: dict[str, Tensor]
+        self,
+        state: TrainerState,
+        adapter: dict[str, Tensor],
+        optimizer: dict[str, Tensor],
+        good: dict[str, Tensor],
     ) -> dict[str, str]:
         """Write the checkpoint of `state.step`; returns the SHA-256 of each file."""
         files = {ADAPTER: to_bytes(adapter), OPTIMIZER: to_bytes(optimizer)}
+        if good:
+            files[GOOD] = to_bytes(good)
         state.sha256 = {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}
         files[STATE] = state.model_dump_json().encode()
         write_folder(self.path(state.step), files)
@@ -71,13 +79,13 @@ class Checkpoints:
             state = TrainerState.model_validate_json((folder / STATE).read_bytes())
         except ValidationError as error:
             raise ValueError(f"{STATE} is damaged ({error.error_count()} faults)") from error
-        tensors = {}
-        for name in (ADAPTER, OPTIMIZER):
+        tensors: dict[str, dict[str, Tensor]] = {GOOD: {}}
+        for name in {ADAPTER, OPTIMIZER, *state.sha256}:
             body = (folder / name).read_bytes()
             if hashlib.sha256(body).hexdigest() != state.sha256.get(name):
                 raise ValueError(f"{name} does not match its SHA-256")
             tensors[name] = load(body)
-        return Saved(folder, state, tensors[ADAPTER], tensors[OPTIMIZER])
+        return Saved(folder, state, tensors[ADAPTER], tensors[OPTIMIZER], tensors[GOOD])
 
     def prune(self, best_step: int | None) -> None:
         """Keep the newest and the best."""

@@ -8,6 +8,7 @@ from faults import OurFault
 from finetune import events as said
 from finetune.trainer import optim
 from finetune.trainer.events import events_changed
+from finetune.trainer.good import read, written
 from finetune.trainer.history import History
 from finetune.trainer.run import Run
 
@@ -23,7 +24,7 @@ def save(run: Run, *, yielded: bool = False) -> None:
     state.told = run.history.told
     note_nondeterministic(run)
     tensors = optim.state_tensors(run.optimizer, model.parameter_names)
-    digests = run.checkpoints.save(state, model.adapter_state(), tensors)
+    digests = run.checkpoints.save(state, model.adapter_state(), tensors, written(run.good))
     run.saved = now
     last = state.pending or run.history.last
     run.events.checkpoint(
@@ -58,6 +59,7 @@ def restore(run: Run) -> None:
     run.events.seq = max(run.events.seq, found.state.events_seq)
     run.model.load_adapter_state(found.adapter)
     optim.load_state_tensors(run.optimizer, run.model.parameter_names, found.optimizer)
+    run.good = read(found.good, found.state.steadied.good_step)
     _note_relief(run)
     run.events.say(said.StepResumed(step=run.state.step))
 

@@ -1,38 +1,37 @@
-"""The training loop, top to bottom: every method gets its resume, yield, spike guard, evaluation,
+"""The training loop, top to bottom: every method gets its resume, yield, roll-back, evaluation,
 early stop, checkpoints and events from here. It keeps no global state.
 """
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from faults import UserFault
 from finetune import events as said
 from finetune.families import family
 from finetune.families.placement import require
-from finetune.records.kinds import Item
 from finetune.trainer import optim
 from finetune.trainer.checkpoint import Checkpoints
-from finetune.trainer.data import make_plan, micro_batches
+from finetune.trainer.data import make_plan
 from finetune.trainer.determinism import watched
 from finetune.trainer.events import EventLog
 from finetune.trainer.keeping import note_nondeterministic, restore, save
 from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.measuring import measure, validation_parts
-from finetune.trainer.objectives import OBJECTIVES, Objective, Sums, usable
+from finetune.trainer.objectives import OBJECTIVES, Objective, usable
 from finetune.trainer.reading import day_of, open_rows
 from finetune.trainer.result import result_step, result_weights, write_result
 from finetune.trainer.run import Run, Speedometer, sequences
+from finetune.trainer.settling import Settled, act, prove, rows_of, settle, summary, watch
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
+from finetune.trainer.taking import judge, take
 from finetune.trainer.telling import announce, report
 from finetune.trainer.totals import Totals
 from finetune.trainer.verdict import verdict
@@ -143,6 +142,9 @@ def run_to_the_end(run: Run) -> None:
         skipped = state.pending is None and not step(run)  # which says so
         ends = state.step == plan.total_steps or state.step % plan.steps_per_epoch == 0
         evaluates = run.valid and (ends or due(spec.eval_every, state.step, ends))
+        saves = ends or due(spec.save_every, state.step, ends)
+        if spec.stability == "watched" and not skipped and (evaluates or saves):
+            prove(run)
         if skipped:
             if not evaluates:
                 continue
@@ -153,45 +155,51 @@ def run_to_the_end(run: Run) -> None:
             metrics.valid = evaluate(run)
         report(run, metrics)
         better = evaluates and note_gain(state, metrics, spec.early_stop_patience)
-        if better or ends or state.stopped_early or due(spec.save_every, state.step, ends):
+        if better or saves or state.stopped_early:
             save(run)
 
 
 def step(run: Run) -> bool:
-    """One optimizer step: sums over its micro-batches, one division, clip, AdamW.
+    """One optimizer step: gradients, clip, AdamW.
 
-    Yielded may come between micro-batches; the step then has not happened. False: it was skipped
-    because its loss or gradient is not a finite number.
+    Yielded may come between micro-batches; the step then has not happened. False: it was skipped,
+    because its loss or gradient has blown up or none of its rows is left.
     """
-    state, spec, model = run.state, run.spec, run.model
+    state, spec = run.state, run.spec
     started = time.monotonic()
-    torch.manual_seed(derived_seed(spec.seed, state.step))  # dropout, whatever ran before
-    model.train(True)
-    run.optimizer.zero_grad(set_to_none=True)
-    totals, tokens = Totals(run.objective), 0
-    rows = [run.rows[number] for number in run.plan.rows_of(state.step)]
-    for part in micro_batches(rows, spec.in_memory.micro_batch_tokens):
-        run.stop.check()
-        for sums, gradients in run.lanes.map(partial(learn, run), part):
-            totals.add(sums)
-            optim.add_gradients(model.parameters, gradients)
-        tokens += sum(map(len, part))
+    numbers = rows_of(run, state.step)
+    if not numbers:
+        state.step += 1
+        return False
+    steadies = spec.stability == "watched"
+    settled = settle(run, numbers) if steadies else Settled(take(run, numbers), [])
     rate = optim.learning_rate(state.step, run.plan.total_steps, spec.optim)
     for group in run.optimizer.param_groups:
-        group["lr"] = rate
-    optim.mean_gradients(model.parameters, totals.weight)
-    norm = optim.clip(model.parameters, spec.optim.max_grad_norm)
+        group["lr"] = rate * state.steadied.rate_factor
     state.step += 1
     state.seconds += time.monotonic() - started
-    run.speed.note(tokens, time.monotonic() - started)
-    if not (math.isfinite(totals.loss) and math.isfinite(norm)):
-        skip(run, totals.loss, norm)
+    if settled.blown is not None:
+        act(run, settled, numbers)
+    taken = settled.taken
+    if taken is None:
+        state.skipped_steps += 1
         return False
+    run.speed.note(taken.tokens, time.monotonic() - started)
+    if not steadies and not (math.isfinite(taken.totals.loss) and math.isfinite(taken.norm)):
+        skip(run, taken.totals.loss, taken.norm)
+        return False
+    if steadies:
+        watch(run, taken)
     run.optimizer.step()
     state.skipped_in_a_row = 0
-    state.trained_tokens += sum(row.trained for row in rows)
+    left = [number for number in numbers if number not in settled.blamed]
+    state.trained_tokens += sum(run.rows[number].trained for number in left)
     state.pending = without_training(run).model_copy(
-        update={"train": totals.train_means(), "weight": totals.weight, "grad_norm": norm}
+        update={
+            "train": taken.totals.train_means(),
+            "weight": taken.totals.weight,
+            "grad_norm": taken.norm,
+        }
     )
     return True
 
@@ -209,14 +217,8 @@ def without_training(run: Run) -> StepMetrics:
     )
 
 
-def learn(run: Run, rows: Sequence[Item]) -> tuple[Sums, Sequence[Tensor | None]]:
-    """(sums, gradient of their loss by the parameters) of rows that stand in memory at once."""
-    sums = run.objective.sums(run.model, run.lay_out(rows), rows)
-    return sums, torch.autograd.grad(sums.loss, run.model.parameters, allow_unused=True)
-
-
 def skip(run: Run, loss: float, norm: float) -> None:
-    """The spike guard: a step that is not finite leaves the weights alone, and is told."""
+    """Without stability: a step that is not finite leaves the weights alone, and is told."""
     state = run.state
     state.skipped_steps += 1
     state.skipped_in_a_row += 1
@@ -268,17 +270,13 @@ def judge_run(run: Run) -> list[said.Message]:
         base_valid_loss=state.base_valid_loss,
         guessing=guessing(run.model) if guessing else None,
     )
+    warned += summary(state.steadied)
     note_nondeterministic(run)
     if state.nondeterministic:
         warned.append(said.NotDeterministic(operations="; ".join(state.nondeterministic)))
     for each in warned:
         run.events.say(each)
     return warned
-
-
-@torch.no_grad()
-def judge(run: Run, rows: Sequence[Item]) -> Sums:
-    return run.objective.sums(run.model, run.lay_out(rows), rows)
 
 
 def due(every: int | None, step: int, epoch_ends: bool) -> bool:
@@ -295,7 +293,3 @@ def note_gain(state: TrainerState, metrics: StepMetrics, patience: int | None) -
     state.evaluations_without_gain += 1
     state.stopped_early = patience is not None and state.evaluations_without_gain >= patience
     return False
-
-
-def derived_seed(seed: int, step: int) -> int:
-    return int.from_bytes(sha256(f"privatune {seed} {step}".encode()).digest()[:8], "big") >> 1

@@ -12,6 +12,7 @@ from finetune.records.kinds import Item
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan
 from finetune.trainer.events import EventLog
+from finetune.trainer.good import Good
 from finetune.trainer.history import History
 from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
@@ -60,6 +61,7 @@ class Run:
     nondeterministic: list[str] = field(default_factory=list)  # of this process; grows as it runs
     history: History = field(default_factory=History)
     clock: Callable[[], float] = time.monotonic
+    good: Good | None = None  # what a blow-up of the weights is rolled back to
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
 
     def lay_out(self, rows: Sequence[Item]) -> Batch:

@@ -14,6 +14,8 @@ from finetune.families.contract import AdapterSpec, Device, FamilyName, Precisio
 from finetune.families.growing import Growing
 from finetune.records.thinking import Thinking
 
+Stability = Literal["watched", "off"]
+
 
 class OptimSpec(Growing):
     """AdamW with linear warm-up and cosine decay to zero."""
@@ -141,6 +143,10 @@ class RunSpec(Growing):
     early_stop_patience: PositiveInt | None = None  # evaluations without a better loss
     keep: Literal["last", "best"] = "last"
     relief: Relief | None = None
+    # watched: blow-ups are rolled back (see finetune.trainer.settling), so many times at most; off:
+    # only a step that is not finite is passed over
+    stability: Stability = "off"
+    max_rollbacks: PositiveInt = 10
 
     @property
     def in_memory(self) -> Relief:

@@ -9,6 +9,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
+from finetune.trainer.stability import Watched
+
 
 class StepMetrics(BaseModel):
     """One step's figures by the columns that its objective declares; floats keep every bit through
@@ -85,6 +87,16 @@ class Told(BaseModel):
     sha256: str = sha256().hexdigest()
 
 
+class Steadied(BaseModel):
+    """What stability has done to a run. Rows are numbers of the data's, from 0."""
+
+    watched: Watched = Watched()
+    rollbacks: int = 0  # blow-ups that were caught; the step's own, or of the weights
+    skipped_rows: list[int] = []  # in the order that they were found
+    rate_factor: float = 1.0
+    good_step: int | None = None  # steps done when the good state was taken
+
+
 class TrainerState(BaseModel):
     """Of a size that does not depend on how many steps were done."""
 
@@ -109,4 +121,7 @@ class TrainerState(BaseModel):
     nondeterministic: list[str] = []  # operations; see finetune.trainer.determinism
     # The step after which the run went on with its spec's relief; written where there is one
     relieved_at: int | None = Field(default=None, exclude_if=lambda step: step is None)
+    steadied: Steadied = Field(
+        default_factory=Steadied, exclude_if=lambda steadied: steadied == Steadied()
+    )
     sha256: dict[str, str] = {}  # of the tensor files beside this one

@@ -69,6 +69,7 @@ VARIABLES = (
     Variable("PRIVATUNE_RUN_ATTEMPTS", "Claims of a run, check or validation without progress before it is failed.", "3"),
     Variable("PRIVATUNE_TRAINER_THREADS", "CPU threads of a training process.", ""),
     Variable("PRIVATUNE_STRICT_DETERMINISM", "1: jobs that begin here run deterministic algorithms only (slower attention on a GPU); one that needs an operation without fails.", "0"),
+    Variable("PRIVATUNE_MAX_ROLLBACKS", "How often a training that blows up is rolled back; once more fails the job and names the rows. For jobs that begin here.", "10"),
     Variable("PRIVATUNE_SANDBOX", "`require`: processes that handle data run in namespaces of their own, or not at all; `allow-none`: also without, and every run says so.", "require"),
     Variable("PRIVATUNE_MAX_FILE_MB", "Largest file.", "512"),
     Variable("PRIVATUNE_ADDRESS_REQUESTS", "Requests a minute of one address without a good key.", "6000"),

@@ -9,6 +9,7 @@ from finetune import selectors
 from finetune.records.check.spec import Overflow
 from finetune.records.thinking import Asked
 from finetune.services.jobs.lifecycle import Hyperparameters, JobRequest
+from finetune.services.jobs.request import AskedStability
 from finetune.trainer.objectives import METHODS
 from tenants.models import StoredFile
 
@@ -78,6 +79,7 @@ class JobCreate(_Strict):
     thinking: Asked = "auto"
     gradient_checkpointing: Switch = "auto"
     micro_batch_tokens: Whole = "auto"
+    stability: AskedStability = "auto"
     evaluation: dict[str, Any] | None = Field(default=None)
     auto_start: bool = True
 
@@ -99,6 +101,7 @@ class JobCreate(_Strict):
             thinking=self.thinking,
             gradient_checkpointing=self.gradient_checkpointing,
             micro_batch_tokens=self.micro_batch_tokens,
+            stability=self.stability,
             evaluation=self.evaluation,
             auto_start=self.auto_start,
             suffix=self.suffix,

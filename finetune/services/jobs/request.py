@@ -16,6 +16,7 @@ from finetune.records.check.spec import Overflow
 from finetune.records.thinking import Asked
 from finetune.trainer.objectives import METHODS
 
+AskedStability = Literal["auto", "off"]
 MAX_SUFFIX = 64
 MAX_SEED = 2**31 - 1
 MAX_METADATA = 16
@@ -66,6 +67,7 @@ class JobRequest(_Frozen):
     thinking: Asked = "auto"
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     micro_batch_tokens: int | Literal["auto"] = "auto"
+    stability: AskedStability = "auto"
     evaluation: dict[str, Any] | None = None
     auto_start: bool = True
     suffix: str | None = None

@@ -133,6 +133,7 @@ def _spec(
         **{name: asked for name in OF_MEMORY if (asked := getattr(request, name)) != "auto"},
         packing=request.packing,
         seed=job.seed,
+        stability="off" if request.stability == "off" else "watched",
         eval_every=evaluation.every_steps,
         save_every=SAVE_EVERY,
         early_stop_patience=evaluation.early_stop_patience,

@@ -96,6 +96,8 @@ def choose_machine(job: Job, run_dir: Path) -> tuple[dict[str, Any], list[Messag
     if settings.STRICT_DETERMINISM:
         machine = machine | {"deterministic": True}
     pace.note_machine(machine, gpu_free=gpu_free)
+    if (job.resolved or {})["spec"].get("stability") == "watched":
+        machine = machine | {"max_rollbacks": settings.MAX_ROLLBACKS}
     return machine, [choice, *said]
 
 

@@ -227,6 +227,9 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
         printed_day=report.get("printed_day"),
         deterministic=report.get("deterministic"),
         nondeterministic=report.get("nondeterministic", []),
+        rollbacks=report.get("rollbacks"),
+        skipped_rows=report.get("skipped_rows", []),
+        rate_factor=report.get("rate_factor"),
         steps=report["steps"],
         epochs=report["epochs"],
         seconds=report["seconds"],
@@ -300,6 +303,7 @@ def _hyperparameters(job: Job, spec: RunSpec, report: dict[str, Any]) -> dict[st
         # Of a run whose memory was not enough: what it went on with, and after which step
         **({"relief": report["relief"]} if "relief" in report else {}),
         "keep": spec.keep,
+        "stability": spec.stability,
         "adapter": spec.adapter.model_dump(mode="json"),
         **({"thinking": resolved["thinking"]} if "thinking" in resolved else {}),
     }

@@ -90,6 +90,13 @@ def job_wish(
         str | None,
         typer.Option(help='Tokens in memory at once, or "auto" (the default).'),
     ] = None,
+    stability: Annotated[
+        str | None,
+        typer.Option(
+            help="auto (the default) or off: whether a training that blows up is rolled "
+            "back, without the rows that did it."
+        ),
+    ] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, up to 16 times.")] = None,
 ) -> Wish:
     hyperparameters = {
@@ -112,6 +119,7 @@ def job_wish(
         "packing": packing,
         "gradient_checkpointing": gradient_checkpointing,
         "micro_batch_tokens": _number(micro_batch_tokens, "--micro-batch-tokens"),
+        "stability": stability,
         "metadata": dict(pair(item) for item in metadata) if metadata else None,
     }
     return Wish(settings, file, validation_file)

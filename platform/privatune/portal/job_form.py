@@ -151,6 +151,17 @@ class JobForm(forms.Form):
             "64 to 131072. Empty: by the memory of the machine. Changes the speed, not the result."
         ),
     )
+    stability = forms.ChoiceField(
+        label=_("When the training blows up"),
+        help_text=_(
+            "One garbage row can ruin a model. A training that goes well is not changed by this."
+        ),
+        required=False,
+        choices=[
+            ("auto", _("Go back, and go on without the rows that did it")),
+            ("off", _("Only pass over steps that are no numbers")),
+        ],
+    )
     packing = forms.BooleanField(
         required=False,
         label=_("Pack short rows together"),
@@ -165,7 +176,7 @@ class JobForm(forms.Form):
     )
 
     OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "r", "alpha", "targets",
-           "max_length", "overflow", "thinking", "packing", "gradient_checkpointing",
+           "max_length", "overflow", "thinking", "packing", "stability", "gradient_checkpointing",
            "micro_batch_tokens", "seed")  # fmt: skip
 
     def __init__(
@@ -228,6 +239,7 @@ class JobForm(forms.Form):
             **({"overflow": data["overflow"]} if data["overflow"] else {}),
             "thinking": data["thinking"] or "auto",
             "packing": data["packing"],
+            "stability": data["stability"] or "auto",
             "gradient_checkpointing": SWITCH[data["gradient_checkpointing"] or "auto"],
             "micro_batch_tokens": data["micro_batch_tokens"] or "auto",
             "seed": data["seed"],

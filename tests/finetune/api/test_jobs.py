@@ -48,6 +48,7 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
             "thinking": "off",
             "gradient_checkpointing": True,
             "micro_batch_tokens": 4096,
+            "stability": "off",
             "evaluation": {"every_steps": 5, "keep": "best"},
             "auto_start": False,
         },
@@ -69,6 +70,7 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
     assert (asked["max_length"], asked["packing"], asked["overflow"]) == (64, True, "drop")
     assert (asked["thinking"], asked["auto_start"]) == ("off", False)
     assert (asked["gradient_checkpointing"], asked["micro_batch_tokens"]) == (True, 4096)
+    assert asked["stability"] == "off"
     assert asked["evaluation"] == {"every_steps": 5, "keep": "best"}
     events = client.fine_tuning.jobs.list_events(job.id)
     for event in events:
@@ -119,6 +121,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"max_length": 0}}, "max_length"),
     ({"extra_body": {"overflow": "ignore"}}, "overflow"),
     ({"extra_body": {"thinking": "maybe"}}, "thinking"),
+    ({"extra_body": {"stability": "on"}}, "stability"),
     ({"extra_body": {"gradient_checkpointing": 1}}, "gradient_checkpointing"),
     ({"extra_body": {"gradient_checkpointing": "on"}}, "gradient_checkpointing"),
     ({"extra_body": {"micro_batch_tokens": 63}}, "micro_batch_tokens"),

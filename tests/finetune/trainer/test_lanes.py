@@ -84,7 +84,7 @@ def test_a_fault_in_a_lane_ends_the_run_with_that_fault(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once(monkeypatch, 3)
-    lay_out, dealt = loop.lay_out, []
+    lay_out, dealt = Run.lay_out, []
 
     def fails(run: Run, rows: Any) -> Any:
         dealt.append(rows)
@@ -92,7 +92,7 @@ def test_a_fault_in_a_lane_ends_the_run_with_that_fault(
             raise OurFault("broken", "A lane broke.")
         return lay_out(run, rows)
 
-    monkeypatch.setattr(loop, "lay_out", fails)
+    monkeypatch.setattr(Run, "lay_out", fails)
     folder = make_dealt(tmp_path / "run", tiny_base)
     assert finish(folder) == ExitCode.OURS
     assert error(folder)["code"] == "broken"

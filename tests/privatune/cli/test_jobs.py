@@ -34,7 +34,7 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
         "--suffix", "kitchen", "--seed", "3", "--n-epochs", "2", "--batch-size", "auto",
         "--learning-rate-multiplier", "5", "--r", "8", "--target", "q_proj",
         "--target", "v_proj", "--packing", "--no-gradient-checkpointing",
-        "--micro-batch-tokens", "4096", "--metadata", "team=home",
+        "--micro-batch-tokens", "4096", "--stability", "off", "--metadata", "team=home",
         "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -44,6 +44,7 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
             "model": "tiny", "training_file": "file-1", "validation_file": "file-2",
             "suffix": "kitchen", "seed": 3, "packing": True,
             "gradient_checkpointing": False, "micro_batch_tokens": 4096,
+            "stability": "off",
             "adapter": {"r": 8, "targets": ["q_proj", "v_proj"]},
             "metadata": {"team": "home"},
             "method": {

@@ -62,6 +62,15 @@ def test_layers_are_taken_as_typed_and_none_means_all(
         assert Job.objects.get().requested["adapter"] == kept
 
 
+@pytest.mark.parametrize(("typed", "kept"), [({}, "auto"), ({"stability": "off"}, "off")])
+def test_a_blow_up_is_rolled_back_unless_it_is_not_to_be(
+    bench: Bench, typed: dict[str, str], kept: str
+) -> None:
+    assert ask(bench, "en", **typed).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        assert Job.objects.get().requested["stability"] == kept
+
+
 @pytest.mark.parametrize(
     ("typed", "kept"),
     [

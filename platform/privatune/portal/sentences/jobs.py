@@ -97,6 +97,11 @@ JOBS: dict[str, Any] = {
         "Training went astray: several losses in a row were no numbers. Lower the learning rate "
         "multiplier, or raise the rows per step."
     ),
+    "training_unstable": _(
+        "The training blew up again and again, and was rolled back as often as is allowed. The "
+        "job's history names the rows it blew up at: look at them, mend or remove them, and lower "
+        "the learning rate multiplier."
+    ),
     "unfaithful_architecture": BASE_UNUSABLE,
     "layout_lost": BASE_UNUSABLE,
     "spec_changed": ASK_AGAIN,

@@ -142,6 +142,7 @@ def test_a_valid_job_is_queued_with_every_choice_made_and_its_reason(bench: Benc
     assert chosen["learning_rate_multiplier"] == 1.0
     assert set(job.resolved["reasons"]) == {"n_epochs", "learning_rate_multiplier"}
     assert "auto" not in json.dumps(job.resolved["spec"])
+    assert job.resolved["spec"]["stability"] == "watched"
     assert job.total_steps == 4 * chosen["n_epochs"]
     with tenant_scope(bench.tenant.id):
         assert Run.objects.get(job=job).state == RunState.WAITING
