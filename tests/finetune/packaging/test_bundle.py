@@ -152,6 +152,14 @@ def test_the_card_tells_the_change_with_its_interval_where_it_was_measured(passp
     assert "95% interval -0.3000 to -0.2100; paired permutation test p = 0.0002" in told
 
 
+def test_the_card_says_what_a_roll_back_left_out(passport: Passport) -> None:
+    assert "rolled back" not in model_card(passport, "MIT")
+    found = {"rollbacks": 3, "skipped_rows": [4, 9], "rate_factor": 0.5}
+    told = model_card(passport.model_copy(update=found), "MIT")
+    assert "rolled back 3 times; training rows left out for it: 2;" in told
+    assert "0.5 times what was planned" in told
+
+
 def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(artifact):
     told = json.loads((artifact / "passport.json").read_text())
     assert (told["format"], told["family"], told["method"]) == (
@@ -163,7 +171,8 @@ def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(
         "base", "code_version", "created", "datasets", "deterministic", "epochs",
         "evaluation", "family", "format", "hyperparameters", "isolation", "method", "name",
         "nondeterministic", "parents", "parity",
-        "precision", "printed_day", "receipt", "seconds", "seed", "steps", "tenant",
+        "precision", "printed_day", "rate_factor", "receipt", "rollbacks", "seconds",
+        "seed", "skipped_rows", "steps", "tenant",
     ]  # fmt: skip
     assert "\nMethod sft, 200 steps over 2 epochs" in (artifact / "model-card.md").read_text()
 
