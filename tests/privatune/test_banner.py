@@ -12,6 +12,7 @@ FIRST: dict[str, Any] = {
     "operator": {"email": "operator@demo.example", "password": None},
     "samples": {
         "model": "small", "train": "/my data/train.jsonl", "validation": "/my data/valid.jsonl",
+        "questions": "/my data/questions.jsonl",
     },
 }  # fmt: skip
 
@@ -22,6 +23,7 @@ def test_the_banner_names_the_samples_and_a_job_to_paste() -> None:
     [job] = [part for part in said.replace("\\\n", "").splitlines() if "jobs create" in part]
     assert shlex.split(job)[:3] == ["privatune", "jobs", "create"]
     assert {"small", "/my data/train.jsonl", "/my data/valid.jsonl"} <= set(shlex.split(job))
+    assert "/my data/questions.jsonl" in said
     assert "export PRIVATUNE_API_KEY=pt-1" in said
 
 

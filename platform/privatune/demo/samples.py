@@ -1,6 +1,6 @@
 """What a fresh installation can be tried with: the demo's base, licensed to its first tenant, and
-two files of rows. Run by `privatune up` at each start, in a process of its own; what is there
-already stays as it is, and what an operator took away stays away.
+files of rows to train on, to validate with and to ask. Run by `privatune up` at each start, in a
+process of its own; what is there already stays as it is, and what an operator took away stays away.
 
     python -m privatune.demo.samples TENANT    progress on standard error, JSON on standard output
 """
@@ -19,6 +19,7 @@ from privatune.demo.weights import LICENCE, weights
 
 MODEL = "smollm2-135m-instruct"
 TRAIN_ROWS, VALIDATION_ROWS = 120, 20
+QUESTIONS = 40  # enough for an evaluation to give a verdict
 ACTOR = "privatune up"
 Say = Callable[[str], None]
 
@@ -73,17 +74,20 @@ def ensure_base(slug: str, source: Path, say: Say) -> bool:
 
 
 def ensure_rows(folder: Path, say: Say) -> dict[str, str]:
-    """The paths of a training and a validation file. Raises OSError."""
-    paths = {name: folder / f"{name}.jsonl" for name in ("train", "validation")}
+    """The paths of a training, a validation and an evaluation file, of which no two have a row in
+    common. Raises OSError."""
+    paths = {name: folder / f"{name}.jsonl" for name in ("train", "validation", "questions")}
     if not all(path.exists() for path in paths.values()):
         from privatune.demo.commands import heldout_commands, train_commands, write_rows
         from privatune.demo.grammar import Grammar
 
         say("Writing rows to try …")
         grammar = Grammar()
+        heldout = heldout_commands(grammar, VALIDATION_ROWS + QUESTIONS)
         drawn = {
             "train": train_commands(grammar, TRAIN_ROWS),
-            "validation": heldout_commands(grammar, VALIDATION_ROWS),
+            "validation": heldout[:VALIDATION_ROWS],
+            "questions": heldout[VALIDATION_ROWS:],
         }
         folder.mkdir(parents=True, exist_ok=True)
         for name, path in paths.items():

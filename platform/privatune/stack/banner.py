@@ -51,6 +51,7 @@ def _samples(found: dict[str, str] | None) -> list[str]:
         f"  Model      {found['model']}, licensed to try",
         f"  Rows       {found['train']}",
         f"             {found['validation']}",
+        f"             {found['questions']}",
     ]
 
 
