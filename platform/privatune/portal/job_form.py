@@ -4,10 +4,12 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
 from finetune.models import CatalogModel
+from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.services.jobs.lifecycle import JobRequest
 from finetune.services.jobs.request import MICRO_BATCH_TOKENS
 from finetune.trainer.objectives import METHODS
@@ -27,7 +29,7 @@ METHOD = [
     ("pretrain", _("Documents: learn the text (continued pre-training)")),
 ]
 OVERFLOW = [
-    ("", _("What suits the method: refuse the file, or read documents in chunks")),
+    ("", _("By the method: refuse, or chunks")),
     ("refuse", _("Refuse the file and say which")),
     ("drop", _("Leave them out, and count them")),
     ("cut", _("Cut them, and count them")),
@@ -118,7 +120,10 @@ class JobForm(forms.Form):
         required=False,
         min_value=8,
         label=_("Longest row, in tokens"),
-        help_text=_("From 8 to what the model can read. Empty: 1024, or what it can read if less."),
+        help_text=format_lazy(
+            _("From 8 to what the model can read. Empty: {default}, or what it can read if less."),
+            default=LONGEST_DEFAULT,
+        ),
     )
     overflow = forms.ChoiceField(
         label=_("Rows that are longer"),

@@ -19,7 +19,7 @@ SIDES: dict[str, Any] = {
 }
 DECISIONS: dict[str, tuple[Any, str]] = {
     Decision.DEPLOY: (_("Worth putting to work"), "success"),
-    Decision.MORE_DATA: (_("More data is needed"), "warning"),
+    Decision.MORE_DATA: (_("Cannot be told yet"), "warning"),
     Decision.DO_NOT: (_("Not worth putting to work"), "danger"),
 }
 REASONS: dict[str, Any] = {

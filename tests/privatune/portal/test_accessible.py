@@ -102,6 +102,21 @@ def test_nothing_is_found_on_any_page(
     assert faults == [], "\n".join(faults)
 
 
+@pytest.mark.parametrize("language", SIZES)
+def test_the_organisations_name_is_read_at_every_width_that_shows_it(
+    pages: dict[str, list[Page]], chromium: Any, language: str
+) -> None:
+    """However many rooms there are beside it: one more had left a single letter."""
+    cut = "(each) => each.scrollWidth > each.clientWidth"
+    page = next(page for page in pages[language] if page.name == "home")
+    with shown_in(chromium, language) as show:
+        name = show(page).locator(".account .organisation")
+        for width in (800, 1024, 1199, 1200, 1280, 1399, 1400, 1440, 1920):
+            name.page.set_viewport_size({"width": width, "height": 900})
+            assert name.is_visible()
+            assert not name.evaluate(cut), f"{name.inner_text()} is cut at {width}"
+
+
 def test_the_main_way_is_gone_by_keys_alone(pages: dict[str, list[Page]], chromium: Any) -> None:
     """From the upload to the chat: whatever can be used is reached, and shows that it is."""
     way = [page for page in pages["en"] if page.name in MAIN_WAY]

@@ -4,8 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils.translation import override
 
 from finetune.models import Job
+from finetune.records.check.spec import LONGEST_DEFAULT
+from privatune.portal.job_form import JobForm
 from tenants.database.scope import tenant_scope
 from tenants.roles import Role
 from tenants.services.tenants import add_member
@@ -48,6 +51,12 @@ def test_a_misspelt_layer_is_told_with_the_nearest_and_what_was_typed_stays(
     assert 'value="q_proj, v_porj"' in answer.content.decode()
     with tenant_scope(bench.tenant.id):
         assert not Job.objects.exists()
+
+
+@pytest.mark.parametrize("language", ["en", "zh-hans"])
+def test_the_form_tells_the_longest_row_that_is_taken_by_default(language: str) -> None:
+    with override(language):
+        assert f" {LONGEST_DEFAULT}" in str(JobForm.base_fields["max_length"].help_text)
 
 
 @pytest.mark.parametrize(
