@@ -85,7 +85,10 @@ def main() -> None:
             stack.operate("models", "import", str(base), "--name", MODEL, "--licence", "none")
             tenant = str(stack.first["tenant"])
             stack.operate("license", "issue", "--tenant", tenant, "--model", MODEL)
-            found = [(name, one(stack, wish, home)) for name, wish in [*wishes()][: options.jobs]]
+            found = []
+            for name, wish in [*wishes()][: options.jobs]:
+                found.append(one(stack, wish, home))
+                tell(name, found[-1])
     report(found)
 
 
@@ -116,17 +119,20 @@ def one(stack: Stack, wish: dict[str, Any], home: Path) -> dict[str, Any]:
     return dict(job["receipt"])
 
 
-def report(found: list[tuple[str, dict[str, Any]]]) -> None:
-    for name, receipt in found:
-        took, expected, errors = receipt["took"], receipt["expected"], receipt["errors"]
-        cells = [
-            f"{each} {expected[each]:g} -> {took[each]:g} ({errors[each]:+.1%})" for each in NAMES
-        ]
-        exact = errors["trained_tokens"] == errors["steps"] == 0
-        print(f"{name:22} {'exact' if exact else 'WRONG'} tokens and steps   {'   '.join(cells)}")
+def tell(name: str, receipt: dict[str, Any]) -> None:
+    took, expected, errors = receipt["took"], receipt["expected"], receipt["errors"]
+    cells = [f"{each} {expected[each]:g} -> {took[each]:g} ({errors[each]:+.1%})" for each in NAMES]
+    exact = errors["trained_tokens"] == errors["steps"] == 0
+    print(
+        f"{name:22} {'exact' if exact else 'WRONG'} tokens and steps   {'   '.join(cells)}",
+        flush=True,
+    )
+
+
+def report(found: list[dict[str, Any]]) -> None:
     print()
     for each, bound in NAMES.items():
-        sizes = sorted(abs(receipt["errors"][each]) for _, receipt in found)
+        sizes = sorted(abs(receipt["errors"][each]) for receipt in found)
         within = sum(size <= bound for size in sizes)
         print(
             f"{each:18} within {bound:.0%}: {within} of {len(sizes)}; median {median(sizes):.1%}, "

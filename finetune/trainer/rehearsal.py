@@ -22,7 +22,8 @@ from finetune.trainer.run import Run
 from finetune.trainer.spec import RunSpec
 
 REHEARSAL = "rehearsal.json"
-STEPS_SECONDS = 15.0
+# Of steps: a heap grows over the first of them, so a busy machine must not cut them short at once
+PROCESSOR_SECONDS, MOST_SECONDS = 30.0, 120.0
 MOST_STEPS, LEAST_STEPS = 24, 3
 LOOKED_AT = 4000  # steps of an epoch among which the heaviest is sought
 EVALUATED_TOKENS = 8192
@@ -87,9 +88,10 @@ def _timed(run: Run) -> Iterator[tuple[int, float]]:
     count = min(MOST_STEPS, max(LEAST_STEPS, run.plan.total_steps))
     numbers = [place * run.plan.total_steps // count for place in range(count)]
     random.Random(0).shuffle(numbers)  # noqa: S311
-    began = time.monotonic()
+    began, worked = time.monotonic(), time.process_time()
     for done, number in enumerate(numbers):
-        if done >= LEAST_STEPS and time.monotonic() - began > STEPS_SECONDS:
+        spent = time.process_time() - worked > PROCESSOR_SECONDS
+        if done >= LEAST_STEPS and (spent or time.monotonic() - began > MOST_SECONDS):
             return
         seconds = _seconds(run, number)
         yield sum(len(run.rows[row]) for row in run.plan.rows_of(number)), seconds

@@ -19,6 +19,11 @@ from tenants.states import FileStatus
 
 READING, MEASURING, READY, FAILED = "reading", "measuring", "ready", "failed"
 STATUSES = (READING, MEASURING, READY, FAILED)
+NOT_MEASURED = UserFault(
+    "not_measured",
+    "Nothing alike was measured, and the job was started or ended before a worker tried it.",
+    fix="Look at the job's own progress, or ask for an estimate of the same settings.",
+)
 UNKNOWN: dict[str, Any] = {
     "hyperparameters": None,
     "trained_tokens_per_epoch": None,
@@ -107,7 +112,7 @@ def _status(estimate: Estimate, job: Job, known: Pace | None) -> dict[str, Any]:
         return {"status": READY, "error": None}
     if estimate.state in (LeaseState.WAITING, LeaseState.LEASED):
         return {"status": MEASURING, "error": None}
-    return {"status": FAILED, "error": estimate.error}
+    return {"status": FAILED, "error": estimate.error or NOT_MEASURED.fields()}
 
 
 def _licence(estimate: Estimate, job: Job) -> dict[str, Any]:

@@ -41,6 +41,7 @@ JOBS: dict[str, Any] = {
         "Too many estimates of your organisation are being made. Wait until some are ready."
     ),
     "estimate_not_found": _("There is no such estimate."),
+    "not_measured": _("Nothing alike was measured before the job was started or ended."),
     "rehearsal_failed": _("The try of a few steps failed. Ask for the estimate once more."),
     "job_too_large": _(
         "The training needs more memory than any known machine has. Lower the longest row or the "

@@ -142,6 +142,9 @@ def test_a_held_job_has_an_estimate_and_its_own_tokens_are_not_promised_twice(
     rehearse(bench, estimate)
     with tenant_scope(bench.tenant.id):
         assert Estimate.objects.get(id=estimate.id).state == LeaseState.SUCCEEDED
+    left = told(bench, estimate)
+    assert (left["status"], left["error"]["code"]) == ("failed", "not_measured")
+    assert left["trained_tokens"] == found["trained_tokens"]
     assert not Pace.objects.exists(), "nothing is measured for a job that nobody waits for"
 
 
