@@ -42,10 +42,11 @@ ELSEWHERE = [
     "tenants/services/licences.py:license_revoked", "tenants/services/licences.py:license_exists",
     "tenants/services/licences.py:license_over",
     "platform/privatune/edge/rates.py:rate_limit_exceeded",
+    "finetune/services/jobs/preview.py:whole_number",  # pydantic's kind; told as invalid_value
 ]  # fmt: skip
 SHOWN_AS_FINDINGS = {  # raised for a row, and shown as the reading's problem (findings.py)
     "nothing_trained", "no_eos", "end_not_trained", "template_drops_content",
-    "template_not_derivable", "bad_tool_arguments",
+    "template_not_derivable", "bad_tool_arguments", "answers_apart",
 }  # fmt: skip
 
 
