@@ -17,6 +17,7 @@ SHOWN_OF_RUN = (
     events.JobStarted.code,
     events.JobContinued.code,
     events.ReadingGoesOn.code,
+    events.ReferenceGoesOn.code,
     events.TrainingPlanned.code,
     events.BaseEvaluated.code,
     events.ValidationGoesOn.code,
@@ -35,6 +36,7 @@ WORDS = {
     "held": _("Ready, and held: it starts when you say so."),
     "preparing": _("Preparing: the data and the base model are being loaded."),
     "reading": _("Reading the data: row %(rows)s of %(of)s."),
+    "reference": _("Asking the base model about the answers: row %(rows)s of %(of)s."),
     "base_evaluation_begins": _("Evaluating the base model."),
     "base_evaluation": _("Evaluating the base model: row %(rows)s of %(of)s."),
     "training_begins": _("Training begins."),
@@ -121,6 +123,8 @@ def _running(job: Job) -> Phase:
     match message:
         case events.ReadingGoesOn(rows=rows, of=total):
             return Phase("reading", {"rows": rows, "of": total})
+        case events.ReferenceGoesOn(rows=rows, of=total):
+            return Phase("reference", {"rows": rows, "of": total})
         case events.TrainingPlanned() if job.validation_file_id and not figures:
             return Phase("base_evaluation_begins")
         case events.ValidationGoesOn(rows=rows, of=total):

@@ -86,6 +86,13 @@ class BaseEvaluated(Message):
     base_valid_loss: float
 
 
+class ReferenceGoesOn(Message):
+    code = "reference_goes_on"
+    words = "The base has been asked about {rows} of {of:row|rows}."
+    rows: int
+    of: int
+
+
 class ValidationGoesOn(Message):
     code = "validation_goes_on"
     words = "Validated {rows} of {of:row|rows}."

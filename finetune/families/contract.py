@@ -103,6 +103,11 @@ class Adapted(Protocol):
         """What it says about a few of them, small, for `Family.compare`."""
         ...
 
+    def log_likelihoods(self, batch: Any, labels: Sequence[int]) -> "Tensor":
+        """[sequences], float64: the summed log-probability [nats] of each one's labels, of which it
+        has so many."""
+        ...
+
     def without_adapter(self) -> AbstractContextManager[None]:
         """The plain base, for the calls of this thread inside."""
         ...

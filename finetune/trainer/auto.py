@@ -60,9 +60,11 @@ def resolve(
     base_parameters: int,
     requested: Requested,
     packs: Packs | None = None,
+    rate: float = 1.0,
 ) -> tuple[Resolved, list[Choice]]:
     """(values, what was chosen and why) for `rows` rows with `tokens` trained tokens, which are
-    laid into `packs` if there are any: `batch_size` then counts those."""
+    laid into `packs` if there are any: `batch_size` then counts those. `rate`: of the base's own
+    learning rate, what suits the objective."""
     choices: list[Choice] = []
     batch = requested.batch_size
     if batch == "auto":
@@ -76,7 +78,7 @@ def resolve(
             if epochs == 1
             else EpochsChosen(n_epochs=epochs, rows=rows, trained_tokens=tokens)
         )
-    rate = base_rate(base_parameters)
+    rate *= base_rate(base_parameters)
     multiplier = requested.learning_rate_multiplier
     if multiplier == "auto":
         multiplier = 1.0

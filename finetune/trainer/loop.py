@@ -26,6 +26,7 @@ from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.measuring import measure, validation_parts
 from finetune.trainer.objectives import OBJECTIVES, Objective, usable
 from finetune.trainer.reading import day_of, open_rows
+from finetune.trainer.reference import refer
 from finetune.trainer.result import result_step, result_weights, write_result
 from finetune.trainer.run import Run, Speedometer, sequences
 from finetune.trainer.settling import Settled, act, prove, rows_of, settle, summary, watch
@@ -48,12 +49,13 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
     spec = RunSpec.read(run_dir)
     events = EventLog(run_dir / "events.jsonl")
     try:
-        objective = usable(spec.objective, objectives)
+        objective = usable(spec.objective, objectives).told(spec.settings)
         with watched(strict=spec.deterministic) as nondeterministic:
             run = prepare(spec, objective, run_dir, events, stop)
             run.nondeterministic = nondeterministic
             try:
                 with run.lanes:
+                    refer(run, run_dir)
                     run_to_the_end(run)
                     kept = result_weights(run)
                     measured = measure(run, kept)

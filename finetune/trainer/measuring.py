@@ -87,7 +87,7 @@ def validation_parts(run: Run) -> Iterator[list[Numbered]]:
     done, told = 0, run.clock()
     for part in cut(lengths_of(run.valid), run.spec.in_memory.micro_batch_tokens):
         run.stop.check()
-        yield [Numbered(number, run.valid[number]) for number in part]
+        yield [Numbered(number, run.held_out(number)) for number in part]
         done += len(part)
         now = run.clock()
         if now - told >= TOLD_SECONDS and done < len(run.valid):

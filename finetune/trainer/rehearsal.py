@@ -35,7 +35,9 @@ def rehearse(run_dir: Path, stop: Stop) -> None:
     with TemporaryDirectory(dir=run_dir) as scratch, watched(strict=spec.deterministic):
         events = EventLog(Path(scratch) / "events.jsonl")
         try:
-            run = prepare(spec, usable(spec.objective, OBJECTIVES), run_dir, events, stop)
+            objective = usable(spec.objective, OBJECTIVES).told(spec.settings)
+            run = prepare(spec, objective, run_dir, events, stop)
+            _refer_to_nothing(run)
             run.checkpoints = Checkpoints(Path(scratch))
             began = time.monotonic()
             with run.lanes:
@@ -44,6 +46,14 @@ def rehearse(run_dir: Path, stop: Stop) -> None:
         finally:
             events.close()
     (run_dir / REHEARSAL).write_text(json.dumps(told), encoding="utf-8")
+
+
+def _refer_to_nothing(run: Run) -> None:
+    """What the base says changes no time, and the weights that come of it are thrown away."""
+    if "reference" in run.objective.needs:
+        unknown = (0.0,) * len(run.rows[0].sequences)
+        run.reference = [unknown] * len(run.rows)
+        run.valid_reference = [unknown] * len(run.valid)
 
 
 def _measured(run: Run) -> dict[str, Any]:

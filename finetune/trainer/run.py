@@ -42,6 +42,28 @@ class Speedometer:
         return steps * sum(s for _, s in self._steps) / done if done else 0.0
 
 
+Likelihoods = tuple[float, ...]  # of an item's sequences [nats]
+
+
+@dataclass(frozen=True)
+class Referred:
+    """An item with what the base alone says of it."""
+
+    item: Item
+    reference: Likelihoods
+
+    def __len__(self) -> int:
+        return len(self.item)
+
+    @property
+    def trained(self) -> int:
+        return self.item.trained
+
+    @property
+    def sequences(self) -> Sequence[Item]:
+        return self.item.sequences
+
+
 @dataclass
 class Run:
     spec: RunSpec
@@ -62,7 +84,19 @@ class Run:
     history: History = field(default_factory=History)
     clock: Callable[[], float] = time.monotonic
     good: Good | None = None  # what a blow-up of the weights is rolled back to
+    # By row, where the objective needs it: see finetune.trainer.reference
+    reference: Sequence[Likelihoods] | None = None
+    valid_reference: Sequence[Likelihoods] | None = None
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
+
+    def row(self, number: int) -> Item:
+        """A row to train, as the objective takes it."""
+        item = self.rows[number]
+        return Referred(item, self.reference[number]) if self.reference is not None else item
+
+    def held_out(self, number: int) -> Item:
+        item, found = self.valid[number], self.valid_reference
+        return Referred(item, found[number]) if found is not None else item
 
     def lay_out(self, rows: Sequence[Item]) -> Batch:
         # With dropout, rows that begin alike must still draw different masks

@@ -101,7 +101,7 @@ def _alone(run: Run) -> Callable[[int], Alone]:
 
     def of(number: int) -> Alone:
         run.stop.check()
-        sums, gradients = learn(run, [run.rows[number]])
+        sums, gradients = learn(run, [run.row(number)])
         norms = torch._foreach_norm([each for each in gradients if each is not None])
         norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         return Alone(number, float(sums.loss.detach()) / sums.weight, sums.weight, norm)
@@ -149,7 +149,7 @@ def prove(run: Run) -> None:
     numbers = rows_of(run, run.state.step - 1)
     totals = Totals(run.objective)
     run.model.train(False)
-    rows = [run.rows[number] for number in numbers]
+    rows = [run.row(number) for number in numbers]
     for part in micro_batches(rows, run.spec.in_memory.micro_batch_tokens):
         run.stop.check()
         for sums in run.lanes.map(partial(judge, run), part):

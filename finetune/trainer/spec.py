@@ -147,6 +147,7 @@ class RunSpec(Growing):
     # only a step that is not finite is passed over
     stability: Stability = "off"
     max_rollbacks: PositiveInt = 10
+    settings: dict[str, float | str] = {}  # of the objective's own
 
     @property
     def in_memory(self) -> Relief:

@@ -38,7 +38,7 @@ def take(run: Run, numbers: Sequence[int]) -> Taken:
     model.train(True)
     run.optimizer.zero_grad(set_to_none=True)
     totals, tokens = Totals(run.objective), 0
-    rows = [run.rows[number] for number in numbers]
+    rows = [run.row(number) for number in numbers]
     for part in micro_batches(rows, spec.in_memory.micro_batch_tokens):
         run.stop.check()
         for sums, gradients in run.lanes.map(partial(learn, run), part):

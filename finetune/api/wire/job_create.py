@@ -51,11 +51,23 @@ class Supervised(_Strict):
     hyperparameters: WireHyperparameters = WireHyperparameters()
 
 
+class DpoHyperparameters(WireHyperparameters):
+    """`loss_type` and `label_smoothing` are ours."""
+
+    beta: Number = "auto"
+    loss_type: str = "auto"
+    label_smoothing: Number = "auto"
+
+
+class Dpo(_Strict):
+    hyperparameters: DpoHyperparameters = DpoHyperparameters()
+
+
 class Method(_Strict):
     type: str
     supervised: Supervised | None = None
     pretrain: Supervised | None = None
-    dpo: Any = None
+    dpo: Dpo | None = None
     reinforcement: Any = None
 
 
@@ -86,6 +98,8 @@ class JobCreate(_Strict):
     def request(self) -> JobRequest:
         """Raises UserFault for what is not offered, NotFound for a file that is not there."""
         self._check_offered()
+        chosen = self.chosen().model_dump()
+        common = {name: chosen.pop(name) for name in Hyperparameters.model_fields}
         return JobRequest(
             model=self.model,
             training_file=_file(self.training_file, "training_file").id,
@@ -93,7 +107,8 @@ class JobCreate(_Strict):
                 _file(self.validation_file, "validation_file").id if self.validation_file else None
             ),
             method=self.kind,
-            hyperparameters=Hyperparameters(**self.chosen().model_dump()),
+            hyperparameters=Hyperparameters(**common),
+            settings={name: value for name, value in chosen.items() if value != "auto"},
             adapter=self.adapter,
             max_length=self.max_length,
             packing=self.packing,
@@ -115,7 +130,7 @@ class JobCreate(_Strict):
         return self.method.type if self.method else "supervised"
 
     def chosen(self) -> WireHyperparameters:
-        own: Supervised | None = getattr(self.method, self.kind, None)
+        own: Supervised | Dpo | None = getattr(self.method, self.kind, None)
         return (own.hyperparameters if own else self.hyperparameters) or WireHyperparameters()
 
     def field_of(self, param: str | None) -> str | None:

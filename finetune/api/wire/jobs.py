@@ -16,6 +16,7 @@ from finetune.models import Artifact, Checkpoint, Event, Job
 from finetune.services.jobs import lifecycle
 from finetune.services.runs.publishing import model_name
 from finetune.states import JobState
+from finetune.trainer.objectives import METHODS
 from tenants import public_ids
 from tenants.models import Tenant
 from tenants.roles import Scope
@@ -81,7 +82,11 @@ def shown_hyperparameters(job: Job) -> dict[str, Any]:
     """What each "auto" became, once that is known, else what was asked."""
     asked = job.requested.get("hyperparameters", {})
     found = (job.resolved or {}).get("hyperparameters", {})
-    return {name: found.get(name, asked.get(name, "auto")) for name in NAMES}
+    told = {name: found.get(name, asked.get(name, "auto")) for name in NAMES}
+    settings = METHODS[job.method].settings
+    chosen = (job.resolved or {}).get("spec", {}).get("settings", job.requested.get("settings", {}))
+    own = {name: chosen.get(name, "auto") for name in settings.model_fields} if settings else {}
+    return told | own
 
 
 def shown_error(job: Job) -> dict[str, Any] | None:

@@ -84,6 +84,42 @@ def _chunk(
     return losses, hits, logits
 
 
+class _LogProbs(torch.autograd.Function):
+    """As above, of each label apart: their gradients are weighed by whoever asked."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath
+    ) -> Tensor:
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        need = ctx.needs_input_grad[0]
+        grad = torch.empty_like(hidden) if need else None
+        found = torch.empty(hidden.shape[0], dtype=wide, device=hidden.device)
+        rows = max(1, CHUNK_BYTES // (weight.shape[0] * wide.itemsize))
+        for start in range(0, hidden.shape[0], rows):
+            part = slice(start, start + rows)
+            logits = (hidden[part] @ weight.t()).to(wide)
+            losses, _, slope = _chunk(logits, targets[part], math, need)
+            found[part] = -losses
+            if grad is not None:
+                torch.mm(slope.neg_().to(hidden.dtype), weight, out=grad[part])
+        if grad is not None:
+            ctx.save_for_backward(grad)
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, grad_found: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad,) = ctx.saved_tensors
+        return grad * grad_found[:, None].to(grad.dtype), None, None, None
+
+
+def log_probs(hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath) -> Tensor:
+    """hidden [n, d], weight [vocab, d] frozen, targets [n] -> log-probability of each [n], float32
+    or wider."""
+    found: Tensor = _LogProbs.apply(hidden, weight, targets, math)
+    return found
+
+
 @torch.no_grad()
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath) -> Tensor:
     """hidden [n, d], weight [vocab, d], targets [n] -> the loss of each [n], float32 or wider."""

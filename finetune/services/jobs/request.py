@@ -52,14 +52,16 @@ class EvaluationRequest(_Frozen):
 
 
 class JobRequest(_Frozen):
-    """A create call, parsed. `model` is a catalogue name or one's own `ft:` model. Without
-    `auto_start` the job is held, once its files are read, until it is resumed."""
+    """A create call, parsed. `model` is a catalogue name or one's own `ft:` model; `settings` are
+    the method's own among the hyperparameters. Without `auto_start` the job is held, once its files
+    are read, until it is resumed."""
 
     model: str
     training_file: UUID
     validation_file: UUID | None = None
     method: Annotated[str, AfterValidator(_offered)] = "supervised"
     hyperparameters: Hyperparameters = Hyperparameters()
+    settings: dict[str, Any] = Field(default_factory=dict)
     adapter: dict[str, Any] | None = None
     max_length: int | None = None
     packing: bool = False
@@ -73,6 +75,19 @@ class JobRequest(_Frozen):
     suffix: str | None = None
     seed: int | None = None
     metadata: dict[str, str] = Field(default_factory=dict)
+
+    def method_settings(self) -> dict[str, Any]:
+        """With what was not asked at its default. Raises UserFault naming the field, e.g.
+        `hyperparameters.beta`."""
+        settings = METHODS[self.method].settings
+        if settings is None and self.settings:
+            name = min(self.settings)
+            raise _invalid(
+                f"hyperparameters.{name}", f"The method {self.method!r} has no setting {name!r}."
+            )
+        if settings is None:
+            return {}
+        return _parse(settings, self.settings, "hyperparameters").model_dump(mode="json")
 
     def adapter_spec(self) -> AdapterSpec:
         """Raises UserFault naming the field, e.g. `adapter.r`."""
@@ -89,6 +104,7 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     within("hyperparameters.n_epochs", asked.n_epochs, 1, 50)
     within("hyperparameters.batch_size", asked.batch_size, 1, 256)
     _positive("hyperparameters.learning_rate_multiplier", asked.learning_rate_multiplier)
+    request.method_settings()
     within("max_length", request.max_length, 8, context_length)
     within("micro_batch_tokens", request.micro_batch_tokens, *MICRO_BATCH_TOKENS)
     within("seed", request.seed, 0, MAX_SEED)

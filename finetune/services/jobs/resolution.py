@@ -63,6 +63,7 @@ def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
         base_parameters=job.base.parameters,
         requested=auto.Requested(**request.hyperparameters.model_dump()),
         packs=packs,
+        rate=METHODS[request.method].rate,
     )
     served, chosen = _served_thinking(request, (train.report or {}).get("thinking"))
     spec = _spec(job, request, values, train, valid)
@@ -138,4 +139,5 @@ def _spec(
         save_every=SAVE_EVERY,
         early_stop_patience=evaluation.early_stop_patience,
         keep=evaluation.keep,
+        settings=request.method_settings(),
     )

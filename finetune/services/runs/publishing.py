@@ -295,6 +295,7 @@ def _held_out(job: Job) -> dict[str, int | None]:
 def _hyperparameters(job: Job, spec: RunSpec, report: dict[str, Any]) -> dict[str, Any]:
     resolved = job.resolved or {}
     return dict(resolved.get("hyperparameters", {})) | {
+        **spec.settings,  # of the objective's own
         "learning_rate": spec.optim.learning_rate,
         "max_length": spec.max_length,
         "packing": spec.packing,

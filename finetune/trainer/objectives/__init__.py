@@ -7,15 +7,18 @@ trainer runs for it. No torch is imported here: the platform reads this page.
 from collections.abc import Mapping
 
 from faults import OurFault
-from finetune.trainer.objectives.contract import Metric, Need, Objective, Sums
+from finetune.trainer.objectives.contract import Metric, Need, Objective, Settings, Sums
+from finetune.trainer.objectives.dpo import DPO
 from finetune.trainer.objectives.pretrain import PRETRAIN
 from finetune.trainer.objectives.sft import SFT
 
-METHODS = {"supervised": SFT, "pretrain": PRETRAIN}
+METHODS = {"supervised": SFT, "pretrain": PRETRAIN, "dpo": DPO}
 
 OBJECTIVES = {objective.name: objective for objective in METHODS.values()}
 
-GIVEN: frozenset[Need] = frozenset()  # of what an objective may need besides a model and rows
+GIVEN: frozenset[Need] = frozenset(
+    {"reference"}
+)  # of what an objective may need besides a model and rows
 
 
 def usable(name: str, objectives: Mapping[str, Objective] = OBJECTIVES) -> Objective:
@@ -31,4 +34,4 @@ def usable(name: str, objectives: Mapping[str, Objective] = OBJECTIVES) -> Objec
     return objective
 
 
-__all__ = ["METHODS", "OBJECTIVES", "Metric", "Objective", "Sums", "usable"]
+__all__ = ["METHODS", "OBJECTIVES", "Metric", "Objective", "Settings", "Sums", "usable"]

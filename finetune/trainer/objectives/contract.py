@@ -2,8 +2,11 @@
 means. No torch is needed to read this page."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from finetune.records.check.spec import Overflow, RowFormat
 from finetune.records.kinds import Item, RecordKind
@@ -12,7 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Need = Literal["reference", "reward_model", "generation"]
-"""The frozen base beside the adapted one; a model that scores answers; answers of the model's."""
+"""The likelihood of each sequence by the base alone, as its item's `reference` (see
+`finetune.trainer.reference`); a model that scores answers; answers of the model's."""
+
+
+class Settings(BaseModel):
+    """What an objective can be told, with its defaults: numbers and words."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,21 @@ class Objective:
     each: Callable[[Any, Any, Sequence[Item]], Sequence[tuple[float, float]]] | None = None
     formats: frozenset[RowFormat] | None = None  # that it takes of its kind of record; None: all
     overflow: Overflow = "refuse"  # what becomes of long records where nothing else is asked
+    settings: type[Settings] | None = None  # what `sums` and `each` take under that name
+    rate: float = 1.0  # of the base's learning rate: what suits this objective
+
+    def told(self, values: Mapping[str, Any]) -> "Objective":
+        """This objective with these settings. Raises pydantic's ValidationError."""
+        if self.settings is None:
+            return self
+        settings = self.settings.model_validate(values)
+        sums: Callable[..., Sums] = self.sums
+        each: Callable[..., Any] | None = self.each
+        return replace(
+            self,
+            sums=partial(sums, settings=settings),
+            each=partial(each, settings=settings) if each else None,
+        )
 
     @property
     def train_columns(self) -> tuple[str, ...]:

@@ -66,6 +66,14 @@ def job_wish(
     n_epochs: Auto = None,
     batch_size: Auto = None,
     learning_rate_multiplier: Auto = None,
+    beta: Annotated[
+        str | None, typer.Option(help="Of preferences: how much straying from the base costs.")
+    ] = None,
+    loss_type: Annotated[str | None, typer.Option(help="Of dpo: sigmoid or ipo.")] = None,
+    label_smoothing: Annotated[
+        str | None,
+        typer.Option(help="Of dpo: the share of preferences that may be the wrong way round."),
+    ] = None,
     r: Annotated[int | None, typer.Option(min=1, help="Rank of the LoRA adapter.")] = None,
     alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's scale, over r.")] = None,
     dropout: Annotated[float | None, typer.Option(min=0, max=1)] = None,
@@ -103,6 +111,9 @@ def job_wish(
         "n_epochs": _number(n_epochs, "--n-epochs"),
         "batch_size": _number(batch_size, "--batch-size"),
         "learning_rate_multiplier": _number(learning_rate_multiplier, "--learning-rate-multiplier"),
+        "beta": _number(beta, "--beta"),
+        "loss_type": loss_type,
+        "label_smoothing": _number(label_smoothing, "--label-smoothing"),
     }
     settings = {
         "model": model,

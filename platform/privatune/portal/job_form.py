@@ -27,6 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 METHOD = [
     ("supervised", _("Examples: learn the answers (supervised)")),
     ("pretrain", _("Documents: learn the text (continued pre-training)")),
+    ("dpo", _("Preferences: favour the better of two answers (DPO)")),
 ]
 OVERFLOW = [
     ("", _("By the method: refuse, or chunks")),
@@ -40,6 +41,8 @@ THINKING = [
     ("on", _("Always")),
     ("off", _("Never: reasoning in the data is left out")),
 ]
+
+OF_METHODS = ("beta", "loss_type", "label_smoothing")  # settings that not every method has
 
 SWITCH: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
 
@@ -96,6 +99,26 @@ class JobForm(forms.Form):
         max_value=1000,
         label=_("Learning rate multiplier"),
         help_text=_("0.0001 to 1000. Empty: 1, the rate that suits the model's size."),
+    )
+    beta = forms.FloatField(
+        required=False,
+        min_value=0.0001,
+        max_value=100,
+        label=_("Preferences: beta"),
+        help_text=_("Up to 100. Empty: 0.1. Higher: the model stays closer to its base."),
+    )
+    loss_type = forms.ChoiceField(
+        required=False,
+        label=_("Preferences: loss"),
+        help_text=_("IPO guards against few or very clear preferences being learned by heart."),
+        choices=[("", _("As the method has it")), ("sigmoid", "DPO"), ("ipo", "IPO")],
+    )
+    label_smoothing = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=0.49,
+        label=_("Preferences: label smoothing"),
+        help_text=_("0 to 0.49. Empty: 0. The share of preferences that may be the wrong way."),
     )
     r = forms.IntegerField(
         required=False,
@@ -180,8 +203,9 @@ class JobForm(forms.Form):
         help_text=_("0 to 2147483647. Empty: drawn by lot. The same seed gives the same model."),
     )
 
-    OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "r", "alpha", "targets",
-           "max_length", "overflow", "thinking", "packing", "stability", "gradient_checkpointing",
+    OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", *OF_METHODS, "r", "alpha",
+           "targets", "max_length", "overflow", "thinking", "packing", "stability",
+           "gradient_checkpointing",
            "micro_batch_tokens", "seed")  # fmt: skip
 
     def __init__(
@@ -239,6 +263,7 @@ class JobForm(forms.Form):
             adapter["targets"] = targets
         return {
             "hyperparameters": {n: data[n] for n in numbers if data[n] is not None},
+            "settings": {n: data[n] for n in OF_METHODS if data[n] not in (None, "")},
             "adapter": adapter or None,
             "max_length": data["max_length"],
             **({"overflow": data["overflow"]} if data["overflow"] else {}),

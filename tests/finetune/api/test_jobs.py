@@ -103,7 +103,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 99}}}},
         "method.supervised.hyperparameters.n_epochs",
     ),
-    ({"method": {"type": "dpo", "dpo": {}}}, "method.type"),
+    (
+        {"method": {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0}}}},
+        "method.dpo.hyperparameters.beta",
+    ),
     ({"method": {"type": "reinforcement"}}, "method.type"),
     ({"suffix": ""}, "suffix"),
     ({"suffix": "x" * 65}, "suffix"),

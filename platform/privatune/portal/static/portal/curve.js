@@ -10,6 +10,7 @@
     { of: "train_loss", label: label.train, stroke: "#0b6e4f", width: 2 },
     { of: "valid_loss", label: label.valid, stroke: "#c2410c", width: 2, points: { show: true }, spanGaps: true },
     { of: "train_accuracy", label: label.accuracy, stroke: "#64748b", width: 1, scale: "accuracy" },
+    { of: "train_rewards_accuracies", label: label.preferred, stroke: "#64748b", width: 1, scale: "accuracy" },
   ].map((line) => ({ ...line, figures: [], value: (_, figure) => figure?.toFixed(4) ?? "–" }));
   let last = 0, plot = null, drawn = "";
   // Between the marks of the steps: there is no step 1.5.

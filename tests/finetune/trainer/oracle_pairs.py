@@ -1,0 +1,108 @@
+"""TRL's DPOTrainer on exactly our pairs, order, adapter and schedule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import set_peft_model_state_dict
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig, DPOTrainer
+
+from finetune.families.causal_lm.adapters.fresh import _lora_config
+from finetune.families.causal_lm.loading import DTYPES
+from finetune.records.kinds import Group
+from finetune.trainer.data import Plan
+from finetune.trainer.spec import RunSpec
+
+
+@dataclass
+class Told:
+    losses: list[float]
+    metrics: dict[str, list[float]]
+
+
+class Recording(DPOTrainer):
+    """Takes pairs that are tokenised, and keeps each step's loss as computed."""
+
+    losses: list[float]
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset
+
+    def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        loss = super().compute_loss(*args, **kwargs)
+        self.losses.append(float(loss.detach()))
+        return loss
+
+
+def align_with_trl(
+    base: Path,
+    spec: RunSpec,
+    rows: Sequence[Group],
+    plan: Plan,
+    adapter: dict[str, torch.Tensor],
+    *,
+    out: Path,
+    max_steps: int,
+) -> Told:
+    """The rows in our plan's order, pre-tokenised, taken sequentially; every step is full."""
+    order = [number for step in range(max_steps) for number in plan.rows_of(step)]
+    assert len(order) == max_steps * spec.batch_size
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES[spec.precision])
+    config = DPOConfig(
+        output_dir=str(out),
+        per_device_train_batch_size=spec.batch_size,
+        max_steps=max_steps,
+        learning_rate=spec.optim.learning_rate,
+        lr_scheduler_type=spec.optim.schedule,
+        warmup_steps=spec.optim.warmup_ratio,
+        adam_beta2=spec.optim.beta2,
+        adam_epsilon=spec.optim.eps,
+        weight_decay=spec.optim.weight_decay,
+        max_grad_norm=spec.optim.max_grad_norm,
+        seed=spec.seed,
+        train_sampling_strategy="sequential",
+        gradient_checkpointing=False,
+        use_cpu=True,
+        bf16=False,
+        fp16=False,
+        logging_steps=1,
+        logging_strategy="steps",
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        **spec.settings,  # named as there
+    )
+    trainer = Recording(
+        model=model,
+        args=config,
+        train_dataset=Dataset.from_list([_example(rows[number]) for number in order]),
+        processing_class=AutoTokenizer.from_pretrained(base),
+        peft_config=_lora_config(model, spec.adapter),
+    )
+    for parameter in trainer.model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(next(iter(adapter.values())).dtype)
+    set_peft_model_state_dict(trainer.model, adapter)
+    trainer.losses = []
+    trainer.train()
+    logged = [entry for entry in trainer.state.log_history if "rewards/chosen" in entry]
+    return Told(trainer.losses, {name: [entry[name] for entry in logged] for name in logged[0]
+                                 if "/" in name})  # fmt: skip
+
+
+def _example(pair: Group) -> dict[str, list[int]]:
+    """What is trained is one stretch of each side; what follows it has no effect."""
+    sides: dict[str, list[int]] = {}
+    for name, side in zip(("chosen", "rejected"), pair.sequences, strict=True):
+        row: Any = side
+        labels = list(map(bool, row.labels))
+        first, behind = labels.index(True), len(labels) - labels[::-1].index(True)
+        assert all(labels[first:behind])
+        ids = list(row.input_ids)[:behind]
+        sides |= {f"{name}_ids": ids[first:], f"prompt_of_{name}": ids[:first]}
+    assert sides["prompt_of_chosen"] == sides.pop("prompt_of_rejected")
+    return {"prompt_ids": sides.pop("prompt_of_chosen"), **sides}
