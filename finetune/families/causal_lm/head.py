@@ -122,14 +122,8 @@ def log_probs(hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath) -
 
 @torch.no_grad()
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath) -> Tensor:
-    """hidden [n, d], weight [vocab, d], targets [n] -> the loss of each [n], float32 or wider."""
-    wide = torch.promote_types(hidden.dtype, torch.float32)
-    rows = max(1, CHUNK_BYTES // (weight.shape[0] * wide.itemsize))
-    found = [torch.empty(0, dtype=wide, device=hidden.device)]
-    for start in range(0, hidden.shape[0], rows):
-        part = slice(start, start + rows)
-        found.append(_chunk((hidden[part] @ weight.t()).to(wide), targets[part], math, False)[0])
-    return torch.cat(found)
+    """As above, of each the loss [n]."""
+    return -log_probs(hidden, weight, targets, math)
 
 
 def sum_cross_entropy(

@@ -152,10 +152,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_bytes(
     yields = 0
     while not (run / "result").exists():
         try:
-            train(
-                run,
-                StopAfter(7),
-            )
+            train(run, StopAfter(11))
         except Yielded:
             yields += 1
             assert yields < 90
@@ -173,7 +170,7 @@ def test_gone_on_with_from_every_step_elsewhere_it_ends_in_the_same_bytes(
         for kept in run.glob("reference-*.jsonl"):
             kept.unlink()
         try:
-            train(run, StopAfter(19))
+            train(run, StopAfter(24))
         except Yielded:
             yields += 1
             assert yields < 60
