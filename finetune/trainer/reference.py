@@ -32,7 +32,7 @@ def refer(run: Run, run_dir: Path) -> None:
 def _of(run: Run, rows: Sequence[Item], path: Path) -> list[Likelihoods]:
     found: list[Likelihoods] = [()] * len(rows)
     parts = list(cut(lengths_of(rows), run.spec.micro_batch_tokens))
-    kept = _kept(path)
+    kept = iter(list(_kept(path)))  # read before the file is written anew
     done, told = 0, run.clock()
     with path.open("w", encoding="utf-8") as file:
         for part in parts:
