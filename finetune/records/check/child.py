@@ -22,6 +22,7 @@ from finetune.records.check.__main__ import memory_fault
 from finetune.records.check.pool import OUT_OF_MEMORY
 from finetune.records.check.run import ERRORS, REPORT, ROWS, TOKENS
 from finetune.records.check.spec import CheckReport, CheckSpec
+from finetune.sandbox.groups import ended_for_memory
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
 from finetune.sandbox.start import start
@@ -64,6 +65,7 @@ def check_in_child(
         environment=_environment(),
         stderr=subprocess.PIPE,
     )
+    ended_before = ended_for_memory()
     with child.process:  # closes the pipes
         try:
             stderr = _communicate(child.process, progress)
@@ -72,6 +74,8 @@ def check_in_child(
     code = child.process.returncode
     if code == 0:
         return CheckReport.model_validate_json((out_dir / REPORT).read_bytes())
+    if code == -signal.SIGKILL and ended_for_memory() > ended_before:
+        raise _worker_memory_fault()
     raise _fault(out_dir, code, stderr, memory_mb, seconds)
 
 
@@ -138,6 +142,15 @@ def _keep_end(stream: IO[bytes], kept: bytearray) -> None:
     for line in stream:
         kept += line[-_STDERR_KEPT:]
         del kept[:-_STDERR_KEPT]
+
+
+def _worker_memory_fault() -> UserFault:
+    """The kernel ended it before its own bound was reached: trying again would end the same."""
+    return UserFault(
+        "limit_memory",
+        "The check needed more memory than the worker has.",
+        fix="Split the file into several files, or ask the operator for a worker with more memory.",
+    )
 
 
 def _fault(out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) -> Fault:

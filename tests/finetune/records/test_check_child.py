@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from faults import OurFault, UserFault
 from finetune.records.check import CheckReport, CheckSpec, check_in_child
 from finetune.records.check import child as child_module
 from finetune.records.check.codes import LIMIT_CODES
+from finetune.sandbox import groups
 from finetune.sandbox.levels import require
 from tests.finetune.records.conftest import Check
 
@@ -87,6 +89,40 @@ def test_a_file_that_wants_too_much_memory_ends_the_child_alone(tmp_path: Path) 
     found = fault(tmp_path, bomb, memory_mb=400)
     assert found.code == "limit_memory"
     assert "400 MB" in found.message
+
+
+def _kill_innermost(before: set[int], killed: list[int]) -> None:
+    """The check itself, below its keeper and wrappers, as the kernel does it."""
+    (pid,) = set(_children()) - before
+    while below := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        pid = int(below[0])
+    killed.append(pid)
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("counted", [0, 1])
+def test_a_check_that_the_kernel_ends_for_memory_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: int
+) -> None:
+    """A kill that the kernel has not counted as one for memory stays a fault of ours."""
+    before, killed = set(_children()), list[int]()
+    monkeypatch.setattr(groups, "PROC", tmp_path / "cgroup")
+    monkeypatch.setattr(groups, "ROOT", tmp_path / "groups")
+    (tmp_path / "groups/a").mkdir(parents=True)
+    (tmp_path / "cgroup").write_text("0::/a\n")
+    before_all = groups.ended_for_memory()
+
+    def kill(read: int, total: int, rows: int) -> None:
+        if total and not killed:  # it has begun to read
+            told = f"low 0\noom_kill {before_all + counted}\n"
+            (tmp_path / "groups/a/memory.events").write_text(told)
+            _kill_innermost(before, killed)
+
+    with pytest.raises((UserFault, OurFault)) as caught:
+        run(tmp_path, ROW * 200_000, progress=kill)
+    assert killed
+    assert caught.value.code == ("limit_memory" if counted else "check_crashed")
+    assert "memory" in caught.value.message if counted else "memory" not in caught.value.message
 
 
 def test_too_many_rows_and_too_much_time_are_named(tmp_path: Path) -> None:
