@@ -59,6 +59,10 @@ FILE_CODES: dict[str, Code] = {
         "Make sure that this is the file you mean: what stands in it is trained. If it is, give it "
         "the ending that fits; else delete it.",
     ),
+    "json_as_text": _warning(
+        "The lines are JSON, and were read as plain text, as the name says.",
+        "If each line is a row, give the file the ending .jsonl and upload it again; else nothing.",
+    ),
     "utf16": _warning(
         "The file is UTF-16 text; it was read as that.", "Nothing. Else save it as UTF-8."
     ),

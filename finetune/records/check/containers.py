@@ -78,6 +78,13 @@ def _begins_json(line: bytes) -> bool:
     return True
 
 
+def holds_json_lines(head: bytes) -> bool:
+    """Whether text is objects of JSON line by line, as far as its beginning shows."""
+    lines = head.removeprefix(codecs.BOM_UTF8).splitlines()
+    whole = [line for line in lines[: max(1, len(lines) - 1)] if line.strip()][:_LOOKED_AT]
+    return bool(whole) and all(isinstance(object_of(line), dict) for line in whole)
+
+
 def json_lines(source: Source, problems: Problems) -> Iterator[Line]:
     if _is_prose(source.head):
         raise FileUnusable(Finding("not_json_lines"), line=1)

@@ -27,6 +27,15 @@ CONTENT: dict[Container, str] = {
 }
 
 
+def json_as_text(ending: str) -> Finding:
+    return Finding(
+        "json_as_text",
+        message=f"The name ends in {ending}, so that the file is read as plain text, but its lines "
+        "are JSON.",
+        values={"ending": ending},
+    )
+
+
 def disagreement(ending: str, container: Container) -> Finding | None:
     """`ending` as in `.csv`; one that promises nothing disagrees with nothing."""
     if ending not in FOREIGN and PROMISED.get(ending, container) == container:

@@ -12,11 +12,12 @@ from finetune.records.check.containers import (
     Line,
     detect_container,
     documents,
+    holds_json_lines,
     json_lines,
     suffix,
 )
 from finetune.records.check.formats import KINDS, REQUIRED
-from finetune.records.check.names import disagreement
+from finetune.records.check.names import disagreement, json_as_text
 from finetune.records.check.parquet import parquet_rows, spool
 from finetune.records.check.pool import Pool
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
@@ -147,10 +148,8 @@ class _Check:
 
     def _items(self, source: Source) -> Iterable[Line]:
         self._container = self._choose_container(source)
-        if self._spec.format == "auto" and (
-            found := disagreement(suffix(self._spec.source_name), self._container)
-        ):
-            self._problems.add(None, found)
+        if self._spec.format == "auto":
+            self._compare_name(source)
         if self._container == "jsonl":
             return json_lines(source, self._notes)
         if self._container == "csv":
@@ -165,6 +164,15 @@ class _Check:
         if self._container == "text":
             return documents(source, self._notes)
         return self._parquet(source)
+
+    def _compare_name(self, source: Source) -> None:
+        assert self._container is not None
+        ending = suffix(self._spec.source_name)
+        found = disagreement(ending, self._container)
+        if found is None and self._container == "text" and holds_json_lines(source.head):
+            found = json_as_text(ending)
+        if found is not None:
+            self._problems.add(None, found)
 
     def _choose_container(self, source: Source) -> Container:
         asked = self._spec.format

@@ -35,6 +35,10 @@ DETAILED: dict[str, Any] = {
         "have."
     ),
     "name_disagrees": _("The name ends in %(ending)s, but the content is %(content)s."),
+    "json_as_text": _(
+        "The name ends in %(ending)s, so that the file is read as plain text, but its lines are "
+        "JSON."
+    ),
     "invalid_utf8": _("The line is not UTF-8 from byte %(byte)s on."),
     "unknown_role": _("The role %(role)s is not known."),
     "wrong_type": _("This must be %(wanted)s, not %(found)s."),

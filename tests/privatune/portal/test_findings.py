@@ -39,6 +39,7 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
         "table.csv": b"prompt,completion\na,b\na,b,c\n",
         "turns.jsonl": b'{"prompt": ["a", "b"], "output": ["c"]}',
         "notes.pdf": b"Turn left.\n\nTurn right.\n",
+        "rows.txt": GOOD + b"\n" + GOOD,
         "odd.jsonl": b'{"question": "a"}',
         "names.csv": b"question,answer\na,b\n",
         "capitals.csv": b"Prompt,completion,\na,b,\n",
