@@ -18,7 +18,7 @@ def require_turn() -> None:
     if Job.objects.filter(state=JobState.VALIDATING_FILES).count() >= settings.JOBS_READ:
         raise TooManyJobsWaiting(
             "too_many_jobs_waiting",
-            f"{settings.JOBS_READ} jobs of your organisation wait for their files to be read "
-            "already.",
+            f"As many jobs of your organisation as may ({settings.JOBS_READ}) wait for their files "
+            "to be read already.",
             fix="Wait until some of them are queued, or cancel some.",
         )

@@ -127,7 +127,7 @@ def _show(told: dict[str, Any]) -> None:
             "model": told["model"],
             "tokens": f"{told['tokens']}, of which {told['trained']} trained ({BEGIN}…{END})",
             "at most": told["max_length"],
-            "not shown": f"{told['hidden']} tokens" if told["hidden"] else None,
+            "tokens not shown": str(told["hidden"]) if told["hidden"] else None,
         }
     )
     for number, pieces in enumerate(told["sequences"], 1):
