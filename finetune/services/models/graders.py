@@ -3,9 +3,10 @@ customer's Python waits for its turn."""
 
 import asyncio
 import json
+import threading
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, aclosing
 from functools import partial
 from typing import Any, cast
@@ -31,6 +32,7 @@ from tenants.roles import Scope
 
 PYTHON_AT_ONCE = 2  # of all tenants, and one of each
 LONGEST_JUDGEMENT = 512  # tokens
+LOOK_SECONDS = 1.0  # between two looks at whether the caller's loop is still there
 
 GRADERS_AT_ONCE = 16  # of all tenants, and so many of each:
 OF_A_TENANT = 4
@@ -65,12 +67,13 @@ async def run_grader(
         for each in turns:
             each.take(by.tenant_id)
             taken.callback(each.give, by.tenant_id)
-        running = hands.loop.run_in_executor(_THREADS, work)
-        # Not when the caller leaves: the thread and what it started are there until it ends
+        running = _THREADS.submit(work)
+        # Not when the caller leaves, nor by the caller's loop, which a worker ends with the work:
+        # the thread and what it started are there until it ends itself
         ended = taken.pop_all().close
         running.add_done_callback(lambda _: ended())
     try:
-        return await asyncio.shield(running)
+        return await asyncio.shield(asyncio.wrap_future(running))
     finally:
         hands.gone = True
 
@@ -89,22 +92,25 @@ def _has_python(spec: "specs.Grader") -> bool:
 
 
 class Places:
-    """On the event loop alone, so that nothing comes between looking and taking."""
+    """Taken on the loops of several threads, and given back by the threads that did the work."""
 
     def __init__(self, total: int, each: int, said: str) -> None:
         self._total, self._each, self._said = total, each, said
         self._held: Counter[UUID] = Counter()
+        self._lock = threading.Lock()
 
     def take(self, tenant_id: UUID) -> None:
         """Raises GraderBusy (429)."""
-        if self._held[tenant_id] >= self._each or self._held.total() >= self._total:
-            raise GraderBusy("too_many_graders", self._said, fix="Try again in a moment.")
-        self._held[tenant_id] += 1
+        with self._lock:
+            if self._held[tenant_id] >= self._each or self._held.total() >= self._total:
+                raise GraderBusy("too_many_graders", self._said, fix="Try again in a moment.")
+            self._held[tenant_id] += 1
 
     def give(self, tenant_id: UUID) -> None:
-        self._held[tenant_id] -= 1
-        if not self._held[tenant_id]:
-            del self._held[tenant_id]
+        with self._lock:
+            self._held[tenant_id] -= 1
+            if not self._held[tenant_id]:
+                del self._held[tenant_id]
 
 
 _PYTHONS = Places(PYTHON_AT_ONCE, 1, "Another Python grader is running, of yours or of others.")
@@ -131,6 +137,9 @@ class _Hands:
         if self.gone:
             raise JudgeFailed("The request was given up.")
         asked = asyncio.run_coroutine_threadsafe(self._judged(spec, messages), self.loop)
+        while not wait([asked], LOOK_SECONDS).done:
+            if self.loop.is_closed():  # and will never answer
+                raise JudgeFailed("The request was given up.")
         return asked.result()
 
     def python(self, source: str, sample: dict[str, Any], item: Any) -> Ran:

@@ -132,3 +132,34 @@ def test_who_leaves_keeps_the_turn_until_the_code_has_ended(
         assert (await run()).reward == 1.0
 
     asyncio.run(leave_and_come_again())
+
+
+def test_a_worker_that_ends_its_loop_gives_the_turn_back_when_the_code_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ran, end = Event(), Event()
+
+    def slow(*_: Any, **__: Any) -> Ran:
+        ran.set()
+        end.wait()
+        return Ran(score=1.0)
+
+    monkeypatch.setattr(graders, "run_python", slow)
+    by = Principal(uuid4(), Actor("test", ActorKind.KEY), frozenset({Scope.INFER}), Role.ENGINEER)
+    part = TypeAdapter(specs.Grader).validate_python(PYTHON)
+
+    async def leave() -> None:
+        asked = asyncio.create_task(
+            graders.run_grader(
+                spec=part, sample="", item={}, targets={}, by=by, still=lambda: None
+            )
+        )
+        await asyncio.to_thread(ran.wait)
+        asked.cancel()
+
+    asyncio.run(leave())
+    assert by.tenant_id in graders._PYTHONS._held, "the code still runs"
+    end.set()
+    moved = Event()
+    while by.tenant_id in graders._PYTHONS._held or by.tenant_id in graders._GRADERS._held:
+        moved.wait(0.01)
