@@ -34,6 +34,11 @@ def read_json(request: HttpRequest) -> Any:
             where=f"byte {error.start + 1}",
             fix="Send JSON encoded as UTF-8.",
         ) from None
+    return json_of(text)
+
+
+def json_of(text: str) -> Any:
+    """Raises UserFault with line and column of what is wrong, also for what no database keeps."""
     try:
         value = json.loads(
             text, parse_constant=_no_constant, parse_int=_integer, parse_float=_number

@@ -6,7 +6,8 @@ from pydantic import Field, TypeAdapter
 
 from finetune.grading import specs
 
-Threshold = Annotated[float, Field(ge=-1e6, le=1e6)]
+LARGEST_SCORE = 1e6  # as of a judge's range: means of larger ones may have no finite value
+Threshold = Annotated[float, Field(ge=-LARGEST_SCORE, le=LARGEST_SCORE)]
 
 
 class Similarity(specs.TextSimilarity):

@@ -70,11 +70,16 @@ def run_python(
     return _read(answer, child.process.returncode)
 
 
+def _text(said: Any) -> str:
+    """Half a surrogate pair, which the source may have raised, is no text that can be kept."""
+    return str(said).encode("utf-8", "replace").decode()
+
+
 def _read(answer: bytes, code: int) -> Ran:
     try:
         told = json.loads(answer)  # the source may have written it itself
         if "score" not in told:
-            return Ran(error=str(told["error"]))
+            return Ran(error=_text(told["error"]))
         if math.isfinite(score := float(told["score"])):
             return Ran(score=score)
         return Ran(error=f"The grader gave {score}, which is no finite number.")

@@ -10,14 +10,21 @@ from dataclasses import dataclass
 from json import dumps
 from typing import Any
 
+import orjson
+
 from faults import UserFault
-from faults.nesting import NO_JSON, loads
+from faults.nesting import DEEPEST, NO_JSON, levels, loads
 from finetune.grading.places import NoSuchPlace, TooLong, fill
 
 MOST_ROWS = 5_000
 LONGEST_ROW = 1 << 20  # bytes
 MOST_TAGS = 16  # of a row
 LONGEST_TAG = 64  # characters
+MOST_TAGS_IN_ALL = 500  # each has scores of its own, on one page
+# Of all questions, as a worker holds them: a short row makes much of a template's places, and
+# many small values take far more memory than bytes of their file.
+MOST_CHARACTERS = 64 << 20
+MOST_VALUES = 4_000_000
 ROLES = ("system", "developer", "user", "assistant")
 
 Message = dict[str, str]  # role, content
@@ -38,16 +45,42 @@ def read_questions(
 ) -> Iterator[Question]:
     """`template`: messages with places, or the path of the item that holds the messages; None: the
     row's own. Raises UserFault with the line."""
-    count = 0
+    count, size = 0, Size()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         count += 1
         if count > MOST_ROWS:
             raise _bad(number, f"A suite has at most {MOST_ROWS:,} rows.", "Ask fewer.")
-        yield _question(number, _object(number, line), template)
+        row = _object(number, line)
+        question = _question(number, row, template)
+        size.add(row, question)
+        yield question
     if not count:
         raise UserFault("empty_suite", "The suite has no rows.", fix="Bring a file with rows.")
+
+
+class Size:
+    """What the questions so far take together."""
+
+    def __init__(self) -> None:
+        self._characters, self._values = 0, 0
+        self._tags: set[str] = set()
+
+    def add(self, row: dict[str, Any], question: Question) -> None:
+        """Raises UserFault with the line that is too much."""
+        self._characters += sum(len(each["content"]) for each in question.messages)
+        self._values += sum(map(len, levels(row, DEEPEST)))
+        self._tags.update(question.tags)
+        if self._characters > MOST_CHARACTERS:
+            what = f"The questions have more than {MOST_CHARACTERS >> 20} million characters"
+        elif self._values > MOST_VALUES:
+            what = f"The rows have more than {MOST_VALUES:,} values"
+        elif len(self._tags) > MOST_TAGS_IN_ALL:
+            what = f"The rows have more than {MOST_TAGS_IN_ALL} different tags"
+        else:
+            return
+        raise _bad(question.number, f"{what} together.", "Ask less.")
 
 
 def _object(number: int, line: bytes) -> dict[str, Any]:
@@ -55,8 +88,9 @@ def _object(number: int, line: bytes) -> dict[str, Any]:
         raise _bad(number, f"The row has more than {LONGEST_ROW >> 10} kB.", "Shorten it.")
     try:
         row = loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        dumps(row, ensure_ascii=False, allow_nan=False).encode()  # what is no text or number
-    except (*NO_JSON, UnicodeDecodeError):
+        dumps(row, allow_nan=False)
+        orjson.dumps(row)  # no half of a surrogate pair, no number that 64 bits do not hold
+    except (*NO_JSON, TypeError):
         row = None
     if not isinstance(row, dict):
         raise _bad(number, "The row is no JSON object.", "Write one JSON object a line, in UTF-8.")

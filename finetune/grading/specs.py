@@ -5,8 +5,9 @@ https://platform.openai.com/docs/guides/graders
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from faults.unseen import unseen
 from finetune.grading import formula
 from finetune.grading.places import require_places
 from finetune.grading.python_source import require_python
@@ -21,7 +22,15 @@ NOT_OFFERED = {
     "cosine": "needs a model that makes embeddings, which there is none of here yet",
     "meteor": "needs WordNet, which is not here",
 }
-Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+def _visible(name: str) -> str:
+    if hidden := unseen(name):
+        raise ValueError(f"a name is of visible characters, without {hidden}")
+    return name
+
+
+Name = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_visible)]
 Template = Annotated[str, Field(max_length=1 << 20)]
 
 

@@ -58,7 +58,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.runs.attempt._work": WORKER,
     "finetune.services.evaluations.evaluating._evaluate": INSIDE,
     "finetune.services.evaluations.lifecycle._drop_objects": WRITES,
-    "finetune.services.evaluations.lifecycle.keep_file": WRITES,
+    "finetune.services.evaluations.lifecycle.kept_file": WRITES,
     "finetune.services.evaluations.reading.items_between": OWN,
     "finetune.services.evaluations.reading.open_items": OWN,
     "finetune.services.evaluations.reading.tags_of": OWN,

@@ -1,5 +1,6 @@
 """/v1/evals/{id}/runs: a model asked an eval's questions, by OpenAI's shapes."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any, Literal
 
 from django.http import HttpRequest
@@ -198,18 +199,19 @@ class Runs(WireView):
     def post(self, request: HttpRequest, eval_id: str) -> dict[str, Any]:
         suite = selectors.find(Suite.objects.all(), eval_id)
         asked = parse(RunCreate, request)
-        file = self._file(asked.data_source.source)
-        run = lifecycle.create_evaluation(
-            suite=suite, file=file, request=asked.request(), by=self.caller.principal
-        )
+        with self._file(asked.data_source.source) as file:
+            run = lifecycle.create_evaluation(
+                suite=suite, file=file, request=asked.request(), by=self.caller.principal
+            )
         return run_object(run)
 
-    def _file(self, source: "_FileId | _Content | _Kept") -> StoredFile:
+    def _file(self, source: "_FileId | _Content | _Kept") -> AbstractContextManager[StoredFile]:
         if isinstance(source, _FileId):
-            return selectors.find(selectors.files(), source.id, param="data_source.source.id")
+            found = selectors.find(selectors.files(), source.id, param="data_source.source.id")
+            return nullcontext(found)
         if isinstance(source, _Content):
             rows = [row.model_dump(exclude_none=True) for row in source.content]
-            return lifecycle.keep_rows(rows=rows, by=self.caller.principal)
+            return lifecycle.kept_rows(rows=rows, by=self.caller.principal)
         raise UserFault(
             "unsupported_parameter",
             "Answers are not kept here, so none can be taken as rows.",

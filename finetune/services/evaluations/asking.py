@@ -22,6 +22,7 @@ from tenants.errors import NotFound, Refused
 
 AT_ONCE = 4  # questions; the tenant's own chats must still find a place
 PATIENCE = 600.0  # seconds that the model server, or a grader, may be busy
+LONGEST_ERROR = 500  # characters: a grader's own words stand beside every answer, in memory too
 LONGEST_PAUSE = 5.0  # seconds, until it is asked again whether the work is still wanted
 
 Done = TypeVar("Done")
@@ -154,8 +155,11 @@ class Asker:
             if not _of_the_row(fault):
                 raise
             return told | nothing | {"errors": {fault.code: fault.message}}
+        if abs(graded.reward) > held.LARGEST_SCORE:
+            graded.errors.add("other_error", f"The score is beyond {held.LARGEST_SCORE:,.0f}.")
         if graded.errors.kinds:
-            return told | nothing | {"errors": graded.errors.details, "tokens": graded.tokens}
+            errors = {kind: said[:LONGEST_ERROR] for kind, said in graded.errors.details.items()}
+            return told | nothing | {"errors": errors, "tokens": graded.tokens}
         return told | {
             "score": graded.reward,
             "share": held.share(criterion, graded.reward),

@@ -4,7 +4,8 @@ Each verb is one transaction in the open scope; a worker is nudged when it commi
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from django.db import transaction
@@ -23,6 +24,7 @@ from finetune.work import leases, nudges
 from tenants.access import Principal
 from tenants.errors import Conflict
 from tenants.models import StoredFile
+from tenants.names import readable
 from tenants.roles import Scope
 from tenants.services import audit
 from tenants.services.vaults import open_vault
@@ -49,7 +51,7 @@ def create_suite(
     NotFound and Refused for a judging model that may not be asked."""
     by.require(Scope.INFER)
     suite = Suite.objects.create(
-        name=name, criteria=criteria, source_config=source_config, metadata=metadata,
+        name=_visible(name), criteria=criteria, source_config=source_config, metadata=metadata,
         created_by=by.actor,
     )  # fmt: skip
     audit.record(actor=by.actor, action="suite.create", target=suite.public_id)
@@ -70,24 +72,37 @@ def rename_suite(
 ) -> None:
     """What is None stays."""
     by.require_of(Scope.INFER, suite)
-    suite.name = suite.name if name is None else name
+    suite.name = suite.name if name is None else _visible(name)
     suite.metadata = suite.metadata if metadata is None else metadata
     suite.save(update_fields=["name", "metadata"])
     audit.record(actor=by.actor, action="suite.change", target=suite.public_id)
 
 
-def keep_rows(*, rows: list[dict[str, Any]], by: Principal) -> StoredFile:
+@contextmanager
+def kept_rows(*, rows: list[dict[str, Any]], by: Principal) -> Iterator[StoredFile]:
     """Rows that came in a request, as a file of the purpose `evals`. Raises Refused without the
     scope to bring files, StorageUsedUp, StorageDown."""
     lines = [json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows]
-    return keep_file(filename="eval-rows.jsonl", source=lines, by=by)
+    with kept_file(filename="eval-rows.jsonl", source=lines, by=by) as file:
+        yield file
 
 
-def keep_file(*, filename: str, source: BinaryIO | Iterable[bytes], by: Principal) -> StoredFile:
-    """Raises as `keep_rows`, and Invalid for more than LARGEST_FILE bytes."""
+@contextmanager
+def kept_file(
+    *, filename: str, source: BinaryIO | Iterable[bytes], by: Principal
+) -> Iterator[StoredFile]:
+    """For the request that asks for it: where that is refused its row is rolled back, and its bytes
+    go as well. Raises as `kept_rows`, and Invalid for more than LARGEST_FILE bytes."""
     by.require(Scope.FILES_WRITE)
-    kept = intake.keep_bytes(vault=open_vault(), source=source, limit=LARGEST_FILE)
-    return intake.receive_file(filename=filename, purpose=Purpose.EVALS, kept=kept, actor=by.actor)
+    vault = open_vault()
+    kept = intake.keep_bytes(vault=vault, source=source, limit=LARGEST_FILE)
+    try:
+        yield intake.receive_file(
+            filename=filename, purpose=Purpose.EVALS, kept=kept, actor=by.actor
+        )
+    except BaseException:
+        vault.delete(kept.object_name)
+        raise
 
 
 def delete_suite(*, suite: Suite, by: Principal) -> None:
@@ -143,7 +158,7 @@ def create_evaluation(
         model=request.model,
         base=base,
         artifact=artifact,
-        name=request.name,
+        name=_visible(request.name),
         metadata=request.metadata,
         requested=request.model_dump(mode="json"),
         digest=digest_of(sha256=file.sha256, criteria=suite.criteria, request=request),
@@ -186,6 +201,11 @@ def judges(suite: Suite) -> list[str]:
     """Names of the models that its criteria ask."""
     found = (judges_of(each) for each in CRITERIA.validate_json(json.dumps(suite.criteria)))
     return sorted(set().union(*found))
+
+
+def _visible(name: str) -> str:
+    """Raises Invalid for what hides or turns the line round; no name at all is fine."""
+    return readable(name, param="name") if name else name
 
 
 def _askable(name: str) -> CatalogModel | Artifact:

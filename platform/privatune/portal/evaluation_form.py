@@ -1,6 +1,5 @@
 """The form of a new evaluation: which model, which rows, and when an answer is right."""
 
-import json
 from typing import Any
 
 from django import forms
@@ -10,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import TypeAdapter, ValidationError
 
 from faults import Fault
+from finetune.api.bodies import json_of
 from finetune.grading.criteria import NAMED, Criterion, shown
 from finetune.services.evaluations.request import (
     LONGEST_ANSWER,
@@ -94,8 +94,8 @@ class EvaluationForm(forms.Form):
         if not text:
             return None
         try:
-            return shown(OWN.validate_python(json.loads(text)))
-        except (ValidationError, ValueError, RecursionError):
+            return shown(OWN.validate_python(json_of(text)))
+        except (ValidationError, Fault):
             raise forms.ValidationError(gettext("This is no grader in JSON.")) from None
 
     def clean(self) -> dict[str, Any]:

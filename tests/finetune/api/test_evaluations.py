@@ -16,7 +16,7 @@ from finetune.services.evaluations.evaluating import _keep as keep_part
 from finetune.work import leases
 from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
-from tenants.models import AuditEntry, License, LicenseState
+from tenants.models import AuditEntry, License, LicenseState, StoredFile
 from tenants.services.licences import change_license
 from tenants.services.vaults import open_vault
 from tests.finetune.api.conftest import TINY
@@ -450,3 +450,49 @@ def test_a_suite_that_was_trained_on_praises_nothing(
         assert Evaluation.objects.get().suite.name == "alike"
     again = evaluated(customer, model=tuned, file=training_file, criteria=[ALIKE])
     assert again["suite"] == found["suite"], "equal criteria are one suite"
+
+
+def test_scores_and_words_that_cannot_be_kept_are_the_rows_errors(
+    customer: Customer, model_server: None
+) -> None:
+    endless: Any = {
+        "type": "multi", "name": "endless", "graders": {"a": shown(EXACT)},
+        "calculate_output": "1e308",
+    }  # fmt: skip
+    file = suite_file(customer, rows(2))
+    found = evaluated(customer, model=TINY, file=file, criteria=[endless])
+    assert (found["state"], found["report"]["sides"]["model"]["errored"]) == ("succeeded", 2)
+    raises = "def grade(sample, item):\n    raise ValueError(chr(0xD800) + 'x' * 9000)\n"
+    found = evaluated(customer, model=TINY, file=file, criteria=[LENGTH | {"source": raises}])
+    assert (found["state"], found["report"]["sides"]["model"]["errored"]) == ("succeeded", 2)
+    for line in get(customer, f"/{found['id']}/items").text.splitlines():
+        (result,) = json.loads(line)["sides"]["model"]["results"]
+        assert all(len(said) <= 500 for said in result["errors"].values())
+
+
+def test_rows_of_a_refused_run_leave_no_object_behind(
+    customer: Customer, model_server: None
+) -> None:
+    client = customer.client()
+    made = client.evals.create(data_source_config=CONFIG, testing_criteria=[ALWAYS])
+    source: Any = {"type": "file_content", "content": [{"item": {"prompt": "a"}}]}
+    with pytest.raises(NotFoundError):
+        client.evals.runs.create(
+            made.id, data_source={"type": "completions", "model": "none", "source": source}
+        )
+    with tenant_scope(customer.tenant_id):
+        assert list(open_vault().list("")) == []
+        assert not StoredFile.objects.exists()
+
+
+def test_names_are_of_visible_characters(customer: Customer, model_server: None) -> None:
+    client = customer.client()
+    for name in ("a\u202eb", "\u200b", "a\nb"):
+        with pytest.raises(BadRequestError):
+            client.evals.create(name=name, data_source_config=CONFIG, testing_criteria=[ALWAYS])
+        with pytest.raises(BadRequestError):
+            client.evals.create(
+                data_source_config=CONFIG, testing_criteria=[ALWAYS | {"name": name}]
+            )
+        refused = post(customer, model=TINY, file=suite_file(customer, rows(1)), name=name)
+        assert (refused.status_code, refused.json()["code"]) == (400, "unreadable_text")

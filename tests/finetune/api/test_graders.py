@@ -150,9 +150,7 @@ def test_a_worker_that_ends_its_loop_gives_the_turn_back_when_the_code_has_ended
 
     async def leave() -> None:
         asked = asyncio.create_task(
-            graders.run_grader(
-                spec=part, sample="", item={}, targets={}, by=by, still=lambda: None
-            )
+            graders.run_grader(spec=part, sample="", item={}, targets={}, by=by, still=lambda: None)
         )
         await asyncio.to_thread(ran.wait)
         asked.cancel()

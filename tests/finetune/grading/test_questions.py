@@ -90,3 +90,30 @@ def test_no_rows_and_too_many() -> None:
         read()
     with pytest.raises(UserFault, match=f"{MOST_ROWS:,} rows"):
         read(*[b'{"prompt": "a"}'] * (MOST_ROWS + 1))
+
+
+@pytest.mark.parametrize(
+    "row", [b'{"prompt": "a", "n": 1' + b"0" * 400 + b"}", b'{"prompt": "\\ud800"}',
+            b'{"prompt": "a", "n": 1e999}'],
+)  # fmt: skip
+def test_what_could_not_be_read_again_is_no_row(row: bytes) -> None:
+    with pytest.raises(UserFault) as refused:
+        list(read_questions([row]))
+    assert (refused.value.code, refused.value.where) == ("bad_suite_row", "line 1")
+
+
+def test_a_template_makes_no_gigabytes_of_a_small_file() -> None:
+    row = json.dumps({"item": {"long": "x" * 200_000}}).encode()
+    template = [{"role": "user", "content": "{{ item.long }}" * 5}] * 64
+    with pytest.raises(UserFault, match="million characters"):
+        list(read_questions([row] * 50, template))
+
+
+def test_small_values_and_tags_are_bounded_for_all_rows_together() -> None:
+    row = b'{"prompt": "a", "of": [' + b",".join([b"{}"] * 200_000) + b"]}"
+    with pytest.raises(UserFault, match="values together"):
+        list(read_questions([row] * 30))
+    tagged = [json.dumps({"prompt": "a", "tags": [f"t{n}"]}).encode() for n in range(501)]
+    assert len(list(read_questions(tagged[:500]))) == 500
+    with pytest.raises(UserFault, match="different tags"):
+        list(read_questions(tagged))

@@ -13,6 +13,7 @@ from finetune.models import Evaluation
 from privatune.portal import verdicts
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
+from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.fixtures.people import member
 
@@ -126,3 +127,22 @@ def test_tags_stand_with_their_sides_together() -> None:
     side = {"rows": 4, "score": 0.5, "interval": [0.4, 0.6], "passed": 2, "errored": 0}
     found = verdicts.tag_lines({"model": {"a": side, "b": side}, "base": {"b": side, "a": side}})
     assert [line.tag for line in found] == ["b", "b", "a", "a"]
+
+
+@pytest.mark.parametrize("bad", ["\\u0000", "\\ud800", "\\u202e"])
+def test_a_grader_whose_text_no_database_keeps_is_refused_beside_its_field(
+    client: Client, customer: Customer, bad: str
+) -> None:
+    own = json.dumps(GRADER | {"name": "BAD"}).replace("BAD", f"a{bad}b")
+    answer = send(client, customer, own=own)
+    assert answer.status_code == 200
+    assert "This is no grader in JSON." in answer.content.decode()
+    assert made(customer) == []
+
+
+def test_rows_of_a_refused_form_leave_no_object_behind(client: Client, customer: Customer) -> None:
+    answer = send(client, customer, name="a\u202eb")
+    assert answer.status_code == 200
+    with tenant_scope(customer.tenant_id):
+        assert list(open_vault().list("")) == []
+        assert not StoredFile.objects.exists()

@@ -1,5 +1,6 @@
 """Evaluations: ask whether a model is worth it, watch, and see what was found."""
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -67,14 +68,15 @@ def new(request: RoomRequest) -> HttpResponse:
 def _create(request: RoomRequest, form: EvaluationForm) -> Evaluation:
     by, criteria = request.principal, form.criteria()
     sent = form.cleaned_data["rows"]
-    file: StoredFile = (
-        lifecycle.keep_file(filename=sent.name, source=sent, by=by)
+    brought: AbstractContextManager[StoredFile] = (
+        lifecycle.kept_file(filename=sent.name, source=sent, by=by)
         if sent
-        else form.cleaned_data["file"]
+        else nullcontext(form.cleaned_data["file"])
     )
     names = ", ".join(each["name"] for each in criteria)[:200]
-    suite = lifecycle.suite_of(criteria=criteria, name=names, by=by)
-    return lifecycle.create_evaluation(suite=suite, file=file, request=form.request(), by=by)
+    with brought as file:
+        suite = lifecycle.suite_of(criteria=criteria, name=names, by=by)
+        return lifecycle.create_evaluation(suite=suite, file=file, request=form.request(), by=by)
 
 
 def _models() -> list[str]:
