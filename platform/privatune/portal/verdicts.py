@@ -17,6 +17,13 @@ SIDES: dict[str, Any] = {
     "base_with_examples": _("base with examples"),
     "model": _("your model"),
 }
+ROLES: dict[str, Any] = {
+    "system": _("system"),
+    "developer": _("developer"),
+    "user": _("user"),
+    "assistant": _("assistant"),
+    "tool": _("tool"),
+}
 DECISIONS: dict[str, tuple[Any, str]] = {
     Decision.DEPLOY: (_("Worth putting to work"), "success"),
     Decision.MORE_DATA: (_("Cannot be told yet"), "warning"),

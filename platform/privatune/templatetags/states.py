@@ -10,7 +10,7 @@ from django.utils.translation import gettext
 
 from finetune.models import Evaluation, Job
 from finetune.states import LIVE_JOB_STATES, JobState, LeaseState
-from privatune.portal.verdicts import SIDES
+from privatune.portal.verdicts import ROLES, SIDES
 from privatune.portal.words import (
     EVALUATION_STATES,
     FILE_PURPOSES,
@@ -50,6 +50,11 @@ def evaluation_state(evaluation: Evaluation) -> SafeString:
 @register.simple_tag
 def side_name(side: str) -> str:
     return str(SIDES.get(side, side))
+
+
+@register.simple_tag
+def role_name(role: str) -> str:
+    return str(ROLES.get(role, role))
 
 
 @register.simple_tag

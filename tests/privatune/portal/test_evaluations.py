@@ -16,6 +16,7 @@ from tenants.models import StoredFile
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.fixtures.people import member
+from tests.privatune.portal.pages import Scene
 
 pytestmark = pytest.mark.django_db
 
@@ -121,6 +122,17 @@ def test_a_difference_has_a_colour_only_where_its_interval_leaves_zero_out() -> 
     assert [colour(0.1, 0.2), colour(-0.1, 0.2), colour(-0.2, -0.1)] == ["green", "", "red"]
     (line,) = verdicts.lines({"sides": {"model": side | {"interval": None}}})
     assert (line.within, line.change, line.width) == ("–", "", 0.5)
+
+
+def test_a_chinese_page_has_no_english_role_or_full_stop() -> None:
+    scene = Scene()
+    scene.client.cookies["django_language"] = "zh-hans"
+    html = scene.client.get(dict(scene.rooms())["evaluation"]).content.decode()
+    assert "<dt>用户</dt>" in html
+    assert "<dt>user</dt>" not in html
+    verdict = html.split('id="verdict"')[1].split("</div>")[0]
+    assert "值得投入使用</strong>" in verdict
+    assert "." not in verdict
 
 
 def test_tags_stand_with_their_sides_together() -> None:
