@@ -17,6 +17,7 @@ SIDES: dict[str, Any] = {
     "base_with_examples": _("base with examples"),
     "model": _("your model"),
 }
+_HERE = "\N{NO-BREAK SPACE}"  # figures that belong together stay on a line
 ROLES: dict[str, Any] = {
     "system": _("system"),
     "developer": _("developer"),
@@ -134,8 +135,8 @@ def _changed(change: Mapping[str, Any] | None) -> str:
     if not change:
         return ""
     low, high = change["interval"] or (None, None)
-    within = "" if low is None else f" ({low:+.3f} – {high:+.3f})"
-    return f"{change['difference']:+.3f}{within}, p = {change['p_value']:.3f}"
+    within = "" if low is None else f" ({low:+.3f}{_HERE}–{_HERE}{high:+.3f})"
+    return f"{change['difference']:+.3f}{within}, p{_HERE}={_HERE}{change['p_value']:.3f}"
 
 
 def _colour(change: Mapping[str, Any] | None) -> str:
