@@ -92,6 +92,7 @@ class JobCreate(_Strict):
     gradient_checkpointing: Switch = "auto"
     micro_batch_tokens: Whole = "auto"
     stability: AskedStability = "auto"
+    optimizer: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = Field(default=None)
     auto_start: bool = True
 
@@ -117,6 +118,7 @@ class JobCreate(_Strict):
             gradient_checkpointing=self.gradient_checkpointing,
             micro_batch_tokens=self.micro_batch_tokens,
             stability=self.stability,
+            optimizer=self.optimizer,
             evaluation=self.evaluation,
             auto_start=self.auto_start,
             suffix=self.suffix,

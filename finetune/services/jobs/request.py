@@ -51,6 +51,17 @@ class EvaluationRequest(_Frozen):
     keep: Literal["last", "best"] = "last"
 
 
+class OptimizerRequest(_Frozen):
+    """What AdamW and its schedule are told. `learning_rate` is the rate itself, in the place of a
+    multiplier of the base's own; `warmup_ratio` of the steps."""
+
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    max_grad_norm: float = Field(default=1.0, gt=0, le=1000)
+
+
 class JobRequest(_Frozen):
     """A create call, parsed. `model` is a catalogue name or one's own `ft:` model; `settings` are
     the method's own among the hyperparameters. Without `auto_start` the job is held, once its files
@@ -70,6 +81,7 @@ class JobRequest(_Frozen):
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     micro_batch_tokens: int | Literal["auto"] = "auto"
     stability: AskedStability = "auto"
+    optimizer: dict[str, Any] | None = None
     evaluation: dict[str, Any] | None = None
     auto_start: bool = True
     suffix: str | None = None
@@ -93,6 +105,10 @@ class JobRequest(_Frozen):
         """Raises UserFault naming the field, e.g. `adapter.r`."""
         return _parse(AdapterSpec, self.adapter, "adapter")
 
+    def optimizer_spec(self) -> OptimizerRequest:
+        """Raises UserFault naming the field, e.g. `optimizer.weight_decay`."""
+        return _parse(OptimizerRequest, self.optimizer, "optimizer")
+
     def evaluation_spec(self) -> EvaluationRequest:
         """Raises UserFault naming the field, e.g. `evaluation.keep`."""
         return _parse(EvaluationRequest, self.evaluation, "evaluation")
@@ -114,12 +130,24 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     if request.overflow == "chunk" and METHODS[request.method].overflow != "chunk":
         raise _invalid("overflow", f"The method {request.method!r} reads nothing in chunks.")
     request.adapter_spec()
+    _check_optimizer(request)
     if request.evaluation_spec() != EvaluationRequest() and request.validation_file is None:
         raise UserFault(
             "validation_file_missing",
             "Evaluation needs rows to evaluate on, and no validation_file is given.",
             fix="Give a validation_file, or leave `evaluation` out.",
             param="validation_file",
+        )
+
+
+def _check_optimizer(request: JobRequest) -> None:
+    rate = request.optimizer_spec().learning_rate
+    if rate is not None and request.hyperparameters.learning_rate_multiplier != "auto":
+        raise UserFault(
+            "invalid_value",
+            "A learning rate and a multiplier of the base's own rate are two rates.",
+            fix="Give `optimizer.learning_rate` or `learning_rate_multiplier`, not both.",
+            param="optimizer.learning_rate",
         )
 
 

@@ -57,11 +57,14 @@ def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
     """A pure function of the job, its files and the code: asked twice, it answers the same."""
     request = JobRequest.model_validate(job.requested)
     packs = _packs(job, train) if request.packing else None
+    hyperparameters = request.hyperparameters.model_dump()
+    if (rate := request.optimizer_spec().learning_rate) is not None:
+        hyperparameters["learning_rate_multiplier"] = rate / auto.base_rate(job.base.parameters)
     values, choices = auto.resolve(
         rows=train.rows,
         tokens=train.tokens_trained,
         base_parameters=job.base.parameters,
-        requested=auto.Requested(**request.hyperparameters.model_dump()),
+        requested=auto.Requested(**hyperparameters),
         packs=packs,
         rate=METHODS[request.method].rate,
     )
@@ -126,7 +129,7 @@ def _spec(
             valid_tokens_sha256=(valid.tokens_sha256 or None) if valid else None,
         ),
         adapter=request.adapter_spec(),
-        optim=OptimSpec(learning_rate=values.learning_rate),
+        optim=_optim(request, values),
         epochs=values.n_epochs,
         batch_size=values.batch_size,
         max_length=max_length(job),
@@ -141,3 +144,9 @@ def _spec(
         keep=evaluation.keep,
         settings=request.method_settings(),
     )
+
+
+def _optim(request: JobRequest, values: auto.Resolved) -> OptimSpec:
+    """A rate that was asked for is that very number, not what a multiplier makes of it."""
+    asked = request.optimizer_spec().model_dump(exclude_none=True)
+    return OptimSpec.model_validate({"learning_rate": values.learning_rate} | asked)

@@ -305,6 +305,9 @@ def _hyperparameters(job: Job, spec: RunSpec, report: dict[str, Any]) -> dict[st
         **({"relief": report["relief"]} if "relief" in report else {}),
         "keep": spec.keep,
         "stability": spec.stability,
+        **spec.optim.model_dump(
+            mode="json", include={"schedule", "warmup_ratio", "weight_decay", "max_grad_norm"}
+        ),
         "adapter": spec.adapter.model_dump(mode="json"),
         **({"thinking": resolved["thinking"]} if "thinking" in resolved else {}),
     }

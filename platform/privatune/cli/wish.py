@@ -98,6 +98,21 @@ def job_wish(
         str | None,
         typer.Option(help='Tokens in memory at once, or "auto" (the default).'),
     ] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="The rate itself, in the place of a multiplier.")
+    ] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Of the rate: cosine (the default), linear or constant.")
+    ] = None,
+    warmup_ratio: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Part of the steps; 0.03 if not given.")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(min=0, max=1, help="AdamW's; 0 if not given.")
+    ] = None,
+    max_grad_norm: Annotated[
+        float | None, typer.Option(help="Longer gradients are clipped to it; 1 if not given.")
+    ] = None,
     stability: Annotated[
         str | None,
         typer.Option(
@@ -130,6 +145,16 @@ def job_wish(
         "packing": packing,
         "gradient_checkpointing": gradient_checkpointing,
         "micro_batch_tokens": _number(micro_batch_tokens, "--micro-batch-tokens"),
+        "optimizer": given(
+            {
+                "learning_rate": learning_rate,
+                "schedule": schedule,
+                "warmup_ratio": warmup_ratio,
+                "weight_decay": weight_decay,
+                "max_grad_norm": max_grad_norm,
+            }
+        )
+        or None,
         "stability": stability,
         "metadata": dict(pair(item) for item in metadata) if metadata else None,
     }

@@ -179,6 +179,51 @@ class JobForm(forms.Form):
             "64 to 131072. Empty: by the memory of the machine. Changes the speed, not the result."
         ),
     )
+    learning_rate = forms.FloatField(
+        required=False,
+        min_value=1e-9,
+        max_value=1,
+        label=_("Learning rate"),
+        help_text=_("Up to 1, in the place of the multiplier. Empty: the multiplier's."),
+    )
+    schedule = forms.ChoiceField(
+        label=_("Learning rate over time"),
+        help_text=_("What it does after its warm-up."),
+        required=False,
+        choices=[
+            ("cosine", _("Falls to zero, along a cosine")),
+            ("linear", _("Falls to zero, along a line")),
+            ("constant", _("Stays")),
+        ],
+    )
+    warmup_ratio = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        label=_("Warm-up"),
+        help_text=_("0 to 1, the part of the steps in which the rate rises. Empty: 0.03."),
+    )
+    weight_decay = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        label=_("Weight decay"),
+        help_text=_("0 to 1. Empty: 0. Pulls the adapter's weights to zero."),
+    )
+    max_grad_norm = forms.FloatField(
+        required=False,
+        min_value=1e-6,
+        max_value=1000,
+        label=_("Longest gradient"),
+        help_text=_("Up to 1000. Empty: 1. A longer one is clipped to it."),
+    )
+    dropout = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=0.99,
+        label=_("Adapter dropout"),
+        help_text=_("0 to 0.99. Empty: 0. May help where rows are few; slower."),
+    )
     stability = forms.ChoiceField(
         label=_("When the training blows up"),
         help_text=_(
@@ -203,8 +248,9 @@ class JobForm(forms.Form):
         help_text=_("0 to 2147483647. Empty: drawn by lot. The same seed gives the same model."),
     )
 
-    OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", *OF_METHODS, "r", "alpha",
-           "targets", "max_length", "overflow", "thinking", "packing", "stability",
+    OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "learning_rate",
+           "schedule", "warmup_ratio", "weight_decay", "max_grad_norm", *OF_METHODS, "r", "alpha",
+           "dropout", "targets", "max_length", "overflow", "thinking", "packing", "stability",
            "gradient_checkpointing",
            "micro_batch_tokens", "seed")  # fmt: skip
 
@@ -258,10 +304,15 @@ class JobForm(forms.Form):
     def _own(self) -> dict[str, Any]:
         data = self.cleaned_data
         numbers = ("n_epochs", "batch_size", "learning_rate_multiplier")
-        adapter = {name: data[name] for name in ("r", "alpha") if data[name] is not None}
+        adapter = {name: data[name] for name in ("r", "alpha", "dropout") if data[name] is not None}
         if targets := [name for part in data["targets"].split(",") if (name := part.strip())]:
             adapter["targets"] = targets
+        of_optimizer = (
+            "learning_rate", "schedule", "warmup_ratio", "weight_decay", "max_grad_norm"
+        )  # fmt: skip
+        optimizer = {name: data[name] for name in of_optimizer if data[name] not in (None, "")}
         return {
+            "optimizer": optimizer or None,
             "hyperparameters": {n: data[n] for n in numbers if data[n] is not None},
             "settings": {n: data[n] for n in OF_METHODS if data[n] not in (None, "")},
             "adapter": adapter or None,

@@ -32,6 +32,7 @@ SENSIBLE: dict[str, dict[str, Any]] = {
         "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1}}},
         "adapter": {"r": 8, "alpha": 8, "dropout": 0.0}, "max_length": 64, "overflow": "drop",
         "stability": "auto",
+        "optimizer": {"learning_rate": 1e-4, "schedule": "constant", "warmup_ratio": 0.1},
         "evaluation": {"every_steps": 5, "early_stop_patience": 1, "keep": "best"},
     },
     "v1/chat/completions": CHAT | {

@@ -33,7 +33,6 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
                 "hyperparameters": {
                     "n_epochs": 2,
                     "batch_size": "auto",
-                    "learning_rate_multiplier": 0.5,
                 }
             },
         },
@@ -49,6 +48,7 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
             "gradient_checkpointing": True,
             "micro_batch_tokens": 4096,
             "stability": "off",
+            "optimizer": {"learning_rate": 1e-4, "schedule": "linear", "weight_decay": 0.1},
             "evaluation": {"every_steps": 5, "keep": "best"},
             "auto_start": False,
         },
@@ -71,6 +71,9 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
     assert (asked["thinking"], asked["auto_start"]) == ("off", False)
     assert (asked["gradient_checkpointing"], asked["micro_batch_tokens"]) == (True, 4096)
     assert asked["stability"] == "off"
+    assert asked["optimizer"] == {
+        "learning_rate": 1e-4, "schedule": "linear", "weight_decay": 0.1
+    }  # fmt: skip
     assert asked["evaluation"] == {"every_steps": 5, "keep": "best"}
     events = client.fine_tuning.jobs.list_events(job.id)
     for event in events:
@@ -125,6 +128,23 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"overflow": "ignore"}}, "overflow"),
     ({"extra_body": {"thinking": "maybe"}}, "thinking"),
     ({"extra_body": {"stability": "on"}}, "stability"),
+    ({"extra_body": {"optimizer": {"learning_rate": 0}}}, "optimizer.learning_rate"),
+    ({"extra_body": {"optimizer": {"learning_rate": 1.5}}}, "optimizer.learning_rate"),
+    ({"extra_body": {"optimizer": {"schedule": "step"}}}, "optimizer.schedule"),
+    ({"extra_body": {"optimizer": {"warmup_ratio": -0.1}}}, "optimizer.warmup_ratio"),
+    ({"extra_body": {"optimizer": {"weight_decay": 2}}}, "optimizer.weight_decay"),
+    ({"extra_body": {"optimizer": {"max_grad_norm": 0}}}, "optimizer.max_grad_norm"),
+    ({"extra_body": {"optimizer": {"momentum": 0.9}}}, "optimizer.momentum"),
+    (
+        {
+            "method": {
+                "type": "supervised",
+                "supervised": {"hyperparameters": {"learning_rate_multiplier": 2}},
+            },
+            "extra_body": {"optimizer": {"learning_rate": 1e-4}},
+        },
+        "optimizer.learning_rate",
+    ),
     ({"extra_body": {"gradient_checkpointing": 1}}, "gradient_checkpointing"),
     ({"extra_body": {"gradient_checkpointing": "on"}}, "gradient_checkpointing"),
     ({"extra_body": {"micro_batch_tokens": 63}}, "micro_batch_tokens"),

@@ -34,7 +34,9 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
         "--suffix", "kitchen", "--seed", "3", "--n-epochs", "2", "--batch-size", "auto",
         "--learning-rate-multiplier", "5", "--r", "8", "--target", "q_proj",
         "--target", "v_proj", "--packing", "--no-gradient-checkpointing",
-        "--micro-batch-tokens", "4096", "--stability", "off", "--metadata", "team=home",
+        "--micro-batch-tokens", "4096", "--stability", "off",
+        "--learning-rate", "1e-4", "--schedule", "linear", "--warmup-ratio", "0.1",
+        "--weight-decay", "0.01", "--max-grad-norm", "0.5", "--metadata", "team=home",
         "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -45,6 +47,10 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
             "suffix": "kitchen", "seed": 3, "packing": True,
             "gradient_checkpointing": False, "micro_batch_tokens": 4096,
             "stability": "off",
+            "optimizer": {
+                "learning_rate": 1e-4, "schedule": "linear", "warmup_ratio": 0.1,
+                "weight_decay": 0.01, "max_grad_norm": 0.5,
+            },
             "adapter": {"r": 8, "targets": ["q_proj", "v_proj"]},
             "metadata": {"team": "home"},
             "method": {

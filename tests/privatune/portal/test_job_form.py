@@ -71,6 +71,15 @@ def test_layers_are_taken_as_typed_and_none_means_all(
         assert Job.objects.get().requested["adapter"] == kept
 
 
+def test_the_optimizer_is_asked_for_or_left_to_us(bench: Bench) -> None:
+    typed = {"learning_rate": "0.0001", "schedule": "linear", "weight_decay": "0", "dropout": "0.1"}
+    assert ask(bench, "en", **typed).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        asked = Job.objects.get().requested
+    assert asked["optimizer"] == {"learning_rate": 1e-4, "schedule": "linear", "weight_decay": 0.0}
+    assert asked["adapter"] == {"dropout": 0.1}
+
+
 @pytest.mark.parametrize(("typed", "kept"), [({}, "auto"), ({"stability": "off"}, "off")])
 def test_a_blow_up_is_rolled_back_unless_it_is_not_to_be(
     bench: Bench, typed: dict[str, str], kept: str

@@ -16,8 +16,9 @@ from finetune.services.files.checking import CHECK
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.validation import VALIDATE
 from finetune.states import DatasetState, JobState, RunState
+from finetune.trainer import auto
 from finetune.trainer.data import make_plan
-from finetune.trainer.spec import RunSpec
+from finetune.trainer.spec import OptimSpec, RunSpec
 from finetune.work.perform import perform
 from finetune.workspace import in_use
 from tenants.database.scope import tenant_scope
@@ -243,6 +244,19 @@ def unequal(count: int) -> bytes:
     for number, row in enumerate(rows):
         row["messages"][0]["content"] += " please" * (number * number % 50)
     return jsonl(rows)
+
+
+def test_a_rate_that_was_asked_for_is_taken_as_it_is(bench: Bench) -> None:
+    asked = {"learning_rate": 3e-4, "schedule": "constant", "max_grad_norm": 0.5}
+    job = bench.create(optimizer=asked)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    resolved = bench.job(job).resolved
+    spec = RunSpec.model_validate(resolved["spec"])
+    assert spec.optim == OptimSpec(**asked)
+    rate = auto.base_rate(job.base.parameters)
+    told = resolved["hyperparameters"]["learning_rate_multiplier"]
+    assert told * rate == pytest.approx(3e-4)
+    assert "learning_rate_multiplier" not in resolved["reasons"]
 
 
 @pytest.mark.parametrize("packing", [False, True])
