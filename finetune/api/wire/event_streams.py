@@ -7,11 +7,13 @@ import contextvars
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from asgiref.sync import AsyncToSync
+from asgiref.current_thread_executor import CurrentThreadExecutor
+from asgiref.sync import AsyncToSync, SyncToAsync
 from django.http import StreamingHttpResponse
 
 from finetune.api.explaining import explain, foreseen
@@ -52,6 +54,7 @@ async def stream(
 ) -> StreamingHttpResponse:
     """Raises what `beginning` raises within FIRST seconds; later errors are told in the stream."""
     context = contextvars.copy_context()
+    context.run(_outlive_the_view)
     task = asyncio.get_running_loop().create_task(_awaited(beginning), context=context)
     try:
         await asyncio.wait({task}, timeout=FIRST)
@@ -60,8 +63,6 @@ async def stream(
         raise
     if task.done():
         task.result()
-    else:
-        context.run(_outlive_the_view)
     response = StreamingHttpResponse(
         _lines(task, show, dialect or Dialect()), content_type="text/event-stream; charset=utf-8"
     )
@@ -75,9 +76,34 @@ async def _awaited(beginning: Awaitable[Deltas]) -> Deltas:
 
 
 def _outlive_the_view() -> None:
+    if isinstance(view := getattr(AsyncToSync.executors, "current", None), CurrentThreadExecutor):
+        AsyncToSync.executors.current = _Lasting(view)
+
+
+class _Lasting(CurrentThreadExecutor):
     """Synchronous code of a view runs in the thread of a middleware that waits for the view; when
-    it has gone on, what still asks the database takes the request's own thread."""
-    AsyncToSync.executors.current = None
+    that has gone on, what still asks the database takes the request's own thread. Set once and for
+    all: whoever comes back from a thread brings what was set when they left (asgiref's Local)."""
+
+    def __init__(self, view: CurrentThreadExecutor) -> None:
+        super().__init__(view)
+        self._view = view
+        self._broken = True  # nothing is done in this thread: asgiref goes on to the view's
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        try:
+            return self._view.submit(fn, *args, **kwargs)
+        except RuntimeError:  # it has gone on
+            return _own_thread().submit(fn, *args, **kwargs)
+
+
+def _own_thread() -> Executor:
+    """As asgiref chooses it where no view waits."""
+    request = SyncToAsync.thread_sensitive_context.get(None)
+    if request is None:
+        return SyncToAsync.single_thread_executor
+    own = SyncToAsync.context_to_thread_executor
+    return own.get(request) or own.setdefault(request, ThreadPoolExecutor(max_workers=1))
 
 
 async def _lines(

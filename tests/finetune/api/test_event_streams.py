@@ -2,6 +2,7 @@
 with short seconds and no model."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -216,6 +217,30 @@ def test_what_is_late_may_still_ask_the_database_when_the_view_has_returned() ->
 
     assert read(run(work))[0] == "ok"
     assert asked == ["within the view", "after it"]
+
+
+def test_what_asks_the_database_while_the_view_returns_may_ask_again() -> None:
+    """Who comes back from a thread brings along what was set when they left."""
+    asked: list[str] = []
+
+    async def beginning(gate: Gate) -> AsyncIterator[Delta]:
+        released = threading.Event()
+        asyncio.get_running_loop().call_later(4 * event_streams.FIRST, released.set)
+        await sync_to_async(released.wait)()
+        await gate.open.wait()
+        await sync_to_async(asked.append)("after it")
+        return gate.deltas(Delta(text="ok"), END)
+
+    async def work() -> bytes:
+        gate = Gate()
+        async with ThreadSensitiveContext():
+            behind = async_to_sync(event_streams.stream)
+            response = await sync_to_async(behind)(beginning(gate), SHOW)
+            gate.open.set()
+            return b"".join([line async for line in lines(response)])
+
+    assert read(run(work))[0] == "ok"
+    assert asked == ["after it"]
 
 
 async def _until(true: Callable[[], bool]) -> None:
