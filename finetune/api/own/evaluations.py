@@ -109,7 +109,8 @@ class Evaluations(OwnView):
         body: Any = request.data  # an object: PlacedJSONParser takes nothing else
         wish = fit(EvaluationWish, body)
         by = self.caller.principal
-        file = selectors.find(selectors.files(), wish.file, param="file")
+        lifecycle.take_turn()
+        file = selectors.find(selectors.files().select_for_update(), wish.file, param="file")
         evaluation = lifecycle.create_evaluation(
             suite=_suite(wish, by), file=file, request=wish.request(), by=by
         )

@@ -197,8 +197,9 @@ class Runs(WireView):
         return listing(PAGING.page(asked, rows), run_object)
 
     def post(self, request: HttpRequest, eval_id: str) -> dict[str, Any]:
-        suite = selectors.find(Suite.objects.all(), eval_id)
         asked = parse(RunCreate, request)
+        lifecycle.take_turn()
+        suite = selectors.find(Suite.objects.all(), eval_id)
         with self._file(asked.data_source.source) as file:
             run = lifecycle.create_evaluation(
                 suite=suite, file=file, request=asked.request(), by=self.caller.principal
@@ -207,8 +208,8 @@ class Runs(WireView):
 
     def _file(self, source: "_FileId | _Content | _Kept") -> AbstractContextManager[StoredFile]:
         if isinstance(source, _FileId):
-            found = selectors.find(selectors.files(), source.id, param="data_source.source.id")
-            return nullcontext(found)
+            files = selectors.files().select_for_update()
+            return nullcontext(selectors.find(files, source.id, param="data_source.source.id"))
         if isinstance(source, _Content):
             rows = [row.model_dump(exclude_none=True) for row in source.content]
             return lifecycle.kept_rows(rows=rows, by=self.caller.principal)

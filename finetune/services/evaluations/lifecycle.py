@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from django.db import transaction
 
 from faults import UserFault
+from finetune import selectors
 from finetune.grading.criteria import CRITERIA
 from finetune.models import Artifact, CatalogModel, Evaluation, Suite
 from finetune.purposes import Purpose
@@ -22,6 +23,8 @@ from finetune.services.models.graders import judges_of
 from finetune.states import LIVE_LEASES
 from finetune.work import leases, nudges
 from tenants.access import Principal
+from tenants.database.locks import lock
+from tenants.database.scope import current_tenant_id
 from tenants.errors import Conflict
 from tenants.models import StoredFile
 from tenants.names import readable
@@ -37,6 +40,13 @@ ASKABLE = (Purpose.EVALS, Purpose.TRAINING, Purpose.USER_DATA)
 class EvaluationsWaiting(UserFault):
     status = 429
     retry_after = 60  # seconds
+
+
+def take_turn() -> None:
+    """Until the open transaction ends nobody else makes an evaluation of the tenant's, or deletes a
+    suite of its: so they are counted, and named rows are still there. Before anything else is
+    locked, the audit trail's end included."""
+    lock(f"evaluations:{current_tenant_id()}")
 
 
 def create_suite(
@@ -108,6 +118,8 @@ def kept_file(
 def delete_suite(*, suite: Suite, by: Principal) -> None:
     """With its evaluations and their items. Raises Conflict while one of them has not ended."""
     by.require_of(Scope.INFER, suite)
+    take_turn()
+    suite = selectors.find(Suite.objects.all(), suite.public_id)  # another may have deleted it
     evaluations = list(Evaluation.objects.select_for_update().filter(suite=suite))
     if any(each.state in LIVE_LEASES for each in evaluations):
         raise Conflict(
@@ -125,7 +137,7 @@ def create_evaluation(
 ) -> Evaluation:
     """Raises Refused without the scopes to ask models and to read files or the licence to serve,
     NotFound for a model that is not the tenant's to ask, UserFault for a file of another purpose,
-    EvaluationsWaiting (429)."""
+    EvaluationsWaiting (429). The caller has taken the tenant's turn and locked the file."""
     by.require(Scope.INFER)
     by.require_of(Scope.FILES_READ, file)
     if file.purpose not in ASKABLE:
@@ -189,7 +201,7 @@ def cancel_evaluation(*, evaluation: Evaluation, by: Principal) -> Evaluation:
 def delete_evaluation(*, evaluation: Evaluation, by: Principal) -> None:
     """Raises Conflict for one that has not ended."""
     by.require_of(Scope.INFER, evaluation)
-    evaluation = Evaluation.objects.select_for_update().get(id=evaluation.id)
+    evaluation = selectors.find(Evaluation.objects.select_for_update(), evaluation.public_id)
     if evaluation.state in LIVE_LEASES:
         raise Conflict("evaluation_in_use", "The evaluation has not ended.", fix="Cancel it first.")
     _drop_objects([evaluation])

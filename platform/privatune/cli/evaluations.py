@@ -126,7 +126,9 @@ def show_items(evaluation_id: EvaluationId, as_json: AsJson = False) -> None:
     client = Client.from_environment()
     with client.stream("GET", f"{EVALUATIONS}/{evaluation_id}/items") as response:
         if as_json:
-            return print_json({"data": [json.loads(line) for line in response.iter_lines()]})
+            # Not iter_lines: what was answered may hold other characters that end a line
+            rows = response.read().split(b"\n")
+            return print_json({"data": [json.loads(row) for row in rows if row]})
         for piece in response.iter_text():
             typer.echo(piece, nl=False)
     return None

@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.translation import gettext, ngettext
 
 SAME = 0.05  # percent: what would be shown as 0.0
+LEVEL = 0.05  # of the paired test, as the interval's 95%
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,11 @@ def outcome(report: Mapping[str, Any]) -> Outcome | None:
 
 
 def _undecided(report: Mapping[str, Any]) -> bool:
-    """The rows' own interval reaches zero. Of older models, which have none, it is not known."""
-    low, high = (report.get("validation_change") or {}).get("interval") or (1, 1)
-    return bool(low <= 0 <= high)
+    """The rows' own interval reaches zero, or they are so few that the paired test does not tell
+    them from chance, however alike they are. Of older models, which have none, it is not known."""
+    told = report.get("validation_change") or {}
+    low, high = told.get("interval") or (1, 1)
+    return bool(low <= 0 <= high or told.get("p_value", 0) >= LEVEL)
 
 
 def _within(report: Mapping[str, Any]) -> str:

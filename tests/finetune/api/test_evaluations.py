@@ -1,6 +1,8 @@
 """Evaluations over both faces: a real model server answers, a worker's own code does the work."""
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +15,7 @@ from finetune.models import Dataset, Evaluation, Job
 from finetune.services.evaluations import asking, evaluating
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.evaluations.evaluating import _keep as keep_part
+from finetune.services.evaluations.lifecycle import MOST_WAITING
 from finetune.work import leases
 from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
@@ -496,3 +499,44 @@ def test_names_are_of_visible_characters(customer: Customer, model_server: None)
             )
         refused = post(customer, model=TINY, file=suite_file(customer, rows(1)), name=name)
         assert (refused.status_code, refused.json()["code"]) == (400, "unreadable_text")
+
+
+def at_once(count: int, ask: Callable[[], httpx.Response]) -> list[int]:
+    with ThreadPoolExecutor(count) as threads:
+        return [each.result().status_code for each in [threads.submit(ask) for _ in range(count)]]
+
+
+def test_requests_that_come_at_once_hold_to_the_limit_and_to_each_other(
+    customer: Customer, model_server: None
+) -> None:
+    file = suite_file(customer, rows(2))
+    made = at_once(MOST_WAITING + 4, lambda: post(customer, model=TINY, file=file))
+    assert sorted(made) == [200] * MOST_WAITING + [429] * 4
+    one, *_ = get(customer, "").json()["data"]
+    with customer.http() as http:
+        assert http.post(f"/api/v1/evaluations/{one['id']}/cancel").status_code == 200
+
+    def delete() -> httpx.Response:
+        with customer.http() as http:
+            return http.delete(f"/api/v1/evaluations/{one['id']}")
+
+    gone = at_once(4, delete)
+    assert sum(code < 300 for code in gone) == 1
+    assert sum(code == 404 for code in gone) == 3
+
+
+def test_what_is_deleted_while_an_evaluation_is_made_ends_in_words(
+    customer: Customer, model_server: None
+) -> None:
+    for number in range(4):
+        file = suite_file(customer, rows(2))
+        with ThreadPoolExecutor(2) as threads:
+            making = threads.submit(post, customer, model=TINY, file=file)
+            deleting = threads.submit(_delete, customer, file)
+            codes = (making.result().status_code, deleting.result().status_code)
+        assert codes in {(200, 409), (404, 200), (200, 400), (200, 422)}, (number, codes)
+
+
+def _delete(customer: Customer, file: str) -> httpx.Response:
+    with customer.http() as http:
+        return http.delete(f"/v1/files/{file}")

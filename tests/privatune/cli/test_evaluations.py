@@ -135,6 +135,9 @@ def test_list_compare_items_cancel_and_delete(run: Run, server: Scripted) -> Non
     assert run("evaluations", "items", "a").stdout == '{"row": 1}\n'
     listed = run("evaluations", "items", "a", "--json").stdout
     assert json.loads(listed) == {"data": [{"row": 1}]}
+    odd = {"answer": "a\u2028b\x85c"}  # end a line for some, and not in JSON lines
+    server.on(f"GET {URL}/o/items", (200, json.dumps(odd, ensure_ascii=False).encode() + b"\n"))
+    assert json.loads(run("evaluations", "items", "o", "--json").stdout) == {"data": [odd]}
     server.on(f"POST {URL}/a/cancel", (200, WAITING | {"state": "cancelled"}))
     assert "cancelled" in run("evaluations", "cancel", "a").stdout
     server.on(f"DELETE {URL}/a", (200, {"id": "a", "deleted": True}))

@@ -41,24 +41,25 @@ def test_a_loss_over_rows_that_were_trained_on_is_not_praised() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tuned", "interval", "words", "colour"),
+    ("tuned", "interval", "p", "words", "colour"),
     [
-        (1.5, [-0.6, -0.4], "25.0% lower: better", "green"),
-        (1.9, [-0.3, 0.1], "-5.0%: no difference shown", ""),
-        (2.1, [-0.1, 0.3], "+5.0%: no difference shown", ""),
-        (2.5, [0.4, 0.6], "25.0% higher: worse", "red"),
+        (1.5, [-0.6, -0.4], 0.0123, "25.0% lower: better", "green"),
+        (1.9, [-0.3, 0.1], 0.0123, "-5.0%: no difference shown", ""),
+        (2.1, [-0.1, 0.3], 0.0123, "+5.0%: no difference shown", ""),
+        (2.5, [0.4, 0.6], 0.0123, "25.0% higher: worse", "red"),
+        (1.5, [-0.6, -0.4], 0.125, "-25.0%: no difference shown", ""),  # four rows, all alike
     ],
 )
 def test_only_a_change_whose_interval_leaves_zero_out_has_a_colour(
-    tuned: float, interval: list[float], words: str, colour: str
+    tuned: float, interval: list[float], p: float, words: str, colour: str
 ) -> None:
-    change = {"rows": 9, "difference": tuned - 2, "interval": interval, "p_value": 0.0123}
+    change = {"rows": 9, "difference": tuned - 2, "interval": interval, "p_value": p}
     found = outcome({"base_valid_loss": 2.0, "valid_loss": tuned, "validation_change": change})
     assert found is not None
     assert (found.words, found.colour) == (words, colour)
     low, high = (f"{end:+.3f}" for end in interval)
     assert f"95% interval {low} to {high} over 9 rows" in found.within
-    assert "p = 0.012" in found.within
+    assert f"p = {p:.3f}" in found.within
 
 
 def test_a_single_validation_row_has_no_interval_to_tell() -> None:

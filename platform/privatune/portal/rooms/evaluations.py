@@ -67,16 +67,21 @@ def new(request: RoomRequest) -> HttpResponse:
 
 def _create(request: RoomRequest, form: EvaluationForm) -> Evaluation:
     by, criteria = request.principal, form.criteria()
+    lifecycle.take_turn()
     sent = form.cleaned_data["rows"]
     brought: AbstractContextManager[StoredFile] = (
         lifecycle.kept_file(filename=sent.name, source=sent, by=by)
         if sent
-        else nullcontext(form.cleaned_data["file"])
+        else nullcontext(_locked(form.cleaned_data["file"]))
     )
     names = ", ".join(each["name"] for each in criteria)[:200]
     with brought as file:
         suite = lifecycle.suite_of(criteria=criteria, name=names, by=by)
         return lifecycle.create_evaluation(suite=suite, file=file, request=form.request(), by=by)
+
+
+def _locked(file: StoredFile) -> StoredFile:
+    return selectors.find(selectors.files().select_for_update(), file.public_id)
 
 
 def _models() -> list[str]:
