@@ -21,6 +21,7 @@ def adapter_bytes(base_dir: Path, adapter: AdapterSpec) -> int:
     return numbers * BYTES
 
 
-def checkpoint_bytes(adapter: int) -> int:
-    """Of a checkpoint with an adapter of so many bytes: the optimizer's moments lie beside it."""
-    return adapter * (1 + MOMENTS)
+def checkpoint_bytes(adapter: int, *, watched: bool) -> int:
+    """At most, of a checkpoint with an adapter of so many bytes: the optimizer's moments lie beside
+    it and, where blow-ups are watched for, the state that was good before."""
+    return adapter * (1 + MOMENTS) * (2 if watched else 1)

@@ -23,7 +23,7 @@ def require_room_of(*, request: JobRequest, base: CatalogModel, training: Stored
     best = 1 if request.validation_file is not None else 0
     return require_room_for_job(
         checkpoints=_epochs(request, base, training) + KEPT_BESIDES + best,
-        checkpoint=checkpoint_bytes(adapter) + DOCUMENTS,
+        checkpoint=checkpoint_bytes(adapter, watched=request.stability != "off") + DOCUMENTS,
         model=2 * adapter + DOCUMENTS,  # the bundle, and the adapter that serving loads
     )
 

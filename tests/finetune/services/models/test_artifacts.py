@@ -119,7 +119,9 @@ def _check_the_estimate(bench: Bench, artifact: Artifact, run_dir: Path) -> None
     assert 0.9 * artifact.adapter_bytes < told <= artifact.adapter_bytes
     for folder in (run_dir / "checkpoints").iterdir():
         size = sum(file.stat().st_size for file in folder.iterdir())
-        assert 0.9 * size < checkpoint_bytes(told) <= size
+        # The good state of a short run is the beginning, which the optimizer knows nothing of yet
+        assert checkpoint_bytes(told, watched=False) < size
+        assert size < 1.1 * checkpoint_bytes(told, watched=True) < 1.6 * size
     assert artifact.bundle_bytes - artifact.adapter_bytes < DOCUMENTS
     with tenant_scope(bench.tenant.id):
         now = storage()
