@@ -107,6 +107,7 @@ def admit(request: JobRequest) -> Admitted:
     """What a request names, where nothing speaks against it but licence and room. Raises NotFound,
     UserFault."""
     base = base_of(request.model)
+    request.method_settings()  # before a file is judged by the method: what was written comes first
     training = usable_file(request.training_file, "training_file")
     validation = (
         usable_file(request.validation_file, "validation_file") if request.validation_file else None
