@@ -15,6 +15,8 @@ from finetune.serving.structured.writing import written
 
 # Enough for a deep indentation; without a bound a model can write blanks for ever
 _BLANKS = r"[\x20\x0A\x0D\x09]{1,40}"
+# No \uXXXX: spelt with one, a name that is listed would pass for another
+_ESCAPES = 'nrbtf\\"'
 CALL_ID = "/[0-9A-Za-z]{9}/"  # as Mistral's are, which alone are asked of a model
 _NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -109,5 +111,6 @@ def text(words: str) -> str:
 
 
 def json_of(schema: dict[str, Any]) -> str:
-    guided = written(schema, schemas.NOTES) | {"x-guidance": {"whitespace_pattern": _BLANKS}}
+    guidance = {"whitespace_pattern": _BLANKS, "json_allowed_escapes": _ESCAPES}
+    guided = written(schema, schemas.NOTES) | {"x-guidance": guidance}
     return f"%json {json.dumps(guided)}"

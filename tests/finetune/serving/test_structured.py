@@ -105,6 +105,26 @@ def test_every_schema_offered_is_honoured_by_a_random_model(batch: Batch) -> Non
     assert whole > len(OFFERED)
 
 
+def takes(base: Base, schema: Any, text: str) -> bool:
+    """Whether a model that is held to `schema` could answer this."""
+    constraint = constraint_of(base, held(schema))
+    assert constraint is not None
+    tokens = base.tokenizer.encode(text, add_special_tokens=False)
+    matcher = constraint._matcher
+    return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
+
+
+def test_a_name_is_held_to_its_schema_however_it_could_be_spelt(base: Base) -> None:
+    others = {"additionalProperties": {"const": 2}}
+    for schema in (
+        {"type": "object", "properties": {"a": {"const": 1}}} | others,
+        {"type": "object", "patternProperties": {"^a": {"const": 1}}} | others,
+    ):
+        assert takes(base, schema, '{"a":1,"b":2}')
+        assert takes(base, schema, '{"é\\n\\"\\\\":2}')
+        assert not takes(base, schema, '{"\\u0061":2}')
+
+
 def test_who_is_not_held_answers_the_same_beside_those_who_are(batch: Batch) -> None:
     (alone,) = batch(ask())
     beside, other = batch(ask(), held(LIGHT))
