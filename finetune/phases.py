@@ -8,7 +8,7 @@ from typing import Any
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from finetune import events
+from finetune import events, selectors
 from finetune.models import Event, Job, Run, Validation
 from finetune.states import JobState, LeaseState
 from tenants.states import FileStatus
@@ -105,7 +105,7 @@ def _queued(job: Job) -> Phase:
 
 
 def _paused(job: Job) -> Phase | None:
-    return None if Run.objects.filter(job=job).exists() else Phase("held")
+    return Phase("held") if selectors.is_held(job) else None
 
 
 def _place(run: Run) -> int:

@@ -10,7 +10,8 @@ from uuid import UUID
 
 from django.db.models import Model, Q, QuerySet
 
-from finetune.models import Artifact, CatalogModel, Evaluation, Job
+from finetune.models import Artifact, CatalogModel, Evaluation, Job, Run
+from finetune.states import JobState
 from tenants.errors import NotFound
 from tenants.models import License, LicenseState, StoredFile, TenantOwned
 from tenants.public_ids import PublicId
@@ -46,6 +47,11 @@ def artifacts() -> QuerySet[Artifact]:
 
 def jobs() -> QuerySet[Job]:
     return Job.objects.select_related("base", "training_file", "validation_file")
+
+
+def is_held(job: Job) -> bool:
+    """Made ready and never started: it was asked for with `auto_start: false`."""
+    return job.state == JobState.PAUSED and not Run.objects.filter(job=job).exists()
 
 
 def evaluations() -> QuerySet[Evaluation]:

@@ -16,32 +16,12 @@ from torch import Tensor
 
 from finetune import events as said
 from finetune.grading.resampling import change
-from finetune.records.kinds import Item
 from finetune.trainer.data import cut, lengths_of
-from finetune.trainer.run import Run
+from finetune.trainer.run import Numbered, Run
 
 TOLD_SECONDS = 10.0  # between two words on how far a long validation is
 
 Loss = tuple[float, float]  # [nats, summed], and what it is divided by
-
-
-@dataclass(frozen=True)
-class Numbered:
-    """A validation row that knows which it is."""
-
-    number: int
-    row: Item
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    @property
-    def trained(self) -> int:
-        return self.row.trained
-
-    @property
-    def sequences(self) -> Sequence[Item]:
-        return self.row.sequences
 
 
 @dataclass(frozen=True)
@@ -87,7 +67,7 @@ def validation_parts(run: Run) -> Iterator[list[Numbered]]:
     done, told = 0, run.clock()
     for part in cut(lengths_of(run.valid), run.spec.in_memory.micro_batch_tokens):
         run.stop.check()
-        yield [Numbered(number, run.held_out(number)) for number in part]
+        yield [Numbered(run.held_out(number), number) for number in part]
         done += len(part)
         now = run.clock()
         if now - told >= TOLD_SECONDS and done < len(run.valid):

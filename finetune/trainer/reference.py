@@ -14,8 +14,8 @@ import torch
 from finetune import events as said
 from finetune.records.kinds import Item
 from finetune.trainer.data import cut, lengths_of
-from finetune.trainer.measuring import Numbered
-from finetune.trainer.run import Likelihoods, Run
+from finetune.trainer.objectives.preferences import labels_of
+from finetune.trainer.run import Likelihoods, Numbered, Run
 
 TOLD_SECONDS = 10.0  # between two words on how far it is
 
@@ -39,7 +39,7 @@ def _of(run: Run, rows: Sequence[Item], path: Path) -> list[Likelihoods]:
             by_row = next(kept, None)
             if by_row is None or len(by_row) != len(part):
                 run.stop.check()
-                by_row = _judged(run, [Numbered(number, rows[number]) for number in part])
+                by_row = _judged(run, [Numbered(rows[number], number) for number in part])
             for number, each in zip(part, by_row, strict=True):
                 found[number] = tuple(each)
             file.write(json.dumps(by_row) + "\n")
@@ -71,8 +71,7 @@ def _judged(run: Run, part: Sequence[Numbered]) -> list[Likelihoods]:
 @torch.no_grad()
 def _share(run: Run, rows: Sequence[Numbered]) -> dict[int, Likelihoods]:
     items = [numbered.row for numbered in rows]
-    labels = [sequence.trained for item in items for sequence in item.sequences]
     with run.model.without_adapter():
-        values = run.model.log_likelihoods(run.lay_out(items), labels).tolist()
+        values = run.model.log_likelihoods(run.lay_out(items), labels_of(items)).tolist()
     told = iter(values)
     return {row.number: tuple(next(told) for _ in row.sequences) for row in rows}

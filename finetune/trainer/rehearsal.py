@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from finetune.trainer.checkpoint import Checkpoints
-from finetune.trainer.data import Plan, lengths_of, micro_batches
+from finetune.trainer.data import Plan, cut, lengths_of, micro_batches
 from finetune.trainer.determinism import watched
 from finetune.trainer.events import EventLog
 from finetune.trainer.keeping import save
@@ -85,12 +85,9 @@ def heaviest_step(run: Run) -> int:
 
 
 def _largest(plan: Plan, number: int, lengths: list[int], tokens: int) -> int:
-    """Tokens of a step's largest micro-batch, cut as `data.micro_batches` does."""
-    most = size = 0
-    for length in sorted(lengths[row] for row in plan.rows_of(number)):
-        size = length if size + length > tokens else size + length
-        most = max(most, size)
-    return most
+    """Tokens of a step's largest micro-batch."""
+    own = [lengths[row] for row in plan.rows_of(number)]
+    return max(sum(own[row] for row in part) for part in cut(own, tokens))
 
 
 def _timed(run: Run) -> Iterator[tuple[int, float]]:

@@ -46,22 +46,35 @@ Likelihoods = tuple[float, ...]  # of an item's sequences [nats]
 
 
 @dataclass(frozen=True)
-class Referred:
-    """An item with what the base alone says of it."""
+class _Beside:
+    """An item, with something that is known of it beside."""
 
-    item: Item
-    reference: Likelihoods
+    row: Item
 
     def __len__(self) -> int:
-        return len(self.item)
+        return len(self.row)
 
     @property
     def trained(self) -> int:
-        return self.item.trained
+        return self.row.trained
 
     @property
     def sequences(self) -> Sequence[Item]:
-        return self.item.sequences
+        return self.row.sequences
+
+
+@dataclass(frozen=True)
+class Referred(_Beside):
+    """What the base alone says of it."""
+
+    reference: Likelihoods
+
+
+@dataclass(frozen=True)
+class Numbered(_Beside):
+    """Which row of the data it is."""
+
+    number: int
 
 
 @dataclass

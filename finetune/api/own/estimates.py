@@ -6,7 +6,6 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from faults import UserFault
 from finetune import selectors
 from finetune.api.bodies import parse
 from finetune.api.own.base import OwnView
@@ -107,11 +106,8 @@ class Estimates(OwnView):
     )
     def post(self, request: Request) -> Any:
         wish = parse(JobCreate, request._request)
-        try:
+        with wish.named():
             estimate = asking.ask(request=wish.request(), actor=self.caller.actor)
-        except UserFault as fault:
-            fault.param = wish.field_of(fault.param)
-            raise
         return shown(estimate)
 
 

@@ -1,5 +1,7 @@
 """The body of `POST /v1/fine_tuning/jobs`, and what it asks of the job service."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -135,7 +137,16 @@ class JobCreate(_Strict):
         own: Supervised | Dpo | None = getattr(self.method, self.kind, None)
         return (own.hyperparameters if own else self.hyperparameters) or WireHyperparameters()
 
-    def field_of(self, param: str | None) -> str | None:
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """A fault of the request that is raised inside names the field as it was sent."""
+        try:
+            yield
+        except UserFault as fault:
+            fault.param = self._field_of(fault.param)
+            raise
+
+    def _field_of(self, param: str | None) -> str | None:
         """Where the request had the field that the service calls `hyperparameters.…`."""
         if param and param.startswith("hyperparameters.") and self.hyperparameters is None:
             return f"method.{self.kind}.{param}"

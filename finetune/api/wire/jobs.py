@@ -5,7 +5,6 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from faults import UserFault
 from finetune import phases, selectors
 from finetune.api.bodies import parse
 from finetune.api.paging import Paging, read_metadata
@@ -145,11 +144,8 @@ class Jobs(WireView):
 
     def post(self, request: HttpRequest) -> dict[str, Any]:
         asked = parse(JobCreate, request)
-        try:
+        with asked.named():
             job = lifecycle.create_job(request=asked.request(), actor=self.caller.actor)
-        except UserFault as fault:
-            fault.param = asked.field_of(fault.param)
-            raise
         return job_object(job)
 
 

@@ -16,12 +16,7 @@ from finetune.families.causal_lm.adapters.assignment import Assignment
 from finetune.families.causal_lm.adapters.fresh import TrainableAdapter, fresh_adapter
 from finetune.families.causal_lm.adapters.switch import AdapterSwitch
 from finetune.families.causal_lm.adapters.targets import has_experts
-from finetune.families.causal_lm.head import (
-    HeadMath,
-    log_probs,
-    sum_cross_entropy,
-    token_losses,
-)
+from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy, token_losses
 from finetune.families.causal_lm.layout import Layout, Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
 from finetune.families.causal_lm.probing import Probe, head_logits
@@ -78,7 +73,6 @@ class CausalLM:
         hidden = self.hidden(layout).index_select(0, layout.predict)  # [trained, d]
         return sum_cross_entropy(hidden, self.head, layout.targets, self.head_math)
 
-    @torch.no_grad()
     def token_losses(self, layout: Layout) -> Tensor:
         """[trained]: the loss [nats] at each trained position, the rows' end to end."""
         hidden = self.hidden(layout).index_select(0, layout.predict)  # [trained, d]
@@ -87,9 +81,8 @@ class CausalLM:
     def log_likelihoods(self, layout: Layout, labels: Sequence[int]) -> Tensor:
         """[rows], float64: of each row the summed log-probability [nats] of its labels, of which it
         has so many."""
-        hidden = self.hidden(layout).index_select(0, layout.predict)  # [trained, d]
-        found = log_probs(hidden, self.head, layout.targets, self.head_math)
-        return torch.stack([part.sum(dtype=torch.float64) for part in found.split(list(labels))])
+        parts = self.token_losses(layout).split(list(labels))
+        return -torch.stack([part.sum(dtype=torch.float64) for part in parts])
 
     def without_adapter(self) -> AbstractContextManager[None]:
         """The plain base, for the calls of this thread inside."""

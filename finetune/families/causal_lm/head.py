@@ -6,6 +6,7 @@ saves the second head matmul that a recompute in the backward pass would need (t
 Kernel's fused linear cross entropy, Hsu et al. 2024).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,20 +34,12 @@ class _SumCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath
     ) -> tuple[Tensor, Tensor]:
-        wide = torch.promote_types(hidden.dtype, torch.float32)
-        need = ctx.needs_input_grad[0]
-        grad = torch.empty_like(hidden) if need else None
+        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         total = torch.zeros((), dtype=torch.float64, device=hidden.device)
         right = torch.zeros((), dtype=torch.long, device=hidden.device)
-        rows = max(1, CHUNK_BYTES // (weight.shape[0] * wide.itemsize))
-        for start in range(0, hidden.shape[0], rows):
-            part = slice(start, start + rows)
-            logits = (hidden[part] @ weight.t()).to(wide)
-            losses, hits, slope = _chunk(logits, targets[part], math, need)
+        for _, losses, hits in _chunks(hidden, weight, targets, math, grad):
             total += losses.sum(dtype=torch.float64)
             right += hits
-            if grad is not None:
-                torch.mm(slope.to(hidden.dtype), weight, out=grad[part])
         if grad is not None:
             ctx.save_for_backward(grad)
         ctx.mark_non_differentiable(right)
@@ -56,6 +49,21 @@ class _SumCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, grad_total: Tensor, _: Any) -> tuple[Tensor, None, None, None]:
         (grad,) = ctx.saved_tensors
         return grad * grad_total.to(grad.dtype), None, None, None
+
+
+def _chunks(
+    hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath, grad: Tensor | None
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """(which rows, their losses, right guesses ()); d loss / d hidden [n, d] is left in `grad`."""
+    wide = torch.promote_types(hidden.dtype, torch.float32)
+    rows = max(1, CHUNK_BYTES // (weight.shape[0] * wide.itemsize))
+    for start in range(0, hidden.shape[0], rows):
+        part = slice(start, start + rows)
+        logits = (hidden[part] @ weight.t()).to(wide)
+        losses, hits, slope = _chunk(logits, targets[part], math, grad is not None)
+        yield part, losses, hits
+        if grad is not None:
+            torch.mm(slope.to(hidden.dtype), weight, out=grad[part])
 
 
 def _chunk(
@@ -84,7 +92,7 @@ def _chunk(
     return losses, hits, logits
 
 
-class _LogProbs(torch.autograd.Function):
+class _TokenLosses(torch.autograd.Function):
     """As above, of each label apart: their gradients are weighed by whoever asked."""
 
     @staticmethod
@@ -92,17 +100,10 @@ class _LogProbs(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath
     ) -> Tensor:
         wide = torch.promote_types(hidden.dtype, torch.float32)
-        need = ctx.needs_input_grad[0]
-        grad = torch.empty_like(hidden) if need else None
+        grad = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         found = torch.empty(hidden.shape[0], dtype=wide, device=hidden.device)
-        rows = max(1, CHUNK_BYTES // (weight.shape[0] * wide.itemsize))
-        for start in range(0, hidden.shape[0], rows):
-            part = slice(start, start + rows)
-            logits = (hidden[part] @ weight.t()).to(wide)
-            losses, _, slope = _chunk(logits, targets[part], math, need)
-            found[part] = -losses
-            if grad is not None:
-                torch.mm(slope.neg_().to(hidden.dtype), weight, out=grad[part])
+        for part, losses, _ in _chunks(hidden, weight, targets, math, grad):
+            found[part] = losses
         if grad is not None:
             ctx.save_for_backward(grad)
         return found
@@ -113,17 +114,11 @@ class _LogProbs(torch.autograd.Function):
         return grad * grad_found[:, None].to(grad.dtype), None, None, None
 
 
-def log_probs(hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath) -> Tensor:
-    """hidden [n, d], weight [vocab, d] frozen, targets [n] -> log-probability of each [n], float32
-    or wider."""
-    found: Tensor = _LogProbs.apply(hidden, weight, targets, math)
-    return found
-
-
-@torch.no_grad()
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor, math: HeadMath) -> Tensor:
-    """As above, of each the loss [n]."""
-    return -log_probs(hidden, weight, targets, math)
+    """hidden [n, d], weight [vocab, d] frozen, targets [n] -> the loss of each [n], float32 or
+    wider."""
+    found: Tensor = _TokenLosses.apply(hidden, weight, targets, math)
+    return found
 
 
 def sum_cross_entropy(

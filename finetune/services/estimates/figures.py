@@ -9,6 +9,7 @@ from finetune.models import Dataset, Estimate, Job, Pace
 from finetune.services.estimates.asking import files_of, job_of, readings_of
 from finetune.services.jobs import resolution
 from finetune.services.jobs.budget import promised
+from finetune.services.jobs.files import not_passed
 from finetune.services.jobs.fit import require_fit
 from finetune.services.jobs.validation import file_fault, is_done
 from finetune.services.runs import pace
@@ -69,13 +70,7 @@ def _fault(of: tuple[str, StoredFile, Dataset | None]) -> Fault | None:
     param, file, data = of
     if data is not None and data.state == DatasetState.REFUSED:
         return file_fault(data, param)
-    if file.status == FileStatus.ERROR:
-        return UserFault(
-            f"invalid_{param}",
-            f"The file {file.public_id} did not pass its check: {file.status_details}",
-            param=param,
-        )
-    return None
+    return not_passed(file, param) if file.status == FileStatus.ERROR else None
 
 
 def _told(estimate: Estimate, job: Job) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from uuid import UUID
 from django.conf import settings
 
 from faults import OurFault
+from finetune import selectors
 from finetune.events.waits import Wait
-from finetune.models import Estimate, Job, Run
+from finetune.models import Estimate, Job
 from finetune.sandbox.start import Child
 from finetune.services.estimates.asking import job_of, readings_of
 from finetune.services.estimates.figures import resolved
@@ -22,7 +23,7 @@ from finetune.services.jobs.fit import require_fit
 from finetune.services.jobs.validation import is_done
 from finetune.services.runs import attempt, pace, preparation
 from finetune.services.runs.pace import Measured
-from finetune.states import DatasetState, ExitCode, JobState
+from finetune.states import DatasetState, ExitCode
 from finetune.trainer.spec import RunSpec
 from finetune.work import fitness, leases
 from finetune.work.isolation import isolation
@@ -101,7 +102,7 @@ def _is_wanted(job: Job) -> bool:
     """Whether it can still be of use: a held job may have been started or cancelled."""
     if job._state.adding:  # of a wish: no row is of it
         return True
-    return job.state == JobState.PAUSED and not Run.objects.filter(job=job).exists()
+    return selectors.is_held(job)
 
 
 def _measure(lease: Lease, job: Job, folder: Path, pulse: "Pulse[Wishes]") -> None:

@@ -4,9 +4,11 @@ the next, so that another worker goes on where one was stopped."""
 import json
 import secrets
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import orjson
 from asgiref.sync import async_to_sync
@@ -29,6 +31,7 @@ from finetune.work.kinds import Lease, OperationKind
 from finetune.work.perform import shutdown
 from finetune.work.pulse import Pulse
 from finetune.work.signals import LeaseLost, Stopped, Wishes
+from finetune.work.sweeping import Due, due
 from tenants.access import Principal
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
@@ -38,10 +41,13 @@ from tenants.vault.vault import Vault
 
 PART_ROWS = 16  # whose items are kept together
 AT_ONCE = 2  # evaluations in one worker: its other threads check files
+TURN_SECONDS = 60.0  # then another tenant's that waits has the place
+ASIDE_SECONDS = 5  # so long the other has, to take it
 
 
 class Evaluating(OperationKind):
-    """One at a time of each tenant: they share its turns at the model server."""
+    """One at a time of each tenant: they share its turns at the model server. A long one makes room
+    for another tenant's between two parts, and goes on where it was."""
 
     model = Evaluation
     lost = "The worker that evaluated was lost."
@@ -67,6 +73,17 @@ class Evaluating(OperationKind):
         finally:
             with self._lock:
                 self._at_work -= 1
+            for found in self.others(lease.tenant_id)[:1]:
+                nudges.wake(Evaluation, found.tenant_id, found.key)
+
+    def others(self, tenant_id: UUID) -> list[Due]:
+        """What waits of other tenants that have none at work, the oldest first."""
+        waiting = (row for row in due(self) if not row.expired and row.tenant_id != tenant_id)
+        return [row for row in waiting if not self._busy(row.tenant_id)]
+
+    def _busy(self, tenant_id: UUID) -> bool:
+        with tenant_scope(tenant_id):
+            return leases.held(self)
 
 
 EVALUATE = Evaluating()
@@ -95,11 +112,16 @@ def _evaluate(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         plan = _plan(evaluation, vault, still)
     items = _kept(evaluation, vault)
     leases.tell_progress(lease, done=len(items) * len(plan.sides), total=_total(plan))
+    ends = time.monotonic() + TURN_SECONDS
     while left := plan.questions[len(items) : len(items) + PART_ROWS]:
         still()
         made = async_to_sync(plan.asker.items)(left)
         items += made
         _keep(lease, plan, vault, made)
+        more = len(items) < len(plan.questions)
+        if more and time.monotonic() > ends and EVALUATE.others(lease.tenant_id):
+            leases.wait(lease, reason=None, seconds=ASIDE_SECONDS)
+            return
     _finish(lease, plan, vault, items)
 
 

@@ -30,13 +30,18 @@ def usable_file(file_id: UUID, param: str) -> StoredFile:
             param=param,
         )
     if file.status == FileStatus.ERROR:
-        raise UserFault(
-            f"invalid_{param}",
-            f"The file {file.public_id} did not pass its check: {file.status_details}",
-            fix="Mend the lines that the file's report names, and upload it again.",
-            param=param,
-        )
+        raise not_passed(file, param)
     return file
+
+
+def not_passed(file: StoredFile, param: str) -> UserFault:
+    """Of a file whose check ended badly."""
+    return UserFault(
+        f"invalid_{param}",
+        f"The file {file.public_id} did not pass its check: {file.status_details}",
+        fix="Mend the lines that the file's report names, and upload it again.",
+        param=param,
+    )
 
 
 def require_kind(file: StoredFile, method: str, param: str) -> None:

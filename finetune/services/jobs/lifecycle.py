@@ -10,6 +10,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from faults import UserFault
+from finetune import selectors
 from finetune.events import (
     CancelRequested,
     FileAwaited,
@@ -176,7 +177,7 @@ def resume_job(*, job_id: UUID, actor: str) -> Job:
         job = note(job, PauseWithdrawn(), pause_requested_at=None)
     elif job.state == JobState.PAUSED:
         require_license(model=job.base.name, right=Right.TRAIN, tokens=1)
-        again = JobResumed() if Run.objects.filter(job=job).exists() else JobReleased()
+        again = JobReleased() if selectors.is_held(job) else JobResumed()
         job = step(job, JobState.QUEUED, again, pause_requested_at=None)
         Run.objects.create(job=job)
         nudges.wake(Run, job.tenant_id, job.id)

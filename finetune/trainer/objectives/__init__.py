@@ -16,9 +16,8 @@ METHODS = {"supervised": SFT, "pretrain": PRETRAIN, "dpo": DPO}
 
 OBJECTIVES = {objective.name: objective for objective in METHODS.values()}
 
-GIVEN: frozenset[Need] = frozenset(
-    {"reference"}
-)  # of what an objective may need besides a model and rows
+# Of what an objective may need besides a model and rows
+GIVEN: frozenset[Need] = frozenset({"reference"})
 
 
 def usable(name: str, objectives: Mapping[str, Objective] = OBJECTIVES) -> Objective:

@@ -38,10 +38,9 @@ def dpo(
     model: Likely, batch: Any, items: Sequence[Any], *, settings: DpoSettings = DEFAULT
 ) -> Sums:
     found = both_sides(model, batch, items)
-    ratios = found - found.new_tensor([item.reference for item in items])
-    losses = _losses(ratios, items, settings)
+    ratios = _ratios(found, items)
     return Sums(
-        loss=losses.sum(),
+        loss=_losses(ratios, items, settings).sum(),
         weight=len(items),
         metrics=measured(settings.beta * ratios, found),
     )
@@ -50,9 +49,13 @@ def dpo(
 def each(
     model: Likely, batch: Any, items: Sequence[Any], *, settings: DpoSettings = DEFAULT
 ) -> list[tuple[float, float]]:
-    found = both_sides(model, batch, items)
-    ratios = found - found.new_tensor([item.reference for item in items])
+    ratios = _ratios(both_sides(model, batch, items), items)
     return [(float(loss), 1.0) for loss in _losses(ratios, items, settings)]
+
+
+def _ratios(found: "Tensor", items: Sequence[Any]) -> "Tensor":
+    """[pairs, 2]: of log-likelihoods to the base's."""
+    return found - found.new_tensor([item.reference for item in items])
 
 
 def _losses(ratios: "Tensor", items: Sequence[Item], settings: DpoSettings) -> "Tensor":

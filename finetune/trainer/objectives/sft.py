@@ -19,7 +19,7 @@ class Predicts(Protocol):
         ...
 
     def token_losses(self, batch: Any, /) -> "Tensor":
-        """[trained]: the loss [nats] at each trained position, without a gradient."""
+        """[trained]: the loss [nats] at each trained position."""
         ...
 
 

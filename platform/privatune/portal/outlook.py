@@ -4,7 +4,8 @@ from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
-from finetune.models import Estimate, Job, Run
+from finetune import selectors
+from finetune.models import Estimate, Job
 from finetune.services.estimates import figures
 from finetune.states import JobState
 from privatune.portal.refusals import kept
@@ -24,7 +25,7 @@ def of(job: Job) -> dict[str, Any]:
 
 
 def _estimate(job: Job) -> dict[str, Any] | None:
-    if job.state != JobState.PAUSED or Run.objects.filter(job=job).exists():
+    if not selectors.is_held(job):
         return None
     estimate = Estimate.objects.filter(job=job).first()
     if estimate is None:

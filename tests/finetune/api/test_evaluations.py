@@ -353,6 +353,45 @@ def test_a_worker_that_is_lost_is_followed_by_one_that_goes_on(
     assert [json.loads(line)["row"] for line in lines] == list(range(1, 21))
 
 
+def test_a_long_one_makes_room_between_its_parts_for_another_tenants(
+    customer: Customer, base_url: str, model_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluating, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(evaluating, "ASIDE_SECONDS", 0)
+    other = new_customer(base_url, models=[TINY])
+    brief: Any = {"model": TINY, "sampling": {"max_tokens": 1}}
+    long = post(customer, file=suite_file(customer, rows(40)), **brief).json()["id"]
+    short = post(other, file=suite_file(other, rows(2)), **brief).json()["id"]
+    seen = []
+    for party, name in ((customer, long), (other, short), (customer, long)):
+        work(party)
+        found = get(party, f"/{name}").json()
+        seen.append((found["state"], found["answers"]))
+    assert seen == [("waiting", 16), ("succeeded", 2), ("succeeded", 40)]
+    with tenant_scope(customer.tenant_id):
+        assert Evaluation.objects.get().wait_reason == ""
+    lines = get(customer, f"/{long}/items").text.splitlines()
+    assert [json.loads(line)["row"] for line in lines] == list(range(1, 41))
+
+
+def test_it_makes_no_room_for_who_has_one_at_work(
+    customer: Customer, base_url: str, model_server: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluating, "TURN_SECONDS", 0.0)
+    other = new_customer(base_url, models=[TINY])
+    brief: Any = {"model": TINY, "sampling": {"max_tokens": 1}}
+    long = post(customer, file=suite_file(customer, rows(17)), **brief).json()["id"]
+    for _ in range(2):
+        post(other, file=suite_file(other, rows(1)), **brief)
+    with tenant_scope(other.tenant_id):
+        first = Evaluation.objects.order_by("created_at").first()
+        assert first is not None
+    lease = leases.claim(EVALUATE, tenant_id=other.tenant_id, key=first.id, worker="another")
+    assert lease is not None
+    work(customer)
+    assert get(customer, f"/{long}").json()["state"] == "succeeded"
+
+
 def test_the_licence_is_asked_when_it_is_made_and_again_when_it_begins(
     customer: Customer, model_server: None
 ) -> None:

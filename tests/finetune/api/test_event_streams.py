@@ -197,8 +197,18 @@ def test_who_leaves_ends_the_work_whether_it_has_begun_or_not() -> None:
     run(work)
 
 
+async def behind_a_middleware(beginning: Callable[[Gate], Awaitable[Any]]) -> bytes:
+    """What is read of a stream whose gate opens once the view has returned; its synchronous
+    middleware, as all are behind one, goes on without it."""
+    gate = Gate()
+    async with ThreadSensitiveContext():
+        behind = async_to_sync(event_streams.stream)
+        response = await sync_to_async(behind)(beginning(gate), SHOW)
+        gate.open.set()
+        return b"".join([line async for line in lines(response)])
+
+
 def test_what_is_late_may_still_ask_the_database_when_the_view_has_returned() -> None:
-    """A view behind a synchronous middleware, as all are: its thread of them goes on without it."""
     asked: list[str] = []
 
     async def beginning(gate: Gate) -> AsyncIterator[Delta]:
@@ -207,15 +217,7 @@ def test_what_is_late_may_still_ask_the_database_when_the_view_has_returned() ->
         await sync_to_async(asked.append)("after it")
         return gate.deltas(Delta(text="ok"), END)
 
-    async def work() -> bytes:
-        gate = Gate()
-        async with ThreadSensitiveContext():
-            behind = async_to_sync(event_streams.stream)
-            response = await sync_to_async(behind)(beginning(gate), SHOW)
-            gate.open.set()
-            return b"".join([line async for line in lines(response)])
-
-    assert read(run(work))[0] == "ok"
+    assert read(run(partial(behind_a_middleware, beginning)))[0] == "ok"
     assert asked == ["within the view", "after it"]
 
 
@@ -231,15 +233,7 @@ def test_what_asks_the_database_while_the_view_returns_may_ask_again() -> None:
         await sync_to_async(asked.append)("after it")
         return gate.deltas(Delta(text="ok"), END)
 
-    async def work() -> bytes:
-        gate = Gate()
-        async with ThreadSensitiveContext():
-            behind = async_to_sync(event_streams.stream)
-            response = await sync_to_async(behind)(beginning(gate), SHOW)
-            gate.open.set()
-            return b"".join([line async for line in lines(response)])
-
-    assert read(run(work))[0] == "ok"
+    assert read(run(partial(behind_a_middleware, beginning)))[0] == "ok"
     assert asked == ["after it"]
 
 

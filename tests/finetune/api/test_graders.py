@@ -102,9 +102,9 @@ def test_one_tenants_graders_leave_places_to_others() -> None:
     places.take(third)
 
 
-def test_who_leaves_keeps_the_turn_until_the_code_has_ended(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def held_code(monkeypatch: pytest.MonkeyPatch) -> tuple[Event, Event]:
+    """A grader's code: it has begun; it may end."""
     ran, end = Event(), Event()
 
     def slow(*_: Any, **__: Any) -> Ran:
@@ -113,6 +113,13 @@ def test_who_leaves_keeps_the_turn_until_the_code_has_ended(
         return Ran(score=1.0)
 
     monkeypatch.setattr(graders, "run_python", slow)
+    return ran, end
+
+
+def test_who_leaves_keeps_the_turn_until_the_code_has_ended(
+    held_code: tuple[Event, Event],
+) -> None:
+    ran, end = held_code
     by = Principal(uuid4(), Actor("test", ActorKind.KEY), frozenset({Scope.INFER}), Role.ENGINEER)
     part = TypeAdapter(specs.Grader).validate_python(PYTHON)
     run = partial(graders.run_grader, spec=part, sample="", item={}, targets={}, by=by,
@@ -135,16 +142,9 @@ def test_who_leaves_keeps_the_turn_until_the_code_has_ended(
 
 
 def test_a_worker_that_ends_its_loop_gives_the_turn_back_when_the_code_has_ended(
-    monkeypatch: pytest.MonkeyPatch,
+    held_code: tuple[Event, Event],
 ) -> None:
-    ran, end = Event(), Event()
-
-    def slow(*_: Any, **__: Any) -> Ran:
-        ran.set()
-        end.wait()
-        return Ran(score=1.0)
-
-    monkeypatch.setattr(graders, "run_python", slow)
+    ran, end = held_code
     by = Principal(uuid4(), Actor("test", ActorKind.KEY), frozenset({Scope.INFER}), Role.ENGINEER)
     part = TypeAdapter(specs.Grader).validate_python(PYTHON)
 

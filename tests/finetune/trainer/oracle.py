@@ -102,29 +102,10 @@ def train_with_trl(
     assert len(order) == max_steps * spec.batch_size
     model = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES[spec.precision])
     config = SFTConfig(
-        output_dir=str(out),
-        per_device_train_batch_size=spec.batch_size,
-        max_steps=max_steps,
-        learning_rate=spec.optim.learning_rate,
-        lr_scheduler_type=spec.optim.schedule,
-        warmup_steps=spec.optim.warmup_ratio,
-        adam_beta2=spec.optim.beta2,
-        adam_epsilon=spec.optim.eps,
-        weight_decay=spec.optim.weight_decay,
-        max_grad_norm=spec.optim.max_grad_norm,
-        seed=spec.seed,
+        **schedule(spec, out, max_steps),
         max_length=spec.max_length,
-        train_sampling_strategy="sequential",
-        gradient_checkpointing=False,  # memory suffices; the oracle is timed at its best
         dataset_kwargs={"skip_prepare_dataset": True},
-        use_cpu=True,
         bf16=bf16,
-        fp16=False,
-        logging_steps=1,
-        logging_strategy="steps",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
     )
     watch = Stopwatch()
     trainer = Recording(
@@ -136,13 +117,44 @@ def train_with_trl(
         callbacks=[watch],
     )
     if adapter is not None:
-        for parameter in trainer.model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.to(next(iter(adapter.values())).dtype)
-        set_peft_model_state_dict(trainer.model, adapter)
+        give(trainer.model, adapter)
     trainer.losses = []
     trainer.train()
     return trainer.losses, trainer.model, watch
+
+
+def schedule(spec: RunSpec, out: Path, max_steps: int) -> dict[str, Any]:
+    """What all of TRL's trainers are told, so that they train as the spec says."""
+    return {
+        "output_dir": str(out),
+        "per_device_train_batch_size": spec.batch_size,
+        "max_steps": max_steps,
+        "learning_rate": spec.optim.learning_rate,
+        "lr_scheduler_type": spec.optim.schedule,
+        "warmup_steps": spec.optim.warmup_ratio,
+        "adam_beta2": spec.optim.beta2,
+        "adam_epsilon": spec.optim.eps,
+        "weight_decay": spec.optim.weight_decay,
+        "max_grad_norm": spec.optim.max_grad_norm,
+        "seed": spec.seed,
+        "train_sampling_strategy": "sequential",
+        "gradient_checkpointing": False,  # memory suffices; the oracle is timed at its best
+        "use_cpu": True,
+        "fp16": False,
+        "logging_steps": 1,
+        "logging_strategy": "steps",
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def give(model: Any, adapter: dict[str, torch.Tensor]) -> None:
+    """The adapter that ours begins with, in its own precision."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.to(next(iter(adapter.values())).dtype)
+    set_peft_model_state_dict(model, adapter)
 
 
 def _example(row: Row) -> dict[str, list[int]]:

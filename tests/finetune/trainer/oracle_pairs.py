@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 
@@ -16,6 +15,7 @@ from finetune.families.causal_lm.loading import DTYPES
 from finetune.records.kinds import Group
 from finetune.trainer.data import Plan
 from finetune.trainer.spec import RunSpec
+from tests.finetune.trainer.oracle import give, schedule
 
 
 @dataclass
@@ -53,27 +53,8 @@ def align_with_trl(
     assert len(order) == max_steps * spec.batch_size
     model = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES[spec.precision])
     config = DPOConfig(
-        output_dir=str(out),
-        per_device_train_batch_size=spec.batch_size,
-        max_steps=max_steps,
-        learning_rate=spec.optim.learning_rate,
-        lr_scheduler_type=spec.optim.schedule,
-        warmup_steps=spec.optim.warmup_ratio,
-        adam_beta2=spec.optim.beta2,
-        adam_epsilon=spec.optim.eps,
-        weight_decay=spec.optim.weight_decay,
-        max_grad_norm=spec.optim.max_grad_norm,
-        seed=spec.seed,
-        train_sampling_strategy="sequential",
-        gradient_checkpointing=False,
-        use_cpu=True,
+        **schedule(spec, out, max_steps),
         bf16=False,
-        fp16=False,
-        logging_steps=1,
-        logging_strategy="steps",
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
         **spec.settings,  # named as there
     )
     trainer = Recording(
@@ -83,10 +64,7 @@ def align_with_trl(
         processing_class=AutoTokenizer.from_pretrained(base),
         peft_config=_lora_config(model, spec.adapter),
     )
-    for parameter in trainer.model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.to(next(iter(adapter.values())).dtype)
-    set_peft_model_state_dict(trainer.model, adapter)
+    give(trainer.model, adapter)
     trainer.losses = []
     trainer.train()
     logged = [entry for entry in trainer.state.log_history if "rewards/chosen" in entry]

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from finetune.families.causal_lm.layout import Row
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.trainer.__main__ import main
-from finetune.trainer.lifeline import Stop
+from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.loop import train
+from finetune.trainer.objectives import OBJECTIVES, Objective
 from finetune.trainer.spec import OptimSpec, RunSpec
 
 PLACES = ["kitchen", "bedroom", "living room", "hall", "客厅"]
@@ -30,6 +33,27 @@ class StopAfter(Stop):
         self.left -= 1
         self.requested = self.left < 0
         super().check()
+
+
+def train_interrupted(
+    run_dir: Path,
+    checks: int,
+    objectives: Mapping[str, Objective] = OBJECTIVES,
+    *,
+    most: int = 90,
+    before: Callable[[], object] = lambda: None,
+) -> int:
+    """To its end, though it is stopped after so many checks each time; how often it was, fewer than
+    `most` times. `before`: what happens before it goes on."""
+    yields = 0
+    while not (run_dir / "result").exists():
+        before()
+        try:
+            train(run_dir, StopAfter(checks), objectives)
+        except Yielded:
+            yields += 1
+            assert yields < most
+    return yields
 
 
 def chat_rows(count: int, *, start: int = 0) -> list[dict[str, Any]]:

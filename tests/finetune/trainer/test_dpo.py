@@ -17,7 +17,7 @@ from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan, make_plan
 from finetune.trainer.events import EventLog
 from finetune.trainer.lanes import Lanes
-from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train
 from finetune.trainer.objectives.dpo import DPO
 from finetune.trainer.reference import refer
@@ -25,12 +25,12 @@ from finetune.trainer.run import Referred, Run, Speedometer
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import TrainerState
 from tests.finetune.trainer.runs import (
-    StopAfter,
     chat_rows,
     encoded,
     events,
     make_run,
     result_hash,
+    train_interrupted,
     write_jsonl,
 )
 from tests.finetune.trainer.test_oracle import STEPS, spec_of
@@ -149,14 +149,7 @@ def test_interrupted_anywhere_it_ends_in_the_same_bytes(
 ) -> None:
     """Also while the base is asked, whose answers are kept."""
     run = make_pairs(tmp_path / "run", tiny_base)
-    yields = 0
-    while not (run / "result").exists():
-        try:
-            train(run, StopAfter(11))
-        except Yielded:
-            yields += 1
-            assert yields < 90
-    assert yields > 2
+    assert train_interrupted(run, 11) > 2
     assert result_hash(run) == result_hash(undisturbed)
 
 
@@ -165,16 +158,12 @@ def test_gone_on_with_from_every_step_elsewhere_it_ends_in_the_same_bytes(
 ) -> None:
     """Another machine has the checkpoints and not what the base was asked."""
     run = make_pairs(tmp_path / "run", tiny_base)
-    yields = 0
-    while not (run / "result").exists():
+
+    def forget() -> None:
         for kept in run.glob("reference-*.jsonl"):
             kept.unlink()
-        try:
-            train(run, StopAfter(24))
-        except Yielded:
-            yields += 1
-            assert yields < 60
-    assert yields > 2
+
+    assert train_interrupted(run, 24, most=60, before=forget) > 2
     assert result_hash(run) == result_hash(undisturbed)
 
 

@@ -17,16 +17,16 @@ from faults import OurFault
 from finetune.families.causal_lm.adapted import CausalLM
 from finetune.families.causal_lm.layout import Layout
 from finetune.records.kinds import Encode, Group, Item, RecordKind
-from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train
 from finetune.trainer.objectives import METHODS, OBJECTIVES, Metric, Objective, Sums, usable
 from tests.finetune.trainer.runs import (
-    StopAfter,
     chat_rows,
     events,
     make_run,
     report,
     result_hash,
+    train_interrupted,
     write_jsonl,
 )
 
@@ -136,14 +136,7 @@ def test_interrupted_between_any_micro_batches_it_ends_in_the_same_bytes(
     undisturbed: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     run = make_pairs(tmp_path / "run", tiny_base)
-    yields = 0
-    while not (run / "result").exists():
-        try:
-            train(run, StopAfter(8), {"margin": MARGIN})
-        except Yielded:
-            yields += 1
-            assert yields < 60
-    assert yields > 1
+    assert train_interrupted(run, 8, {"margin": MARGIN}, most=60) > 1
     assert result_hash(run) == result_hash(undisturbed)
 
 

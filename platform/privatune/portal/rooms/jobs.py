@@ -16,7 +16,7 @@ from faults import Fault
 from finetune import selectors
 from finetune.api.paging import whole_number
 from finetune.events import CHOICES
-from finetune.models import Event, Job, Run
+from finetune.models import Event, Job
 from finetune.purposes import OF_ROWS
 from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES, JobState
@@ -171,7 +171,7 @@ def _progress(job: Job) -> dict[str, Any]:
         "training": job.state == JobState.RUNNING and not stopping,
         "cancels": job.state not in FINAL_JOB_STATES and not job.cancel_requested_at,
         "resumes": job.state == JobState.PAUSED,
-        "held": job.state == JobState.PAUSED and not Run.objects.filter(job=job).exists(),
+        "held": selectors.is_held(job),
         "withdraws": stopping and not job.cancel_requested_at,
         "pauses": job.state in lifecycle.PAUSABLE and not stopping,
         "reasons": history.reasons(reasons, said.filter(code__in=CHOICES)),
