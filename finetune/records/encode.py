@@ -23,7 +23,15 @@ from finetune.records.encoded import (
 )
 from finetune.records.labels import between, mask, places_of
 from finetune.records.rendering import Tools
-from finetune.records.rows import ChatRow, ChunkRow, CompletionRow, Message, Row, TextRow
+from finetune.records.rows import (
+    ChatRow,
+    ChunkRow,
+    CompletionRow,
+    Message,
+    PromptRow,
+    Row,
+    TextRow,
+)
 from finetune.records.spans import Answers, Rendered
 from finetune.records.template import ChatTemplate
 from finetune.records.thinking import SWITCH, Thinking
@@ -70,7 +78,8 @@ class RowEncoder:
         self._fast.no_padding()
 
     def encode(self, row: Row) -> Encoded:
-        """Tokens and labels of a row; at least one token of each sequence is trained.
+        """Tokens and labels of a row; at least one token of each sequence is trained, unless the
+        row is a prompt.
 
         Each answer's sequence begins with the very tokens that serving sends to be continued.
 
@@ -78,6 +87,8 @@ class RowEncoder:
         `control_token_in_message`, `thinking_unsupported` or what the template does not allow
         (see `spans.Answers`).
         """
+        if "item" in row:
+            return self._prompt(cast(PromptRow, row))
         if "messages" in row:
             encoded = self._chat(cast(ChatRow, row))
         elif "prompt" in row:
@@ -211,6 +222,14 @@ class RowEncoder:
         answer = self._continue(chat.text[:seam], chat.text[seam:])
         labels = mask((seam + begin for _, begin in answer), chat.spans)
         return Sequence([*prompt, *(i for i, _ in answer)], [*[False] * len(prompt), *labels])
+
+    def _prompt(self, row: PromptRow) -> Encoded:
+        """As serving sends it to be answered; the template decides about thinking where nothing
+        else was asked."""
+        think = None if self._thinking == "each" else self._thinking == "on"
+        ids = self.render_prompt(row["messages"], row.get("tools"), think)
+        asked = () if think is None else (think,)
+        return Encoded((Sequence(ids, [False] * len(ids)),), asked=asked)
 
     def _completion(self, row: CompletionRow) -> Encoded:
         prompt = self.encode_prompt(row["prompt"])

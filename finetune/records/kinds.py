@@ -53,7 +53,8 @@ class RecordKind:
     its sequences (a score, a preference) an item of its kind carries as a field of its own.
 
     `parts`: the names of the rows that one record is encoded as, where they are several;
-    `place`: where the record has a field of a message of the part of that number."""
+    `place`: where the record has a field of a message of the part of that number; `with_rows`:
+    training needs the canonical rows, too, beside what they are encoded as."""
 
     name: str
     item: Callable[[Any, Encode], Item]
@@ -61,6 +62,7 @@ class RecordKind:
     place: Callable[[Any, int, int, str], str] = lambda record, part, message, field: (
         f"messages[{message}].{field}"
     )
+    with_rows: bool = False
 
 
 def _pair(record: Any, encode: Encode) -> Group:
@@ -74,6 +76,7 @@ def _pair(record: Any, encode: Encode) -> Group:
 
 
 ROW = RecordKind("row", lambda record, encode: encode(record))
+PROMPT = RecordKind("prompt", lambda record, encode: encode(record), with_rows=True)
 PAIR = RecordKind(
     "pair",
     _pair,

@@ -6,6 +6,7 @@
 {"ids": [int]}                          a chunk of a document; all but the first token is trained
 {"messages", "chosen", "rejected"}      a prompt and two ways in which the conversation goes on
 {"prompt", "chosen", "rejected"}        the same in strings, untemplated
+{"messages": [...], "item": {...}}       a prompt to be answered; `item`: what graders are told of it
 
 `cut_to`: of a row that is too long, only so many tokens are taken, from its beginning. The check
 writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.
@@ -66,6 +67,15 @@ class CompletionPairRow(TypedDict):
     cut_to: NotRequired[int]
 
 
+class PromptRow(TypedDict):
+    """Nothing of it is trained: the model's own answers to it are, by what graders say of them."""
+
+    messages: list[Message]
+    item: dict[str, Any]
+    cut_to: NotRequired[int]
+    tools: NotRequired[list[dict[str, Any]]]
+
+
 PairRow = ChatPairRow | CompletionPairRow
-Row = ChatRow | CompletionRow | TextRow | ChunkRow
+Row = ChatRow | CompletionRow | TextRow | ChunkRow | PromptRow
 Record = Row | PairRow

@@ -57,13 +57,13 @@ def check_turns(messages: list[Message], findings: list[Finding], field: str) ->
     elif not any(m.get("weight", 1) for m in messages if m["role"] == "assistant"):
         message = "Every assistant message has weight 0, so nothing would be trained."
         findings.append(Finding("nothing_trained", field, message))
-    _check_tool_answers(messages, findings, field)
+    check_tool_answers(messages, findings, field)
     for index, (before, role) in enumerate(pairwise(roles), 1):
         if role == "assistant" and before not in ("user", "tool", ""):
             findings.append(Finding("unusual_turn", f"{field}[{index}].role"))
 
 
-def _check_tool_answers(messages: list[Message], findings: list[Finding], field: str) -> None:
+def check_tool_answers(messages: list[Message], findings: list[Finding], field: str) -> None:
     called: set[Any] = set()
     for index, message in enumerate(messages):
         called.update(call.get("id") for call in message.get("tool_calls", ()))

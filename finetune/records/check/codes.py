@@ -35,8 +35,8 @@ FILE_CODES: dict[str, Code] = {
         "Give every row the fields of one of these: messages (chat), prompt and completion, "
         "instruction and output (alpaca), conversations (sharegpt), prompt and output "
         "(fengshenbang), input, preferred_output and non_preferred_output (preference), chosen and "
-        "rejected (chosen), or text. If only the names differ, say which column is which field: "
-        "instruction=question, output=answer.",
+        "rejected (chosen), messages and what graders are told (prompt), or text. If only the names "
+        "differ, say which column is which field: instruction=question, output=answer.",
     ),
     "not_json_lines": _error(
         "The file is text: none of its first lines is JSON.",
@@ -184,7 +184,13 @@ ROW_CODES: dict[str, Code] = {
     ),
     "last_not_assistant": _error(
         "The last message is not the assistant's.",
-        "Add the answer, or remove what follows the last answer.",
+        "Add the answer, or remove what follows the last answer. A prompt that is to be answered "
+        "and graded has a field for its graders beside messages.",
+    ),
+    "last_not_user": _error(
+        "The last message of a prompt is not the user's.",
+        "End the prompt with the user's message: the answer to it is the model's, and graded. For "
+        "training on answers that stand in the file, mend its first row, by which all are read.",
     ),
     "bad_weight": _error("A weight other than 0 or 1.", "Use 0 (do not train) or 1 (train)."),
     "misplaced_weight": _error(

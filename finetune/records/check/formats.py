@@ -14,9 +14,10 @@ from finetune.records.check.preferences import (
     read_preference,
 )
 from finetune.records.check.problems import Finding, RowUnusable
+from finetune.records.check.prompts import is_prompt, read_prompt
 from finetune.records.check.spec import RowFormat
 from finetune.records.check.strict_json import printable, some_of
-from finetune.records.kinds import PAIR, ROW, RecordKind
+from finetune.records.kinds import PAIR, PROMPT, ROW, RecordKind
 from finetune.records.rows import ChatRow, CompletionRow, Message, Record, TextRow
 
 Reader = Callable[[dict[str, Any], list[Finding]], Record]
@@ -42,7 +43,7 @@ def detect(values: dict[str, Any]) -> RowFormat:
     if {"chosen", "rejected"} <= keys:
         return "chosen"
     if "messages" in keys:
-        return "chat"
+        return "prompt" if is_prompt(values) else "chat"
     if "conversations" in keys:
         return "sharegpt"
     if "instruction" in keys:
@@ -70,10 +71,12 @@ REQUIRED: dict[RowFormat, tuple[str, ...]] = {
     "text": ("text",),
     "preference": ("input", "preferred_output", "non_preferred_output"),
     "chosen": ("chosen", "rejected"),
+    "prompt": ("messages",),
 }
 
 
-# Fields that a format knows; others are ignored, with a warning.
+# Fields that a format knows; others are ignored, with a warning, but for those of a prompt, which
+# its graders are told.
 KNOWN: dict[RowFormat, frozenset[str]] = {
     "chat": CHAT_FIELDS,
     "completion": frozenset({"prompt", "completion"}),
@@ -83,6 +86,7 @@ KNOWN: dict[RowFormat, frozenset[str]] = {
     "text": frozenset({"text"}),
     "preference": PREFERENCE_FIELDS,
     "chosen": CHOSEN_FIELDS,
+    "prompt": CHAT_FIELDS,
 }
 
 
@@ -96,6 +100,7 @@ KINDS: dict[RowFormat, RecordKind] = {
     "text": ROW,
     "preference": PAIR,
     "chosen": PAIR,
+    "prompt": PROMPT,
 }
 
 
@@ -244,4 +249,5 @@ READERS: dict[RowFormat, Reader] = {
     "text": _read_text,
     "preference": read_preference,
     "chosen": read_chosen,
+    "prompt": read_prompt,
 }

@@ -95,7 +95,8 @@ class RowsReader:
         if self.format is None:
             asked = self._spec.format
             if asked in ("auto", "csv", "parquet"):
-                self.format = detect(dict.fromkeys(values))
+                named = values if isinstance(values, dict) else dict.fromkeys(values)
+                self.format = detect(named)
             else:
                 self.format = cast(RowFormat, asked)
             self._require_used(self.format)

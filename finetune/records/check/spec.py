@@ -9,7 +9,15 @@ from finetune.records.check.codes import Severity
 from finetune.records.thinking import Thinking
 
 RowFormat = Literal[
-    "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "preference", "chosen"
+    "chat",
+    "completion",
+    "alpaca",
+    "sharegpt",
+    "fengshenbang",
+    "text",
+    "preference",
+    "chosen",
+    "prompt",
 ]
 Format = Literal["auto", RowFormat, "csv", "parquet"]
 Overflow = Literal["refuse", "drop", "cut", "chunk"]

@@ -126,7 +126,7 @@ class TokenCounter:
             self.counts.lengths[length] += 1
             limit = self._spec.max_length
             if limit is not None and length > limit:
-                if not self._overflow(length, limit, findings):
+                if not self._overflow(length, limit, findings, asked="item" in row):
                     return None
                 rows = [cut(each, limit) for each in rows]
                 row["cut_to"] = limit
@@ -183,10 +183,11 @@ class TokenCounter:
         kind.item(row, encode)
         return rows
 
-    def _overflow(self, length: int, limit: int, findings: list[Finding]) -> bool:
+    def _overflow(self, length: int, limit: int, findings: list[Finding], *, asked: bool) -> bool:
         message = f"The row has {length} tokens; max_length is {limit}."
         values = {"tokens": length, "limit": limit}
-        if self._spec.overflow in ("refuse", "chunk"):  # what is no document has no chunks
+        # What is no document has no chunks, and the end of a prompt is what is asked
+        if self._spec.overflow in ("refuse", "chunk") or (asked and self._spec.overflow == "cut"):
             findings.append(Finding("too_long", message=message, values=values))
             return False
         if self._spec.overflow == "drop":
