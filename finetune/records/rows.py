@@ -6,7 +6,7 @@
 {"ids": [int]}                          a chunk of a document; all but the first token is trained
 {"messages", "chosen", "rejected"}      a prompt and two ways in which the conversation goes on
 {"prompt", "chosen", "rejected"}        the same in strings, untemplated
-{"messages": [...], "item": {...}}       a prompt to be answered; `item`: what graders are told of it
+{"messages": [...], "item": {...}}       a prompt to be answered, and what its graders are told
 
 `cut_to`: of a row that is too long, only so many tokens are taken, from its beginning. The check
 writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.

@@ -35,8 +35,8 @@ FILE_CODES: dict[str, Code] = {
         "Give every row the fields of one of these: messages (chat), prompt and completion, "
         "instruction and output (alpaca), conversations (sharegpt), prompt and output "
         "(fengshenbang), input, preferred_output and non_preferred_output (preference), chosen and "
-        "rejected (chosen), messages and what graders are told (prompt), or text. If only the names "
-        "differ, say which column is which field: instruction=question, output=answer.",
+        "rejected (chosen), messages and what graders are told (prompt), or text. If only the "
+        "names differ, say which column is which field: instruction=question, output=answer.",
     ),
     "not_json_lines": _error(
         "The file is text: none of its first lines is JSON.",
