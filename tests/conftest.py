@@ -9,8 +9,13 @@ import hypothesis
 import pytest
 from filelock import FileLock
 
+from finetune.trainer.cores import SPINS
+
 # The thread count changes the bits of a result; one thread also keeps parallel test runs civil.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# As trainings have it, before torch is there. Tests that ask for two threads took ten times as long
+# side by side, waiting in circles.
+os.environ.update(SPINS)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -6,6 +6,10 @@ from finetune.sandbox.groups import cpu_limits
 
 LEAST_ROWS_A_LANE = 8  # measured, see docs/explanation/training.md
 MOST_LANES = 4  # Python's lock goes round among them; further cores help inside the lanes
+# How often a thread looks whether the others are through with their part of a computation, before
+# it sleeps. libgomp's own 300,000 times are milliseconds for each of them, and where the machine
+# has other work they are taken from the very thread that is waited for.
+SPINS = {"GOMP_SPINCOUNT": "1000"}
 
 
 def available_cores() -> int:

@@ -19,7 +19,7 @@ from finetune.events import PrecisionChosen, read
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room, machine_memory_mb, tree_memory_mb
 from finetune.sandbox.start import Child, start
-from finetune.trainer.cores import available_cores, lanes_for
+from finetune.trainer.cores import SPINS, available_cores, lanes_for
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +119,7 @@ def scrubbed_environment(home: Path, *, threads: int) -> dict[str, str]:
         "PYTHONPATH": str(PACKAGE_ROOT),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": str(threads),
+        **SPINS,
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

@@ -139,6 +139,7 @@ def test_the_serving_environment_is_an_allow_list(
 ) -> None:
     monkeypatch.setenv("SOMETHING_NEW_AND_SECRET", "x")
     assert "SOMETHING_NEW_AND_SECRET" not in environment_of(Process.SERVING, tmp_path)
+    assert environment_of(Process.SERVING, tmp_path)["GOMP_SPINCOUNT"] == "1000"
     assert "SOMETHING_NEW_AND_SECRET" in environment_of(Process.WEB, tmp_path)
 
 

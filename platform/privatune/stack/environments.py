@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import privatune
+from finetune.trainer.cores import SPINS
 from privatune.env import Process, misplaced
 
 # For what knows nothing: how to find programs and devices, and how many threads to use.
@@ -32,7 +33,8 @@ def environment_of(kind: Process, data: Path) -> dict[str, str]:
     """The caller's environment wins over the data folder's values, in what that kind may know."""
     if kind is Process.SERVING:
         bare = {name: os.environ[name] for name in BARE if name in os.environ}
-        return bare | {"PYTHONPATH": str(CODE), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+        given = {"PYTHONPATH": str(CODE), "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1"}
+        return bare | given | SPINS
     kept = dict(os.environ)
     for name in (*misplaced(kept, kind), SUPERVISORS_OWN):
         kept.pop(name, None)

@@ -212,6 +212,7 @@ def test_a_process_is_given_no_secret_and_no_open_file_of_ours(
     assert set(seen["env"]) <= EXPECTED
     assert not any("hunter2" in value for value in seen["env"].values())
     assert (seen["env"]["HF_HUB_OFFLINE"], seen["env"]["OMP_NUM_THREADS"]) == ("1", "1")
+    assert seen["env"]["GOMP_SPINCOUNT"] == "1000", "a thread that waits leaves its core to others"
     assert seen["cwd"] == str(prey.run_dir)
     kinds = {path for path in seen["open"] if not path.startswith(("/dev/null", "/proc/"))}
     assert kinds == {str(prey.run_dir / "trainer.log")}
@@ -220,6 +221,7 @@ def test_a_process_is_given_no_secret_and_no_open_file_of_ours(
 EXPECTED = {
     *launcher.INHERITED,
     *("HOME", "USER", "TMPDIR", "LANG", "PYTHONPATH", "PYTHONUNBUFFERED", "OMP_NUM_THREADS"),
+    "GOMP_SPINCOUNT",
     *("TOKENIZERS_PARALLELISM", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
     *("CUBLAS_WORKSPACE_CONFIG", "PWD"),
     "LC_CTYPE",  # Python's own coercion
