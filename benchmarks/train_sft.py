@@ -127,7 +127,7 @@ def run_in(folder: Path, base: Path, spec: Any, rows: Any, plan: Any) -> Any:
         model=model,
         objective=SFT,
         lanes=Lanes(spec.lanes, spec.threads),
-        optimizer=optim.adamw(model.parameters, spec.optim),
+        optimizer=optim.adamw(model.parameters, model.parameter_names, spec.optim),
         rows=rows,
         valid=[],
         plan=plan,

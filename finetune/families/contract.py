@@ -1,13 +1,14 @@
 """What every family of models gives to training, packaging and serving. No torch is needed to read
 this page: specs are made where there is none."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
-from pydantic import Field, PositiveFloat
+from pydantic import AfterValidator, Field, PositiveFloat
 
 from finetune.families.growing import Growing
 from finetune.records.kinds import Item, RecordKind
@@ -26,8 +27,19 @@ PROBES = "probes.safetensors"
 """In a result's folder: what `Adapted.probe` told."""
 
 
+def _beginning(name: str) -> str:
+    """peft's names of an adapter's first weights; the number is of subspace iterations."""
+    if not re.fullmatch(r"default|gaussian|olora|pissa(_niter_[1-9][0-9]?)?", name):
+        raise ValueError("it is one of default, gaussian, olora, pissa, and pissa_niter_1 to _99")
+    return name
+
+
 class AdapterSpec(Growing):
-    """LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), rsLoRA (Kalajdzievski 2023) through peft."""
+    """LoRA (Hu et al. 2021), DoRA (Liu et al. 2024), rsLoRA (Kalajdzievski 2023) through peft.
+
+    `init_lora_weights` is how it begins: `default` and `gaussian` draw A and leave B zero; PiSSA
+    (Meng et al. 2024) and OLoRA (Büyükakyüz 2024) take both from the base's own weights.
+    """
 
     always_written: ClassVar = frozenset(
         ["r", "alpha", "dropout", "targets", "use_dora", "use_rslora"]
@@ -39,6 +51,18 @@ class AdapterSpec(Growing):
     targets: Annotated[tuple[str, ...], Field(min_length=1)] | Literal["all-linear"] = "all-linear"
     use_dora: bool = False
     use_rslora: bool = False
+    init_lora_weights: Annotated[str, AfterValidator(_beginning)] = "default"
+
+    @property
+    def begins_in_the_base(self) -> bool:
+        """Whether A and B begin as a part of the base's weights, which is taken off again by as
+        many columns and rows that stand still."""
+        return self.init_lora_weights not in ("default", "gaussian")
+
+    @property
+    def written_rank(self) -> int:
+        """Of its files: what stands still is written beside what is trained."""
+        return 2 * self.r if self.begins_in_the_base else self.r
 
 
 @dataclass(frozen=True)
@@ -232,9 +256,11 @@ class Family(Protocol):
         device: Device,
         seed: int,
         gradient_checkpointing: bool = False,
+        noise_alpha: float = 0.0,
     ) -> Adapted:
         """Base in `precision`; a fresh adapter, seeded, in float32 (float64 where the base is).
 
+        `noise_alpha`: of the noise on embeddings in training (NEFTune, Jain et al. 2023).
         Safetensors only, no code of the model's, no network. Raises UserFault where the adapter
         does not fit.
         """

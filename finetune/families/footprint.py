@@ -164,8 +164,9 @@ class _Layer:
 
     @property
     def adapter(self) -> int:
-        """Numbers: A is [r, in], B is [out, r], and DoRA adds [out]."""
-        r, dora = self.spec.r, self.spec.use_dora
+        """Numbers: A is [r, in], B is [out, r], and DoRA adds [out]. What stands still of one that
+        begins in the base is counted as if it were trained."""
+        r, dora = self.spec.written_rank, self.spec.use_dora
         return sum(r * (out + into) + (out if dora else 0) for out, into in self.adapted)
 
     @property
@@ -180,7 +181,7 @@ class _Layer:
         width = self.width
         numbers = 3 * self.queries + self.keys  # what attention was given, and gave, twice
         numbers += 4 * self.inner  # gate, its activation, up, their product
-        numbers += self.spec.r * len(self.adapted)
+        numbers += self.spec.written_rank * len(self.adapted)
         for name in self.norms:
             numbers += self._normed(name)
         wide = sum(self._normed(name) for name in self.norms)  # a norm's input, in float32

@@ -10,14 +10,15 @@ MOMENTS = 2  # AdamW keeps two numbers for each of the adapter's
 
 
 def adapter_bytes(base_dir: Path, adapter: AdapterSpec) -> int:
-    """Of adapter_model.safetensors: A is [r, in], B is [out, r], and DoRA adds [out].
+    """Of adapter_model.safetensors: A is [r, in], B is [out, r], and DoRA adds [out]. An adapter
+    that begins in the base is written with twice the rank.
 
     Raises OSError or ValueError when the base cannot be read.
     """
     numbers = 0
     for name, out, into in linear_layers(base_dir):
         if adapter.targets == "all-linear" or is_target(name, adapter.targets):
-            numbers += adapter.r * (out + into) + (out if adapter.use_dora else 0)
+            numbers += adapter.written_rank * (out + into) + (out if adapter.use_dora else 0)
     return numbers * BYTES
 
 

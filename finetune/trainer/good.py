@@ -25,14 +25,14 @@ class Good:
 
 
 def taken(model: Adapted, optimizer: torch.optim.AdamW, step: int) -> Good:
-    state = optim.state_tensors(optimizer, model.parameter_names)
+    state = optim.state_tensors(optimizer)
     return Good(step, _copied(model.adapter_state()), _copied(state))
 
 
 def go_back(good: Good, model: Adapted, optimizer: torch.optim.AdamW) -> None:
     model.load_adapter_state(good.adapter)
     # Copied: the optimizer would take these very tensors, and change them in place
-    optim.load_state_tensors(optimizer, model.parameter_names, _copied(good.optimizer))
+    optim.load_state_tensors(optimizer, _copied(good.optimizer))
 
 
 def written(good: Good | None) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ def save(run: Run, *, yielded: bool = False) -> None:
     state.events_seq = run.events.seq
     state.told = run.history.told
     note_nondeterministic(run)
-    tensors = optim.state_tensors(run.optimizer, model.parameter_names)
+    tensors = optim.state_tensors(run.optimizer)
     digests = run.checkpoints.save(state, model.adapter_state(), tensors, written(run.good))
     run.saved = now
     last = state.pending or run.history.last
@@ -58,7 +58,7 @@ def restore(run: Run) -> None:
     run.saved = (run.state.step, run.state.pending is not None)
     run.events.seq = max(run.events.seq, found.state.events_seq)
     run.model.load_adapter_state(found.adapter)
-    optim.load_state_tensors(run.optimizer, run.model.parameter_names, found.optimizer)
+    optim.load_state_tensors(run.optimizer, found.optimizer)
     run.good = read(found.good, found.state.steadied.good_step)
     _note_relief(run)
     run.events.say(said.StepResumed(step=run.state.step))

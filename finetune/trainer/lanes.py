@@ -35,9 +35,9 @@ def deal(rows: Sequence[Item], lanes: int) -> list[list[Item]]:
 
 
 def lanes_of(spec: RunSpec, model: Adapted) -> int:
-    """The spec's, or one: for a GPU, for dropout, whose masks are drawn from one generator in the
-    rows' order, and for a model that only one thread may run."""
-    alone = spec.device != "cpu" or spec.adapter.dropout > 0 or not model.side_by_side
+    """The spec's, or one: for a GPU, for what is drawn by lot (dropout's masks, noise), from one
+    generator in the rows' order, and for a model that only one thread may run."""
+    alone = spec.device != "cpu" or spec.draws or not model.side_by_side
     return 1 if alone else spec.lanes
 
 

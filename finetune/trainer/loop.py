@@ -34,6 +34,7 @@ from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 from finetune.trainer.taking import judge, take
 from finetune.trainer.telling import announce, report
+from finetune.trainer.together import require_together
 from finetune.trainer.totals import Totals
 from finetune.trainer.verdict import verdict
 
@@ -73,6 +74,7 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
 def prepare(
     spec: RunSpec, objective: Objective, run_dir: Path, events: EventLog, stop: Stop
 ) -> Run:
+    require_together(spec)
     if spec.threads:
         torch.set_num_threads(spec.threads)
     require(spec.device, spec.precision)
@@ -107,6 +109,7 @@ def prepare(
         device=spec.device,
         seed=spec.seed,
         gradient_checkpointing=spec.in_memory.gradient_checkpointing,
+        noise_alpha=spec.neftune_noise_alpha,
     )
     model.check_faithful(sequences(rows[:2])[:2])
     run = Run(
@@ -114,7 +117,7 @@ def prepare(
         model=model,
         objective=objective,
         lanes=Lanes(lanes_of(spec, model), torch.get_num_threads()),
-        optimizer=optim.adamw(model.parameters, spec.optim),
+        optimizer=optim.adamw(model.parameters, model.parameter_names, spec.optim),
         rows=rows,
         valid=valid,
         plan=plan,
@@ -177,7 +180,7 @@ def step(run: Run) -> bool:
     settled = settle(run, numbers) if steadies else Settled(take(run, numbers), [])
     rate = optim.learning_rate(state.step, run.plan.total_steps, spec.optim)
     for group in run.optimizer.param_groups:
-        group["lr"] = rate * state.steadied.rate_factor
+        group["lr"] = rate * state.steadied.rate_factor * group[optim.RATIO]
     state.step += 1
     state.seconds += time.monotonic() - started
     if settled.blown is not None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,27 @@ from finetune.trainer.spec import OptimSpec
 VERY_SHORT = 10  # steps; a run of fewer has none to spare for a rate of zero
 
 
-def adamw(parameters: Sequence[nn.Parameter], spec: OptimSpec) -> torch.optim.AdamW:
-    """Decoupled weight decay (Loshchilov & Hutter 2019), one fused kernel for all tensors."""
+RATIO = "rate_ratio"
+"""Of each of the optimizer's groups: its rate is so many times the schedule's."""
+
+
+def adamw(
+    parameters: Sequence[nn.Parameter], names: Sequence[str], spec: OptimSpec
+) -> torch.optim.AdamW:
+    """Decoupled weight decay (Loshchilov & Hutter 2019), one fused kernel for all tensors.
+
+    With a ratio, B and what has one axis (DoRA's magnitudes) go faster, as peft's LoRA+ has it.
+    """
+    found: dict[float, list[tuple[str, nn.Parameter]]] = {1.0: []}
+    for name, parameter in zip(names, parameters, strict=True):
+        faster = "lora_B" in name or parameter.ndim == 1
+        ratio = spec.loraplus_lr_ratio if faster else 1.0
+        found.setdefault(ratio, []).append((name, parameter))
     return torch.optim.AdamW(
-        parameters,
-        lr=spec.learning_rate,
+        [
+            {"params": group, "lr": spec.learning_rate * ratio, RATIO: ratio}
+            for ratio, group in found.items()
+        ],
         betas=(spec.beta1, spec.beta2),
         eps=spec.eps,
         weight_decay=spec.weight_decay,
@@ -69,24 +86,28 @@ def clip(parameters: Sequence[nn.Parameter], max_norm: float) -> float:
     return float(nn.utils.clip_grad_norm_(parameters, max_norm))
 
 
-def state_tensors(optimizer: torch.optim.AdamW, names: Sequence[str]) -> dict[str, Tensor]:
-    """AdamW's moments and step counts as flat named tensors; `names` in parameter order."""
-    states = optimizer.state_dict()["state"]
+def state_tensors(optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
+    """AdamW's moments and step counts as flat named tensors."""
+    packed = optimizer.state_dict()
+    names = _numbered(packed)
     return {
         f"{names[index]}.{key}": value.cpu().contiguous()
-        for index, state in states.items()
+        for index, state in packed["state"].items()
         for key, value in state.items()
     }
 
 
-def load_state_tensors(
-    optimizer: torch.optim.AdamW, names: Sequence[str], tensors: dict[str, Tensor]
-) -> None:
+def load_state_tensors(optimizer: torch.optim.AdamW, tensors: dict[str, Tensor]) -> None:
     keys = ("step", "exp_avg", "exp_avg_sq")
     packed = optimizer.state_dict()
     packed["state"] = {
         index: {key: tensors[f"{name}.{key}"] for key in keys}
-        for index, name in enumerate(names)
+        for index, name in enumerate(_numbered(packed))
         if f"{name}.step" in tensors
     }
     optimizer.load_state_dict(packed)
+
+
+def _numbered(packed: dict[str, Any]) -> list[str]:
+    """The parameters' names as AdamW numbers them, group by group."""
+    return [name for group in packed["param_groups"] for name in group["param_names"]]

@@ -112,8 +112,8 @@ class Run:
         return Referred(item, found[number]) if found is not None else item
 
     def lay_out(self, rows: Sequence[Item]) -> Batch:
-        # With dropout, rows that begin alike must still draw different masks
-        share = self.spec.share_prefixes and self.spec.adapter.dropout == 0
+        # What is drawn by lot must differ where rows begin alike, too
+        share = self.spec.share_prefixes and not self.spec.draws
         return self.model.lay_out(sequences(rows), share_prefixes=share)
 
 

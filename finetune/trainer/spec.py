@@ -18,7 +18,8 @@ Stability = Literal["watched", "off"]
 
 
 class OptimSpec(Growing):
-    """AdamW with linear warm-up and cosine decay to zero."""
+    """AdamW with linear warm-up and cosine decay to zero. `loraplus_lr_ratio`: so many times the
+    rate for B (LoRA+, Hayou et al. 2024)."""
 
     always_written: ClassVar = frozenset(
         [
@@ -41,6 +42,7 @@ class OptimSpec(Growing):
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     max_grad_norm: PositiveFloat = 1.0
+    loraplus_lr_ratio: float = Field(default=1.0, ge=1)
 
 
 class DataSpec(Growing):
@@ -143,11 +145,18 @@ class RunSpec(Growing):
     early_stop_patience: PositiveInt | None = None  # evaluations without a better loss
     keep: Literal["last", "best"] = "last"
     relief: Relief | None = None
+    neftune_noise_alpha: float = Field(default=0.0, ge=0)  # of noise on embeddings; 0: none
     # watched: blow-ups are rolled back (see finetune.trainer.settling), so many times at most; off:
     # only a step that is not finite is passed over
     stability: Stability = "off"
     max_rollbacks: PositiveInt = 10
     settings: dict[str, float | str] = {}  # of the objective's own
+
+    @property
+    def draws(self) -> bool:
+        """Whether steps draw by lot, from one generator in the rows' order: each row its own, so
+        that rows share no states."""
+        return self.adapter.dropout > 0 or self.neftune_noise_alpha > 0
 
     @property
     def in_memory(self) -> Relief:

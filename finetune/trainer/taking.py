@@ -34,7 +34,9 @@ def take(run: Run, numbers: Sequence[int]) -> Taken:
     """Of the next step, over these rows. Nothing of the run has changed then, and Yielded may come
     between micro-batches."""
     spec, model = run.spec, run.model
-    torch.manual_seed(derived_seed(spec.seed, run.state.step))  # dropout, whatever ran before
+    torch.manual_seed(
+        derived_seed(spec.seed, run.state.step)
+    )  # dropout and noise, whatever ran before
     model.train(True)
     run.optimizer.zero_grad(set_to_none=True)
     totals, tokens = Totals(run.objective), 0

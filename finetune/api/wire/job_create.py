@@ -95,6 +95,7 @@ class JobCreate(_Strict):
     micro_batch_tokens: Whole = "auto"
     stability: AskedStability = "auto"
     optimizer: dict[str, Any] | None = None
+    neftune_noise_alpha: float = 0.0
     evaluation: dict[str, Any] | None = Field(default=None)
     auto_start: bool = True
 
@@ -121,6 +122,7 @@ class JobCreate(_Strict):
             micro_batch_tokens=self.micro_batch_tokens,
             stability=self.stability,
             optimizer=self.optimizer,
+            neftune_noise_alpha=self.neftune_noise_alpha,
             evaluation=self.evaluation,
             auto_start=self.auto_start,
             suffix=self.suffix,

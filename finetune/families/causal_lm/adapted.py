@@ -19,6 +19,7 @@ from finetune.families.causal_lm.adapters.targets import has_experts
 from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy, token_losses
 from finetune.families.causal_lm.layout import Layout, Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
+from finetune.families.causal_lm.noise import EmbeddingNoise
 from finetune.families.causal_lm.probing import Probe, head_logits
 from finetune.families.causal_lm.shape import FITTED_ROPE
 from finetune.families.causal_lm.widening import widened
@@ -32,10 +33,17 @@ PROBE_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1
 class CausalLM:
     """A frozen base with a trainable adapter, which applies unless the switch is told of others."""
 
-    def __init__(self, model: Any, switch: AdapterSwitch, trained: TrainableAdapter) -> None:
+    def __init__(
+        self,
+        model: Any,
+        switch: AdapterSwitch,
+        trained: TrainableAdapter,
+        noise: EmbeddingNoise | None = None,
+    ) -> None:
         self.inner = model
         self.switch = switch
         self.trained = trained
+        self.noise = noise
         self.body: nn.Module = getattr(model, model.base_model_prefix)
         self.head: Tensor = model.get_output_embeddings().weight
         self.head_math = _head_math(model.config.get_text_config())
@@ -60,12 +68,13 @@ class CausalLM:
 
     def hidden(self, layout: Layout) -> Tensor:
         """Last hidden states, [nodes, d]."""
-        out = self.body(
-            input_ids=layout.input_ids,
-            position_ids=layout.positions,
-            use_cache=False,
-            layout=layout,
-        )
+        with self.noise.over(layout) if self.noise else nullcontext():
+            out = self.body(
+                input_ids=layout.input_ids,
+                position_ids=layout.positions,
+                use_cache=False,
+                layout=layout,
+            )
         return out.last_hidden_state[0]
 
     def cross_entropy(self, layout: Layout) -> tuple[Tensor, Tensor]:
@@ -170,19 +179,22 @@ def load(
     device: Device,
     seed: int,
     gradient_checkpointing: bool = False,
+    noise_alpha: float = 0.0,
 ) -> CausalLM:
     """Base in `precision`; the adapter in float32 (float64 where the base is), seeded."""
     model = load_base(base_dir, dtype=DTYPES[precision], attention=attention.NAME).to(device)
-    adapted = attach(model, adapter, seed=seed)
+    adapted = attach(model, adapter, seed=seed, noise_alpha=noise_alpha)
     if gradient_checkpointing:
         again = {"use_reentrant": False, "context_fn": adapted.switch.recomputing}
         model.gradient_checkpointing_enable(again)
     return adapted
 
 
-def attach(model: Any, adapter: AdapterSpec, *, seed: int) -> CausalLM:
+def attach(model: Any, adapter: AdapterSpec, *, seed: int, noise_alpha: float = 0.0) -> CausalLM:
     """Put a fresh, seeded adapter on a loaded base. Raises UserFault where it does not fit."""
-    return CausalLM(model, AdapterSwitch(model), fresh_adapter(model, adapter, seed=seed))
+    fresh = fresh_adapter(model, adapter, seed=seed)
+    noise = EmbeddingNoise(model.get_input_embeddings(), noise_alpha) if noise_alpha else None
+    return CausalLM(model, AdapterSwitch(model), fresh, noise)
 
 
 def _head_math(config: Any) -> HeadMath:

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from faults import OurFault, UserFault
 from finetune.families.contract import AdapterSpec
-from finetune.families.layers import linear_layers, unmatched
+from finetune.families.layers import is_target, linear_layers, unmatched
 from finetune.models import CatalogModel
 
 SHOWN = 64  # characters of a name that a request gave
@@ -57,6 +57,28 @@ def require_targets(adapter: AdapterSpec, base: CatalogModel) -> None:
         wrong, kinds = each[:SHOWN], _kinds(names)
         near = get_close_matches(wrong, names if "." in wrong else kinds, n=1)
         raise UnknownLayer(wrong, near or kinds)
+
+
+def require_width(adapter: AdapterSpec, base: CatalogModel) -> None:
+    """Raises UserFault `invalid_value` where an adapter that begins in the base asks for more
+    directions than a layer has; BaseMissing."""
+    if not adapter.begins_in_the_base:
+        return
+    with files_of(base) as folder:
+        layers = linear_layers(folder)
+    if adapter.targets != "all-linear":
+        layers = tuple(each for each in layers if is_target(each.name, adapter.targets))
+    narrowest = min(layers, key=lambda each: min(each.out, each.into))
+    width = min(narrowest.out, narrowest.into)
+    if adapter.r > width:
+        raise UserFault(
+            "invalid_value",
+            f"{narrowest.name} is {width} wide: `{adapter.init_lora_weights}` finds no "
+            f"{adapter.r} directions in it.",
+            fix=f"Lower `adapter.r` to {width}, leave that layer out of `adapter.targets`, or "
+            "begin with `default`.",
+            param="adapter.r",
+        )
 
 
 def _kinds(names: list[str]) -> list[str]:

@@ -25,7 +25,7 @@ from finetune.events import (
     PauseWithdrawn,
 )
 from finetune.models import Artifact, CatalogModel, Dataset, Job, Run, Validation
-from finetune.services.jobs.base_files import require_targets
+from finetune.services.jobs.base_files import require_targets, require_width
 from finetune.services.jobs.files import require_kind, usable_file
 from finetune.services.jobs.request import (
     MAX_SEED,
@@ -118,6 +118,7 @@ def admit(request: JobRequest) -> Admitted:
             require_kind(file, request.method, param)
     check_request(request, context_length=base.context_length)
     require_targets(request.adapter_spec(), base)
+    require_width(request.adapter_spec(), base)
     return Admitted(base, training, validation)
 
 

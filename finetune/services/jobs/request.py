@@ -15,12 +15,15 @@ from finetune.families.contract import AdapterSpec
 from finetune.records.check.spec import Overflow
 from finetune.records.thinking import Asked
 from finetune.trainer.objectives import METHODS
+from finetune.trainer.spec import OptimSpec, RunSpec
+from finetune.trainer.together import require_together
 
 AskedStability = Literal["auto", "off"]
 MAX_SUFFIX = 64
 MAX_SEED = 2**31 - 1
 MAX_METADATA = 16
 MICRO_BATCH_TOKENS = (64, 131_072)
+MAX_NOISE = 1000
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
@@ -53,13 +56,15 @@ class EvaluationRequest(_Frozen):
 
 class OptimizerRequest(_Frozen):
     """What AdamW and its schedule are told. `learning_rate` is the rate itself, in the place of a
-    multiplier of the base's own; `warmup_ratio` of the steps."""
+    multiplier of the base's own; `warmup_ratio` of the steps; `loraplus_lr_ratio`: how many times
+    faster B goes than A."""
 
     learning_rate: float | None = Field(default=None, gt=0, le=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: float = Field(default=0.03, ge=0, le=1)
     weight_decay: float = Field(default=0.0, ge=0, le=1)
     max_grad_norm: float = Field(default=1.0, gt=0, le=1000)
+    loraplus_lr_ratio: float = Field(default=1.0, ge=1, le=1000)
 
 
 class JobRequest(_Frozen):
@@ -82,6 +87,7 @@ class JobRequest(_Frozen):
     micro_batch_tokens: int | Literal["auto"] = "auto"
     stability: AskedStability = "auto"
     optimizer: dict[str, Any] | None = None
+    neftune_noise_alpha: float = 0.0
     evaluation: dict[str, Any] | None = None
     auto_start: bool = True
     suffix: str | None = None
@@ -109,6 +115,17 @@ class JobRequest(_Frozen):
         """Raises UserFault naming the field, e.g. `optimizer.weight_decay`."""
         return _parse(OptimizerRequest, self.optimizer, "optimizer")
 
+    def sketch(self) -> RunSpec:
+        """What the request alone says of the training: the rest, such as an "auto", at defaults."""
+        asked = self.optimizer_spec().model_dump(exclude_none=True)
+        return RunSpec(
+            objective=METHODS[self.method].name,
+            adapter=self.adapter_spec(),
+            optim=OptimSpec.model_validate(asked),
+            packing=self.packing,
+            neftune_noise_alpha=self.neftune_noise_alpha,
+        )
+
     def evaluation_spec(self) -> EvaluationRequest:
         """Raises UserFault naming the field, e.g. `evaluation.keep`."""
         return _parse(EvaluationRequest, self.evaluation, "evaluation")
@@ -129,8 +146,10 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     _check_metadata(request.metadata)
     if request.overflow == "chunk" and METHODS[request.method].overflow != "chunk":
         raise _invalid("overflow", f"The method {request.method!r} reads nothing in chunks.")
-    request.adapter_spec()
     _check_optimizer(request)
+    if not 0 <= request.neftune_noise_alpha <= MAX_NOISE:  # NaN, too
+        raise _invalid("neftune_noise_alpha", f"The noise's alpha must be 0 to {MAX_NOISE}.")
+    require_together(request.sketch())
     if request.evaluation_spec() != EvaluationRequest() and request.validation_file is None:
         raise UserFault(
             "validation_file_missing",

@@ -137,6 +137,7 @@ def _spec(
         **{name: asked for name in OF_MEMORY if (asked := getattr(request, name)) != "auto"},
         packing=request.packing,
         seed=job.seed,
+        neftune_noise_alpha=request.neftune_noise_alpha,
         stability="off" if request.stability == "off" else "watched",
         eval_every=evaluation.every_steps,
         save_every=SAVE_EVERY,

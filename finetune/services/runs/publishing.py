@@ -308,9 +308,19 @@ def _hyperparameters(job: Job, spec: RunSpec, report: dict[str, Any]) -> dict[st
         **spec.optim.model_dump(
             mode="json", include={"schedule", "warmup_ratio", "weight_decay", "max_grad_norm"}
         ),
+        **_rarely_asked(spec),
         "adapter": spec.adapter.model_dump(mode="json"),
         **({"thinking": resolved["thinking"]} if "thinking" in resolved else {}),
     }
+
+
+def _rarely_asked(spec: RunSpec) -> dict[str, Any]:
+    """Named only where they are in use."""
+    found = {
+        "loraplus_lr_ratio": spec.optim.loraplus_lr_ratio,
+        "neftune_noise_alpha": spec.neftune_noise_alpha,
+    }
+    return {name: value for name, value in found.items() if value not in (0.0, 1.0)}
 
 
 def _terms(job: Job, tenant: Tenant) -> dict[str, Any]:

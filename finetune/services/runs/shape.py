@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 
+from finetune.families.contract import AdapterSpec
 from finetune.models import Job
 
 
@@ -18,7 +19,7 @@ def settings_of(job: Job) -> dict[str, Any]:
     return {
         "objective": spec["method"],
         "adapter": {
-            "r": adapter["r"],
+            "r": AdapterSpec.model_validate(adapter).written_rank,  # what is computed
             "targets": adapter["targets"],
             "dropout": adapter["dropout"] > 0,
             "use_dora": adapter["use_dora"],
@@ -30,6 +31,8 @@ def settings_of(job: Job) -> dict[str, Any]:
         "gradient_checkpointing": spec.get("gradient_checkpointing", "auto"),
         "micro_batch_tokens": spec.get("micro_batch_tokens", "auto"),
         "deterministic": bool(settings.STRICT_DETERMINISM),
+        # rows share no states then; unnamed otherwise, as in what older versions measured
+        **({"noise": True} if spec.get("neftune_noise_alpha") else {}),
     }
 
 

@@ -77,6 +77,18 @@ def job_wish(
     r: Annotated[int | None, typer.Option(min=1, help="Rank of the LoRA adapter.")] = None,
     alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's scale, over r.")] = None,
     dropout: Annotated[float | None, typer.Option(min=0, max=1)] = None,
+    use_dora: Annotated[
+        bool | None, typer.Option("--use-dora", help="DoRA: magnitudes are trained, too; slower.")
+    ] = None,
+    use_rslora: Annotated[
+        bool | None, typer.Option("--use-rslora", help="rsLoRA: the scale is over the root of r.")
+    ] = None,
+    init_lora_weights: Annotated[
+        str | None,
+        typer.Option(
+            help="How the adapter begins: default, gaussian, olora, pissa or pissa_niter_N."
+        ),
+    ] = None,
     target: Annotated[
         list[str] | None,
         typer.Option(help="A layer to adapt, like q_proj; may be repeated. All if not given."),
@@ -113,6 +125,12 @@ def job_wish(
     max_grad_norm: Annotated[
         float | None, typer.Option(help="Longer gradients are clipped to it; 1 if not given.")
     ] = None,
+    loraplus_lr_ratio: Annotated[
+        float | None, typer.Option(min=1, help="LoRA+: B goes so many times as fast as A.")
+    ] = None,
+    neftune_noise_alpha: Annotated[
+        float | None, typer.Option(min=0, help="NEFTune: noise on training rows, 5 to 15 usually.")
+    ] = None,
     stability: Annotated[
         str | None,
         typer.Option(
@@ -138,7 +156,17 @@ def job_wish(
             "type": method,
             method: {"hyperparameters": given(hyperparameters)},
         },
-        "adapter": given({"r": r, "alpha": alpha, "dropout": dropout, "targets": target or None})
+        "adapter": given(
+            {
+                "r": r,
+                "alpha": alpha,
+                "dropout": dropout,
+                "targets": target or None,
+                "use_dora": use_dora,
+                "use_rslora": use_rslora,
+                "init_lora_weights": init_lora_weights,
+            }
+        )
         or None,
         "max_length": max_length,
         "overflow": overflow,
@@ -152,9 +180,11 @@ def job_wish(
                 "warmup_ratio": warmup_ratio,
                 "weight_decay": weight_decay,
                 "max_grad_norm": max_grad_norm,
+                "loraplus_lr_ratio": loraplus_lr_ratio,
             }
         )
         or None,
+        "neftune_noise_alpha": neftune_noise_alpha,
         "stability": stability,
         "metadata": dict(pair(item) for item in metadata) if metadata else None,
     }

@@ -11,7 +11,7 @@ from faults import Fault
 from finetune.models import CatalogModel
 from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.services.jobs.lifecycle import JobRequest
-from finetune.services.jobs.request import MICRO_BATCH_TOKENS
+from finetune.services.jobs.request import MAX_NOISE, MICRO_BATCH_TOKENS
 from finetune.trainer.objectives import METHODS
 from privatune.portal.file_rows import label
 from privatune.portal.refusals import said
@@ -224,6 +224,44 @@ class JobForm(forms.Form):
         label=_("Adapter dropout"),
         help_text=_("0 to 0.99. Empty: 0. May help where rows are few; slower."),
     )
+    init_lora_weights = forms.ChoiceField(
+        required=False,
+        label=_("How the adapter begins"),
+        help_text=_(
+            "From the base's own weights it often learns faster; its file is twice as large."
+        ),
+        choices=[
+            ("", _("At random, changing nothing")),
+            ("gaussian", _("At random, by a normal distribution")),
+            ("pissa_niter_16", _("In the base's largest directions, found quickly (PiSSA)")),
+            ("pissa", _("In the base's largest directions, found exactly (PiSSA): slow to begin")),
+            ("olora", _("In the base's first directions (OLoRA)")),
+        ],
+    )
+    use_rslora = forms.BooleanField(
+        required=False,
+        label=_("Scale by the root of the rank (rsLoRA)"),
+        help_text=_("For high ranks: the adapter works as strongly as with a low one."),
+    )
+    use_dora = forms.BooleanField(
+        required=False,
+        label=_("Train lengths and directions apart (DoRA)"),
+        help_text=_("Often better at low ranks; slower, and not every server takes such adapters."),
+    )
+    loraplus_lr_ratio = forms.FloatField(
+        required=False,
+        min_value=1,
+        max_value=1000,
+        label=_("Faster second half (LoRA+)"),
+        help_text=_("1 to 1000. Empty: 1. The adapter's B learns so many times as fast; often 16."),
+    )
+    neftune_noise_alpha = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=MAX_NOISE,
+        label=_("Noise on training rows (NEFTune)"),
+        help_text=_("0 to 1000. Empty: 0. Often 5; may help answers to open questions; slower."),
+    )
     stability = forms.ChoiceField(
         label=_("When the training blows up"),
         help_text=_(
@@ -249,10 +287,11 @@ class JobForm(forms.Form):
     )
 
     OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "learning_rate",
-           "schedule", "warmup_ratio", "weight_decay", "max_grad_norm", *OF_METHODS, "r", "alpha",
-           "dropout", "targets", "max_length", "overflow", "thinking", "packing", "stability",
-           "gradient_checkpointing",
-           "micro_batch_tokens", "seed")  # fmt: skip
+           "schedule", "warmup_ratio", "weight_decay", "max_grad_norm",
+           "loraplus_lr_ratio", *OF_METHODS, "r", "alpha", "dropout", "init_lora_weights",
+           "use_rslora", "use_dora", "neftune_noise_alpha", "targets", "max_length", "overflow",
+           "thinking", "packing", "stability", "gradient_checkpointing", "micro_batch_tokens",
+           "seed")  # fmt: skip
 
     def __init__(
         self,
@@ -304,11 +343,14 @@ class JobForm(forms.Form):
     def _own(self) -> dict[str, Any]:
         data = self.cleaned_data
         numbers = ("n_epochs", "batch_size", "learning_rate_multiplier")
-        adapter = {name: data[name] for name in ("r", "alpha", "dropout") if data[name] is not None}
+        of_adapter = ("r", "alpha", "dropout", "init_lora_weights", "use_rslora", "use_dora")
+        adapter = {n: data[n] for n in of_adapter if data[n] not in (None, "")}
+        adapter = {n: value for n, value in adapter.items() if value is not False}  # 0 stays
         if targets := [name for part in data["targets"].split(",") if (name := part.strip())]:
             adapter["targets"] = targets
         of_optimizer = (
-            "learning_rate", "schedule", "warmup_ratio", "weight_decay", "max_grad_norm"
+            "learning_rate", "schedule", "warmup_ratio", "weight_decay", "max_grad_norm",
+            "loraplus_lr_ratio",
         )  # fmt: skip
         optimizer = {name: data[name] for name in of_optimizer if data[name] not in (None, "")}
         return {
@@ -320,6 +362,7 @@ class JobForm(forms.Form):
             **({"overflow": data["overflow"]} if data["overflow"] else {}),
             "thinking": data["thinking"] or "auto",
             "packing": data["packing"],
+            "neftune_noise_alpha": data["neftune_noise_alpha"] or 0.0,
             "stability": data["stability"] or "auto",
             "gradient_checkpointing": SWITCH[data["gradient_checkpointing"] or "auto"],
             "micro_batch_tokens": data["micro_batch_tokens"] or "auto",

@@ -48,7 +48,8 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
             "gradient_checkpointing": True,
             "micro_batch_tokens": 4096,
             "stability": "off",
-            "optimizer": {"learning_rate": 1e-4, "schedule": "linear", "weight_decay": 0.1},
+            "optimizer": {"learning_rate": 1e-4, "schedule": "linear", "loraplus_lr_ratio": 16},
+            "neftune_noise_alpha": 5,
             "evaluation": {"every_steps": 5, "keep": "best"},
             "auto_start": False,
         },
@@ -72,8 +73,9 @@ def test_a_job_is_created_with_every_parameter_and_told_back(
     assert (asked["gradient_checkpointing"], asked["micro_batch_tokens"]) == (True, 4096)
     assert asked["stability"] == "off"
     assert asked["optimizer"] == {
-        "learning_rate": 1e-4, "schedule": "linear", "weight_decay": 0.1
+        "learning_rate": 1e-4, "schedule": "linear", "loraplus_lr_ratio": 16
     }  # fmt: skip
+    assert asked["neftune_noise_alpha"] == 5
     assert asked["evaluation"] == {"every_steps": 5, "keep": "best"}
     events = client.fine_tuning.jobs.list_events(job.id)
     for event in events:
@@ -128,6 +130,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"overflow": "ignore"}}, "overflow"),
     ({"extra_body": {"thinking": "maybe"}}, "thinking"),
     ({"extra_body": {"stability": "on"}}, "stability"),
+    ({"extra_body": {"adapter": {"init_lora_weights": "eva"}}}, "adapter.init_lora_weights"),
+    ({"extra_body": {"adapter": {"init_lora_weights": True}}}, "adapter.init_lora_weights"),
+    ({"extra_body": {"adapter": {"init_lora_weights": "olora", "r": 512}}}, "adapter.r"),
+    ({"extra_body": {"optimizer": {"loraplus_lr_ratio": 0.5}}}, "optimizer.loraplus_lr_ratio"),
+    ({"extra_body": {"neftune_noise_alpha": -1}}, "neftune_noise_alpha"),
+    ({"extra_body": {"neftune_noise_alpha": 1001}}, "neftune_noise_alpha"),
+    ({"extra_body": {"neftune_noise_alpha": "auto"}}, "neftune_noise_alpha"),
     ({"extra_body": {"optimizer": {"learning_rate": 0}}}, "optimizer.learning_rate"),
     ({"extra_body": {"optimizer": {"learning_rate": 1.5}}}, "optimizer.learning_rate"),
     ({"extra_body": {"optimizer": {"schedule": "step"}}}, "optimizer.schedule"),

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import PeftModel, set_peft_model_state_dict
+from peft.optimizers import create_loraplus_optimizer
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 from trl.kernels import chunked_logprob
@@ -18,6 +19,7 @@ from finetune.families.causal_lm.layout import Row
 from finetune.families.causal_lm.loading import DTYPES
 from finetune.trainer.data import Plan
 from finetune.trainer.spec import RunSpec
+from finetune.trainer.taking import derived_seed
 
 
 class _WideTorch:
@@ -52,11 +54,12 @@ def nothing_narrowed() -> Iterator[None]:
 
 
 class Recording(SFTTrainer):
-    """Keeps each step's loss as computed; the log adds it up in float32."""
+    """Keeps each step's loss as computed; the log adds it up in float32. Each step is seeded."""
 
     losses: list[float]
 
     def compute_loss(self, *args: Any, **kwargs: Any) -> Any:
+        torch.manual_seed(derived_seed(self.args.seed, len(self.losses)))
         loss = super().compute_loss(*args, **kwargs)
         self.losses.append(float(loss.detach()))
         return loss
@@ -104,6 +107,7 @@ def train_with_trl(
     config = SFTConfig(
         **schedule(spec, out, max_steps),
         max_length=spec.max_length,
+        neftune_noise_alpha=spec.neftune_noise_alpha or None,
         dataset_kwargs={"skip_prepare_dataset": True},
         bf16=bf16,
     )
@@ -118,6 +122,16 @@ def train_with_trl(
     )
     if adapter is not None:
         give(trainer.model, adapter)
+    if spec.optim.loraplus_lr_ratio != 1:
+        trainer.optimizer = create_loraplus_optimizer(
+            trainer.model,
+            torch.optim.AdamW,
+            lr=spec.optim.learning_rate,
+            loraplus_lr_ratio=spec.optim.loraplus_lr_ratio,
+            loraplus_weight_decay=spec.optim.weight_decay,
+            betas=(spec.optim.beta1, spec.optim.beta2),
+            eps=spec.optim.eps,
+        )
     trainer.losses = []
     trainer.train()
     return trainer.losses, trainer.model, watch

@@ -65,7 +65,7 @@ def train_ours(
         model=model,
         objective=DPO.told(spec.settings),
         lanes=Lanes(2, threads=2),
-        optimizer=optim.adamw(model.parameters, spec.optim),
+        optimizer=optim.adamw(model.parameters, model.parameter_names, spec.optim),
         rows=rows,
         valid=[],
         plan=plan,

@@ -52,14 +52,21 @@ def train_ours(
     objective: Objective = SFT,
 ) -> tuple[list[float], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """Losses of each step, the adapter before, the adapter after."""
-    model = adapted.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=1)
+    model = adapted.load(
+        base,
+        spec.adapter,
+        precision=spec.precision,
+        device="cpu",
+        seed=1,
+        noise_alpha=spec.neftune_noise_alpha,
+    )
     before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
     run = Run(
         spec=spec,
         model=model,
         objective=objective,
         lanes=Lanes(lanes, threads=lanes),
-        optimizer=optim.adamw(model.parameters, spec.optim),
+        optimizer=optim.adamw(model.parameters, model.parameter_names, spec.optim),
         rows=rows,
         valid=[],
         plan=plan,

@@ -37,6 +37,8 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
         "--micro-batch-tokens", "4096", "--stability", "off",
         "--learning-rate", "1e-4", "--schedule", "linear", "--warmup-ratio", "0.1",
         "--weight-decay", "0.01", "--max-grad-norm", "0.5", "--metadata", "team=home",
+        "--loraplus-lr-ratio", "16", "--neftune-noise-alpha", "5", "--use-rslora",
+        "--init-lora-weights", "pissa_niter_16",
         "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -49,9 +51,13 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
             "stability": "off",
             "optimizer": {
                 "learning_rate": 1e-4, "schedule": "linear", "warmup_ratio": 0.1,
-                "weight_decay": 0.01, "max_grad_norm": 0.5,
+                "weight_decay": 0.01, "max_grad_norm": 0.5, "loraplus_lr_ratio": 16,
             },
-            "adapter": {"r": 8, "targets": ["q_proj", "v_proj"]},
+            "neftune_noise_alpha": 5,
+            "adapter": {
+                "r": 8, "targets": ["q_proj", "v_proj"], "use_rslora": True,
+                "init_lora_weights": "pissa_niter_16",
+            },
             "metadata": {"team": "home"},
             "method": {
                 "type": "supervised",

@@ -80,6 +80,27 @@ def test_the_optimizer_is_asked_for_or_left_to_us(bench: Bench) -> None:
     assert asked["adapter"] == {"dropout": 0.1}
 
 
+def test_ways_to_train_an_adapter_are_asked_for_or_left_out(bench: Bench) -> None:
+    typed = {"init_lora_weights": "olora", "use_rslora": "on", "loraplus_lr_ratio": "16"}
+    assert ask(bench, "en", r="4", neftune_noise_alpha="5", **typed).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        asked = Job.objects.get().requested
+    assert asked["adapter"] == {"r": 4, "init_lora_weights": "olora", "use_rslora": True}
+    assert (asked["optimizer"], asked["neftune_noise_alpha"]) == ({"loraplus_lr_ratio": 16.0}, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "do not go together"), ("zh-hans", "不能同时使用")]
+)
+def test_settings_that_do_not_go_together_are_told_beside_the_one_to_leave_out(
+    bench: Bench, language: str, said: str
+) -> None:
+    answer = ask(bench, language, init_lora_weights="pissa", dropout="0.1")
+    assert said in answer.content.decode()
+    with tenant_scope(bench.tenant.id):
+        assert not Job.objects.exists()
+
+
 @pytest.mark.parametrize(("typed", "kept"), [({}, "auto"), ({"stability": "off"}, "off")])
 def test_a_blow_up_is_rolled_back_unless_it_is_not_to_be(
     bench: Bench, typed: dict[str, str], kept: str

@@ -24,7 +24,8 @@ class LoraLayer:
     """An adapter's tensors for one linear layer.
 
     `scale` is alpha / r, or alpha / sqrt(r) for rsLoRA. DoRA has a `magnitude` while it is trained
-    and, once settled, a `gain`: that magnitude by the adapted weight's norm.
+    and, once settled, a `gain`: that magnitude by the adapted weight's norm. `still`: of an adapter
+    that begins in the base, the factors that take its beginning off again (see beginnings.py).
     """
 
     down: Tensor  # A [r, in]
@@ -33,6 +34,14 @@ class LoraLayer:
     dropout: float = 0.0
     magnitude: Tensor | None = None  # [out]
     gain: Tensor | None = None  # [out]
+    still: tuple[Tensor, Tensor] | None = None  # [r, in], [out, r]
+
+    @property
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """A and B as they are applied: of twice the rank where something stands still."""
+        if self.still is None:
+            return self.down, self.up
+        return torch.cat((self.down, self.still[0])), torch.cat((self.up, self.still[1]), dim=1)
 
     @property
     def plain(self) -> bool:
@@ -71,12 +80,14 @@ class LoraLayer:
         return (y + ((gain - 1) * plain + gain * self._change(wide) * self.scale)).to(y.dtype)
 
     def _change(self, x: Tensor) -> Tensor:
-        return F.linear(F.linear(x, self.down), self.up)
+        down, up = self.factors
+        return F.linear(F.linear(x, down), up)
 
     @torch.no_grad()
     def _norm(self, weight: Tensor) -> Tensor:
         """||W + s B A|| of each output; a constant in training (section 4.3 of Liu et al. 2024)."""
-        product = F.linear(self.down.t().contiguous(), self.up).t()  # [out, in]
+        down, up = self.factors
+        product = F.linear(down.t().contiguous(), up).t()  # [out, in]
         return torch.linalg.norm(weight.to(product.dtype) + self.scale * product, dim=1)
 
     def _gained(self, x: Tensor, y: Tensor, bias: Tensor | None) -> Tensor:
@@ -99,7 +110,7 @@ def _plain(linear: nn.Linear, x: Tensor, parts: Sequence[tuple[LoraLayer, Rows]]
     if not parts:
         return F.linear(x, linear.weight, linear.bias)
     places = [(rows, layer.scale) for layer, rows in parts]
-    factors = [factor for layer, _ in parts for factor in (layer.down, layer.up)]
+    factors = [factor for layer, _ in parts for factor in layer.factors]
     if not torch.is_grad_enabled():
         return _forward(x, linear.weight, linear.bias, places, factors)[0]
     y: Tensor = _Plain.apply(x, linear.weight, linear.bias, places, *factors)

@@ -3,7 +3,7 @@
 The base is left as it was, so any number of adapters can be made for one that stays in memory.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,6 +14,12 @@ from torch import Tensor, nn
 from faults import OurFault, UserFault
 from finetune.families.causal_lm.adapters.arithmetic import LoraLayer
 from finetune.families.causal_lm.adapters.assignment import Adapter
+from finetune.families.causal_lm.adapters.beginnings import (
+    Still,
+    begin_in_base,
+    stills,
+    written_config,
+)
 from finetune.families.causal_lm.adapters.targets import peft_targets
 from finetune.families.contract import AdapterSpec
 from finetune.families.layers import unmatched
@@ -31,25 +37,37 @@ class TrainableAdapter:
     config: LoraConfig
     named: dict[str, nn.Parameter]  # as optimizers and checkpoints know them, in peft's order
     saved: dict[str, nn.Parameter]  # as adapter_model.safetensors knows them, sorted
+    still: dict[str, Still] = field(default_factory=dict)  # what is written behind some of them
 
     def state(self) -> dict[str, Tensor]:
         """peft's names -> contiguous CPU tensors."""
-        return {name: p.detach().cpu().contiguous() for name, p in self.saved.items()}
+        return {name: self._whole(name).cpu().contiguous() for name in self.saved}
+
+    def _whole(self, name: str) -> Tensor:
+        trained, still = self.saved[name].detach(), self.still.get(name)
+        return trained if still is None else torch.cat((trained, still.tensor), dim=still.axis)
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Raises OurFault `other_adapter` unless the names are these."""
+        """Raises OurFault `other_adapter` unless the names are these. What stands still comes from
+        there, too: another machine might make other last bits of it."""
         if state.keys() != self.saved.keys():
             raise OurFault("other_adapter", "The checkpoint is of another adapter.")
         for name, parameter in self.saved.items():
-            parameter.copy_(state[name])
+            if (still := self.still.get(name)) is None:
+                parameter.copy_(state[name])
+                continue
+            trained, kept = state[name].chunk(2, dim=still.axis)
+            parameter.copy_(trained)
+            still.tensor.copy_(kept)
 
     def described(self, base_name: str) -> dict[str, Any]:
         """What peft writes as adapter_config.json, naming the base instead of a local folder.
 
         Settings at their default are left out: a peft that does not know one refuses the file.
         """
-        usual, ours = LoraConfig().to_dict(), self.config.to_dict()
+        usual = LoraConfig().to_dict()
+        ours = written_config(self.config.to_dict(), doubled=bool(self.still))
         # for a mixture of experts peft writes empty lists of what else it could adapt
         told = {k: v for k, v in ours.items() if k in _ALWAYS or v not in (usual[k], [], set())}
         return {
@@ -111,12 +129,16 @@ def _taken(peft_model: Any, config: LoraConfig, spec: AdapterSpec) -> TrainableA
     place = {p.data_ptr(): p for p in named.values()}
     # peft's "auto" saves whole embeddings where it thinks that they were changed: the base's own
     saved = get_peft_model_state_dict(peft_model, adapter_name=_NAME, save_embedding_layers=False)
-    return TrainableAdapter(
-        Adapter({name: _layer(layer) for name, layer in layers.items()}),
-        config,
-        named,
-        {name: place[tensor.data_ptr()] for name, tensor in sorted(saved.items())},
-    )
+    adapter = Adapter({name: _layer(layer) for name, layer in layers.items()})
+    kept = {name: place[tensor.data_ptr()] for name, tensor in sorted(saved.items())}
+    if not spec.begins_in_the_base:
+        return TrainableAdapter(adapter, config, named, kept)
+    linear: dict[str, Any] = {name: layer.get_base_layer() for name, layer in layers.items()}
+    try:
+        begun = Adapter(begin_in_base(adapter.layers, linear, spec.init_lora_weights))
+    except ValueError as error:
+        raise _unfit(str(error), param="adapter.r") from error
+    return TrainableAdapter(begun, config, named, kept, stills(begun.layers, kept))
 
 
 def _layer(layer: Any) -> LoraLayer:
@@ -138,15 +160,17 @@ def _lora_config(model: Any, spec: AdapterSpec) -> LoraConfig:
         target_modules=peft_targets(model, spec),
         use_dora=spec.use_dora,
         use_rslora=spec.use_rslora,
+        # what begins in the base is set here afterwards: peft would change the base for it
+        init_lora_weights="gaussian" if spec.init_lora_weights == "gaussian" else True,
         bias="none",
         task_type="CAUSAL_LM",
     )
 
 
-def _unfit(reason: str) -> UserFault:
+def _unfit(reason: str, param: str = "adapter.targets") -> UserFault:
     return UserFault(
         "bad_adapter",
         f"The adapter does not fit the base: {reason}",
-        param="adapter.targets",
+        param=param,
         fix='Name linear layers of the base, such as "q_proj", or use "all-linear".',
     )

@@ -93,6 +93,9 @@ JOBS: dict[str, Any] = {
     "unknown_layer": _(
         "This base model has no layer “%(name)s” for an adapter. Did you mean: %(near)s?"
     ),
+    "settings_clash": _(
+        "Two of these settings do not go together. Leave one of them out; the reference says which."
+    ),
     "head_is_target": _("The output head cannot carry an adapter. Leave it out of the layers."),
     "training_diverged": _(
         "Training went astray: several losses in a row were no numbers. Lower the learning rate "
