@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
 from finetune.models import Artifact, CatalogModel, Evaluation, Job, Run
 from finetune.states import JobState
@@ -41,8 +41,10 @@ def files() -> QuerySet[StoredFile]:
 
 
 def artifacts() -> QuerySet[Artifact]:
-    """Models that can be served and taken away."""
-    return Artifact.objects.filter(deleted_at=None).select_related("base", "job", "metrics_file")
+    """Models that can be served and taken away, unless they are `withheld`."""
+    gates = Evaluation.objects.filter(job=OuterRef("job"), withholds=True)
+    made = Artifact.objects.filter(deleted_at=None).annotate(withheld=Exists(gates))
+    return made.select_related("base", "job", "metrics_file")
 
 
 def jobs() -> QuerySet[Job]:

@@ -129,6 +129,17 @@ class NoBf16(Wait):
     )
 
 
+# --- what has to come first ---
+
+
+class JobNotEnded(Wait):
+    """Of an evaluation that was asked for beforehand."""
+
+    code = "job_not_ended"
+    words = "the job {job} has not ended, whose result it evaluates."
+    job: str
+
+
 # --- a failure ---
 
 

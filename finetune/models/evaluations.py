@@ -8,7 +8,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from finetune.models.catalog import CatalogModel
-from finetune.models.jobs import Artifact
+from finetune.models.jobs import Artifact, Job
 from finetune.models.leased import OPERATOR_READS, Operation
 from tenants import public_ids
 from tenants.models import StoredFile, TenantForeignKey, TenantOwned
@@ -37,7 +37,9 @@ class Evaluation(TenantOwned, Operation):
 
     Two of equal `digest` asked the same questions and held the answers to the same criteria.
     `report` and `marks` (each row's score, by side) are figures; `parts` are the objects in the
-    vault that hold the items, and `tags_object` the figures by tag.
+    vault that hold the items, and `tags_object` the figures by tag. Where the model is a tuned one
+    `job` made it, or has yet to: until then there is no `artifact`, and the evaluation waits. While
+    it `withholds`, the model is not given out.
     """
 
     public = public_ids.EVALUATION
@@ -49,6 +51,8 @@ class Evaluation(TenantOwned, Operation):
     model = models.CharField(max_length=256)
     base = models.ForeignKey(CatalogModel, models.PROTECT, related_name="+")
     artifact = TenantForeignKey(Artifact, null=True, related_name="+")
+    job = TenantForeignKey(Job, null=True, related_name="+")
+    withholds = models.BooleanField(default=False, db_default=False)
     name = models.CharField(max_length=200, blank=True)
     metadata = models.JSONField(default=dict)
     requested = models.JSONField(default=dict)
@@ -63,7 +67,12 @@ class Evaluation(TenantOwned, Operation):
         verbose_name = _("evaluation")
         verbose_name_plural = _("evaluations")
         indexes = [
-            models.Index(fields=["tenant", "-created_at", "-id"], name="finetune_evaluation_page")
+            models.Index(fields=["tenant", "-created_at", "-id"], name="finetune_evaluation_page"),
+            models.Index(
+                fields=["job"],
+                name="finetune_evaluation_withholds",
+                condition=models.Q(withholds=True),
+            ),
         ]
 
     def __str__(self) -> str:

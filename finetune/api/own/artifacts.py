@@ -14,7 +14,7 @@ from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Artifact, Job
-from finetune.services.models import artifacts
+from finetune.services.models import artifacts, withholding
 from tenants.access import still_allowed
 from tenants.roles import Scope
 
@@ -26,6 +26,9 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
     base_model = serializers.CharField(source="base.name")
     bytes = serializers.IntegerField(source="bundle_bytes")
     sha256 = serializers.CharField(source="bundle_sha256")
+    withheld = serializers.BooleanField(
+        help_text="Neither answers nor leaves until an evaluation has shown it to be good enough."
+    )
     passport = serializers.JSONField()
     report = serializers.JSONField()
 
@@ -33,7 +36,7 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
         model = Artifact
         fields = [
             "id", "job", "model", "base_model", "digest", "adapter_sha256", "bytes", "sha256",
-            "passport", "report", "created_at",
+            "withheld", "passport", "report", "created_at",
         ]  # fmt: skip
 
 
@@ -50,6 +53,20 @@ class OneArtifact(OwnView):
 
     @extend_schema(responses=ArtifactSerializer, summary="One model with its passport")
     def get(self, request: Request, artifact_id: str) -> Any:
+        return ArtifactSerializer(selectors.find(selectors.artifacts(), artifact_id)).data
+
+
+class Release(OwnView):
+    scopes = {"post": Scope.MODELS_WRITE}
+
+    @extend_schema(
+        request=None,
+        responses=ArtifactSerializer,
+        summary="Give a model out that an evaluation withholds",
+    )
+    def post(self, request: Request, artifact_id: str) -> Any:
+        artifact = selectors.find(selectors.artifacts(), artifact_id)
+        withholding.release(artifact=artifact, by=self.caller.principal)
         return ArtifactSerializer(selectors.find(selectors.artifacts(), artifact_id)).data
 
 

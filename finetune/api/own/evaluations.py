@@ -18,7 +18,8 @@ from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.api.wire.sampling import Metadata
 from finetune.grading.criteria import EXACT, Criterion, shown
-from finetune.models import Evaluation, Suite
+from finetune.grading.gate import Gate
+from finetune.models import Evaluation, Job, Suite
 from finetune.services.evaluations import lifecycle, reading
 from finetune.services.evaluations.request import (
     MOST_EXAMPLES,
@@ -39,6 +40,7 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
     suite = ReferenceField(Suite, "suite_id")
     file = ReferenceField(StoredFile, "file_id")
     base_model = serializers.CharField(source="base.name")
+    job = ReferenceField(Job, "job_id")
     waits_for = serializers.CharField(source="wait_reason")
     answers = serializers.IntegerField(source="done")
     answers_total = serializers.IntegerField(source="total", allow_null=True)
@@ -54,9 +56,9 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
     class Meta:
         model = Evaluation
         fields = [
-            "id", "name", "suite", "file", "model", "base_model", "state", "waits_for", "answers",
-            "answers_total", "settings", "criteria", "report", "tags", "error", "metadata",
-            "created_at", "started_at", "finished_at",
+            "id", "name", "suite", "file", "model", "base_model", "job", "withholds", "state",
+            "waits_for", "answers", "answers_total", "settings", "criteria", "report", "tags",
+            "error", "metadata", "created_at", "started_at", "finished_at",
         ]  # fmt: skip
 
     @extend_schema_field({"type": ["object", "null"], "additionalProperties": True})
@@ -66,7 +68,9 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
 
 
 class EvaluationWish(BaseModel):
-    """What `POST /api/v1/evaluations` takes; `suite` or `criteria`, or the rows' own reference."""
+    """What `POST /api/v1/evaluations` takes; `suite` or `criteria`, or the rows' own reference.
+    `model`: a model, or a job whose result is evaluated once it has ended. With a `gate` the model
+    is withheld until the evaluation has shown that it reaches it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -78,6 +82,7 @@ class EvaluationWish(BaseModel):
     sampling: Sampling = Sampling()
     beside: bool = True
     examples: int = Field(4, ge=0, le=MOST_EXAMPLES)
+    gate: Gate | None = None
     name: str = Field("", max_length=200)
     metadata: Metadata = {}
 
@@ -88,6 +93,7 @@ class EvaluationWish(BaseModel):
             sampling=self.sampling,
             beside=self.beside,
             examples=self.examples if self.beside else 0,
+            gate=self.gate,
             name=self.name,
             metadata=self.metadata,
         )

@@ -24,6 +24,7 @@ urlpatterns = [
     path("artifacts", artifacts.Artifacts.as_view()),
     path("artifacts/<str:artifact_id>", artifacts.OneArtifact.as_view()),
     path("artifacts/<str:artifact_id>/content", artifacts.Bundle.as_view()),
+    path("artifacts/<str:artifact_id>/release", artifacts.Release.as_view()),
     path("audit", audit.Audit.as_view()),
     path("audit/check", audit.AuditCheck.as_view()),
     path("audit/export", audit.AuditExport.as_view()),

@@ -14,9 +14,11 @@ import orjson
 from asgiref.sync import async_to_sync
 from django.db.models.functions import Now
 
+from finetune.events.waits import JobNotEnded, Wait
 from finetune.grading.criteria import CRITERIA
 from finetune.grading.questions import Question, read_questions
-from finetune.models import Evaluation
+from finetune.models import Artifact, Evaluation
+from finetune.services.evaluations import subjects
 from finetune.services.evaluations.asking import Asked, Asker
 from finetune.services.evaluations.examples import examples_of
 from finetune.services.evaluations.report import report_of, scores_of, tags_of
@@ -36,6 +38,7 @@ from tenants.access import Principal
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
 from tenants.roles import Role, Scope
+from tenants.services import audit
 from tenants.services.vaults import vault_for
 from tenants.vault.vault import Vault
 
@@ -57,13 +60,29 @@ class Evaluating(OperationKind):
         self._at_work = 0
         self._lock = threading.Lock()
 
+    def lack(self, *, tenant_id: UUID, key: UUID) -> Wait | None:
+        with tenant_scope(tenant_id):
+            row = Evaluation.objects.select_related("job").filter(id=key).first()
+        return (
+            JobNotEnded(job=row.job.public_id)
+            if row is not None and subjects.is_too_early(row)
+            else None
+        )
+
     def admits(self, subject: Evaluation) -> bool:
+        if subjects.is_too_early(subject):
+            return False
         held = Evaluation.objects.filter(state=LeaseState.LEASED, lease_until__gt=Now())
         return self._at_work < AT_ONCE and not held.exclude(id=subject.id).exists()
 
     def on_claim(self, subject: Evaluation, lease: Lease) -> None:
         """The licence is asked here again, and at each question."""
-        gateway.resolve(name=subject.model)
+        if subject.job is not None and subject.artifact is None:
+            subject.artifact = Artifact.objects.filter(job=subject.job, deleted_at=None).first()
+            if subject.artifact is None:
+                raise subjects.without_result(subject.job)
+            subject.save(update_fields=["artifact"])
+        gateway.resolve(name=subject.model, withheld_too=True)
 
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         with self._lock:
@@ -77,13 +96,14 @@ class Evaluating(OperationKind):
                 nudges.wake(Evaluation, found.tenant_id, found.key)
 
     def others(self, tenant_id: UUID) -> list[Due]:
-        """What waits of other tenants that have none at work, the oldest first."""
+        """What could be begun of other tenants that have none at work, the oldest first."""
         waiting = (row for row in due(self) if not row.expired and row.tenant_id != tenant_id)
-        return [row for row in waiting if not self._busy(row.tenant_id)]
+        return [row for row in waiting if self._startable(row)]
 
-    def _busy(self, tenant_id: UUID) -> bool:
-        with tenant_scope(tenant_id):
-            return leases.held(self)
+    def _startable(self, row: Due) -> bool:
+        with tenant_scope(row.tenant_id):
+            found = Evaluation.objects.select_related("job").filter(id=row.row_id).first()
+            return found is not None and not subjects.is_too_early(found) and not leases.held(self)
 
 
 EVALUATE = Evaluating()
@@ -153,7 +173,7 @@ def _plan(evaluation: Evaluation, vault: Vault, still: Any) -> Plan:
 
 def _sides(evaluation: Evaluation, request: EvaluationRequest, vault: Vault) -> list[Asked]:
     """The base first, so that what a tuned model is weighed against is there when it is stopped."""
-    asked = Asked("model", gateway.resolve(name=evaluation.model))
+    asked = Asked("model", gateway.resolve(name=evaluation.model, withheld_too=True))
     artifact = evaluation.artifact
     if not (request.beside and artifact):
         return [asked]
@@ -195,6 +215,7 @@ def _finish(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]])
             if not leases.grant_wishes(lease, row):
                 columns = {"report": report_of(plan.evaluation, items), "marks": scores_of(items)}
                 leases.finish(lease, tags_object=name, **columns)
+                _open_gate(plan.evaluation, columns["report"])
                 ended = True
             _wake_next(lease)
     finally:
@@ -202,7 +223,28 @@ def _finish(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]])
             vault.delete(name)
 
 
+def _open_gate(evaluation: Evaluation, report: dict[str, Any]) -> None:
+    """Also of those before it that asked the same of the model and were not answered to."""
+    gate = EvaluationRequest.model_validate(evaluation.requested).gate
+    if gate is None or not gate.is_reached(report):
+        return
+    alike = Evaluation.objects.filter(
+        job=evaluation.job_id,
+        digest=evaluation.digest,
+        requested__gate=evaluation.requested["gate"],
+        withholds=True,
+    )
+    if alike.update(withholds=False):
+        audit.record(
+            actor=Actor.system("worker"),
+            action="model.accept",
+            target=evaluation.model,
+            data={"evaluation": evaluation.public_id},
+        )
+
+
 def _wake_next(lease: Lease) -> None:
-    waiting = Evaluation.objects.filter(state=LeaseState.WAITING).order_by("created_at").first()
-    if waiting is not None:
-        nudges.wake(Evaluation, lease.tenant_id, waiting.id)
+    waiting = Evaluation.objects.select_related("job").filter(state=LeaseState.WAITING)
+    ready = (each for each in waiting.order_by("created_at") if not subjects.is_too_early(each))
+    if (first := next(ready, None)) is not None:
+        nudges.wake(Evaluation, lease.tenant_id, first.id)

@@ -13,8 +13,9 @@ from django.db import transaction
 from faults import UserFault
 from finetune import selectors
 from finetune.grading.criteria import CRITERIA
-from finetune.models import Artifact, CatalogModel, Evaluation, Suite
+from finetune.models import Evaluation, Suite
 from finetune.purposes import Purpose
+from finetune.services.evaluations import subjects
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.evaluations.request import EvaluationRequest, digest_of
 from finetune.services.files import intake
@@ -127,6 +128,7 @@ def delete_suite(*, suite: Suite, by: Principal) -> None:
             "An evaluation of this suite has not ended.",
             fix="Cancel it or wait for its end, then delete the suite.",
         )
+    subjects.require_not_withholding(evaluations)
     _drop_objects(evaluations)
     audit.record(actor=by.actor, action="suite.delete", target=suite.public_id)
     suite.delete()
@@ -135,9 +137,11 @@ def delete_suite(*, suite: Suite, by: Principal) -> None:
 def create_evaluation(
     *, suite: Suite, file: StoredFile, request: EvaluationRequest, by: Principal
 ) -> Evaluation:
-    """Raises Refused without the scopes to ask models and to read files or the licence to serve,
-    NotFound for a model that is not the tenant's to ask, UserFault for a file of another purpose,
-    EvaluationsWaiting (429). The caller has taken the tenant's turn and locked the file."""
+    """Of a job that has not ended it waits for the end. Raises Refused without the scopes to ask
+    models and to read files, and with a gate to change models, or without the licence to serve;
+    NotFound for a model that is not the tenant's to ask, UserFault for a file of another purpose
+    and a job without a result, EvaluationsWaiting (429). The caller has taken the tenant's turn and
+    locked the file."""
     by.require(Scope.INFER)
     by.require_of(Scope.FILES_READ, file)
     if file.purpose not in ASKABLE:
@@ -159,17 +163,19 @@ def create_evaluation(
             f"{MOST_WAITING} evaluations of your organisation have not ended.",
             fix="Wait for one of them, or cancel it.",
         )
-    found = _askable(request.model)
+    asked = subjects.find(request.model)
     for judge in judges(suite):
         gateway.resolve(name=judge)
-    artifact = found if isinstance(found, Artifact) else None
-    base = found.base if isinstance(found, Artifact) else found
+    if request.gate is not None:
+        subjects.require_gate(request, asked, by)
     evaluation = Evaluation.objects.create(
         suite=suite,
         file=file,
-        model=request.model,
-        base=base,
-        artifact=artifact,
+        model=asked.name,
+        base=asked.base,
+        artifact=asked.artifact,
+        job=asked.job,
+        withholds=request.gate is not None,
         name=_visible(request.name),
         metadata=request.metadata,
         requested=request.model_dump(mode="json"),
@@ -180,7 +186,7 @@ def create_evaluation(
         actor=by.actor,
         action="evaluation.create",
         target=evaluation.public_id,
-        data={"model": request.model, "file": file.public_id},
+        data={"model": asked.name, "file": file.public_id},
     )
     nudges.wake(Evaluation, evaluation.tenant_id, evaluation.id)
     return evaluation
@@ -204,6 +210,7 @@ def delete_evaluation(*, evaluation: Evaluation, by: Principal) -> None:
     evaluation = selectors.find(Evaluation.objects.select_for_update(), evaluation.public_id)
     if evaluation.state in LIVE_LEASES:
         raise Conflict("evaluation_in_use", "The evaluation has not ended.", fix="Cancel it first.")
+    subjects.require_not_withholding([evaluation])
     _drop_objects([evaluation])
     audit.record(actor=by.actor, action="evaluation.delete", target=evaluation.public_id)
     evaluation.delete()
@@ -218,11 +225,6 @@ def judges(suite: Suite) -> list[str]:
 def _visible(name: str) -> str:
     """Raises Invalid for what hides or turns the line round; no name at all is fine."""
     return readable(name, param="name") if name else name
-
-
-def _askable(name: str) -> CatalogModel | Artifact:
-    gateway.resolve(name=name)
-    return gateway.find_model(name=name)
 
 
 def _drop_objects(evaluations: list[Evaluation]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from finetune.grading.gate import Gate
 from finetune.grading.places import require_places
 
 LONGEST_ANSWER = 4096  # tokens
@@ -42,14 +43,17 @@ Reference = Annotated[str, Field(pattern=r"^item(\.\w+)+$", max_length=256)]
 
 
 class EvaluationRequest(_Part):
-    """`beside`: the base as well, and the base with `examples` rows of the training data in its
-    prompt, where the model is a tuned one. `template`: None, the rows' own messages."""
+    """`model`: a name, or the id of a job whose result is meant, once it has ended. `beside`: the
+    base as well, and the base with `examples` rows of the training data in its prompt, where the
+    model is a tuned one. `template`: None, the rows' own messages. `gate`: what the model has to
+    reach before it is given out."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     template: Template | Reference | None = None
     sampling: Sampling = Sampling()
     beside: bool = False
     examples: Annotated[int, Field(ge=0, le=MOST_EXAMPLES)] = 0
+    gate: Gate | None = None
     name: Annotated[str, Field(max_length=200)] = ""
     metadata: dict[str, str] = {}
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from finetune.models import Artifact, Checkpoint, Run
 from finetune.services.models.eviction import evict
+from finetune.services.models.withholding import is_withheld, require_given_out
 from finetune.signing import public_key_pem
 from finetune.storage import artifact_prefix, attempt_artifact, delete_prefix, run_prefix
 from tenants.access import Principal
@@ -37,11 +38,12 @@ __all__ = [
 def open_bundle(*, artifact: Artifact, by: Principal) -> BinaryIO:
     """The signed .tar, as a stream that outlives the open scope; the tenant's log says who took it.
 
-    Raises Refused without the scope to take weights away or the right to export; ObjectMissing,
-    ObjectDamaged, StorageDown.
+    Raises Refused without the scope to take weights away or the right to export, and for a model
+    that is withheld; ObjectMissing, ObjectDamaged, StorageDown.
     """
     by.require_of(Scope.ARTIFACTS_READ, artifact)
     require_license(model=artifact.base.name, right=Right.EXPORT)
+    require_given_out(artifact)
     stream = open_vault().open(artifact.bundle_object)
     audit.record(
         actor=by.actor,
@@ -59,17 +61,22 @@ def may_export(*, artifact: Artifact) -> bool:
             require_license(model=artifact.base.name, right=Right.EXPORT)
         except Refused:
             return False
-        return Artifact.objects.filter(id=artifact.id, deleted_at=None).exists()
+        kept = Artifact.objects.filter(id=artifact.id, deleted_at=None).exists()
+        return kept and not is_withheld(artifact)
 
 
-def load_adapter(*, artifact: Artifact, by: Principal) -> tuple[bytes, dict[str, Any]]:
-    """(safetensors, adapter_config.json) for the serving process.
+def load_adapter(
+    *, artifact: Artifact, by: Principal, withheld_too: bool = False
+) -> tuple[bytes, dict[str, Any]]:
+    """(safetensors, adapter_config.json) for the serving process. `withheld_too`: to evaluate it.
 
-    Raises Refused without the scope to ask models or the right to serve; ObjectMissing,
-    ObjectDamaged, StorageDown.
+    Raises Refused without the scope to ask models or the right to serve, and for a model that is
+    withheld; ObjectMissing, ObjectDamaged, StorageDown.
     """
     by.require_of(Scope.INFER, artifact)
     require_license(model=artifact.base.name, right=Right.SERVE)
+    if not withheld_too:
+        require_given_out(artifact)
     return open_vault().read_bytes(artifact.adapter_object), dict(artifact.adapter_config)
 
 

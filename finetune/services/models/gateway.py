@@ -19,6 +19,7 @@ from finetune.models import Artifact, CatalogModel
 from finetune.services.models import artifacts, tokens
 from finetune.services.models.eviction import label
 from finetune.services.models.tokens import Reservation
+from finetune.services.models.withholding import require_given_out
 from finetune.serving import costs
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import CostLimits, Delta, GenerateRequest
@@ -62,6 +63,7 @@ class Target:
     adapter_digest: str | None
     tokens_per_minute: int = field(compare=False)  # may change while an answer goes on
     thinking: bool | None = None  # as the adapter was trained to be asked; None: not told
+    withheld_too: bool = False  # it is only evaluated
 
     @property
     def fingerprint(self) -> str:
@@ -86,10 +88,12 @@ def find_model(*, name: str, param: str | None = "model") -> CatalogModel | Arti
     return found
 
 
-def resolve(*, name: str) -> Target:
+def resolve(*, name: str, withheld_too: bool = False) -> Target:
     """Base and adapter of a model, if the tenant may have it served now. In the open scope.
+    `withheld_too`: to evaluate it.
 
-    Raises NotFound for an unknown or foreign model, Refused (403) without the licence to serve.
+    Raises NotFound for an unknown or foreign model, Refused (403) without the licence to serve and
+    for a model that is withheld.
     """
     found: CatalogModel | Artifact | None
     if name.startswith("ft:"):
@@ -100,7 +104,10 @@ def resolve(*, name: str) -> Target:
         raise no_such_model("model")
     base = found.base if isinstance(found, Artifact) else found
     require_license(model=base.name, right=Right.SERVE)
-    return _target(name, base, found if isinstance(found, Artifact) else None)
+    artifact = found if isinstance(found, Artifact) else None
+    if artifact is not None and not withheld_too:
+        require_given_out(artifact)
+    return _target(name, base, artifact, withheld_too)
 
 
 async def reserve(
@@ -253,7 +260,7 @@ async def _permitted(target: Target, still: Still) -> float:
 
 def _require_same(target: Target) -> None:
     """In the open scope. Raises NotFound, Refused."""
-    if resolve(name=target.model) != target:
+    if resolve(name=target.model, withheld_too=target.withheld_too) != target:
         raise no_such_model("model")  # deleted, and another made under its name
 
 
@@ -272,7 +279,7 @@ async def _provide(client: ServingClient, target: Target, by: Principal) -> None
         artifact = selectors.artifacts().filter(id=target.artifact_id).first()
         if artifact is None:  # deleted since it was resolved
             raise no_such_model("model")
-        return artifacts.load_adapter(artifact=artifact, by=by)
+        return artifacts.load_adapter(artifact=artifact, by=by, withheld_too=target.withheld_too)
 
     weights, config = await _in_scope(target, load)
     assert target.adapter_digest is not None
@@ -322,8 +329,9 @@ def no_such_model(param: str | None) -> NotFound:
     )
 
 
-def _target(name: str, base: CatalogModel, artifact: Artifact | None) -> Target:
+def _target(name: str, base: CatalogModel, artifact: Artifact | None, withheld_too: bool) -> Target:
     return Target(
+        withheld_too=withheld_too,
         tenant_id=current_tenant_id(),
         model=name,
         base_path=settings.MODEL_STORE / base.path,

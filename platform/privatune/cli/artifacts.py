@@ -9,7 +9,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
-from privatune.cli.output import AsJson, moment, notes, size
+from privatune.cli.output import AsJson, moment, notes, print_json, size
 from privatune.cli.verify import verify
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and verify signed artifacts.")
@@ -20,6 +20,7 @@ SIGNING_KEY = "/api/v1/signing-key"
 COLUMNS: Columns = {
     "ID": "id",
     "MODEL": "model",
+    "WITHHELD": lambda artifact: "yes" if artifact["withheld"] else "",
     "SIZE": lambda artifact: size(artifact["bytes"]),
     "DIGEST": "digest",
     "CREATED": lambda artifact: moment(artifact["created_at"]),
@@ -54,6 +55,20 @@ def pull_artifact(
     fetch(client, artifact, path)
     notes().print(f"{path} written, {size(path.stat().st_size)}")
     verify(path, key=key, as_json=as_json)
+
+
+@app.command("release")
+def release_artifact(
+    artifact_id: Annotated[str, typer.Argument(help="The artifact's id, or its model's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Give a model out that an evaluation withholds, whatever it found."""
+    client = Client.from_environment()
+    released = client.post(f"{ARTIFACTS}/{_id_of(client, artifact_id)}/release")
+    if as_json:
+        return print_json(released)
+    notes().print(f"{released['model']} is released.")
+    return None
 
 
 app.command("verify")(verify)

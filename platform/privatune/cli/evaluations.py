@@ -3,6 +3,7 @@
 
 import json
 import time
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,11 +34,24 @@ app = typer.Typer(no_args_is_help=True, help="List, read, compare and end evalua
 EVALUATIONS = "/api/v1/evaluations"
 POLL_SECONDS = 1.0
 SIDES = {"base": "base", "base_with_examples": "base with examples", "model": "model"}
+
+
+class GateVerdict(StrEnum):
+    DEPLOY = "deploy"
+    NOT_WORSE = "not-worse"
+
+
 EvaluationId = Annotated[str, typer.Argument(help=f"Its id, like {public_ids.EVALUATION}")]
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A base model, or a fine-tuned one (ft:...).")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A base model, a fine-tuned one (ft:...), or a job, whose result is evaluated "
+            "once it has ended."
+        ),
+    ],
     suite: Annotated[
         str, typer.Option("--suite", help="The rows: a file id, or a path to upload.")
     ],
@@ -57,6 +71,14 @@ def evaluate(
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
     name: Annotated[str, typer.Option(help="What it is called.")] = "",
+    gate: Annotated[
+        GateVerdict | None,
+        typer.Option(help="Withhold the model until the verdict is so: neither asked nor pulled."),
+    ] = None,
+    gate_minimum: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Withhold the model until it has this score."),
+    ] = None,
     must_deploy: Annotated[
         bool, typer.Option("--must-deploy", help="Exit code 1 unless the verdict is to deploy.")
     ] = False,
@@ -87,6 +109,7 @@ def evaluate(
                 "model": model, "file": file, "criteria": criteria, "beside": beside,
                 "examples": examples if beside else 0, "name": name,
                 "sampling": {"max_tokens": max_tokens, "temperature": temperature},
+                **_gate(gate, gate_minimum),
             },
         )  # fmt: skip
     if watching:
@@ -186,6 +209,7 @@ def show(evaluation: dict[str, Any], *, as_json: bool) -> None:
             "id": evaluation["id"],
             "state": evaluation["state"],
             "model": evaluation["model"],
+            "withholds it": "yes" if evaluation["withholds"] else None,
             "answers": f"{evaluation['answers']} of {evaluation['answers_total'] or '?'}",
             "waits for": evaluation["waits_for"] or None,
             "error": error.get("message"),
@@ -240,6 +264,12 @@ def _advice(evaluation: dict[str, Any]) -> dict[str, Any] | None:
 def _decision(evaluation: dict[str, Any]) -> str:
     advice = _advice(evaluation)
     return str(advice["decision"]).replace("_", " ") if advice else ""
+
+
+def _gate(verdict: GateVerdict | None, minimum: float | None) -> dict[str, Any]:
+    asked = {"verdict": verdict and verdict.value.replace("-", "_"), "minimum": minimum}
+    given = {name: value for name, value in asked.items() if value is not None}
+    return {"gate": given} if given else {}
 
 
 def _grader(said: str) -> dict[str, Any]:

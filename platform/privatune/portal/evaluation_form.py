@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from faults import Fault
 from finetune.api.bodies import json_of
 from finetune.grading.criteria import NAMED, Criterion, shown
+from finetune.grading.gate import Gate
 from finetune.services.evaluations.request import (
     LONGEST_ANSWER,
     MOST_EXAMPLES,
@@ -66,6 +67,16 @@ class EvaluationForm(forms.Form):
     max_tokens = forms.IntegerField(
         min_value=1, max_value=LONGEST_ANSWER, initial=256, label=_("Longest answer, in tokens")
     )
+    gate = forms.ChoiceField(
+        required=False,
+        label=_("Withhold the model until"),
+        help_text=_("Until then nobody may ask it or download it. For tuned models."),
+        choices=[
+            ("", _("nothing: it is not withheld")),
+            ("deploy", _("the verdict is to put it to work")),
+            ("not_worse", _("it is not shown to be worse than its base")),
+        ],
+    )
     name = forms.CharField(required=False, max_length=200, label=_("Name of the evaluation"))
 
     def __init__(
@@ -73,12 +84,12 @@ class EvaluationForm(forms.Form):
         data: Any,
         sent: Any,
         *,
-        models: list[str],
+        models: list[tuple[str, str]],
         files: QuerySet[StoredFile],
         initial: dict[str, Any],
     ) -> None:
         super().__init__(data, sent, initial=initial)
-        self.fields["model"].choices = [(name, name) for name in models]  # type: ignore[attr-defined]
+        self.fields["model"].choices = models  # type: ignore[attr-defined]
         file: Any = self.fields["file"]
         file.queryset = files
         file.label_from_instance = lambda found: found.filename
@@ -118,6 +129,7 @@ class EvaluationForm(forms.Form):
             sampling=Sampling(max_tokens=data["max_tokens"]),
             beside=True,
             examples=data["examples"],
+            gate=Gate(verdict=data["gate"]) if data["gate"] else None,
             name=data["name"],
         )
 

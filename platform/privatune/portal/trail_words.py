@@ -109,6 +109,8 @@ ACTS: dict[str, Act] = {
     "artifact.download": Act(Kind.MODELS, _("Downloaded the weights of %(target)s")),
     "model.ask": Act(Kind.MODELS, _("Asked the model %(target)s")),
     "model.delete": Act(Kind.MODELS, _("Deleted the model %(target)s")),
+    "model.accept": Act(Kind.MODELS, _("Gave out %(target)s, which passed its evaluation")),
+    "model.release": Act(Kind.MODELS, _("Released %(target)s, which was withheld")),
     "suite.create": Act(Kind.MODELS, _("Wrote the suite %(target)s")),
     "suite.change": Act(Kind.MODELS, _("Changed the name or the labels of the suite %(target)s")),
     "suite.delete": Act(Kind.MODELS, _("Deleted the suite %(target)s with its evaluations")),

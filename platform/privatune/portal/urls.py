@@ -46,6 +46,7 @@ rooms = [
     path("models/<model:artifact_id>/", models.detail, name="model"),
     path("models/<model:artifact_id>/download", models.download, name="model-download"),
     path("models/<model:artifact_id>/chat", chat.chat, name="model-chat"),
+    path("models/<model:artifact_id>/release", models.release, name="model-release"),
     path("evaluations/", evaluations.index, name="evaluations"),
     path("evaluations/new", evaluations.new, name="evaluation-new"),
     path("evaluations/<evaluation:evaluation_id>/", evaluations.detail, name="evaluation"),

@@ -97,6 +97,7 @@ EXAMPLES = {
     "api/v1/artifacts/<str:artifact_id>": Example("artifact"),
     "api/v1/artifacts/<str:artifact_id>/content": Example("artifact"),
     "api/v1/audit": Example(),
+    "api/v1/artifacts/<str:artifact_id>/release": Example("artifact"),
     "api/v1/audit/check": Example(),
     "api/v1/audit/export": Example(),
     "api/v1/catalog": Example(),

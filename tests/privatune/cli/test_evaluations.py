@@ -14,6 +14,7 @@ from tests.privatune.cli.conftest import Run, Scripted
 WAITING: dict[str, Any] = {
     "id": "evalrun_1", "state": "waiting", "model": "ft:tiny", "answers": 0, "answers_total": None,
     "waits_for": "", "error": None, "report": None, "tags": None, "name": "",
+    "withholds": False,
     "created_at": "2026-11-27T20:00:00Z",
 }  # fmt: skip
 SIDE = {"rows": 40, "score": 0.5, "interval": [0.35, 0.65], "passed": 20, "errored": 1}
@@ -53,6 +54,7 @@ def test_evaluate_sends_the_suite_and_shows_sides_tags_and_the_verdict(
             "sampling": {"max_tokens": 9, "temperature": 0.0},
         }
     ]  # fmt: skip
+    assert "withholds" not in done.stdout
     assert "more data: Bring more." in done.stdout
     assert "base\t\t40\t0.500\t0.350 to 0.650\t20\t1\t+0.250 (+0.100 to +0.400), p = 0.0020" in (
         done.stdout
@@ -149,3 +151,31 @@ def test_the_named_graders_are_criteria_and_another_name_is_a_slip(run: Run) -> 
     done = run("evaluate", "tiny", "--suite", "file-1", "--grader", "essay")
     assert done.exit_code == Exit.USAGE
     assert "no file of JSON" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "gate"),
+    [
+        (["--gate", "deploy"], {"verdict": "deploy"}),
+        (["--gate", "not-worse"], {"verdict": "not_worse"}),
+        (["--gate", "deploy", "--gate-minimum", "0.8"], {"verdict": "deploy", "minimum": 0.8}),
+    ],
+)
+def test_a_gate_is_asked_for_and_told(
+    run: Run, server: Scripted, options: list[str], gate: dict[str, Any]
+) -> None:
+    server.on(f"POST {URL}", (200, WAITING | {"withholds": True}))
+    done = run("evaluate", "ftjob-1", "--suite", "file-1", "--no-watch", *options)
+    assert done.exit_code == 0, done.output
+    (sent,) = server.bodies(f"POST {URL}")
+    assert (sent["model"], sent["gate"]) == ("ftjob-1", gate)
+    assert "withholds it" in done.stdout
+
+
+def test_a_model_is_released_by_its_name(run: Run, server: Scripted) -> None:
+    model = {"id": "artifact_1", "model": "ft:tiny", "withheld": False}
+    server.on("GET /api/v1/artifacts", (200, {"data": [model], "has_more": False}))
+    server.on("POST /api/v1/artifacts/artifact_1/release", (200, model))
+    done = run("artifacts", "release", "ft:tiny")
+    assert done.exit_code == 0, done.output
+    assert "ft:tiny is released." in done.output

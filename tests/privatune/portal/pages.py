@@ -38,7 +38,7 @@ from tests.fixtures.people import browser_of, new_person, sign_in
 # Addresses that answer with no page: acts, downloads, streams, what is asked by scripts.
 NO_PAGES = {
     "upload", "file-delete", "file-problems", "file-columns", "job-curve", "job-stream",
-    "evaluation-items", "evaluation-cancel", "evaluation-delete",
+    "evaluation-items", "evaluation-cancel", "evaluation-delete", "model-release",
     "job-cancel", "job-pause", "job-resume", "model-download", "model-chat", "audit-export",
     "account_logout", "account_oidc_start", "account_oidc_callback", "account_end_other_sessions",
     "account_end_session", "mfa_generate_recovery_codes", "mfa_download_recovery_codes",

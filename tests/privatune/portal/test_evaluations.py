@@ -9,10 +9,12 @@ from django.test import Client
 from django.utils.translation import override
 
 from finetune.grading.advice import Decision, Reason
-from finetune.models import Evaluation
+from finetune.models import Artifact, Evaluation, Job
+from finetune.states import FINAL_JOB_STATES
 from privatune.portal import verdicts
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
+from tenants.roles import Role
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.fixtures.people import member
@@ -158,3 +160,65 @@ def test_rows_of_a_refused_form_leave_no_object_behind(client: Client, customer:
     with tenant_scope(customer.tenant_id):
         assert list(open_vault().list("")) == []
         assert not StoredFile.objects.exists()
+
+
+def withholding(role: Role) -> tuple[Scene, Client]:
+    """The scene whose evaluation withholds its model, and somebody of that role."""
+    scene = Scene()
+    with tenant_scope(scene.customer.tenant_id):
+        job = Artifact.objects.get().job
+        Evaluation.objects.update(job=job, withholds=True)
+    client = Client()
+    client.force_login(member(scene.customer, role))
+    return scene, client
+
+
+def test_a_withheld_model_says_so_and_is_released_by_its_button() -> None:
+    scene, client = withholding(Role.ENGINEER)
+    rooms = dict(scene.rooms())
+    page = client.get(rooms["model"]).content.decode()
+    assert 'id="withheld"' in page
+    assert "/download" not in page
+    assert 'id="chat"' not in page
+    assert "withheld" in client.get(rooms["models"]).content.decode()
+    assert 'id="withholds"' in client.get(rooms["evaluation"]).content.decode()
+    refused = client.get(f"{rooms['model']}download")
+    assert refused.status_code == 403
+    assert "This model is withheld" in refused.content.decode()
+    asked = client.post(f"{rooms['model']}chat", {"prompt": "a", "which": "tuned"})
+    assert asked.status_code == 403
+    assert "This model is withheld" in asked.content.decode()
+    assert client.post(f"{rooms['evaluation']}delete").status_code == 302
+    assert made(scene.customer), "its gate would be gone"
+    client.post(f"{rooms['model']}release")
+    page = client.get(rooms["model"]).content.decode()
+    assert 'id="withheld"' not in page
+    assert "/download" in page
+
+
+def test_a_viewer_sees_that_a_model_is_withheld_and_releases_none() -> None:
+    scene, client = withholding(Role.VIEWER)
+    model = dict(scene.rooms())["model"]
+    page = client.get(model).content.decode()
+    assert 'id="withheld"' in page
+    assert "/release" not in page
+    assert client.post(f"{model}release").status_code == 403
+    with tenant_scope(scene.customer.tenant_id):
+        assert Evaluation.objects.filter(withholds=True).exists()
+
+
+def test_the_result_of_a_job_under_way_is_judged_and_withheld_by_the_form() -> None:
+    scene = Scene()
+    client = Client()
+    client.force_login(member(scene.customer))
+    with tenant_scope(scene.customer.tenant_id):
+        job = Job.objects.exclude(state__in=FINAL_JOB_STATES).first()
+        assert job is not None
+        Evaluation.objects.all().delete()
+    answer = send(client, scene.customer, model=job.public_id, gate="deploy")
+    assert answer.status_code == 302, answer.content.decode()
+    (evaluation,) = made(scene.customer)
+    assert (evaluation.job_id, evaluation.withholds) == (job.id, True)
+    assert evaluation.requested["gate"]["verdict"] == "deploy"
+    page = client.get(answer["Location"]).content.decode()
+    assert "waiting for the end of the job" in page

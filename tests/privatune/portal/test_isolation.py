@@ -32,7 +32,7 @@ PLAIN = {
     "models/": "get", "licences/": "get", "members/": "get",
     "keys/": "get", "audit/": "get", "audit/export": "get", "settings": "get",
 }  # fmt: skip
-POSTED = {"columns", "delete", "cancel", "pause", "resume", "chat"}
+POSTED = {"columns", "delete", "cancel", "pause", "resume", "chat", "release"}
 ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]
 WITH_ID = [route for route in ROUTES if "<" in route]
 

@@ -10,14 +10,15 @@ from django.db import transaction
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from faults import Fault
 from finetune import selectors
 from finetune.api.streams import download as download_stream
 from finetune.models import Evaluation
-from finetune.services.evaluations import lifecycle, reading
-from finetune.states import LIVE_LEASES, LeaseState
+from finetune.services.evaluations import lifecycle, reading, subjects
+from finetune.states import FINAL_JOB_STATES, LIVE_LEASES, LeaseState
 from privatune.portal import verdicts
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.evaluation_form import EvaluationForm
@@ -84,12 +85,19 @@ def _locked(file: StoredFile) -> StoredFile:
     return selectors.find(selectors.files().select_for_update(), file.public_id)
 
 
-def _models() -> list[str]:
-    """That the tenant may ask: its own, newest first, and the bases of its licences."""
+def _models() -> list[tuple[str, str]]:
+    """(value, name) of what the tenant may evaluate: what its jobs under way will make, its own
+    models, newest first, and the bases of its licences."""
+    live = selectors.jobs().exclude(state__in=FINAL_JOB_STATES).order_by("-created_at")
+    to_come = [
+        (each.public_id, _("the result of %(job)s") % {"job": each.suffix or each.public_id})
+        for each in live[:PAGE]
+    ]
     licensed = License.objects.filter(state=LicenseState.ACTIVE).values_list("model", flat=True)
     bases = selectors.catalogue().filter(name__in=list(licensed)).order_by("name")
     tuned = selectors.artifacts().order_by("-created_at").values_list("model_name", flat=True)
-    return [*tuned, *bases.values_list("name", flat=True)]
+    made = [*tuned, *bases.values_list("name", flat=True)]
+    return to_come + [(name, name) for name in made]
 
 
 @room(Scope.MODELS_READ)
@@ -117,6 +125,7 @@ def _context(request: RoomRequest, evaluation: Evaluation) -> dict[str, Any]:
         "items": items,
         "percent": round(100 * evaluation.done / total) if total else 0,
         "live": evaluation.state in LIVE_LEASES,
+        "early": subjects.is_too_early(evaluation),
         "cancels": evaluation.state in LIVE_LEASES and not evaluation.cancel_requested_at,
         "kept": evaluation.state == LeaseState.CANCELLED and bool(evaluation.parts),
     }

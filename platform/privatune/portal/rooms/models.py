@@ -7,14 +7,15 @@ from uuid import UUID
 from django.http import Http404, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
+from django.views.decorators.http import require_POST
 
 from faults import UserFault
 from finetune import selectors
 from finetune.api.streams import download as download_stream
 from finetune.models import Artifact
-from finetune.services.models import artifacts, prompting
+from finetune.services.models import artifacts, prompting, withholding
 from privatune import problem_pages
-from privatune.portal.access import RoomRequest, room
+from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.outcome import outcome
 from privatune.portal.verdicts import verdict
 from privatune.portal.watching import may_look
@@ -40,6 +41,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
         {
             "artifact": artifact,
             "report": report,
+            "releases": Scope.MODELS_WRITE in request.principal.scopes,
             "outcome": outcome(report),
             "evaluations": [
                 {"row": each, "verdict": verdict(each.report)}
@@ -49,6 +51,13 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "passport": json.dumps(artifact.passport, indent=2, ensure_ascii=False),
         },
     )
+
+
+@require_POST
+@room(Scope.MODELS_WRITE)
+def release(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
+    withholding.release(artifact=_artifact(artifact_id), by=request.principal)
+    return go(request, "model", artifact_id)
 
 
 @room(Scope.ARTIFACTS_READ, own_scope=True)

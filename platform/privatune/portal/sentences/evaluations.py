@@ -17,6 +17,18 @@ EVALUATIONS: dict[str, Any] = {
     ),
     "eval_in_use": _("An evaluation of this suite has not ended. Cancel it or wait for its end."),
     "evaluation_in_use": _("The evaluation has not ended. Cancel it or wait for its end."),
+    "evaluation_withholds": _(
+        "The evaluation withholds a model. Release the model, or delete it, then delete the "
+        "evaluation."
+    ),
+    "gate_without_base": _(
+        "Only a tuned model, or the result of a job, can be withheld by an evaluation."
+    ),
+    "job_without_result": _("The job ended without a model to evaluate. See why in its history."),
+    "model_withheld": _(
+        "This model is withheld: the evaluation that it has to pass has not shown it to be good "
+        "enough."
+    ),
     "evaluation_unfinished": _("Only evaluations that have succeeded can be compared."),
     "other_questions": _(
         "The two evaluations asked other rows, or held the answers to other criteria, so they "

@@ -1,0 +1,89 @@
+"""What an evaluation is of: a base, a tuned model, or what a job has yet to make; and when its gate
+may stand or go."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from faults import UserFault
+from finetune import selectors
+from finetune.models import Artifact, CatalogModel, Evaluation, Job
+from finetune.services.evaluations.request import EvaluationRequest
+from finetune.services.models import gateway
+from finetune.services.runs.publishing import model_name
+from finetune.states import FINAL_JOB_STATES
+from tenants.access import Principal
+from tenants.errors import Conflict
+from tenants.models import Tenant
+from tenants.roles import Scope
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A base as it is (no `job`), a tuned model, or what a job has yet to make (no `artifact`)."""
+
+    name: str
+    base: CatalogModel
+    job: Job | None = None
+    artifact: Artifact | None = None
+
+
+def find(name: str) -> Subject:
+    """Raises NotFound, Refused without the licence to serve, UserFault `job_without_result`."""
+    if Job.public.read(name) is not None:
+        job = selectors.find(selectors.jobs(), name, param="model")
+        artifact = selectors.artifacts().filter(job=job).first()
+        if artifact is None:
+            return _to_come(job)
+        name = artifact.model_name
+    gateway.resolve(name=name, withheld_too=True)
+    found = gateway.find_model(name=name)
+    if isinstance(found, Artifact):
+        return Subject(name, found.base, found.job, found)
+    return Subject(name, found)
+
+
+def _to_come(job: Job) -> Subject:
+    if job.state in FINAL_JOB_STATES:
+        raise without_result(job)
+    gateway.resolve(name=job.base.name)
+    return Subject(model_name(job, Tenant.objects.get(id=job.tenant_id)), job.base, job)
+
+
+def is_too_early(evaluation: Evaluation) -> bool:
+    """It waits for the end of the job that makes its model."""
+    job = evaluation.job if evaluation.artifact_id is None else None
+    return job is not None and job.state not in FINAL_JOB_STATES
+
+
+def without_result(job: Job) -> UserFault:
+    return UserFault(
+        "job_without_result",
+        f"The job {job.public_id} ended without a model to evaluate.",
+        fix="See why in its events; evaluate the result of another job.",
+        param="model",
+    )
+
+
+def require_gate(request: EvaluationRequest, subject: Subject, by: Principal) -> None:
+    """A gate withholds the model, which is for who may delete it, and is judged beside the base."""
+    by.require(Scope.MODELS_WRITE)
+    if subject.job is None or not request.beside:
+        raise UserFault(
+            "gate_without_base",
+            "A gate is for a tuned model that is weighed against its base.",
+            fix="Evaluate a fine-tuned model, or the result of a job, with `beside`.",
+            param="gate",
+        )
+
+
+def require_not_withholding(evaluations: Iterable[Evaluation]) -> None:
+    """With the row its gate would be gone. Raises Conflict."""
+    withholding = [each.job_id for each in evaluations if each.withholds and each.job_id]
+    live = Job.objects.filter(id__in=withholding).exclude(state__in=FINAL_JOB_STATES)
+    made = Artifact.objects.filter(job__in=withholding, deleted_at=None)
+    if live.exists() or made.exists():
+        raise Conflict(
+            "evaluation_withholds",
+            "The evaluation withholds a model.",
+            fix="Release the model, or delete it, then delete the evaluation.",
+        )
