@@ -4,7 +4,8 @@
 the rate of answers held to a schema over that of the same model's free answers: per second of
 processor time on one thread, the best of the rounds, with as many tokens in both. `--suite DIR`
 takes the JSON-Schema-Test-Suite's `tests/draft2020-12`: each schema is refused by its place, or
-answered and the answer checked by a validator.
+answered and the answer checked by a validator, and none of the suite's invalid instances can be
+answered.
 """
 
 import argparse
@@ -89,7 +90,36 @@ def suite(base: Base, folder: Path, tokens: int) -> Counter[str]:
     for file in sorted(folder.glob("*.json")):
         for case in json.loads(file.read_text()):
             told[_case(base, case, tokens, file.stem)] += 1
+            told.update(_instances(base, case, file.stem))
     return told
+
+
+def _instances(base: Base, case: dict[str, Any], name: str) -> Counter[str]:
+    """How many of the suite's own instances a model that is held to the schema could answer."""
+    told: Counter[str] = Counter()
+    if not isinstance(case["schema"], dict):
+        return told
+    try:
+        constraint = constraint_of(base, request(case["schema"], 1))
+    except UserFault:
+        return told
+    for test in case["tests"]:
+        taken = any(_takes(base, constraint, text) for text in _texts(test["data"]))
+        told[f"{'in' * (not test['valid'])}valid instances{'' if taken else ' not'} taken"] += 1
+        if taken and not test["valid"]:
+            print(f"NOT HONOURED {name}: {case['description']}: {test['data']!r}")
+    return told
+
+
+def _texts(value: Any) -> list[str]:
+    compact = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return [json.dumps(value), compact, json.dumps(value, indent=1)]
+
+
+def _takes(base: Base, constraint: Any, text: str) -> bool:
+    matcher = constraint.fork()._matcher
+    tokens = base.tokenizer.encode(text, add_special_tokens=False)
+    return bool(matcher.try_consume_tokens(tokens) == len(tokens) and matcher.is_accepting())
 
 
 def _case(base: Base, case: dict[str, Any], tokens: int, name: str) -> str:

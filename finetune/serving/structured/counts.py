@@ -16,7 +16,7 @@ def most_is_kept(schema: dict[str, Any]) -> bool:
 
 def without_the_needless(schema: dict[str, Any]) -> dict[str, Any]:
     """Without the counts that the schema's other keywords keep to, which the grammar refuses."""
-    needless = {"uniqueItems"}  # at most one item, as `schemas.check` saw
+    needless = {"uniqueItems"}  # at most one item, as `schemas.checked` saw
     if schema.get("minProperties", 0) <= len(set(schema.get("required", []))):
         needless.add("minProperties")
     if _is_closed(schema):
@@ -25,7 +25,8 @@ def without_the_needless(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _optional(schema: dict[str, Any]) -> bool:
-    return bool(schema.get("properties", {}).keys() - set(schema.get("required", [])))
+    known = {name for name, each in schema.get("properties", {}).items() if each is not False}
+    return bool(known - set(schema.get("required", [])))
 
 
 def _is_closed(schema: dict[str, Any]) -> bool:

@@ -10,13 +10,12 @@ from typing import Any
 
 from faults import UserFault
 from finetune.records.call_form import ID, CallForm
-from finetune.serving.structured import schemas
+from finetune.serving.structured import escapes, schemas
+from finetune.serving.structured.shapes import NOTES
 from finetune.serving.structured.writing import written
 
 # Enough for a deep indentation; without a bound a model can write blanks for ever
 _BLANKS = r"[\x20\x0A\x0D\x09]{1,40}"
-# No \uXXXX: spelt with one, a name that is listed would pass for another
-_ESCAPES = 'nrbtf\\"'
 CALL_ID = "/[0-9A-Za-z]{9}/"  # as Mistral's are, which alone are asked of a model
 _NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 
@@ -46,20 +45,18 @@ def callables(tools: list[dict[str, Any]], only: list[str] | None) -> list[Calla
 
 def _parameters(function: dict[str, Any], place: str) -> dict[str, Any]:
     given: dict[str, Any] = function.get("parameters") or _NO_ARGUMENTS
+    open_type = given.keys() & {"$ref", "anyOf", "oneOf"}
     try:
-        schemas.check(given, place)
+        return schemas.checked(given if open_type else {**given, "type": "object"}, place)
     except UserFault:
         if function.get("strict"):
             raise
         return {"type": "object"}
-    open_type = given.keys() & {"$ref", "anyOf", "oneOf"}
-    return given if open_type else {**given, "type": "object"}
 
 
 def of_schema(schema: dict[str, Any], place: str) -> str:
-    """The answer is JSON. Raises UserFault, as `schemas.check` does."""
-    schemas.check(schema, place)
-    return f"start: {json_of(schema)}"
+    """The answer is JSON. Raises UserFault, as `schemas.checked` does."""
+    return f"start: {json_of(schemas.checked(schema, place))}"
 
 
 def of_calls(form: CallForm, rules: list[str], *, several: bool) -> str:
@@ -71,8 +68,8 @@ def of_schema_or_calls(
     schema: dict[str, Any], place: str, form: CallForm, rules: list[str], *, several: bool
 ) -> str:
     """The answer is JSON, or calls."""
-    schemas.check(schema, place)
-    start = f"start: said | called\nsaid: {json_of(schema)}\ncalled: {_calls(form, several)}"
+    said = json_of(schemas.checked(schema, place))
+    start = f"start: said | called\nsaid: {said}\ncalled: {_calls(form, several)}"
     return "\n".join([start, *rules])
 
 
@@ -111,6 +108,6 @@ def text(words: str) -> str:
 
 
 def json_of(schema: dict[str, Any]) -> str:
-    guidance = {"whitespace_pattern": _BLANKS, "json_allowed_escapes": _ESCAPES}
-    guided = written(schema, schemas.NOTES) | {"x-guidance": guidance}
-    return f"%json {json.dumps(guided)}"
+    plain = written(schema, NOTES)
+    guidance = {"whitespace_pattern": _BLANKS} | escapes.allowed(plain)
+    return f"%json {json.dumps(plain | {'x-guidance': guidance})}"

@@ -9,7 +9,8 @@ from faults import UserFault
 from finetune.serving.arguments import CHOICES, Options, options, resolved
 from finetune.serving.structured import formats, lengths
 from finetune.serving.structured.forms import Callable, json_of, text
-from finetune.serving.structured.schemas import NOTES
+from finetune.serving.structured.logic.rewriting import Plain
+from finetune.serving.structured.shapes import NOTES
 from finetune.serving.tagged import Written
 
 _ROOT = NOTES | {"type", "properties", "required", "additionalProperties", "$id", "strict"}
@@ -66,7 +67,8 @@ class _Tool:
         schema = resolved(self.root, self.root) or {}
         for key in schema:
             if key not in _ROOT and key not in _DEFINITIONS:
-                raise _unsupported(f"{self.place}.{key}", f"`{key}` is not offered")
+                place = schema.at(key) if isinstance(schema, Plain) else f"{self.place}.{key}"
+                raise _unsupported(place, f"`{key}` is not offered")
         properties, required = schema.get("properties") or {}, schema.get("required", [])
         for name in required:
             if name not in properties:

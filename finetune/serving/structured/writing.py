@@ -11,7 +11,7 @@ _MAPS = ("properties", "patternProperties", "$defs", "definitions")
 
 
 def written(root: dict[str, Any], notes: frozenset[str]) -> dict[str, Any]:
-    """`root`, which `schemas.check` took, without its `notes`; it stays as it is."""
+    """`root`, which `schemas.checked` gave, without its `notes`; it stays as it is."""
     writer = _Writer(root, notes | {"$id"})
     schema = writer.schema(root)
     for ref, names in writer.tagged.items():
@@ -52,7 +52,7 @@ class _Writer:
 
     def _options(self, options: list[Any]) -> list[Any]:
         found = []
-        tags = self._unions.tags(options) or []  # `schemas.check` saw that there are some
+        tags = self._unions.tags(options) or []  # `schemas.checked` saw that there are some
         for option, names in zip(options, tags, strict=True):
             ref = option.get("$ref")
             if ref is None:
@@ -85,7 +85,7 @@ def _text(schema: dict[str, Any]) -> dict[str, Any]:
         schema["pattern"] = formats.REWRITTEN[schema["pattern"]]
     form = schema.get("format")
     if form is not None and form not in formats.ANY_TEXT:
-        schema.pop("minLength", None)  # `schemas.check` saw that the format is as long by itself
+        schema.pop("minLength", None)  # `schemas.checked` saw that the format is as long by itself
         if form not in formats.LIMITED:
             schema.pop("maxLength", None)
     if form in formats.PATTERNS:

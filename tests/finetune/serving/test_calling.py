@@ -160,10 +160,10 @@ def test_who_forces_nothing_is_held_to_nothing(speakers: dict[str, Base]) -> Non
 def test_a_strict_tools_schema_is_refused_by_its_place_and_another_is_any_object(
     batch: Batch, speakers: dict[str, Base]
 ) -> None:
-    odd = {"type": "object", "not": {}}
+    odd = {"type": "object", "unevaluatedProperties": False}
     with pytest.raises(UserFault) as caught:
         constraint_of(speakers["hermes"], asked(tools=[*TOOLS, tool("f", odd, strict=True)]))
-    assert caught.value.param == "tools.2.function.parameters.not"
+    assert caught.value.param == "tools.2.function.parameters.unevaluatedProperties"
     (answer,) = batch(
         asked(tools=[tool("f", odd)], must_call=True, parallel_calls=False, n=4),
         on=speakers["llama"],
