@@ -1,7 +1,8 @@
 """Names of what is made, in the tenant's vault, and files moved in and out of it.
 
 `objects/<uuid>`, `datasets/<id>/<reading>/`, `runs/<run>/<epoch>/checkpoints/<step>/`,
-`artifacts/<id>/`, `evaluations/<id>/`. Names hold our own ids only, never a customer's file name.
+`artifacts/<id>/`, `evaluations/<id>/`, `profiles/<id>/`. Names hold our own ids only, never a
+customer's file name.
 """
 
 import hashlib
@@ -25,6 +26,11 @@ def dataset_prefix(dataset_id: UUID, reading: str) -> str:
 
 def evaluation_prefix(evaluation_id: UUID) -> str:
     return f"evaluations/{evaluation_id}/"
+
+
+def profile_prefix(profile_id: UUID) -> str:
+    """Of a profile or a scrub."""
+    return f"profiles/{profile_id}/"
 
 
 def run_prefix(run_id: UUID) -> str:

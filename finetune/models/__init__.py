@@ -3,6 +3,7 @@ from finetune.models.data import Dataset
 from finetune.models.estimates import Estimate, Machine, Pace
 from finetune.models.evaluations import Evaluation, Suite
 from finetune.models.jobs import Artifact, Checkpoint, Event, Job, Run, Validation
+from finetune.models.profiles import Profile, Scrub
 
 __all__ = [
     "Artifact",
@@ -15,7 +16,9 @@ __all__ = [
     "Job",
     "Machine",
     "Pace",
+    "Profile",
     "Run",
+    "Scrub",
     "Suite",
     "Validation",
 ]

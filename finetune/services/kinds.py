@@ -3,8 +3,10 @@
 from finetune.services.estimates.rehearsing import REHEARSE
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.files.checking import CHECK
+from finetune.services.files.profiling import PROFILE
+from finetune.services.files.scrubbing import SCRUB
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.runs.training import TRAIN
 from finetune.work.kinds import Kind
 
-KINDS: tuple[Kind, ...] = (CHECK, VALIDATE, TRAIN, EVALUATE, REHEARSE)
+KINDS: tuple[Kind, ...] = (CHECK, VALIDATE, TRAIN, EVALUATE, REHEARSE, PROFILE, SCRUB)

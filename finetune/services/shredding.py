@@ -17,9 +17,21 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from faults import OurFault
-from finetune.models import Artifact, Checkpoint, Dataset, Estimate, Evaluation, Job, Suite
+from finetune.models import (
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Estimate,
+    Evaluation,
+    Job,
+    Profile,
+    Scrub,
+    Suite,
+)
 from finetune.services.estimates.rehearsing import REHEARSE
 from finetune.services.evaluations.evaluating import EVALUATE
+from finetune.services.files.profiling import PROFILE
+from finetune.services.files.scrubbing import SCRUB
 from finetune.services.jobs import lifecycle
 from finetune.services.kinds import KINDS
 from finetune.services.models.eviction import evict
@@ -82,7 +94,7 @@ def shred(*, tenant_id: UUID, actor: Actor, say: Say = lambda line: None) -> dic
     say("The key is destroyed and nobody is let in any more.")
     evict(tenant_id=tenant_id)
     _stop_jobs(tenant_id, actor)
-    _stop_evaluations(tenant_id)
+    _stop_operations(tenant_id)
     _await_workers(tenant_id, say)
     _end_sessions(tenant_id)
     say(f"{_delete_objects(tenant_id)} objects deleted.")
@@ -101,11 +113,12 @@ def _stop_jobs(tenant_id: UUID, actor: Actor) -> None:
             leases.cancel(REHEARSE, key=estimate_id)
 
 
-def _stop_evaluations(tenant_id: UUID) -> None:
+def _stop_operations(tenant_id: UUID) -> None:
     with tenant_scope(tenant_id):
-        live = Evaluation.objects.filter(state__in=LIVE_LEASES)
-        for evaluation_id in list(live.values_list("id", flat=True)):
-            leases.cancel(EVALUATE, key=evaluation_id)
+        for kind in (EVALUATE, PROFILE, SCRUB):
+            live = kind.rows().filter(state__in=LIVE_LEASES)
+            for row_id in list(live.values_list("id", flat=True)):
+                leases.cancel(kind, key=row_id)
 
 
 def _await_workers(tenant_id: UUID, say: Say) -> None:
@@ -170,6 +183,8 @@ def _empty_rows(tenant_id: UUID) -> None:
             "error": None,
         }
         Evaluation.objects.update(name="", parts=[], tags_object="", marks={}, **nothing_told)
+        Profile.objects.all().delete()
+        Scrub.objects.all().delete()
         Suite.objects.update(name="", criteria=[], source_config={}, metadata={})
         cleared: dict[str, Any] = {"requested": {}, "metadata": {}, "error": None}
         Job.objects.update(resolved=None, receipt=None, suffix="", **cleared)

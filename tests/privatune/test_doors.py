@@ -17,7 +17,16 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from finetune.models import Artifact, CatalogModel, Dataset, Evaluation, Job, Suite
+from finetune.models import (
+    Artifact,
+    CatalogModel,
+    Dataset,
+    Evaluation,
+    Job,
+    Profile,
+    Scrub,
+    Suite,
+)
 from finetune.services.models import artifacts
 from privatune.portal.access import enter, still_allowed
 from tenants.actor import Actor
@@ -69,6 +78,13 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.files.datasets.full_reports": OWN,
     "finetune.services.files.datasets.open_errors": OWN,
     "finetune.services.files.intake._drop_items": WRITES,
+    "finetune.services.files.profiling._profile": INSIDE,
+    "finetune.services.files.profiling.drop_profiles": WRITES,
+    "finetune.services.files.profiling.open_findings": OWN,
+    "finetune.services.files.profiling.rows_by_tag": OWN,
+    "finetune.services.files.scrubbing._scrub": INSIDE,
+    "finetune.services.files.scrubbing.changed_rows": OWN,
+    "finetune.services.files.scrubbing.drop_changes": WRITES,
     "finetune.services.files.intake._drop_readings": WRITES,
     "finetune.services.files.intake._drop_spent_checkpoints": WRITES,
     "finetune.services.jobs.preview._asked": Right.TRAIN,
@@ -115,6 +131,7 @@ STREAMS: dict[str, Right | str] = {
     "api/v1/artifacts/<str:artifact_id>/content": Right.EXPORT,
     "api/v1/datasets/<str:dataset_id>/errors": OWN,
     "api/v1/audit/export": OWN,
+    "api/v1/profiles/<str:profile_id>/findings": OWN,
     "api/v1/evaluations/<str:evaluation_id>/items": OWN,
     "t/<slug:slug>/audit/export": OWN,
     "t/<slug:slug>/evaluations/<evaluation:evaluation_id>/items": OWN,
@@ -139,6 +156,8 @@ ENTRIES = {
     "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items": "evaluation.read",
     "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items/<str:item_id>": "evaluation.read",
     "api/v1/files/<str:file_id>/preview": "row.preview",
+    "api/v1/profiles/<str:profile_id>/findings": "profile.download",
+    "api/v1/scrubs/<str:scrub_id>/changes": "scrub.read",
     "api/v1/audit/export": "audit.export",
     "t/<slug:slug>/audit/export": "audit.export",
     "t/<slug:slug>/evaluations/<evaluation:evaluation_id>/": "evaluation.read",
@@ -311,8 +330,13 @@ def artifact(customer: Customer) -> Artifact:
         rows = keep(vault=open_vault(), pieces=[row], limit=100)
         job.training_data = Dataset.objects.create(
             file=file, state="ready", report={}, errors_object=listed.object_name, format="text",
-            rows=1, rows_object=rows.object_name,
+            rows=1, rows_object=rows.object_name, rows_sha256=rows.sha256,
         )  # fmt: skip
+        found = keep(vault=open_vault(), pieces=[b'{"row": 1, "masked": {}}'], limit=100)
+        named = {"file": file, "findings_object": found.object_name, "state": "succeeded"}
+        tagged = keep(vault=open_vault(), pieces=[b"{}"], limit=100)
+        Profile.objects.create(**named, tags_object=tagged.object_name)
+        Scrub.objects.create(**named, result=file, rows_sha256=rows.sha256)
         job.save()
         part, tags = (
             keep(vault=open_vault(), pieces=[piece], limit=1000) for piece in (ITEM, b"{}")
@@ -358,6 +382,9 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     with tenant_scope(customer.tenant_id):
         reading = Dataset.objects.select_related("file").get()
         evaluation = Evaluation.objects.select_related("suite").get()
+        profile, scrub = Profile.objects.get(), Scrub.objects.get()
+    path = path.replace("<str:profile_id>", profile.public_id)
+    path = path.replace("<str:scrub_id>", scrub.public_id)
     path = path.replace("<evaluation:evaluation_id>", str(evaluation.id))
     path = path.replace("<str:evaluation_id>", evaluation.public_id)
     path = path.replace("<str:eval_id>", evaluation.suite.public_id)

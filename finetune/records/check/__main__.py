@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from faults import Fault, OurFault, UserFault
@@ -16,24 +17,34 @@ from faults.disk import is_full
 from finetune.records.check.pool import OUT_OF_MEMORY, place_of
 from finetune.states import ExitCode
 
+Tell = Callable[[int, int, int], None]  # bytes read, of how many, rows taken
 
-def main(out_dir: Path, memory_mb: int, seconds: int) -> int:
+
+def main(
+    out_dir: Path,
+    memory_mb: int,
+    seconds: int,
+    do: Callable[[Path, Tell], None],
+    work: str,
+) -> int:
+    """Does it within bounds; the exit code and error.json say how it ended. `work`: its name in
+    faults."""
     do_without_torch()
     _limit(memory_mb, seconds)
     try:
-        _check(out_dir)
+        do(out_dir, _teller())
     except Fault as fault:
         return _fail(out_dir, fault)
     except MemoryError:
-        return _fail(out_dir, memory_fault(memory_mb))
+        return _fail(out_dir, memory_fault(memory_mb, work))
     except OSError as error:
         if is_full(error):
             return ExitCode.FULL
-        return _fail(out_dir, OurFault("check_crashed", f"The check failed: {place_of(error)}."))
+        return _fail(out_dir, _crashed(work, error))
     except Exception as error:
         if any(words in str(error) for words in OUT_OF_MEMORY):
-            return _fail(out_dir, memory_fault(memory_mb))
-        return _fail(out_dir, OurFault("check_crashed", f"The check failed: {place_of(error)}."))
+            return _fail(out_dir, memory_fault(memory_mb, work))
+        return _fail(out_dir, _crashed(work, error))
     return ExitCode.DONE
 
 
@@ -53,28 +64,36 @@ def _limit(memory_mb: int, seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _check(out_dir: Path) -> None:
+def _check(out_dir: Path, tell: Tell) -> None:
     from finetune.records.check.run import run_check
     from finetune.records.check.spec import CheckSpec
 
     spec = CheckSpec.model_validate_json((out_dir / "spec.json").read_bytes())
     total = spec.source.stat().st_size
+    run_check(spec, out_dir, lambda read, rows: tell(read, total, rows))
+
+
+def _teller() -> Tell:
     told = 0.0
 
-    def tell(read: int, rows: int) -> None:
+    def tell(read: int, total: int, rows: int) -> None:
         nonlocal told
         now = time.monotonic()
         if read == total or now - told >= 0.1:
             told = now
             print(json.dumps({"read": read, "total": total, "rows": rows}), flush=True)
 
-    run_check(spec, out_dir, tell)
+    return tell
 
 
-def memory_fault(memory_mb: int) -> UserFault:
+def _crashed(work: str, error: Exception) -> OurFault:
+    return OurFault(f"{work}_crashed", f"The {work} failed: {place_of(error)}.")
+
+
+def memory_fault(memory_mb: int, work: str) -> UserFault:
     return UserFault(
         "limit_memory",
-        f"The check needed more than {memory_mb} MB of memory.",
+        f"The {work} needed more than {memory_mb} MB of memory.",
         fix="Split the file into several files, or shorten its longest rows.",
     )
 
@@ -85,4 +104,4 @@ def _fail(out_dir: Path, fault: Fault) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), _check, "check"))

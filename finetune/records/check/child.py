@@ -1,4 +1,5 @@
-"""Runs a check in a child process that cannot take more memory or time than it is given.
+"""Runs a check, or other work on a file's rows, in a child process that cannot take more memory or
+time than it is given.
 
 What comes in is a stranger's file: a parser that is tricked into eating everything takes down
 one child and not the worker.
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import IO
+
+from pydantic import BaseModel
 
 import finetune
 from faults import Fault, OurFault, UserFault, from_dict
@@ -52,14 +55,47 @@ def check_in_child(
     to the caller, so it can cancel.
     Raises UserFault with a code of `codes.LIMIT_CODES`, OurFault `check_crashed`, or DiskFull.
     """
+    read = (spec.source, *([spec.tokenizer_dir] if spec.tokenizer_dir else []))
+    run_in_child(
+        "finetune.records.check",
+        "check",
+        spec,
+        out_dir,
+        read=read,
+        leaves=(ROWS, TOKENS, ERRORS, REPORT),
+        memory_mb=memory_mb,
+        seconds=seconds,
+        progress=progress,
+        level=level,
+    )
+    return CheckReport.model_validate_json((out_dir / REPORT).read_bytes())
+
+
+def run_in_child(
+    module: str,
+    work: str,
+    spec: BaseModel,
+    out_dir: Path,
+    *,
+    read: tuple[Path, ...],
+    leaves: tuple[str, ...],
+    memory_mb: int,
+    seconds: int,
+    progress: Progress | None,
+    level: Level,
+) -> None:
+    """`python -m module out_dir memory_mb seconds`, which finds its spec.json in there, may read
+    `read` and leaves some of `leaves`. `work`: its name in faults; else as `check_in_child`."""
     out_dir.mkdir(parents=True, exist_ok=True)
-    for name in (ROWS, TOKENS, ERRORS, REPORT, "error.json"):
+    for name in (*leaves, "error.json"):
         (out_dir / name).unlink(missing_ok=True)
     (out_dir / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+    # The process's own memory is bounded by itself, which can then say so.
+    room = Room(read=read, write=(out_dir,), tree_mb=memory_mb + AROUND_MB, seconds=seconds)
     child = start(
         level,
-        _room(spec, out_dir, memory_mb, seconds),
-        "finetune.records.check",
+        room,
+        module,
         [str(out_dir), str(memory_mb), str(seconds)],
         cwd=out_dir,
         environment=_environment(),
@@ -73,16 +109,10 @@ def check_in_child(
             child.kill()
     code = child.process.returncode
     if code == 0:
-        return CheckReport.model_validate_json((out_dir / REPORT).read_bytes())
+        return
     if code == -signal.SIGKILL and ended_for_memory() > ended_before:
-        raise _worker_memory_fault()
-    raise _fault(out_dir, code, stderr, memory_mb, seconds)
-
-
-def _room(spec: CheckSpec, out_dir: Path, memory_mb: int, seconds: int) -> Room:
-    """The process's own memory is bounded by itself, which can then say so."""
-    read = (spec.source, *([spec.tokenizer_dir] if spec.tokenizer_dir else []))
-    return Room(read=read, write=(out_dir,), tree_mb=memory_mb + AROUND_MB, seconds=seconds)
+        raise _worker_memory_fault(work)
+    raise _fault(work, out_dir, code, stderr, memory_mb, seconds)
 
 
 def _environment() -> dict[str, str]:
@@ -144,16 +174,16 @@ def _keep_end(stream: IO[bytes], kept: bytearray) -> None:
         del kept[:-_STDERR_KEPT]
 
 
-def _worker_memory_fault() -> UserFault:
+def _worker_memory_fault(work: str) -> UserFault:
     """The kernel ended it before its own bound was reached: trying again would end the same."""
     return UserFault(
         "limit_memory",
-        "The check needed more memory than the worker has.",
+        f"The {work} needed more memory than the worker has.",
         fix="Split the file into several files, or ask the operator for a worker with more memory.",
     )
 
 
-def _fault(out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) -> Fault:
+def _fault(work: str, out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) -> Fault:
     if code == ExitCode.FULL:
         return DiskFull()
     error = out_dir / "error.json"
@@ -162,11 +192,11 @@ def _fault(out_dir: Path, code: int, stderr: str, memory_mb: int, seconds: int) 
     if -code == signal.SIGXCPU:
         return UserFault(
             "limit_time",
-            f"The check took more than {seconds} seconds.",
+            f"The {work} took more than {seconds} seconds.",
             fix="Split the file into several files.",
         )
     if code == ExitCode.MEMORY or any(words in stderr for words in OUT_OF_MEMORY):
-        return memory_fault(memory_mb)
+        return memory_fault(memory_mb, work)
     # What it printed last may quote a row, so only how it ended is told.
     how = ENDED_FOR.get(code, f"ended with exit code {code}")
-    return OurFault("check_crashed", f"The check {how}.")
+    return OurFault(f"{work}_crashed", f"The {work} {how}.")

@@ -9,6 +9,7 @@ from finetune.models import Dataset, Job
 from finetune.purposes import OF_ROWS
 from finetune.records.check.columns import Columns, check_columns
 from finetune.services.files.datasets import columns_key, reading_of, request_check
+from finetune.services.files.profiling import drop_profiles
 from finetune.states import LIVE_DATASET_STATES, DatasetState, JobState
 from tenants.errors import Conflict
 from tenants.models import StoredFile
@@ -39,6 +40,7 @@ def map_columns(*, file: StoredFile, columns: Columns, actor: str) -> Dataset:
         return request_check(file=locked)
     _require_idle(locked, structure)
     _read_anew(structure, columns)
+    drop_profiles(file=locked)
     locked.status, locked.status_details = FileStatus.UPLOADED, None
     locked.save(update_fields=["status", "status_details"])
     audit.record(

@@ -13,7 +13,9 @@ from faults import UserFault
 from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job
 from finetune.purposes import BROUGHT, OF_ROWS, Purpose
 from finetune.services.files.datasets import request_check
+from finetune.services.files.profiling import drop_profiles
 from finetune.services.files.room import require_room
+from finetune.services.files.scrubbing import drop_changes
 from finetune.states import (
     LIVE_DATASET_STATES,
     LIVE_JOB_STATES,
@@ -108,6 +110,8 @@ def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> No
             fix="Wait until the evaluation has ended, or cancel it, then delete the file.",
         )
     _drop_readings(file)
+    drop_profiles(file=file)
+    drop_changes(file=file)
     _drop_items(file)
     _drop_name(file)
     files.delete_file(file_id=file_id, actor=actor, action=action)

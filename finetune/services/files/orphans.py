@@ -4,7 +4,7 @@ takes long, so this is done once a day and not at every sweep."""
 import logging
 from uuid import UUID
 
-from finetune.models import Artifact, Checkpoint, Dataset, Evaluation
+from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Profile, Scrub
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Tenant, UploadPart
 from tenants.services.vaults import object_store
@@ -60,6 +60,9 @@ def _named() -> set[str]:
         names |= set(pair)
     for evaluation in Evaluation.objects.only("parts", "tags_object"):
         names |= set(evaluation.objects_named)
+    for profile in Profile.objects.only("findings_object", "tags_object"):
+        names |= set(profile.objects_named)
+    names |= set(Scrub.objects.values_list("findings_object", flat=True))
     for prefix, files in Checkpoint.objects.values_list("prefix", "files"):
         names |= {prefix + name for name in files}
     return names

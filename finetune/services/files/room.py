@@ -27,7 +27,9 @@ SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at 
         FROM finetune_dataset WHERE rows_object <> ''),
        (SELECT COALESCE(SUM(errors_bytes), 0) FROM finetune_dataset WHERE errors_object <> '')
        + (SELECT COALESCE(SUM((part.value->>'bytes')::bigint), 0)
-          FROM finetune_evaluation e, jsonb_array_elements(e.parts) AS part),
+          FROM finetune_evaluation e, jsonb_array_elements(e.parts) AS part)
+       + (SELECT COALESCE(SUM(findings_bytes), 0) FROM finetune_profile)
+       + (SELECT COALESCE(SUM(findings_bytes), 0) FROM finetune_scrub),
        (SELECT COALESCE(SUM(bytes), 0) FROM kept),
        (SELECT COALESCE(SUM(bundle_bytes + adapter_bytes), 0) FROM finetune_artifact
         WHERE deleted_at IS NULL),

@@ -118,6 +118,13 @@ EXAMPLES = {
     "api/v1/estimates/<str:estimate_id>": Example("estimate"),
     "api/v1/jobs/<str:job_id>/estimate": Example("job"),
     "api/v1/files/<str:file_id>/preview": Example("file", query="?model=shelf"),
+    "api/v1/files/<str:file_id>/versions": Example("file"),
+    "api/v1/profiles": Example(bodies={"post": {"file": f"file-{NOWHERE}"}}),
+    "api/v1/profiles/<str:profile_id>": Example("profile"),
+    "api/v1/profiles/<str:profile_id>/findings": Example("profile"),
+    "api/v1/scrubs": Example(bodies={"post": {"file": f"file-{NOWHERE}"}}),
+    "api/v1/scrubs/<str:scrub_id>": Example("scrub"),
+    "api/v1/scrubs/<str:scrub_id>/changes": Example("scrub"),
     "api/v1/invitations": Example(bodies={"post": INVITATION}),
     "api/v1/invitations/<str:invitation_id>": Example("invitation"),
     "api/v1/keys": Example(bodies={"post": {"name": "k"}}),
@@ -172,7 +179,7 @@ def owner() -> Customer:
 @pytest.fixture
 def ids(owner: Customer) -> dict[str, str]:
     """The public id of each kind of the owner's rows."""
-    from finetune.models import Estimate, Job
+    from finetune.models import Estimate, Job, Profile, Scrub
 
     with tenant_scope(owner.tenant_id):
         kept = keep(vault=open_vault(), pieces=[b"secret"], limit=100)
@@ -190,6 +197,14 @@ def ids(owner: Customer) -> dict[str, str]:
         job = Job.objects.create(base=base, license=licence, training_file=file)
         estimate = Estimate.objects.create(job=job)
         charge(licence=licence, kind="train", tokens=1, reference="job")
+        rows = open_vault().put_bytes("datasets/rows", b'{"text": "bob@corp.io"}\n')
+        Dataset.objects.filter(id=dataset.id).update(
+            state="ready", rows=1, rows_object="datasets/rows", rows_sha256=rows.sha256
+        )
+        open_vault().put_bytes("profiles/findings", b'{"row": 1, "masked": {"text": []}}\n')
+        named = {"file": file, "findings_object": "profiles/findings", "state": "succeeded"}
+        profile = Profile.objects.create(**named)
+        scrub = Scrub.objects.create(**named, result=file, rows_sha256=rows.sha256, kinds=["email"])
         suite = Suite.objects.create(name="s", criteria=[GRADER], source_config={})
         asked = {"model": "shelf"}
         part = open_vault().put_bytes("evaluations/part", ITEM)
@@ -216,7 +231,7 @@ def ids(owner: Customer) -> dict[str, str]:
             "usage": UsageEntry.objects.get(), "event": Event.objects.first(),
             "audit": AuditEntry.objects.first(), "invitation": invitation,
             "suite": suite, "evaluation": evaluation,
-            "estimate": estimate,
+            "estimate": estimate, "profile": profile, "scrub": scrub,
         }  # fmt: skip
         public = {kind: row.public_id for kind, row in rows.items() if row is not None}
         return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}
@@ -306,6 +321,8 @@ LISTS = {
     "/api/v1/keys": "key",
     "/api/v1/licences": "license",
     "/api/v1/members": "member",
+    "/api/v1/profiles": "profile",
+    "/api/v1/scrubs": "scrub",
     "/api/v1/usage": "usage",
 }
 

@@ -1,0 +1,2 @@
+"""What is in a tenant's rows: repetitions, held-out questions, scripts, personal data and
+secrets. Pure."""
