@@ -199,7 +199,7 @@ def ids(owner: Customer) -> dict[str, str]:
         charge(licence=licence, kind="train", tokens=1, reference="job")
         rows = open_vault().put_bytes("datasets/rows", b'{"text": "bob@corp.io"}\n')
         Dataset.objects.filter(id=dataset.id).update(
-            state="ready", rows=1, rows_object="datasets/rows", rows_sha256=rows.sha256
+            state="ready", format="text", rows_object="datasets/rows", rows_sha256=rows.sha256
         )
         open_vault().put_bytes("profiles/findings", b'{"row": 1, "masked": {"text": []}}\n')
         named = {"file": file, "findings_object": "profiles/findings", "state": "succeeded"}
