@@ -12,7 +12,7 @@ import tenants.models.base
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("finetune", "0019_estimates"),
+        ("finetune", "0020_withheld"),
         ("tenants", "0018_rights"),
     ]
 
