@@ -32,7 +32,7 @@ class ScrubSerializer(serializers.ModelSerializer[Scrub]):
     id = IdField()
     file = ReferenceField(StoredFile, "file_id")
     result = ReferenceField(StoredFile, "result_id", allow_null=True)
-    kinds = serializers.ListField(child=serializers.ChoiceField([each.value for each in Kind]))
+    kinds = serializers.ListField(child=serializers.CharField())
     waits_for = serializers.CharField(source="wait_reason")
     rows_done = serializers.IntegerField(source="done")
     rows_total = serializers.IntegerField(source="total", allow_null=True)
