@@ -7,10 +7,11 @@ must be encoded again.
 """
 
 import re
+from array import array
 from bisect import bisect_right
 from typing import Any
 
-from finetune.records.chunks import Chunks, parts_so
+from finetune.records.chunks import WIDTH, Chunks, parts_so, unpacked
 
 PROVED = 32  # texts encoded both ways before the quick one is trusted
 CACHED = 4096  # pieces kept, of at most so many characters each
@@ -26,6 +27,7 @@ class Borders:
         usable = bool(own) and not any(token.single_word for token in added.values())
         self._own = own if usable else {}
         self._numbers = frozenset(self._own.values())
+        self._packed = {text: array("I", [number]).tobytes() for text, number in self._own.items()}
         longest_first = sorted(self._own, key=lambda token: (-len(token), token))
         self._pattern = re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
         self._certain = usable and _is_bytewise(self._fast)
@@ -63,13 +65,13 @@ class Borders:
             return None
         begins = [0, *(match.end() for match in found)]
         ends = [*(match.start() for match in found), len(text)]
-        between = chunks.ids([text[b:e] for b, e in zip(begins, ends, strict=True)])
-        ids, places = between[0], list[int]()
+        between = chunks.packed([text[b:e] for b, e in zip(begins, ends, strict=True)])
+        parts, places, place = between[:1], list[int](), len(between[0])
         for match, after in zip(found, between[1:], strict=True):
-            places.append(len(ids))
-            ids.append(self._own[match[0]])
-            ids += after
-        return ids, places
+            places.append(place // WIDTH)
+            parts += (self._packed[match[0]], after)
+            place += WIDTH + len(after)
+        return unpacked(b"".join(parts)), places
 
     def _by_tokenizer(
         self, text: str, found: list[re.Match[str]]

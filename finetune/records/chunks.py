@@ -6,32 +6,37 @@ common Chinese alone, on which no two versions of Unicode differ.
 """
 
 import re
+from array import array
 from collections.abc import Iterable
 from itertools import chain, product
 from typing import Any
 
 CACHED = 1 << 17  # chunks kept, twice, of at most so many characters each: 80 MB
 _LONGEST = 64
+WIDTH = array("I").itemsize  # bytes of a token in memory
 
-_HAN, _STOPS = "一-龥", "，。、；：！？"
-_SPACE, _MARK = r"[ \t\n]*+", r"[!-/:-@\[-`{-~]"
-_WORD = r"(?:[A-Za-z]++|[0-9]++)(?=[ \t\n!-&(-~])"  # an apostrophe behind it may belong to it
+_HAN, _STOPS = "一-龥", "，。、；：！？（）《》「」“”…—"
+_SPACE, _MARK = r"[ \t\n]*+", rf"[!-/:-@\[-`{{-~{_STOPS}]"
+# An apostrophe behind it may belong to it, as in "isn't", if a letter follows
+_WORD = (
+    rf"(?:[A-Za-z{_HAN}]++|[0-9]++)"
+    rf"(?=[ \t\n!-&(-~{_STOPS}{_HAN}]|'[ \t\n!-@\[-`{{-~{_STOPS}{_HAN}])"
+)
 _CHUNK = re.compile(
     rf"{_SPACE}{_MARK}*+{_WORD}"
-    rf"|{_SPACE}{_MARK}++(?= [!-~])"
+    rf"|{_SPACE}{_MARK}++(?= [!-~{_HAN}])"
     # Only one line break: of several, some pre-tokenizers keep the last for the next word
-    rf"|{_SPACE}{_MARK}++\n(?=[A-Za-z0-9])"
+    rf"|{_SPACE}{_MARK}++\n(?=[A-Za-z0-9{_HAN}])"
     # As in code: whatever marks and spaces, up to the end of the next word
-    rf"|[ \t\n!-/:-@\[-`{{-~]++{_WORD}"
-    rf"|[{_STOPS}]?+[{_HAN}]++(?=[{_STOPS}])"
-    rf"|.+?(?:(?<=[!-~])(?= [!-~])|(?<=[{_HAN}])(?=[{_STOPS}])|\Z)",
+    rf"|[ \t\n!-/:-@\[-`{{-~{_STOPS}]++{_WORD}"
+    rf"|.+?(?:(?<=[!-~{_HAN}{_STOPS}])(?= [!-~{_HAN}])|(?<=[{_HAN}])(?=[{_STOPS}])|\Z)",
     re.DOTALL,
 )
 _CORE = (*"aZ0 \n\t,'/é你，", "  ", "word")
 _NEIGHBOURS = (
     *_CORE,
     *map(chr, range(33, 127)),
-    *"\r。他\u3000\u0301",
+    *"\r。他（”…\u3000\u0301",
     "\n\n",
     "'s",
     "'LL",
@@ -49,26 +54,38 @@ class Chunks:
     def __init__(self, fast: Any, border: tuple[str, int]) -> None:
         self._fast = fast
         self._border, self._number = border
-        self._known: dict[str, tuple[int, ...]] = {}
-        self._former: dict[str, tuple[int, ...]] = {}  # what is asked for again goes on
+        self._known: dict[str, bytes] = {}
+        self._former: dict[str, bytes] = {}  # what is asked for again goes on
 
-    def ids(self, texts: list[str]) -> list[list[int]]:
-        """The tokenizer's own tokens of texts in which none of its added ones stands."""
+    def packed(self, texts: list[str]) -> list[bytes]:
+        """The tokenizer's own tokens of texts in which none of its added ones stands, `WIDTH` bytes
+        each: bytes are joined without a look at any single token."""
         parted = [_CHUNK.findall(text) for text in texts]
-        known = self._known
-        missing = [chunk for chunk in chain.from_iterable(parted) if chunk not in known]
-        if missing:
-            self._learn(dict.fromkeys(missing))
-        found = [self._joined(chunks) for chunks in parted]
-        for chunk in missing:
-            if len(chunk) > _LONGEST:
-                known.pop(chunk, None)
-        if len(known) > CACHED:
-            self._former, self._known = known, {}
+        token_of, found, unknown = self._known.__getitem__, list[bytes](), list[int]()
+        for number, chunks in enumerate(parted):
+            try:
+                found.append(b"".join(map(token_of, chunks)))
+            except KeyError:
+                found.append(b"")
+                unknown.append(number)
+        if unknown:
+            self._learn_and_join(parted, unknown, found)
         return found
 
-    def _joined(self, chunks: list[str]) -> list[int]:
-        return list(chain.from_iterable(map(self._known.__getitem__, chunks)))
+    def _learn_and_join(
+        self, parted: list[list[str]], unknown: list[int], found: list[bytes]
+    ) -> None:
+        known = self._known
+        asked = chain.from_iterable(parted[number] for number in unknown)
+        missing = dict.fromkeys(chunk for chunk in asked if chunk not in known)
+        self._learn(missing)
+        for number in unknown:
+            found[number] = b"".join(map(known.__getitem__, parted[number]))
+        for chunk in missing:
+            if len(chunk) > _LONGEST:
+                del known[chunk]
+        if len(known) > CACHED:
+            self._former, self._known = known, {}
 
     def _learn(self, chunks: Iterable[str]) -> None:
         new = []
@@ -80,16 +97,20 @@ class Chunks:
         if new:
             self._known.update(zip(new, self._encoded(new), strict=True))
 
-    def _encoded(self, chunks: list[str]) -> list[tuple[int, ...]]:
+    def _encoded(self, chunks: list[str]) -> list[bytes]:
         """In one text: a call costs more than most chunks do."""
         text = self._border.join(chunks)
         ids = self._fast.encode_batch_fast([text], add_special_tokens=False)[0].ids
-        found, begin = list[tuple[int, ...]](), 0
+        packed, found, begin = array("I", ids).tobytes(), list[bytes](), 0
         for _ in chunks[1:]:
             end = ids.index(self._number, begin)
-            found.append(tuple(ids[begin:end]))
+            found.append(packed[begin * WIDTH : end * WIDTH])
             begin = end + 1
-        return [*found, tuple(ids[begin:])]
+        return [*found, packed[begin * WIDTH :]]
+
+
+def unpacked(packed: bytes) -> list[int]:
+    return memoryview(packed).cast("I").tolist()
 
 
 def parts_so(fast: Any) -> bool:

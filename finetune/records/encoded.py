@@ -51,6 +51,11 @@ class Encoded:
         return sum(map(sum, (each.trained for each in self.sequences)))
 
     @property
+    def length(self) -> int:
+        """Tokens of all sequences."""
+        return sum(len(each.input_ids) for each in self.sequences)
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest sequence."""
         return max(len(each.input_ids) for each in self.sequences)

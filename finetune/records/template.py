@@ -45,6 +45,7 @@ class ChatTemplate:
         self._calls = ToolCalls(self.render)
         self._unprinted: dict[Any, frozenset[int]] = {}
         self._sources: dict[bool, str] = {}
+        self._marked: dict[bool, bool] = {}
         self._behind: dict[tuple[str, bool, bool | None], str] = {}
 
     def _source(self, tools: Tools) -> str:
@@ -56,7 +57,10 @@ class ChatTemplate:
 
     def is_marked(self, tools: Tools) -> bool:
         """Whether the template itself says, by {% generation %}, what the model writes."""
-        return bool(_GENERATION.search(self._source(tools)))
+        with_tools = bool(tools)
+        if with_tools not in self._marked:
+            self._marked[with_tools] = bool(_GENERATION.search(self._source(tools)))
+        return self._marked[with_tools]
 
     def render(
         self,

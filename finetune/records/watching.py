@@ -46,7 +46,7 @@ class Watched:
         self._altered: set[int] = set()  # beginnings that it would write otherwise
         self._taken = 0
         self._iterated = False
-        shown = _Shown(self, stock()._alias_reasoning_fields(plain(list(messages))))
+        shown = _Shown(self, stock()._alias_reasoning_fields([*map(_plain_message, messages)]))
         parts = []
         for part in (
             stock()
@@ -97,6 +97,12 @@ class Watched:
         else:
             self._ends[index] = self._length
         self._taken = index + 1
+
+
+def _plain_message(message: dict[str, Any]) -> dict[str, Any]:
+    """As `_plain_template_data` makes it, which looks long at each string; the keys are ours."""
+    plain = stock()._plain_template_data
+    return {key: value if type(value) is str else plain(value) for key, value in message.items()}
 
 
 class _Shown:

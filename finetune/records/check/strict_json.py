@@ -15,7 +15,9 @@ import orjson
 from faults.nesting import DEEPEST, TooDeep, levels
 from finetune.records.check.problems import Finding, RowUnusable
 
-_KEY_END = re.compile(rb'(?<!\\)"[ \t\r\n]*:')
+# Two that begin with a letter of their own: a line is searched for those many times faster
+_KEY_END = re.compile(rb'"[ \t\r\n]*:')
+_ESCAPED_END = re.compile(rb'\\"[ \t\r\n]*:')
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD]")
 
 
@@ -30,9 +32,14 @@ def loads(line: bytes) -> Any:
     # More of them may also stand in strings, and a key may end in a backslash, which looks as if
     # it escaped the quote; then the slow reader decides.
     keys = _count_keys(value)
-    if rb'\\"' in line or len(_KEY_END.findall(line)) != keys:
+    if rb'\\"' in line or _key_ends(line) != keys:
         return _loads_slowly(line)
     return value
+
+
+def _key_ends(line: bytes) -> int:
+    """How many `":` there are, with space in between or not, behind no backslash."""
+    return len(_KEY_END.findall(line)) - len(_ESCAPED_END.findall(line))
 
 
 def _count_keys(value: Any) -> int:

@@ -26,7 +26,7 @@ class _Counted:
     encoded: "Encoded"
 
     def __len__(self) -> int:
-        return len(self.encoded.input_ids)
+        return self.encoded.length
 
     @property
     def trained(self) -> int:
@@ -147,7 +147,7 @@ class TokenCounter:
                 findings.append(Finding(remark.code, place))
             self.counts.asked.update(each.asked)
             self.counts.trained += each.trained_count
-        tokens = sum(len(each.input_ids) for each in rows)
+        tokens = sum(each.length for each in rows)
         self.counts.used[tokens] += 1
         self.counts.total += tokens
         return rows

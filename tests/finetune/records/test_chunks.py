@@ -9,7 +9,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 from finetune.records.borders import PROVED, Borders
-from finetune.records.chunks import Chunks, parts_so
+from finetune.records.chunks import Chunks, parts_so, unpacked
 
 _BEHIND = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _ENDINGS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -54,6 +54,11 @@ _ODD = st.sampled_from(
         ")]\n\t",
         "  \n",
         "_x",
+        "行1：",
+        "（UTC）",
+        "”",
+        "……",
+        "字'",
         "𞤀",
         "\U000323b0",
     ]
@@ -81,6 +86,10 @@ def _chunks(built: Tokenizer) -> Chunks:
     return Chunks(built, (BORDER, built.token_to_id(BORDER)))
 
 
+def _ids(chunks: Chunks, *texts: str) -> list[list[int]]:
+    return [unpacked(each) for each in chunks.packed(list(texts))]
+
+
 @pytest.fixture(scope="module", params=PARTINGS)
 def remembered(request: pytest.FixtureRequest) -> tuple[Tokenizer, Chunks]:
     bytewise = _built(PARTINGS[request.param], nfc=request.param == "Qwen")
@@ -94,8 +103,8 @@ def test_remembered_chunks_have_the_tokens_of_the_whole(
 ) -> None:
     bytewise, chunks = remembered
     own = bytewise.encode(text, add_special_tokens=False).ids
-    assert chunks.ids([text]) == [own]
-    assert chunks.ids([text, "", text]) == [own, [], own]  # now all from memory
+    assert _ids(chunks, text) == [own]
+    assert _ids(chunks, text, "", text) == [own, [], own]  # now all from memory
 
 
 def test_every_known_way_to_part_text_is_found_fit(
@@ -116,7 +125,7 @@ def test_memory_stays_bounded_and_right(
     bytewise, chunks = remembered[0], _chunks(remembered[0])
     for number in range(40):
         text = f"{CORPUS[number % 3]} {number} " + "x" * 100 + " end"
-        assert chunks.ids([text]) == [bytewise.encode(text, add_special_tokens=False).ids]
+        assert _ids(chunks, text) == [bytewise.encode(text, add_special_tokens=False).ids]
     assert len(chunks._known) < 40  # of one text at the most
 
 
@@ -136,7 +145,7 @@ def test_one_difference_ends_the_quick_way(
     real: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     borders = Borders(real)
-    monkeypatch.setattr(Chunks, "ids", lambda _, texts: [[0] for _ in texts])
+    monkeypatch.setattr(Chunks, "packed", lambda _, texts: [bytes(4) for _ in texts])
     text = f"<|im_start|>user\n{CORPUS[0]}<|im_end|>"
     cut = borders.cut(text)
     assert cut is not None
