@@ -74,6 +74,7 @@ from finetune.events.training import (
     ReadingGoesOn,
     ReferenceGoesOn,
     RowsSkipped,
+    StartEvaluated,
     StepDone,
     StepResumed,
     StepSkipped,
@@ -86,6 +87,7 @@ from finetune.events.training import (
     WarmupShortened,
     WeightsRolledBack,
     WorseThanBase,
+    WorseThanStart,
 )
 
 __all__ = [
@@ -151,6 +153,7 @@ __all__ = [
     "ReadingGoesOn",
     "ReferenceGoesOn",
     "RowsSkipped",
+    "StartEvaluated",
     "StepDone",
     "StepResumed",
     "StepSkipped",
@@ -164,6 +167,7 @@ __all__ = [
     "WarmupShortened",
     "WeightsRolledBack",
     "WorseThanBase",
+    "WorseThanStart",
     "read",
 ]
 

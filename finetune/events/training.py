@@ -86,6 +86,14 @@ class BaseEvaluated(Message):
     base_valid_loss: float
 
 
+class StartEvaluated(Message):
+    """As `base_evaluated`, of a training that goes on from another."""
+
+    code = "start_evaluated"
+    words = "The validation loss of the model that training goes on from is {start_valid_loss:.4f}."
+    start_valid_loss: float
+
+
 class ReferenceGoesOn(Message):
     code = "reference_goes_on"
     words = "The base has been asked about {rows} of {of:row|rows}."
@@ -285,6 +293,18 @@ class WorseThanBase(Message):
     )
     valid_loss: float
     base_valid_loss: float
+
+
+class WorseThanStart(Message):
+    code = "worse_than_start"
+    level = "warn"
+    words = (
+        "The validation loss, {valid_loss:.4f}, is above that of the model that training went on "
+        "from, {start_valid_loss:.4f}. Fewer epochs, a lower learning rate multiplier or more data "
+        "may help."
+    )
+    valid_loss: float
+    start_valid_loss: float
 
 
 class TrainingDone(Message):

@@ -132,8 +132,9 @@ class Adapted(Protocol):
         has so many."""
         ...
 
-    def without_adapter(self) -> AbstractContextManager[None]:
-        """The plain base, for the calls of this thread inside."""
+    def as_begun(self) -> AbstractContextManager[None]:
+        """What training began from, for the calls of this thread inside: the plain base, or the
+        adapter that `begin_from` was given."""
         ...
 
     def train(self, mode: bool) -> None: ...
@@ -142,7 +143,13 @@ class Adapted(Protocol):
         """peft's names -> contiguous CPU tensors."""
         ...
 
-    def load_adapter_state(self, state: "dict[str, Tensor]") -> None: ...
+    def load_adapter_state(self, state: "dict[str, Tensor]") -> None:
+        """Raises OurFault `other_adapter` unless names and shapes are these."""
+        ...
+
+    def begin_from(self, state: "dict[str, Tensor]") -> None:
+        """As `load_adapter_state`, before training; a copy stays for `as_begun`."""
+        ...
 
     def adapter_config(self, base_name: str) -> dict[str, Any]:
         """What peft writes as adapter_config.json."""

@@ -33,7 +33,8 @@ from finetune.trainer.settling import Settled, act, prove, rows_of, settle, summ
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 from finetune.trainer.taking import judge, take
-from finetune.trainer.telling import announce, report
+from finetune.trainer.starting import begin
+from finetune.trainer.telling import announce, report, tell_begun
 from finetune.trainer.together import require_together
 from finetune.trainer.totals import Totals
 from finetune.trainer.verdict import verdict
@@ -128,6 +129,7 @@ def prepare(
         speed=Speedometer(),
         printed_day=day_of(rows, read),
     )
+    begin(run, run_dir)
     restore(run)
     return run
 
@@ -138,10 +140,7 @@ def run_to_the_end(run: Run) -> None:
     if run.valid and state.base_valid_loss is None:
         base: dict[str, Any] = evaluate(run)
         state.base_valid_loss = base["valid_loss"]
-        run.events.say(
-            said.BaseEvaluated(base_valid_loss=state.base_valid_loss),
-            {f"base_{name}": value for name, value in base.items()},
-        )
+        tell_begun(run, base)
 
     while state.pending or (state.step < plan.total_steps and not state.stopped_early):
         skipped = state.pending is None and not step(run)  # which says so
@@ -273,6 +272,7 @@ def judge_run(run: Run) -> list[said.Message]:
         run.history.steps,
         step=result_step(run.spec, state),
         base_valid_loss=state.base_valid_loss,
+        goes_on=run.spec.start is not None,
         guessing=guessing(run.model) if guessing else None,
     )
     warned += summary(state.steadied)

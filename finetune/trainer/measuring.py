@@ -88,6 +88,6 @@ def _losses(run: Run, *, plain: bool) -> list[Loss]:
 def _each(run: Run, plain: bool, rows: Sequence[Numbered]) -> list[tuple[int, Loss]]:
     assert run.objective.each is not None
     items = [numbered.row for numbered in rows]
-    with run.model.without_adapter() if plain else nullcontext():
+    with run.model.as_begun() if plain else nullcontext():
         losses = run.objective.each(run.model, run.lay_out(items), items)
     return [(row.number, loss) for row, loss in zip(rows, losses, strict=True)]

@@ -71,7 +71,7 @@ def _judged(run: Run, part: Sequence[Numbered]) -> list[Likelihoods]:
 @torch.no_grad()
 def _share(run: Run, rows: Sequence[Numbered]) -> dict[int, Likelihoods]:
     items = [numbered.row for numbered in rows]
-    with run.model.without_adapter():
+    with run.model.as_begun():
         values = run.model.log_likelihoods(run.lay_out(items), labels_of(items)).tolist()
     told = iter(values)
     return {row.number: tuple(next(told) for _ in row.sequences) for row in rows}

@@ -86,7 +86,7 @@ def _report(
         "trained_tokens": state.trained_tokens,
         "train_loss": _last_epoch_loss(history),
         "valid_loss": at_step[0] if at_step else None,
-        "base_valid_loss": state.base_valid_loss,
+        f"{'start' if spec.start else 'base'}_valid_loss": state.base_valid_loss,
         "best_step": state.best_step,
         "best_valid_loss": state.best_loss,
         "skipped_steps": state.skipped_steps,

@@ -60,6 +60,9 @@ class DataSpec(Growing):
     valid_tokens_sha256: str | None = None
 
 
+START = "start"  # folder of a run folder: the files of a `StartSpec`
+
+
 def tokens_of(rows: Path) -> Path:
     """Where the token ids of a file of rows stand."""
     return rows.with_suffix(".tokens")
@@ -72,6 +75,17 @@ class Relief(Growing):
 
     gradient_checkpointing: bool
     micro_batch_tokens: PositiveInt
+
+
+class StartSpec(Growing):
+    """An adapter that training goes on from, in `START` of the run folder: its weights, and the
+    optimizer's state where it was asked for. Its rank, targets and kind are the spec's `adapter`.
+    """
+
+    always_written: ClassVar = frozenset({"adapter_sha256"})
+
+    adapter_sha256: str
+    optimizer_sha256: str | None = None
 
 
 class RunSpec(Growing):
@@ -151,6 +165,7 @@ class RunSpec(Growing):
     stability: Stability = "off"
     max_rollbacks: PositiveInt = 10
     settings: dict[str, float | str] = {}  # of the objective's own
+    start: StartSpec | None = None  # None: a fresh adapter, seeded
 
     @property
     def draws(self) -> bool:

@@ -107,7 +107,7 @@ class TrainerState(BaseModel):
     trained_tokens: int = 0
     skipped_steps: int = 0
     skipped_in_a_row: int = 0
-    base_valid_loss: float | None = None
+    base_valid_loss: float | None = None  # of what training began from: the base, or an adapter
     best_loss: float | None = None
     best_step: int | None = None
     evaluations_without_gain: int = 0

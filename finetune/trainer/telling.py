@@ -1,6 +1,7 @@
 """What a run tells: its plan before it begins, and each step's metrics."""
 
 import math
+from collections.abc import Mapping
 
 from finetune import events as said
 from finetune.trainer import optim
@@ -29,6 +30,17 @@ def announce(run: Run) -> None:
         lanes = run.lanes
         dealt = said.LanesDealt if lanes.count > 1 else said.OneLane
         run.events.say(dealt(lanes=lanes.count, at_once=lanes.at_once))
+
+
+def tell_begun(run: Run, figures: Mapping[str, float]) -> None:
+    """The figures, by column, of what training begins from, before its first step."""
+    loss = figures["valid_loss"]
+    if run.spec.start is None:
+        message: said.Message = said.BaseEvaluated(base_valid_loss=loss)
+        before = "base"
+    else:
+        message, before = said.StartEvaluated(start_valid_loss=loss), "start"
+    run.events.say(message, {f"{before}_{name}": value for name, value in figures.items()})
 
 
 def announce_warmup(run: Run) -> None:

@@ -7,7 +7,14 @@ docs/explanation/training.md.
 
 from collections.abc import Sequence
 
-from finetune.events import BaseAtChance, LossAtChance, LossRose, Message, WorseThanBase
+from finetune.events import (
+    BaseAtChance,
+    LossAtChance,
+    LossRose,
+    Message,
+    WorseThanBase,
+    WorseThanStart,
+)
 from finetune.trainer.state import StepMetrics
 
 LAST = 5  # a fifth of the steps is the end, ...
@@ -21,16 +28,22 @@ def verdict(
     *,
     step: int,
     base_valid_loss: float | None,
+    goes_on: bool = False,
     guessing: float | None,
 ) -> list[Message]:
     """Of the weights of `step`. Losses are in nats per trained token; `guessing` is that of a model
-    that knows nothing, if it is known."""
+    that knows nothing, if it is known; `goes_on`: from another adapter, whose loss that of the base
+    then is."""
     until = [metrics for metrics in history if metrics.step <= step]
     warned = _of_training([metrics for metrics in until if metrics.train], guessing)
     at_step = [metrics.valid_loss for metrics in until if metrics.step == step]
     valid_loss = at_step[0] if at_step else None
     if valid_loss is not None and base_valid_loss is not None and valid_loss > base_valid_loss:
-        warned.append(WorseThanBase(valid_loss=valid_loss, base_valid_loss=base_valid_loss))
+        warned.append(
+            WorseThanStart(valid_loss=valid_loss, start_valid_loss=base_valid_loss)
+            if goes_on
+            else WorseThanBase(valid_loss=valid_loss, base_valid_loss=base_valid_loss)
+        )
     return warned
 
 

@@ -49,6 +49,7 @@ class CausalLM:
         self.head_math = _head_math(model.config.get_text_config())
         self.parameter_names = list(trained.named)
         self.parameters = list(trained.named.values())
+        self._begun = Assignment()
         switch.always(Assignment.whole(trained.adapter))
 
     @property
@@ -96,6 +97,10 @@ class CausalLM:
     def without_adapter(self) -> AbstractContextManager[None]:
         """The plain base, for the calls of this thread inside."""
         return self.switch.using(Assignment())
+
+    def as_begun(self) -> AbstractContextManager[None]:
+        """What training began from: the plain base, or the adapter that it was given."""
+        return self.switch.using(self._begun)
 
     @torch.no_grad()
     def check_faithful(self, rows: Sequence[Row]) -> None:
@@ -165,6 +170,10 @@ class CausalLM:
 
     def load_adapter_state(self, state: dict[str, Tensor]) -> None:
         self.trained.load_state(state)
+
+    def begin_from(self, state: dict[str, Tensor]) -> None:
+        self.trained.load_state(state)
+        self._begun = Assignment.whole(self.trained.adapter.copied())
 
     def adapter_config(self, base_name: str) -> dict[str, Any]:
         """What peft writes as adapter_config.json, naming the base instead of a local folder."""

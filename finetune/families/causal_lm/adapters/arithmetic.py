@@ -7,7 +7,7 @@ the same sums run and nothing is kept.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -51,6 +51,15 @@ class LoraLayer:
     def nbytes(self) -> int:
         tensors = (self.down, self.up, self.magnitude, self.gain)
         return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+    def copied(self) -> "LoraLayer":
+        """With tensors of its own, which no training changes."""
+        tensors = {
+            name: None if tensor is None else tensor.detach().clone()
+            for name in ("down", "up", "magnitude", "gain")
+            for tensor in (getattr(self, name),)
+        }
+        return replace(self, **tensors)
 
     def settled(self, weight: Tensor) -> "LoraLayer":
         """As it is served: in the base weight's type and place, whatever is constant in it taken

@@ -19,6 +19,10 @@ class Adapter:
     def nbytes(self) -> int:
         return sum(layer.nbytes for layer in self.layers.values())
 
+    def copied(self) -> "Adapter":
+        """As it is now, and not trained."""
+        return Adapter({name: layer.copied() for name, layer in self.layers.items()})
+
 
 @dataclass(frozen=True, eq=False)
 class Assignment:

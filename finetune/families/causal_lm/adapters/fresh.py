@@ -3,6 +3,7 @@
 The base is left as it was, so any number of adapters can be made for one that stays in memory.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,10 +50,10 @@ class TrainableAdapter:
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Raises OurFault `other_adapter` unless the names are these. What stands still comes from
-        there, too: another machine might make other last bits of it."""
-        if state.keys() != self.saved.keys():
-            raise OurFault("other_adapter", "The checkpoint is of another adapter.")
+        """Raises OurFault `other_adapter` unless names and shapes are these. What stands still comes
+        from there, too: another machine might make other last bits of it."""
+        if _shapes(state) != _shapes({name: self._whole(name) for name in self.saved}):
+            raise OurFault("other_adapter", "The weights are of another adapter.")
         for name, parameter in self.saved.items():
             if (still := self.still.get(name)) is None:
                 parameter.copy_(state[name])
@@ -75,6 +76,10 @@ class TrainableAdapter:
             "base_model_name_or_path": base_name,
             "inference_mode": True,
         }
+
+
+def _shapes(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in state.items()}
 
 
 def fresh_adapter(model: Any, spec: AdapterSpec, *, seed: int) -> TrainableAdapter:

@@ -1,0 +1,162 @@
+"""A run that goes on from another's adapter: the same bytes at the start, the adapter that it was
+given as what it is held against, and the same end however often it is interrupted."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from faults import OurFault
+from finetune.trainer.checkpoint import ADAPTER, OPTIMIZER
+from finetune.trainer.events import EventLog
+from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.loop import prepare, train
+from finetune.trainer.objectives import OBJECTIVES
+from finetune.trainer.spec import START, OptimSpec, RunSpec
+from tests.finetune.trainer.runs import (
+    StopAfter,
+    chat_rows,
+    events,
+    make_run,
+    report,
+    result_hash,
+    write_jsonl,
+)
+from tests.finetune.trainer.test_dpo import pair_rows
+
+
+def goes_on(folder: Path, base: Path, source: Path, *, optimizer: bool = False, **spec: Any) -> Path:
+    """A run that starts from the files in `source`."""
+    names = {"adapter_sha256": ADAPTER} | ({"optimizer_sha256": OPTIMIZER} if optimizer else {})
+    bodies = {name: (source / name).read_bytes() for name in names.values()}
+    start = {key: hashlib.sha256(bodies[name]).hexdigest() for key, name in names.items()}
+    run = make_run(folder, base, start=start, **spec)
+    (run / START).mkdir()
+    for name, body in bodies.items():
+        (run / START / name).write_bytes(body)
+    return run
+
+
+def preferring(folder: Path, base: Path, source: Path, **spec: Any) -> Path:
+    """Preferences, trained on from a model of the first stage."""
+    told: dict[str, Any] = {"batch_size": 3, "save_every": 1, "micro_batch_tokens": 150, "seed": 3}
+    run = goes_on(folder, base, source, objective="dpo", **(told | spec))
+    write_jsonl(run / "data" / "train.jsonl", pair_rows(9))
+    write_jsonl(run / "data" / "valid.jsonl", pair_rows(4, start=100))
+    return run
+
+
+@pytest.fixture(scope="module")
+def first(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = make_run(tmp_path_factory.mktemp("first") / "run", tiny_base)
+    train(run, Stop())
+    return run
+
+
+@pytest.fixture(scope="module")
+def second(tiny_base: Path, first: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = preferring(tmp_path_factory.mktemp("second") / "run", tiny_base, first / "result")
+    train(run, Stop())
+    return run
+
+
+def test_it_starts_with_the_very_bytes_of_the_adapter(
+    tiny_base: Path, first: Path, tmp_path: Path
+) -> None:
+    run = goes_on(tmp_path / "run", tiny_base, first / "result", seed=9)
+    spec, log = RunSpec.read(run), EventLog(run / "events.jsonl")
+    begun = prepare(spec, OBJECTIVES["sft"], run, log, Stop())
+    log.close()
+    before = load_file(first / "result" / ADAPTER)
+    now = begun.model.adapter_state()
+    assert now.keys() == before.keys()
+    assert all(torch.equal(now[name], before[name]) for name in before)
+    assert any(bool(now[name].any()) for name in now if "lora_B" in name)
+
+
+def test_its_loss_before_training_is_that_of_the_model_it_goes_on_from(
+    tiny_base: Path, first: Path, tmp_path: Path
+) -> None:
+    run = goes_on(tmp_path / "run", tiny_base, first / "result", epochs=1)
+    train(run, Stop())
+    told = report(run)
+    assert told["start_valid_loss"] == pytest.approx(report(first)["valid_loss"], rel=1e-6)
+    assert "base_valid_loss" not in told
+    assert told["validation_change"]["difference"] == pytest.approx(
+        told["valid_loss"] - told["start_valid_loss"], abs=1e-6
+    )
+    (said,) = [event for event in events(run) if event.get("code") == "start_evaluated"]
+    assert said["data"]["start_valid_loss"] == told["start_valid_loss"]
+
+
+def test_preferences_are_held_against_the_adapter_that_it_goes_on_from(second: Path) -> None:
+    (said,) = [event["data"] for event in events(second) if event.get("code") == "start_evaluated"]
+    assert said["start_valid_loss"] == pytest.approx(0.6931, abs=1e-4)
+    assert said["start_valid_rewards_margins"] == pytest.approx(0, abs=1e-5)
+    assert report(second)["valid_loss"] < 0.69
+
+
+def test_interrupted_at_every_step_and_gone_on_with_elsewhere_it_ends_in_the_same_bytes(
+    second: Path, first: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """Elsewhere there is nothing of what the start was asked: it is asked again, though the weights
+    are others by then."""
+    run = preferring(tmp_path / "run", tiny_base, first / "result")
+    yields = 0
+    while not (run / "result").exists():
+        for kept in run.glob("reference-*.jsonl"):
+            kept.unlink()
+        try:
+            train(run, StopAfter(24))
+        except Yielded:
+            yields += 1
+            assert yields < 60
+    assert yields > 2
+    assert result_hash(run) == result_hash(second)
+
+
+@pytest.mark.parametrize("keeps_optimizer", [True, False])
+def test_with_the_optimizers_state_it_goes_on_as_if_it_had_not_stopped(
+    tiny_base: Path, tmp_path: Path, keeps_optimizer: bool
+) -> None:
+    optim = OptimSpec(learning_rate=1e-2, schedule="constant", warmup_ratio=0).model_dump()
+    told: dict[str, Any] = {"optim": optim, "batch_size": 8, "rows": 8, "valid": False}
+    whole = make_run(tmp_path / "whole", tiny_base, epochs=4, **told)
+    half = make_run(tmp_path / "half", tiny_base, epochs=2, **told)
+    for run in (whole, half):
+        train(run, Stop())
+    source = half / "checkpoints" / "2"
+    rest = goes_on(
+        tmp_path / "rest", tiny_base, source, optimizer=keeps_optimizer, epochs=2, **told
+    )
+    train(rest, Stop())
+    ends = [load_file(run / "result" / ADAPTER) for run in (whole, rest)]
+    gap = max(float((ends[0][name] - ends[1][name]).abs().max()) for name in ends[0])
+    assert gap < 1e-5 if keeps_optimizer else gap > 1e-3
+
+
+def test_other_bytes_than_were_named_are_refused(
+    tiny_base: Path, first: Path, tmp_path: Path
+) -> None:
+    run = goes_on(tmp_path / "run", tiny_base, first / "result")
+    body = bytearray((run / START / ADAPTER).read_bytes())
+    body[-1] ^= 1
+    (run / START / ADAPTER).write_bytes(body)
+    with pytest.raises(OurFault) as raised:
+        train(run, Stop())
+    assert raised.value.code == "start_changed"
+
+
+def test_an_adapter_of_another_rank_is_refused_and_never_stretched(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    one = make_run(tmp_path / "one", tiny_base, valid=False, rows=4, epochs=1, adapter={"r": 1})
+    write_jsonl(one / "data" / "train.jsonl", chat_rows(4))
+    train(one, Stop())
+    run = goes_on(tmp_path / "run", tiny_base, one / "result", adapter={"r": 4})
+    with pytest.raises(OurFault) as raised:
+        train(run, Stop())
+    assert raised.value.code == "other_adapter"
