@@ -12,6 +12,12 @@ class JobCreated(Message):
     job: str
 
 
+class JobGoesOnFrom(Message):
+    code = "job_goes_on_from"
+    words = "Training goes on from {model}."
+    model: str
+
+
 class FileChecked(Message):
     code = "file_checked"
     words = "Validating {role} file: {file}"

@@ -33,6 +33,9 @@ class Job(TenantOwned):
     validation_file = TenantForeignKey(StoredFile, null=True, related_name="+")
     training_data = TenantForeignKey(Dataset, null=True, related_name="+")
     validation_data = TenantForeignKey(Dataset, null=True, related_name="+")
+    # The model that training goes on from; None: it starts from the base
+    parent = TenantForeignKey("Artifact", null=True, related_name="children")
+    start = models.JSONField(null=True)  # {model, step, adapter_sha256, optimizer_sha256}
     requested = models.JSONField(default=dict)
     resolved = models.JSONField(null=True)
     suffix = models.CharField(max_length=64, blank=True)

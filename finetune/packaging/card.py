@@ -8,7 +8,8 @@ from finetune.records.check.columns import as_written
 
 def model_card(passport: Passport, licence: str) -> str:
     """Markdown with the front matter that Hugging Face tools read."""
-    parts = [_front_matter(passport, licence), _about(passport), _data(passport)]
+    parts = [_front_matter(passport, licence), _about(passport), _lineage(passport)]
+    parts += [_data(passport)]
     parts += [_training(passport), _evaluation(passport), _use(passport)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -34,6 +35,20 @@ def _about(passport: Passport) -> str:
         f"{passport.created.date().isoformat()}. It works only with the base of digest "
         f"`{base.digest}`."
     )
+
+
+def _lineage(passport: Passport) -> str:
+    """The trainings before this one, whose weights it went on with."""
+    if not passport.lineage:
+        return ""
+    rows = [
+        f"| {number} | {each.method} | {_plain(each.model)} | {each.steps:,} "
+        f"| `{each.adapter_sha256}` |"
+        for number, each in enumerate(passport.lineage, 1)
+    ]
+    own = f"| {len(rows) + 1} | {passport.method} | this model | {passport.steps:,} | |"
+    head = ["| stage | method | model | steps | its adapter |", "|---|---|---|---|---|"]
+    return "\n".join(["## Stages", "", *head, *rows, own])
 
 
 def _data(passport: Passport) -> str:
@@ -103,6 +118,7 @@ def _evaluation(passport: Passport) -> str:
         ("training loss", found.train_loss),
         ("validation loss", found.validation_loss),
         ("validation loss of the base", found.base_validation_loss),
+        ("validation loss of the model that training went on from", found.start_validation_loss),
         *sorted(found.metrics.items()),
     ]
     lines = [f"| {_plain(name)} | {value:.4f} |" for name, value in rows if value is not None]
@@ -110,15 +126,16 @@ def _evaluation(passport: Passport) -> str:
         return "## Evaluation\n\nNothing was measured on data outside training."
     shared = [_shared(found), ""] if found.validation_rows_in_training else []
     table = ["| measure | value |", "|---|---|", *lines]
-    changed = ["", _changed(found.validation_change)] if found.validation_change else []
+    before = "the base" if found.start_validation_loss is None else "what training went on from"
+    changed = ["", _changed(found.validation_change, before)] if found.validation_change else []
     return "\n".join(["## Evaluation", "", *shared, *table, *changed])
 
 
-def _changed(change: Change) -> str:
+def _changed(change: Change, before: str) -> str:
     low, high = change.interval or (None, None)
     within = "" if low is None else f", 95% interval {low:+.4f} to {high:+.4f}"
     return (
-        f"The validation loss changed by {change.difference:+.4f} against the base over "
+        f"The validation loss changed by {change.difference:+.4f} against {before} over "
         f"{change.rows:,} rows{within}; paired permutation test p = {change.p_value:.4f}."
     )
 

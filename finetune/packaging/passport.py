@@ -52,6 +52,30 @@ class DatasetUsed(_Part):
     trained_tokens: int | None = None
 
 
+class AncestorData(_Part):
+    """Rows that an ancestor was trained on or held against, by digest."""
+
+    role: Literal["train", "validation"]
+    sha256: str
+    rows_sha256: str | None = None
+    rows: int
+    trained_tokens: int | None = None
+
+
+class Ancestor(_Part):
+    """A model that training went on from: its weights were the start. `adapter_sha256` of those,
+    which are a checkpoint's where there is a `step`; `digest` of the whole model's bundle."""
+
+    model: str
+    digest: str
+    adapter_sha256: str
+    step: int | None = None
+    method: str
+    steps: int
+    trained_tokens: int | None = None
+    datasets: list[AncestorData] = []
+
+
 class Change(_Part):
     """Of the validation loss by training, row by row: the mean's change in nats per trained token,
     its 95% interval (bootstrap over rows) and the p of the paired permutation test, two-sided."""
@@ -63,7 +87,8 @@ class Change(_Part):
 
 
 class Evaluation(_Part):
-    """Mean losses in nats per trained token; `base_` is the base without the adapter.
+    """Mean losses in nats per trained token; `base_` is the base without the adapter, and `start_`,
+    in its place where training went on from a model, that model.
 
     `validation_rows_in_training`: validation rows that stand in the training rows, too, over which
     a loss says nothing of new data. None: not told by older artifacts, or there are none, as with
@@ -73,6 +98,7 @@ class Evaluation(_Part):
     train_loss: float | None = None
     validation_loss: float | None = None
     base_validation_loss: float | None = None
+    start_validation_loss: float | None = None
     validation_rows: int | None = None
     validation_rows_in_training: int | None = None
     validation_change: Change | None = None
@@ -134,5 +160,6 @@ class Passport(_Part):
     seconds: float | None = None
     receipt: Receipt | None = None  # None: an older artifact
     evaluation: Evaluation = Evaluation()
-    parents: list[str] = []
+    parents: list[str] = []  # name of the model that training went on from
+    lineage: list[Ancestor] = []  # that model and those before it, the oldest first
     parity: dict[str, Parity] = {}

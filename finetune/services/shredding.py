@@ -187,7 +187,7 @@ def _empty_rows(tenant_id: UUID) -> None:
         Scrub.objects.all().delete()
         Suite.objects.update(name="", criteria=[], source_config={}, metadata={})
         cleared: dict[str, Any] = {"requested": {}, "metadata": {}, "error": None}
-        Job.objects.update(resolved=None, receipt=None, suffix="", **cleared)
+        Job.objects.update(resolved=None, receipt=None, start=None, suffix="", **cleared)
         Estimate.objects.all().delete()
         nothing: dict[str, Any] = {"adapter_config": {}, "passport": {}, "report": {}}
         for artifact in Artifact.objects.all():

@@ -15,10 +15,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from finetune.events import CheckpointUnusable
+from finetune.trainer.spec import ADAPTER, OPTIMIZER
 from finetune.trainer.state import TrainerState
 
-ADAPTER = "adapter_model.safetensors"
-OPTIMIZER = "optimizer.safetensors"
 GOOD = "good.safetensors"  # what a blow-up is rolled back to, where it is watched for
 STATE = "trainer_state.json"
 KEPT = 2  # newest, besides the best

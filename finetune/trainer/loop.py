@@ -31,9 +31,9 @@ from finetune.trainer.result import result_step, result_weights, write_result
 from finetune.trainer.run import Run, Speedometer, sequences
 from finetune.trainer.settling import Settled, act, prove, rows_of, settle, summary, watch
 from finetune.trainer.spec import RunSpec
+from finetune.trainer.starting import begin
 from finetune.trainer.state import StepMetrics, TrainerState
 from finetune.trainer.taking import judge, take
-from finetune.trainer.starting import begin
 from finetune.trainer.telling import announce, report, tell_begun
 from finetune.trainer.together import require_together
 from finetune.trainer.totals import Totals

@@ -13,12 +13,12 @@ from torch import Tensor
 from finetune.events import Message
 from finetune.families.contract import PROBES
 from finetune.records.kinds import Item
-from finetune.trainer.checkpoint import ADAPTER, to_bytes, write_folder
+from finetune.trainer.checkpoint import to_bytes, write_folder
 from finetune.trainer.measuring import RowLosses
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import Objective
 from finetune.trainer.run import Run
-from finetune.trainer.spec import RunSpec
+from finetune.trainer.spec import ADAPTER, RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 
 ROW_LOSSES = "validation_rows.csv"

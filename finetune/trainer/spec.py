@@ -60,6 +60,8 @@ class DataSpec(Growing):
     valid_tokens_sha256: str | None = None
 
 
+ADAPTER = "adapter_model.safetensors"  # of a checkpoint, a result or a start
+OPTIMIZER = "optimizer.safetensors"  # of a checkpoint or a start
 START = "start"  # folder of a run folder: the files of a `StartSpec`
 
 

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from faults import OurFault
 from finetune.trainer import optim
-from finetune.trainer.checkpoint import ADAPTER, OPTIMIZER
 from finetune.trainer.run import Run
-from finetune.trainer.spec import START
+from finetune.trainer.spec import ADAPTER, OPTIMIZER, START
 
 
 def begin(run: Run, run_dir: Path) -> None:

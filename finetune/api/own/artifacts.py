@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -14,6 +14,7 @@ from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Artifact, Job
+from finetune.services.jobs.lineage import Link, chain
 from finetune.services.models import artifacts, withholding
 from tenants.access import still_allowed
 from tenants.roles import Scope
@@ -68,6 +69,45 @@ class Release(OwnView):
         artifact = selectors.find(selectors.artifacts(), artifact_id)
         withholding.release(artifact=artifact, by=self.caller.principal)
         return ArtifactSerializer(selectors.find(selectors.artifacts(), artifact_id)).data
+
+
+class LinkSerializer(serializers.Serializer[Any]):
+    model = serializers.CharField(source="artifact.model_name")
+    artifact = ReferenceField(Artifact, "artifact.id")
+    deleted = serializers.SerializerMethodField(help_text="Its weights are destroyed.")
+    job = ReferenceField(Job, "artifact.job_id")
+    method = serializers.CharField(source="artifact.job.method")
+    step = serializers.IntegerField(
+        allow_null=True, help_text="Of the checkpoint that the next one went on from."
+    )
+    trained_tokens = serializers.IntegerField(source="artifact.job.trained_tokens")
+    start_valid_loss = serializers.SerializerMethodField(help_text="Before it, on its own rows.")
+    valid_loss = serializers.SerializerMethodField(help_text="After it, on the same rows.")
+    created_at = serializers.DateTimeField(source="artifact.created_at")
+
+    def get_deleted(self, link: Link) -> bool:
+        return link.artifact.deleted_at is not None
+
+    def get_start_valid_loss(self, link: Link) -> float | None:
+        report = link.artifact.report
+        loss: float | None = report.get("start_valid_loss", report.get("base_valid_loss"))
+        return loss
+
+    def get_valid_loss(self, link: Link) -> float | None:
+        loss: float | None = link.artifact.report.get("valid_loss")
+        return loss
+
+
+class Chain(OwnView):
+    scopes = {"get": Scope.MODELS_READ}
+
+    @extend_schema(
+        responses=inline_serializer("Chain", {"data": LinkSerializer(many=True)}),
+        summary="The trainings that made a model, each going on from the one before",
+    )
+    def get(self, request: Request, artifact_id: str) -> Any:
+        artifact = selectors.find(selectors.artifacts(), artifact_id)
+        return {"data": LinkSerializer(chain(artifact), many=True).data}
 
 
 class Bundle(OwnView):

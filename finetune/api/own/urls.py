@@ -25,6 +25,7 @@ from finetune.api.own import (
 urlpatterns = [
     path("artifacts", artifacts.Artifacts.as_view()),
     path("artifacts/<str:artifact_id>", artifacts.OneArtifact.as_view()),
+    path("artifacts/<str:artifact_id>/chain", artifacts.Chain.as_view()),
     path("artifacts/<str:artifact_id>/content", artifacts.Bundle.as_view()),
     path("artifacts/<str:artifact_id>/release", artifacts.Release.as_view()),
     path("audit", audit.Audit.as_view()),

@@ -86,6 +86,7 @@ class JobCreate(_Strict):
     metadata: dict[str, str] | None = None
     integrations: list[Any] | None = None
 
+    keep_optimizer: bool = False
     adapter: dict[str, Any] | None = None
     max_length: int | None = None
     packing: bool = False
@@ -106,6 +107,7 @@ class JobCreate(_Strict):
         common = {name: chosen.pop(name) for name in Hyperparameters.model_fields}
         return JobRequest(
             model=self.model,
+            keep_optimizer=self.keep_optimizer,
             training_file=_file(self.training_file, "training_file").id,
             validation_file=(
                 _file(self.validation_file, "validation_file").id if self.validation_file else None

@@ -54,7 +54,7 @@ def _shown(job: Job, artifact: Artifact | None) -> dict[str, Any]:
         "fine_tuned_model": artifact.model_name if artifact else None,
         "finished_at": seconds(job.finished_at),
         "hyperparameters": hyperparameters,
-        "model": job.base.name,
+        "model": job.start["model"] if job.start else job.base.name,
         "organization_id": public_ids.ORGANISATION.of(job.tenant_id),
         "result_files": (
             [artifact.metrics_file.public_id] if artifact and artifact.metrics_file else []

@@ -53,7 +53,9 @@ def job_of(estimate: Estimate) -> Job:
     Raises NotFound or UserFault where its model or files are not to be had any more."""
     if estimate.job_id is not None:
         data = "training_data__file", "validation_data__file"
-        whole = Job.objects.select_related("base", "license", "training_file", "validation_file")
+        whole = Job.objects.select_related(
+            "base", "license", "training_file", "validation_file", "parent"
+        )
         return whole.select_related(*data).get(id=estimate.job_id)
     request = JobRequest.model_validate(estimate.requested)
     asked = admit(request)
@@ -64,7 +66,8 @@ def job_of(estimate: Estimate) -> Job:
         method=request.method,
         training_file=asked.training,
         validation_file=asked.validation,
-        requested=estimate.requested,
+        **asked.origin,
+        requested=asked.request.model_dump(mode="json"),
         seed=estimate.seed,
     )
     job.training_data = reading_for(job, asked.training)

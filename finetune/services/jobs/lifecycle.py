@@ -5,6 +5,7 @@ Each verb is one transaction in the open scope; a worker is nudged when it commi
 
 import secrets
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.utils import timezone
@@ -17,6 +18,7 @@ from finetune.events import (
     FileChecked,
     JobCancelled,
     JobCreated,
+    JobGoesOnFrom,
     JobPaused,
     JobReleased,
     JobResumed,
@@ -24,7 +26,7 @@ from finetune.events import (
     PauseRequested,
     PauseWithdrawn,
 )
-from finetune.models import Artifact, CatalogModel, Dataset, Job, Run, Validation
+from finetune.models import CatalogModel, Dataset, Job, Run, Validation
 from finetune.services.jobs.base_files import require_targets, require_width
 from finetune.services.jobs.files import require_kind, usable_file
 from finetune.services.jobs.request import (
@@ -35,11 +37,11 @@ from finetune.services.jobs.request import (
     check_request,
 )
 from finetune.services.jobs.room import require_room_of
+from finetune.services.jobs.starting import Start, no_model, start_of, with_start
 from finetune.services.jobs.steps import lock_job, note, step
 from finetune.services.jobs.waiting import require_turn
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
 from finetune.work import nudges
-from tenants.errors import NotFound
 from tenants.models import StoredFile
 from tenants.rights import Right
 from tenants.services import audit
@@ -69,7 +71,7 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
     too many jobs that wait for their files.
     """
     asked = admit(request)
-    base, training = asked.base, asked.training
+    base, training, start, request = asked.base, asked.training, asked.start, asked.request
     licence = require_license(
         model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
     )
@@ -82,13 +84,16 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
         method=request.method,
         training_file=training,
         validation_file=asked.validation,
+        **asked.origin,
         requested=request.model_dump(mode="json"),
         suffix=request.suffix or "",
         seed=secrets.randbelow(MAX_SEED) if request.seed is None else request.seed,
         metadata=request.metadata,
         created_by=actor,
     )
-    job = note(job, JobCreated(job=job.public_id), *_said_of_files(training, asked.validation))
+    goes_on = [JobGoesOnFrom(model=start.model)] if start else []
+    said = _said_of_files(training, asked.validation)
+    job = note(job, JobCreated(job=job.public_id), *goes_on, *said)
     audit.record(
         actor=actor, action="job.create", target=job.public_id, data={"model": request.model}
     )
@@ -99,15 +104,29 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
 
 @dataclass(frozen=True)
 class Admitted:
+    """`request` with what follows from its `start`."""
+
+    request: JobRequest
     base: CatalogModel
     training: StoredFile
     validation: StoredFile | None
+    start: Start | None
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """A job's columns."""
+        if self.start is None:
+            return {}
+        return {"parent": self.start.artifact, "start": self.start.as_dict()}
 
 
 def admit(request: JobRequest) -> Admitted:
     """What a request names, where nothing speaks against it but licence and room. Raises NotFound,
     UserFault."""
-    base = base_of(request.model)
+    start = start_of(request.model, keep_optimizer=request.keep_optimizer)
+    base = start.base if start else base_of(request.model)
+    if start:
+        request = with_start(request, start)
     request.method_settings()  # before a file is judged by the method: what was written comes first
     training = usable_file(request.training_file, "training_file")
     validation = (
@@ -119,7 +138,7 @@ def admit(request: JobRequest) -> Admitted:
     check_request(request, context_length=base.context_length)
     require_targets(request.adapter_spec(), base)
     require_width(request.adapter_spec(), base)
-    return Admitted(base, training, validation)
+    return Admitted(request, base, training, validation, start)
 
 
 def cancel_job(*, job_id: UUID, actor: str) -> Job:
@@ -193,28 +212,13 @@ def resume_job(*, job_id: UUID, actor: str) -> Job:
 
 
 def base_of(model: str) -> CatalogModel:
-    if model.startswith("ft:"):
-        if not Artifact.objects.filter(model_name=model, deleted_at=None).exists():
-            raise _no_model(model)
-        raise UserFault(
-            "continue_not_supported",
-            "Training cannot yet go on from a fine-tuned model.",
-            fix="Start from its base model, with all the data in one training file.",
-            param="model",
-        )
+    """Of a base's name, or of a fine-tuned model's. Raises NotFound."""
+    if (start := start_of(model)) is not None:
+        return start.base
     base = CatalogModel.objects.filter(name=model, retired_at=None).first()
     if base is None:
-        raise _no_model(model)
+        raise no_model(model)
     return base
-
-
-def _no_model(model: str) -> NotFound:
-    return NotFound(
-        "model_not_found",
-        f"The model `{model}` does not exist or you do not have access to it.",
-        fix="Choose one of the models that `GET /v1/models` lists.",
-        param="model",
-    )
 
 
 def _said_of_files(training: StoredFile, validation: StoredFile | None) -> list[Message]:

@@ -21,6 +21,7 @@ def need_of(job: Job, machine: dict[str, Any]) -> Callable[[int, bool], int]:
     on_cpu = machine["device"] == "cpu"
     beside = PROCESS_BYTES + _rows_bytes(job) if on_cpu else 0
     print_ = footprint_of(job, machine)
+    beside += print_.adapter if job.start else 0  # what it began from stays beside what is trained
     return lambda tokens, checkpointing: beside + print_.need(tokens, checkpointing=checkpointing)
 
 

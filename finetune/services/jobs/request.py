@@ -69,10 +69,12 @@ class OptimizerRequest(_Frozen):
 
 class JobRequest(_Frozen):
     """A create call, parsed. `model` is a catalogue name or one's own `ft:` model; `settings` are
-    the method's own among the hyperparameters. Without `auto_start` the job is held, once its files
-    are read, until it is resumed."""
+    the method's own among the hyperparameters. `keep_optimizer`: of the checkpoint that `model`
+    names, its state goes on as well. Without `auto_start` the job is held, once its files are read,
+    until it is resumed."""
 
     model: str
+    keep_optimizer: bool = False
     training_file: UUID
     validation_file: UUID | None = None
     method: Annotated[str, AfterValidator(_offered)] = "supervised"

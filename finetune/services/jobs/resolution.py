@@ -11,7 +11,7 @@ from finetune.records.thinking import Thinking, setting_of
 from finetune.services.jobs.request import JobRequest
 from finetune.trainer import auto
 from finetune.trainer.objectives import METHODS
-from finetune.trainer.spec import DataSpec, OptimSpec, RunSpec
+from finetune.trainer.spec import DataSpec, OptimSpec, RunSpec, StartSpec
 
 OF_MEMORY = ("gradient_checkpointing", "micro_batch_tokens")
 SAVE_EVERY = 50  # optimizer steps at most between two checkpoints
@@ -144,7 +144,15 @@ def _spec(
         early_stop_patience=evaluation.early_stop_patience,
         keep=evaluation.keep,
         settings=request.method_settings(),
+        start=_start(job),
     )
+
+
+def _start(job: Job) -> StartSpec | None:
+    if job.start is None:
+        return None
+    digests = {name: job.start[name] for name in StartSpec.model_fields}
+    return StartSpec.model_validate(digests)
 
 
 def _optim(request: JobRequest, values: auto.Resolved) -> OptimSpec:

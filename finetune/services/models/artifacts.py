@@ -12,14 +12,15 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from finetune.models import Artifact, Checkpoint, Run
+from finetune.models import Artifact, Checkpoint, Job, Run
 from finetune.services.models.eviction import evict
 from finetune.services.models.withholding import is_withheld, require_given_out
 from finetune.signing import public_key_pem
+from finetune.states import FINAL_JOB_STATES
 from finetune.storage import artifact_prefix, attempt_artifact, delete_prefix, run_prefix
 from tenants.access import Principal
 from tenants.database.scope import tenant_scope
-from tenants.errors import NotFound, Refused
+from tenants.errors import Conflict, NotFound, Refused
 from tenants.rights import Right
 from tenants.roles import Scope
 from tenants.services import audit
@@ -84,7 +85,8 @@ def delete_model(*, name: str, actor: str) -> UUID:
     """Destroys a fine-tuned model's weights: adapter, bundle, checkpoints, what attempts that were
     cut off had stored, and what serving has in memory. Its job's history and metrics file stay.
 
-    Returns the artifact's id. Raises NotFound, also when it is deleted already.
+    Returns the artifact's id. Raises NotFound, also when it is deleted already, and Conflict while
+    a job goes on from it.
     """
     artifact = Artifact.objects.select_for_update().filter(model_name=name, deleted_at=None).first()
     if artifact is None:
@@ -93,6 +95,7 @@ def delete_model(*, name: str, actor: str) -> UUID:
             f"The model `{name}` does not exist or you do not have access to it.",
             param="model",
         )
+    _require_not_gone_on_from(artifact)
     attempts = list(Run.objects.filter(job=artifact.job).values_list("id", "epoch"))
     Checkpoint.objects.filter(job=artifact.job).delete()
     artifact.deleted_at = timezone.now()
@@ -120,3 +123,14 @@ def delete_model(*, name: str, actor: str) -> UUID:
     transaction.on_commit(destroy)
     transaction.on_commit(forget)
     return artifact.id
+
+
+def _require_not_gone_on_from(artifact: Artifact) -> None:
+    """Raises Conflict while a job needs the model's weights to go on from."""
+    live = Job.objects.filter(parent=artifact).exclude(state__in=FINAL_JOB_STATES).first()
+    if live is not None:
+        raise Conflict(
+            "model_in_use",
+            f"The job {live.public_id} goes on from this model.",
+            fix="Wait until the job has ended, or cancel it, then delete the model.",
+        )

@@ -56,7 +56,7 @@ def work(lease: RunLease, pulse: "Pulse[Wishes]") -> None:
 def _work(lease: RunLease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
     with tenant_scope(lease.tenant_id):
         vault = vault_for(lease.tenant_id)
-        job = Job.objects.select_related("base", "training_data", "validation_data").get(
+        job = Job.objects.select_related("base", "training_data", "validation_data", "parent").get(
             id=lease.job_id
         )
     spec = preparation.prepare(lease, job, vault, run_dir)

@@ -17,9 +17,10 @@ from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import note
 from finetune.services.runs import memory, pace
 from finetune.services.runs.lease import RunLease
+from finetune.services.runs.starting import fetch_start
 from finetune.storage import fetch_file
 from finetune.trainer.cores import available_cores, lanes_for
-from finetune.trainer.spec import RunSpec, tokens_of
+from finetune.trainer.spec import START, RunSpec, tokens_of
 from finetune.work import leases
 from finetune.work.isolation import isolation
 from finetune.work.launcher import probe_machine
@@ -52,7 +53,8 @@ def prepare(lease: RunLease, job: Job, vault: Vault, run_dir: Path) -> RunSpec:
 def lay_out(
     job: Job, spec: RunSpec, vault: Vault, run_dir: Path, *, tell: Callable[[Message], None]
 ) -> None:
-    """The spec and what it names: base and rows. Raises as `prepare`."""
+    """The spec and what it names: base, rows, and what training goes on from. Raises as
+    `prepare`."""
     spec.write(run_dir)
     (run_dir / spec.base).symlink_to((settings.MODEL_STORE / job.base.path).resolve())
     data = spec.data
@@ -60,6 +62,8 @@ def lay_out(
     fetch(job.training_data, run_dir / data.train, data.train_tokens_sha256)
     if data.valid:
         fetch(job.validation_data, run_dir / data.valid, data.valid_tokens_sha256)
+    if spec.start is not None:
+        fetch_start(job, spec.start, vault, run_dir / START)
 
 
 def _tell(lease: RunLease, message: Message) -> None:

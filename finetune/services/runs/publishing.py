@@ -20,6 +20,7 @@ from faults.disk import DiskFull
 from finetune.events import JobSucceeded
 from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Job, Run
 from finetune.packaging.passport import (
+    Ancestor,
     BaseUsed,
     DatasetUsed,
     Evaluation,
@@ -31,6 +32,7 @@ from finetune.packaging.request import BuildRequest, BuiltBundle
 from finetune.purposes import Purpose
 from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import step
+from finetune.services.runs.ancestors import ancestors_of
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.outturn import settle
 from finetune.signing import signing_key
@@ -67,13 +69,14 @@ def publish(lease: RunLease, run_dir: Path, vault: Vault, pulse: "Pulse[Wishes]"
         job = Job.objects.select_related(
             "base", "license", "training_data__file", "validation_data__file"
         ).get(id=lease.job_id)
+        lineage = ancestors_of(job)
         tenant = Tenant.objects.get(id=lease.tenant_id)
     report = json.loads((run_dir / "result" / "report.json").read_bytes()) | _held_out(job)
     spec = RunSpec.read(run_dir)
     request = BuildRequest(
         adapter_dir=run_dir / "result",
         base_dir=settings.MODEL_STORE / job.base.path,
-        passport=_passport(job, tenant, spec, report),
+        passport=_passport(job, tenant, spec, report, lineage),
         license_terms=_terms(job, tenant),
     )
     built = _package(run_dir, request, spec.threads or 1, pulse)
@@ -206,7 +209,9 @@ def _isolation(job: Job) -> Any:
     return str(found) or None
 
 
-def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -> Passport:
+def _passport(
+    job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any], lineage: list[Ancestor]
+) -> Passport:
     return Passport(
         name=model_name(job, tenant),
         tenant=tenant.name,
@@ -237,11 +242,14 @@ def _passport(job: Job, tenant: Tenant, spec: RunSpec, report: dict[str, Any]) -
         evaluation=Evaluation(
             train_loss=report["train_loss"],
             validation_loss=report["valid_loss"],
-            base_validation_loss=report["base_valid_loss"],
+            base_validation_loss=report.get("base_valid_loss"),
+            start_validation_loss=report.get("start_valid_loss"),
             validation_rows=report.get("valid_rows"),
             validation_rows_in_training=report.get("valid_rows_in_training"),
             validation_change=report.get("validation_change"),
         ),
+        parents=[lineage[-1].model] if lineage else [],
+        lineage=lineage,
     )
 
 

@@ -26,6 +26,20 @@ COLUMNS: Columns = {
     "CREATED": lambda artifact: moment(artifact["created_at"]),
 }
 
+LINKS: Columns = {
+    "MODEL": "model",
+    "METHOD": "method",
+    "STEP": "step",
+    "LOSS BEFORE": lambda link: _loss(link["start_valid_loss"]),
+    "AFTER": lambda link: _loss(link["valid_loss"]),
+    "CREATED": lambda link: moment(link["created_at"]),
+    "": lambda link: "deleted" if link["deleted"] else "",
+}
+
+
+def _loss(loss: float | None) -> str:
+    return "" if loss is None else f"{loss:.4f}"
+
 
 @app.command("list")
 def list_artifacts(
@@ -35,6 +49,17 @@ def list_artifacts(
     """List the tenant's artifacts."""
     artifacts = Client.from_environment().pages(ARTIFACTS, limit=limit)
     show_list(artifacts, COLUMNS, as_json=as_json)
+
+
+@app.command("chain")
+def show_chain(
+    artifact_id: Annotated[str, typer.Argument(help="The artifact's id, or its model's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the trainings that made a model, each going on from the one before."""
+    client = Client.from_environment()
+    links = client.get(f"{ARTIFACTS}/{_id_of(client, artifact_id)}/chain")["data"]
+    show_list(links, LINKS, as_json=as_json)
 
 
 @app.command("pull")

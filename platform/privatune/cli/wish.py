@@ -53,7 +53,13 @@ def with_wish(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def job_wish(
-    model: Annotated[str, typer.Option(help="The base model's name.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The base model's name, or one of your own models or their checkpoints to train "
+            "on from."
+        ),
+    ],
     file: Data,
     validation_file: Annotated[
         str | None, typer.Option(help="Validation data: a file id, or a path to upload.")
@@ -61,6 +67,12 @@ def job_wish(
     method: Annotated[
         str, typer.Option(help=f"What to train for: {', '.join(METHODS)}.")
     ] = "supervised",
+    keep_optimizer: Annotated[
+        bool | None,
+        typer.Option(
+            "--keep-optimizer", help="Of the checkpoint that --model names, its state goes on."
+        ),
+    ] = None,
     suffix: Annotated[str | None, typer.Option(help="1-64 characters in the model's name.")] = None,
     seed: Annotated[int | None, typer.Option(min=0)] = None,
     n_epochs: Auto = None,
@@ -150,6 +162,7 @@ def job_wish(
     }
     settings = {
         "model": model,
+        "keep_optimizer": keep_optimizer,
         "suffix": suffix,
         "seed": seed,
         "method": {

@@ -8,7 +8,7 @@ from django.utils.text import format_lazy
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
-from finetune.models import CatalogModel
+from finetune.models import Artifact, CatalogModel
 from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.services.jobs.lifecycle import JobRequest
 from finetune.services.jobs.request import MAX_NOISE, MICRO_BATCH_TOKENS
@@ -44,7 +44,21 @@ THINKING = [
 
 OF_METHODS = ("beta", "loss_type", "label_smoothing")  # settings that not every method has
 
+MODELS_SHOWN = 100
+
 SWITCH: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
+
+
+def _choices(
+    bases: QuerySet[CatalogModel], models: QuerySet[Artifact], asked: str | None
+) -> list[Any]:
+    """Bases, and models to train on from: the newest, and the one, or the checkpoint, that the
+    page's address asks for."""
+    own = list(models.order_by("-created_at").values_list("model_name", flat=True)[:MODELS_SHOWN])
+    if asked and asked.startswith("ft:") and asked not in own:
+        own.insert(0, asked)
+    listed: list[Any] = [(name, name) for name in bases.values_list("name", flat=True)]
+    return [*listed, (_("Train on from"), [(name, name) for name in own])] if own else listed
 
 
 class JobForm(forms.Form):
@@ -298,11 +312,12 @@ class JobForm(forms.Form):
         data: Any,
         *,
         bases: QuerySet[CatalogModel],
+        models: QuerySet[Artifact],
         files: QuerySet[StoredFile],
         initial: dict[str, Any],
     ) -> None:
         super().__init__(data, initial=initial)
-        self.fields["model"].choices = [(b.name, b.name) for b in bases]  # type: ignore[attr-defined]
+        self.fields["model"].choices = _choices(bases, models, initial.get("model"))  # type: ignore[attr-defined]
         for name in ("training_file", "validation_file"):
             field: Any = self.fields[name]
             field.queryset = files
@@ -324,6 +339,8 @@ class JobForm(forms.Form):
         validation = data.get("validation_file")
         method = data["method"] or "supervised"
         settings = self._preset(preset) if preset else self._own()
+        if preset and data["model"].startswith("ft:"):
+            del settings["adapter"]  # it goes on with its own
         return JobRequest(
             model=data["model"],
             method=method,

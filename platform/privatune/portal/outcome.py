@@ -25,14 +25,17 @@ class Outcome:
 
 def outcome(report: Mapping[str, Any]) -> Outcome | None:
     """None: nothing was measured on validation rows."""
-    before, after = report.get("base_valid_loss"), report.get("valid_loss")
+    goes_on = "start_valid_loss" in report
+    before = report.get("start_valid_loss" if goes_on else "base_valid_loss")
+    after = report.get("valid_loss")
     if not before or after is None:
         return None
     change = 100 * (after - before) / before
     overlap = _overlap(report)
     within = _within(report)
     if abs(change) < SAME:
-        return Outcome(gettext("as the base's"), "", overlap, within)
+        same = gettext("as before") if goes_on else gettext("as the base's")
+        return Outcome(same, "", overlap, within)
     if _undecided(report):
         words = gettext("%(percent)+.1f%%: no difference shown") % {"percent": change}
         return Outcome(words, "", overlap, within)

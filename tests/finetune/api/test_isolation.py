@@ -95,6 +95,7 @@ EXAMPLES = {
     "v1/embeddings": Example(bodies={"post": {"model": "shelf", "input": "hi"}}),
     "api/v1/artifacts": Example(),
     "api/v1/artifacts/<str:artifact_id>": Example("artifact"),
+    "api/v1/artifacts/<str:artifact_id>/chain": Example("artifact"),
     "api/v1/artifacts/<str:artifact_id>/content": Example("artifact"),
     "api/v1/audit": Example(),
     "api/v1/artifacts/<str:artifact_id>/release": Example("artifact"),

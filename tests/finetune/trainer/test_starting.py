@@ -10,12 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from faults import OurFault
-from finetune.trainer.checkpoint import ADAPTER, OPTIMIZER
 from finetune.trainer.events import EventLog
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.loop import prepare, train
 from finetune.trainer.objectives import OBJECTIVES
-from finetune.trainer.spec import START, OptimSpec, RunSpec
+from finetune.trainer.spec import ADAPTER, OPTIMIZER, START, OptimSpec, RunSpec
 from tests.finetune.trainer.runs import (
     StopAfter,
     chat_rows,
@@ -28,7 +27,9 @@ from tests.finetune.trainer.runs import (
 from tests.finetune.trainer.test_dpo import pair_rows
 
 
-def goes_on(folder: Path, base: Path, source: Path, *, optimizer: bool = False, **spec: Any) -> Path:
+def goes_on(
+    folder: Path, base: Path, source: Path, *, optimizer: bool = False, **spec: Any
+) -> Path:
     """A run that starts from the files in `source`."""
     names = {"adapter_sha256": ADAPTER} | ({"optimizer_sha256": OPTIMIZER} if optimizer else {})
     bodies = {name: (source / name).read_bytes() for name in names.values()}

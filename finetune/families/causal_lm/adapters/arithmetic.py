@@ -54,12 +54,12 @@ class LoraLayer:
 
     def copied(self) -> "LoraLayer":
         """With tensors of its own, which no training changes."""
-        tensors = {
-            name: None if tensor is None else tensor.detach().clone()
-            for name in ("down", "up", "magnitude", "gain")
-            for tensor in (getattr(self, name),)
-        }
-        return replace(self, **tensors)
+
+        def copy(tensor: Tensor | None) -> Any:
+            return None if tensor is None else tensor.detach().clone()
+
+        down, up = copy(self.down), copy(self.up)
+        return replace(self, down=down, up=up, magnitude=copy(self.magnitude), gain=copy(self.gain))
 
     def settled(self, weight: Tensor) -> "LoraLayer":
         """As it is served: in the base weight's type and place, whatever is constant in it taken

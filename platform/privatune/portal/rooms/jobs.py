@@ -49,7 +49,13 @@ def new(request: RoomRequest) -> HttpResponse:
     bases = selectors.trainable()
     usable = selectors.files().filter(purpose__in=OF_ROWS).exclude(status=FileStatus.ERROR)
     files = with_rows(usable).order_by("-created_at")
-    form = JobForm(request.POST or None, bases=bases, files=files, initial=request.GET.dict())
+    form = JobForm(
+        request.POST or None,
+        bases=bases,
+        models=selectors.artifacts().filter(base__in=bases),
+        files=files,
+        initial=request.GET.dict(),
+    )
     if request.method == "POST" and form.is_valid():
         wish = form.job_request().model_copy(update={"auto_start": "hold" not in request.POST})
         try:

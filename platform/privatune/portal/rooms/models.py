@@ -17,6 +17,7 @@ from finetune.services.models import artifacts, prompting, withholding
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.outcome import outcome
+from privatune.portal.stages import stages
 from privatune.portal.verdicts import verdict
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
@@ -43,6 +44,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "report": report,
             "releases": Scope.MODELS_WRITE in request.principal.scopes,
             "outcome": outcome(report),
+            "stages": stages(artifact),
             "evaluations": [
                 {"row": each, "verdict": verdict(each.report)}
                 for each in selectors.evaluations().filter(artifact=artifact)[:EVALUATIONS_SHOWN]

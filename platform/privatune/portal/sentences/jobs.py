@@ -49,9 +49,23 @@ JOBS: dict[str, Any] = {
     ),
     "step_not_allowed": _("The job has gone on meanwhile. Load the page again."),
     "model_not_found": _("This model does not exist, or you have no access to it."),
-    "continue_not_supported": _(
-        "Training cannot yet go on from a fine-tuned model. Start from its base model, with all "
-        "the data in one training file."
+    "adapter_fixed": _(
+        "The model that training goes on from has another adapter. Leave rank, scale and layers "
+        "empty to go on with it, or start from the base model."
+    ),
+    "optimizer_not_kept": _("Only a checkpoint has the state of its optimizer."),
+    "base_retired": _("The base of this model is not offered any more. Choose another model."),
+    "start_unknown": _(
+        "This model does not say how its adapter was made, so training cannot go on from it."
+    ),
+    "checkpoint_not_found": _("This model has no such checkpoint."),
+    "start_missing": _(
+        "The weights that training was to go on from are gone. Go on from another model."
+    ),
+    "start_changed": ASK_AGAIN,
+    "model_in_use": _(
+        "A job goes on from this model. Wait until it has ended, or cancel it, then delete the "
+        "model."
     ),
     "invalid_file_purpose": _("This file was not brought in for training."),
     "invalid_columns": _(
