@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import DPOConfig, DPOTrainer
 
@@ -47,11 +48,19 @@ def align_with_trl(
     *,
     out: Path,
     max_steps: int,
+    goes_on: bool = False,
 ) -> Told:
-    """The rows in our plan's order, pre-tokenised, taken sequentially; every step is full."""
+    """The rows in our plan's order, pre-tokenised, taken sequentially; every step is full.
+
+    `goes_on`: the trainer is given a peft model that has the adapter, and no configuration for one.
+    """
     order = [number for step in range(max_steps) for number in plan.rows_of(step)]
     assert len(order) == max_steps * spec.batch_size
     model = AutoModelForCausalLM.from_pretrained(base, dtype=DTYPES[spec.precision])
+    peft_config = _lora_config(model, spec.adapter)
+    if goes_on:
+        model = get_peft_model(model, peft_config)
+        give(model, adapter)
     config = DPOConfig(
         **schedule(spec, out, max_steps),
         bf16=False,
@@ -62,8 +71,9 @@ def align_with_trl(
         args=config,
         train_dataset=Dataset.from_list([_example(rows[number]) for number in order]),
         processing_class=AutoTokenizer.from_pretrained(base),
-        peft_config=_lora_config(model, spec.adapter),
+        peft_config=None if goes_on else peft_config,
     )
+    assert goes_on == ("ref" in trainer.model.peft_config)
     give(trainer.model, adapter)
     trainer.losses = []
     trainer.train()

@@ -55,10 +55,17 @@ def pairs(base: Path, count: int) -> list[Group]:
 
 
 def train_ours(
-    base: Path, spec: RunSpec, rows: list[Group], plan: Plan, folder: Path
+    base: Path,
+    spec: RunSpec,
+    rows: list[Group],
+    plan: Plan,
+    folder: Path,
+    start: dict[str, torch.Tensor] | None = None,
 ) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
     """Each step's figures, and the adapter before."""
     model = adapted.load(base, spec.adapter, precision=spec.precision, device="cpu", seed=1)
+    if start is not None:
+        model.begin_from(start)
     before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
     run = Run(
         spec=spec,

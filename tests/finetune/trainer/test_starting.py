@@ -10,6 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from faults import OurFault
+from finetune.families.causal_lm import adapted
+from finetune.trainer.data import make_plan
 from finetune.trainer.events import EventLog
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.loop import prepare, train
@@ -24,7 +26,8 @@ from tests.finetune.trainer.runs import (
     result_hash,
     write_jsonl,
 )
-from tests.finetune.trainer.test_dpo import pair_rows
+from tests.finetune.trainer.test_dpo import pair_rows, pairs, train_ours
+from tests.finetune.trainer.test_oracle import STEPS, spec_of
 
 
 def goes_on(
@@ -98,6 +101,43 @@ def test_preferences_are_held_against_the_adapter_that_it_goes_on_from(second: P
     assert said["start_valid_loss"] == pytest.approx(0.6931, abs=1e-4)
     assert said["start_valid_rewards_margins"] == pytest.approx(0, abs=1e-5)
     assert report(second)["valid_loss"] < 0.69
+
+
+def test_fifty_steps_from_a_trained_adapter_have_the_losses_and_rewards_of_trl(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    """Given a peft model that was trained before, TRL takes that for the reference."""
+    from tests.finetune.trainer.oracle import nothing_narrowed
+    from tests.finetune.trainer.oracle_pairs import align_with_trl
+
+    spec = spec_of("fp64").model_copy(update={"settings": {"beta": 0.3}})
+    rows = pairs(tiny_base, 20)
+    plan = make_plan(rows, batch_size=4, epochs=10, seed=5, pack_to=None)
+    start = trained_before(tiny_base, spec)
+    with nothing_narrowed():
+        ours, before = train_ours(tiny_base, spec, rows, plan, tmp_path, start)
+        theirs = align_with_trl(
+            tiny_base, spec, rows, plan, start, out=tmp_path, max_steps=STEPS, goes_on=True
+        )
+    assert all(torch.equal(before[name], start[name]) for name in start)
+    losses = [step["train_loss"] for step in ours]
+    assert losses[0] == pytest.approx(0.6931471805599453, rel=1e-9)
+    gaps = [abs(a - b) / abs(b) for a, b in zip(losses, theirs.losses, strict=True)]
+    assert max(gaps) < 1e-9, f"step {gaps.index(max(gaps)) + 1}: {max(gaps)}"
+    for name in ("rewards_chosen", "rewards_rejected", "logps_chosen", "logps_rejected"):
+        told = [step[f"train_{name}"] for step in ours]
+        metric = theirs.metrics[name.replace("_", "/", 1)]
+        assert told == pytest.approx(metric, rel=1e-4, abs=1e-4), name
+
+
+def trained_before(base: Path, spec: RunSpec) -> dict[str, torch.Tensor]:
+    """An adapter that is no fresh one: B is not zero."""
+    model = adapted.load(base, spec.adapter, precision="fp64", device="cpu", seed=2)
+    chance = torch.Generator().manual_seed(1)
+    return {
+        name: tensor + 0.05 * torch.randn(tensor.shape, generator=chance, dtype=tensor.dtype)
+        for name, tensor in model.adapter_state().items()
+    }
 
 
 def test_interrupted_at_every_step_and_gone_on_with_elsewhere_it_ends_in_the_same_bytes(
