@@ -107,3 +107,19 @@ def test_the_list_shows_each_artifact(run: Run, server: Scripted) -> None:
     server.on("GET /api/v1/artifacts", (200, {"data": [ROW], "has_more": False}))
     assert json.loads(run("artifacts", "list", "--json").stdout)["data"] == [ROW]
     assert "ft:tiny:acme::1" in run("artifacts", "list", env={"COLUMNS": "200"}).stdout
+
+
+def test_the_chain_shows_each_training_with_its_losses(run: Run, server: Scripted) -> None:
+    links = [
+        {"model": "ft:tiny:acme::1", "method": "supervised", "step": 20, "deleted": True,
+         "start_valid_loss": 2.5, "valid_loss": 1.25, "created_at": "2026-01-02T03:04:05Z"},
+        {"model": "ft:tiny:acme::2", "method": "dpo", "step": None, "deleted": False,
+         "start_valid_loss": 0.6931, "valid_loss": None, "created_at": "2026-01-02T03:04:06Z"},
+    ]  # fmt: skip
+    server.on("GET /api/v1/artifacts/artifact-1/chain", (200, {"data": links}))
+    shown = run("artifacts", "chain", "artifact-1", env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    first, second = (line for line in shown.stdout.splitlines() if "ft:tiny" in line)
+    assert all(each in first for each in ("supervised", "20", "2.5000", "1.2500", "deleted"))
+    assert "0.6931" in second
+    assert json.loads(run("artifacts", "chain", "artifact-1", "--json").stdout)["data"] == links

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.test import Client
 from django.utils import timezone
 
 from faults import UserFault
@@ -20,9 +21,10 @@ from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict, NotFound, Refused
 from tenants.models import LicenseState
 from tenants.services.licences import change_license
+from tenants.services.tenants import create_key
 from tenants.services.vaults import open_vault
-from tests.finetune.trainer.test_dpo import pair_rows
-from tests.fixtures.jobs import Bench, jsonl, new_bench
+from tests.finetune.api.test_dpo import preferences
+from tests.fixtures.jobs import Bench, new_bench
 
 ADAPTER = {"r": 4, "alpha": 8.0, "dropout": 0.0, "targets": ["q_proj"]}
 ADAPTER |= {"use_dora": False, "use_rslora": False}
@@ -169,7 +171,7 @@ def test_preferences_after_instructions_have_the_whole_chain_in_passport_and_car
 ) -> None:
     bench = committed_bench
     first = trained(bench, adapter={"r": 4})
-    pairs, held = (bench.add_file(jsonl(pair_rows(n, start=s))) for n, s in ((12, 0), (4, 100)))
+    pairs, held = (bench.add_file(preferences(count)) for count in (12, 4))
     second = trained(
         bench, model=first.model_name, method="dpo", file=pairs, validation_file=held.id
     )
@@ -216,3 +218,26 @@ def test_a_job_whose_start_is_lost_fails_with_the_reason(committed_bench: Bench)
     ended = bench.job(job)
     assert ended.state == JobState.FAILED
     assert ended.error["code"] == "start_missing"
+
+
+def test_the_api_tells_each_training_of_the_chain(bench: Bench, client: Client) -> None:
+    first, second = made(bench), made(bench)
+    with tenant_scope(bench.tenant.id):
+        start = {"model": f"{first.model_name}:ckpt-step-3", "step": 3, "adapter_sha256": "a" * 64}
+        Job.objects.filter(id=second.job_id).update(parent=first, start=start, method="dpo")
+        Artifact.objects.filter(id=first.id).update(
+            report={"steps": 3, "base_valid_loss": 2.5, "valid_loss": 1.5},
+            deleted_at=timezone.now(),
+        )
+        second = Artifact.objects.get(id=second.id)
+        _, key = create_key(tenant_id=bench.tenant.id, name="test", actor="test")
+    answer = client.get(
+        f"/api/v1/artifacts/{second.public_id}/chain", headers={"Authorization": f"Bearer {key}"}
+    )
+    links = answer.json()["data"]
+    told = [(each["model"], each["method"], each["step"], each["deleted"]) for each in links]
+    assert told == [
+        (first.model_name, "supervised", 3, True),
+        (second.model_name, "dpo", None, False),
+    ]
+    assert [links[0][name] for name in ("start_valid_loss", "valid_loss")] == [2.5, 1.5]

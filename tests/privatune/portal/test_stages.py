@@ -1,0 +1,74 @@
+"""Training on from a model: the model's page says what came before, the form goes on with it."""
+
+from pathlib import Path
+
+import pytest
+
+from finetune.models import Artifact, Job
+from privatune.portal.outcome import outcome
+from tenants.database.scope import tenant_scope
+from tests.finetune.api.customers import Customer
+from tests.finetune.services.jobs.test_starting import ADAPTER, made
+from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.fixtures.people import browser_of, member
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def bench(tiny_base: Path) -> Bench:
+    return new_bench(tiny_base)
+
+
+def customer_of(bench: Bench) -> Customer:
+    return Customer(bench.tenant.id, bench.tenant.slug, key="", base_url="")
+
+
+def second_of(bench: Bench, first: Artifact) -> Artifact:
+    second = made(bench)
+    with tenant_scope(bench.tenant.id):
+        start = {"model": first.model_name, "step": 3, "adapter_sha256": "a" * 64}
+        Job.objects.filter(id=second.job_id).update(parent=first, start=start, method="dpo")
+        Artifact.objects.filter(id=second.id).update(
+            report={"steps": 3, "start_valid_loss": 0.6931, "valid_loss": 0.5}
+        )
+        Artifact.objects.filter(id=first.id).update(
+            report={"steps": 3, "base_valid_loss": 2.5, "valid_loss": 1.25}
+        )
+    return second
+
+
+def test_the_page_of_a_model_made_in_stages_tells_each_with_its_losses(bench: Bench) -> None:
+    first = made(bench)
+    second = second_of(bench, first)
+    customer = customer_of(bench)
+    browser = browser_of(member(customer))
+    page = browser.get(f"/t/{customer.slug}/models/{second.id}/").content.decode()
+    assert "Made in stages" in page
+    assert f'href="/t/{customer.slug}/models/{first.id}/">{first.model_name}</a>' in page
+    assert "checkpoint of step 3" in page
+    assert "Preferences: favour the better of two answers (DPO)" in page
+    for loss in ("2.500", "1.250", "0.693", "0.500"):
+        assert f"<td>{loss}</td>" in page
+    assert "27.9% lower: better" in page
+    alone = browser.get(f"/t/{customer.slug}/models/{first.id}/").content.decode()
+    assert "Made in stages" not in alone
+
+
+def test_a_preset_goes_on_with_the_models_own_adapter(bench: Bench) -> None:
+    model, customer = made(bench), customer_of(bench)
+    file = bench.add_file(jsonl(chat_rows(12)))
+    browser = browser_of(member(customer))
+    address = f"/t/{customer.slug}/jobs/new?model={model.model_name}"
+    assert f'value="{model.model_name}" selected' in browser.get(address).content.decode()
+    form = {"model": model.model_name, "training_file": str(file.id), "preset": "balanced"}
+    assert browser.post(address, form).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        job = Job.objects.get(parent=model)
+    assert job.requested["adapter"] == ADAPTER
+
+
+def test_a_loss_as_before_is_told_of_what_training_went_on_from() -> None:
+    found = outcome({"start_valid_loss": 2.0, "valid_loss": 2.0004})
+    assert found is not None
+    assert found.words == "as before"
