@@ -109,6 +109,7 @@ WEIGHTS: dict[str, Right | str] = {
     "finetune.services.runs.publishing._drop_unless_published": WORKER,
     "finetune.services.runs.publishing._tidy": WORKER,
     "finetune.services.runs.publishing.publish": WORKER,
+    "finetune.services.runs.starting._files": WORKER,
 }
 # Who speaks to the serving process.
 MODELS: dict[str, Right | str] = {
