@@ -36,4 +36,4 @@ def _go_on_with(run: Run, state: dict[str, Tensor]) -> None:
     named = {name.rpartition(".")[0] for name in state}
     if not named <= set(run.model.parameter_names):
         raise OurFault("other_adapter", "The optimizer's state is of another adapter.")
-    optim.load_state_tensors(run.optimizer, run.model.parameter_names, state)
+    optim.load_state_tensors(run.optimizer, state)

@@ -201,3 +201,16 @@ def test_an_adapter_of_another_rank_is_refused_and_never_stretched(
     with pytest.raises(OurFault) as raised:
         train(run, Stop())
     assert raised.value.code == "other_adapter"
+
+
+def test_an_adapter_that_began_in_the_base_goes_on_with_what_stands_still(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    told: dict[str, Any] = {"adapter": {"r": 4, "init_lora_weights": "pissa"}, "rows": 8}
+    one = make_run(tmp_path / "one", tiny_base, epochs=1, **told)
+    train(one, Stop())
+    run = preferring(tmp_path / "run", tiny_base, one / "result", epochs=1, **told)
+    train(run, Stop())
+    (said,) = [event["data"] for event in events(run) if event.get("code") == "start_evaluated"]
+    assert said["start_valid_loss"] == pytest.approx(0.6931, abs=1e-4)
+    assert said["start_valid_rewards_margins"] == pytest.approx(0, abs=1e-5)

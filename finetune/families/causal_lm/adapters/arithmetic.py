@@ -59,7 +59,9 @@ class LoraLayer:
             return None if tensor is None else tensor.detach().clone()
 
         down, up = copy(self.down), copy(self.up)
-        return replace(self, down=down, up=up, magnitude=copy(self.magnitude), gain=copy(self.gain))
+        still = None if self.still is None else (copy(self.still[0]), copy(self.still[1]))
+        kept = {"magnitude": copy(self.magnitude), "gain": copy(self.gain), "still": still}
+        return replace(self, down=down, up=up, **kept)
 
     def settled(self, weight: Tensor) -> "LoraLayer":
         """As it is served: in the base weight's type and place, whatever is constant in it taken

@@ -50,8 +50,8 @@ class TrainableAdapter:
 
     @torch.no_grad()
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Raises OurFault `other_adapter` unless names and shapes are these. What stands still comes
-        from there, too: another machine might make other last bits of it."""
+        """Raises OurFault `other_adapter` unless names and shapes are these. What stands still
+        comes from there, too: another machine might make other last bits of it."""
         if _shapes(state) != _shapes({name: self._whole(name) for name in self.saved}):
             raise OurFault("other_adapter", "The weights are of another adapter.")
         for name, parameter in self.saved.items():
