@@ -9,7 +9,7 @@ import tenants.models.base
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("finetune", "0020_withheld"),
+        ("finetune", "0021_profiles"),
         ("tenants", "0018_rights"),
     ]
 
