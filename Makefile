@@ -1,4 +1,4 @@
-.PHONY: help setup setup-run demo up test stutter check fast clean
+.PHONY: help setup setup-run demo up test clients stutter check fast clean
 
 PY := .venv/bin/python
 # One thread a process in tests: the thread count changes the bits of a result.
@@ -13,6 +13,7 @@ help:
 	@echo "make demo    set up, then run the main job end to end (ends by itself)"
 	@echo "make up      set up, then keep the whole stack running at http://127.0.0.1:8000"
 	@echo "make test    set up, then run every test"
+	@echo "make clients set up LiteLLM, LangChain and instructor too (250 MB), then run the tests of them"
 	@echo "make check   lint, types, import contracts, migrations, deployment, translations"
 	@echo "make stutter the same, while the tests' processes are stopped at random: a busy machine"
 	@echo "make fast    the tests without the slow ones"
@@ -31,6 +32,10 @@ up: setup-run
 
 test: setup
 	$(TEST_ENV) $(PY) -m pytest $(SIDE_BY_SIDE)
+
+clients:
+	@scripts/setup clients
+	$(TEST_ENV) $(PY) -m pytest tests/finetune/api/test_gateways_and_clients.py
 
 stutter: setup
 	$(TEST_ENV) $(PY) scripts/stutter.py -- $(PY) -m pytest $(SIDE_BY_SIDE)
