@@ -211,7 +211,9 @@ def scrub(spec: ProfileSpec, out_dir: Path, tell: Tell) -> ScrubReport:
 
 
 def as_brought(row: Row) -> Row:
-    """A canonical row in the fields of a file: of a pair in messages they differ."""
+    """A canonical row in the fields of a file: of a prompt, and a pair in messages, they differ."""
+    if isinstance(row.get("item"), dict):
+        return {**{name: row[name] for name in row if name != "item"}, **row["item"]}
     if not (isinstance(row.get("chosen"), list) and "messages" in row):
         return row
     prompt = row["messages"]

@@ -34,7 +34,7 @@ def question_of(row: dict[str, Any]) -> str:
     """What is asked, by whoever asks: of a training row, or of a row of an evaluation's file. Of
     a document, and of what asks in no known field, the whole."""
     item = row["item"] if isinstance(row.get("item"), dict) else row
-    messages = item.get("messages")
+    messages = row.get("messages", item.get("messages"))
     if isinstance(messages, list):
         asked = "\n".join(_said_by(messages, "user"))
     else:

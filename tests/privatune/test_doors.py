@@ -137,6 +137,7 @@ STREAMS: dict[str, Right | str] = {
     "t/<slug:slug>/audit/export": OWN,
     "t/<slug:slug>/evaluations/<evaluation:evaluation_id>/items": OWN,
     "t/<slug:slug>/files/<file:file_id>/problems/<uuid:dataset_id>": OWN,
+    "t/<slug:slug>/files/<file:file_id>/findings/<uuid:profile_id>": OWN,
     "t/<slug:slug>/jobs/<job:job_id>/stream": OWN,
     "t/<slug:slug>/models/<model:artifact_id>/download": Right.EXPORT,
     "t/<slug:slug>/models/<model:artifact_id>/chat": Right.SERVE,
@@ -165,6 +166,8 @@ ENTRIES = {
     "t/<slug:slug>/evaluations/<evaluation:evaluation_id>/items": "evaluation.read",
     "t/<slug:slug>/files/<file:file_id>/": "report.read",
     "t/<slug:slug>/files/<file:file_id>/preview": "row.preview",
+    "t/<slug:slug>/files/<file:file_id>/findings/<uuid:profile_id>": "profile.download",
+    "t/<slug:slug>/files/<file:file_id>/changes/<uuid:scrub_id>": "scrub.read",
     "t/<slug:slug>/files/<file:file_id>/problems/<uuid:dataset_id>": "report.download",
     "t/<slug:slug>/models/<model:artifact_id>/": "row.preview",
     "t/<slug:slug>/models/<model:artifact_id>/download": "artifact.download",
@@ -384,6 +387,8 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
         reading = Dataset.objects.select_related("file").get()
         evaluation = Evaluation.objects.select_related("suite").get()
         profile, scrub = Profile.objects.get(), Scrub.objects.get()
+    path = path.replace("<uuid:profile_id>", str(profile.id))
+    path = path.replace("<uuid:scrub_id>", str(scrub.id))
     path = path.replace("<str:profile_id>", profile.public_id)
     path = path.replace("<str:scrub_id>", scrub.public_id)
     path = path.replace("<evaluation:evaluation_id>", str(evaluation.id))

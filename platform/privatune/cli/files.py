@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from finetune.purposes import BROUGHT, Purpose
+from privatune.cli import profiles
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import (
@@ -116,3 +117,9 @@ def show(file: dict[str, Any], *, as_json: bool) -> None:
             "expires": when(file.get("expires_at")),
         }
     )
+
+
+app.command("profile")(profiles.profile)
+app.command("scrub")(profiles.scrub)
+app.command("changes")(profiles.changes)
+app.command("versions")(profiles.versions)

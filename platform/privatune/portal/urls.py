@@ -16,6 +16,7 @@ from privatune.portal.rooms import (
     members,
     models,
     preview,
+    profiles,
     settings,
 )
 
@@ -34,6 +35,14 @@ rooms = [
     path("files/<file:file_id>/problems/<uuid:dataset_id>", files.errors, name="file-problems"),
     path("files/<file:file_id>/columns", files.columns, name="file-columns"),
     path("files/<file:file_id>/preview", preview.preview, name="file-preview"),
+    path("files/<file:file_id>/profile", profiles.ask, name="file-profile"),
+    path("files/<file:file_id>/scrub", profiles.scrub, name="file-scrub"),
+    path(
+        "files/<file:file_id>/findings/<uuid:profile_id>",
+        profiles.findings,
+        name="file-findings",
+    ),
+    path("files/<file:file_id>/changes/<uuid:scrub_id>", profiles.changes, name="file-changes"),
     path("jobs/", jobs.index, name="jobs"),
     path("jobs/new", jobs.new, name="job-new"),
     path("jobs/<job:job_id>/", jobs.detail, name="job"),

@@ -19,7 +19,17 @@ from django.test import Client
 from django.urls import reverse
 
 from finetune.events import LossAtChance
-from finetune.models import Artifact, CatalogModel, Evaluation, Event, Job, Suite
+from finetune.models import (
+    Artifact,
+    CatalogModel,
+    Dataset,
+    Evaluation,
+    Event,
+    Job,
+    Profile,
+    Scrub,
+    Suite,
+)
 from finetune.states import JobState
 from privatune.people.urls import urlpatterns as accounts
 from privatune.portal.urls import rooms
@@ -37,7 +47,8 @@ from tests.fixtures.people import browser_of, new_person, sign_in
 
 # Addresses that answer with no page: acts, downloads, streams, what is asked by scripts.
 NO_PAGES = {
-    "upload", "file-delete", "file-problems", "file-columns", "job-curve", "job-stream",
+    "upload", "file-delete", "file-problems", "file-columns", "file-profile", "file-scrub",
+    "file-findings", "job-curve", "job-stream",
     "evaluation-items", "evaluation-cancel", "evaluation-delete", "model-release",
     "job-cancel", "job-pause", "job-resume", "model-download", "model-chat", "audit-export",
     "account_logout", "account_oidc_start", "account_oidc_callback", "account_end_other_sessions",
@@ -81,6 +92,7 @@ class Scene:
             Artifact.objects.update(report={"warnings": [warned]} | losses)
             self.artifact = Artifact.objects.get()
             self.evaluation = self._evaluation()
+            self._profiles()
 
     def _upload(self, name: str, content: bytes) -> uuid.UUID:
         sent = {"file": SimpleUploadedFile(name, content)}
@@ -133,10 +145,36 @@ class Scene:
         Evaluation.objects.create(suite=suite, **made | waits)
         return Evaluation.objects.create(suite=suite, **made)
 
+    def _profiles(self) -> None:
+        """Of the good file: seen through, alone and beside the other, and scrubbed."""
+        places = {"email": {"rows": 1, "places": 2}, "password": {"rows": 1, "places": 1}}
+        figures = {
+            "rows": 1234, "compared": 1000, "equal": 3, "near": 1, "findings": 9, "listed": 8,
+            "lengths": [{"up_to": 16, "rows": 900}, {"up_to": 32, "rows": 334}],
+            "scripts": {"han": 1000, "latin": 200, "mixed": 34}, "personal": places,
+        }  # fmt: skip
+        held_out = {"rows": 9, "equal": 1, "near": 1, "rows_here": 2}
+        vault = open_vault()
+        vault.put_bytes(
+            "profiles/found", b'{"row": 1, "masked": {"messages[0].content": [[0, 3, "email"]]}}'
+        )
+        named = {"file_id": self.good, "findings_object": "profiles/found", "state": "succeeded"}
+        Profile.objects.create(**named, report=figures | {"held_out": None})
+        Profile.objects.create(
+            **named, against_id=self.file, report=figures | {"held_out": held_out}
+        )
+        rows = Dataset.objects.get(file_id=self.good, base=None).rows_sha256
+        report = {"rows": 4, "changed": 1, "masked": places}
+        self.scrub_of_good = Scrub.objects.create(
+            **named, result_id=self.file, rows_sha256=rows, report=report
+        )
+        error = {"code": "limit_memory", "message": "Too much.", "fix": None}
+        self.scrub = Scrub.objects.create(file_id=self.file, state="failed", error=error)
+
     def rooms(self) -> Iterator[tuple[str, str]]:
         ids: dict[str, Any] = {
             "file_id": self.file, "job_id": self.running.id, "artifact_id": self.artifact.id,
-            "evaluation_id": self.evaluation.id,
+            "evaluation_id": self.evaluation.id, "scrub_id": self.scrub.id,
         }  # fmt: skip
         for each in rooms:
             if each.name not in NO_PAGES:
@@ -149,6 +187,7 @@ class Scene:
             yield f"job-{job.id}", reverse("portal:job", args=(self.customer.slug, job.id))
         good = reverse("portal:file", args=(self.customer.slug, self.good))
         yield "file-good", good
+        yield "file-changes-good", f"{good}changes/{self.scrub_of_good.id}"
         yield (
             "job-new-of-file",
             reverse("portal:job-new", args=(self.customer.slug,)) + f"?file={self.good}",

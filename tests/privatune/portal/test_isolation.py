@@ -9,7 +9,16 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern
 
-from finetune.models import Artifact, CatalogModel, Dataset, Evaluation, Job, Suite
+from finetune.models import (
+    Artifact,
+    CatalogModel,
+    Dataset,
+    Evaluation,
+    Job,
+    Profile,
+    Scrub,
+    Suite,
+)
 from privatune.portal.urls import rooms
 from tenants.database.scope import tenant_scope
 from tenants.models import License, User
@@ -32,7 +41,7 @@ PLAIN = {
     "models/": "get", "licences/": "get", "members/": "get",
     "keys/": "get", "audit/": "get", "audit/export": "get", "settings": "get",
 }  # fmt: skip
-POSTED = {"columns", "delete", "cancel", "pause", "resume", "chat", "release"}
+POSTED = {"columns", "profile", "scrub", "delete", "cancel", "pause", "resume", "chat", "release"}
 ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]
 WITH_ID = [route for route in ROUTES if "<" in route]
 
@@ -52,6 +61,9 @@ def ids(owner: Customer) -> dict[str, uuid.UUID]:
         )
         open_vault().put_bytes("datasets/errors", b"{}\n")
         dataset = Dataset.objects.create(file=file, errors_object="datasets/errors")
+        open_vault().put_bytes("profiles/found", b"{}\n")
+        named = {"file": file, "findings_object": "profiles/found", "state": "succeeded"}
+        profile, scrub = Profile.objects.create(**named), Scrub.objects.create(**named)
         job = Job.objects.create(
             base=CatalogModel.objects.get(name="shelf"),
             license=License.objects.get(),
@@ -66,7 +78,7 @@ def ids(owner: Customer) -> dict[str, uuid.UUID]:
         artifact = Artifact.objects.get()
     return {
         "file_id": file.id, "dataset_id": dataset.id, "job_id": job.id, "artifact_id": artifact.id,
-        "evaluation_id": evaluation.id,
+        "evaluation_id": evaluation.id, "profile_id": profile.id, "scrub_id": scrub.id,
     }  # fmt: skip
 
 
@@ -124,7 +136,15 @@ def test_without_sign_in_every_room_leads_to_the_sign_in(
 
 
 @pytest.mark.parametrize(
-    "route", ["files/upload", "jobs/new", "jobs/<job:job_id>/cancel", "evaluations/new"]
+    "route",
+    [
+        "files/upload",
+        "jobs/new",
+        "jobs/<job:job_id>/cancel",
+        "evaluations/new",
+        "files/<file:file_id>/profile",
+        "files/<file:file_id>/scrub",
+    ],
 )
 def test_a_viewer_changes_nothing(owner: Customer, ids: dict[str, uuid.UUID], route: str) -> None:
     assert visit(person(owner, Role.VIEWER), owner.slug, route, ids)[0] == 403

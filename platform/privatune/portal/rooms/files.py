@@ -27,7 +27,7 @@ from finetune.services.files import intake
 from finetune.services.files.columns import map_columns
 from finetune.services.files.datasets import full_report, open_errors
 from finetune.states import LIVE_DATASET_STATES, DatasetState
-from privatune.portal import findings
+from privatune.portal import file_profile, findings
 from privatune.portal.access import RoomRequest, address_of, go, room
 from privatune.portal.file_rows import with_rows
 from privatune.portal.refusals import kept, said
@@ -91,17 +91,26 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
     file = _file(file_id)
     readings = list(file.datasets.select_related("base", "file").order_by("created_at"))
     shown = [_shown(reading, request.principal) for reading in readings]
+    trainable = file.purpose in OF_ROWS and file.status == FileStatus.PROCESSED
+    profiles = file_profile.shown_profiles(file) if trainable else []
+    versions = file_profile.shown_versions(file)
     context = {
         "file": file,
         "readings": shown,
         "asked": _asked(shown),
         "one_row": any(each["report"].get("rows_usable") == 1 for each in shown),
-        "trainable": file.purpose in OF_ROWS and file.status == FileStatus.PROCESSED,
+        "trainable": trainable,
+        "profiles": profiles,
+        "versions": versions,
+        "others": file_profile.others(file) if trainable else [],
         "refused": _why(file, readings),
-        "waiting": file.purpose in OF_ROWS
-        and (
-            file.status == FileStatus.UPLOADED
-            or any(each.state in LIVE_DATASET_STATES for each in readings)
+        "waiting": any(each["live"] for each in (*profiles, *versions))
+        or (
+            file.purpose in OF_ROWS
+            and (
+                file.status == FileStatus.UPLOADED
+                or any(each.state in LIVE_DATASET_STATES for each in readings)
+            )
         ),
     }
     part = "portal/parts/readings.html" if request.headers.get("HX-Request") else "portal/file.html"

@@ -259,8 +259,15 @@ ROLES = ("assistant", "user", "assistant")
             ]
             for side in ("chosen", "rejected")
         },
+        {
+            "messages": [{"role": "user", "content": "bob@corp.io"}],
+            "reference": {"name": "bob@corp.io"},
+        },
     ],
-    ids=["completion", "text", "alpaca", "sharegpt", "chosen", "preference", "conversations"],
+    ids=[
+        *("completion", "text", "alpaca", "sharegpt", "chosen", "preference", "conversations"),
+        "prompt",
+    ],
 )
 def test_rows_of_each_format_are_read_again_as_they_were(bench: Bench, row: dict[str, Any]) -> None:
     file = checked(bench, [row])
