@@ -104,6 +104,10 @@ def _queued(job: Job) -> Phase:
     return Phase("queued", {"place": _place(run) if run is not None else 1})
 
 
+def _is_validated(job: Job) -> bool:
+    return bool(job.validation_file_id or job.requested.get("validation_split"))
+
+
 def _paused(job: Job) -> Phase | None:
     return Phase("held") if selectors.is_held(job) else None
 
@@ -125,7 +129,7 @@ def _running(job: Job) -> Phase:
             return Phase("reading", {"rows": rows, "of": total})
         case events.ReferenceGoesOn(rows=rows, of=total):
             return Phase("reference", {"rows": rows, "of": total})
-        case events.TrainingPlanned() if job.validation_file_id and not figures:
+        case events.TrainingPlanned() if _is_validated(job) and not figures:
             return Phase("base_evaluation_begins")
         case events.ValidationGoesOn(rows=rows, of=total):
             values = {"rows": rows, "of": total}

@@ -54,6 +54,7 @@ from finetune.events.jobs import (
     OverlapFound,
     PauseRequested,
     PauseWithdrawn,
+    ValidationSplit,
 )
 from finetune.events.message import Choice, Level, Message, kinds_of
 from finetune.events.training import (
@@ -166,6 +167,7 @@ __all__ = [
     "TrainingSteadied",
     "TriedWithLess",
     "ValidationGoesOn",
+    "ValidationSplit",
     "WarmupShortened",
     "WeightsRolledBack",
     "WorseThanBase",

@@ -60,6 +60,21 @@ class OverlapFound(Message):
     overlap: int
 
 
+class ValidationSplit(Message):
+    """`clusters`: sets of rows, of more than one each, that are of one group or say nearly the
+    same."""
+
+    code = "validation_split"
+    words = (
+        "{rows} of {of:row|rows} are kept apart for validation, drawn by the job's seed. "
+        "{clusters:set of rows that belong together stays|sets of rows that belong together stay} "
+        "on one side each."
+    )
+    rows: int
+    of: int
+    clusters: int
+
+
 class JobQueued(Message):
     code = "job_queued"
     words = "Files validated, moving job to queued state."

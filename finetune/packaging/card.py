@@ -2,7 +2,7 @@
 
 import json
 
-from finetune.packaging.passport import Change, DatasetUsed, Evaluation, Passport
+from finetune.packaging.passport import Change, DatasetUsed, Evaluation, Passport, SplitUsed
 from finetune.records.check.columns import as_written
 
 
@@ -57,7 +57,18 @@ def _data(passport: Passport) -> str:
         for used in passport.datasets
     ]
     head = ["| role | name | rows | SHA-256 | read as |", "|---|---|---|---|---|"]
-    return "\n".join(["## Data", "", *head, *rows])
+    return "\n".join(["## Data", "", *head, *rows, *_split(passport.split)])
+
+
+def _split(split: SplitUsed | None) -> list[str]:
+    if split is None:
+        return []
+    return [
+        "",
+        f"{split.validation_rows:,} of its rows were kept apart for validation and not trained "
+        f"(a share of {split.share:g}, drawn by seed {split.seed}; digest of their numbers "
+        f"`{split.sha256}`).",
+    ]
 
 
 def _read(used: DatasetUsed) -> str:

@@ -76,6 +76,19 @@ class Ancestor(_Part):
     datasets: list[AncestorData] = []
 
 
+class SplitUsed(_Part):
+    """The training file was split: so many of its rows were trained, and the others kept apart for
+    validation. `sha256` is of their numbers in it, from 0, in decimal with a line break each;
+    `clusters`: sets of rows that belong together and stay on one side."""
+
+    share: float
+    seed: int
+    training_rows: int
+    validation_rows: int
+    clusters: int
+    sha256: str
+
+
 class Change(_Part):
     """Of the validation loss by training, row by row: the mean's change in nats per trained token,
     its 95% interval (bootstrap over rows) and the p of the paired permutation test, two-sided."""
@@ -136,6 +149,7 @@ class Passport(_Part):
     code_version: str
     base: BaseUsed
     datasets: list[DatasetUsed]
+    split: SplitUsed | None = None  # None: validation rows are of a file, or there are none
     family: str
     method: str  # the objective that ran; this key of the format is older than the word
     hyperparameters: dict[str, Any]

@@ -151,6 +151,13 @@ class Frozen:
         firsts = np.arange(self.records + 1) if self._firsts is None else self._firsts
         return np.diff(self._starts[firsts])
 
+    def trained_by_record(self) -> npt.NDArray[np.int64]:
+        """Labels of all sequences of each record."""
+        spans = (self._edges[1::2].astype(np.int64) - self._edges[::2]).cumsum()
+        done = np.concatenate([np.zeros(1, dtype=np.int64), spans])
+        firsts = np.arange(self.records + 1) if self._firsts is None else self._firsts
+        return np.diff(done[self._spans[firsts]])
+
     def sequences(self, record: int) -> list[tuple[list[int], bytes]]:
         """Of each sequence the ids, and a byte that is 1 where one is trained."""
         if self._firsts is None:
@@ -191,6 +198,10 @@ class FrozenItems(Sequence[Item]):
     def printed_day(self) -> str | None:
         """What their prompts print as today; "" where they print none, None where untold."""
         return self._frozen.printed_day
+
+    def trained_each(self) -> list[int]:
+        """Labels of each."""
+        return self._frozen.trained_by_record().tolist()
 
     def lengths(self) -> list[int]:
         """`len` of each."""

@@ -10,6 +10,9 @@
 
 `cut_to`: of a row that is too long, only so many tokens are taken, from its beginning. The check
 writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.
+
+`group`: rows of one stay on one side where a file is split (splitting.py); no part of what is
+trained. Of a prompt it stands in `item`.
 """
 
 from typing import Any, NotRequired, TypedDict
@@ -28,6 +31,7 @@ class Message(TypedDict):
 class ChatRow(TypedDict):
     messages: list[Message]
     cut_to: NotRequired[int]
+    group: NotRequired[str]
     tools: NotRequired[list[dict[str, Any]]]
 
 
@@ -35,11 +39,13 @@ class CompletionRow(TypedDict):
     prompt: str
     completion: str
     cut_to: NotRequired[int]
+    group: NotRequired[str]
 
 
 class TextRow(TypedDict):
     text: str
     cut_to: NotRequired[int]
+    group: NotRequired[str]
 
 
 class ChunkRow(TypedDict):
@@ -48,6 +54,7 @@ class ChunkRow(TypedDict):
 
     ids: list[int]
     cut_to: NotRequired[int]
+    group: NotRequired[str]
 
 
 class ChatPairRow(TypedDict):
@@ -57,6 +64,7 @@ class ChatPairRow(TypedDict):
     chosen: list[Message]
     rejected: list[Message]
     cut_to: NotRequired[int]
+    group: NotRequired[str]
     tools: NotRequired[list[dict[str, Any]]]
 
 
@@ -65,6 +73,7 @@ class CompletionPairRow(TypedDict):
     chosen: str
     rejected: str
     cut_to: NotRequired[int]
+    group: NotRequired[str]
 
 
 class PromptRow(TypedDict):

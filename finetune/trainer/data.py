@@ -67,14 +67,55 @@ class Singles(Sequence[tuple[int, ...]]):
         return (self._numbers[key],)
 
 
+class Chosen(Sequence[Item]):
+    """Some of a file's rows, by their numbers in it."""
+
+    def __init__(self, rows: Sequence[Item], numbers: Sequence[int]) -> None:
+        self.rows = rows
+        self.numbers = array("Q", numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, key: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, key: int | slice) -> Item | Sequence[Item]:
+        if isinstance(key, slice):
+            return [self.rows[number] for number in self.numbers[key]]
+        return self.rows[self.numbers[key]]
+
+    def lengths(self) -> list[int]:
+        whole = lengths_of(self.rows)
+        return [whole[number] for number in self.numbers]
+
+    @property
+    def trained(self) -> int:
+        rows = self.rows
+        each = rows.trained_each() if isinstance(rows, FrozenItems) else [r.trained for r in rows]
+        return sum(each[number] for number in self.numbers)
+
+
+def line_of(rows: Sequence[Item], number: int) -> int:
+    """As people count a row in its file, from 1."""
+    return (rows.numbers[number] if isinstance(rows, Chosen) else number) + 1
+
+
 def lengths_of(rows: Sequence[Item]) -> list[int]:
     """Tokens of each; frozen rows are not made for it."""
-    return rows.lengths() if isinstance(rows, FrozenItems) else [len(row) for row in rows]
+    if isinstance(rows, FrozenItems | Chosen):
+        return rows.lengths()
+    return [len(row) for row in rows]
 
 
 def trained_of(rows: Sequence[Item]) -> int:
     """Labels of all of them."""
-    return rows.trained if isinstance(rows, FrozenItems) else sum(row.trained for row in rows)
+    if isinstance(rows, FrozenItems | Chosen):
+        return rows.trained
+    return sum(row.trained for row in rows)
 
 
 @lru_cache(maxsize=2)

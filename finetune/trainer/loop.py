@@ -275,7 +275,7 @@ def judge_run(run: Run) -> list[said.Message]:
         goes_on=run.spec.start is not None,
         guessing=guessing(run.model) if guessing else None,
     )
-    warned += summary(state.steadied)
+    warned += summary(run)
     note_nondeterministic(run)
     if state.nondeterministic:
         warned.append(said.NotDeterministic(operations="; ".join(state.nondeterministic)))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from finetune import events as said
 from finetune.grading.resampling import change
-from finetune.trainer.data import cut, lengths_of
+from finetune.trainer.data import cut, lengths_of, line_of
 from finetune.trainer.run import Numbered, Run
 
 TOLD_SECONDS = 10.0  # between two words on how far a long validation is
@@ -26,18 +26,19 @@ Loss = tuple[float, float]  # [nats, summed], and what it is divided by
 
 @dataclass(frozen=True)
 class RowLosses:
-    """By validation row, in the file's order."""
+    """By validation row, in the file's order; `lines`: which rows of the file they are."""
 
     base: Sequence[Loss]
     tuned: Sequence[Loss]
+    lines: Sequence[int]
 
     def table(self) -> bytes:
         """Comma-separated: figures, and nothing of what stands in a row."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(("row", "weight", "base_loss", "loss"))
-        for number, (base, tuned) in enumerate(zip(self.base, self.tuned, strict=True), 1):
-            writer.writerow((number, base[1], base[0], tuned[0]))
+        for line, base, tuned in zip(self.lines, self.base, self.tuned, strict=True):
+            writer.writerow((line, base[1], base[0], tuned[0]))
         return out.getvalue().encode()
 
     def said(self) -> dict[str, Any]:
@@ -59,7 +60,8 @@ def measure(run: Run, kept: dict[str, Tensor]) -> RowLosses | None:
         return None
     run.model.load_adapter_state(kept)
     run.model.train(False)
-    return RowLosses(base=_losses(run, plain=True), tuned=_losses(run, plain=False))
+    lines = [line_of(run.valid, number) for number in range(len(run.valid))]
+    return RowLosses(_losses(run, plain=True), _losses(run, plain=False), lines)
 
 
 def validation_parts(run: Run) -> Iterator[list[Numbered]]:

@@ -5,6 +5,7 @@ the very bytes that the spec names.
 """
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from faults import OurFault, UserFault
 from finetune.families.contract import Family, Read
 from finetune.records.frozen import FrozenItems
 from finetune.records.kinds import Item, RecordKind
+from finetune.records.splitting import digest_of
+from finetune.trainer.data import Chosen
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.spec import RunSpec, tokens_of
 
@@ -56,11 +59,24 @@ def open_rows(
             found.append(_map(spec, tokens, frozen, family, records, stop))
         else:
             found.append(read_rows(run_dir, name, read, sha256, stop=stop, tell=tell))
+    if data.held_out is not None:
+        return _parted(found[0], run_dir / data.held_out, data.held_out_sha256)
     return found[0], found[1]
+
+
+def _parted(rows: Sequence[Item], path: Path, sha256: str | None) -> tuple[Chosen, Chosen]:
+    """(rows to train, rows held out) of one file."""
+    held_out: list[int] = json.loads(path.read_bytes())
+    if sha256 not in (None, digest_of(held_out)) or not 0 < len(held_out) < len(rows):
+        raise _changed(path.name)
+    apart = set(held_out)
+    kept = [number for number in range(len(rows)) if number not in apart]
+    return Chosen(rows, kept), Chosen(rows, held_out)
 
 
 def day_of(rows: Sequence[Item], read: Read) -> str | None:
     """What prompts print as today: as frozen with the rows, else the tokenizer is asked."""
+    rows = rows.rows if isinstance(rows, Chosen) else rows
     told = rows.printed_day if isinstance(rows, FrozenItems) else None
     return read.printed_day if told is None else told or None
 

@@ -14,6 +14,7 @@ from finetune.events import Message
 from finetune.families.contract import PROBES
 from finetune.records.kinds import Item
 from finetune.trainer.checkpoint import to_bytes, write_folder
+from finetune.trainer.data import line_of
 from finetune.trainer.measuring import RowLosses
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import Objective
@@ -40,6 +41,7 @@ def write_result(
     model.load_adapter_state(kept)
     probes = model.probe([sequence for row in probed for sequence in row.sequences])
     report = _report(spec, state, history, step, hashlib.sha256(adapter).hexdigest())
+    report["skipped_rows"] = [line_of(run.rows, row) for row in state.steadied.skipped_rows]
     report["validation_change"] = measured.said() if measured is not None else None
     report["printed_day"] = run.printed_day
     report["warnings"] = [each.entry() for each in warned]
@@ -90,7 +92,6 @@ def _report(
         "best_step": state.best_step,
         "best_valid_loss": state.best_loss,
         "skipped_steps": state.skipped_steps,
-        "skipped_rows": [number + 1 for number in state.steadied.skipped_rows],
         "rollbacks": state.steadied.rollbacks,
         "rate_factor": state.steadied.rate_factor,
         "seconds": round(state.seconds, 3),

@@ -17,10 +17,9 @@ import torch
 from faults import UserFault
 from finetune import events as said
 from finetune.trainer import good
-from finetune.trainer.data import micro_batches
+from finetune.trainer.data import line_of, micro_batches
 from finetune.trainer.run import Run
 from finetune.trainer.stability import limit
-from finetune.trainer.state import Steadied
 from finetune.trainer.taking import Taken, judge, learn, take
 from finetune.trainer.totals import Totals
 
@@ -120,7 +119,7 @@ def act(run: Run, settled: Settled, numbers: Sequence[int]) -> None:
         run.events.say(
             said.RowsSkipped(
                 step=run.state.step,
-                rows=_lines(settled.blamed),
+                rows=_lines(run, settled.blamed),
                 skipped_rows=len(steadied.skipped_rows),
                 rollbacks=steadied.rollbacks,
                 loss=str(blown.loss),
@@ -166,15 +165,16 @@ def rows_of(run: Run, step: int) -> list[int]:
     return [number for number in run.plan.rows_of(step) if number not in left_out]
 
 
-def summary(steadied: Steadied) -> list[said.Message]:
+def summary(run: Run) -> list[said.Message]:
     """Of a run that has ended."""
+    steadied = run.state.steadied
     if not steadied.rollbacks:
         return []
     return [
         said.TrainingSteadied(
             rollbacks=steadied.rollbacks,
             skipped_rows=len(steadied.skipped_rows),
-            rows=_lines(steadied.skipped_rows),
+            rows=_lines(run, steadied.skipped_rows),
             rate_factor=steadied.rate_factor,
         )
     ]
@@ -189,7 +189,7 @@ def _go_back(run: Run, numbers: Sequence[int], loss: float, norm: float | None) 
         said.WeightsRolledBack(
             step=run.state.step,
             good_step=run.good.step if run.good else 0,
-            rows=_lines(numbers),
+            rows=_lines(run, numbers),
             rollbacks=steadied.rollbacks,
             rate_factor=steadied.rate_factor,
             loss=str(loss),
@@ -201,7 +201,7 @@ def _go_back(run: Run, numbers: Sequence[int], loss: float, norm: float | None) 
 def _count(run: Run, guilty: Sequence[int]) -> None:
     steadied = run.state.steadied
     if steadied.rollbacks >= run.spec.max_rollbacks:
-        rows = ", ".join(map(str, _lines([*steadied.skipped_rows, *guilty])))
+        rows = ", ".join(map(str, _lines(run, [*steadied.skipped_rows, *guilty])))
         raise UserFault(
             "training_unstable",
             f"The training blew up at step {run.state.step} once more, after {steadied.rollbacks} "
@@ -213,6 +213,6 @@ def _count(run: Run, guilty: Sequence[int]) -> None:
     steadied.rollbacks += 1
 
 
-def _lines(numbers: Sequence[int]) -> list[int]:
+def _lines(run: Run, numbers: Sequence[int]) -> list[int]:
     """As people count rows, and no more than they read."""
-    return [number + 1 for number in numbers[:NAMED]]
+    return [line_of(run.rows, number) for number in numbers[:NAMED]]

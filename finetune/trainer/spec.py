@@ -58,6 +58,10 @@ class DataSpec(Growing):
     # when they were checked; only these are then read
     train_tokens_sha256: str | None = None
     valid_tokens_sha256: str | None = None
+    # Rows of `train` that are held out, as a JSON list of numbers from 0, and their digest
+    # (`records.splitting.digest_of`)
+    held_out: str | None = None
+    held_out_sha256: str | None = None
 
 
 ADAPTER = "adapter_model.safetensors"  # of a checkpoint, a result or a start

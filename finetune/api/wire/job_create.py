@@ -79,6 +79,7 @@ class JobCreate(_Strict):
     model: str
     training_file: str
     validation_file: str | None = None
+    validation_split: float | None = None
     method: Method | None = None
     hyperparameters: WireHyperparameters | None = None
     suffix: str | None = None
@@ -112,6 +113,7 @@ class JobCreate(_Strict):
             validation_file=(
                 _file(self.validation_file, "validation_file").id if self.validation_file else None
             ),
+            validation_split=self.validation_split,
             method=self.kind,
             hyperparameters=Hyperparameters(**common),
             settings={name: value for name, value in chosen.items() if value != "auto"},

@@ -5,6 +5,7 @@ from typing import Any
 from finetune.records.check.problems import Finding
 from finetune.records.check.strict_json import printable
 
+GROUP = "group"  # of a row of any format: rows of one are not parted (records/splitting.py)
 _NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}
 
 
@@ -59,6 +60,16 @@ class Fields:
             return None
         return value
 
+    def group(self) -> str | None:
+        """Of a row: a name or a whole number."""
+        value = self.values.get(GROUP)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str | int) or isinstance(value, bool):
+            self._wrong_type(GROUP, "a string", value)
+            return None
+        return str(value)
+
     def text(self, name: str) -> str:
         """A required string that is not blank; '' with a finding otherwise."""
         value = self.required(name, str)
@@ -67,9 +78,8 @@ class Fields:
         return value or ""
 
     def only(self, known: frozenset[str]) -> None:
-        if self.values.keys() <= known:
-            return
-        for name in sorted(self.values.keys() - known):
+        beyond = self.values.keys() - known - ({GROUP} if not self._path else set())
+        for name in sorted(beyond):
             shown = printable(name)
             self.find("unknown_field", shown, f"The field '{shown}' is not known and is ignored.")
 

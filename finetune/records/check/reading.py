@@ -14,6 +14,7 @@ import orjson
 from finetune.records.check.codes import CODES
 from finetune.records.check.columns import Columns, as_written, field_of, propose
 from finetune.records.check.containers import object_of
+from finetune.records.check.fields import GROUP, Fields
 from finetune.records.check.formats import KINDS, KNOWN, READERS, detect
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
 from finetune.records.check.spec import CheckSpec, RowFormat
@@ -104,7 +105,7 @@ class RowsReader:
 
     def _require_used(self, found: RowFormat) -> None:
         """A column that the mapping gives to a field shall be trained, and not left aside."""
-        unused = [field for field in self._spec.columns if field not in KNOWN[found]]
+        unused = [field for field in self._spec.columns if field not in KNOWN[found] | {GROUP}]
         if not unused:
             return
         name, known = printable(self._spec.columns[unused[0]]), ", ".join(sorted(KNOWN[found]))
@@ -156,7 +157,10 @@ class RowsReader:
 
     def _read_row(self, item: dict[str, Any], findings: list[Finding], block: Block) -> list[bytes]:
         try:
-            row = READERS[self.row_format(item)](item, findings)
+            found = self.row_format(item)
+            row = READERS[found](item, findings)
+            if found != "prompt" and (group := Fields(item, findings).group()) is not None:
+                row["group"] = group
         except FileUnusable:
             raise
         except RowUnusable as problem:

@@ -11,7 +11,7 @@ from finetune.records.check.problems import Finding
 from finetune.records.check.spec import CheckSpec, LengthBin
 from finetune.records.kinds import Item, RecordKind
 from finetune.records.packs import count_packs
-from finetune.records.rows import Record, Row, TextRow
+from finetune.records.rows import ChunkRow, Record, Row, TextRow
 
 if TYPE_CHECKING:
     from finetune.records.encoded import Encoded
@@ -170,6 +170,8 @@ class TokenCounter:
         findings.append(Finding("chunked", message=message, values=values))
         if token := control.find(self._control, row):
             findings.append(_control_token(token))
+        if "group" in row:
+            chunks = [cast(ChunkRow, each | {"group": row["group"]}) for each in chunks]
         return list(chunks)
 
     def _encode(self, row: Record, kind: RecordKind) -> "list[Encoded]":

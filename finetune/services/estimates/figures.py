@@ -80,7 +80,7 @@ def _told(estimate: Estimate, job: Job) -> dict[str, Any]:
     assert data is not None
     figures = UNKNOWN | {
         "hyperparameters": wanted["hyperparameters"],
-        "trained_tokens_per_epoch": data.tokens_trained,
+        "trained_tokens_per_epoch": wanted["trained_tokens"] // wanted["spec"]["epochs"],
         **{name: value for name, value in expected.items() if name in UNKNOWN},
         "measured": _measured(known) if known is not None else None,
         "licence": _licence(estimate, job),

@@ -13,6 +13,7 @@ from faults import UserFault
 from faults.unseen import unseen
 from finetune.families.contract import AdapterSpec
 from finetune.records.check.spec import Overflow
+from finetune.records.splitting import LARGEST_SHARE
 from finetune.records.thinking import Asked
 from finetune.trainer.objectives import METHODS
 from finetune.trainer.spec import OptimSpec, RunSpec
@@ -70,13 +71,15 @@ class OptimizerRequest(_Frozen):
 class JobRequest(_Frozen):
     """A create call, parsed. `model` is a catalogue name or one's own `ft:` model; `settings` are
     the method's own among the hyperparameters. `keep_optimizer`: of the checkpoint that `model`
-    names, its state goes on as well. Without `auto_start` the job is held, once its files are read,
-    until it is resumed."""
+    names, its state goes on as well. `validation_split` is the share of the training file that is
+    kept apart. Without `auto_start` the job is held, once its files are read, until it is
+    resumed."""
 
     model: str
     keep_optimizer: bool = False
     training_file: UUID
     validation_file: UUID | None = None
+    validation_split: float | None = None
     method: Annotated[str, AfterValidator(_offered)] = "supervised"
     hyperparameters: Hyperparameters = Hyperparameters()
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -152,12 +155,29 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     if not 0 <= request.neftune_noise_alpha <= MAX_NOISE:  # NaN, too
         raise _invalid("neftune_noise_alpha", f"The noise's alpha must be 0 to {MAX_NOISE}.")
     require_together(request.sketch())
-    if request.evaluation_spec() != EvaluationRequest() and request.validation_file is None:
+    _check_split(request)
+    validated = request.validation_file is not None or request.validation_split is not None
+    if request.evaluation_spec() != EvaluationRequest() and not validated:
         raise UserFault(
             "validation_file_missing",
             "Evaluation needs rows to evaluate on, and no validation_file is given.",
-            fix="Give a validation_file, or leave `evaluation` out.",
+            fix="Give a validation_file or a `validation_split`, or leave `evaluation` out.",
             param="validation_file",
+        )
+
+
+def _check_split(request: JobRequest) -> None:
+    share = request.validation_split
+    if share is None:
+        return
+    if not 0 < share <= LARGEST_SHARE:  # NaN, too
+        raise _invalid("validation_split", f"The share is above 0 and at most {LARGEST_SHARE}.")
+    if request.validation_file is not None:
+        raise UserFault(
+            "settings_clash",
+            "Validation rows come from a file of their own, or are split from the training file.",
+            fix="Give `validation_file` or `validation_split`, not both.",
+            param="validation_split",
         )
 
 

@@ -9,6 +9,7 @@ from finetune.models import Dataset, Job
 from finetune.records.check.spec import longest_by_default
 from finetune.records.thinking import Thinking, setting_of
 from finetune.services.jobs.request import JobRequest
+from finetune.services.jobs.splitting import Parted, guessed
 from finetune.trainer import auto
 from finetune.trainer.objectives import METHODS
 from finetune.trainer.spec import DataSpec, OptimSpec, RunSpec, StartSpec
@@ -30,6 +31,7 @@ class Resolved:
     trained_tokens: int
     total_steps: int | None  # None: not known before the rows are packed
     thinking: str | None = None
+    split: Parted | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """As `Job.resolved` keeps it, and the wire and the portal show it."""
@@ -40,6 +42,7 @@ class Resolved:
             "trained_tokens": self.trained_tokens,
             "total_steps": self.total_steps,
             **({"thinking": self.thinking} if self.thinking else {}),
+            **({"split": self.split.as_dict()} if self.split else {}),
         }
 
 
@@ -53,24 +56,31 @@ def thinking(job: Job) -> Thinking:
     return setting_of(job.requested.get("thinking", "auto"))
 
 
-def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
-    """A pure function of the job, its files and the code: asked twice, it answers the same."""
+def resolve(
+    job: Job, train: Dataset, valid: Dataset | None, parted: Parted | None = None
+) -> Resolved:
+    """A pure function of the job, its files and the code: asked twice, it answers the same.
+    `parted`: what a split made of the training file; it is guessed where one is only asked for."""
     request = JobRequest.model_validate(job.requested)
-    packs = _packs(job, train) if request.packing else None
+    if parted is None and request.validation_split is not None:
+        parted = guessed(job, train)
+    packs = _packs(job, train, parted) if request.packing else None
+    rows = parted.rows if parted else train.rows
+    trained = parted.trained_tokens if parted else train.tokens_trained
     hyperparameters = request.hyperparameters.model_dump()
     if (rate := request.optimizer_spec().learning_rate) is not None:
         hyperparameters["learning_rate_multiplier"] = rate / auto.base_rate(job.base.parameters)
     values, choices = auto.resolve(
-        rows=train.rows,
-        tokens=train.tokens_trained,
+        rows=rows,
+        tokens=trained,
         base_parameters=job.base.parameters,
         requested=auto.Requested(**hyperparameters),
         packs=packs,
         rate=METHODS[request.method].rate,
     )
     served, chosen = _served_thinking(request, (train.report or {}).get("thinking"))
-    spec = _spec(job, request, values, train, valid)
-    items = train.rows if packs is None else packs.count
+    spec = _spec(job, request, values, train, valid, parted)
+    items = rows if packs is None else packs.count
     steps = math.ceil(items / values.batch_size) * values.n_epochs
     written = spec.model_dump(mode="json")
     for name in OF_MEMORY:  # chosen with the machine, where it was left to us
@@ -82,17 +92,19 @@ def resolve(job: Job, train: Dataset, valid: Dataset | None) -> Resolved:
         hyperparameters=shown,
         choices=choices + chosen,
         spec=written,
-        trained_tokens=train.tokens_trained * values.n_epochs,
+        trained_tokens=trained * values.n_epochs,
         total_steps=steps if packs is None or packs.counted else None,
         thinking=served,
+        split=parted,
     )
 
 
-def _packs(job: Job, train: Dataset) -> auto.Packs:
-    """As the reading counted them; older readings did not, and tell the tokens alone."""
+def _packs(job: Job, train: Dataset, parted: Parted | None) -> auto.Packs:
+    """As the reading or the split counted them; older readings did not, and tell the tokens
+    alone."""
     report = train.report or {}
-    tokens = int(report["tokens_total"])
-    if (count := report.get("packs")) is not None:
+    tokens = parted.tokens if parted else int(report["tokens_total"])
+    if (count := parted.packs if parted else report.get("packs")) is not None:
         return auto.Packs(count, tokens)
     return auto.Packs(math.ceil(tokens / max_length(job)), tokens, counted=False)
 
@@ -113,7 +125,12 @@ def _served_thinking(
 
 
 def _spec(
-    job: Job, request: JobRequest, values: auto.Resolved, train: Dataset, valid: Dataset | None
+    job: Job,
+    request: JobRequest,
+    values: auto.Resolved,
+    train: Dataset,
+    valid: Dataset | None,
+    parted: Parted | None,
 ) -> RunSpec:
     evaluation = request.evaluation_spec()
     return RunSpec(
@@ -127,6 +144,8 @@ def _spec(
             valid_sha256=valid.rows_sha256 if valid else None,
             train_tokens_sha256=train.tokens_sha256 or None,
             valid_tokens_sha256=(valid.tokens_sha256 or None) if valid else None,
+            held_out="data/held_out.json" if parted else None,
+            held_out_sha256=parted.sha256 if parted else None,
         ),
         adapter=request.adapter_spec(),
         optim=_optim(request, values),

@@ -20,7 +20,8 @@ def require_room_of(*, request: JobRequest, base: CatalogModel, training: Stored
     """
     with files_of(base) as folder:
         adapter = adapter_bytes(folder, request.adapter_spec())
-    best = 1 if request.validation_file is not None else 0
+    validated = request.validation_file is not None or request.validation_split is not None
+    best = 1 if validated else 0
     return require_room_for_job(
         checkpoints=_epochs(request, base, training) + KEPT_BESIDES + best,
         checkpoint=checkpoint_bytes(adapter, watched=request.stability != "off") + DOCUMENTS,

@@ -18,6 +18,7 @@ from finetune.services.jobs.files import require_kind
 from finetune.services.jobs.fit import require_fit
 from finetune.services.jobs.request import JobRequest
 from finetune.services.jobs.resolution import Resolved
+from finetune.services.jobs.splitting import Parted, part
 from finetune.services.jobs.steps import note, step
 from finetune.states import DatasetState, JobState
 from finetune.work import leases, nudges
@@ -75,7 +76,8 @@ def _validate(lease: Lease) -> None:
             leases.fail(lease, fault=file_fault(data, param))
             return
     overlap = _overlap(lease.tenant_id, train, valid) if valid is not None else None
-    _queue(lease, resolution.resolve(job, train, valid), overlap)
+    parted = _parted(lease.tenant_id, job, train) if job.requested.get("validation_split") else None
+    _queue(lease, resolution.resolve(job, train, valid, parted), overlap)
 
 
 def _unchecked(lease: Lease) -> list[UUID]:
@@ -160,6 +162,12 @@ def file_fault(data: Dataset, param: str) -> Fault:
     )
 
 
+def _parted(tenant_id: UUID, job: Job, train: Dataset) -> Parted:
+    with tenant_scope(tenant_id):
+        vault = vault_for(tenant_id)
+    return part(job, train, vault, max_length=resolution.max_length(job))
+
+
 def _overlap(tenant_id: UUID, train: Dataset, valid: Dataset) -> int:
     """Validation rows that stand in the training rows too; a loss over them flatters."""
     with tenant_scope(tenant_id):
@@ -168,6 +176,14 @@ def _overlap(tenant_id: UUID, train: Dataset, valid: Dataset) -> int:
         held_out = Counter(hash(row) for row in rows)
     with vault.open(train.rows_object) as rows:
         return sum(held_out.pop(hash(row), 0) for row in rows)
+
+
+def _split_told(parted: Parted) -> events.ValidationSplit:
+    return events.ValidationSplit(
+        rows=parted.held_out,
+        of=parted.held_out + parted.rows,
+        clusters=parted.clusters or 0,
+    )
 
 
 def _queue(lease: Lease, resolved: Resolved, overlap: int | None) -> None:
@@ -180,6 +196,8 @@ def _queue(lease: Lease, resolved: Resolved, overlap: int | None) -> None:
         require_fit(job)
         if overlap:
             note(job, events.OverlapFound(overlap=overlap))
+        if resolved.split is not None:
+            note(job, _split_told(resolved.split))
         note(job, *resolved.choices)
         found = {"resolved": kept, "total_steps": resolved.total_steps}
         leases.finish(lease)

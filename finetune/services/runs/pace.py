@@ -7,6 +7,7 @@ from typing import Any
 from finetune.models import Job, Machine, Pace
 from finetune.sandbox.room import tree_memory_mb
 from finetune.services.jobs.needs import need_mb
+from finetune.services.jobs.splitting import is_validated
 from finetune.services.runs import shape
 from finetune.work.place import place_of
 
@@ -87,7 +88,7 @@ def figures(job: Job, pace: Pace | None, machine: dict[str, Any] | None) -> dict
 
 def evaluations(job: Job) -> int:
     """Of the validation rows, the base's before the first step among them."""
-    if job.validation_data is None:
+    if not is_validated(job):
         return 0
     spec = (job.resolved or {})["spec"]
     return 1 + _due(job, spec["eval_every"])

@@ -14,6 +14,7 @@ from faults import OurFault
 from finetune.events import CheckpointDamaged, Choice, Message, PrecisionChosen, TokensLost
 from finetune.models import CatalogModel, Checkpoint, Dataset, Event, Job
 from finetune.sandbox.levels import Level
+from finetune.services.jobs.splitting import write_split
 from finetune.services.jobs.steps import note
 from finetune.services.runs import memory, pace
 from finetune.services.runs.lease import RunLease
@@ -60,6 +61,10 @@ def lay_out(
     data = spec.data
     fetch = partial(_fetch_rows, tell, vault)
     fetch(job.training_data, run_dir / data.train, data.train_tokens_sha256)
+    if data.held_out:
+        assert job.training_data is not None  # `fetch` had it
+        apart = run_dir / data.held_out
+        write_split(job, job.training_data, vault, apart, sha256=data.held_out_sha256)
     if data.valid:
         fetch(job.validation_data, run_dir / data.valid, data.valid_tokens_sha256)
     if spec.start is not None:

@@ -26,6 +26,7 @@ from finetune.packaging.passport import (
     Evaluation,
     Passport,
     Receipt,
+    SplitUsed,
     hub_place,
 )
 from finetune.packaging.request import BuildRequest, BuiltBundle
@@ -223,6 +224,7 @@ def _passport(
             for role, data in (("train", job.training_data), ("validation", job.validation_data))
             if data is not None
         ],
+        split=_split(job),
         family=spec.family,
         method=spec.objective,
         hyperparameters=_hyperparameters(job, spec, report),
@@ -291,9 +293,25 @@ def dataset_used(role: Any, data: Dataset) -> DatasetUsed:
     )
 
 
+def _split(job: Job) -> SplitUsed | None:
+    found = (job.resolved or {}).get("split")
+    if found is None:
+        return None
+    return SplitUsed(
+        share=found["share"],
+        seed=job.seed,
+        training_rows=found["rows"],
+        validation_rows=found["held_out"],
+        clusters=found["clusters"],
+        sha256=found["sha256"],
+    )
+
+
 def _held_out(job: Job) -> dict[str, int | None]:
     """What the validation loss was measured on, beside it: rows of which the model knows some by
     heart flatter it. None: a job that an older version made ready."""
+    if (split := (job.resolved or {}).get("split")) is not None:
+        return {"valid_rows": split["held_out"], "valid_rows_in_training": 0}
     if job.validation_data is None:
         return {}
     overlap = (job.resolved or {}).get("overlap")

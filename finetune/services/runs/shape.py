@@ -42,6 +42,8 @@ def digest_of(shape: dict[str, Any]) -> str:
 
 def tokens_of(job: Job) -> tuple[int, int]:
     """(of the training rows, of the validation rows), all of them and once each."""
+    if (split := (job.resolved or {}).get("split")) is not None:
+        return int(split["tokens"]), int(split["held_out_tokens"])
     valid = job.validation_data.report if job.validation_data is not None else None
     return int(_report(job)["tokens_total"]), int((valid or {}).get("tokens_total") or 0)
 

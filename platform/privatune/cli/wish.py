@@ -64,6 +64,10 @@ def job_wish(
     validation_file: Annotated[
         str | None, typer.Option(help="Validation data: a file id, or a path to upload.")
     ] = None,
+    validation_split: Annotated[
+        float | None,
+        typer.Option(help="Share of the training data to keep apart for validation: 0.1."),
+    ] = None,
     method: Annotated[
         str, typer.Option(help=f"What to train for: {', '.join(METHODS)}.")
     ] = "supervised",
@@ -163,6 +167,7 @@ def job_wish(
     settings = {
         "model": model,
         "keep_optimizer": keep_optimizer,
+        "validation_split": validation_split,
         "suffix": suffix,
         "seed": seed,
         "method": {

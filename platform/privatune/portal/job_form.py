@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from faults import Fault
 from finetune.models import Artifact, CatalogModel
 from finetune.records.check.spec import LONGEST_DEFAULT
+from finetune.records.splitting import LARGEST_SHARE
 from finetune.services.jobs.lifecycle import JobRequest
 from finetune.services.jobs.request import MAX_NOISE, MICRO_BATCH_TOKENS
 from finetune.trainer.objectives import METHODS
@@ -75,6 +76,16 @@ class JobForm(forms.Form):
         empty_label=_("none"),
         label=_("Validation data"),
         help_text=_("Rows kept apart, to see whether what is learned holds for unseen data."),
+    )
+    validation_split = forms.FloatField(
+        required=False,
+        min_value=0.001,
+        max_value=LARGEST_SHARE,
+        label=_("Or keep a share of the training data for validation"),
+        help_text=_(
+            "0.001 to 0.5, such as 0.1. Rows that say nearly the same, or have the same “group”, "
+            "stay together."
+        ),
     )
     suffix = forms.CharField(
         max_length=64,
@@ -346,6 +357,7 @@ class JobForm(forms.Form):
             method=method,
             training_file=data["training_file"].id,
             validation_file=validation.id if validation else None,
+            validation_split=data["validation_split"],
             suffix=data["suffix"] or None,
             **({"overflow": METHODS[method].overflow} | settings),
         )

@@ -24,6 +24,8 @@ def freeze(run_dir: Path, *, keep: bool = False) -> None:
     spec, digests = RunSpec.read(run_dir), {}
     for name in ("train", "valid"):
         rows = run_dir / "data" / f"{name}.jsonl"
+        if not rows.exists():
+            continue
         told = CheckSpec(source=rows, source_name=rows.name, tokenizer_dir=run_dir / "base")
         out = run_dir / "check"
         out.mkdir(exist_ok=True)

@@ -38,7 +38,7 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
         "--learning-rate", "1e-4", "--schedule", "linear", "--warmup-ratio", "0.1",
         "--weight-decay", "0.01", "--max-grad-norm", "0.5", "--metadata", "team=home",
         "--loraplus-lr-ratio", "16", "--neftune-noise-alpha", "5", "--use-rslora",
-        "--init-lora-weights", "pissa_niter_16",
+        "--init-lora-weights", "pissa_niter_16", "--validation-split", "0.1",
         "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -53,7 +53,7 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
                 "learning_rate": 1e-4, "schedule": "linear", "warmup_ratio": 0.1,
                 "weight_decay": 0.01, "max_grad_norm": 0.5, "loraplus_lr_ratio": 16,
             },
-            "neftune_noise_alpha": 5,
+            "neftune_noise_alpha": 5, "validation_split": 0.1,
             "adapter": {
                 "r": 8, "targets": ["q_proj", "v_proj"], "use_rslora": True,
                 "init_lora_weights": "pissa_niter_16",

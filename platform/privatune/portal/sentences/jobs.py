@@ -83,6 +83,10 @@ JOBS: dict[str, Any] = {
         "The validation file cannot be used. Its page lists every problem."
     ),
     "validation_file_missing": _("Evaluation needs a validation file. Choose one."),
+    "split_impossible": _(
+        "No part of this file can be kept apart for validation: its rows say nearly the same, are "
+        "of one group, or are too many. Choose a validation file, or a larger share."
+    ),
     "invalid_value": _("This value cannot be used. Correct it, or leave it out."),
     "waiting": _("Waiting for the machine: the check goes on by itself."),
     "file_deleted": _("The file was deleted."),
