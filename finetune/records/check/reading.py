@@ -160,7 +160,7 @@ class RowsReader:
             found = self.row_format(item)
             row = READERS[found](item, findings)
             if found != "prompt" and (group := Fields(item, findings).group()) is not None:
-                row["group"] = group
+                row = cast(Record, {**row, "group": group})
         except FileUnusable:
             raise
         except RowUnusable as problem:

@@ -158,8 +158,9 @@ class TokenCounter:
         limit = self._spec.max_length
         if self._spec.overflow != "chunk" or limit is None or "text" not in row:
             return [row]
+        row = cast(TextRow, row)
         try:
-            chunks = self._encoder.chunks(cast(TextRow, row), limit)
+            chunks = self._encoder.chunks(row, limit)
         except UserFault:
             return [row]  # `measure` tells it
         if len(chunks) == 1:
@@ -170,9 +171,8 @@ class TokenCounter:
         findings.append(Finding("chunked", message=message, values=values))
         if token := control.find(self._control, row):
             findings.append(_control_token(token))
-        if "group" in row:
-            chunks = [cast(ChunkRow, each | {"group": row["group"]}) for each in chunks]
-        return list(chunks)
+        group = {"group": row["group"]} if "group" in row else {}
+        return [cast(ChunkRow, each | group) for each in chunks]
 
     def _encode(self, row: Record, kind: RecordKind) -> "list[Encoded]":
         """The rows that a record is made of, as training has them of the same kind."""

@@ -243,7 +243,8 @@ def _least_tokens(request: JobRequest, base: CatalogModel, file: StoredFile) -> 
         .first()
     )
     epochs = request.hyperparameters.n_epochs
-    return max(1, (reading.tokens_trained if reading else 0) * (1 if epochs == "auto" else epochs))
+    tokens = (reading.tokens_trained if reading else 0) * (1 if epochs == "auto" else epochs)
+    return max(1, int(tokens * (1 - (request.validation_split or 0))))
 
 
 def _require_live(job: Job, verb: str) -> None:

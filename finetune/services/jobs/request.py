@@ -17,7 +17,7 @@ from finetune.records.splitting import LARGEST_SHARE
 from finetune.records.thinking import Asked
 from finetune.trainer.objectives import METHODS
 from finetune.trainer.spec import OptimSpec, RunSpec
-from finetune.trainer.together import require_together
+from finetune.trainer.together import Clash, refuse, require_together
 
 AskedStability = Literal["auto", "off"]
 MAX_SUFFIX = 64
@@ -149,47 +149,58 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     if request.suffix is not None:
         _check_suffix(request.suffix)
     _check_metadata(request.metadata)
-    if request.overflow == "chunk" and METHODS[request.method].overflow != "chunk":
-        raise _invalid("overflow", f"The method {request.method!r} reads nothing in chunks.")
-    _check_optimizer(request)
     if not 0 <= request.neftune_noise_alpha <= MAX_NOISE:  # NaN, too
         raise _invalid("neftune_noise_alpha", f"The noise's alpha must be 0 to {MAX_NOISE}.")
-    require_together(request.sketch())
-    _check_split(request)
-    validated = request.validation_file is not None or request.validation_split is not None
-    if request.evaluation_spec() != EvaluationRequest() and not validated:
-        raise UserFault(
-            "validation_file_missing",
-            "Evaluation needs rows to evaluate on, and no validation_file is given.",
-            fix="Give a validation_file or a `validation_split`, or leave `evaluation` out.",
-            param="validation_file",
-        )
-
-
-def _check_split(request: JobRequest) -> None:
     share = request.validation_split
-    if share is None:
-        return
-    if not 0 < share <= LARGEST_SHARE:  # NaN, too
+    if share is not None and not 0 < share <= LARGEST_SHARE:
         raise _invalid("validation_split", f"The share is above 0 and at most {LARGEST_SHARE}.")
-    if request.validation_file is not None:
-        raise UserFault(
-            "settings_clash",
-            "Validation rows come from a file of their own, or are split from the training file.",
-            fix="Give `validation_file` or `validation_split`, not both.",
-            param="validation_split",
-        )
+    require_together(request.sketch())
+    refuse(request, REQUEST_CLASHES)
 
 
-def _check_optimizer(request: JobRequest) -> None:
-    rate = request.optimizer_spec().learning_rate
-    if rate is not None and request.hyperparameters.learning_rate_multiplier != "auto":
-        raise UserFault(
-            "invalid_value",
-            "A learning rate and a multiplier of the base's own rate are two rates.",
-            fix="Give `optimizer.learning_rate` or `learning_rate_multiplier`, not both.",
-            param="optimizer.learning_rate",
-        )
+def _evaluates_nothing(request: JobRequest) -> bool:
+    validated = request.validation_file is not None or request.validation_split is not None
+    return request.evaluation_spec() != EvaluationRequest() and not validated
+
+
+def _has_two_rates(request: JobRequest) -> bool:
+    asked = request.hyperparameters.learning_rate_multiplier
+    return request.optimizer_spec().learning_rate is not None and asked != "auto"
+
+
+REQUEST_CLASHES: tuple[Clash[JobRequest], ...] = (
+    Clash(
+        ("overflow: chunk", "a method other than pretrain"),
+        "overflow",
+        lambda request: request.overflow == "chunk" and METHODS[request.method].overflow != "chunk",
+        "Only documents are read in chunks, by the method `pretrain`.",
+        "Leave `overflow` out, or let long rows be refused, dropped or cut.",
+        "invalid_value",
+    ),
+    Clash(
+        ("optimizer.learning_rate", "learning_rate_multiplier"),
+        "optimizer.learning_rate",
+        _has_two_rates,
+        "A learning rate and a multiplier of the base's own rate are two rates.",
+        "Give `optimizer.learning_rate` or `learning_rate_multiplier`, not both.",
+        "invalid_value",
+    ),
+    Clash(
+        ("validation_split", "validation_file"),
+        "validation_split",
+        lambda request: None not in (request.validation_split, request.validation_file),
+        "Validation rows come from a file of their own, or are split from the training file.",
+        "Give `validation_file` or `validation_split`, not both.",
+    ),
+    Clash(
+        ("evaluation", "no validation rows"),
+        "validation_file",
+        _evaluates_nothing,
+        "Evaluation needs rows to evaluate on, and no validation_file is given.",
+        "Give a validation_file or a `validation_split`, or leave `evaluation` out.",
+        "validation_file_missing",
+    ),
+)
 
 
 def _check_suffix(suffix: str) -> None:

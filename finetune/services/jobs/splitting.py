@@ -2,7 +2,7 @@
 parts hold. It is made anew by whoever needs it, and is always the same."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +55,16 @@ def split_of(job: Job, data: Dataset, vault: Vault) -> Split:
 
 def part(job: Job, data: Dataset, vault: Vault, *, max_length: int) -> Parted:
     """What the split makes of the file; raises as `split_of`."""
-    found, guess = split_of(job, data, vault), guessed(job, data)
-    held_out = {"held_out": len(found.held_out), "rows": found.rows - len(found.held_out)}
-    named = {"clusters": found.clusters, "sha256": found.sha256}
+    found = split_of(job, data, vault)
+    made = replace(
+        guessed(job, data),
+        rows=found.rows - len(found.held_out),
+        held_out=len(found.held_out),
+        clusters=found.clusters,
+        sha256=found.sha256,
+    )
     if not data.tokens_object:  # read by an older version: nobody knows which row has how many
-        return Parted(**guess.as_dict() | held_out | named)
+        return made
     with private_folder(settings.WORK_DIR, f"check-{data.id}") as folder:
         path = folder / "rows.tokens"
         fetch_file(vault, data.tokens_object, path, sha256=data.tokens_sha256)
@@ -71,14 +76,12 @@ def part(job: Job, data: Dataset, vault: Vault, *, max_length: int) -> Parted:
     sizes: dict[int, int] = {}
     for length in lengths[kept].tolist():
         sizes[length] = sizes.get(length, 0) + 1
-    return Parted(
-        share=guess.share,
+    return replace(
+        made,
         tokens=int(lengths[kept].sum()),
         trained_tokens=int(trained[kept].sum()),
         packs=count_packs(sizes, max_length),
         held_out_tokens=int(lengths[apart].sum()),
-        **held_out,
-        **named,
     )
 
 

@@ -187,3 +187,37 @@ def test_a_format_that_is_named_is_not_guessed(check: Check) -> None:
     report = check(lines({"text": "a", "prompt": "b", "completion": "c"}), format="completion")
     assert report.format == "completion"
     assert report.problem_counts == {"unknown_field": 1}
+
+
+ROWS_OF_FORMATS: dict[str, dict[str, Any]] = {
+    "chat": json.loads(CHAT_ROWS["chat"].splitlines()[0]),
+    "completion": {"prompt": "a", "completion": "b"},
+    "alpaca": {"instruction": "a", "output": "b"},
+    "text": {"text": "a"},
+    "chosen": {"prompt": "a", "chosen": "b", "rejected": "c"},
+}
+
+
+@pytest.mark.parametrize("name", ROWS_OF_FORMATS)
+def test_the_group_of_a_row_is_kept_whatever_its_format(
+    name: str, check: Check, out_dir: Path
+) -> None:
+    row = ROWS_OF_FORMATS[name]
+    report = check(lines(row | {"group": "a house"}, row | {"group": 7}, row | {"group": None}))
+    assert (report.ok, report.format) == (True, name)
+    assert "unknown_field" not in report.problem_counts
+    assert [each.get("group") for each in canonical(out_dir)] == ["a house", "7", None]
+
+
+@pytest.mark.parametrize("group", [True, 1.5, ["a"], {"a": 1}])
+def test_a_group_of_another_shape_is_named(group: Any, check: Check) -> None:
+    report = check(lines({"text": "a", "group": group}))
+    (problem,) = report.problems
+    assert (problem.code, problem.field, report.ok) == ("wrong_type", "group", False)
+
+
+def test_a_group_inside_a_message_is_no_group(check: Check, out_dir: Path) -> None:
+    row = {"messages": [{"role": "user", "content": "a", "group": "x"},
+                        {"role": "assistant", "content": "b"}]}  # fmt: skip
+    assert check(lines(row)).problem_counts == {"unknown_field": 1}
+    assert "group" not in canonical(out_dir)[0]
