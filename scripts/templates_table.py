@@ -77,14 +77,21 @@ def rows() -> dict[str, dict[str, Any]]:
 
 
 @cache
-def encoded(template: str, kind: str) -> Any:
-    """What finetune.records makes of a row, or the UserFault that it is refused with."""
-    from faults import UserFault
+def _encoder(template: str) -> Any:
+    """One for all rows of a template, as a file has one: what it learns of the template stays."""
     from finetune.records.encode import RowEncoder
     from tests.finetune.records.templates import tokenizer
 
+    return RowEncoder(tokenizer(template))
+
+
+@cache
+def encoded(template: str, kind: str) -> Any:
+    """What finetune.records makes of a row, or the UserFault that it is refused with."""
+    from faults import UserFault
+
     try:
-        return RowEncoder(tokenizer(template)).encode(rows()[kind])
+        return _encoder(template).encode(rows()[kind])
     except UserFault as fault:
         return fault
 
