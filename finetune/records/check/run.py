@@ -18,7 +18,6 @@ from finetune.records.check.containers import (
 )
 from finetune.records.check.formats import KINDS, REQUIRED
 from finetune.records.check.names import disagreement, json_as_text
-from finetune.records.check.parquet import parquet_rows, spool
 from finetune.records.check.pool import Pool
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
 from finetune.records.check.reading import (
@@ -188,6 +187,9 @@ class _Check:
     def _parquet(self, source: Source) -> Iterator[Line]:
         path = self._spec.source
         if source.compression != "none":
+            # pyarrow is a quarter of what it takes to start a check, and few files need it
+            from finetune.records.check.parquet import parquet_rows, spool
+
             path = spool(source, self._out_dir / "unpacked.parquet")
         try:
             yield from parquet_rows(path, source)
