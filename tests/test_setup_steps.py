@@ -2,6 +2,9 @@
 
 import importlib.util
 import io
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -145,3 +148,49 @@ def test_the_set_up_goes_through_these_steps_and_names_no_index() -> None:
         assert "narrate.py" in script
         assert "://" not in script
     assert "://" not in (SCRIPTS.parent / "constraints.txt").read_text("utf-8")
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A checkout whose set-up has run, of nothing but what the set-up looks at."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("setup", "system-packages"):
+        shutil.copy(SCRIPTS / name, tmp_path / "scripts")
+    (tmp_path / "scripts" / "messages.py").write_text("print('compiled')\n")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    for name in ("pyproject.toml", "constraints.txt", "package-lock.json"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1000, 1000))
+    return tmp_path
+
+
+def set_up(tree: Path, what: str) -> "subprocess.CompletedProcess[str]":
+    environment = {"PATH": os.environ["PATH"], "PYTHON": sys.executable}
+    command = ["sh", "scripts/setup", what]
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(
+    ("ready", "what"), [("test", "run"), ("clients", "run"), ("clients", "test")]
+)
+def test_what_was_set_up_for_more_installs_nothing_again(tree: Path, ready: str, what: str) -> None:
+    """The demo after the tests, as in CI."""
+    (tree / ".venv" / f".ready-{ready}").touch()
+    done = set_up(tree, what)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "compiled\n", "")
+
+
+@pytest.mark.parametrize(
+    ("ready", "what"), [("run", "test"), ("run", "clients"), ("test", "clients")]
+)
+def test_what_was_set_up_for_less_is_set_up_again(tree: Path, ready: str, what: str) -> None:
+    (tree / ".venv" / f".ready-{ready}").touch()
+    assert "Installing Python packages" in set_up(tree, what).stderr
+
+
+def test_what_is_older_than_the_pins_is_set_up_again(tree: Path) -> None:
+    (tree / ".venv" / ".ready-test").touch()
+    os.utime(tree / ".venv" / ".ready-test", (2000, 2000))
+    os.utime(tree / "constraints.txt", (3000, 3000))
+    assert "Installing Python packages" in set_up(tree, "run").stderr
