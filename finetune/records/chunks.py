@@ -13,6 +13,7 @@ from typing import Any
 
 CACHED = 1 << 17  # chunks kept, twice, of at most so many characters each: 80 MB
 _LONGEST = 64
+NEWEST = 1 << 18  # characters of whole texts kept
 WIDTH = array("I").itemsize  # bytes of a token in memory
 
 _HAN, _STOPS = "一-龥", "，。、；：！？（）《》「」“”…—"
@@ -56,10 +57,28 @@ class Chunks:
         self._border, self._number = border
         self._known: dict[str, bytes] = {}
         self._former: dict[str, bytes] = {}  # what is asked for again goes on
+        self._whole: dict[str, bytes] = {}
+        self._characters = 0  # of the texts in `_whole`
 
     def packed(self, texts: list[str]) -> list[bytes]:
         """The tokenizer's own tokens of texts in which none of its added ones stands, `WIDTH` bytes
-        each: bytes are joined without a look at any single token."""
+        each: bytes are joined without a look at any single token.
+
+        The newest texts are remembered as they stand: rows have a system prompt in common, and a
+        template that gives each answer a sequence of its own repeats all turns before it.
+        """
+        whole = self._whole
+        new = [text for text in dict.fromkeys(texts) if text not in whole]
+        if new:
+            whole.update(zip(new, self._from_chunks(new), strict=True))
+            self._characters += sum(map(len, new))
+        found = [whole[text] for text in texts]
+        if self._characters > NEWEST:
+            whole.clear()
+            self._characters = 0
+        return found
+
+    def _from_chunks(self, texts: list[str]) -> list[bytes]:
         parted = [_CHUNK.findall(text) for text in texts]
         token_of, found, unknown = self._known.__getitem__, list[bytes](), list[int]()
         for number, chunks in enumerate(parted):

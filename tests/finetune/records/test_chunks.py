@@ -122,11 +122,13 @@ def test_memory_stays_bounded_and_right(
     remembered: tuple[Tokenizer, Chunks], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("finetune.records.chunks.CACHED", 10)
+    monkeypatch.setattr("finetune.records.chunks.NEWEST", 300)
     bytewise, chunks = remembered[0], _chunks(remembered[0])
     for number in range(40):
         text = f"{CORPUS[number % 3]} {number} " + "x" * 100 + " end"
         assert _ids(chunks, text) == [bytewise.encode(text, add_special_tokens=False).ids]
     assert len(chunks._known) < 40  # of one text at the most
+    assert sum(map(len, chunks._whole)) <= 300
 
 
 def test_texts_with_borders_are_encoded_as_by_the_tokenizer(real: PreTrainedTokenizerFast) -> None:
