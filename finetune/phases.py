@@ -101,6 +101,10 @@ def _queued(job: Job) -> Phase:
         last = Event.objects.filter(job=job, code__in=WAITS).order_by("-seq").first()
         if last is not None:
             return Phase(last.code, event=last)
+    # One that no worker has what it needs for waits without a time, and nothing came since
+    newest = Event.objects.filter(job=job).order_by("-seq").first()
+    if run is not None and run.wait_reason and newest and newest.code == events.JobWaits.code:
+        return Phase(newest.code, event=newest)
     return Phase("queued", {"place": _place(run) if run is not None else 1})
 
 

@@ -13,11 +13,14 @@ from uuid import UUID
 
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
+from django.db import Error as DatabaseError
+from django.db import connection
 
 from finetune.events.waits import Wait
 from finetune.services import sweeping, trail
 from finetune.services.files import intake, orphans
 from finetune.services.kinds import KINDS
+from finetune.services.runs import gpus
 from finetune.services.runs.training import TRAIN
 from finetune.work import fitness, isolation
 from finetune.work.kinds import Kind
@@ -84,6 +87,7 @@ class Subscription:
     def __init__(self, consumer: Any) -> None:
         self.consumer = consumer
         self.lack: Wait | None = None
+        self._told = -gpus.TELL_SECONDS
 
     def look(self) -> None:
         lack = fitness.lack()
@@ -98,7 +102,20 @@ class Subscription:
     def watch(self) -> None:
         while True:
             self.look()
+            self._tell_of_gpu()
             time.sleep(LOOK_SECONDS)
+
+    def _tell_of_gpu(self) -> None:
+        """So that a worker without one knows whether another has it."""
+        if time.monotonic() - self._told < gpus.TELL_SECONDS:
+            return
+        self._told = time.monotonic()
+        try:
+            gpus.tell()
+        except DatabaseError as error:
+            log.warning("this machine's GPU could not be noted: %s", error)
+        finally:
+            connection.close()
 
 
 def _tidy_at_start(sender: Any, **_: Any) -> None:

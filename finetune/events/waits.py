@@ -110,7 +110,7 @@ class BaseDamaged(Wait):
 
 
 class NoGpu(Wait):
-    """Told by the trainer: a run keeps the device that it began on."""
+    """A run keeps the device that it began on. Told before the claim, or by the trainer."""
 
     code = "no_gpu"
     words = (
@@ -119,8 +119,17 @@ class NoGpu(Wait):
     )
 
 
+class GpuElsewhere(Wait):
+    """Told before the claim by a worker that lacks one, while another shows that it has one."""
+
+    code = "gpu_elsewhere"
+    words = (
+        "the training began on a GPU, and goes on as soon as the worker that has one takes it up."
+    )
+
+
 class NoBf16(Wait):
-    """Told by the trainer: a run keeps the precision that it began in."""
+    """A run keeps the precision that it began in. Told before the claim, or by the trainer."""
 
     code = "no_bf16"
     words = (

@@ -1,7 +1,8 @@
 """Where a base runs and in which precision it does so fastest, found by trying, and why.
 
 `python -m finetune.families.placement FAMILY BASE_DIR` prints {"device", "code", "data", "free"}:
-`free` are the bytes that a GPU has left, null without one.
+`free` are the bytes that a GPU has left, null without one. Without arguments it tries nothing and
+prints {"device", "bf16", "free"}.
 """
 
 import json
@@ -141,5 +142,12 @@ def main(family_name: str, base_dir: Path) -> None:
     print(json.dumps(told))
 
 
+def tell() -> None:
+    """What the machine has."""
+    on = device()
+    bf16 = on == "cuda" and gpu_has_bf16(capability())
+    print(json.dumps({"device": on, "bf16": bf16, "free": free_memory(on)}))
+
+
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2])) if sys.argv[1:] else tell()

@@ -12,11 +12,13 @@ from tenants.models import TenantForeignKey, TenantOwned
 
 
 class Machine(models.Model):
-    """A kind of machine that trained, named by what computes (`work/place.py`)."""
+    """A kind of machine that trained, or a GPU that a worker has, named by what computes
+    (`work/place.py`)."""
 
     place = models.CharField(max_length=120, unique=True)
     device = models.CharField(max_length=8)
     memory_mb = models.BigIntegerField()  # the most that a training may have of it
+    bf16 = models.BooleanField(default=False, db_default=False)  # a training would be in it
     seen_at = models.DateTimeField(auto_now=True)
 
     def __str__(self) -> str:

@@ -31,10 +31,12 @@ class Measured:
 def note_machine(machine: dict[str, Any], *, gpu_free: int | None) -> None:
     """The most that a training may have here: of a GPU, as much as was ever seen free."""
     memory = tree_memory_mb() if gpu_free is None else gpu_free >> 20
-    values = {"device": machine["device"], "memory_mb": memory}
+    bf16 = machine["precision"] == "bf16"
+    values = {"device": machine["device"], "memory_mb": memory, "bf16": bf16}
     row, made = Machine.objects.get_or_create(place=place_of(machine), defaults=values)
     if not made:
         row.memory_mb = memory if gpu_free is None else max(memory, row.memory_mb)
+        row.bf16 = bf16
         row.save()
 
 

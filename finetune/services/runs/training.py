@@ -13,7 +13,7 @@ from finetune.models import Job, Run
 from finetune.services.jobs.below import BelowJob, retried
 from finetune.services.jobs.budget import tokens_needed
 from finetune.services.jobs.steps import note, step
-from finetune.services.runs import attempt
+from finetune.services.runs import attempt, gpus
 from finetune.services.runs.lease import RunLease
 from finetune.states import JobState
 from finetune.work import fitness
@@ -36,7 +36,8 @@ class Training(BelowJob):
         attempt.work(cast(RunLease, lease), pulse)
 
     def lack(self, *, tenant_id: UUID, key: UUID) -> Wait | None:
-        return fitness.lack() or fitness.lack_for(tenant_id, key)
+        lacking = fitness.lack() or fitness.lack_for(tenant_id, key)
+        return lacking or gpus.lack_of(tenant_id, key)
 
     def columns(self) -> dict[str, Any]:
         """How the worker isolates the training: the weakest of all attempts stays."""

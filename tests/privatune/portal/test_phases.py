@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from finetune.api.wire.jobs import job_object
 from finetune.events import (
@@ -20,8 +20,8 @@ from finetune.events import (
     TrainingPlanned,
     ValidationGoesOn,
 )
-from finetune.events.jobs import JobWaits
-from finetune.events.waits import StorageFull
+from finetune.events.jobs import JobGivenBack, JobWaits
+from finetune.events.waits import NoGpu, StorageFull
 from finetune.models import Dataset, Event, Job, Run, Validation
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.steps import note, step, take_over
@@ -82,6 +82,19 @@ def test_a_queued_job_says_its_place_or_what_it_waits_for(bench: Bench) -> None:
         note(first, JobWaits.of(StorageFull()))
         Run.objects.filter(job=first).update(not_before=timezone.now() + timedelta(hours=1))
     assert phase(bench, first) == "Waiting: The storage is full."
+
+
+def test_a_queued_job_says_what_workers_lack_until_one_takes_it(bench: Bench) -> None:
+    job = queued(bench)
+    with tenant_scope(bench.tenant.id):
+        note(job, JobWaits.of(NoGpu()))
+        Run.objects.filter(job=job).update(wait_reason=NoGpu().text)
+    assert phase(bench, job).startswith("Waiting: the training began on a GPU")
+    with translation.override("zh-hans"):
+        assert "GPU 的工作机器" in phase(bench, job)
+    with tenant_scope(bench.tenant.id):
+        note(job, JobGivenBack())
+    assert phase(bench, job).endswith("queue: 1.")
 
 
 def test_the_api_tells_the_phase_and_the_place_of_one_job(bench: Bench) -> None:
