@@ -49,6 +49,14 @@ class Kind:
         """What this worker lacks for it and another may have."""
         return None
 
+    def at_once(self) -> int | None:
+        """How many rows of a tenant may be worked on at a time; None: any number."""
+        return None
+
+    def ready(self, waiting: QuerySet[Any]) -> QuerySet[Any]:
+        """Of rows that wait, those that could be begun once there is a place."""
+        return waiting
+
     def columns(self) -> dict[str, Any]:
         """What a claim notes in the row besides."""
         return {}

@@ -21,7 +21,8 @@ from finetune.work import nudges
 from finetune.work.given_up import GivenUp
 from finetune.work.kinds import Kind, Lease
 from finetune.work.signals import LeaseLost, Wishes
-from tenants.database.scope import tenant_scope
+from tenants.database.locks import lock
+from tenants.database.scope import current_tenant_id, tenant_scope
 
 LONGEST_BACK_OFF = 600  # seconds
 LONGEST_REASON = 200  # characters of the column
@@ -41,7 +42,7 @@ def claim(kind: Kind, *, tenant_id: UUID, key: UUID, worker: str) -> Lease | Non
     faster, or the kind refuses it now, and then the row has ended with the reason."""
     with tenant_scope(tenant_id):
         subject = kind.lock(key)
-        if subject is None or not kind.admits(subject):
+        if subject is None or not kind.admits(subject) or not _has_place(kind):
             return None
         claimed = _due(kind, key).update(
             state=kind.model.States.LEASED,
@@ -114,6 +115,7 @@ def finish(lease: Lease, **columns: Any) -> None:
 def end(lease: Lease, state: Any, **columns: Any) -> None:
     """In whichever of its final states, with what came of it."""
     _mine(lease).update(state=state, lease_until=None, finished_at=Now(), **columns)
+    _wake_next(lease)
 
 
 def grant_wishes(lease: Lease, subject: Any, **columns: Any) -> bool:
@@ -214,16 +216,43 @@ def reap(kind: Kind, *, tenant_id: UUID, row_id: UUID) -> None:
 
 def held(kind: Kind) -> bool:
     """In the open scope: whether a worker that is alive holds a row."""
-    leased = kind.rows().filter(state=kind.model.States.LEASED, lease_until__gt=Now())
-    return leased.exists()
+    return _held(kind).exists()
 
 
 # --- the steps, inside a transaction that holds subject and row --------------------------------
 
 
 def _due(kind: Kind, key: UUID) -> "QuerySet[Any]":
+    return _waiting(kind).filter(**{kind.model.key: key})
+
+
+def _waiting(kind: Kind) -> "QuerySet[Any]":
+    """That may be claimed by now."""
     now = Q(not_before=None) | Q(not_before__lte=Now())
-    return kind.rows().filter(now, **{kind.model.key: key}, state=kind.model.States.WAITING)
+    return kind.rows().filter(now, state=kind.model.States.WAITING)
+
+
+def _has_place(kind: Kind) -> bool:
+    """Of those of the open scope's tenant. Claims that come at once are counted one by one."""
+    most = kind.at_once()
+    if most is None:
+        return True
+    lock(f"work:{kind.model.task}:{current_tenant_id()}")
+    return _held(kind).count() < most
+
+
+def _held(kind: Kind) -> "QuerySet[Any]":
+    return kind.rows().filter(state=kind.model.States.LEASED, lease_until__gt=Now())
+
+
+def _wake_next(lease: Lease) -> None:
+    """A place of the tenant's is free again."""
+    kind = lease.kind
+    if kind.at_once() is None:
+        return
+    others = kind.ready(_waiting(kind)).exclude(id=lease.row_id).order_by("created_at")
+    if (following := others.first()) is not None:
+        nudges.wake(kind.model, lease.tenant_id, getattr(following, kind.model.key))
 
 
 def _mine(lease: Lease) -> "QuerySet[Any]":
@@ -246,6 +275,7 @@ def _requeue(lease: Lease, *, delay: int = 0, **columns: Any) -> None:
         not_before=_in(delay) if delay else None,
         **columns,
     )
+    _wake_next(lease)
 
 
 def _retry_or_fail(lease: Lease, subject: Any, fault: Fault, **columns: Any) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 from asgiref.sync import async_to_sync
-from django.db.models.functions import Now
+from django.db.models import Q, QuerySet
 
 from finetune.events.waits import JobNotEnded, Wait
 from finetune.grading.criteria import CRITERIA
@@ -26,7 +26,7 @@ from finetune.services.evaluations.request import EvaluationRequest
 from finetune.services.files.room import require_room
 from finetune.services.models import gateway
 from finetune.services.models.graders import judges_of
-from finetune.states import LeaseState
+from finetune.states import FINAL_JOB_STATES
 from finetune.storage import evaluation_prefix
 from finetune.work import leases, nudges
 from finetune.work.kinds import Lease, OperationKind
@@ -70,10 +70,14 @@ class Evaluating(OperationKind):
         )
 
     def admits(self, subject: Evaluation) -> bool:
-        if subjects.is_too_early(subject):
-            return False
-        held = Evaluation.objects.filter(state=LeaseState.LEASED, lease_until__gt=Now())
-        return self._at_work < AT_ONCE and not held.exclude(id=subject.id).exists()
+        return self._at_work < AT_ONCE and not subjects.is_too_early(subject)
+
+    def at_once(self) -> int:
+        return 1
+
+    def ready(self, waiting: QuerySet[Any]) -> QuerySet[Any]:
+        made = Q(artifact__isnull=False) | Q(job__state__in=FINAL_JOB_STATES)
+        return waiting.filter(Q(job=None) | made)
 
     def on_claim(self, subject: Evaluation, lease: Lease) -> None:
         """The licence is asked here again, and at each question."""
@@ -217,7 +221,6 @@ def _finish(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]])
                 leases.finish(lease, tags_object=name, **columns)
                 _open_gate(plan.evaluation, columns["report"])
                 ended = True
-            _wake_next(lease)
     finally:
         if not ended:  # cancelled meanwhile, or the lease lost
             vault.delete(name)
@@ -241,10 +244,3 @@ def _open_gate(evaluation: Evaluation, report: dict[str, Any]) -> None:
             target=evaluation.model,
             data={"evaluation": evaluation.public_id},
         )
-
-
-def _wake_next(lease: Lease) -> None:
-    waiting = Evaluation.objects.select_related("job").filter(state=LeaseState.WAITING)
-    ready = (each for each in waiting.order_by("created_at") if not subjects.is_too_early(each))
-    if (first := next(ready, None)) is not None:
-        nudges.wake(Evaluation, lease.tenant_id, first.id)

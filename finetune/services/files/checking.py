@@ -9,7 +9,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
 
 from faults import Fault
 from finetune.events import FileBeingChecked, FileBeingRead, waits
@@ -49,11 +48,9 @@ class Checking(Kind):
     lost = "The worker that checked it was lost."
     fix = "Create the job again, or upload the file again; tell the operator if it fails again."
 
-    def admits(self, subject: Dataset) -> bool:
-        """Not while the tenant's other checks hold its share of the workers: one that brings slow
-        files would stop everybody's checks."""
-        held = Dataset.objects.filter(state=DatasetState.LEASED, lease_until__gt=Now())
-        return held.exclude(id=subject.id).count() < settings.CHECKS_AT_ONCE
+    def at_once(self) -> int:
+        """One that brings slow files would stop everybody's checks."""
+        return int(settings.CHECKS_AT_ONCE)
 
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         _check(lease)
@@ -206,8 +203,8 @@ def why_waiting(dataset: Dataset) -> Wait | None:
 
 
 def _tell(dataset: Dataset, *, ok: bool) -> None:
-    """The file's status follows a structure check; jobs that wait for this reading, and the
-    tenant's next reading, need not wait for the sweeper."""
+    """The file's status follows a structure check; jobs that wait for this reading need not wait
+    for the sweeper."""
     if dataset.base_id is None:
         StoredFile.objects.filter(id=dataset.file_id, purpose__in=OF_ROWS).update(
             status=FileStatus.PROCESSED if ok else FileStatus.ERROR,
@@ -215,9 +212,6 @@ def _tell(dataset: Dataset, *, ok: bool) -> None:
         )
     for job_id in _waiting(dataset).values_list("id", flat=True):
         nudges.wake(Validation, dataset.tenant_id, job_id)
-    following = Dataset.objects.filter(state=DatasetState.PENDING).order_by("created_at").first()
-    if following is not None:
-        nudges.wake(Dataset, dataset.tenant_id, following.id)
 
 
 def _waiting(dataset: Dataset) -> "QuerySet[Job]":

@@ -5,12 +5,10 @@ import secrets
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
-from uuid import UUID
 
 import orjson
 from django.conf import settings
 from django.db.models import Q
-from django.db.models.functions import Now
 from django.db.transaction import on_commit
 
 from faults import UserFault
@@ -56,9 +54,8 @@ class Profiling(OperationKind):
     lost = "The worker that profiled the file was lost."
     fix = "Ask for the profile again; if it fails again, tell the operator its id."
 
-    def admits(self, subject: Profile) -> bool:
-        held = Profile.objects.filter(state=LeaseState.LEASED, lease_until__gt=Now())
-        return not held.exclude(id=subject.id).exists()
+    def at_once(self) -> int:
+        return 1
 
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         _profile(lease)
@@ -267,16 +264,9 @@ def _keep(lease: Lease, report: ProfileReport, out: Path, vault: Vault) -> None:
             old = row.objects_named
             leases.finish(lease, **columns)
             on_commit(lambda: _delete(vault, old))
-            _wake_next(lease.tenant_id)
     except LeaseLost:
         delete_prefix(vault, prefix)
         raise
-
-
-def _wake_next(tenant_id: UUID) -> None:
-    waiting = Profile.objects.filter(state=LeaseState.WAITING).order_by("created_at").first()
-    if waiting is not None:
-        nudges.wake(Profile, tenant_id, waiting.id)
 
 
 def rows_by_tag(*, profile: Profile, by: Principal) -> dict[str, int]:

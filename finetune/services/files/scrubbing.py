@@ -62,9 +62,8 @@ class Scrubbing(OperationKind):
     lost = "The worker that scrubbed the file was lost."
     fix = "Ask for it again; if it fails again, tell the operator its id."
 
-    def admits(self, subject: Scrub) -> bool:
-        held = Scrub.objects.filter(state=LeaseState.LEASED, lease_until__gt=Now())
-        return not held.exclude(id=subject.id).exists()
+    def at_once(self) -> int:
+        return 1
 
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         _scrub(lease)
@@ -165,7 +164,6 @@ def _keep(
                     total=report.rows,
                 )
                 ended = True
-            _wake_next(lease)
     finally:
         if not ended:  # cancelled meanwhile, or the lease lost
             for each in (kept.object_name, name):
@@ -187,12 +185,6 @@ def _made_file(source: StoredFile, kept: Kept) -> StoredFile:
     file.save(update_fields=["expires_at"])
     request_check(file=file)
     return file
-
-
-def _wake_next(lease: Lease) -> None:
-    waiting = Scrub.objects.filter(state=LeaseState.WAITING).order_by("created_at").first()
-    if waiting is not None:
-        nudges.wake(Scrub, lease.tenant_id, waiting.id)
 
 
 # --- what was changed ---------------------------------------------------------------------------
