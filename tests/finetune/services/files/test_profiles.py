@@ -93,7 +93,7 @@ def test_a_profile_is_made_once_and_says_no_word_of_the_file(bench: Bench) -> No
     assert in_use(settings.WORK_DIR) == []
     with tenant_scope(bench.tenant.id):
         assert storage().reports >= profile.findings_bytes > 0
-        remove_orphans(older_than_s=-60)
+    remove_orphans(older_than_s=-60)
     assert findings(bench, profile)
 
 
