@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
-from finetune.models import Artifact, CatalogModel, Evaluation, Job, Run
+from finetune.models import Artifact, CatalogModel, Evaluation, Job, Pipeline, Run
 from finetune.states import JobState
 from tenants.errors import NotFound
 from tenants.models import License, LicenseState, StoredFile, TenantOwned
@@ -58,6 +58,10 @@ def is_held(job: Job) -> bool:
 
 def evaluations() -> QuerySet[Evaluation]:
     return Evaluation.objects.select_related("suite", "base")
+
+
+def pipelines() -> QuerySet[Pipeline]:
+    return Pipeline.objects.select_related("base", "license")
 
 
 def results_of(jobs: Iterable[Job]) -> dict[UUID, Artifact]:

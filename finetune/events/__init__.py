@@ -54,6 +54,7 @@ from finetune.events.jobs import (
     OverlapFound,
     PauseRequested,
     PauseWithdrawn,
+    StageOfPipeline,
     ValidationSplit,
 )
 from finetune.events.message import Choice, Level, Message, kinds_of
@@ -156,6 +157,7 @@ __all__ = [
     "ReadingGoesOn",
     "ReferenceGoesOn",
     "RowsSkipped",
+    "StageOfPipeline",
     "StartEvaluated",
     "StepDone",
     "StepResumed",

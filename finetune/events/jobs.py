@@ -18,6 +18,14 @@ class JobGoesOnFrom(Message):
     model: str
 
 
+class StageOfPipeline(Message):
+    code = "stage_of_pipeline"
+    words = "Stage {number} of {of} of {pipeline}."
+    number: int
+    of: int
+    pipeline: str
+
+
 class FileChecked(Message):
     code = "file_checked"
     words = "Validating {role} file: {file}"

@@ -3,6 +3,7 @@ from finetune.models.data import Dataset
 from finetune.models.estimates import Estimate, Machine, Pace
 from finetune.models.evaluations import Evaluation, Suite
 from finetune.models.jobs import Artifact, Checkpoint, Event, Job, Run, Validation
+from finetune.models.pipelines import Pipeline, Stage
 from finetune.models.profiles import Profile, Scrub
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "Job",
     "Machine",
     "Pace",
+    "Pipeline",
     "Profile",
     "Run",
     "Scrub",
+    "Stage",
     "Suite",
     "Validation",
 ]

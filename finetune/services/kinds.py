@@ -6,7 +6,8 @@ from finetune.services.files.checking import CHECK
 from finetune.services.files.profiling import PROFILE
 from finetune.services.files.scrubbing import SCRUB
 from finetune.services.jobs.validation import VALIDATE
+from finetune.services.pipelines.advancing import ADVANCE
 from finetune.services.runs.training import TRAIN
 from finetune.work.kinds import Kind
 
-KINDS: tuple[Kind, ...] = (CHECK, VALIDATE, TRAIN, EVALUATE, REHEARSE, PROFILE, SCRUB)
+KINDS: tuple[Kind, ...] = (CHECK, VALIDATE, TRAIN, EVALUATE, REHEARSE, PROFILE, SCRUB, ADVANCE)

@@ -24,8 +24,10 @@ from finetune.models import (
     Estimate,
     Evaluation,
     Job,
+    Pipeline,
     Profile,
     Scrub,
+    Stage,
     Suite,
 )
 from finetune.services.estimates.rehearsing import REHEARSE
@@ -35,6 +37,7 @@ from finetune.services.files.scrubbing import SCRUB
 from finetune.services.jobs import lifecycle
 from finetune.services.kinds import KINDS
 from finetune.services.models.eviction import evict
+from finetune.services.pipelines.advancing import ADVANCE
 from finetune.signing import signing_key
 from finetune.states import FINAL_JOB_STATES, LIVE_LEASES
 from finetune.work import leases
@@ -106,6 +109,8 @@ def shred(*, tenant_id: UUID, actor: Actor, say: Say = lambda line: None) -> dic
 def _stop_jobs(tenant_id: UUID, actor: Actor) -> None:
     """Through the columns that every worker's heartbeat reads; it then kills the training."""
     with tenant_scope(tenant_id):
+        for pipeline_id in list(Pipeline.objects.values_list("id", flat=True)):
+            leases.cancel(ADVANCE, key=pipeline_id)
         live = Job.objects.exclude(state__in=FINAL_JOB_STATES).filter(cancel_requested_at=None)
         for job_id in list(live.values_list("id", flat=True)):
             lifecycle.cancel_job(job_id=job_id, actor=actor)
@@ -188,6 +193,8 @@ def _empty_rows(tenant_id: UUID) -> None:
         Suite.objects.update(name="", criteria=[], source_config={}, metadata={})
         cleared: dict[str, Any] = {"requested": {}, "metadata": {}, "error": None}
         Job.objects.update(resolved=None, receipt=None, start=None, suffix="", **cleared)
+        Stage.objects.update(request={}, approved_by="")
+        Pipeline.objects.update(name="", model="", metadata={}, error=None)
         Estimate.objects.all().delete()
         nothing: dict[str, Any] = {"adapter_config": {}, "passport": {}, "report": {}}
         for artifact in Artifact.objects.all():

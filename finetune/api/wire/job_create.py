@@ -149,10 +149,10 @@ class JobCreate(_Strict):
         try:
             yield
         except UserFault as fault:
-            fault.param = self._field_of(fault.param)
+            fault.param = self.field_of(fault.param)
             raise
 
-    def _field_of(self, param: str | None) -> str | None:
+    def field_of(self, param: str | None) -> str | None:
         """Where the request had the field that the service calls `hyperparameters.…`."""
         if param and param.startswith("hyperparameters.") and self.hyperparameters is None:
             return f"method.{self.kind}.{param}"

@@ -2,6 +2,7 @@
 
 import secrets
 from datetime import timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.utils import timezone
@@ -58,9 +59,16 @@ def job_of(estimate: Estimate) -> Job:
         )
         return whole.select_related(*data).get(id=estimate.job_id)
     request = JobRequest.model_validate(estimate.requested)
+    return wished_job(request, seed=estimate.seed, tenant_id=estimate.tenant_id)
+
+
+def wished_job(request: JobRequest, *, seed: int, tenant_id: UUID) -> Job:
+    """The job that a request would make, which no row is of; with its readings.
+
+    Raises NotFound or UserFault where its model or files are not to be had."""
     asked = admit(request)
     job = Job(
-        tenant_id=estimate.tenant_id,
+        tenant_id=tenant_id,
         base=asked.base,
         license=require_license(model=asked.base.name, right=Right.TRAIN),
         method=request.method,
@@ -68,7 +76,7 @@ def job_of(estimate: Estimate) -> Job:
         validation_file=asked.validation,
         **asked.origin,
         requested=asked.request.model_dump(mode="json"),
-        seed=estimate.seed,
+        seed=seed,
     )
     job.training_data = reading_for(job, asked.training)
     job.training_data.file = asked.training

@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.db.transaction import on_commit
 
 from faults import UserFault
-from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job
+from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job, Stage
 from finetune.purposes import BROUGHT, OF_ROWS, Purpose
 from finetune.services.files.datasets import request_check
 from finetune.services.files.profiling import drop_profiles
@@ -108,6 +108,12 @@ def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> No
             "file_in_use",
             f"The evaluation {evaluation.public_id} still needs this file.",
             fix="Wait until the evaluation has ended, or cancel it, then delete the file.",
+        )
+    if stage := Stage.objects.filter(needs, job=None, pipeline__state__in=LIVE_LEASES).first():
+        raise Conflict(
+            "file_in_use",
+            f"The pipeline {stage.pipeline.public_id} still needs this file.",
+            fix="Wait until the pipeline has ended, or cancel it, then delete the file.",
         )
     _drop_readings(file)
     drop_profiles(file=file)

@@ -1,7 +1,9 @@
 """Trained tokens that live jobs were promised of a licence's budget."""
 
-from finetune.models import Job
-from finetune.states import JobState
+from django.db.models import Q, Sum
+
+from finetune.models import Job, Stage
+from finetune.states import LIVE_LEASES, JobState
 from tenants.errors import Refused
 from tenants.models import License
 from tenants.rights import Right
@@ -18,13 +20,27 @@ def tokens_needed(job: Job) -> int:
 
 
 def promised(licence: License, *, before: Job | None = None) -> int:
-    """To the live jobs under the licence, or to those that were made before a job."""
+    """To the live jobs under the licence, or to those that were made before a job, and to stages of
+    pipelines that have no such job yet."""
     live = Job.objects.filter(
         license=licence, state__in=(JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
     )
     if before is not None:
         live = live.filter(created_at__lt=before.created_at)
-    return sum(int(each or 0) for each in live.values_list("resolved__trained_tokens", flat=True))
+    tokens = live.values_list("resolved__trained_tokens", flat=True)
+    return sum(int(each or 0) for each in tokens) + _reserved(licence, but=before)
+
+
+def _reserved(licence: License, *, but: Job | None) -> int:
+    """To pipelines, for their stages that are not promised as jobs yet; a job of a pipeline's own
+    takes nothing of the others."""
+    to_come = Q(job=None) | Q(job__state=JobState.VALIDATING_FILES)
+    stages = Stage.objects.filter(
+        to_come, pipeline__license=licence, pipeline__state__in=LIVE_LEASES
+    ).exclude(pipeline__reserved_at=None)
+    if but is not None and not but._state.adding:
+        stages = stages.exclude(pipeline__stages__job=but)
+    return stages.aggregate(tokens=Sum("trained_tokens"))["tokens"] or 0
 
 
 def require_budget(job: Job) -> None:

@@ -148,7 +148,7 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     within("seed", request.seed, 0, MAX_SEED)
     if request.suffix is not None:
         _check_suffix(request.suffix)
-    _check_metadata(request.metadata)
+    check_metadata(request.metadata)
     if not 0 <= request.neftune_noise_alpha <= MAX_NOISE:  # NaN, too
         raise _invalid("neftune_noise_alpha", f"The noise's alpha must be 0 to {MAX_NOISE}.")
     share = request.validation_split
@@ -210,7 +210,8 @@ def _check_suffix(suffix: str) -> None:
         raise _invalid("suffix", f"The suffix holds a character that cannot be seen, {code}.")
 
 
-def _check_metadata(metadata: dict[str, str]) -> None:
+def check_metadata(metadata: dict[str, str]) -> None:
+    """Raises UserFault `invalid_value`."""
     if len(metadata) > MAX_METADATA:
         raise _invalid("metadata", f"At most {MAX_METADATA} metadata entries are kept.")
     for key, value in metadata.items():

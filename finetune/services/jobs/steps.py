@@ -7,8 +7,9 @@ from django.utils import timezone
 
 from faults import OurFault
 from finetune.events import Message
-from finetune.models import Job
+from finetune.models import Job, Pipeline, Stage
 from finetune.states import FINAL_JOB_STATES, JOB_STEPS, JobState
+from finetune.work import nudges
 from finetune.work.history import lock_job, note, take_over, write
 
 __all__ = ["lock_job", "note", "step", "take_over"]
@@ -29,4 +30,12 @@ def step(job: Job, to: JobState, message: Message, **changes: Any) -> Job:
     if to in FINAL_JOB_STATES:
         locked.finished_at = now
         locked.estimated_finish = None
+        _wake_pipeline(locked)
     return write(locked, [message.entry()], changes)
+
+
+def _wake_pipeline(job: Job) -> None:
+    """Of whose stages the job is one: the next step is due."""
+    found = Stage.objects.filter(job=job).values_list("pipeline_id", flat=True).first()
+    if found is not None:
+        nudges.wake(Pipeline, job.tenant_id, found)

@@ -7,7 +7,7 @@ from uuid import UUID
 from faults import Fault, OurFault, UserFault
 from finetune import events
 from finetune.events.waits import Wait
-from finetune.models import Dataset, Estimate, Job, Run, Validation
+from finetune.models import Dataset, Estimate, Job, Run, Stage, Validation
 from finetune.records.check import CODES
 from finetune.services.files.checking import CHECK, summary, why_waiting
 from finetune.services.files.datasets import reading_of
@@ -201,7 +201,7 @@ def _queue(lease: Lease, resolved: Resolved, overlap: int | None) -> None:
         note(job, *resolved.choices)
         found = {"resolved": kept, "total_steps": resolved.total_steps}
         leases.finish(lease)
-        if not JobRequest.model_validate(job.requested).auto_start:
+        if _is_held(job):
             step(job, JobState.PAUSED, events.JobHeld(), **found)
             estimate, _ = Estimate.objects.get_or_create(job=job)
             nudges.wake(Estimate, job.tenant_id, estimate.id)
@@ -209,3 +209,10 @@ def _queue(lease: Lease, resolved: Resolved, overlap: int | None) -> None:
         step(job, JobState.QUEUED, events.JobQueued(), **found)
         Run.objects.create(job=job)
         nudges.wake(Run, job.tenant_id, job.id)
+
+
+def _is_held(job: Job) -> bool:
+    """Asked for with `auto_start: false`, or a stage of a pipeline that was paused meanwhile."""
+    if not JobRequest.model_validate(job.requested).auto_start:
+        return True
+    return Stage.objects.filter(job=job).exclude(pipeline__paused_at=None).exists()

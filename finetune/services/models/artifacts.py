@@ -10,13 +10,14 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
-from finetune.models import Artifact, Checkpoint, Job, Run
+from finetune.models import Artifact, Checkpoint, Job, Pipeline, Run
 from finetune.services.models.eviction import evict
 from finetune.services.models.withholding import is_withheld, require_given_out
 from finetune.signing import public_key_pem
-from finetune.states import FINAL_JOB_STATES
+from finetune.states import FINAL_JOB_STATES, LIVE_LEASES
 from finetune.storage import artifact_prefix, attempt_artifact, delete_prefix, run_prefix
 from tenants.access import Principal
 from tenants.database.scope import tenant_scope
@@ -126,11 +127,13 @@ def delete_model(*, name: str, actor: str) -> UUID:
 
 
 def _require_not_gone_on_from(artifact: Artifact) -> None:
-    """Raises Conflict while a job needs the model's weights to go on from."""
-    live = Job.objects.filter(parent=artifact).exclude(state__in=FINAL_JOB_STATES).first()
-    if live is not None:
+    """Raises Conflict while a job or pipeline needs the model's weights to go on from."""
+    job = Job.objects.filter(parent=artifact).exclude(state__in=FINAL_JOB_STATES).first()
+    needs = Q(parent=artifact) | Q(stages__job=artifact.job)
+    live = Pipeline.objects.filter(needs, state__in=LIVE_LEASES).first()
+    if (found := job or live) is not None:
         raise Conflict(
             "model_in_use",
-            f"The job {live.public_id} goes on from this model.",
-            fix="Wait until the job has ended, or cancel it, then delete the model.",
+            f"{found.public_id} goes on from this model.",
+            fix="Wait until that has ended, or cancel it, then delete the model.",
         )
