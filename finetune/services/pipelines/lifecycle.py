@@ -88,7 +88,8 @@ def cancel_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
     for job in _under_way(pipeline):
         jobs.cancel_job(job_id=job.id, actor=actor)
     leases.cancel(ADVANCE, key=pipeline.id)
-    return _done(pipeline, "cancel", actor)
+    audit.record(actor=actor, action="pipeline.cancel", target=pipeline.public_id)
+    return _woken(pipeline)
 
 
 def pause_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
@@ -104,7 +105,8 @@ def pause_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
         if job.state in PAUSABLE:
             jobs.pause_job(job_id=job.id, actor=actor)
     Pipeline.objects.filter(id=pipeline.id).update(paused_at=timezone.now())
-    return _done(pipeline, "pause", actor)
+    audit.record(actor=actor, action="pipeline.pause", target=pipeline.public_id)
+    return _woken(pipeline)
 
 
 def resume_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
@@ -124,7 +126,8 @@ def resume_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
     for job in _under_way(pipeline):
         if job.state == JobState.PAUSED or job.pause_requested_at is not None:
             jobs.resume_job(job_id=job.id, actor=actor)
-    return _done(pipeline, "resume", actor)
+    audit.record(actor=actor, action="pipeline.resume", target=pipeline.public_id)
+    return _woken(pipeline)
 
 
 def approve_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
@@ -141,7 +144,13 @@ def approve_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
     Stage.objects.filter(id=found.stage.id).update(
         approved_at=timezone.now(), approved_by=actor[:120]
     )
-    return _done(pipeline, "approve", actor, stage=found.stage.number)
+    audit.record(
+        actor=actor,
+        action="pipeline.approve",
+        target=pipeline.public_id,
+        data={"stage": found.stage.number},
+    )
+    return _woken(pipeline)
 
 
 def retry_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
@@ -161,7 +170,13 @@ def retry_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
         wait_reason="", cancel_requested_at=None, paused_at=None, reserved_at=None,
     )  # fmt: skip
     number = found.stage.number if found.stage else 1
-    return _done(pipeline, "retry", actor, stage=number)
+    audit.record(
+        actor=actor,
+        action="pipeline.retry",
+        target=pipeline.public_id,
+        data={"stage": number},
+    )
+    return _woken(pipeline)
 
 
 def _again(pipeline: Pipeline) -> Position:
@@ -211,8 +226,8 @@ def _under_way(pipeline: Pipeline) -> list[Job]:
     return [job for job in jobs_of if job is not None and job.state in LIVE_JOB_STATES]
 
 
-def _done(pipeline: Pipeline, verb: str, actor: str, **data: object) -> Pipeline:
-    audit.record(actor=actor, action=f"pipeline.{verb}", target=pipeline.public_id, data=dict(data))
+def _woken(pipeline: Pipeline) -> Pipeline:
+    """As it is now; a worker looks what is to be done."""
     nudges.wake(Pipeline, pipeline.tenant_id, pipeline.id)
     pipeline.refresh_from_db()
     return pipeline

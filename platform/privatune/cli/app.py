@@ -17,6 +17,7 @@ from privatune.cli import (
     invitations,
     jobs,
     members,
+    pipelines,
     support,
 )
 from privatune.cli.certificate import verify_certificate
@@ -82,6 +83,7 @@ app.command(short_help="Show a row as a model will see it.")(preview)
 app.command(short_help="Tell what a job would take.")(estimate)
 app.add_typer(files.app, name="files")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(pipelines.app, name="pipelines")
 app.add_typer(artifacts.app, name="artifacts")
 app.command(short_help="Hold a model to a suite, beside its base.")(evaluations.evaluate)
 app.add_typer(evaluations.app, name="evaluations")

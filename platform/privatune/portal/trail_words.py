@@ -110,6 +110,18 @@ ACTS: dict[str, Act] = {
     "job.pause": Act(Kind.JOBS, _("Paused the job %(target)s")),
     "estimate.create": Act(Kind.JOBS, _("Asked what a job on %(model)s would take")),
     "job.resume": Act(Kind.JOBS, _("Resumed the job %(target)s")),
+    "pipeline.create": Act(
+        Kind.JOBS, _("Started the pipeline %(target)s on %(model)s, stages: %(stages)s")
+    ),
+    "pipeline.cancel": Act(Kind.JOBS, _("Cancelled the pipeline %(target)s")),
+    "pipeline.pause": Act(Kind.JOBS, _("Paused the pipeline %(target)s")),
+    "pipeline.resume": Act(Kind.JOBS, _("Resumed the pipeline %(target)s")),
+    "pipeline.approve": Act(
+        Kind.JOBS, _("Approved the stage %(stage)s of the pipeline %(target)s")
+    ),
+    "pipeline.retry": Act(
+        Kind.JOBS, _("Tried the pipeline %(target)s again from the stage %(stage)s")
+    ),
     "artifact.publish": Act(Kind.MODELS, _("Finished the model %(model)s")),
     "artifact.download": Act(Kind.MODELS, _("Downloaded the weights of %(target)s")),
     "model.ask": Act(Kind.MODELS, _("Asked the model %(target)s")),
@@ -156,6 +168,7 @@ PAGES: dict[str, Any] = {
     "validation": _("validations of jobs"),
     "run": _("runs"),
     "evaluation": _("evaluations"),
+    "pipeline": _("pipelines"),
     "job": _("jobs, by support access"),
 }
 

@@ -29,6 +29,7 @@ NOWHERE = "0" * 32
 CLIENT = Client(raise_request_exception=False)  # one: each would load the middleware anew
 INVITATION = {"email": "new@example.org", "role": "viewer"}
 JOB = {"model": "shelf", "training_file": f"file-{NOWHERE}"}
+PIPELINE = {"model": "shelf", "stages": [{"training_file": f"file-{NOWHERE}"}] * 2}
 CHAT = {"model": "shelf", "messages": [{"role": "user", "content": "hi"}]}
 
 GRADER = {
@@ -120,6 +121,13 @@ EXAMPLES = {
     "api/v1/jobs/<str:job_id>/estimate": Example("job"),
     "api/v1/files/<str:file_id>/preview": Example("file", query="?model=shelf"),
     "api/v1/files/<str:file_id>/versions": Example("file"),
+    "api/v1/pipelines": Example(bodies={"post": PIPELINE}),
+    "api/v1/pipelines/<str:pipeline_id>": Example("pipeline"),
+    "api/v1/pipelines/<str:pipeline_id>/approve": Example("pipeline"),
+    "api/v1/pipelines/<str:pipeline_id>/cancel": Example("pipeline"),
+    "api/v1/pipelines/<str:pipeline_id>/pause": Example("pipeline"),
+    "api/v1/pipelines/<str:pipeline_id>/resume": Example("pipeline"),
+    "api/v1/pipelines/<str:pipeline_id>/retry": Example("pipeline"),
     "api/v1/profiles": Example(bodies={"post": {"file": f"file-{NOWHERE}"}}),
     "api/v1/profiles/<str:profile_id>": Example("profile"),
     "api/v1/profiles/<str:profile_id>/findings": Example("profile"),
@@ -180,7 +188,7 @@ def owner() -> Customer:
 @pytest.fixture
 def ids(owner: Customer) -> dict[str, str]:
     """The public id of each kind of the owner's rows."""
-    from finetune.models import Estimate, Job, Profile, Scrub
+    from finetune.models import Estimate, Job, Pipeline, Profile, Scrub, Stage
 
     with tenant_scope(owner.tenant_id):
         kept = keep(vault=open_vault(), pieces=[b"secret"], limit=100)
@@ -197,6 +205,12 @@ def ids(owner: Customer) -> dict[str, str]:
         base = CatalogModel.objects.get(name="shelf")
         job = Job.objects.create(base=base, license=licence, training_file=file)
         estimate = Estimate.objects.create(job=job)
+        pipeline = Pipeline.objects.create(base=base, license=licence, model="shelf", total=2)
+        for number in (1, 2):
+            Stage.objects.create(
+                pipeline=pipeline, number=number, training_file=file, seed=1,
+                request={"model": "shelf", "training_file": str(file.id)},
+            )  # fmt: skip
         charge(licence=licence, kind="train", tokens=1, reference="job")
         rows = open_vault().put_bytes("datasets/rows", b'{"text": "bob@corp.io"}\n')
         Dataset.objects.filter(id=dataset.id).update(
@@ -232,7 +246,7 @@ def ids(owner: Customer) -> dict[str, str]:
             "usage": UsageEntry.objects.get(), "event": Event.objects.first(),
             "audit": AuditEntry.objects.first(), "invitation": invitation,
             "suite": suite, "evaluation": evaluation,
-            "estimate": estimate, "profile": profile, "scrub": scrub,
+            "estimate": estimate, "pipeline": pipeline, "profile": profile, "scrub": scrub,
         }  # fmt: skip
         public = {kind: row.public_id for kind, row in rows.items() if row is not None}
         return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}
@@ -322,6 +336,7 @@ LISTS = {
     "/api/v1/keys": "key",
     "/api/v1/licences": "license",
     "/api/v1/members": "member",
+    "/api/v1/pipelines": "pipeline",
     "/api/v1/profiles": "profile",
     "/api/v1/scrubs": "scrub",
     "/api/v1/usage": "usage",

@@ -63,9 +63,22 @@ JOBS: dict[str, Any] = {
         "The weights that training was to go on from are gone. Go on from another model."
     ),
     "start_changed": ASK_AGAIN,
+    "too_many_pipelines": _(
+        "Too many pipelines of your organisation have not ended. Wait for one, or cancel it."
+    ),
+    "pipeline_not_found": _("There is no such pipeline."),
+    "pipeline_ended": _("The pipeline has ended already."),
+    "pipeline_not_paused": _("Only a pipeline that is paused can be resumed."),
+    "pipeline_not_failed": _("Only a pipeline that has failed can be tried again."),
+    "nothing_to_approve": _("No stage of the pipeline waits for approval."),
+    "stage_failed": _("A stage has no result: its job failed or was cancelled. See its page."),
+    "gate_not_passed": _(
+        "A stage made its validation rows no better, so the next did not begin. Change its data or "
+        "settings, or try it again."
+    ),
     "model_in_use": _(
-        "A job goes on from this model. Wait until it has ended, or cancel it, then delete the "
-        "model."
+        "A job or a pipeline goes on from this model. Wait until it has ended, or cancel it, then "
+        "delete the model."
     ),
     "invalid_file_purpose": _("This file was not brought in for training."),
     "invalid_columns": _(
