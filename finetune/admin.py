@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.translation import gettext_lazy as _
 
-from finetune.models import CatalogModel, Dataset, Evaluation, Event, Job, Pipeline, Run, Validation
+from finetune.models import CatalogModel, Dataset, Evaluation, Event, Job, Run, Validation
 from tenants.operator_site import ReadOnlyAdmin, readable
 
 
@@ -55,11 +55,6 @@ class RunAdmin(LeasedAdmin):
 
 @admin.register(Evaluation)
 class EvaluationAdmin(LeasedAdmin):
-    pass
-
-
-@admin.register(Pipeline)
-class PipelineAdmin(LeasedAdmin):
     pass
 
 

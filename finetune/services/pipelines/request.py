@@ -50,11 +50,12 @@ def check_pipeline(request: PipelineRequest) -> None:
             raise _invalid(
                 field(number, "gate"), "No stage comes after the last one, so nothing is gated."
             )
-        if stage.gate == "better" and stage.job.validation_file is None:
+        rows = stage.job.validation_file or stage.job.validation_split
+        if stage.gate == "better" and rows is None:
             raise UserFault(
                 "validation_file_missing",
                 "Whether a stage made the model better is seen over validation rows.",
-                fix="Give the stage a validation_file, or another gate.",
+                fix="Give the stage a validation_file or a validation_split, or another gate.",
                 param=field(number, "validation_file"),
             )
 

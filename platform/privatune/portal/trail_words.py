@@ -168,7 +168,6 @@ PAGES: dict[str, Any] = {
     "validation": _("validations of jobs"),
     "run": _("runs"),
     "evaluation": _("evaluations"),
-    "pipeline": _("pipelines"),
     "job": _("jobs, by support access"),
 }
 
