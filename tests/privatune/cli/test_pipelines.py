@@ -8,8 +8,9 @@ from privatune.cli.exits import Exit
 from tests.privatune.cli.conftest import Run, Scripted
 
 STAGE: dict[str, Any] = {
-    "number": 1, "method": "supervised", "gate": "approval", "status": "succeeded", "job": "ftjob-1",
-    "fine_tuned_model": "ft:tiny:acme::1", "start_valid_loss": 2.5, "valid_loss": 1.25,
+    "number": 1, "method": "supervised", "gate": "approval", "status": "succeeded",
+    "job": "ftjob-1", "fine_tuned_model": "ft:tiny:acme::1",
+    "start_valid_loss": 2.5, "valid_loss": 1.25,
 }  # fmt: skip
 PIPELINE: dict[str, Any] = {
     "id": "pipeline-1", "name": "two", "status": "awaiting_approval", "model": "tiny",
@@ -23,8 +24,8 @@ WIDE = {"COLUMNS": "200"}
 
 def test_a_plan_is_sent_with_its_files_brought(run: Run, server: Scripted, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
-    plan = {"model": "tiny", "stages": [{"training_file": "rows.jsonl"},
-                                        {"training_file": "file-2", "method": {"type": "dpo"}}]}  # fmt: skip
+    second = {"training_file": "file-2", "method": {"type": "dpo"}}
+    plan = {"model": "tiny", "stages": [{"training_file": "rows.jsonl"}, second]}
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     server.on("POST /v1/files", (200, {"id": "file-1", "status": "processed"}))
     server.on("GET /v1/files/file-1", (200, {"id": "file-1", "status": "processed"}))
