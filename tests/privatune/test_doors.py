@@ -89,6 +89,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.files.intake._drop_spent_checkpoints": WRITES,
     "finetune.services.jobs.preview._asked": Right.TRAIN,
     "finetune.services.jobs.validation._overlap": INSIDE,
+    "finetune.services.jobs.validation._parted": INSIDE,
     "privatune.portal.rooms.files.upload": WRITES,
     "tenants.services.files.delete_file": WRITES,
     "tenants.services.files.open_file": OWN,

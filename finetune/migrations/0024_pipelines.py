@@ -12,7 +12,7 @@ import tenants.models.base
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("finetune", "0022_lineage"),
+        ("finetune", "0023_machines_in_bf16"),
         ("tenants", "0018_rights"),
     ]
 
