@@ -9,6 +9,7 @@ from faults import UserFault
 from finetune.families.contract import AdapterSpec
 from finetune.models import Artifact, CatalogModel, Checkpoint
 from finetune.services.jobs.request import JobRequest
+from finetune.services.models.withholding import require_given_out
 from finetune.trainer.spec import ADAPTER, OPTIMIZER
 from tenants.errors import NotFound
 
@@ -43,7 +44,8 @@ class Start:
 
 def start_of(model: str, *, keep_optimizer: bool = False) -> Start | None:
     """None: a base's name. Raises NotFound for a model or checkpoint that is not there (any more),
-    UserFault for a base that was taken off the shelf, or an optimizer that nothing was kept of."""
+    Refused for a model that is withheld, UserFault for a base that was taken off the shelf, or an
+    optimizer that nothing was kept of."""
     named = _NAMED.fullmatch(model)
     if named is None:
         if keep_optimizer:
@@ -63,6 +65,7 @@ def start_of(model: str, *, keep_optimizer: bool = False) -> Start | None:
             fix="Start from a base that `GET /api/v1/catalog` lists.",
             param="model",
         )
+    require_given_out(artifact)  # else a step further would take its weights out
     adapter = _adapter_of(artifact)
     if named["step"] is not None:
         return _of_checkpoint(model, artifact, adapter, int(named["step"]), keep_optimizer)

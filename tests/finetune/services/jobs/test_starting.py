@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from faults import UserFault
-from finetune.models import Artifact, CatalogModel, Checkpoint, Job, Run
+from finetune.models import Artifact, CatalogModel, Checkpoint, Evaluation, Job, Run, Suite
 from finetune.services.jobs import lifecycle, lineage
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.models.artifacts import delete_model
@@ -73,6 +73,24 @@ def test_a_checkpoint_is_gone_on_from_with_its_optimizer_where_that_is_asked(
         "model": name, "step": 3, "adapter_sha256": "a" * 64,
         "optimizer_sha256": "b" * 64 if keeps else None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["", ":ckpt-step-3"])
+def test_from_a_model_that_is_withheld_no_job_goes_on(bench: Bench, place: str) -> None:
+    """Its weights would leave by the next one's bundle."""
+    model = made(bench)
+    file = bench.add_file(b"{}\n", purpose="evals")
+    with tenant_scope(bench.tenant.id):
+        Evaluation.objects.create(
+            suite=Suite.objects.create(), file=file, model=model.model_name, base=bench.base,
+            artifact=model, job=model.job, digest="d", withholds=True,
+        )  # fmt: skip
+    with pytest.raises(Refused) as raised:
+        bench.create(model=model.model_name + place)
+    assert raised.value.code == "model_withheld"
+    with tenant_scope(bench.tenant.id):
+        Evaluation.objects.update(withholds=False)
+    assert bench.create(model=model.model_name + place).parent_id == model.id
 
 
 def test_an_optimizer_that_was_not_kept_is_refused(bench: Bench) -> None:
