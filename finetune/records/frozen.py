@@ -6,6 +6,7 @@ which sequences belong to one record.
     spans        uint32, trained spans of each                 [sequences]
     edges        uint32, first and behind-last token of each   [2 x spans]
     members      uint32, sequences of each record              [records]
+    goods        uint8, 1 where a record's answer is good      [records]; only of rated ones
     footer       JSON (also the day that prompts print as today), then its length (uint64)
                  and `MAGIC`
 
@@ -26,11 +27,11 @@ import numpy as np
 import numpy.typing as npt
 
 from faults import OurFault
-from finetune.records.kinds import Group, Item
+from finetune.records.kinds import Group, Item, Rated
 
 MAGIC = b"PTTOKEN1"
 _END = struct.Struct("<Q8s")
-_PARTS = ("ids", "lengths", "spans", "edges", "members")
+_PARTS = ("ids", "lengths", "spans", "edges", "members", "goods")
 _WIDE = 1 << 16
 
 assert sys.byteorder == "little"
@@ -45,9 +46,13 @@ class Block:
     spans: "array[int]" = field(default_factory=lambda: array("I"))
     edges: "array[int]" = field(default_factory=lambda: array("I"))
     members: "array[int]" = field(default_factory=lambda: array("I"))
+    goods: "array[int]" = field(default_factory=lambda: array("B"))
 
-    def add(self, sequences: Iterable[tuple[list[int], list[bool]]]) -> None:
-        """One record: of each sequence the ids, and which of them are trained."""
+    def add(
+        self, sequences: Iterable[tuple[list[int], list[bool]]], *, good: bool | None = None
+    ) -> None:
+        """One record: of each sequence the ids, and which of them are trained; of a rated one,
+        whether its answer is good."""
         members = 0
         for input_ids, trained in sequences:
             edges = edges_of(trained)
@@ -57,6 +62,8 @@ class Block:
             self.edges.extend(edges)
             members += 1
         self.members.append(members)
+        if good is not None:
+            self.goods.append(good)
 
 
 def edges_of(trained: list[bool]) -> list[int]:
@@ -76,12 +83,10 @@ class Writer:
     """Writes blocks in order. Only what stands behind the ids is kept in memory, some bytes for
     each sequence. Without `close` the file has no end and is refused."""
 
-    def __init__(
-        self, path: Path, *, kind: str, vocabulary: int, printed_day: str | None = None
-    ) -> None:
+    def __init__(self, path: Path, *, vocabulary: int, printed_day: str | None = None) -> None:
         self._file: IO[bytes] = path.open("wb")
         self._day = printed_day
-        self._kind, self._width = kind, "<u2" if vocabulary <= _WIDE else "<u4"
+        self._width = "<u2" if vocabulary <= _WIDE else "<u4"
         self._rest = Block()
         self._tokens = self._trained = 0
         self.bytes = 0  # of the whole file, once it is closed
@@ -97,14 +102,15 @@ class Writer:
         for name in _PARTS[1:]:
             getattr(self._rest, name).extend(getattr(block, name))
 
-    def close(self) -> None:
+    def close(self, kind: str) -> None:
+        """`kind`: of the records."""
         places = [0]
         self._pad(places)
-        for name in _PARTS[1:]:
+        for name in _PARTS[1:] if self._rest.goods else _PARTS[1:-1]:
             self._file.write(getattr(self._rest, name).tobytes())
             self._pad(places)
         footer = {
-            "kind": self._kind,
+            "kind": kind,
             "ids": self._width,
             "tokens": self._tokens,
             "trained": self._trained,
@@ -145,6 +151,8 @@ class Frozen:
         # Most files have one sequence to a record, which then need no table
         self._firsts = None if footer["records"] == count else _starts(members)
         self.records: int = footer["records"]
+        of_goods = len(places) > len(_PARTS)
+        self._goods = _mapped(path, "u1", places[5], self.records) if of_goods else None
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of all sequences of each record."""
@@ -164,6 +172,10 @@ class Frozen:
             return [self._sequence(record)]
         first, behind = self._firsts[record : record + 2]
         return [self._sequence(number) for number in range(first, behind)]
+
+    def good(self, record: int) -> bool | None:
+        """Of a rated one, whether its answer is good."""
+        return None if self._goods is None else bool(self._goods[record])
 
     def _sequence(self, number: int) -> tuple[list[int], bytes]:
         start, end = self._starts[number : number + 2]
@@ -223,6 +235,8 @@ class FrozenItems(Sequence[Item]):
             raise IndexError(key)
         found = self._frozen.sequences(key % len(self))
         items = tuple(self._make(ids, labels) for ids, labels in found)
+        if (good := self._frozen.good(key % len(self))) is not None:
+            return Rated(items[0], good)
         return items[0] if len(items) == 1 else Group(items)
 
 

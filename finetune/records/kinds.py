@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from finetune.records.pairs import SIDES, parted, place, side_of
+from finetune.records.pairs import RATED as COMPLETION
+from finetune.records.pairs import SIDES, Answer, answered, parted, place
 from finetune.records.rows import Row
 
 
@@ -43,6 +44,25 @@ class Group:
         return sum(sequence.trained for sequence in self.sequences)
 
 
+@dataclass(frozen=True)
+class Rated:
+    """A sequence, and whether its answer is good."""
+
+    sequence: Item
+    good: bool
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def trained(self) -> int:
+        return self.sequence.trained
+
+    @property
+    def sequences(self) -> tuple[Item]:
+        return (self.sequence,)
+
+
 Encode = Callable[[Row], Item]
 """A canonical row -> its sequence, or the group of its answers' sequences. Raises UserFault."""
 
@@ -54,7 +74,8 @@ class RecordKind:
 
     `parts`: the names of the rows that one record is encoded as, where they are several;
     `place`: where the record has a field of a message of the part of that number; `with_rows`:
-    training needs the canonical rows, too, beside what they are encoded as."""
+    training needs the canonical rows, too, beside what they are encoded as. `others`: kinds whose
+    records serve as well; `known_by`: a field that only records of this kind have."""
 
     name: str
     item: Callable[[Any, Encode], Item]
@@ -63,16 +84,38 @@ class RecordKind:
         f"messages[{message}].{field}"
     )
     with_rows: bool = False
+    others: "tuple[RecordKind, ...]" = ()
+    known_by: str | None = None
+
+    def parts_of(self, record: Any) -> tuple[str, ...]:
+        """For people: a rated answer is called good or bad."""
+        if "label" in record:
+            return ("good",) if record["label"] else ("bad",)
+        return self.parts
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the kinds that serve where this one is asked for."""
+        return frozenset((self.name, *(other.name for other in self.others)))
+
+    def of(self, record: Any) -> "RecordKind":
+        """The one among them that the record is."""
+        return next((other for other in self.others if other.known_by in record), self)
+
+
+def _sequence(record: Any, answer: Answer, encode: Encode) -> Item:
+    item = encode(answered(record, answer))
+    if len(item.sequences) > 1:
+        raise parted(answer)
+    return item
 
 
 def _pair(record: Any, encode: Encode) -> Group:
-    found = []
-    for side in SIDES:
-        item = encode(side_of(record, side))
-        if len(item.sequences) > 1:
-            raise parted(side)
-        found.append(item)
-    return Group(tuple(found))
+    return Group(tuple(_sequence(record, side, encode) for side in SIDES))
+
+
+def _rated(record: Any, encode: Encode) -> Rated:
+    return Rated(_sequence(record, COMPLETION, encode), bool(record["label"]))
 
 
 ROW = RecordKind("row", lambda record, encode: encode(record))
@@ -82,4 +125,12 @@ PAIR = RecordKind(
     _pair,
     parts=SIDES,
     place=lambda record, part, message, field: place(record, SIDES[part], message, field),
+    known_by="chosen",
+)
+RATED = RecordKind(
+    "rated",
+    _rated,
+    place=lambda record, _part, message, field: place(record, COMPLETION, message, field),
+    others=(PAIR,),
+    known_by="label",
 )

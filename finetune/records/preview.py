@@ -47,7 +47,7 @@ class Previewer:
             trained=sum(each.trained_count for each in encoded),
             hidden=tokens - sum(len(piece.ids) for pieces in shown for piece in pieces),
             sequences=shown,
-            parts=list(KINDS[row_format].parts) if encoded else [],
+            parts=list(KINDS[row_format].parts_of(row)) if encoded else [],
             problems=_listed(findings),
         )
 

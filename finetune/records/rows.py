@@ -6,7 +6,10 @@
 {"ids": [int]}                          a chunk of a document; all but the first token is trained
 {"messages", "chosen", "rejected"}      a prompt and two ways in which the conversation goes on
 {"prompt", "chosen", "rejected"}        the same in strings, untemplated
-{"messages": [...], "item": {...}}       a prompt to be answered, and what its graders are told
+{"messages": [...], "item": {...}}      a prompt to be answered, and what its graders are told
+{"messages", "completion", "label"}     a prompt, how the conversation went on, and whether that was
+                                        good (true) or not
+{"prompt", "completion", "label"}       the same in strings, untemplated
 
 `cut_to`: of a row that is too long, only so many tokens are taken, from its beginning. The check
 writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.
@@ -15,7 +18,7 @@ writes it where it was told to cut, so that whoever encodes the row later cuts a
 trained. Of a prompt it stands in `item`.
 """
 
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 
 class Message(TypedDict):
@@ -85,6 +88,30 @@ class PromptRow(TypedDict):
     tools: NotRequired[list[dict[str, Any]]]
 
 
+class RatedChatRow(TypedDict):
+    """Of `messages` nothing is trained."""
+
+    messages: list[Message]
+    completion: list[Message]
+    label: bool
+    cut_to: NotRequired[int]
+    tools: NotRequired[list[dict[str, Any]]]
+
+
+class RatedCompletionRow(TypedDict):
+    prompt: str
+    completion: str
+    label: bool
+    cut_to: NotRequired[int]
+
+
 PairRow = ChatPairRow | CompletionPairRow
+RatedRow = RatedChatRow | RatedCompletionRow
 Row = ChatRow | CompletionRow | TextRow | ChunkRow | PromptRow
-Record = Row | PairRow
+Record = Row | PairRow | RatedRow
+
+
+def label_of(record: Record) -> bool | None:
+    """Of a rated one, whether its answer is good."""
+    label: bool | None = cast(dict[str, Any], record).get("label")
+    return label

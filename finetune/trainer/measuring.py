@@ -18,6 +18,7 @@ from finetune import events as said
 from finetune.grading.resampling import change
 from finetune.trainer.data import cut, lengths_of, line_of
 from finetune.trainer.run import Numbered, Run
+from finetune.trainer.step_rows import held_out
 
 TOLD_SECONDS = 10.0  # between two words on how far a long validation is
 
@@ -64,12 +65,14 @@ def measure(run: Run, kept: dict[str, Tensor]) -> RowLosses | None:
     return RowLosses(_losses(run, plain=True), _losses(run, plain=False), lines)
 
 
-def validation_parts(run: Run) -> Iterator[list[Numbered]]:
-    """The validation rows in micro-batches; tells how far it is where that takes long."""
+def validation_parts(run: Run, *, plain: bool = False) -> Iterator[list[Numbered]]:
+    """The validation rows in micro-batches; tells how far it is where that takes long. `plain`: for
+    the base alone."""
+    rows = held_out(run, plain=plain)
     done, told = 0, run.clock()
     for part in cut(lengths_of(run.valid), run.spec.in_memory.micro_batch_tokens):
         run.stop.check()
-        yield [Numbered(run.held_out(number), number) for number in part]
+        yield [Numbered(rows[number], number) for number in part]
         done += len(part)
         now = run.clock()
         if now - told >= TOLD_SECONDS and done < len(run.valid):
@@ -79,7 +82,7 @@ def validation_parts(run: Run) -> Iterator[list[Numbered]]:
 
 def _losses(run: Run, *, plain: bool) -> list[Loss]:
     found: list[Loss] = [(0.0, 0.0)] * len(run.valid)
-    for part in validation_parts(run):
+    for part in validation_parts(run, plain=plain):
         for share in run.lanes.map(partial(_each, run, plain), part):
             for number, loss in share:
                 found[number] = loss

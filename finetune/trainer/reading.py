@@ -91,7 +91,11 @@ def _map(
                 stop.check()
             digest.update(block)
     rows = family.frozen(path)
-    if digest.hexdigest() != sha256 or rows.kind != records.name or rows.longest > spec.max_length:
+    if (
+        digest.hexdigest() != sha256
+        or rows.kind not in records.names
+        or rows.longest > spec.max_length
+    ):
         raise _changed(path.name)
     return _some(rows, path.name)
 

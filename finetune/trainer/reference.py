@@ -6,16 +6,13 @@ that a run that goes on elsewhere finds the same bits. What is done is kept in t
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
-
-import torch
 
 from finetune import events as said
 from finetune.records.kinds import Item
 from finetune.trainer.data import cut, lengths_of
-from finetune.trainer.objectives.preferences import labels_of
-from finetune.trainer.run import Likelihoods, Numbered, Run
+from finetune.trainer.run import Likelihoods, Run
+from finetune.trainer.step_rows import likelihoods
 
 TOLD_SECONDS = 10.0  # between two words on how far it is
 
@@ -39,7 +36,7 @@ def _of(run: Run, rows: Sequence[Item], path: Path) -> list[Likelihoods]:
             by_row = next(kept, None)
             if by_row is None or len(by_row) != len(part):
                 run.stop.check()
-                by_row = _judged(run, [Numbered(rows[number], number) for number in part])
+                by_row = likelihoods(run, [rows[number] for number in part], plain=True)
             for number, each in zip(part, by_row, strict=True):
                 found[number] = tuple(each)
             file.write(json.dumps(by_row) + "\n")
@@ -59,19 +56,3 @@ def _kept(path: Path) -> Iterator[list[Likelihoods]]:
             yield [tuple(map(float, each)) for each in json.loads(line)]
         except (ValueError, TypeError):
             return
-
-
-def _judged(run: Run, part: Sequence[Numbered]) -> list[Likelihoods]:
-    by_number: dict[int, Likelihoods] = {}
-    for share in run.lanes.map(partial(_share, run), part):
-        by_number.update(share)
-    return [by_number[each.number] for each in part]
-
-
-@torch.no_grad()
-def _share(run: Run, rows: Sequence[Numbered]) -> dict[int, Likelihoods]:
-    items = [numbered.row for numbered in rows]
-    with run.model.as_begun():
-        values = run.model.log_likelihoods(run.lay_out(items), labels_of(items)).tolist()
-    told = iter(values)
-    return {row.number: tuple(next(told) for _ in row.sequences) for row in rows}

@@ -64,10 +64,12 @@ class _Beside:
 
 
 @dataclass(frozen=True)
-class Referred(_Beside):
-    """What the base alone says of it."""
+class Known(_Beside):
+    """What the base alone says of it, where the objective needs it, and what it has in common with
+    the rows that it is taken with (see `Objective.common`)."""
 
-    reference: Likelihoods
+    reference: Likelihoods = ()
+    common: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,18 @@ class Run:
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
 
     def row(self, number: int) -> Item:
-        """A row to train, as the objective takes it."""
-        item = self.rows[number]
-        return Referred(item, self.reference[number]) if self.reference is not None else item
+        """A row to train, as the objective takes it by itself."""
+        return self._known(self.rows[number], self.reference, number)
 
     def held_out(self, number: int) -> Item:
-        item, found = self.valid[number], self.valid_reference
-        return Referred(item, found[number]) if found is not None else item
+        return self._known(self.valid[number], self.valid_reference, number)
+
+    def _known(self, item: Item, reference: Sequence[Likelihoods] | None, number: int) -> Item:
+        shown = self.objective.shown
+        item = shown(item) if shown else item
+        if reference is None and self.objective.common is None:
+            return item
+        return Known(item, reference[number] if reference is not None else ())
 
     def lay_out(self, rows: Sequence[Item]) -> Batch:
         # What is drawn by lot must differ where rows begin alike, too

@@ -20,6 +20,7 @@ from finetune.trainer import good
 from finetune.trainer.data import line_of, micro_batches
 from finetune.trainer.run import Run
 from finetune.trainer.stability import limit
+from finetune.trainer.step_rows import step_of
 from finetune.trainer.taking import Taken, judge, learn, take
 from finetune.trainer.totals import Totals
 
@@ -100,7 +101,7 @@ def _alone(run: Run) -> Callable[[int], Alone]:
 
     def of(number: int) -> Alone:
         run.stop.check()
-        sums, gradients = learn(run, [run.row(number)])
+        sums, gradients = learn(run, step_of(run, [number]))
         norms = torch._foreach_norm([each for each in gradients if each is not None])
         norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         return Alone(number, float(sums.loss.detach()) / sums.weight, sums.weight, norm)
@@ -147,8 +148,8 @@ def prove(run: Run) -> None:
     trained last a loss that is no blow-up. Nothing changes where they do."""
     numbers = rows_of(run, run.state.step - 1)
     totals = Totals(run.objective)
+    rows = step_of(run, numbers)
     run.model.train(False)
-    rows = [run.row(number) for number in numbers]
     for part in micro_batches(rows, run.spec.in_memory.micro_batch_tokens):
         run.stop.check()
         for sums in run.lanes.map(partial(judge, run), part):

@@ -13,6 +13,7 @@ from finetune.trainer import optim
 from finetune.trainer.data import micro_batches
 from finetune.trainer.objectives import Sums
 from finetune.trainer.run import Run
+from finetune.trainer.step_rows import step_of
 from finetune.trainer.totals import Totals
 
 
@@ -34,13 +35,12 @@ def take(run: Run, numbers: Sequence[int]) -> Taken:
     """Of the next step, over these rows. Nothing of the run has changed then, and Yielded may come
     between micro-batches."""
     spec, model = run.spec, run.model
-    torch.manual_seed(
-        derived_seed(spec.seed, run.state.step)
-    )  # dropout and noise, whatever ran before
+    rows = step_of(run, numbers)
+    # Dropout and noise, whatever ran before
+    torch.manual_seed(derived_seed(spec.seed, run.state.step))
     model.train(True)
     run.optimizer.zero_grad(set_to_none=True)
     totals, tokens = Totals(run.objective), 0
-    rows = [run.row(number) for number in numbers]
     for part in micro_batches(rows, spec.in_memory.micro_batch_tokens):
         run.stop.check()
         for sums, gradients in run.lanes.map(partial(learn, run), part):

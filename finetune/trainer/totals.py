@@ -1,5 +1,7 @@
 """The sums of a step or of an evaluation, while its micro-batches go by, and their means."""
 
+from collections.abc import Sequence
+
 from finetune.trainer.objectives.contract import Objective, Sums
 
 
@@ -8,7 +10,8 @@ class Totals:
         self._objective = objective
         self.loss = 0.0
         self.weight: float = 0
-        self._metrics = {metric.name: (0.0, 0.0) for metric in objective.metrics}
+        summed = [metric.name for metric in objective.metrics if metric.between is None]
+        self._metrics = dict.fromkeys(summed, (0.0, 0.0))
 
     def add(self, sums: Sums) -> None:
         """Raises ValueError for other metrics than the objective declares."""
@@ -22,12 +25,21 @@ class Totals:
             self._metrics[name] = (before + float(total.detach()), divisor + weight)
 
     def train_means(self) -> dict[str, float]:
-        """By column, `train_loss` first."""
-        return dict(zip(self._objective.train_columns, self._means(), strict=True))
+        """By column, `train_loss` first; without those of which there was nothing."""
+        return self._means(self._objective.train_columns)
 
     def valid_means(self) -> dict[str, float]:
-        """By column, `valid_loss` first."""
-        return dict(zip(self._objective.valid_columns, self._means(), strict=True))
+        """By column, `valid_loss` first; without those of which there was nothing."""
+        return self._means(self._objective.valid_columns)
 
-    def _means(self) -> list[float]:
-        return [self.loss / self.weight, *(sum_ / by for sum_, by in self._metrics.values())]
+    def _means(self, columns: Sequence[str]) -> dict[str, float]:
+        found = {name: sum_ / by for name, (sum_, by) in self._metrics.items() if by}
+        for metric in self._objective.metrics:
+            if metric.between is not None and found.keys() >= set(metric.between):
+                first, second = metric.between
+                found[metric.name] = found[first] - found[second]
+        means = {columns[0]: self.loss / self.weight}
+        for metric, column in zip(self._objective.metrics, columns[1:], strict=True):
+            if metric.name in found:
+                means[column] = found[metric.name]
+        return means

@@ -48,7 +48,8 @@ class PreviewSerializer(serializers.Serializer[Any]):
     hidden = serializers.IntegerField(help_text="Tokens that are too many to be shown.")
     sequences = serializers.ListField(child=PieceSerializer(many=True))
     parts = serializers.ListField(
-        child=serializers.CharField(), help_text="Names of the sequences, as of a pair's sides."
+        child=serializers.CharField(),
+        help_text="Names of the sequences: the sides of a pair; of a rated answer, good or bad.",
     )
     problems = RowProblemSerializer(many=True)
 

@@ -65,11 +65,43 @@ class Dpo(_Strict):
     hyperparameters: DpoHyperparameters = DpoHyperparameters()
 
 
+class OrpoHyperparameters(WireHyperparameters):
+    beta: Number = "auto"
+
+
+class Orpo(_Strict):
+    """Ours, as all that follow."""
+
+    hyperparameters: OrpoHyperparameters = OrpoHyperparameters()
+
+
+class SimpoHyperparameters(WireHyperparameters):
+    beta: Number = "auto"
+    gamma: Number = "auto"
+
+
+class Simpo(_Strict):
+    hyperparameters: SimpoHyperparameters = SimpoHyperparameters()
+
+
+class KtoHyperparameters(WireHyperparameters):
+    beta: Number = "auto"
+    desirable_weight: Number = "auto"
+    undesirable_weight: Number = "auto"
+
+
+class Kto(_Strict):
+    hyperparameters: KtoHyperparameters = KtoHyperparameters()
+
+
 class Method(_Strict):
     type: str
     supervised: Supervised | None = None
     pretrain: Supervised | None = None
     dpo: Dpo | None = None
+    orpo: Orpo | None = None
+    simpo: Simpo | None = None
+    kto: Kto | None = None
     reinforcement: Any = None
 
 
@@ -140,7 +172,7 @@ class JobCreate(_Strict):
         return self.method.type if self.method else "supervised"
 
     def chosen(self) -> WireHyperparameters:
-        own: Supervised | Dpo | None = getattr(self.method, self.kind, None)
+        own: Supervised | Dpo | Orpo | Simpo | Kto | None = getattr(self.method, self.kind, None)
         return (own.hyperparameters if own else self.hyperparameters) or WireHyperparameters()
 
     @contextmanager

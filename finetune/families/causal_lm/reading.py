@@ -13,7 +13,7 @@ from finetune.families.causal_lm.layout import Row
 from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.frozen import Block, Frozen, FrozenItems, Writer
-from finetune.records.kinds import Group, Item, RecordKind
+from finetune.records.kinds import Group, Item, Rated, RecordKind
 from finetune.records.rendering import printed_day
 from finetune.records.thinking import Thinking
 
@@ -31,6 +31,7 @@ class RowReader:
     ) -> None:
         self._base_dir, self._thinking = base_dir, thinking
         self._records = records
+        self._kind = records  # of the row that was read last; a file has rows of one kind
         self._max_length = max_length
 
     @cached_property
@@ -49,7 +50,8 @@ class RowReader:
                 "bad_json", f"Not JSON ({type(error).__name__}).", where=where, fix="Mend the line."
             ) from None
         try:
-            item = self._records.item(record, self._encode)
+            self._kind = self._records.of(record)
+            item = self._kind.item(record, self._encode)
         except UserFault as fault:
             raise _without_quotes(fault, where) from None
         except (KeyError, TypeError, AttributeError) as error:
@@ -71,18 +73,16 @@ class RowReader:
         return item
 
     def freeze(self, items: Iterable[Item], path: Path) -> None:
-        writer = Writer(
-            path,
-            kind=self._records.name,
-            vocabulary=len(self._encoder.tokenizer),
-            printed_day=self.printed_day,
-        )
+        writer = Writer(path, vocabulary=len(self._encoder.tokenizer), printed_day=self.printed_day)
         for item in items:
             block = Block()
             sequences = cast(Sequence[Row], item.sequences)
-            block.add((list(each.input_ids), list(map(bool, each.labels))) for each in sequences)
+            block.add(
+                ((list(each.input_ids), list(map(bool, each.labels))) for each in sequences),
+                good=item.good if isinstance(item, Rated) else None,
+            )
             writer.extend(block)
-        writer.close()
+        writer.close(self._kind.name)
 
     def _encode(self, row: rows.Row) -> Item:
         # 5 bytes a token instead of Python's 40

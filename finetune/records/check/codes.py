@@ -35,8 +35,9 @@ FILE_CODES: dict[str, Code] = {
         "Give every row the fields of one of these: messages (chat), prompt and completion, "
         "instruction and output (alpaca), conversations (sharegpt), prompt and output "
         "(fengshenbang), input, preferred_output and non_preferred_output (preference), chosen and "
-        "rejected (chosen), messages and what graders are told (prompt), or text. If only the "
-        "names differ, say which column is which field: instruction=question, output=answer.",
+        "rejected (chosen), prompt, completion and label (rated), messages and what graders are "
+        "told (prompt), or text. If only the names differ, say which column is which field: "
+        "instruction=question, output=answer.",
     ),
     "not_json_lines": _error(
         "The file is text: none of its first lines is JSON.",
@@ -113,6 +114,16 @@ FILE_CODES: dict[str, Code] = {
     "cell_limit": _warning(
         "A cell has exactly 32,767 characters, as many as Excel keeps: it was probably cut.",
         "Look at its end. Write such rows as JSON lines, without Excel in between.",
+    ),
+    "one_sided": _warning(
+        "All answers have the same label, so what is good is learnt without what is not, or the "
+        "other way round.",
+        "Add rows of the other label, or train the good answers alone with the method supervised.",
+    ),
+    "uneven_labels": _warning(
+        "There are many more answers of one label than of the other.",
+        "Give a weight to the rarer ones, desirable_weight or undesirable_weight, so that both "
+        "sides weigh about the same; or add rows.",
     ),
     "bom": _warning(
         "The file begins with a byte order mark; it was skipped.", "Save it as UTF-8 without BOM."
@@ -230,6 +241,11 @@ ROW_CODES: dict[str, Code] = {
     "missing_answer": _error(
         "One of the two answers is missing.",
         "Give the row both: the answer that is preferred, and one that is not.",
+    ),
+    "bad_label": _error(
+        "A label that is neither true nor false.",
+        "Write true where the answer is good, else false. If label means something else, take the "
+        "field away: the rows are then prompts and completions.",
     ),
     "not_an_answer": _error(
         "An answer holds a message that is neither the assistant's nor a tool's.",

@@ -17,7 +17,7 @@ Columns = Mapping[str, str]
 
 FIELDS = (
     *("system", "history", "instruction", "input", "prompt", "completion", "output"),
-    *("messages", "conversations", "tools", "text", "chosen", "rejected"),
+    *("messages", "conversations", "tools", "text", "chosen", "rejected", "label"),
 )
 SPLITTERS = (",", ";", "\t")
 LONGEST_NAME = 200

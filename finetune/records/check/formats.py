@@ -15,9 +15,10 @@ from finetune.records.check.preferences import (
 )
 from finetune.records.check.problems import Finding, RowUnusable
 from finetune.records.check.prompts import is_prompt, read_prompt
+from finetune.records.check.ratings import RATED_FIELDS, is_verdict, read_rated
 from finetune.records.check.spec import RowFormat
 from finetune.records.check.strict_json import printable, some_of
-from finetune.records.kinds import PAIR, PROMPT, ROW, RecordKind
+from finetune.records.kinds import PAIR, PROMPT, RATED, ROW, RecordKind
 from finetune.records.rows import ChatRow, CompletionRow, Message, Record, TextRow
 
 Reader = Callable[[dict[str, Any], list[Finding]], Record]
@@ -36,12 +37,15 @@ _SPEAKERS = {
 
 
 def detect(values: dict[str, Any]) -> RowFormat:
-    """The format of the file, told by the fields of its first row. Raises RowUnusable."""
+    """The format of the file, told by the fields of its first row; of a table, by the names of its
+    columns, each None. Raises RowUnusable."""
     keys = values.keys()
     if {"preferred_output", "non_preferred_output"} & keys:
         return "preference"
     if {"chosen", "rejected"} <= keys:
         return "chosen"
+    if {"prompt", "completion", "label"} <= keys and is_verdict(values["label"]):
+        return "rated"
     if "messages" in keys:
         return "prompt" if is_prompt(values) else "chat"
     if "conversations" in keys:
@@ -72,6 +76,7 @@ REQUIRED: dict[RowFormat, tuple[str, ...]] = {
     "preference": ("input", "preferred_output", "non_preferred_output"),
     "chosen": ("chosen", "rejected"),
     "prompt": ("messages",),
+    "rated": ("prompt", "completion", "label"),
 }
 
 
@@ -87,6 +92,7 @@ KNOWN: dict[RowFormat, frozenset[str]] = {
     "preference": PREFERENCE_FIELDS,
     "chosen": CHOSEN_FIELDS,
     "prompt": CHAT_FIELDS,
+    "rated": RATED_FIELDS,
 }
 
 
@@ -101,6 +107,7 @@ KINDS: dict[RowFormat, RecordKind] = {
     "preference": PAIR,
     "chosen": PAIR,
     "prompt": PROMPT,
+    "rated": RATED,
 }
 
 
@@ -250,4 +257,5 @@ READERS: dict[RowFormat, Reader] = {
     "preference": read_preference,
     "chosen": read_chosen,
     "prompt": read_prompt,
+    "rated": read_rated,
 }

@@ -28,7 +28,7 @@ def read_preference(values: dict[str, Any], findings: list[Finding]) -> ChatPair
     if items == []:
         asked.find("empty_messages", "messages")
     chosen, rejected = (
-        _answer(fields, name) for name in ("preferred_output", "non_preferred_output")
+        read_answer(fields, name) for name in ("preferred_output", "non_preferred_output")
     )
     row = ChatPairRow(messages=prompt, chosen=chosen, rejected=rejected)
     if tools := read_tools(asked):
@@ -71,7 +71,7 @@ def _common_text(one: str, other: str) -> int:
 
 
 def _read_conversations(fields: Fields) -> ChatPairRow:
-    chosen, rejected = (_answer(fields, side) for side in SIDES)
+    chosen, rejected = (read_answer(fields, side) for side in SIDES)
     given = fields.values.get("prompt")
     only_answers = True
     if isinstance(given, list):
@@ -110,7 +110,7 @@ def _is_answer(messages: Sequence[Message]) -> bool:
     return bool(messages) and messages[0]["role"] == "assistant"
 
 
-def _answer(fields: Fields, name: str) -> list[Message]:
+def read_answer(fields: Fields, name: str) -> list[Message]:
     items = fields.required(name, list)
     if items == []:
         fields.find("missing_answer", name)
@@ -120,25 +120,33 @@ def _answer(fields: Fields, name: str) -> list[Message]:
 def _check(
     row: ChatPairRow, findings: list[Finding], names: tuple[str, ...], *, only_answers: bool
 ) -> None:
-    prompt = row["messages"]
     for side, name in zip(SIDES, names[1:], strict=True):
-        answer = row[side]
-        if not answer or any(finding.is_error for finding in findings):
-            continue
-        if only_answers:
-            for index, message in enumerate(answer):
-                if message["role"] not in ("assistant", "tool"):
-                    findings.append(Finding("not_an_answer", f"{name}[{index}].role"))
-        found: list[Finding] = []
-        check_turns([*map(untrained, prompt), *answer], found, "messages")
-        findings.extend(
-            placed
-            for each in found
-            if (placed := _placed(each, len(prompt), names[0], name)) not in findings
-        )
+        check_answer(row["messages"], row[side], findings, (names[0], name), only=only_answers)
     errors = any(finding.is_error for finding in findings)
     if not errors and row["chosen"] == row["rejected"]:
         findings.append(Finding("same_answers", names[2]))
+
+
+def check_answer(
+    prompt: list[Message],
+    answer: list[Message],
+    findings: list[Finding],
+    names: tuple[str, str],
+    *,
+    only: bool = True,
+) -> None:
+    """`names` of both in the file; `only`: that the answer is to be the assistant's and tools'."""
+    if not answer or any(finding.is_error for finding in findings):
+        return
+    if only:
+        for index, message in enumerate(answer):
+            if message["role"] not in ("assistant", "tool"):
+                findings.append(Finding("not_an_answer", f"{names[1]}[{index}].role"))
+    found: list[Finding] = []
+    check_turns([*map(untrained, prompt), *answer], found, "messages")
+    findings.extend(
+        placed for each in found if (placed := _placed(each, len(prompt), *names)) not in findings
+    )
 
 
 def _placed(finding: Finding, before: int, prompt: str, side: str) -> Finding:

@@ -5,6 +5,7 @@ order of the rows (doubles, the report) is made of the results, in order.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -22,7 +23,7 @@ from finetune.records.check.strict_json import printable
 from finetune.records.check.tokens import TokenCounter, TokenCounts
 from finetune.records.encode import load_tokenizer
 from finetune.records.frozen import Block
-from finetune.records.rows import Record
+from finetune.records.rows import Record, label_of
 
 # What a file's own fields cause in each of its rows
 _OF_FIELDS = ("unknown_format", "unknown_field", "missing_field")
@@ -66,6 +67,7 @@ class Outcome:
     rows: list[tuple[int, list[bytes], list[Found]]] = field(default_factory=list)
     block: Block = field(default_factory=Block)
     counts: TokenCounts | None = None
+    labels: Counter[bool] = field(default_factory=Counter)  # of the rated rows that are used
     unusable: FileUnusable | None = None  # what the last of these rows says of the whole file
 
 
@@ -92,7 +94,7 @@ class RowsReader:
         return self._tokens.printed_day if self._tokens else None
 
     def row_format(self, values: Iterable[str]) -> RowFormat:
-        """Raises RowUnusable."""
+        """Of a row, or of a table's columns. Raises RowUnusable."""
         if self.format is None:
             asked = self._spec.format
             if asked in ("auto", "csv", "parquet"):
@@ -122,21 +124,21 @@ class RowsReader:
             outcome.counts = self._tokens.counts = TokenCounts()
         for line, given in part.rows:
             try:
-                outcome.rows.append((line, *self._one(given, outcome.block)))
+                outcome.rows.append((line, *self._one(given, outcome)))
             except FileUnusable as problem:
                 outcome.rows.append((line, [], []))
                 outcome.unusable = problem
                 break
         return outcome
 
-    def _one(self, given: Any, block: Block) -> tuple[list[bytes], list[Found]]:
+    def _one(self, given: Any, outcome: Outcome) -> tuple[list[bytes], list[Found]]:
         item = object_of(given) if isinstance(given, bytes) else given
         findings: list[Finding] = []
         written: list[bytes] = []
         if isinstance(item, dict):
             if self._spec.columns and not self.renamed:
                 item = {field_of(name, self._spec.columns): item[name] for name in item}
-            written = self._read_row(item, findings, block)
+            written = self._read_row(item, findings, outcome)
         elif isinstance(item, RowUnusable):
             findings.extend(item.findings)
         else:
@@ -155,7 +157,9 @@ class RowsReader:
             return finding, None  # this row's own fault
         return finding, finding.message or ""
 
-    def _read_row(self, item: dict[str, Any], findings: list[Finding], block: Block) -> list[bytes]:
+    def _read_row(
+        self, item: dict[str, Any], findings: list[Finding], outcome: Outcome
+    ) -> list[bytes]:
         try:
             found = self.row_format(item)
             row = READERS[found](item, findings)
@@ -168,7 +172,10 @@ class RowsReader:
             return []
         if any(finding.is_error for finding in findings):
             return []
-        return self._use(row, findings, block)
+        written = self._use(row, findings, outcome.block)
+        if written and (label := label_of(row)) is not None:
+            outcome.labels[label] += 1
+        return written
 
     def _use(self, row: Record, findings: list[Finding], block: Block) -> list[bytes]:
         try:
@@ -188,7 +195,10 @@ class RowsReader:
         rows = self._tokens.measure(row, KINDS[self.format], findings)
         if rows is None:
             return None
-        block.add((each.input_ids, each.trained) for encoded in rows for each in encoded.sequences)
+        block.add(
+            ((each.input_ids, each.trained) for encoded in rows for each in encoded.sequences),
+            good=label_of(row),
+        )
         return orjson.dumps(row)
 
 

@@ -1,6 +1,7 @@
 """One check from the source to the report: read, validate, count, write canonical rows."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -20,6 +21,7 @@ from finetune.records.check.formats import KINDS, REQUIRED
 from finetune.records.check.names import disagreement, json_as_text
 from finetune.records.check.pool import Pool
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
+from finetune.records.check.ratings import balance
 from finetune.records.check.reading import (
     PART_BYTES,
     PART_ROWS,
@@ -87,6 +89,7 @@ class _Check:
         self._other = _digests(spec.compare_with) if spec.compare_with else None
         self._frozen: Writer | None = None
         self._seen = SeenRows()
+        self._labels: Counter[bool] = Counter()
         self._source: Source | None = None
         self._container: Container | None = None
         self._rows = self._usable = self._records = self._rows_bytes = self._overlap = 0
@@ -104,6 +107,8 @@ class _Check:
         if self._unusable is not None:
             for finding in self._unusable.findings:
                 self._problems.add(self._unusable.line, finding)
+        for finding in balance(self._labels):
+            self._problems.add(None, finding)
         if not self._usable and not self._problems.total("error"):
             self._problems.add(None, Finding("no_usable_rows"))
 
@@ -213,6 +218,7 @@ class _Check:
     def _take(self, part: Part, outcome: Outcome) -> None:
         notes = iter([*part.notes, (len(part.rows), None, None, False)])
         note = next(notes)
+        self._labels.update(outcome.labels)
         if outcome.counts and self._counts:
             self._counts.add(outcome.counts)
         for number, (line, written, found) in enumerate([*outcome.rows, (0, [], [])]):
@@ -264,11 +270,9 @@ class _Check:
 
     def _write_tokens(self, block: Block) -> None:
         if self._frozen is None:
-            assert self._reader.format is not None
             assert self._reader.vocabulary is not None
             self._frozen = Writer(
                 self._out_dir / TOKENS,
-                kind=KINDS[self._reader.format].name,
                 vocabulary=self._reader.vocabulary,
                 printed_day=self._reader.printed_day,
             )
@@ -277,7 +281,8 @@ class _Check:
     def freeze(self) -> None:
         """The end of the token ids, where there are any."""
         if self._frozen is not None:
-            self._frozen.close()
+            assert self._reader.format is not None
+            self._frozen.close(KINDS[self._reader.format].name)
 
     def report(self) -> CheckReport:
         tokens, problems = self._counts, self._problems
@@ -300,6 +305,7 @@ class _Check:
             tokens_trained=tokens.trained if tokens else None,
             thinking=tokens.thinking() if tokens else None,
             packs=tokens.packs(self._spec.max_length) if tokens else None,
+            good=self._labels[True] if self._labels else None,
             chunks=self._records if tokens and self._spec.overflow == "chunk" else None,
             longest_row=tokens.longest if tokens else None,
             lengths=tokens.histogram() if tokens else [],

@@ -18,6 +18,7 @@ RowFormat = Literal[
     "preference",
     "chosen",
     "prompt",
+    "rated",
 ]
 Format = Literal["auto", RowFormat, "csv", "parquet"]
 Overflow = Literal["refuse", "drop", "cut", "chunk"]
@@ -111,6 +112,9 @@ class CheckReport(_Strict):
     packs: int | None = Field(
         default=None,
         description="packs of max_length tokens that the rows make; None: not told, or no limit",
+    )
+    good: int | None = Field(
+        default=None, description="rated rows whose answer is good; None: they are not rated"
     )
     chunks: int | None = Field(
         default=None, description="records that documents were cut into; None: they were not"

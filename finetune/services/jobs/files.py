@@ -65,5 +65,5 @@ def require_kind(file: StoredFile, method: str, param: str) -> None:
 
 def trains_on(method: str, row_format: RowFormat) -> bool:
     objective = METHODS[method]
-    of_kind = KINDS[row_format].name == objective.records.name
+    of_kind = KINDS[row_format].name in objective.records.names
     return of_kind and row_format in (objective.formats or [row_format])

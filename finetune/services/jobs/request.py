@@ -140,7 +140,8 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     """Raises UserFault `invalid_value` with `param` for the first value out of its range."""
     asked = request.hyperparameters
     within("hyperparameters.n_epochs", asked.n_epochs, 1, 50)
-    within("hyperparameters.batch_size", asked.batch_size, 1, 256)
+    fewest = METHODS[request.method].fewest
+    within("hyperparameters.batch_size", asked.batch_size, fewest, 256)
     _positive("hyperparameters.learning_rate_multiplier", asked.learning_rate_multiplier)
     request.method_settings()
     within("max_length", request.max_length, 8, context_length)

@@ -9,6 +9,7 @@ from finetune.sandbox.room import tree_memory_mb
 from finetune.services.jobs.needs import need_mb
 from finetune.services.jobs.splitting import is_validated
 from finetune.services.runs import shape
+from finetune.trainer.objectives import METHODS
 from finetune.work.place import place_of
 
 OUTTURNS_KEPT = 50
@@ -69,15 +70,12 @@ def figures(job: Job, pace: Pace | None, machine: dict[str, Any] | None) -> dict
         return told
     train, valid = shape.tokens_of(job)
     training = resolved["spec"]["epochs"] * train * pace.token_seconds
-    evaluating = (
-        evaluations(job)
-        * valid
-        * (
-            pace.valid_token_seconds
-            if pace.valid_token_seconds is not None
-            else FORWARD * pace.token_seconds
-        )
-    )
+    forward = pace.valid_token_seconds
+    if forward is None:
+        forward = FORWARD * pace.token_seconds
+    evaluating = evaluations(job) * valid * forward
+    if "reference" in METHODS[job.method].needs:  # the base is asked of all rows once
+        evaluating += (train + valid) * forward
     publishing = pace.publish_seconds if pace.publish_seconds is not None else pace.start_seconds
     whole = pace.start_seconds + training + evaluating + saves(job) * pace.save_seconds + publishing
     scale = need_mb(job, pace.machine) / max(1, pace.formula_mb)

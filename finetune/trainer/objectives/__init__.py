@@ -9,10 +9,20 @@ from collections.abc import Mapping
 from faults import OurFault
 from finetune.trainer.objectives.contract import Metric, Need, Objective, Settings, Sums
 from finetune.trainer.objectives.dpo import DPO
+from finetune.trainer.objectives.kto import KTO
+from finetune.trainer.objectives.orpo import ORPO
 from finetune.trainer.objectives.pretrain import PRETRAIN
 from finetune.trainer.objectives.sft import SFT
+from finetune.trainer.objectives.simpo import SIMPO
 
-METHODS = {"supervised": SFT, "pretrain": PRETRAIN, "dpo": DPO}
+METHODS = {
+    "supervised": SFT,
+    "pretrain": PRETRAIN,
+    "dpo": DPO,
+    "orpo": ORPO,
+    "simpo": SIMPO,
+    "kto": KTO,
+}
 
 OBJECTIVES = {objective.name: objective for objective in METHODS.values()}
 

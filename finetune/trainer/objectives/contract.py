@@ -4,7 +4,7 @@ means. No torch is needed to read this page."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 Need = Literal["reference", "reward_model", "generation"]
 """The likelihood of each sequence by the base alone, as its item's `reference` (see
 `finetune.trainer.reference`); a model that scores answers; answers of the model's."""
+
+
+class Ask(Protocol):
+    """How likely sequences are, without a gradient: [nats] of each item's. `longest`: tokens that
+    one may have."""
+
+    @property
+    def longest(self) -> int: ...
+
+    def __call__(self, items: Sequence[Item], /, *, plain: bool = False) -> list[tuple[float, ...]]:
+        """`plain`: by the base alone."""
+        ...
 
 
 class Settings(BaseModel):
@@ -38,10 +50,12 @@ class Sums:
 @dataclass(frozen=True)
 class Metric:
     """A figure besides the loss, called `train_<name>` of a step and `valid_<name>` of an
-    evaluation, unless OpenAI's wire calls it otherwise there."""
+    evaluation, unless OpenAI's wire calls it otherwise there. `between`: it is no quotient of sums
+    but the first of these figures less the second."""
 
     name: str
     valid_name: str | None = None
+    between: tuple[str, str] | None = None
 
     @property
     def train_column(self) -> str:
@@ -65,9 +79,14 @@ class Objective:
     guessing: Callable[[Any], float] | None = None  # the loss of a model that knows nothing
     # Of each item of a batch, apart: its loss [nats, summed], and what `sums` divides it by
     each: Callable[[Any, Any, Sequence[Item]], Sequence[tuple[float, float]]] | None = None
+    # What all rows of a step have in common, which no micro-batch can tell: each item has it as
+    # `common`. Rows held out are taken as steps of the same size, in the file's order
+    common: Callable[[Sequence[Any], Ask], float] | None = None
+    shown: Callable[[Item], Item] | None = None  # an item as it is laid out, where not as it is
     formats: frozenset[RowFormat] | None = None  # that it takes of its kind of record; None: all
     overflow: Overflow = "refuse"  # what becomes of long records where nothing else is asked
     settings: type[Settings] | None = None  # what `sums` and `each` take under that name
+    fewest: int = 1  # rows that a step may have
     rate: float = 1.0  # of the base's learning rate: what suits this objective
 
     def told(self, values: Mapping[str, Any]) -> "Objective":

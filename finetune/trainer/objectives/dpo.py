@@ -15,7 +15,7 @@ from finetune.trainer.objectives.preferences import (
     METRICS,
     Likely,
     both_sides,
-    labels_of,
+    lengths,
     measured,
 )
 
@@ -63,8 +63,7 @@ def _losses(ratios: "Tensor", items: Sequence[Item], settings: DpoSettings) -> "
     from torch.nn.functional import logsigmoid
 
     if settings.loss_type == "ipo":
-        lengths = ratios.new_tensor(labels_of(items)).view(-1, 2)
-        chosen, rejected = (ratios / lengths).unbind(1)
+        chosen, rejected = (ratios / lengths(ratios, items)).unbind(1)
         return (chosen - rejected - 1 / (2 * settings.beta)).square()
     margins = settings.beta * (ratios[:, 0] - ratios[:, 1])
     smoothing = settings.label_smoothing

@@ -36,6 +36,11 @@ def both_sides(model: Likely, batch: Any, items: Sequence[Item]) -> "Tensor":
     return model.log_likelihoods(batch, labels_of(items)).view(-1, 2)
 
 
+def lengths(like: "Tensor", items: Sequence[Item]) -> "Tensor":
+    """[pairs, 2]: labels of the chosen and of the rejected answers."""
+    return like.new_tensor(labels_of(items)).view(-1, 2)
+
+
 def measured(rewards: "Tensor", found: "Tensor") -> "dict[str, tuple[Tensor, float]]":
     """Sums over the pairs, by the names of `METRICS`; `rewards` and log-likelihoods [pairs, 2]."""
     rewards, pairs = rewards.detach(), len(found)

@@ -131,7 +131,7 @@ def _show(told: dict[str, Any]) -> None:
         }
     )
     for number, pieces in enumerate(told["sequences"], 1):
-        if len(told["sequences"]) > 1:
+        if len(told["sequences"]) > 1 or told["parts"]:
             name = told["parts"][number - 1] if told["parts"] else f"sequence {number}"
             results().print(f"\n[bold]{name}[/]")
         results().print(_text(pieces), soft_wrap=True)

@@ -83,7 +83,20 @@ def job_wish(
     batch_size: Auto = None,
     learning_rate_multiplier: Auto = None,
     beta: Annotated[
-        str | None, typer.Option(help="Of preferences: how much straying from the base costs.")
+        str | None,
+        typer.Option(
+            help="Of preferences. dpo, kto: how much straying from the base costs; orpo: the "
+            "weight of the odds ratio; simpo: the scale of the margin."
+        ),
+    ] = None,
+    gamma: Annotated[
+        str | None, typer.Option(help="Of simpo: the margin that is aimed at.")
+    ] = None,
+    desirable_weight: Annotated[
+        str | None, typer.Option(help="Of kto: how much good answers weigh.")
+    ] = None,
+    undesirable_weight: Annotated[
+        str | None, typer.Option(help="Of kto: how much the other answers weigh.")
     ] = None,
     loss_type: Annotated[str | None, typer.Option(help="Of dpo: sigmoid or ipo.")] = None,
     label_smoothing: Annotated[
@@ -161,6 +174,9 @@ def job_wish(
         "batch_size": _number(batch_size, "--batch-size"),
         "learning_rate_multiplier": _number(learning_rate_multiplier, "--learning-rate-multiplier"),
         "beta": _number(beta, "--beta"),
+        "gamma": _number(gamma, "--gamma"),
+        "desirable_weight": _number(desirable_weight, "--desirable-weight"),
+        "undesirable_weight": _number(undesirable_weight, "--undesirable-weight"),
         "loss_type": loss_type,
         "label_smoothing": _number(label_smoothing, "--label-smoothing"),
     }

@@ -29,6 +29,9 @@ METHOD = [
     ("supervised", _("Examples: learn the answers (supervised)")),
     ("pretrain", _("Documents: learn the text (continued pre-training)")),
     ("dpo", _("Preferences: favour the better of two answers (DPO)")),
+    ("orpo", _("Preferences: learn the better answer, and favour it (ORPO)")),
+    ("simpo", _("Preferences: favour the better answer, without asking the base (SimPO)")),
+    ("kto", _("Ratings: favour good answers, and avoid the others (KTO)")),
 ]
 OVERFLOW = [
     ("", _("By the method: refuse, or chunks")),
@@ -43,7 +46,10 @@ THINKING = [
     ("off", _("Never: reasoning in the data is left out")),
 ]
 
-OF_METHODS = ("beta", "loss_type", "label_smoothing")  # settings that not every method has
+# Settings that not every method has
+OF_METHODS = (
+    *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
+)
 
 MODELS_SHOWN = 100
 
@@ -130,7 +136,31 @@ class JobForm(forms.Form):
         min_value=0.0001,
         max_value=100,
         label=_("Preferences: beta"),
-        help_text=_("Up to 100. Empty: 0.1. Higher: the model stays closer to its base."),
+        help_text=_(
+            "Up to 100. Empty: 0.1, of SimPO 2. DPO and KTO: higher stays closer to the base. ORPO "
+            "and SimPO: higher weighs the difference of the answers more."
+        ),
+    )
+    gamma = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=100,
+        label=_("Preferences: gamma, of SimPO"),
+        help_text=_("0 to 100. Empty: 0.5. The margin by which the better answer is to lead."),
+    )
+    desirable_weight = forms.FloatField(
+        required=False,
+        min_value=0.001,
+        max_value=1000,
+        label=_("Ratings: weight of good answers"),
+        help_text=_("Up to 1000. Empty: 1. Raise it where there are few of them."),
+    )
+    undesirable_weight = forms.FloatField(
+        required=False,
+        min_value=0.001,
+        max_value=1000,
+        label=_("Ratings: weight of the other answers"),
+        help_text=_("Up to 1000. Empty: 1. Raise it where there are few of them."),
     )
     loss_type = forms.ChoiceField(
         required=False,

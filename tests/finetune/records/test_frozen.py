@@ -18,13 +18,13 @@ records = st.lists(st.lists(sequence, min_size=1, max_size=3), min_size=1, max_s
 
 
 def written(path: Path, given: list[list[list[tuple[int, bool]]]], at_once: int) -> Path:
-    writer = Writer(path, kind="row", vocabulary=70_001)
+    writer = Writer(path, vocabulary=70_001)
     for first in range(0, len(given), at_once):
         block = Block()
         for record in given[first : first + at_once]:
             block.add(([i for i, _ in each], [label for _, label in each]) for each in record)
         writer.extend(block)
-    writer.close()
+    writer.close("row")
     return path
 
 

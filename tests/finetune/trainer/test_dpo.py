@@ -19,9 +19,10 @@ from finetune.trainer.events import EventLog
 from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train
+from finetune.trainer.objectives import OBJECTIVES
 from finetune.trainer.objectives.dpo import DPO
 from finetune.trainer.reference import refer
-from finetune.trainer.run import Referred, Run, Speedometer
+from finetune.trainer.run import Known, Run, Speedometer
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import TrainerState
 from tests.finetune.trainer.runs import (
@@ -70,7 +71,7 @@ def train_ours(
     run = Run(
         spec=spec,
         model=model,
-        objective=DPO.told(spec.settings),
+        objective=OBJECTIVES[spec.objective].told(spec.settings),
         lanes=Lanes(2, threads=2),
         optimizer=optim.adamw(model.parameters, model.parameter_names, spec.optim),
         rows=rows,
@@ -103,7 +104,7 @@ def test_fifty_steps_have_the_losses_and_rewards_of_trl(
     from tests.finetune.trainer.oracle import nothing_narrowed
     from tests.finetune.trainer.oracle_pairs import align_with_trl
 
-    spec = spec_of(precision).model_copy(update={"settings": settings})
+    spec = spec_of(precision).model_copy(update={"objective": "dpo", "settings": settings})
     rows = pairs(tiny_base, 20)
     plan = make_plan(rows, batch_size=4, epochs=10, seed=5, pack_to=None)
     assert plan.total_steps == STEPS
@@ -204,7 +205,7 @@ def test_smoothed_labels_are_a_mean_over_both_ways_round(tiny_base: Path) -> Non
     model = adapted.load(tiny_base, spec.adapter, precision="fp64", device="cpu", seed=1)
 
     def loss(row: Group, reference: tuple[float, ...], smoothing: float) -> float:
-        item = Referred(row, reference)
+        item = Known(row, reference)
         layout = model.lay_out(list(row.sequences), share_prefixes=True)  # type: ignore[arg-type]
         told = DPO.told({"label_smoothing": smoothing})
         return float(told.sums(model, layout, [item]).loss.detach())

@@ -110,7 +110,7 @@ def test_fifty_steps_from_a_trained_adapter_have_the_losses_and_rewards_of_trl(
     from tests.finetune.trainer.oracle import nothing_narrowed
     from tests.finetune.trainer.oracle_pairs import align_with_trl
 
-    spec = spec_of("fp64").model_copy(update={"settings": {"beta": 0.3}})
+    spec = spec_of("fp64").model_copy(update={"objective": "dpo", "settings": {"beta": 0.3}})
     rows = pairs(tiny_base, 20)
     plan = make_plan(rows, batch_size=4, epochs=10, seed=5, pack_to=None)
     start = trained_before(tiny_base, spec)

@@ -20,12 +20,12 @@ ROOT = Path(__file__).resolve().parents[3]
 TRAINED = {
     name: objective
     for name, objective in METHODS.items()
-    if objective.records.name in ("row", "pair")
+    if objective.records.name in ("row", "pair", "rated")
 }
 
 
 def rows_of(kind: str, base: Path) -> list[dict[str, Any]]:
-    if kind == "pair":
+    if kind in ("pair", "rated"):  # pairs serve for both
         return [{"prompt": f"{n} and {n} is", "chosen": f" {2 * n}.", "rejected": " many."}
                 for n in range(4)]  # fmt: skip
     return chat_rows(4)

@@ -49,6 +49,8 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
         "cell.csv": b"messages\nhello\n",
         "same.csv": b"prompt,Completion,completion\na,b,c\n",
         "marks.jsonl": b'{"text": "a <|im_end|> b"}',
+        "good.jsonl": RATED % b"true",
+        "uneven.jsonl": RATED % b"true" + RATED % b"false" + RATED % b"1",
         "book.txt": b"A long book. " * 20,
     }
     for overflow in ("refuse", "drop", "cut", "chunk"):
@@ -78,6 +80,7 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
     assert "第 1 行已有相同的行。" in texts
 
 
+RATED = b'{"prompt": "a", "completion": "b", "label": %s}\n'
 MAPPED = {
     "mapped.csv": {"output": "antwort"},
     "unused.csv": {"text": "answer", "prompt": "question"},

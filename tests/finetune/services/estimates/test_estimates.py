@@ -155,3 +155,26 @@ def test_a_file_that_is_no_good_fails_the_estimate_with_its_line(bench: Bench) -
     found = told(bench, estimate)
     assert (found["status"], found["error"]["code"]) == ("failed", "invalid_training_file")
     assert found["error"]["where"] == "line 4"
+
+
+def test_the_base_that_is_asked_of_all_rows_first_is_in_the_time(bench: Bench) -> None:
+    rows = [{"prompt": f"lamp {n}?", "chosen": " on", "rejected": " off"} for n in range(12)]
+    file = bench.add_file(jsonl(rows))
+    machine = {
+        "device": "cpu", "precision": "fp32", "threads": 1, "lanes": 1,
+        "gradient_checkpointing": False, "micro_batch_tokens": 2048,
+    }  # fmt: skip
+    measured = pace.Measured(token_seconds=0.3, peak_memory_mb=99, valid_token_seconds=0.1,
+                             save_seconds=0.0, start_seconds=0.0, publish_seconds=0.0)  # fmt: skip
+    seconds = {}
+    for method in ("dpo", "orpo"):
+        job = bench.create(file=file, hyperparameters=SMALL, method=method)
+        perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+        with tenant_scope(bench.tenant.id):
+            job = Job.objects.get(id=job.id)
+            found = pace.figures(job, pace.learn(job, machine, measured), machine)
+            assert job.training_data is not None
+            tokens = (job.training_data.report or {})["tokens_total"]
+        assert found["training_seconds"] == pytest.approx(2 * tokens * 0.3)
+        seconds[method] = found["seconds"]
+    assert seconds["dpo"] - seconds["orpo"] == pytest.approx(tokens * 0.1)
