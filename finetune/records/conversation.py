@@ -17,16 +17,28 @@ class Conversation:
         self.messages = list(messages)
         self._template, self._tools = template, tools
         self._watched: dict[bool | None, Watched | None] = {}
+        self._ends: dict[tuple[bool, bool | None], str | None] = {}
 
     def render(self, count: int, *, prompt: bool = False, think: bool | None = None) -> str:
         """What `ChatTemplate.render` returns for the first `count` messages. Raises UserFault."""
         watched = self._watch(think)
         beginning = watched.until(count) if watched else None
         if beginning is not None:
-            behind = self._template.behind(self.messages, self._tools, prompt=prompt, think=think)
+            behind = self._end(prompt=prompt, think=think)
             if behind is not None:
                 return beginning + behind
         return self._template.render(self.messages[:count], self._tools, prompt=prompt, think=think)
+
+    def _end(self, *, prompt: bool, think: bool | None) -> str | None:
+        key = (prompt, think)
+        if key not in self._ends:
+            watched = self._watch(think)
+            self._ends[key] = (
+                watched.behind
+                if watched is not None and not prompt
+                else self._template.behind(self.messages, self._tools, prompt=prompt, think=think)
+            )
+        return self._ends[key]
 
     def _watch(self, think: bool | None) -> Watched | None:
         if think not in self._watched:

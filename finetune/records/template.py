@@ -23,7 +23,7 @@ from finetune.records.rendering import (
 )
 from finetune.records.rows import Message
 from finetune.records.tool_calls import ToolCalls
-from finetune.records.watching import Unwatchable, Watched, is_watchable
+from finetune.records.watching import Unwatchable, Watched, ends_alike, is_watchable
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # Shapes of conversations whose unprinted messages are remembered
@@ -132,12 +132,13 @@ class ChatTemplate:
         """What a template that can be watched writes behind the last message, whatever that is.
         Asked with `messages`; None where they cannot tell."""
         key = (self._source(tools), prompt, think)
-        if key not in self._behind:
-            watched = self.watch(messages, tools, prompt=prompt, think=think)
-            if watched is None or watched.behind is None:
-                return None
-            self._behind[key] = watched.behind
-        return self._behind[key]
+        if (known := self._behind.get(key)) is not None:
+            return known
+        watched = self.watch(messages, tools, prompt=prompt, think=think)
+        behind = watched.behind if watched is not None else None
+        if behind is not None and ends_alike(key[0]):
+            self._behind[key] = behind
+        return behind
 
     # --- thinking
 

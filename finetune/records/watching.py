@@ -176,23 +176,37 @@ def _is_template(frame: Any) -> bool:
 # --- read off the source
 
 
-@lru_cache(maxsize=64)
 def is_watchable(source: str) -> bool:
     """Whether one loop at the top goes through the messages, and what stands behind it knows of
-    nothing that was set before; only that asks whether a prompt is wanted."""
+    nothing that was set in it; only that asks whether a prompt is wanted."""
+    return _parted(source) is not None
+
+
+def ends_alike(source: str) -> bool:
+    """Of a template that can be watched: whether what it writes behind the messages is the same for
+    every conversation, as nothing there was set by it before."""
+    return not _parted(source)
+
+
+@lru_cache(maxsize=64)
+def _parted(source: str) -> frozenset[str] | None:
+    """The names set in front of the loop that what stands behind it knows; None: unwatchable."""
     template = stock()._compile_jinja_template(source)
     body = [each for each in template.environment.parse(source).body if not _is_never(each)]
     root = nodes.Template(body)
     tainted = _tainted(root)
     loops = [loop for loop in root.find_all(nodes.For) if _may_be_all(loop.iter, tainted)]
     if len(loops) != 1 or loops[0].recursive or loops[0].else_ or loops[0] not in body:
-        return False
+        return None
     place = body.index(loops[0]) + 1
     before, after = nodes.Template(body[:place]), nodes.Template(body[place:])
     if list(root.find_all((nodes.Block, nodes.Extends, nodes.Include, nodes.Import))):
-        return False
-    known = _stored(root) | tainted | {"tools", "loop", "self", "caller"}
-    return PROMPT not in _names(before) and not _names(after) & known
+        return None
+    known = _changed(root, loops[0]) | tainted | {"tools", "loop", "self", "caller"}
+    if PROMPT in _names(before) or _names(after) & known:
+        return None
+    ahead = nodes.Template(body[: place - 1])
+    return frozenset(_names(after) & _stored(ahead))
 
 
 def _is_never(node: nodes.Node) -> bool:
@@ -224,6 +238,15 @@ def _stored(root: nodes.Node) -> set[str]:
     named = {each.name for each in root.find_all(nodes.Name) if each.ctx != "load"}
     macros = {each.name for each in root.find_all(nodes.Macro)}
     return named | macros | {each.name for each in root.find_all(nodes.NSRef)}
+
+
+def _changed(root: nodes.Node, loop: nodes.For) -> set[str]:
+    """Names that are set in the loop, or may be: macros and namespaces are not told apart by
+    place."""
+    refs = {each.name for each in root.find_all(nodes.NSRef)}
+    macros = [*root.find_all((nodes.Macro, nodes.CallBlock))]
+    inner = set[str]().union(*(_stored(each) for each in macros))
+    return _stored(loop) | refs | inner | {each.name for each in root.find_all(nodes.Macro)}
 
 
 def _tainted(root: nodes.Node) -> set[str]:

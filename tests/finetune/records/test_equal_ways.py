@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 
 from faults import UserFault
 from finetune.records.borders import Borders
+from finetune.records.conversation import Conversation
 from finetune.records.encode import RowEncoder
 from finetune.records.rows import ChatRow
 from finetune.records.template import ChatTemplate
@@ -98,6 +99,28 @@ def test_the_quick_way_tells_what_the_long_one_tells(
         assert told(long, row) == found
 
 
+BY_ITS_HEAD = (
+    "{% if messages[0].role == 'system' %}{% set sign = 'A' %}{% else %}{% set sign = 'B' %}"
+    "{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{{ sign }}{% endif %}"
+)
+
+
+def test_what_a_conversations_head_sets_is_not_taken_for_the_next_conversations() -> None:
+    known = tokenizer("smollm2")
+    known.chat_template = BY_ITS_HEAD
+    assert is_watchable(BY_ITS_HEAD)
+    asked = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "Ba"}]
+    headed = [{"role": "system", "content": "s"}, asked[0], {**asked[1], "content": "Ab"}]
+    template = ChatTemplate(known)
+    for messages in (asked * 2, [*headed, *headed[1:]], asked * 2):
+        shown = Conversation(template, messages, None)
+        for count in range(1, len(messages) + 1):
+            for prompt in (False, True):
+                alone = ChatTemplate(known).render(messages[:count], None, prompt=prompt)
+                assert shown.render(count, prompt=prompt) == alone
+
+
 def test_most_templates_are_rendered_once_for_all_turns() -> None:
     watchable = [name for name in EVERY if is_watchable(source(name))]
-    assert {"smollm2", "mistral", "llama3", "qwen2_5"} <= set(watchable)
+    assert {"smollm2", "smollm3", "mistral", "llama3", "qwen2_5"} <= set(watchable)
