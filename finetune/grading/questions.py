@@ -15,11 +15,10 @@ import orjson
 from faults import UserFault
 from faults.nesting import DEEPEST, NO_JSON, levels, loads
 from finetune.grading.places import NoSuchPlace, TooLong, fill
+from finetune.records.tags import LONGEST, MOST, tags_of
 
 MOST_ROWS = 5_000
 LONGEST_ROW = 1 << 20  # bytes
-MOST_TAGS = 16  # of a row
-LONGEST_TAG = 64  # characters
 MOST_TAGS_IN_ALL = 500  # each has scores of its own, on one page
 # Of all questions, as a worker holds them: a short row makes much of a template's places, and
 # many small values take far more memory than bytes of their file.
@@ -154,12 +153,11 @@ def _checked(number: int, messages: Any) -> list[Message]:
 
 
 def _tags(number: int, given: Any) -> tuple[str, ...]:
-    tags = [given] if isinstance(given, str) else given or []
-    fine = isinstance(tags, list) and len(tags) <= MOST_TAGS
-    if not fine or not all(isinstance(each, str) and 0 < len(each) <= LONGEST_TAG for each in tags):
-        what = f"`tags` is no list of at most {MOST_TAGS} words of {LONGEST_TAG} characters."
+    found = tags_of(given or [])
+    if found is None:
+        what = f"`tags` is no list of at most {MOST} words of {LONGEST} characters."
         raise _bad(number, what, 'Write "tags": ["short", "words"].')
-    return tuple(dict.fromkeys(tags))
+    return tuple(found)
 
 
 def _no_question(number: int) -> UserFault:

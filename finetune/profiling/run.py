@@ -19,6 +19,8 @@ from finetune.records.check.tokens import TokenCounts
 
 REPORT, FINDINGS, TAGS, SCRUBBED = "report.json", "findings.jsonl", "tags.json", "scrubbed.jsonl"
 
+MOST_TAGS = 500  # that are kept, those of most rows first
+
 Tell = Callable[[int, int], None]  # bytes read, rows taken
 Row = dict[str, Any]
 
@@ -111,7 +113,7 @@ class _Profile:
         equal, near = self._repeats()
         held_out = self._held_out()
         self._listing.close()
-        (self._out_dir / TAGS).write_bytes(orjson.dumps(dict(self._tags)))
+        (self._out_dir / TAGS).write_bytes(orjson.dumps(dict(self._tags.most_common(MOST_TAGS))))
         return ProfileReport(
             rows=len(self._wholes),
             compared=self._wholes.compared,

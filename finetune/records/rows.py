@@ -13,6 +13,7 @@
 
 `cut_to`: of a row that is too long, only so many tokens are taken, from its beginning. The check
 writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.
+`tags`: what the row is about; of no account to training.
 
 `group`: rows of one stay on one side where a file is split (splitting.py); no part of what is
 trained. Of a prompt it stands in `item`.
@@ -34,6 +35,7 @@ class Message(TypedDict):
 class ChatRow(TypedDict):
     messages: list[Message]
     cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
     group: NotRequired[str]
     tools: NotRequired[list[dict[str, Any]]]
 
@@ -42,12 +44,14 @@ class CompletionRow(TypedDict):
     prompt: str
     completion: str
     cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
     group: NotRequired[str]
 
 
 class TextRow(TypedDict):
     text: str
     cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
     group: NotRequired[str]
 
 
@@ -57,6 +61,7 @@ class ChunkRow(TypedDict):
 
     ids: list[int]
     cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
     group: NotRequired[str]
 
 
@@ -67,6 +72,7 @@ class ChatPairRow(TypedDict):
     chosen: list[Message]
     rejected: list[Message]
     cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
     group: NotRequired[str]
     tools: NotRequired[list[dict[str, Any]]]
 
@@ -76,6 +82,7 @@ class CompletionPairRow(TypedDict):
     chosen: str
     rejected: str
     cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
     group: NotRequired[str]
 
 
@@ -85,6 +92,7 @@ class PromptRow(TypedDict):
     messages: list[Message]
     item: dict[str, Any]
     cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
     tools: NotRequired[list[dict[str, Any]]]
 
 

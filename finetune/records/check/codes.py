@@ -255,6 +255,10 @@ ROW_CODES: dict[str, Code] = {
         "The two conversations do not begin alike, so there is no prompt that both answer.",
         "Give both the same first messages, or write the prompt in a field of its own.",
     ),
+    "bad_tags": _warning(
+        "tags is no list of at most 16 words of 64 characters; they are left out.",
+        'Write "tags": ["short", "words"], or leave them out.',
+    ),
     "duplicate_row": _warning("The same row stands earlier in the file.", "Remove one of them."),
     "in_both_sets": _warning(
         "The same row is in the other set, so validation would measure memory.",

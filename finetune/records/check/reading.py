@@ -24,6 +24,7 @@ from finetune.records.check.tokens import TokenCounter, TokenCounts
 from finetune.records.encode import load_tokenizer
 from finetune.records.frozen import Block
 from finetune.records.rows import Record, label_of
+from finetune.records.tags import tags_of
 
 # What a file's own fields cause in each of its rows
 _OF_FIELDS = ("unknown_format", "unknown_field", "missing_field")
@@ -162,7 +163,10 @@ class RowsReader:
     ) -> list[bytes]:
         try:
             found = self.row_format(item)
-            row = READERS[found](item, findings)
+            tags = _tags(item, findings)
+            # Of a prompt, graders may ask for them, too
+            told = item if found == "prompt" else {k: item[k] for k in item if k != "tags"}
+            row = READERS[found](told, findings)
             if found != "prompt" and (group := Fields(item, findings).group()) is not None:
                 row = cast(Record, {**row, "group": group})
         except FileUnusable:
@@ -172,6 +176,8 @@ class RowsReader:
             return []
         if any(finding.is_error for finding in findings):
             return []
+        if tags:
+            row["tags"] = tags
         written = self._use(row, findings, outcome.block)
         if written and (label := label_of(row)) is not None:
             outcome.labels[label] += 1
@@ -200,6 +206,13 @@ class RowsReader:
             good=label_of(row),
         )
         return orjson.dumps(row)
+
+
+def _tags(item: dict[str, Any], findings: list[Finding]) -> list[str]:
+    tags = tags_of(item.get("tags"))
+    if tags is None:
+        findings.append(Finding("bad_tags", "tags"))
+    return tags or []
 
 
 def with_proposal(finding: Finding, names: Iterable[str], given: Columns) -> Finding:

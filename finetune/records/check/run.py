@@ -326,6 +326,11 @@ class _Check:
 
 
 def _digest(written: bytes) -> int:
+    """Of all but the tags."""
+    if b'"tags":' in written:
+        row = orjson.loads(written)
+        row.pop("tags", None)
+        written = orjson.dumps(row)
     return int.from_bytes(hashlib.blake2b(written, digest_size=8).digest())
 
 
