@@ -155,6 +155,7 @@ ENTRIES = {
     "api/v1/datasets/<str:dataset_id>": "report.read",
     "api/v1/datasets/<str:dataset_id>/errors": "report.download",
     "api/v1/evaluations/<str:evaluation_id>": "evaluation.read",
+    "api/v1/evaluations/<str:evaluation_id>/abilities": "evaluation.read",
     "api/v1/evaluations/<str:evaluation_id>/items": "evaluation.read",
     "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items": "evaluation.read",
     "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items/<str:item_id>": "evaluation.read",

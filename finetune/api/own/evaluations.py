@@ -4,7 +4,12 @@ from typing import Any
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from drf_spectacular.utils import (
+    OpenApiParameter,
+    extend_schema,
+    extend_schema_field,
+    inline_serializer,
+)
 from pydantic import BaseModel, ConfigDict, Field
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -17,10 +22,12 @@ from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.api.wire.sampling import Metadata
+from finetune.grading.abilities import Gap
 from finetune.grading.criteria import EXACT, Criterion, shown
 from finetune.grading.gate import Gate
 from finetune.models import Evaluation, Job, Suite
 from finetune.services.evaluations import lifecycle, reading
+from finetune.services.evaluations.abilities import abilities_of
 from finetune.services.evaluations.request import (
     MOST_EXAMPLES,
     EvaluationRequest,
@@ -184,6 +191,47 @@ class EvaluationItems(OwnView):
             filename=f"items-{evaluation.id.hex[:8]}.jsonl",
             content_type="application/jsonl",
         )
+
+
+class AbilitySerializer(serializers.Serializer[Any]):
+    """`asked`: questions with the tag; `rows`: training rows with it, null: not counted."""
+
+    tag = serializers.CharField()
+    asked = serializers.IntegerField()
+    score = serializers.FloatField(allow_null=True)
+    interval = serializers.ListField(child=serializers.FloatField(), allow_null=True)
+    base = serializers.FloatField(allow_null=True, help_text="The base's score.")
+    rows = serializers.IntegerField(allow_null=True)
+    gap = serializers.CharField(help_text=", ".join(each.value for each in Gap if each))
+
+
+ABILITIES = inline_serializer(
+    "Abilities",
+    {
+        "evaluation": serializers.CharField(),
+        "training_file": serializers.CharField(allow_null=True),
+        "profile": serializers.CharField(allow_null=True),
+        "data": AbilitySerializer(many=True),
+    },
+)
+
+
+class EvaluationAbilities(OwnView):
+    scopes = {"get": Scope.FILES_READ}
+
+    @extend_schema(
+        responses=ABILITIES,
+        summary="By tag, what the model scores and how many training rows have it",
+    )
+    def get(self, request: Request, evaluation_id: str) -> dict[str, Any]:
+        evaluation = selectors.find(selectors.evaluations(), evaluation_id)
+        found = abilities_of(evaluation=evaluation, by=self.caller.principal)
+        return {
+            "evaluation": evaluation.public_id,
+            "training_file": found.file and found.file.public_id,
+            "profile": found.profile and found.profile.public_id,
+            "data": AbilitySerializer(found.abilities, many=True).data,
+        }
 
 
 class EvaluationComparison(OwnView):

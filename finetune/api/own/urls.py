@@ -39,6 +39,7 @@ urlpatterns = [
     path("datasets/<str:dataset_id>/errors", datasets.DatasetErrors.as_view()),
     path("evaluations", evaluations.Evaluations.as_view()),
     path("evaluations/<str:evaluation_id>", evaluations.OneEvaluation.as_view()),
+    path("evaluations/<str:evaluation_id>/abilities", evaluations.EvaluationAbilities.as_view()),
     path("evaluations/<str:evaluation_id>/cancel", evaluations.CancelEvaluation.as_view()),
     path("evaluations/<str:evaluation_id>/compare", evaluations.EvaluationComparison.as_view()),
     path("evaluations/<str:evaluation_id>/items", evaluations.EvaluationItems.as_view()),

@@ -183,6 +183,22 @@ def compare_evaluations(
     return None
 
 
+@app.command("abilities")
+def show_abilities(evaluation_id: EvaluationId, as_json: AsJson = False) -> None:
+    """Tell by tag what the model scores, how many training rows have it, and what is missing.
+
+    Training rows are counted where their file was profiled (`files profile`).
+    """
+    told = Client.from_environment().get(f"{EVALUATIONS}/{evaluation_id}/abilities")
+    if as_json:
+        return print_json(told)
+    show_list(told["data"], ABILITIES, as_json=False)
+    if told["data"] and told["profile"] is None and told["training_file"]:
+        file = told["training_file"]
+        notes().print(f"Rows are not counted yet: privatune files profile {file}")
+    return None
+
+
 @app.command("cancel")
 def cancel_evaluation(evaluation_id: EvaluationId, as_json: AsJson = False) -> None:
     """Cancel an evaluation; what was answered stays."""
@@ -324,6 +340,15 @@ def _ended(evaluation: dict[str, Any], *, as_json: bool) -> None:
     fail(stop, as_json=as_json)
 
 
+ABILITIES: Columns = {
+    "TAG": "tag",
+    "ASKED": "asked",
+    "SCORE": lambda row: "" if row["score"] is None else f"{row['score']:.3f}",
+    "95% INTERVAL": lambda row: " to ".join(f"{end:.3f}" for end in row["interval"] or ()),
+    "BASE": lambda row: "" if row["base"] is None else f"{row['base']:.3f}",
+    "TRAINING ROWS": "rows",
+    "GAP": lambda row: row["gap"].replace("_", " "),
+}
 COLUMNS: Columns = {
     "ID": "id",
     "STATE": "state",

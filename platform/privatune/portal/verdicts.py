@@ -1,13 +1,14 @@
 """What an evaluation found, as a page draws it: sides and tags with their intervals, and the
 verdict in the person's language."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
 
 from faults import UserFault
+from finetune.grading.abilities import Ability, Gap
 from finetune.grading.advice import Decision, Reason
 from finetune.models import Evaluation
 from finetune.services.evaluations import reading
@@ -111,6 +112,32 @@ def tag_lines(tags: Mapping[str, Any]) -> list[Line]:
         for side, name in SIDES.items()
         if tag in tags.get(side, {})
     ]
+
+
+GAPS: dict[str, tuple[Any, str]] = {
+    Gap.BRING_ROWS: (_("Bring rows: it is weak, and few rows teach it"), "red"),
+    Gap.MEND_ROWS: (_("Look at its rows: it is weak, though many teach it"), "red"),
+    Gap.WEAK: (_("Weak"), "red"),
+    Gap.NOT_ASKED: (_("No question asks it"), "yellow"),
+}
+
+
+def ability_lines(found: Iterable[Ability]) -> list[dict[str, Any]]:
+    return [
+        {
+            "tag": each.tag,
+            "line": _ability(each) if each.score is not None else None,
+            "base": "–" if each.base is None else f"{each.base:.3f}",
+            "rows": each.rows,
+            "gap": GAPS.get(each.gap),
+        }
+        for each in found
+    ]
+
+
+def _ability(ability: Ability) -> Line:
+    told = {"rows": ability.asked, "score": ability.score, "interval": ability.interval}
+    return _line("", ability.tag, told | {"passed": 0, "errored": 0}, None)
 
 
 def _line(side: Any, tag: str, told: Mapping[str, Any], change: Mapping[str, Any] | None) -> Line:

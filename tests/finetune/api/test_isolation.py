@@ -113,6 +113,7 @@ EXAMPLES = {
         bodies={"post": {"model": "shelf", "file": f"file-{NOWHERE}", "criteria": [GRADER]}}
     ),
     "api/v1/evaluations/<str:evaluation_id>": Example("evaluation"),
+    "api/v1/evaluations/<str:evaluation_id>/abilities": Example("evaluation"),
     "api/v1/evaluations/<str:evaluation_id>/cancel": Example("evaluation"),
     "api/v1/evaluations/<str:evaluation_id>/compare": Example("evaluation", query="?with="),
     "api/v1/evaluations/<str:evaluation_id>/items": Example("evaluation"),

@@ -35,6 +35,18 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluations, "POLL_SECONDS", 0.01)
 
 
+def test_abilities_are_a_table_and_lead_to_what_counts_rows(run: Run, server: Scripted) -> None:
+    row = {
+        "tag": "lights", "asked": 7, "score": 0.5, "interval": [0.3, 0.7], "base": None,
+        "rows": None, "gap": "bring_rows",
+    }  # fmt: skip
+    told = {"evaluation": "evalrun_1", "training_file": "file-1", "profile": None, "data": [row]}
+    server.on(f"GET {URL}/evalrun_1/abilities", (200, told))
+    shown = run("evaluations", "abilities", "evalrun_1")
+    assert "lights\t7\t0.500\t0.300 to 0.700\t\t\tbring rows" in shown.stdout
+    assert "privatune files profile file-1" in shown.stderr
+
+
 def test_evaluate_sends_the_suite_and_shows_sides_tags_and_the_verdict(
     run: Run, server: Scripted, tmp_path: Path
 ) -> None:

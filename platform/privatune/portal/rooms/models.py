@@ -13,13 +13,15 @@ from faults import UserFault
 from finetune import selectors
 from finetune.api.streams import download as download_stream
 from finetune.models import Artifact
+from finetune.services.evaluations.abilities import abilities_of
 from finetune.services.models import artifacts, prompting, withholding
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.outcome import outcome
 from privatune.portal.stages import stages
-from privatune.portal.verdicts import verdict
+from privatune.portal.verdicts import ability_lines, verdict
 from privatune.portal.watching import may_look
+from tenants.access import Principal
 from tenants.database.scope import tenant_scope
 from tenants.roles import Scope
 
@@ -49,10 +51,23 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
                 {"row": each, "verdict": verdict(each.report)}
                 for each in selectors.evaluations().filter(artifact=artifact)[:EVALUATIONS_SHOWN]
             ],
+            "abilities": _abilities(artifact, request.principal),
             "system": prompting.trained_system_message(artifact=artifact, by=request.principal),
             "passport": json.dumps(artifact.passport, indent=2, ensure_ascii=False),
         },
     )
+
+
+def _abilities(artifact: Artifact, by: Principal) -> dict[str, Any] | None:
+    """Of the newest evaluation whose questions have tags; those are words of files."""
+    if Scope.FILES_READ not in by.scopes:
+        return None
+    done = selectors.evaluations().filter(artifact=artifact).exclude(tags_object="")
+    newest = done.order_by("-created_at").first()
+    if newest is None:
+        return None
+    found = abilities_of(evaluation=newest, by=by)
+    return {"found": found, "lines": ability_lines(found.abilities)} if found.abilities else None
 
 
 @require_POST
