@@ -187,12 +187,15 @@ def scrub(spec: ProfileSpec, out_dir: Path, tell: Tell) -> ScrubReport:
     rows_with: Counter[Kind] = Counter()
     rows = changed = size = 0
     digest = hashlib.sha256()
+    groups: dict[str, int] = {}
     with (out_dir / SCRUBBED).open("wb") as written:
         for rows, row in enumerate(lines.rows(), 1):
             found: dict[str, list[Found]] = {}
             for place, each in _found(row, kinds):
                 found.setdefault(place, []).append(each)
-            line = orjson.dumps(as_brought(masked_row(row, found))) + b"\n"
+            made = masked_row(row, found)
+            told = _numbered(row, made, found, groups)
+            line = orjson.dumps(as_brought(made)) + b"\n"
             digest.update(line)
             size += written.write(line)
             if found:
@@ -200,7 +203,7 @@ def scrub(spec: ProfileSpec, out_dir: Path, tell: Tell) -> ScrubReport:
                 hits = [each.kind for some in found.values() for each in some]
                 places.update(hits)
                 rows_with.update(set(hits))
-                listing.add(row=rows, masked=_told(found))
+                listing.add(row=rows, masked=_told(found), **told)
             tell(lines.read, rows)
     listing.close()
     return ScrubReport(
@@ -210,6 +213,21 @@ def scrub(spec: ProfileSpec, out_dir: Path, tell: Tell) -> ScrubReport:
         rows_sha256=digest.hexdigest(),
         rows_bytes=size,
     )
+
+
+def _numbered(
+    row: Row, made: Row, found: dict[str, list[Found]], groups: dict[str, int]
+) -> dict[str, str]:
+    """Groups under equal masks stay apart: each has its number behind the mask."""
+    for place, of, into in (
+        ("group", row, made),
+        ("item.group", row.get("item"), made.get("item")),
+    ):
+        if place in found and of is not None and into is not None:
+            number = groups.setdefault(of["group"], len(groups) + 1)
+            into["group"] = f"{into['group']} {number}"
+            return {"group": into["group"]}
+    return {}
 
 
 def as_brought(row: Row) -> Row:

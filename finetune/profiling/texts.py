@@ -25,8 +25,8 @@ def texts_of(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
 
 
 def whole_of(row: dict[str, Any]) -> str:
-    """All that a row says: without the tools and tags that it has in common with many others."""
-    said = {name: row[name] for name in row if name not in ("tools", "tags")}
+    """All that a row says: without what it has in common with many others."""
+    said = {name: row[name] for name in row if name not in ("tools", "tags", "group")}
     return "\n".join(text for _, text in texts_of(said))
 
 

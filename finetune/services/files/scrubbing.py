@@ -46,6 +46,7 @@ from tenants.vault.vault import Vault
 
 MOST_WAITING = 20  # scrubs of a tenant that have not ended
 LARGEST_SHOWN = 1 << 20  # bytes of a row: a page of more is read by nobody
+GROUPS = ("group", "item.group")  # where a group's name stands, which a scrub numbers
 ACTOR = Actor.system("worker")
 
 
@@ -224,7 +225,7 @@ def changed_rows(*, scrub: Scrub, after: int, limit: int, by: Principal) -> list
     if not page:
         return []
     with vault.open(source.rows_object) as rows:
-        return list(_changed(rows, {each["row"]: each["masked"] for each in page}))
+        return list(_changed(rows, {each["row"]: each for each in page}))
 
 
 def _source(scrub: Scrub) -> Dataset:
@@ -240,27 +241,27 @@ def _source(scrub: Scrub) -> Dataset:
     return source
 
 
-def _changed(rows: Any, masked_in: dict[int, dict[str, list[Any]]]) -> Iterator[ChangedRow]:
-    for number, line in enumerate(islice(rows, max(masked_in)), 1):
-        if number not in masked_in:
+def _changed(rows: Any, told_of: dict[int, dict[str, Any]]) -> Iterator[ChangedRow]:
+    for number, line in enumerate(islice(rows, max(told_of)), 1):
+        if number not in told_of:
             continue
         if len(line) > LARGEST_SHOWN:
             yield ChangedRow(number, None)
             continue
-        places = masked_in[number]
+        places, group = told_of[number]["masked"], told_of[number].get("group")
         yield ChangedRow(
             number,
             [
-                _change(place, text, places[place])
+                _change(place, text, places[place], group if place in GROUPS else None)
                 for place, text in texts_of(orjson.loads(line))
                 if place in places
             ],
         )
 
 
-def _change(place: str, text: str, told: list[Any]) -> Change:
+def _change(place: str, text: str, told: list[Any], group: str | None) -> Change:
     found = [Found(start, end, Kind(kind)) for start, end, kind in told]
-    return Change(place, text, masked(text, found), found)
+    return Change(place, text, group or masked(text, found), found)
 
 
 # --- versions -------------------------------------------------------------------------------------

@@ -121,6 +121,19 @@ def test_a_scrub_masks_and_keeps_everything_else(tmp_path: Path) -> None:
     ]
 
 
+def test_groups_that_are_masked_stay_apart(tmp_path: Path) -> None:
+    """Rows of one group stay on one side of a split; under one mask all would."""
+    names = ("bob@corp.io", "ann@corp.io", "bob@corp.io", "shop 7")
+    rows: list[Any] = [chat("a", "b", group=name) for name in names]
+    rows.append({"messages": rows[0]["messages"][:1], "item": {"group": "ann@corp.io"}})
+    run(tmp_path, rows, ScrubReport, kinds=(Kind.EMAIL,))
+    made = read(tmp_path / "out" / "scrubbed.jsonl")
+    groups = ["[EMAIL] 1", "[EMAIL] 2", "[EMAIL] 1", "shop 7", "[EMAIL] 2"]
+    assert [row["group"] for row in made] == groups
+    told = [each.get("group") for each in read(tmp_path / "out" / "findings.jsonl")]
+    assert told == [name for name in groups if name != "shop 7"]
+
+
 def test_a_profile_that_needs_too_much_memory_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserFault, match="The profile needed more than 16 MB") as caught:
         run(tmp_path, chat_rows(3), ProfileReport, memory_mb=16)
