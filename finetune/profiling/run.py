@@ -231,9 +231,12 @@ def _numbered(
 
 
 def as_brought(row: Row) -> Row:
-    """A canonical row in the fields of a file: of a prompt, and a pair in messages, they differ."""
+    """A canonical row in the fields of a file: of prompts, and of answers that are judged in
+    messages, they differ."""
     if isinstance(row.get("item"), dict):
         return {**{name: row[name] for name in row if name != "item"}, **row["item"]}
+    if isinstance(row.get("completion"), list):
+        return {"prompt" if name == "messages" else name: row[name] for name in row}
     if not (isinstance(row.get("chosen"), list) and "messages" in row):
         return row
     prompt = row["messages"]

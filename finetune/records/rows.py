@@ -103,6 +103,7 @@ class RatedChatRow(TypedDict):
     completion: list[Message]
     label: bool
     cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
     tools: NotRequired[list[dict[str, Any]]]
 
 
@@ -111,6 +112,7 @@ class RatedCompletionRow(TypedDict):
     completion: str
     label: bool
     cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
 
 
 PairRow = ChatPairRow | CompletionPairRow

@@ -263,10 +263,16 @@ ROLES = ("assistant", "user", "assistant")
             "messages": [{"role": "user", "content": "bob@corp.io"}],
             "reference": {"name": "bob@corp.io"},
         },
+        {
+            "prompt": [{"role": "user", "content": "bob@corp.io"}],
+            "completion": [{"role": "assistant", "content": "b"}],
+            "label": True,
+        },
+        {"prompt": "bob@corp.io", "completion": "b", "label": False},
     ],
     ids=[
         *("completion", "text", "alpaca", "sharegpt", "chosen", "preference", "conversations"),
-        "prompt",
+        *("prompt", "rated", "rated texts"),
     ],
 )
 def test_rows_of_each_format_are_read_again_as_they_were(bench: Bench, row: dict[str, Any]) -> None:
