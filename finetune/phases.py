@@ -88,7 +88,7 @@ def of(job: Job) -> Phase | None:
 
 
 def _validating(job: Job) -> Phase:
-    for file in (job.training_file, job.validation_file):
+    for file in (job.training_file, *(each.file for each in job.further), job.validation_file):
         if file is not None and file.status == FileStatus.UPLOADED:
             return Phase("file_awaits_check", {"file": file.filename})
     held = Validation.objects.filter(job=job, state=LeaseState.LEASED)

@@ -2,7 +2,7 @@ from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
 from finetune.models.estimates import Estimate, Machine, Pace
 from finetune.models.evaluations import Evaluation, Suite
-from finetune.models.jobs import Artifact, Checkpoint, Event, Job, Run, Validation
+from finetune.models.jobs import Artifact, Checkpoint, Event, Job, JobFile, Run, Validation
 from finetune.models.pipelines import Pipeline, Stage
 from finetune.models.profiles import Profile, Scrub
 
@@ -15,6 +15,7 @@ __all__ = [
     "Evaluation",
     "Event",
     "Job",
+    "JobFile",
     "Machine",
     "Pace",
     "Pipeline",

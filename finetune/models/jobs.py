@@ -1,5 +1,7 @@
 """What a tenant asked for, the attempts at it, and all that was said on the way."""
 
+from collections.abc import Sequence
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -60,6 +62,17 @@ class Job(TenantOwned):
     events_count = models.BigIntegerField(default=0)  # last event's seq; the row lock orders them
     created_by = models.CharField(max_length=120, blank=True)
 
+    # Of a job that no row is of (an estimate's wish): what `further` gives
+    wished: "Sequence[JobFile]" = ()
+
+    @property
+    def further(self) -> "list[JobFile]":
+        """The files that are trained besides `training_file`; in the open scope."""
+        if self._state.adding:
+            return list(self.wished)
+        found = self.further_files.select_related("file", "data__file")
+        return list(found.order_by("position"))
+
     class Meta:
         verbose_name = _("job")
         verbose_name_plural = _("jobs")
@@ -67,6 +80,29 @@ class Job(TenantOwned):
 
     def __str__(self) -> str:
         return self.public_id
+
+
+class JobFile(TenantOwned):
+    """A file that a job trains on besides its first, and how often an epoch takes each row of it
+    (the first one's stands in `requested`). `data`: its reading, once there is one."""
+
+    job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="further_files")
+    position = models.IntegerField()  # from 2, as a request counts them
+    file = TenantForeignKey(StoredFile, related_name="+")
+    data = TenantForeignKey(Dataset, null=True, related_name="+")
+    weight = models.FloatField(default=1.0)
+
+    class Meta:
+        verbose_name = _("training file of a job")
+        verbose_name_plural = _("training files of jobs")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "job", "position"], name="finetune_job_file_once"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
 
 
 class Validation(TenantOwned, Leased):

@@ -75,7 +75,8 @@ def _read(used: DatasetUsed) -> str:
     """The rows that were read from the file, and by which mapping of its columns."""
     digest = f"`{used.rows_sha256}`" if used.rows_sha256 else ""
     columns = f"columns {_plain(as_written(used.columns))}" if used.columns else ""
-    return ", ".join(filter(None, (digest, columns)))
+    weight = f"weight {used.weight:g}" if used.weight is not None else ""
+    return ", ".join(filter(None, (digest, columns, weight)))
 
 
 def _training(passport: Passport) -> str:

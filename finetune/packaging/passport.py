@@ -40,6 +40,7 @@ class DatasetUsed(_Part):
     `rows_sha256` is the digest of the canonical rows that were read from it, as the run's spec has
     it, and `columns` the mapping by which they were, field -> what the file calls it: one file read
     in two ways is two sets of rows. None: not told by older artifacts, or without a mapping.
+    `weight`: how often an epoch took each row, where there were several files to train.
     """
 
     role: Literal["train", "validation"]
@@ -50,6 +51,7 @@ class DatasetUsed(_Part):
     rows: int
     tokens: int | None = None
     trained_tokens: int | None = None
+    weight: float | None = None
 
 
 class AncestorData(_Part):

@@ -2,9 +2,11 @@
 
 import random
 from array import array
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate
 from typing import overload
 
 from finetune.records.frozen import FrozenItems
@@ -13,37 +15,78 @@ from finetune.records.packs import pack
 
 
 @dataclass(frozen=True)
+class Share:
+    """A file's items: `count` of them from the number `start`, of which each epoch takes `taken`:
+    some of them, or some more than once."""
+
+    start: int
+    count: int
+    taken: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """What one step takes: `batch_size` items, each a row of the data or a pack of rows (their
-    numbers). A row's sequences are never parted."""
+    numbers). A row's sequences are never parted. `shares`: of several files; () takes each item
+    once an epoch."""
 
     items: Sequence[tuple[int, ...]]
     batch_size: int
     epochs: int
     seed: int
+    shares: tuple[Share, ...] = ()
+
+    @property
+    def items_per_epoch(self) -> int:
+        return sum(share.taken for share in self.shares) if self.shares else len(self.items)
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.items) // self.batch_size)
+        return -(-self.items_per_epoch // self.batch_size)
 
     @property
     def total_steps(self) -> int:
         return self.epochs * self.steps_per_epoch
 
     def rows_of(self, step: int) -> list[int]:
-        """Row numbers of step 0, 1, ...; every epoch takes each row once, its last step what is
-        left over."""
+        """Row numbers of step 0, 1, ...; every epoch takes each row once, or as often as its file's
+        weight says, and its last step what is left over."""
         epoch, place = divmod(step, self.steps_per_epoch)
-        order = _shuffled(len(self.items), self.seed, epoch)
+        if self.shares:
+            order = _mixed(self.shares, self.seed, epoch)
+        else:
+            order = _shuffled(len(self.items), self.seed, epoch)
         chosen = order[place * self.batch_size : (place + 1) * self.batch_size]
         return [row for item in chosen for row in self.items[item]]
 
 
 def make_plan(
-    rows: Sequence[Item], *, batch_size: int, epochs: int, seed: int, pack_to: int | None
+    rows: Sequence[Item],
+    *,
+    batch_size: int,
+    epochs: int,
+    seed: int,
+    pack_to: int | None,
+    weights: Sequence[float] = (1.0,),
 ) -> Plan:
-    items = tuple(pack(lengths_of(rows), pack_to)) if pack_to else Singles(len(rows))
-    return Plan(items, batch_size, epochs, seed)
+    """`weights`: of the files that `rows` are of; no pack has rows of two."""
+    files = rows.files if isinstance(rows, Joined) else [rows]
+    if len(files) == 1 and weights[0] == 1:
+        items = tuple(pack(lengths_of(rows), pack_to)) if pack_to else Singles(len(rows))
+        return Plan(items, batch_size, epochs, seed)
+    packed, shares, rows_before = list[tuple[int, ...]](), list[Share](), 0
+    for file, weight in zip(files, weights, strict=True):
+        packs = pack(lengths_of(file), pack_to) if pack_to else ((n,) for n in range(len(file)))
+        start = len(packed)
+        packed += (tuple(row + rows_before for row in each) for each in packs)
+        count, rows_before = len(packed) - start, rows_before + len(file)
+        shares.append(Share(start, count, taken_of(count, weight)))
+    return Plan(packed, batch_size, epochs, seed, tuple(shares))
+
+
+def taken_of(count: int, weight: float) -> int:
+    """How many of a file's items an epoch takes, with repetitions."""
+    return max(1, round(weight * count))
 
 
 class Singles(Sequence[tuple[int, ...]]):
@@ -65,6 +108,38 @@ class Singles(Sequence[tuple[int, ...]]):
         if isinstance(key, slice):
             return [(number,) for number in self._numbers[key]]
         return (self._numbers[key],)
+
+
+class Joined(Sequence[Item]):
+    """The rows of several files, one after the other."""
+
+    def __init__(self, files: Sequence[Sequence[Item]]) -> None:
+        self.files = list(files)
+        self._ends = list(accumulate(map(len, files)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    @overload
+    def __getitem__(self, key: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[Item]: ...
+
+    def __getitem__(self, key: int | slice) -> Item | Sequence[Item]:
+        if isinstance(key, slice):
+            return [self[number] for number in range(*key.indices(len(self)))]
+        if not 0 <= key < len(self):
+            raise IndexError(key)
+        file = bisect_right(self._ends, key)
+        return self.files[file][key - (self._ends[file] - len(self.files[file]))]
+
+    def lengths(self) -> list[int]:
+        return [length for file in self.files for length in lengths_of(file)]
+
+    @property
+    def trained(self) -> int:
+        return sum(map(trained_of, self.files))
 
 
 class Chosen(Sequence[Item]):
@@ -100,20 +175,20 @@ class Chosen(Sequence[Item]):
 
 
 def line_of(rows: Sequence[Item], number: int) -> int:
-    """As people count a row in its file, from 1."""
+    """As people count a row in its file, from 1; of several files, through all of them."""
     return (rows.numbers[number] if isinstance(rows, Chosen) else number) + 1
 
 
 def lengths_of(rows: Sequence[Item]) -> list[int]:
     """Tokens of each; frozen rows are not made for it."""
-    if isinstance(rows, FrozenItems | Chosen):
+    if isinstance(rows, FrozenItems | Chosen | Joined):
         return rows.lengths()
     return [len(row) for row in rows]
 
 
 def trained_of(rows: Sequence[Item]) -> int:
     """Labels of all of them."""
-    if isinstance(rows, FrozenItems | Chosen):
+    if isinstance(rows, FrozenItems | Chosen | Joined):
         return rows.trained
     return sum(row.trained for row in rows)
 
@@ -124,6 +199,39 @@ def _shuffled(count: int, seed: int, epoch: int) -> "array[int]":
     order = array("I", range(count))
     random.Random(f"privatune {seed} {epoch}").shuffle(order)  # noqa: S311
     return order
+
+
+@lru_cache(maxsize=2)
+def _mixed(shares: tuple[Share, ...], seed: int, epoch: int) -> "array[int]":
+    """The items of an epoch, of all files, shuffled."""
+    order = array("I")
+    for number, share in enumerate(shares):
+        order.extend(share.start + item for item in _taken(share, seed, number, epoch))
+    random.Random(f"privatune {seed} {epoch}").shuffle(order)  # noqa: S311
+    return order
+
+
+def _taken(share: Share, seed: int, file: int, epoch: int) -> Iterator[int]:
+    """What an epoch takes of one file: a stretch of its shuffled items, which are shuffled anew
+    each time that all were taken."""
+    place, end = epoch * share.taken, (epoch + 1) * share.taken
+    while place < end:
+        again, first = divmod(place, share.count)
+        order = array("I", range(share.count))
+        random.Random(f"privatune {seed} file {file} {again}").shuffle(order)  # noqa: S311
+        stretch = order[first : first + end - place]
+        yield from stretch
+        place += len(stretch)
+
+
+def per_epoch(plan: Plan, rows: Sequence[Item], count: Callable[[Sequence[Item]], int]) -> int:
+    """What an epoch takes of what `count` counts in rows: tokens or labels; of files that it takes
+    a share of, that share."""
+    if not plan.shares:
+        return count(rows)
+    files = rows.files if isinstance(rows, Joined) else [rows]
+    parts = zip(plan.shares, files, strict=True)
+    return sum(round(count(file) * share.taken / share.count) for share, file in parts)
 
 
 def micro_batches(rows: Sequence[Item], tokens: int) -> Iterator[list[Item]]:

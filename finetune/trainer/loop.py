@@ -101,6 +101,7 @@ def prepare(
         epochs=spec.epochs,
         seed=spec.seed,
         pack_to=spec.max_length if spec.packing else None,
+        weights=spec.data.weights,
     )
     stop.check()
     model = kind.load(

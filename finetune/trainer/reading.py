@@ -16,7 +16,7 @@ from finetune.families.contract import Family, Read
 from finetune.records.frozen import FrozenItems
 from finetune.records.kinds import Item, RecordKind
 from finetune.records.splitting import digest_of
-from finetune.trainer.data import Chosen
+from finetune.trainer.data import Chosen, Joined
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.spec import RunSpec, tokens_of
 
@@ -44,8 +44,10 @@ def open_rows(
     the first row that cannot be used, with its line.
     """
     data, found = spec.data, list[Sequence[Item]]()
+    trained = [(each.train, each.train_sha256, each.train_tokens_sha256) for each in data.further]
     for name, sha256, frozen in (
         (data.train, data.train_sha256, data.train_tokens_sha256),
+        *trained,
         (data.valid, data.valid_sha256, data.valid_tokens_sha256),
     ):
         if name is None:
@@ -59,9 +61,10 @@ def open_rows(
             found.append(_map(spec, tokens, frozen, family, records, stop))
         else:
             found.append(read_rows(run_dir, name, read, sha256, stop=stop, tell=tell))
+    *train, valid = found
     if data.held_out is not None:
-        return _parted(found[0], run_dir / data.held_out, data.held_out_sha256)
-    return found[0], found[1]
+        return _parted(train[0], run_dir / data.held_out, data.held_out_sha256)
+    return (Joined(train) if len(train) > 1 else train[0]), valid
 
 
 def _parted(rows: Sequence[Item], path: Path, sha256: str | None) -> tuple[Chosen, Chosen]:
@@ -77,6 +80,7 @@ def _parted(rows: Sequence[Item], path: Path, sha256: str | None) -> tuple[Chose
 def day_of(rows: Sequence[Item], read: Read) -> str | None:
     """What prompts print as today: as frozen with the rows, else the tokenizer is asked."""
     rows = rows.rows if isinstance(rows, Chosen) else rows
+    rows = rows.files[0] if isinstance(rows, Joined) else rows
     told = rows.printed_day if isinstance(rows, FrozenItems) else None
     return read.printed_day if told is None else told or None
 

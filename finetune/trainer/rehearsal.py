@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from finetune.trainer.checkpoint import Checkpoints
-from finetune.trainer.data import Plan, cut, lengths_of, micro_batches
+from finetune.trainer.data import Plan, cut, lengths_of, micro_batches, per_epoch
 from finetune.trainer.determinism import watched
 from finetune.trainer.events import EventLog
 from finetune.trainer.keeping import save
@@ -68,7 +68,7 @@ def _measured(run: Run) -> dict[str, Any]:
         "step_seconds": sum(seconds for _, seconds in timed),
         "steps_timed": len(timed),
         "total_steps": plan.total_steps,
-        "tokens": plan.epochs * sum(lengths_of(run.rows)),
+        "tokens": plan.epochs * per_epoch(plan, run.rows, lambda rows: sum(lengths_of(rows))),
         "valid_tokens": valid_tokens,
         "valid_seconds": valid_seconds,
         "save_seconds": time.monotonic() - began,

@@ -45,8 +45,23 @@ class OptimSpec(Growing):
     loraplus_lr_ratio: float = Field(default=1.0, ge=1)
 
 
+class FurtherData(Growing):
+    """Another file of rows to train; see DataSpec."""
+
+    always_written: ClassVar = frozenset({"train", "train_sha256", "weight"})
+
+    train: str
+    train_sha256: str | None = None
+    train_tokens_sha256: str | None = None
+    weight: PositiveFloat = 1.0
+
+
 class DataSpec(Growing):
-    """Paths are relative to the run folder; rows are canonical (see finetune.records)."""
+    """Paths are relative to the run folder; rows are canonical (see finetune.records).
+
+    `weight`: how often an epoch takes each row of `train`, where there are further files. Below 1
+    it takes a share of them, other ones each epoch, until all were taken.
+    """
 
     always_written: ClassVar = frozenset(["train", "valid", "train_sha256", "valid_sha256"])
 
@@ -62,6 +77,13 @@ class DataSpec(Growing):
     # (`records.splitting.digest_of`)
     held_out: str | None = None
     held_out_sha256: str | None = None
+    weight: PositiveFloat = 1.0
+    further: tuple[FurtherData, ...] = ()
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """Of each file of rows to train."""
+        return (self.weight, *(each.weight for each in self.further))
 
 
 ADAPTER = "adapter_model.safetensors"  # of a checkpoint, a result or a start

@@ -5,18 +5,17 @@ from collections.abc import Mapping
 
 from finetune import events as said
 from finetune.trainer import optim
-from finetune.trainer.data import trained_of
+from finetune.trainer.data import per_epoch, trained_of
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.run import Run
 from finetune.trainer.state import StepMetrics
 
 
 def announce(run: Run) -> None:
-    trained = trained_of(run.rows)
     run.events.say(
         said.TrainingPlanned(
             rows=len(run.rows),
-            trained_tokens_per_epoch=trained,
+            trained_tokens_per_epoch=per_epoch(run.plan, run.rows, trained_of),
             total_steps=run.plan.total_steps,
             adapter_parameters=sum(p.numel() for p in run.model.parameters),
             precision=run.spec.precision,

@@ -11,7 +11,7 @@ from finetune import selectors
 from finetune.records.check.spec import Overflow
 from finetune.records.thinking import Asked
 from finetune.services.jobs.lifecycle import Hyperparameters, JobRequest
-from finetune.services.jobs.request import AskedStability
+from finetune.services.jobs.request import AskedStability, WeightedFile, named_twice
 from finetune.trainer.objectives import METHODS
 from tenants.models import StoredFile
 
@@ -105,6 +105,11 @@ class Method(_Strict):
     reinforcement: Any = None
 
 
+class TrainingFile(_Strict):
+    file: str
+    weight: float = 1.0
+
+
 class JobCreate(_Strict):
     """OpenAI's fields, then ours, which ride on `extra_body`."""
 
@@ -112,6 +117,7 @@ class JobCreate(_Strict):
     training_file: str
     validation_file: str | None = None
     validation_split: float | None = None
+    training_files: list[TrainingFile] | None = Field(default=None, min_length=1)
     method: Method | None = None
     hyperparameters: WireHyperparameters | None = None
     suffix: str | None = None
@@ -137,6 +143,7 @@ class JobCreate(_Strict):
         """Raises UserFault for what is not offered, NotFound for a file that is not there."""
         self._check_offered()
         chosen = self.chosen().model_dump()
+        weight, further = self._files()
         common = {name: chosen.pop(name) for name in Hyperparameters.model_fields}
         return JobRequest(
             model=self.model,
@@ -146,6 +153,8 @@ class JobCreate(_Strict):
                 _file(self.validation_file, "validation_file").id if self.validation_file else None
             ),
             validation_split=self.validation_split,
+            weight=weight,
+            further_files=further,
             method=self.kind,
             hyperparameters=Hyperparameters(**common),
             settings={name: value for name, value in chosen.items() if value != "auto"},
@@ -165,6 +174,19 @@ class JobCreate(_Strict):
             seed=self.seed,
             metadata=self.metadata or {},
         )
+
+    def _files(self) -> tuple[float, tuple[WeightedFile, ...]]:
+        """(weight of the training file, the others)"""
+        listed = self.training_files or []
+        first = [each.weight for each in listed if each.file == self.training_file]
+        if len(first) > 1:
+            raise named_twice()
+        others = tuple(
+            WeightedFile(file=_file(each.file, "training_files").id, weight=each.weight)
+            for each in listed
+            if each.file != self.training_file
+        )
+        return (first[0] if first else 1.0), others
 
     @property
     def kind(self) -> str:

@@ -83,16 +83,21 @@ def wished_job(request: JobRequest, *, seed: int, tenant_id: UUID) -> Job:
     if asked.validation is not None:
         job.validation_data = reading_for(job, asked.validation)
         job.validation_data.file = asked.validation
+    for each in asked.further:
+        each.data = reading_for(job, each.file)
+        each.data.file = each.file
+    job.wished = asked.further
     return job
 
 
 def readings_of(job: Job) -> list[Dataset]:
-    return [data for data in (job.training_data, job.validation_data) if data is not None]
+    return [data for _, _, data in files_of(job) if data is not None]
 
 
 def files_of(job: Job) -> list[tuple[str, StoredFile, Dataset | None]]:
     """(the request's name for it, file, reading)"""
     found = [("training_file", job.training_file, job.training_data)]
+    found += [("training_file", each.file, each.data) for each in job.further]
     if job.validation_file is not None:
         found.append(("validation_file", job.validation_file, job.validation_data))
     return found

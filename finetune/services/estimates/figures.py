@@ -61,7 +61,9 @@ def resolved(job: Job) -> Job:
     """With every "auto" made a number, where that was not done before."""
     if job.resolved is None:
         assert job.training_data is not None  # it was read
-        job.resolved = resolution.resolve(job, job.training_data, job.validation_data).as_dict()
+        job.resolved = resolution.resolve(
+            job, job.training_data, job.validation_data, further=job.further
+        ).as_dict()
     return job
 
 

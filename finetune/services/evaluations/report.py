@@ -87,5 +87,6 @@ def _trained_on(evaluation: Evaluation) -> bool:
     job = Job.objects.select_related("training_file", "validation_file").get(
         id=evaluation.artifact.job_id
     )
-    used = [file.sha256 for file in (job.training_file, job.validation_file) if file]
+    files = (job.training_file, *(each.file for each in job.further), job.validation_file)
+    used = [file.sha256 for file in files if file]
     return evaluation.file.sha256 in used

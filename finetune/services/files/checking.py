@@ -8,7 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from faults import Fault
 from finetune.events import FileBeingChecked, FileBeingRead, waits
@@ -17,6 +17,7 @@ from finetune.models import Dataset, Job, Validation
 from finetune.purposes import OF_ROWS
 from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
 from finetune.records.check.run import TOKENS
+from finetune.services.files.needs import of_file, of_reading
 from finetune.services.files.room import require_room
 from finetune.states import DatasetState, JobState
 from finetune.storage import dataset_prefix, delete_prefix, fetch_file, store_file
@@ -216,9 +217,9 @@ def _tell(dataset: Dataset, *, ok: bool) -> None:
 
 def _waiting(dataset: Dataset) -> "QuerySet[Job]":
     """The jobs that wait for this reading."""
-    needs = Q(training_data=dataset) | Q(validation_data=dataset)
+    needs = of_reading(dataset.id)
     if dataset.base_id is None:
-        needs |= Q(training_file=dataset.file_id) | Q(validation_file=dataset.file_id)
+        needs |= of_file(dataset.file_id)
     return Job.objects.filter(needs, state=JobState.VALIDATING_FILES)
 
 

@@ -1,7 +1,6 @@
 """What a file calls its fields, as whoever brought it says: given once, and true of every reading
 that is made from then on."""
 
-from django.db.models import Q
 from django.db.transaction import on_commit
 
 from faults import UserFault
@@ -9,6 +8,7 @@ from finetune.models import Dataset, Job
 from finetune.purposes import OF_ROWS
 from finetune.records.check.columns import Columns, check_columns
 from finetune.services.files.datasets import columns_key, reading_of, request_check
+from finetune.services.files.needs import of_file
 from finetune.services.files.profiling import drop_profiles
 from finetune.states import LIVE_DATASET_STATES, DatasetState, JobState
 from tenants.errors import Conflict
@@ -59,8 +59,7 @@ def _require_idle(file: StoredFile, structure: Dataset) -> None:
             f"The file {file.public_id} is still being checked.",
             fix="Give the columns when its check has ended.",
         )
-    needs = Q(training_file=file) | Q(validation_file=file)
-    job = Job.objects.filter(needs, state=JobState.VALIDATING_FILES).first()
+    job = Job.objects.filter(of_file(file.id), state=JobState.VALIDATING_FILES).first()
     if job is not None:
         raise Conflict(
             "file_in_use",

@@ -10,9 +10,10 @@ from django.db.models import Q
 from django.db.transaction import on_commit
 
 from faults import UserFault
-from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job, Stage
+from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job, JobFile, Stage
 from finetune.purposes import BROUGHT, OF_ROWS, Purpose
 from finetune.services.files.datasets import request_check
+from finetune.services.files.needs import of_file
 from finetune.services.files.profiling import drop_profiles
 from finetune.services.files.room import require_room
 from finetune.services.files.scrubbing import drop_changes
@@ -93,8 +94,7 @@ def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> No
     file = StoredFile.objects.select_for_update().filter(id=file_id, deleted_at=None).first()
     if file is None:
         raise files.no_such_file()
-    needs = Q(training_file=file) | Q(validation_file=file)
-    job = Job.objects.filter(needs, state__in=LIVE_JOB_STATES).first()
+    job = Job.objects.filter(of_file(file.id), state__in=LIVE_JOB_STATES).first()
     if job is not None:
         raise Conflict(
             "file_in_use",
@@ -109,6 +109,7 @@ def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> No
             f"The evaluation {evaluation.public_id} still needs this file.",
             fix="Wait until the evaluation has ended, or cancel it, then delete the file.",
         )
+    needs = Q(training_file=file) | Q(validation_file=file)
     if stage := Stage.objects.filter(needs, job=None, pipeline__state__in=LIVE_LEASES).first():
         raise Conflict(
             "file_in_use",
@@ -176,9 +177,11 @@ def _drop_readings(file: StoredFile) -> None:
     Dataset.objects.filter(file=file).update(
         rows_object="", tokens_object="", errors_object="", columns={}
     )
-    jobs = Job.objects.filter(Q(training_file=file) | Q(validation_file=file))
+    jobs = Job.objects.filter(of_file(file.id))
     pairs = jobs.values_list("training_data_id", "validation_data_id")
     used = {reading for pair in pairs for reading in pair if reading is not None}
+    further = JobFile.objects.filter(file=file, data__isnull=False)
+    used |= set(further.values_list("data_id", flat=True))
     readings.exclude(id__in=[*used, *under_way]).delete()
 
     def drop() -> None:
@@ -206,8 +209,7 @@ def _drop_name(file: StoredFile) -> None:
     """Of the upload that brought it, and in the passports of what was trained on it; the signed
     ones, in the bundles, are in the vault."""
     Upload.objects.filter(file=file).update(filename="")
-    needs = Q(job__training_file=file) | Q(job__validation_file=file)
-    for artifact in Artifact.objects.filter(needs):
+    for artifact in Artifact.objects.filter(of_file(file.id, "job__")):
         for dataset in artifact.passport.get("datasets", []):
             if dataset.get("name") == file.filename:
                 dataset["name"] = file.public_id

@@ -37,7 +37,7 @@ def usable_file(file_id: UUID, param: str) -> StoredFile:
 def not_passed(file: StoredFile, param: str) -> UserFault:
     """Of a file whose check ended badly."""
     return UserFault(
-        f"invalid_{param}",
+        f"invalid_{param.removesuffix('s')}",
         f"The file {file.public_id} did not pass its check: {file.status_details}",
         fix="Mend the lines that the file's report names, and upload it again.",
         param=param,

@@ -26,7 +26,7 @@ from finetune.events import (
     PauseRequested,
     PauseWithdrawn,
 )
-from finetune.models import CatalogModel, Dataset, Job, Run, Validation
+from finetune.models import CatalogModel, Dataset, Job, JobFile, Run, Validation
 from finetune.services.jobs.base_files import require_targets, require_width
 from finetune.services.jobs.files import require_kind, usable_file
 from finetune.services.jobs.request import (
@@ -35,6 +35,7 @@ from finetune.services.jobs.request import (
     Hyperparameters,
     JobRequest,
     check_request,
+    named_twice,
 )
 from finetune.services.jobs.room import require_room_of
 from finetune.services.jobs.starting import Start, no_model, start_of, with_start
@@ -91,9 +92,11 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
         metadata=request.metadata,
         created_by=actor,
     )
+    for each in asked.further:
+        each.job = job
+    JobFile.objects.bulk_create(asked.further)
     goes_on = [JobGoesOnFrom(model=start.model)] if start else []
-    said = _said_of_files(training, asked.validation)
-    job = note(job, JobCreated(job=job.public_id), *goes_on, *said)
+    job = note(job, JobCreated(job=job.public_id), *goes_on, *_said_of_files(asked))
     audit.record(
         actor=actor, action="job.create", target=job.public_id, data={"model": request.model}
     )
@@ -110,6 +113,7 @@ class Admitted:
     base: CatalogModel
     training: StoredFile
     validation: StoredFile | None
+    further: list[JobFile]  # of no job yet
     start: Start | None
 
     @property
@@ -132,13 +136,32 @@ def admit(request: JobRequest) -> Admitted:
     validation = (
         usable_file(request.validation_file, "validation_file") if request.validation_file else None
     )
-    for file, param in ((training, "training_file"), (validation, "validation_file")):
+    further = _further(request)
+    for file, param in (
+        (training, "training_file"),
+        *((each.file, "training_files") for each in further),
+        (validation, "validation_file"),
+    ):
         if file is not None:
             require_kind(file, request.method, param)
     check_request(request, context_length=base.context_length)
     require_targets(request.adapter_spec(), base)
     require_width(request.adapter_spec(), base)
-    return Admitted(request, base, training, validation, start)
+    return Admitted(request, base, training, validation, further, start)
+
+
+def _further(request: JobRequest) -> list[JobFile]:
+    asked = request.further_files
+    if len({request.training_file, *(each.file for each in asked)}) != 1 + len(asked):
+        raise named_twice()
+    return [
+        JobFile(
+            position=position,
+            file=usable_file(each.file, "training_files"),
+            weight=each.weight,
+        )
+        for position, each in enumerate(asked, 2)
+    ]
 
 
 def cancel_job(*, job_id: UUID, actor: str) -> Job:
@@ -221,11 +244,13 @@ def base_of(model: str) -> CatalogModel:
     return base
 
 
-def _said_of_files(training: StoredFile, validation: StoredFile | None) -> list[Message]:
-    said: list[Message] = [FileChecked(role="training", file=training.public_id)]
-    if training.status == FileStatus.UPLOADED:
-        said.append(FileAwaited(role="training", file=training.public_id))
-    if validation is not None:
+def _said_of_files(asked: Admitted) -> list[Message]:
+    said: list[Message] = []
+    for file in (asked.training, *(each.file for each in asked.further)):
+        said.append(FileChecked(role="training", file=file.public_id))
+        if file.status == FileStatus.UPLOADED:
+            said.append(FileAwaited(role="training", file=file.public_id))
+    if (validation := asked.validation) is not None:
         said.append(FileChecked(role="validation", file=validation.public_id))
         if validation.status == FileStatus.UPLOADED:
             said.append(FileAwaited(role="validation", file=validation.public_id))
@@ -244,7 +269,7 @@ def _least_tokens(request: JobRequest, base: CatalogModel, file: StoredFile) -> 
     )
     epochs = request.hyperparameters.n_epochs
     tokens = (reading.tokens_trained if reading else 0) * (1 if epochs == "auto" else epochs)
-    return max(1, int(tokens * (1 - (request.validation_split or 0))))
+    return max(1, int(tokens * request.weight * (1 - (request.validation_split or 0))))
 
 
 def _require_live(job: Job, verb: str) -> None:

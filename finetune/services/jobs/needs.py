@@ -47,7 +47,15 @@ def footprint_of(job: Job, machine: dict[str, Any]) -> Footprint:
 def longest_row(job: Job) -> int:
     """In tokens. A reading of an older version tells the longest sequence before cutting alone."""
     found = [_longest(data, job) for data in (job.training_data, job.validation_data) if data]
+    limit = int((job.resolved or {})["spec"]["max_length"])
+    found += [int(each["longest"] or limit) for each in _several(job)]
     return max([1, *found])
+
+
+def _several(job: Job) -> list[dict[str, Any]]:
+    """Its training files, where there are several."""
+    files: list[dict[str, Any]] = (job.resolved or {}).get("files", [])
+    return files
 
 
 def _longest(data: Dataset, job: Job) -> int:
@@ -62,4 +70,6 @@ def _rows_bytes(job: Job) -> int:
     both = [data for data in (job.training_data, job.validation_data) if data is not None]
     tokens = sum(int((data.report or {}).get("tokens_total") or 0) for data in both)
     rows = sum(int(data.rows) for data in both)
+    tokens += sum(int(each["tokens"]) for each in _several(job)[1:])  # of the first it has them
+    rows += sum(int(each["rows"]) for each in _several(job)[1:])
     return TOKEN_BYTES * tokens + ROW_BYTES * rows

@@ -25,6 +25,8 @@ MAX_SEED = 2**31 - 1
 MAX_METADATA = 16
 MICRO_BATCH_TOKENS = (64, 131_072)
 MAX_NOISE = 1000
+MAX_FILES = 16
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 100
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
@@ -55,6 +57,14 @@ class EvaluationRequest(_Frozen):
     keep: Literal["last", "best"] = "last"
 
 
+class WeightedFile(_Frozen):
+    """A file to train on, and how often an epoch takes each of its rows; below 1 it takes a share
+    of them."""
+
+    file: UUID
+    weight: float = 1.0
+
+
 class OptimizerRequest(_Frozen):
     """What AdamW and its schedule are told. `learning_rate` is the rate itself, in the place of a
     multiplier of the base's own; `warmup_ratio` of the steps; `loraplus_lr_ratio`: how many times
@@ -72,14 +82,16 @@ class JobRequest(_Frozen):
     """A create call, parsed. `model` is a catalogue name or one's own `ft:` model; `settings` are
     the method's own among the hyperparameters. `keep_optimizer`: of the checkpoint that `model`
     names, its state goes on as well. `validation_split` is the share of the training file that is
-    kept apart. Without `auto_start` the job is held, once its files are read, until it is
-    resumed."""
+    kept apart, `weight` the training file's beside `further_files`. Without `auto_start` the job is
+    held, once its files are read, until it is resumed."""
 
     model: str
     keep_optimizer: bool = False
     training_file: UUID
     validation_file: UUID | None = None
     validation_split: float | None = None
+    weight: float = 1.0
+    further_files: tuple[WeightedFile, ...] = ()
     method: Annotated[str, AfterValidator(_offered)] = "supervised"
     hyperparameters: Hyperparameters = Hyperparameters()
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -155,6 +167,11 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     share = request.validation_split
     if share is not None and not 0 < share <= LARGEST_SHARE:
         raise _invalid("validation_split", f"The share is above 0 and at most {LARGEST_SHARE}.")
+    if len(request.further_files) >= MAX_FILES:
+        raise _invalid("training_files", f"At most {MAX_FILES} files are trained at once.")
+    for weight in (request.weight, *(each.weight for each in request.further_files)):
+        if not MIN_WEIGHT <= weight <= MAX_WEIGHT:  # NaN, too
+            raise _invalid("training_files", f"A weight is {MIN_WEIGHT} to {MAX_WEIGHT}.")
     require_together(request.sketch())
     refuse(request, REQUEST_CLASHES)
 
@@ -194,6 +211,20 @@ REQUEST_CLASHES: tuple[Clash[JobRequest], ...] = (
         "Give `validation_file` or `validation_split`, not both.",
     ),
     Clash(
+        ("validation_split", "training_files"),
+        "validation_split",
+        lambda request: request.validation_split is not None and bool(request.further_files),
+        "A split is of one training file, and this job has several.",
+        "Give a `validation_file`, or one training file.",
+    ),
+    Clash(
+        ("training_files", "a method on prompts"),
+        "training_files",
+        lambda request: METHODS[request.method].records.with_rows and bool(request.further_files),
+        "Prompts that are to be answered come from one file.",
+        "Put them into one file.",
+    ),
+    Clash(
         ("evaluation", "no validation rows"),
         "validation_file",
         _evaluates_nothing,
@@ -202,6 +233,15 @@ REQUEST_CLASHES: tuple[Clash[JobRequest], ...] = (
         "validation_file_missing",
     ),
 )
+
+
+def named_twice() -> UserFault:
+    return UserFault(
+        "invalid_value",
+        "A training file is named twice.",
+        fix="Name each file once; its `weight` says how often its rows are taken.",
+        param="training_files",
+    )
 
 
 def _check_suffix(suffix: str) -> None:

@@ -1,18 +1,20 @@
 """Turns what was asked into what will be done: every "auto" a number, with the reason beside it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
-from finetune.models import Dataset, Job
+from finetune.models import Dataset, Job, JobFile
 from finetune.records.check.spec import longest_by_default
 from finetune.records.thinking import Thinking, setting_of
 from finetune.services.jobs.request import JobRequest
 from finetune.services.jobs.splitting import Parted, guessed
+from finetune.services.jobs.weighing import Weighed
 from finetune.trainer import auto
 from finetune.trainer.objectives import METHODS
-from finetune.trainer.spec import DataSpec, OptimSpec, RunSpec, StartSpec
+from finetune.trainer.spec import DataSpec, FurtherData, OptimSpec, RunSpec, StartSpec
 
 OF_MEMORY = ("gradient_checkpointing", "micro_batch_tokens")
 SAVE_EVERY = 50  # optimizer steps at most between two checkpoints
@@ -32,6 +34,7 @@ class Resolved:
     total_steps: int | None  # None: not known before the rows are packed
     thinking: str | None = None
     split: Parted | None = None
+    files: Sequence[Weighed] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """As `Job.resolved` keeps it, and the wire and the portal show it."""
@@ -43,6 +46,7 @@ class Resolved:
             "total_steps": self.total_steps,
             **({"thinking": self.thinking} if self.thinking else {}),
             **({"split": self.split.as_dict()} if self.split else {}),
+            **({"files": [each.as_dict() for each in self.files]} if self.files else {}),
         }
 
 
@@ -57,16 +61,27 @@ def thinking(job: Job) -> Thinking:
 
 
 def resolve(
-    job: Job, train: Dataset, valid: Dataset | None, parted: Parted | None = None
+    job: Job,
+    train: Dataset,
+    valid: Dataset | None,
+    parted: Parted | None = None,
+    further: Sequence[JobFile] = (),
 ) -> Resolved:
     """A pure function of the job, its files and the code: asked twice, it answers the same.
-    `parted`: what a split made of the training file; it is guessed where one is only asked for."""
+    `parted`: what a split made of the training file; it is guessed where one is only asked for.
+    `further`: training files beside the first, read."""
     request = JobRequest.model_validate(job.requested)
     if parted is None and request.validation_split is not None:
         parted = guessed(job, train)
-    packs = _packs(job, train, parted) if request.packing else None
-    rows = parted.rows if parted else train.rows
-    trained = parted.trained_tokens if parted else train.tokens_trained
+    files = _weighed(request, train, further)
+    if files:
+        packs = _packs_of(job, files) if request.packing else None
+        rows = sum(each.taken for each in files)
+        trained = sum(each.trained_per_epoch for each in files)
+    else:
+        packs = _packs(job, train, parted) if request.packing else None
+        rows = parted.rows if parted else train.rows
+        trained = parted.trained_tokens if parted else train.tokens_trained
     hyperparameters = request.hyperparameters.model_dump()
     if (rate := request.optimizer_spec().learning_rate) is not None:
         hyperparameters["learning_rate_multiplier"] = rate / auto.base_rate(job.base.parameters)
@@ -80,6 +95,8 @@ def resolve(
     )
     served, chosen = _served_thinking(request, (train.report or {}).get("thinking"))
     spec = _spec(job, request, values, train, valid, parted)
+    if files:
+        spec = spec.model_copy(update={"data": _data_of(spec.data, request.weight, further)})
     items = rows if packs is None else packs.count
     steps = math.ceil(items / values.batch_size) * values.n_epochs
     written = spec.model_dump(mode="json")
@@ -96,6 +113,7 @@ def resolve(
         total_steps=steps if packs is None or packs.counted else None,
         thinking=served,
         split=parted,
+        files=files,
     )
 
 
@@ -107,6 +125,35 @@ def _packs(job: Job, train: Dataset, parted: Parted | None) -> auto.Packs:
     if (count := parted.packs if parted else report.get("packs")) is not None:
         return auto.Packs(count, tokens)
     return auto.Packs(math.ceil(tokens / max_length(job)), tokens, counted=False)
+
+
+def _weighed(request: JobRequest, train: Dataset, further: Sequence[JobFile]) -> list[Weighed]:
+    """[]: one file, each of whose rows an epoch takes once."""
+    if not further and request.weight == 1:
+        return []
+    others = [Weighed.of(each.data, each.weight) for each in further if each.data is not None]
+    return [Weighed.of(train, request.weight), *others]
+
+
+def _packs_of(job: Job, files: Sequence[Weighed]) -> auto.Packs:
+    """No pack has rows of two files."""
+    counted = all(each.packs is not None for each in files)
+    count = sum(each.packs_taken(max_length(job)) for each in files)
+    return auto.Packs(count, sum(each.tokens_per_epoch for each in files), counted=counted)
+
+
+def _data_of(data: DataSpec, weight: float, further: Sequence[JobFile]) -> DataSpec:
+    found = [
+        FurtherData(
+            train=f"data/train-{each.position}.jsonl",
+            train_sha256=each.data.rows_sha256,
+            train_tokens_sha256=each.data.tokens_sha256 or None,
+            weight=each.weight,
+        )
+        for each in further
+        if each.data is not None
+    ]
+    return data.model_copy(update={"weight": weight, "further": tuple(found)})
 
 
 def _served_thinking(

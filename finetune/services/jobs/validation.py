@@ -65,19 +65,24 @@ def _validate(lease: Lease) -> None:
         job = Job.objects.select_related(
             "base", "training_data__file", "validation_data__file"
         ).get(id=lease.key)
+        further = job.further
     train, valid = job.training_data, job.validation_data
     assert train is not None  # `_readings` made it
-    for data in (train, valid):
-        if data is not None and not is_done(data):
+    trained = [train, *(each.data for each in further if each.data is not None)]
+    found = [(data, "training_file") for data in trained]
+    if valid is not None:
+        found.append((valid, "validation_file"))
+    for data, _ in found:
+        if not is_done(data):
             leases.wait(lease, reason=why_waiting(data), seconds=0)
             return
-    for data, param in ((train, "training_file"), (valid, "validation_file")):
-        if data is not None and data.state == DatasetState.REFUSED:
+    for data, param in found:
+        if data.state == DatasetState.REFUSED:
             leases.fail(lease, fault=file_fault(data, param))
             return
-    overlap = _overlap(lease.tenant_id, train, valid) if valid is not None else None
+    overlap = _overlap(lease.tenant_id, trained, valid) if valid is not None else None
     parted = _parted(lease.tenant_id, job, train) if job.requested.get("validation_split") else None
-    _queue(lease, resolution.resolve(job, train, valid, parted), overlap)
+    _queue(lease, resolution.resolve(job, train, valid, parted, further), overlap)
 
 
 def _unchecked(lease: Lease) -> list[UUID]:
@@ -97,7 +102,11 @@ def _files_passed(lease: Lease) -> bool:
     with tenant_scope(lease.tenant_id):
         job = Job.objects.get(id=lease.key)
         found = [
-            (file, param, Dataset.objects.filter(file=file, base=None).first())
+            (
+                file,
+                param,
+                Dataset.objects.select_related("file").filter(file=file, base=None).first(),
+            )
             for file, param in _files(job)
         ]
         for file, param, _ in found:
@@ -118,6 +127,7 @@ def _files_passed(lease: Lease) -> bool:
 def _files(job: Job) -> list[tuple[StoredFile, str]]:
     """Each with the request's name for it."""
     training = [(job.training_file, "training_file")]
+    training += [(each.file, "training_file") for each in job.further]
     if job.validation_file is None:
         return training
     return [*training, (job.validation_file, "validation_file")]
@@ -130,8 +140,12 @@ def _readings(lease: Lease) -> list[UUID]:
         if job.validation_file is not None:
             job.validation_data = reading_for(job, job.validation_file)
         job.save(update_fields=["training_data", "validation_data"])
-        both = (job.training_data_id, job.validation_data_id)
-        return [reading_id for reading_id in both if reading_id is not None]
+        further = job.further
+        for each in further:
+            each.data = reading_for(job, each.file)
+            each.save(update_fields=["data"])
+        of_job = (job.training_data_id, job.validation_data_id, *(each.data_id for each in further))
+        return [reading_id for reading_id in of_job if reading_id is not None]
 
 
 def reading_for(job: Job, file: StoredFile) -> Dataset:
@@ -168,14 +182,17 @@ def _parted(tenant_id: UUID, job: Job, train: Dataset) -> Parted:
     return part(job, train, vault, max_length=resolution.max_length(job))
 
 
-def _overlap(tenant_id: UUID, train: Dataset, valid: Dataset) -> int:
+def _overlap(tenant_id: UUID, trained: list[Dataset], valid: Dataset) -> int:
     """Validation rows that stand in the training rows too; a loss over them flatters."""
     with tenant_scope(tenant_id):
         vault = vault_for(tenant_id)
     with vault.open(valid.rows_object) as rows:
         held_out = Counter(hash(row) for row in rows)
-    with vault.open(train.rows_object) as rows:
-        return sum(held_out.pop(hash(row), 0) for row in rows)
+    shared = 0
+    for data in trained:
+        with vault.open(data.rows_object) as rows:
+            shared += sum(held_out.pop(hash(row), 0) for row in rows)
+    return shared
 
 
 def _split_told(parted: Parted) -> events.ValidationSplit:

@@ -50,6 +50,13 @@ def check_pipeline(request: PipelineRequest) -> None:
             raise _invalid(
                 field(number, "gate"), "No stage comes after the last one, so nothing is gated."
             )
+        if stage.job.further_files:
+            raise UserFault(
+                "settings_clash",
+                "A stage of a pipeline trains on one file.",
+                fix="Put the rows into one file, or make the job by itself.",
+                param=field(number, "training_files"),
+            )
         rows = stage.job.validation_file or stage.job.validation_split
         if stage.gate == "better" and rows is None:
             raise UserFault(

@@ -25,7 +25,11 @@ def _ancestor(link: lineage.Link) -> Ancestor:
         trained_tokens=job.trained_tokens,
         datasets=[
             _data(role, data)
-            for role, data in (("train", job.training_data), ("validation", job.validation_data))
+            for role, data in (
+                ("train", job.training_data),
+                *(("train", each.data) for each in job.further),
+                ("validation", job.validation_data),
+            )
             if data is not None
         ],
     )

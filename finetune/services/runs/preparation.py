@@ -61,6 +61,11 @@ def lay_out(
     data = spec.data
     fetch = partial(_fetch_rows, tell, vault)
     fetch(job.training_data, run_dir / data.train, data.train_tokens_sha256)
+    if data.further:
+        with tenant_scope(job.tenant_id):
+            further = job.further
+        for each, named in zip(further, data.further, strict=True):
+            fetch(each.data, run_dir / named.train, named.train_tokens_sha256)
     if data.held_out:
         assert job.training_data is not None  # `fetch` had it
         apart = run_dir / data.held_out

@@ -220,8 +220,8 @@ def _passport(
         code_version=version("privatune"),
         base=base_used(job.base),
         datasets=[
-            dataset_used(role, data)
-            for role, data in (("train", job.training_data), ("validation", job.validation_data))
+            dataset_used(role, data, weight)
+            for role, data, weight in _datasets(job)
             if data is not None
         ],
         split=_split(job),
@@ -279,7 +279,7 @@ def base_used(base: CatalogModel) -> BaseUsed:
     )
 
 
-def dataset_used(role: Any, data: Dataset) -> DatasetUsed:
+def dataset_used(role: Any, data: Dataset, weight: float | None = None) -> DatasetUsed:
     report = data.report or {}
     return DatasetUsed(
         role=role,
@@ -290,7 +290,21 @@ def dataset_used(role: Any, data: Dataset) -> DatasetUsed:
         rows=data.rows,
         tokens=report.get("tokens_total"),
         trained_tokens=data.tokens_trained,
+        weight=weight,
     )
+
+
+def _datasets(job: Job) -> list[tuple[str, Dataset | None, float | None]]:
+    """(role, reading, weight where there are several to train)"""
+    with tenant_scope(job.tenant_id):
+        further = job.further
+    weight = float(job.requested.get("weight", 1.0))
+    several = bool(further) or weight != 1
+    return [
+        ("train", job.training_data, weight if several else None),
+        *(("train", each.data, each.weight) for each in further),
+        ("validation", job.validation_data, None),
+    ]
 
 
 def _split(job: Job) -> SplitUsed | None:

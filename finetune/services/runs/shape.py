@@ -16,6 +16,9 @@ def settings_of(job: Job) -> dict[str, Any]:
     spec, report = (job.resolved or {})["spec"], _report(job)
     adapter = spec["adapter"]
     tokens, rows = int(report["tokens_total"]), max(1, int(report["rows"]))
+    if files := (job.resolved or {}).get("files"):
+        tokens = sum(each["tokens_per_epoch"] for each in files)
+        rows = sum(each["rows_per_epoch"] for each in files)
     return {
         "objective": spec["method"],
         "adapter": {
@@ -26,7 +29,7 @@ def settings_of(job: Job) -> dict[str, Any]:
         },
         "batch_size": spec["batch_size"],
         "row_tokens": round(2 ** (round(2 * math.log2(max(1, tokens / rows))) / 2)),
-        "trained_quarters": round(4 * report["trained"] / max(1, tokens)),
+        "trained_quarters": round(4 * report["trained"] / max(1, int(report["tokens_total"]))),
         "packed_to": spec["max_length"] if spec["packing"] else None,
         "gradient_checkpointing": spec.get("gradient_checkpointing", "auto"),
         "micro_batch_tokens": spec.get("micro_batch_tokens", "auto"),
@@ -41,11 +44,13 @@ def digest_of(shape: dict[str, Any]) -> str:
 
 
 def tokens_of(job: Job) -> tuple[int, int]:
-    """(of the training rows, of the validation rows), all of them and once each."""
+    """(that an epoch takes of the training rows, of all validation rows)."""
     if (split := (job.resolved or {}).get("split")) is not None:
         return int(split["tokens"]), int(split["held_out_tokens"])
     valid = job.validation_data.report if job.validation_data is not None else None
-    return int(_report(job)["tokens_total"]), int((valid or {}).get("tokens_total") or 0)
+    files = (job.resolved or {}).get("files")
+    trained = sum(f["tokens_per_epoch"] for f in files) if files else _report(job)["tokens_total"]
+    return int(trained), int((valid or {}).get("tokens_total") or 0)
 
 
 def _report(job: Job) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Wish:
     settings: dict[str, Any]
     file: str
     validation_file: str | None
+    further: tuple[tuple[str, float], ...] = ()
 
     def body(self, files: Brought) -> dict[str, Any]:
         """What is sent; paths are uploaded."""
@@ -32,6 +33,10 @@ class Wish:
             | {
                 "training_file": files.file_id(self.file),
                 "validation_file": files.file_id(held_out) if held_out else None,
+                "training_files": [
+                    {"file": files.file_id(file), "weight": weight} for file, weight in self.further
+                ]
+                or None,
             }
         )
 
@@ -63,6 +68,13 @@ def job_wish(
     file: Data,
     validation_file: Annotated[
         str | None, typer.Option(help="Validation data: a file id, or a path to upload.")
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Further training data, FILE or FILE=WEIGHT: how often each pass takes its rows, "
+            "0.1 for a tenth of them. May be repeated."
+        ),
     ] = None,
     validation_split: Annotated[
         float | None,
@@ -222,7 +234,17 @@ def job_wish(
         "stability": stability,
         "metadata": dict(pair(item) for item in metadata) if metadata else None,
     }
-    return Wish(settings, file, validation_file)
+    return Wish(settings, file, validation_file, tuple(_weighed(each) for each in also or []))
+
+
+def _weighed(said: str) -> tuple[str, float]:
+    file, equals, weight = said.rpartition("=")
+    if not equals:
+        return said, 1.0
+    try:
+        return file, float(weight)
+    except ValueError:
+        raise typer.BadParameter(f"{weight!r} is no number", param_hint="--also") from None
 
 
 def _number(said: str | None, option: str) -> float | int | str | None:

@@ -12,7 +12,13 @@ from finetune.models import Artifact, CatalogModel
 from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.records.splitting import LARGEST_SHARE
 from finetune.services.jobs.lifecycle import JobRequest
-from finetune.services.jobs.request import MAX_NOISE, MICRO_BATCH_TOKENS
+from finetune.services.jobs.request import (
+    MAX_NOISE,
+    MAX_WEIGHT,
+    MICRO_BATCH_TOKENS,
+    MIN_WEIGHT,
+    WeightedFile,
+)
 from finetune.trainer.objectives import METHODS
 from privatune.portal.file_rows import label
 from privatune.portal.refusals import said
@@ -92,6 +98,20 @@ class JobForm(forms.Form):
             "0.001 to 0.5, such as 0.1. Rows that say nearly the same, or have the same “group”, "
             "stay together."
         ),
+    )
+    further_file: Any = forms.ModelChoiceField(
+        queryset=None,
+        required=False,
+        empty_label=_("none"),
+        label=_("Further training data"),
+        help_text=_("Trained beside the first, such as general rows against forgetting."),
+    )
+    further_weight = forms.FloatField(
+        required=False,
+        min_value=MIN_WEIGHT,
+        max_value=MAX_WEIGHT,
+        label=_("How much of the further data"),
+        help_text=_("0.001 to 100. Empty: 1, all of it in each pass. 0.1: a tenth of it."),
     )
     suffix = forms.CharField(
         max_length=64,
@@ -359,7 +379,7 @@ class JobForm(forms.Form):
     ) -> None:
         super().__init__(data, initial=initial)
         self.fields["model"].choices = _choices(bases, models, initial.get("model"))  # type: ignore[attr-defined]
-        for name in ("training_file", "validation_file"):
+        for name in ("training_file", "validation_file", "further_file"):
             field: Any = self.fields[name]
             field.queryset = files
             field.label_from_instance = label
@@ -388,9 +408,14 @@ class JobForm(forms.Form):
             training_file=data["training_file"].id,
             validation_file=validation.id if validation else None,
             validation_split=data["validation_split"],
+            further_files=self._further(),
             suffix=data["suffix"] or None,
             **({"overflow": METHODS[method].overflow} | settings),
         )
+
+    def _further(self) -> tuple[WeightedFile, ...]:
+        file, weight = self.cleaned_data["further_file"], self.cleaned_data["further_weight"]
+        return (WeightedFile(file=file.id, weight=weight or 1.0),) if file else ()
 
     @staticmethod
     def _preset(preset: dict[str, Any]) -> dict[str, Any]:

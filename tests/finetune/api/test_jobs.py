@@ -135,6 +135,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"adapter": {"init_lora_weights": "olora", "r": 512}}}, "adapter.r"),
     ({"extra_body": {"optimizer": {"loraplus_lr_ratio": 0.5}}}, "optimizer.loraplus_lr_ratio"),
     ({"extra_body": {"validation_split": 0}}, "validation_split"),
+    ({"extra_body": {"training_files": []}}, "training_files"),
     ({"extra_body": {"validation_split": 0.6}}, "validation_split"),
     ({"extra_body": {"validation_split": "a tenth"}}, "validation_split"),
     ({"extra_body": {"neftune_noise_alpha": -1}}, "neftune_noise_alpha"),
@@ -176,6 +177,34 @@ def test_a_value_out_of_range_is_refused_with_its_field(
         assert refused.value.param == param
         assert refused.value.type == "invalid_request_error"
     assert client.fine_tuning.jobs.list().data == []
+
+
+def test_several_training_files_are_asked_for_with_their_weights(
+    customer: Customer, training_file: str
+) -> None:
+    client = customer.client()
+    second = client.files.create(file=("b.jsonl", chat_rows()), purpose="fine-tune").id
+    listed = [{"file": training_file, "weight": 2}, {"file": second, "weight": 0.1}]
+    job = client.fine_tuning.jobs.create(
+        model="tiny", training_file=training_file, extra_body={"training_files": listed}
+    )
+    strict(job)
+    with tenant_scope(customer.tenant_id):
+        made = Job.objects.get()
+        assert made.requested["weight"] == 2
+        assert [(each.file.public_id, each.weight) for each in made.further] == [(second, 0.1)]
+    with pytest.raises(BadRequestError) as refused:
+        client.fine_tuning.jobs.create(
+            model="tiny", training_file=training_file,
+            extra_body={"training_files": [*listed, listed[0]]},
+        )  # fmt: skip
+    assert refused.value.param == "training_files"
+    with pytest.raises(BadRequestError) as refused:
+        client.fine_tuning.jobs.create(
+            model="tiny", training_file=training_file,
+            extra_body={"training_files": listed, "validation_split": 0.1},
+        )  # fmt: skip
+    assert refused.value.code == "settings_clash"
 
 
 def test_a_misspelt_layer_is_refused_with_the_nearest_that_there_is(

@@ -39,6 +39,7 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
         "--weight-decay", "0.01", "--max-grad-norm", "0.5", "--metadata", "team=home",
         "--loraplus-lr-ratio", "16", "--neftune-noise-alpha", "5", "--use-rslora",
         "--init-lora-weights", "pissa_niter_16", "--validation-split", "0.1",
+        "--also", "file-3=0.1", "--also", "file-4",
         "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -54,6 +55,9 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
                 "weight_decay": 0.01, "max_grad_norm": 0.5, "loraplus_lr_ratio": 16,
             },
             "neftune_noise_alpha": 5, "validation_split": 0.1,
+            "training_files": [
+                {"file": "file-3", "weight": 0.1}, {"file": "file-4", "weight": 1.0},
+            ],
             "adapter": {
                 "r": 8, "targets": ["q_proj", "v_proj"], "use_rslora": True,
                 "init_lora_weights": "pissa_niter_16",

@@ -80,6 +80,15 @@ def test_the_optimizer_is_asked_for_or_left_to_us(bench: Bench) -> None:
     assert asked["adapter"] == {"dropout": 0.1}
 
 
+def test_further_data_is_taken_with_its_weight(bench: Bench) -> None:
+    more = bench.add_file(jsonl(chat_rows(5)))
+    answer = ask(bench, "en", further_file=str(more.id), further_weight="0.1")
+    assert answer.status_code == 302
+    with tenant_scope(bench.tenant.id):
+        (further,) = Job.objects.get().further
+        assert (further.file_id, further.weight) == (more.id, 0.1)
+
+
 def test_ways_to_train_an_adapter_are_asked_for_or_left_out(bench: Bench) -> None:
     typed = {"init_lora_weights": "olora", "use_rslora": "on", "loraplus_lr_ratio": "16"}
     assert ask(bench, "en", r="4", neftune_noise_alpha="5", **typed).status_code == 302

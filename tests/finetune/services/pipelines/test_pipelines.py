@@ -16,7 +16,7 @@ from finetune.services.models.artifacts import delete_model
 from finetune.services.pipelines import advancing, lifecycle
 from finetune.services.pipelines.advancing import ADVANCE
 from finetune.services.pipelines.position import At, is_better, position
-from finetune.services.pipelines.request import PipelineRequest, StageRequest
+from finetune.services.pipelines.request import PipelineRequest, StageRequest, check_pipeline
 from finetune.services.pipelines.told import status_of, told
 from finetune.states import JobState
 from finetune.work.perform import perform
@@ -359,3 +359,13 @@ def test_another_tenants_pipeline_is_not_found(bench: Bench) -> None:
                 act(pipeline_id=pipeline.id, actor="test")
     with tenant_scope(bench.tenant.id):
         assert position(pipeline).at == At.PREPARING
+
+
+def test_a_stage_trains_on_one_file(bench: Bench) -> None:
+    further = ({"file": uuid.uuid4()},)
+    stage = StageRequest(job=bench.request())
+    several = StageRequest(job=bench.request(further_files=further))
+    check_pipeline(PipelineRequest(stages=(stage, stage)))
+    with pytest.raises(UserFault) as raised:
+        check_pipeline(PipelineRequest(stages=(stage, several)))
+    assert (raised.value.code, raised.value.param) == ("settings_clash", "stages.1.training_files")
