@@ -37,8 +37,6 @@ SENSIBLE: dict[str, dict[str, Any]] = {
         "optimizer": {"learning_rate": 1e-4, "schedule": "constant", "warmup_ratio": 0.1},
         "evaluation": {"every_steps": 5, "early_stop_patience": 1, "keep": "best"},
     },
-    "api/v1/profiles": {"file": f"file-{0:032x}", "against": f"file-{1:032x}"},
-    "api/v1/scrubs": {"file": f"file-{0:032x}", "kinds": ["email", "phone"]},
     "v1/chat/completions": CHAT | {
         "n": 1, "temperature": 1, "top_p": 1, "max_tokens": 1, "stop": ["a"], "seed": 1,
         "logprobs": True, "top_logprobs": 1, "stream": False, "tools": [], "logit_bias": {},
