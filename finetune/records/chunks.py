@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import chain, product
 from typing import Any
 
-CACHED = 1 << 17  # chunks kept, twice, of at most so many characters each: 80 MB
+CACHED = 1 << 17  # chunks kept, twice, of at most so many characters each: 36 MB
 _LONGEST = 64
 NEWEST = 1 << 18  # characters of whole texts kept
 WIDTH = array("I").itemsize  # bytes of a token in memory
