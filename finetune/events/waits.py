@@ -4,12 +4,15 @@ None is the work's own fault, and none names an address or a path of ours: those
 log.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from finetune.events.message import Sentence, kinds_of
+
+LONGEST = 200  # characters that a row of leased work keeps
 
 
 class Wait(Sentence):
@@ -161,6 +164,21 @@ class NextAttempt(Wait):
 
 
 WAITS: dict[str, type[Wait]] = {kind.code: kind for kind in kinds_of(Wait)}
+
+
+def of_text(text: str) -> Wait | None:
+    """Whose English words these are, as a row of leased work keeps them, cut off where they are too
+    long for it; None: a fault's own words, or an older version's."""
+    for kind in WAITS.values():
+        fields = list(kind.model_fields)
+        words = re.split(r"\{\w+\}", kind.words)
+        found = re.fullmatch("(.+)".join(map(re.escape, words)), text)
+        if found:
+            order = re.findall(r"\{(\w+)\}", kind.words)
+            return read(kind.code, dict(zip(order, found.groups(), strict=True)))
+        if not fields and len(text) == LONGEST and kind.words.startswith(text):
+            return kind()
+    return None
 
 
 def read(code: str, about: Mapping[str, Any]) -> Wait | None:

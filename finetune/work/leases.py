@@ -16,7 +16,7 @@ from django.db.models import F, Q, QuerySet, Value
 from django.db.models.functions import Coalesce, Greatest, Now
 
 from faults import Fault, OurFault, UserFault
-from finetune.events.waits import Wait
+from finetune.events.waits import LONGEST, Wait
 from finetune.work import nudges
 from finetune.work.given_up import GivenUp
 from finetune.work.kinds import Kind, Lease
@@ -25,7 +25,6 @@ from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id, tenant_scope
 
 LONGEST_BACK_OFF = 600  # seconds
-LONGEST_REASON = 200  # characters of the column
 
 
 # --- to get a lease, and to keep it ------------------------------------------------------------
@@ -261,7 +260,7 @@ def _mine(lease: Lease) -> "QuerySet[Any]":
 
 
 def _column(reason: Wait | None) -> str:
-    return reason.text[:LONGEST_REASON] if reason is not None else ""
+    return reason.text[:LONGEST] if reason is not None else ""
 
 
 def _in(seconds: int) -> Any:
@@ -288,7 +287,7 @@ def _retry_or_fail(lease: Lease, subject: Any, fault: Fault, **columns: Any) -> 
     # The first time at once: most often it was the machine and not the work.
     delay = min(settings.HEARTBEAT_SECONDS * (2 ** max(0, attempts - 1) - 1), LONGEST_BACK_OFF)
     lease.kind.on_retry(subject, fault, attempts=attempts, most=most)
-    _requeue(lease, delay=delay, wait_reason=fault.message[:LONGEST_REASON], **columns)
+    _requeue(lease, delay=delay, wait_reason=fault.message[:LONGEST], **columns)
     if not delay:
         nudges.wake(lease.kind.model, lease.tenant_id, lease.key)
 

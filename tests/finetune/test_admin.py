@@ -9,10 +9,13 @@ from django.utils import timezone
 from psycopg.errors import InsufficientPrivilege
 
 from faults import OurFault, UserFault
+from finetune.events import waits
+from finetune.events.waits import BaseMissing
 from finetune.models import Dataset, Validation
 from finetune.services.files.checking import CHECK
 from finetune.services.jobs.validation import VALIDATE
 from finetune.work import leases
+from finetune.work.held_up import held_up
 from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry
 from tests.fixtures.database import connect_as
@@ -80,6 +83,39 @@ def test_stuck_work_is_shown_with_what_it_failed_with_and_without_content(
     with tenant_scope(bench.tenant.id):
         read = AuditEntry.objects.filter(action="operator.read").values_list("target", flat=True)
         assert sorted(read) == ["dataset", "validation"]
+
+
+def test_what_waits_is_listed_by_its_reason_in_the_persons_language_with_how_much(
+    bench: Bench, one_hour: None
+) -> None:
+    for _ in range(2):
+        job = bench.create()
+        lease = leases.claim(VALIDATE, tenant_id=bench.tenant.id, key=job.id, worker="gpu-8:13")
+        assert lease is not None
+        leases.wait(lease, reason=BaseMissing(base="lamps"), seconds=60)
+    told = [each for each in held_up() if each.code == "base_missing"]
+    assert [(each.kind, each.count) for each in told] == [("validation of a job", 2)]
+    operator = operator_browser()
+    operator.cookies["django_language"] = "zh-hans"
+    page = operator.get("/operator/finetune/validation/").content.decode()
+    told_as = "工作机器缺少模型 `lamps`，运营方应在那里导入。"
+    assert page.count(told_as) == 3  # each row, and the filter
+    assert "运营方应在那里导入。 (2)" in page
+    with tenant_scope(bench.tenant.id):
+        rows = [str(each) for each in Validation.objects.values_list("id", flat=True)]
+    for asked, shown in ((told[0].reason, 2), ("another", 0)):
+        found = operator.get("/operator/finetune/validation/", {"wait_reason": asked})
+        assert found.status_code == 200
+        assert sum(row in found.content.decode() for row in rows) == shown
+
+
+@pytest.mark.parametrize("kind", waits.WAITS.values(), ids=waits.WAITS)
+def test_a_reason_is_known_by_its_words(kind: type[waits.Wait]) -> None:
+    """However long: a row keeps the first of it."""
+    values = {name: 5 if name == "needed" else "it" for name in kind.model_fields}
+    wait = kind.model_validate(values)
+    assert waits.of_text(wait.text[: waits.LONGEST]) == wait
+    assert waits.of_text("The worker failed (KeyError).") is None
 
 
 def test_the_role_reads_the_code_of_a_readings_error_and_not_its_words(bench: Bench) -> None:

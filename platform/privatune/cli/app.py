@@ -25,7 +25,7 @@ from privatune.cli.chat import chat
 from privatune.cli.check import check
 from privatune.cli.estimate import estimate
 from privatune.cli.exits import Exit, Stop, exit_of
-from privatune.cli.operator import keys, licences, limits, models, people, tenants
+from privatune.cli.operator import keys, licences, limits, models, people, tenants, waiting
 from privatune.cli.operator.session import folder
 from privatune.cli.output import AsJson, print_fault
 from privatune.cli.preview import preview
@@ -104,6 +104,7 @@ app.add_typer(people.user_app, name="user")
 app.add_typer(keys.app, name="keys")
 app.add_typer(licences.app, name="license")
 app.add_typer(models.app, name="models")
+app.command(short_help="Operator: what work waits for.")(waiting.waiting)
 
 
 @app.command(short_help="Run all of Privatune on this machine.")

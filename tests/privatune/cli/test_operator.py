@@ -208,3 +208,17 @@ def test_a_tenant_is_destroyed_only_by_its_name_and_the_certificate_is_checked_o
     paper.write_text(paper.read_text().replace(signed["tenant"], str(uuid.uuid4())))
     forged = run("verify-certificate", str(paper))
     assert (forged.exit_code, "does not fit" in forged.output) == (Exit.FAILED, True)
+
+
+def test_what_work_waits_for_is_told_with_how_much(
+    run: Run, operate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datetime import UTC, datetime
+
+    from finetune.work import held_up
+
+    told = held_up.HeldUp("run", "storage_full", "The storage is full.", 3, datetime.now(UTC))
+    monkeypatch.setattr(held_up, "held_up", lambda: [told])
+    (row,) = operate("waiting")["data"]
+    assert (row["code"], row["count"], row["kind"]) == ("storage_full", 3, "run")
+    assert "The storage is full." in run("waiting").stdout
