@@ -28,6 +28,20 @@ LOOK = """async (tags) => {
   return found.violations.flatMap((rule) =>
     rule.nodes.map((node) => `${rule.id}: ${node.html} ${node.failureSummary}`));
 }"""
+# What makes a page wider than the screen, the innermost of each; and a table of scores, whose last
+# column is what one came for, that has to be pushed aside.
+BEYOND = """() => {
+  const pushed = [...document.querySelectorAll("table.scores")].map((each) => each.parentElement)
+    .filter((each) => each.scrollWidth > each.clientWidth)
+    .map((each) => `scores: ${each.scrollWidth} in ${each.clientWidth} px`);
+  const width = document.scrollingElement.scrollWidth;
+  if (width <= innerWidth) return pushed;
+  const out = (each) => each.getBoundingClientRect().right > innerWidth + 0.5
+    && !each.closest(".table-responsive, .visually-hidden");
+  return [...document.body.querySelectorAll("*")]
+    .filter((each) => out(each) && ![...each.children].some(out))
+    .map((each) => each.outerHTML.slice(0, 200)).concat(pushed, `${width} px`);
+}"""
 MAIN_WAY = {"files", "file-good", "job-new-of-file", "job", "model"}
 # What in the page's own part can be used and has not had a visible focus yet. Of radio buttons, the
 # arrow keys reach the others.
@@ -92,6 +106,7 @@ def shown_in(chromium: Any, language: str) -> Iterator[Callable[[Page], Any]]:
 def test_nothing_is_found_on_any_page(
     pages: dict[str, list[Page]], chromium: Any, language: str
 ) -> None:
+    """Nor does any page go beyond a phone's sides; in the same walk, which takes long."""
     assert AXE.exists(), "axe-core is missing: make setup installs it"
     axe, faults = AXE.read_text("utf-8"), list[str]()
     with shown_in(chromium, language) as show:
@@ -99,6 +114,9 @@ def test_nothing_is_found_on_any_page(
             view = show(page)
             view.evaluate(axe)
             faults += [f"{page.name}: {each}" for each in view.evaluate(LOOK, RULES)]
+            view.set_viewport_size(NARROW)
+            faults += [f"{page.name} is too wide: {each}" for each in view.evaluate(BEYOND)]
+            view.set_viewport_size(SIZES[language])
     assert faults == [], "\n".join(faults)
 
 
