@@ -57,7 +57,7 @@ def is_held(job: Job) -> bool:
 
 
 def evaluations() -> QuerySet[Evaluation]:
-    return Evaluation.objects.select_related("suite", "base")
+    return Evaluation.objects.select_related("suite", "base", "file")
 
 
 def pipelines() -> QuerySet[Pipeline]:

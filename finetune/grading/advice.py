@@ -30,6 +30,12 @@ class Reason(StrEnum):
     BETTER_THAN_BOTH = "better_than_both"
 
 
+# In the portal's words, too
+CALLED = {
+    Decision.DEPLOY: "Worth putting to work",
+    Decision.MORE_DATA: "Cannot be told yet",
+    Decision.DO_NOT: "Not worth putting to work",
+}
 SAID = {
     Reason.TRAINED_ON: "The suite's file is one that the model was trained or chosen with: it "
     "shows what the model knows by heart. Bring rows that training has not seen.",

@@ -79,6 +79,11 @@ class Evaluation(TenantOwned, Operation):
         return self.public_id
 
     @property
+    def title(self) -> str:
+        """For people: its own name, or what was asked of which model."""
+        return self.name or f"{self.file.filename} · {self.model}"
+
+    @property
     def objects_named(self) -> list[str]:
         names = [part["name"] for part in self.parts]
         return [*names, self.tags_object] if self.tags_object else names

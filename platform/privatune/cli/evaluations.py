@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from finetune.grading.advice import Decision
+from finetune.grading.advice import CALLED, Decision
 from finetune.grading.criteria import NAMED
 from finetune.purposes import Purpose
 from finetune.states import LIVE_LEASES, LeaseState
@@ -230,7 +230,7 @@ def show(evaluation: dict[str, Any], *, as_json: bool) -> None:
             "waits for": evaluation["waits_for"] or None,
             "error": error.get("message"),
             "where": error.get("where"),
-            "verdict": advice and f"{_decision(evaluation)}: {advice['message']}",
+            "verdict": advice and f"{_verdict(evaluation)}: {advice['message']}",
         }
     )
     if _sides(evaluation):
@@ -277,9 +277,10 @@ def _advice(evaluation: dict[str, Any]) -> dict[str, Any] | None:
     return (evaluation.get("report") or {}).get("advice")
 
 
-def _decision(evaluation: dict[str, Any]) -> str:
-    advice = _advice(evaluation)
-    return str(advice["decision"]).replace("_", " ") if advice else ""
+def _verdict(evaluation: dict[str, Any]) -> str:
+    """In words; a newer server's as it names it."""
+    decision = (_advice(evaluation) or {}).get("decision", "")
+    return CALLED.get(decision, decision)
 
 
 def _gate(verdict: GateVerdict | None, minimum: float | None) -> dict[str, Any]:
@@ -321,9 +322,11 @@ def _require(
     if minimum is not None and score < minimum:
         what = f"The score, {score:.3f}, is below {minimum:.3f}."
         fail(Stop(Exit.FAILED, what, code="below_minimum"), as_json=as_json)
-    if must_deploy and _decision(evaluation) != Decision.DEPLOY:
-        found = _decision(evaluation) or "none, as nothing stood beside the model"
-        fail(Stop(Exit.FAILED, f"The verdict is {found}.", code="not_deploy"), as_json=as_json)
+    if must_deploy and _verdict(evaluation) != CALLED[Decision.DEPLOY]:
+        found = _verdict(evaluation)
+        none = "There is no verdict, as nothing stood beside the model."
+        what = f"The verdict is: {found}." if found else none
+        fail(Stop(Exit.FAILED, what, code="not_deploy"), as_json=as_json)
 
 
 def _ended(evaluation: dict[str, Any], *, as_json: bool) -> None:
@@ -354,6 +357,6 @@ COLUMNS: Columns = {
     "STATE": "state",
     "MODEL": "model",
     "SCORE": lambda row: _score(_sides(row).get("model") or {}),
-    "VERDICT": _decision,
+    "VERDICT": _verdict,
     "CREATED": lambda row: moment(row["created_at"]),
 }

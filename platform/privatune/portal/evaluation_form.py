@@ -19,6 +19,7 @@ from finetune.services.evaluations.request import (
     Sampling,
 )
 from privatune.portal.refusals import said
+from privatune.portal.verdicts import CRITERIA
 from tenants.models import StoredFile
 
 OWN: TypeAdapter[Any] = TypeAdapter(Criterion)
@@ -43,12 +44,7 @@ class EvaluationForm(forms.Form):
         required=False,
         initial=["exact"],
         widget=forms.CheckboxSelectMultiple,
-        choices=[
-            ("exact", _("it is the reference, letter by letter")),
-            ("contains", _("it contains the reference, whatever the case")),
-            ("json", _("it is JSON of the same value")),
-            ("similar", _("it is similar to the reference (ROUGE-L from 0.5)")),
-        ],
+        choices=[*CRITERIA.items()],
     )
     own = forms.CharField(
         required=False,
@@ -58,6 +54,7 @@ class EvaluationForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3}),
     )
     examples = forms.IntegerField(
+        required=False,
         min_value=0,
         max_value=MOST_EXAMPLES,
         initial=4,
@@ -85,11 +82,13 @@ class EvaluationForm(forms.Form):
         sent: Any,
         *,
         models: list[tuple[str, str]],
+        bases: list[str],
         files: QuerySet[StoredFile],
         initial: dict[str, Any],
     ) -> None:
         super().__init__(data, sent, initial=initial)
         self.fields["model"].choices = models  # type: ignore[attr-defined]
+        self.bases = bases
         file: Any = self.fields["file"]
         file.queryset = files
         file.label_from_instance = lambda found: found.filename
@@ -128,7 +127,7 @@ class EvaluationForm(forms.Form):
             model=data["model"],
             sampling=Sampling(max_tokens=data["max_tokens"]),
             beside=True,
-            examples=data["examples"],
+            examples=data["examples"] or 0,
             gate=Gate(verdict=data["gate"]) if data["gate"] else None,
             name=data["name"],
         )

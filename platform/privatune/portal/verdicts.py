@@ -10,7 +10,8 @@ from django.utils.translation import gettext_lazy as _
 from faults import UserFault
 from finetune.grading.abilities import Ability, Gap
 from finetune.grading.advice import Decision, Reason
-from finetune.models import Evaluation
+from finetune.grading.criteria import NAMED
+from finetune.models import Evaluation, Suite
 from finetune.services.evaluations import reading
 
 SIDES: dict[str, Any] = {
@@ -30,6 +31,12 @@ DECISIONS: dict[str, tuple[Any, str]] = {
     Decision.DEPLOY: (_("Worth putting to work"), "success"),
     Decision.MORE_DATA: (_("Cannot be told yet"), "warning"),
     Decision.DO_NOT: (_("Not worth putting to work"), "danger"),
+}
+CRITERIA: dict[str, Any] = {
+    "exact": _("it is the reference, letter by letter"),
+    "contains": _("it contains the reference, whatever the case"),
+    "json": _("it is JSON of the same value"),
+    "similar": _("it is similar to the reference (ROUGE-L from 0.5)"),
 }
 REASONS: dict[str, Any] = {
     Reason.TRAINED_ON: _(
@@ -91,6 +98,15 @@ def verdict(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     words, colour = DECISIONS[advice["decision"]]
     return {"words": words, "colour": colour, "reason": REASONS[advice["reason"]]}
+
+
+def criteria(suite: Suite) -> list[str]:
+    """When an answer is right: in the person's language, or by the name that somebody gave it."""
+    known = [(each, CRITERIA[name]) for name, each in NAMED.items()]
+    return [
+        next((str(words) for named, words in known if named == each), str(each.get("name", "")))
+        for each in suite.criteria
+    ]
 
 
 def lines(report: Mapping[str, Any] | None) -> list[Line]:

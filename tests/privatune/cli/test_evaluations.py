@@ -67,7 +67,7 @@ def test_evaluate_sends_the_suite_and_shows_sides_tags_and_the_verdict(
         }
     ]  # fmt: skip
     assert "withholds" not in done.stdout
-    assert "more data: Bring more." in done.stdout
+    assert "Cannot be told yet: Bring more." in done.stdout
     assert "base\t\t40\t0.500\t0.350 to 0.650\t20\t1\t+0.250 (+0.100 to +0.400), p = 0.0020" in (
         done.stdout
     )
@@ -79,7 +79,7 @@ def test_evaluate_sends_the_suite_and_shows_sides_tags_and_the_verdict(
     [
         (["--minimum", "0.7"], Exit.OK, ""),
         (["--minimum", "0.8"], Exit.FAILED, "The score, 0.750, is below 0.800."),
-        (["--must-deploy"], Exit.FAILED, "The verdict is more data."),
+        (["--must-deploy"], Exit.FAILED, "The verdict is: Cannot be told yet."),
         (["--must-deploy", "--no-watch"], Exit.USAGE, "a verdict is waited for"),
     ],
 )
@@ -135,7 +135,7 @@ def test_one_that_fails_ends_with_exit_code_1_and_the_line(run: Run, server: Scr
 def test_list_compare_items_cancel_and_delete(run: Run, server: Scripted) -> None:
     server.on(f"GET {URL}", (200, {"data": [DONE, WAITING], "has_more": False}))
     listed = run("evaluations", "list")
-    assert "evalrun_1\tsucceeded\tft:tiny\t0.750\tmore data" in listed.stdout
+    assert "evalrun_1\tsucceeded\tft:tiny\t0.750\tCannot be told yet" in listed.stdout
     told = {
         "first": {"id": "a", "model": "tiny"}, "second": {"id": "b", "model": "ft:tiny"},
         "rows": 40, "difference": 0.25, "interval": [0.1, 0.4], "p_value": 0.002,

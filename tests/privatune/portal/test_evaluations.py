@@ -1,6 +1,7 @@
 """Evaluations in the portal: the form's refusals, what a page says of a report, and its acts."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils.translation import override
 
-from finetune.grading.advice import Decision, Reason
+from finetune.grading.advice import CALLED, Reason
 from finetune.models import Artifact, Evaluation, Job
 from finetune.states import FINAL_JOB_STATES
 from privatune.portal import verdicts
@@ -103,7 +104,7 @@ def test_it_is_cancelled_and_deleted_by_its_buttons(client: Client, customer: Cu
 
 
 def test_every_decision_and_reason_has_its_words_in_both_languages() -> None:
-    assert set(verdicts.DECISIONS) == set(Decision)
+    assert {each: str(words) for each, (words, _) in verdicts.DECISIONS.items()} == CALLED
     assert set(verdicts.REASONS) == set(Reason)
     report = {"advice": {"decision": "do_not", "reason": "no_gain"}}
     with override("zh-hans"):
@@ -135,6 +136,32 @@ def test_a_chinese_page_has_no_english_role_or_full_stop() -> None:
     verdict = html.split('id="verdict"')[1].split("</div>")[0]
     assert "值得投入使用</strong>" in verdict
     assert "." not in verdict
+
+
+def test_criteria_are_told_in_the_persons_language_and_an_unnamed_evaluation_by_what_it_asks(
+    client: Client, customer: Customer
+) -> None:
+    place = send(client, customer, own=json.dumps(GRADER), name="")["Location"]
+    client.cookies["django_language"] = "zh-hans"
+    page = client.get(place).content.decode()
+    for told in ("与参考答案逐字相同", "mine"):
+        assert f"<div>{told}</div>" in page
+    assert "<div>exact" not in page
+    for shown in (page, client.get(f"/t/{customer.slug}/evaluations/").content.decode()):
+        assert "suite.jsonl · shelf" in shown
+
+
+def test_what_is_asked_of_tuned_models_alone_is_named_to_the_page(
+    client: Client, customer: Customer
+) -> None:
+    page = client.get(f"/t/{customer.slug}/evaluations/new").content.decode()
+    (bases,) = re.findall(r'id="bases" type="application/json">(.*?)</script>', page)
+    assert json.loads(bases) == ["shelf"]
+    asked = page.split('id="of-tuned-models"')[1].split("</fieldset>")[0]
+    assert re.findall(r'name="(\w+)"', asked) == ["examples", "gate"]
+    without = send(client, customer, examples="")  # as a browser sends what is hidden
+    assert without.status_code == 302
+    assert made(customer)[0].requested["examples"] == 0
 
 
 def test_tags_stand_with_their_sides_together() -> None:

@@ -45,13 +45,14 @@ def index(request: RoomRequest) -> HttpResponse:
 @room(Scope.INFER)
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
-    models = _models()
+    models, bases = _models()
     files = selectors.files().filter(purpose__in=lifecycle.ASKABLE).order_by("-created_at")
     posted = request.method == "POST"
     form = EvaluationForm(
         request.POST if posted else None,
         request.FILES if posted else None,
         models=models,
+        bases=bases,
         files=files,
         initial={"model": request.GET.get("model"), "file": request.GET.get("file")},
     )
@@ -85,19 +86,19 @@ def _locked(file: StoredFile) -> StoredFile:
     return selectors.find(selectors.files().select_for_update(), file.public_id)
 
 
-def _models() -> list[tuple[str, str]]:
+def _models() -> tuple[list[tuple[str, str]], list[str]]:
     """(value, name) of what the tenant may evaluate: what its jobs under way will make, its own
-    models, newest first, and the bases of its licences."""
+    models, newest first, and the bases of its licences; and these bases."""
     live = selectors.jobs().exclude(state__in=FINAL_JOB_STATES).order_by("-created_at")
     to_come = [
         (each.public_id, _("the result of %(job)s") % {"job": each.suffix or each.public_id})
         for each in live[:PAGE]
     ]
     licensed = License.objects.filter(state=LicenseState.ACTIVE).values_list("model", flat=True)
-    bases = selectors.catalogue().filter(name__in=list(licensed)).order_by("name")
+    known = selectors.catalogue().filter(name__in=list(licensed)).order_by("name")
+    bases = list(known.values_list("name", flat=True))
     tuned = selectors.artifacts().order_by("-created_at").values_list("model_name", flat=True)
-    made = [*tuned, *bases.values_list("name", flat=True)]
-    return to_come + [(name, name) for name in made]
+    return to_come + [(name, name) for name in (*tuned, *bases)], bases
 
 
 @room(Scope.MODELS_READ)
@@ -117,6 +118,7 @@ def _context(request: RoomRequest, evaluation: Evaluation) -> dict[str, Any]:
     tags = reading.tags_of(evaluation=evaluation, by=by)
     return {
         "evaluation": evaluation,
+        "criteria": verdicts.criteria(evaluation.suite),
         "error": kept(evaluation.error),
         "verdict": verdicts.verdict(evaluation.report),
         "lines": verdicts.lines(evaluation.report),
