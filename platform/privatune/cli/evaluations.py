@@ -279,8 +279,8 @@ def _advice(evaluation: dict[str, Any]) -> dict[str, Any] | None:
 
 def _verdict(evaluation: dict[str, Any]) -> str:
     """In words; a newer server's as it names it."""
-    decision = (_advice(evaluation) or {}).get("decision", "")
-    return CALLED.get(decision, decision)
+    decision = str((_advice(evaluation) or {}).get("decision", ""))
+    return {str(each): words for each, words in CALLED.items()}.get(decision, decision)
 
 
 def _gate(verdict: GateVerdict | None, minimum: float | None) -> dict[str, Any]:
