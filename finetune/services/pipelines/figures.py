@@ -2,35 +2,50 @@
 
 from typing import Any
 
-from faults import UserFault
 from finetune.models import Job, Pipeline, Stage
-from finetune.services.estimates.asking import readings_of
 from finetune.services.estimates.figures import resolved
 from finetune.services.jobs.budget import promised
-from finetune.services.jobs.validation import is_done
-from finetune.services.pipelines.wishes import job_of
+from finetune.services.jobs.request import JobRequest
+from finetune.services.jobs.validation import reading_for
 from finetune.services.runs import pace
-from finetune.states import DatasetState
+from finetune.states import LIVE_LEASES
 from tenants.services.licences import tokens_left
 
 NAMES = ("trained_tokens", "steps", "training_seconds", "seconds", "peak_memory_mb")
 UNKNOWN: dict[str, Any] = dict.fromkeys(NAMES)
 
 
-def expected_of(stage: Stage) -> dict[str, Any]:
+def expected_of(pipeline: Pipeline, stage: Stage) -> dict[str, Any]:
     """By the name; None: not known. In the open scope."""
     if stage.job is not None:
         kept = ((stage.job.receipt or {}).get("expected") or {}) | _took(stage.job)
         return UNKNOWN | {name: kept.get(name) for name in NAMES}
-    try:
-        job = job_of(stage)
-    except UserFault:  # its files or model are gone, which its start will say
-        return UNKNOWN
-    if any(not is_done(data) or data.state == DatasetState.REFUSED for data in readings_of(job)):
-        return UNKNOWN
+    if pipeline.reserved_at is None or pipeline.state not in LIVE_LEASES:
+        return UNKNOWN  # its files are not all read, or are not kept for it any more
+    job = _sketched(pipeline, stage)
     known = pace.known(resolved(job))
     found = pace.figures(job, known, known.machine if known is not None else None)
     return UNKNOWN | {name: found.get(name) for name in NAMES}
+
+
+def _sketched(pipeline: Pipeline, stage: Stage) -> Job:
+    """The job that the stage will be, as far as figures ask of it. Nothing is locked for it: who
+    looks on must not stand in the way of the worker that makes the next job."""
+    request = JobRequest.model_validate(stage.request)
+    job = Job(
+        tenant_id=stage.tenant_id,
+        base=pipeline.base,
+        license=pipeline.license,
+        method=request.method,
+        training_file=stage.training_file,
+        validation_file=stage.validation_file,
+        requested=stage.request,
+        seed=stage.seed,
+    )
+    job.training_data = reading_for(job, stage.training_file)
+    if stage.validation_file is not None:
+        job.validation_data = reading_for(job, stage.validation_file)
+    return job
 
 
 def _took(job: Job) -> dict[str, Any]:

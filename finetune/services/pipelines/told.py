@@ -34,7 +34,7 @@ def told(pipeline: Pipeline) -> dict[str, Any]:
     """Its stages, their sum, and the name of what the last one made."""
     stages = stages_of(pipeline)
     results = selectors.results_of([stage.job for stage in stages if stage.job is not None])
-    expected = [expected_of(stage) for stage in stages]
+    expected = [expected_of(pipeline, stage) for stage in stages]
     shown = [
         _stage(stage, results, figures) for stage, figures in zip(stages, expected, strict=True)
     ]

@@ -34,6 +34,10 @@ class ModelId(_Id):
     public = public_ids.ARTIFACT
 
 
+class PipelineId(_Id):
+    public = public_ids.PIPELINE
+
+
 class EvaluationId(_Id):
     public = public_ids.EVALUATION
 

@@ -3,7 +3,14 @@
 from django.urls import include, path, register_converter
 
 from privatune.portal.access import organisations
-from privatune.portal.addresses import EvaluationId, FileId, JobId, ModelId, without_slash
+from privatune.portal.addresses import (
+    EvaluationId,
+    FileId,
+    JobId,
+    ModelId,
+    PipelineId,
+    without_slash,
+)
 from privatune.portal.invitation import invitation
 from privatune.portal.rooms import (
     audit,
@@ -15,6 +22,7 @@ from privatune.portal.rooms import (
     keys,
     members,
     models,
+    pipelines,
     preview,
     profiles,
     settings,
@@ -24,6 +32,7 @@ register_converter(EvaluationId, "evaluation")
 register_converter(FileId, "file")
 register_converter(JobId, "job")
 register_converter(ModelId, "model")
+register_converter(PipelineId, "pipeline")
 
 app_name = "portal"
 rooms = [
@@ -51,6 +60,38 @@ rooms = [
     path("jobs/<job:job_id>/cancel", jobs.act, {"verb": "cancel"}, name="job-cancel"),
     path("jobs/<job:job_id>/pause", jobs.act, {"verb": "pause"}, name="job-pause"),
     path("jobs/<job:job_id>/resume", jobs.act, {"verb": "resume"}, name="job-resume"),
+    path("pipelines/", pipelines.index, name="pipelines"),
+    path("pipelines/<pipeline:pipeline_id>/", pipelines.detail, name="pipeline"),
+    path(
+        "pipelines/<pipeline:pipeline_id>/cancel",
+        pipelines.act,
+        {"verb": "cancel"},
+        name="pipeline-cancel",
+    ),
+    path(
+        "pipelines/<pipeline:pipeline_id>/pause",
+        pipelines.act,
+        {"verb": "pause"},
+        name="pipeline-pause",
+    ),
+    path(
+        "pipelines/<pipeline:pipeline_id>/resume",
+        pipelines.act,
+        {"verb": "resume"},
+        name="pipeline-resume",
+    ),
+    path(
+        "pipelines/<pipeline:pipeline_id>/approve",
+        pipelines.act,
+        {"verb": "approve"},
+        name="pipeline-approve",
+    ),
+    path(
+        "pipelines/<pipeline:pipeline_id>/retry",
+        pipelines.act,
+        {"verb": "retry"},
+        name="pipeline-retry",
+    ),
     path("models/", models.index, name="models"),
     path("models/<model:artifact_id>/", models.detail, name="model"),
     path("models/<model:artifact_id>/download", models.download, name="model-download"),

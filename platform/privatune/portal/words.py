@@ -54,6 +54,21 @@ JOB_STATES: dict[str, Badge] = {
     JobState.FAILED: Badge(_("failed"), "red"),
     JobState.CANCELLED: Badge(_("cancelled")),
 }
+PIPELINE_STATES: dict[str, Badge] = {
+    "preparing": Badge(_("checking data"), "blue"),
+    "running": Badge(_("training"), "blue"),
+    "paused": Badge(_("paused"), "yellow"),
+    "awaiting_approval": Badge(_("waits for approval"), "yellow"),
+    "succeeded": Badge(_("succeeded"), "green"),
+    "failed": Badge(_("failed"), "red"),
+    "cancelled": Badge(_("cancelled")),
+}
+STAGE_WAITS = Badge(_("not begun"))
+GATES: dict[str, Any] = {
+    "none": _("nothing is asked"),
+    "better": _("validation rows must be better than before"),
+    "approval": _("somebody must approve"),
+}
 EVALUATION_STATES: dict[str, Badge] = {
     LeaseState.WAITING: Badge(_("queued"), "blue"),
     LeaseState.LEASED: Badge(_("answering"), "blue"),

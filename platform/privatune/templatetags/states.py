@@ -82,6 +82,7 @@ def purpose(file: StoredFile) -> SafeString:
     return shown(FILE_PURPOSES[file.purpose])
 
 
+@register.simple_tag(name="badge")
 def shown(badge: Badge) -> SafeString:
     colour = f" bg-{badge.colour}-lt" if badge.colour else ""
     return format_html('<span class="badge{}">{}</span>', colour, badge.word)

@@ -26,8 +26,10 @@ from finetune.models import (
     Evaluation,
     Event,
     Job,
+    Pipeline,
     Profile,
     Scrub,
+    Stage,
     Suite,
 )
 from finetune.states import JobState
@@ -49,6 +51,7 @@ from tests.fixtures.people import browser_of, new_person, sign_in
 NO_PAGES = {
     "upload", "file-delete", "file-problems", "file-columns", "file-profile", "file-scrub",
     "file-findings", "job-curve", "job-stream",
+    "pipeline-cancel", "pipeline-pause", "pipeline-resume", "pipeline-approve", "pipeline-retry",
     "evaluation-items", "evaluation-cancel", "evaluation-delete", "model-release",
     "job-cancel", "job-pause", "job-resume", "model-download", "model-chat", "audit-export",
     "account_logout", "account_oidc_start", "account_oidc_callback", "account_end_other_sessions",
@@ -92,6 +95,7 @@ class Scene:
             Artifact.objects.update(report={"warnings": [warned]} | losses)
             self.artifact = Artifact.objects.get()
             self.evaluation = self._evaluation()
+            self.pipeline = self._pipeline()
             self._profiles()
 
     def _upload(self, name: str, content: bytes) -> uuid.UUID:
@@ -115,6 +119,20 @@ class Scene:
         error = {"code": "training_diverged", "message": "It diverged.", "where": "step 2"}
         Job.objects.filter(id=failed.id).update(state=JobState.FAILED, error=error)
         return running, done, failed
+
+    def _pipeline(self) -> Pipeline:
+        """One that failed by its second stage."""
+        base, licence = CatalogModel.objects.get(name="shelf"), License.objects.get()
+        error = {"code": "stage_failed", "message": "It broke.", "where": "line 3"}
+        pipeline = Pipeline.objects.create(
+            base=base, license=licence, model="shelf", total=2, state="failed", error=error
+        )
+        for number, job in ((1, self.done), (2, self.failed)):
+            Stage.objects.create(
+                pipeline=pipeline, number=number, training_file_id=self.good, seed=1, job=job,
+                gate="approval" if number == 1 else "none", request={"method": "supervised"},
+            )  # fmt: skip
+        return pipeline
 
     def _evaluation(self) -> Evaluation:
         """One that has ended, with a verdict, a tag and an answer."""
@@ -174,6 +192,7 @@ class Scene:
     def rooms(self) -> Iterator[tuple[str, str]]:
         ids: dict[str, Any] = {
             "file_id": self.file, "job_id": self.running.id, "artifact_id": self.artifact.id,
+            "pipeline_id": self.pipeline.id,
             "evaluation_id": self.evaluation.id, "scrub_id": self.scrub.id,
         }  # fmt: skip
         for each in rooms:

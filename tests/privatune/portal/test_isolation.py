@@ -15,6 +15,7 @@ from finetune.models import (
     Dataset,
     Evaluation,
     Job,
+    Pipeline,
     Profile,
     Scrub,
     Suite,
@@ -38,10 +39,13 @@ CLIENT = Client(raise_request_exception=False)
 PLAIN = {
     "": "get", "files/": "get", "files/upload": "post", "jobs/": "get",
     "evaluations/": "get", "evaluations/new": "get", "jobs/new": "get",
-    "models/": "get", "licences/": "get", "members/": "get",
+    "pipelines/": "get", "models/": "get", "licences/": "get", "members/": "get",
     "keys/": "get", "audit/": "get", "audit/export": "get", "settings": "get",
 }  # fmt: skip
-POSTED = {"columns", "profile", "scrub", "delete", "cancel", "pause", "resume", "chat", "release"}
+POSTED = {
+    "columns", "profile", "scrub", "delete", "cancel", "pause", "resume", "chat", "release",
+    "approve", "retry",
+}  # fmt: skip
 ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]
 WITH_ID = [route for route in ROUTES if "<" in route]
 
@@ -69,6 +73,9 @@ def ids(owner: Customer) -> dict[str, uuid.UUID]:
             license=License.objects.get(),
             training_file=file,
         )
+        pipeline = Pipeline.objects.create(
+            base=job.base, license=job.license, model="shelf", total=2
+        )
         evaluation = Evaluation.objects.create(
             suite=Suite.objects.create(), file=file, base=job.base, model="shelf", digest="d",
             requested={"model": "shelf"},
@@ -78,6 +85,7 @@ def ids(owner: Customer) -> dict[str, uuid.UUID]:
         artifact = Artifact.objects.get()
     return {
         "file_id": file.id, "dataset_id": dataset.id, "job_id": job.id, "artifact_id": artifact.id,
+        "pipeline_id": pipeline.id,
         "evaluation_id": evaluation.id, "profile_id": profile.id, "scrub_id": scrub.id,
     }  # fmt: skip
 
@@ -141,6 +149,7 @@ def test_without_sign_in_every_room_leads_to_the_sign_in(
         "files/upload",
         "jobs/new",
         "jobs/<job:job_id>/cancel",
+        "pipelines/<pipeline:pipeline_id>/approve",
         "evaluations/new",
         "files/<file:file_id>/profile",
         "files/<file:file_id>/scrub",

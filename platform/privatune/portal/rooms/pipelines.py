@@ -1,0 +1,86 @@
+"""Pipelines: stages of training in a row, looked at and steered as a whole."""
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import Http404, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_POST
+
+from faults import Fault
+from finetune import selectors
+from finetune.models import Pipeline
+from finetune.services.pipelines import lifecycle
+from finetune.services.pipelines.told import AWAITING, WAITING, status_of, told
+from finetune.states import LIVE_LEASES, LeaseState
+from privatune.portal.access import RoomRequest, go, room
+from privatune.portal.job_form import METHOD
+from privatune.portal.refusals import kept, said
+from privatune.portal.words import GATES, JOB_STATES, PIPELINE_STATES, STAGE_WAITS
+from tenants.roles import Scope
+
+PAGE = 20
+
+
+@room(Scope.JOBS_READ)
+def index(request: RoomRequest) -> HttpResponse:
+    found = selectors.pipelines().order_by("-created_at", "-id")
+    page = Paginator(found, PAGE).get_page(request.GET.get("page"))
+    shown = [{"row": each, "badge": PIPELINE_STATES[status_of(each)]} for each in page]
+    return render(request, "portal/pipelines.html", {"page": page, "shown": shown})
+
+
+@room(Scope.JOBS_READ)
+def detail(request: RoomRequest, pipeline_id: UUID) -> HttpResponse:
+    pipeline = _pipeline(pipeline_id)
+    status, whole = status_of(pipeline), told(pipeline)
+    context = {
+        "pipeline": pipeline,
+        "badge": PIPELINE_STATES[status],
+        "live": pipeline.state in LIVE_LEASES,
+        "pausable": pipeline.state in LIVE_LEASES and pipeline.paused_at is None,
+        "paused": pipeline.state in LIVE_LEASES and pipeline.paused_at is not None,
+        "awaits": status == AWAITING,
+        "failed": pipeline.state == LeaseState.FAILED,
+        "error": kept(pipeline.error),
+        "estimate": whole["estimate"],
+        "stages": [_shown(each) for each in whole["stages"]],
+    }
+    return render(request, "portal/pipeline.html", context)
+
+
+@require_POST
+@room(Scope.JOBS_WRITE)
+def act(request: RoomRequest, pipeline_id: UUID, verb: str) -> HttpResponse:
+    """cancel, pause, resume, approve or retry."""
+    pipeline = _pipeline(pipeline_id)
+    verbs = {
+        "cancel": lifecycle.cancel_pipeline,
+        "pause": lifecycle.pause_pipeline,
+        "resume": lifecycle.resume_pipeline,
+        "approve": lifecycle.approve_pipeline,
+        "retry": lifecycle.retry_pipeline,
+    }
+    try:
+        verbs[verb](pipeline_id=pipeline.id, actor=request.principal.actor)
+    except Fault as error:
+        messages.error(request, said(error))
+    return go(request, "pipeline", pipeline.id)
+
+
+def _shown(stage: dict[str, Any]) -> dict[str, Any]:
+    status = stage["status"]
+    return stage | {
+        "badge": STAGE_WAITS if status == WAITING else JOB_STATES[status],
+        "told_method": dict(METHOD).get(stage["method"], stage["method"]),
+        "told_gate": GATES[stage["gate"]],
+    }
+
+
+def _pipeline(pipeline_id: UUID) -> Pipeline:
+    found = selectors.pipelines().filter(id=pipeline_id).first()
+    if found is None:
+        raise Http404
+    return found
