@@ -132,9 +132,19 @@ class Adapted(Protocol):
         has so many."""
         ...
 
+    def token_log_probs(self, batch: Any, temperature: float) -> "Tensor":
+        """[labels], float32 or wider: each one's log-probability [nats], the sequences' end to end,
+        where tokens are drawn at that temperature."""
+        ...
+
     def as_begun(self) -> AbstractContextManager[None]:
         """What training began from, for the calls of this thread inside: the plain base, or the
         adapter that `begin_from` was given."""
+        ...
+
+    def answering(self) -> "AbstractContextManager[tuple[ResidentBase, ReadAdapter]]":
+        """For the calls inside the same weights as a base that answers, and the adapter as it is
+        now. Raises UserFault `architecture_unsupported`."""
         ...
 
     def train(self, mode: bool) -> None: ...

@@ -19,6 +19,7 @@ from finetune.trainer.spec import ADAPTER, OPTIMIZER
 from finetune.trainer.state import TrainerState
 
 GOOD = "good.safetensors"  # what a blow-up is rolled back to, where it is watched for
+DRAWN = "drawn.safetensors"  # completions that the next step learns from, too
 STATE = "trainer_state.json"
 KEPT = 2  # newest, besides the best
 
@@ -30,6 +31,7 @@ class Saved:
     adapter: dict[str, Tensor]
     optimizer: dict[str, Tensor]
     good: dict[str, Tensor]  # empty: there was none yet
+    drawn: dict[str, Tensor]  # empty: the next step draws its own
 
 
 class Checkpoints:
@@ -51,11 +53,14 @@ class Checkpoints:
         adapter: dict[str, Tensor],
         optimizer: dict[str, Tensor],
         good: dict[str, Tensor],
+        drawn: dict[str, Tensor],
     ) -> dict[str, str]:
         """Write the checkpoint of `state.step`; returns the SHA-256 of each file."""
         files = {ADAPTER: to_bytes(adapter), OPTIMIZER: to_bytes(optimizer)}
         if good:
             files[GOOD] = to_bytes(good)
+        if drawn:
+            files[DRAWN] = to_bytes(drawn)
         state.sha256 = {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}
         files[STATE] = state.model_dump_json().encode()
         write_folder(self.path(state.step), files)
@@ -78,13 +83,14 @@ class Checkpoints:
             state = TrainerState.model_validate_json((folder / STATE).read_bytes())
         except ValidationError as error:
             raise ValueError(f"{STATE} is damaged ({error.error_count()} faults)") from error
-        tensors: dict[str, dict[str, Tensor]] = {GOOD: {}}
+        tensors: dict[str, dict[str, Tensor]] = {GOOD: {}, DRAWN: {}}
         for name in {ADAPTER, OPTIMIZER, *state.sha256}:
             body = (folder / name).read_bytes()
             if hashlib.sha256(body).hexdigest() != state.sha256.get(name):
                 raise ValueError(f"{name} does not match its SHA-256")
             tensors[name] = load(body)
-        return Saved(folder, state, tensors[ADAPTER], tensors[OPTIMIZER], tensors[GOOD])
+        parts = (tensors[name] for name in (ADAPTER, OPTIMIZER, GOOD, DRAWN))
+        return Saved(folder, state, *parts)
 
     def prune(self, best_step: int | None) -> None:
         """Keep the newest and the best."""

@@ -35,6 +35,7 @@ class Plan:
     epochs: int
     seed: int
     shares: tuple[Share, ...] = ()
+    repeats: int = 1  # steps in a row that take the same
 
     @property
     def items_per_epoch(self) -> int:
@@ -42,7 +43,7 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-self.items_per_epoch // self.batch_size)
+        return self.repeats * -(-self.items_per_epoch // self.batch_size)
 
     @property
     def total_steps(self) -> int:
@@ -52,6 +53,7 @@ class Plan:
         """Row numbers of step 0, 1, ...; every epoch takes each row once, or as often as its file's
         weight says, and its last step what is left over."""
         epoch, place = divmod(step, self.steps_per_epoch)
+        place //= self.repeats
         if self.shares:
             order = _mixed(self.shares, self.seed, epoch)
         else:
@@ -68,12 +70,13 @@ def make_plan(
     seed: int,
     pack_to: int | None,
     weights: Sequence[float] = (1.0,),
+    repeats: int = 1,
 ) -> Plan:
     """`weights`: of the files that `rows` are of; no pack has rows of two."""
     files = rows.files if isinstance(rows, Joined) else [rows]
     if len(files) == 1 and weights[0] == 1:
         items = tuple(pack(lengths_of(rows), pack_to)) if pack_to else Singles(len(rows))
-        return Plan(items, batch_size, epochs, seed)
+        return Plan(items, batch_size, epochs, seed, repeats=repeats)
     packed, shares, rows_before = list[tuple[int, ...]](), list[Share](), 0
     for file, weight in zip(files, weights, strict=True):
         packs = pack(lengths_of(file), pack_to) if pack_to else ((n,) for n in range(len(file)))
@@ -81,7 +84,7 @@ def make_plan(
         packed += (tuple(row + rows_before for row in each) for each in packs)
         count, rows_before = len(packed) - start, rows_before + len(file)
         shares.append(Share(start, count, taken_of(count, weight)))
-    return Plan(packed, batch_size, epochs, seed, tuple(shares))
+    return Plan(packed, batch_size, epochs, seed, tuple(shares), repeats)
 
 
 def taken_of(count: int, weight: float) -> int:

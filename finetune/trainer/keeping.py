@@ -24,7 +24,8 @@ def save(run: Run, *, yielded: bool = False) -> None:
     state.told = run.history.told
     note_nondeterministic(run)
     tensors = optim.state_tensors(run.optimizer)
-    digests = run.checkpoints.save(state, model.adapter_state(), tensors, written(run.good))
+    drawn = run.rollouts.kept(state.step) if run.rollouts is not None else {}
+    digests = run.checkpoints.save(state, model.adapter_state(), tensors, written(run.good), drawn)
     run.saved = now
     last = state.pending or run.history.last
     run.events.checkpoint(
@@ -60,6 +61,8 @@ def restore(run: Run) -> None:
     run.model.load_adapter_state(found.adapter)
     optim.load_state_tensors(run.optimizer, found.optimizer)
     run.good = read(found.good, found.state.steadied.good_step)
+    if run.rollouts is not None:
+        run.rollouts.restore(run, found.drawn)
     _note_relief(run)
     run.events.say(said.StepResumed(step=run.state.step))
 

@@ -28,6 +28,8 @@ from finetune.trainer.objectives import OBJECTIVES, Objective, usable
 from finetune.trainer.reading import day_of, open_rows
 from finetune.trainer.reference import refer
 from finetune.trainer.result import result_step, result_weights, write_result
+from finetune.trainer.rewards import Rewards
+from finetune.trainer.rollouts import Rollouts
 from finetune.trainer.run import Run, Speedometer, sequences
 from finetune.trainer.settling import Settled, act, prove, rows_of, settle, summary, watch
 from finetune.trainer.spec import RunSpec
@@ -73,13 +75,20 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
 
 
 def prepare(
-    spec: RunSpec, objective: Objective, run_dir: Path, events: EventLog, stop: Stop
+    spec: RunSpec,
+    objective: Objective,
+    run_dir: Path,
+    events: EventLog,
+    stop: Stop,
+    *,
+    rewarded: bool = True,
 ) -> Run:
+    """`rewarded`: no graders are asked where only time is measured."""
     require_together(spec)
     if spec.threads:
         torch.set_num_threads(spec.threads)
     require(spec.device, spec.precision)
-    kind = family(spec.family)
+    kind, generates = family(spec.family), "generation" in objective.needs
     read = kind.reader(
         run_dir / spec.base,
         objective.records,
@@ -102,6 +111,7 @@ def prepare(
         seed=spec.seed,
         pack_to=spec.max_length if spec.packing else None,
         weights=spec.data.weights,
+        repeats=int(spec.settings.get("num_iterations", 1)) if generates else 1,
     )
     stop.check()
     model = kind.load(
@@ -131,6 +141,9 @@ def prepare(
         printed_day=day_of(rows, read),
     )
     begin(run, run_dir)
+    if generates:
+        rewards = Rewards(spec.grader, run_dir, stop) if rewarded else None
+        run.rollouts = Rollouts(spec, model, run_dir, stop, rewards=rewards)
     restore(run)
     return run
 
@@ -148,7 +161,7 @@ def run_to_the_end(run: Run) -> None:
         ends = state.step == plan.total_steps or state.step % plan.steps_per_epoch == 0
         evaluates = run.valid and (ends or due(spec.eval_every, state.step, ends))
         saves = ends or due(spec.save_every, state.step, ends)
-        if spec.stability == "watched" and not skipped and (evaluates or saves):
+        if run.watched and not skipped and (evaluates or saves):
             prove(run)
         if skipped:
             if not evaluates:
@@ -176,7 +189,9 @@ def step(run: Run) -> bool:
     if not numbers:
         state.step += 1
         return False
-    steadies = spec.stability == "watched"
+    steadies = run.watched
+    if run.rollouts is not None:
+        run.rollouts.prepare(run, numbers)
     settled = settle(run, numbers) if steadies else Settled(take(run, numbers), [])
     rate = optim.learning_rate(state.step, run.plan.total_steps, spec.optim)
     for group in run.optimizer.param_groups:
@@ -198,10 +213,13 @@ def step(run: Run) -> bool:
     run.optimizer.step()
     state.skipped_in_a_row = 0
     left = [number for number in numbers if number not in settled.blamed]
-    state.trained_tokens += sum(run.rows[number].trained for number in left)
+    drawn = run.rollouts
+    trained = [run.rows[n] for n in left] if drawn is None else drawn.items(left)
+    state.trained_tokens += sum(item.trained for item in trained)
+    scores = drawn.scores if drawn is not None else {}
     state.pending = without_training(run).model_copy(
         update={
-            "train": taken.totals.train_means(),
+            "train": taken.totals.train_means() | scores,
             "weight": taken.totals.weight,
             "grad_norm": taken.norm,
         }
@@ -256,6 +274,8 @@ def evaluate(run: Run) -> dict[str, float]:
     """The loss and the objective's metrics, by column, over the whole validation set: quotients of
     sums, not means of means."""
     run.model.train(False)
+    if run.rollouts is not None:
+        return run.rollouts.evaluate(run)
     totals = Totals(run.objective)
     for part in validation_parts(run):
         for sums in run.lanes.map(partial(judge, run), [numbered.row for numbered in part]):

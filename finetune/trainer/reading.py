@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from faults import OurFault, UserFault
 from finetune.families.contract import Family, Read
@@ -115,6 +115,27 @@ def read_rows(
 ) -> list[Item]:
     """Every row of canonical JSON lines, encoded."""
     return _some(list(_read(run_dir, name, read, sha256, stop=stop, tell=tell)), name)
+
+
+def open_lines(spec: RunSpec, run_dir: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """As `open_rows`, the canonical rows as they stand, for those that are not only encoded."""
+    data = spec.data
+    train = _lines_of(run_dir / data.train, data.train_sha256)
+    if data.held_out is not None:
+        held_out: list[int] = json.loads((run_dir / data.held_out).read_bytes())
+        apart = set(held_out)
+        kept = [row for number, row in enumerate(train) if number not in apart]
+        return kept, [train[number] for number in held_out]
+    for each in data.further:
+        train += _lines_of(run_dir / each.train, each.train_sha256)
+    return train, _lines_of(run_dir / data.valid, data.valid_sha256) if data.valid else []
+
+
+def _lines_of(path: Path, sha256: str | None) -> list[dict[str, Any]]:
+    written = path.read_bytes()
+    if sha256 is not None and hashlib.sha256(written).hexdigest() != sha256:
+        raise _changed(path.name)
+    return [json.loads(line) for line in written.splitlines()]
 
 
 def _read(

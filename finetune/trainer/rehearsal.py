@@ -36,7 +36,7 @@ def rehearse(run_dir: Path, stop: Stop) -> None:
         events = EventLog(Path(scratch) / "events.jsonl")
         try:
             objective = usable(spec.objective, OBJECTIVES).told(spec.settings)
-            run = prepare(spec, objective, run_dir, events, stop)
+            run = prepare(spec, objective, run_dir, events, stop, rewarded=False)
             _refer_to_nothing(run)
             run.checkpoints = Checkpoints(Path(scratch))
             began = time.monotonic()

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,6 +20,9 @@ from finetune.trainer.lifeline import Stop
 from finetune.trainer.objectives import Objective
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import TrainerState
+
+if TYPE_CHECKING:
+    from finetune.trainer.rollouts import Rollouts
 
 SPEED_WINDOW = 20  # steps that tokens/s and the time left are taken over
 
@@ -102,7 +106,14 @@ class Run:
     # By row, where the objective needs it: see finetune.trainer.reference
     reference: Sequence[Likelihoods] | None = None
     valid_reference: Sequence[Likelihoods] | None = None
+    rollouts: "Rollouts | None" = None  # where the objective needs generation
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
+
+    @property
+    def watched(self) -> bool:
+        """Whether blow-ups are rolled back. Not where steps learn from what the model draws: a loss
+        that is relative to a group's mean has no ordinary height."""
+        return self.spec.stability == "watched" and self.rollouts is None
 
     def row(self, number: int) -> Item:
         """A row to train, as the objective takes it by itself."""

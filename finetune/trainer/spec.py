@@ -6,7 +6,7 @@ end in the same bytes on the same machine type. There is no "auto" in it.
 
 from hashlib import sha256
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import AliasChoices, Field, PositiveFloat, PositiveInt
 
@@ -194,6 +194,7 @@ class RunSpec(Growing):
     max_rollbacks: PositiveInt = 10
     settings: dict[str, float | str] = {}  # of the objective's own
     start: StartSpec | None = None  # None: a fresh adapter, seeded
+    grader: dict[str, Any] | None = None  # in OpenAI's form, where completions are rewarded
 
     @property
     def draws(self) -> bool:

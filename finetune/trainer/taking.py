@@ -35,7 +35,8 @@ def take(run: Run, numbers: Sequence[int]) -> Taken:
     """Of the next step, over these rows. Nothing of the run has changed then, and Yielded may come
     between micro-batches."""
     spec, model = run.spec, run.model
-    rows = step_of(run, numbers)
+    drawn = run.rollouts
+    rows = step_of(run, numbers) if drawn is None else drawn.items(numbers)
     # Dropout and noise, whatever ran before
     torch.manual_seed(derived_seed(spec.seed, run.state.step))
     model.train(True)

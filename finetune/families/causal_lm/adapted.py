@@ -1,9 +1,10 @@
 """A causal language model with the adapter that it is trained with: transformers' body runs on
 packed rows, and the head only where a label is."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from faults import OurFault
 from finetune.families.causal_lm import attention
-from finetune.families.causal_lm.adapters.assignment import Assignment
+from finetune.families.causal_lm.adapters.assignment import Adapter, Assignment
 from finetune.families.causal_lm.adapters.fresh import TrainableAdapter, fresh_adapter
 from finetune.families.causal_lm.adapters.switch import AdapterSwitch
 from finetune.families.causal_lm.adapters.targets import has_experts
@@ -21,6 +22,7 @@ from finetune.families.causal_lm.layout import Layout, Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
 from finetune.families.causal_lm.noise import EmbeddingNoise
 from finetune.families.causal_lm.probing import Probe, head_logits
+from finetune.families.causal_lm.resident import ResidentLM
 from finetune.families.causal_lm.shape import FITTED_ROPE
 from finetune.families.causal_lm.widening import widened
 from finetune.families.contract import AdapterSpec, Device, Precision
@@ -94,6 +96,44 @@ class CausalLM:
         parts = self.token_losses(layout).split(list(labels))
         return -torch.stack([part.sum(dtype=torch.float64) for part in parts])
 
+    def token_log_probs(self, layout: Layout, temperature: float) -> Tensor:
+        """[trained], float32 or wider: the log-probability [nats] of each label, the rows' end to
+        end, where tokens are drawn at that temperature."""
+        hidden = self.hidden(layout).index_select(0, layout.predict)  # [trained, d]
+        math = replace(self.head_math, temperature=temperature)
+        return -token_losses(hidden, self.head, layout.targets, math)
+
+    @contextmanager
+    def answering(self) -> Iterator[tuple[ResidentLM, Adapter]]:
+        """As a base that answers with a cache, and the adapter as it is now, for the calls inside.
+
+        The base's weights are the very same; the adapter is copied into its type once, not for
+        every token. Raises UserFault `architecture_unsupported`.
+        """
+        self.train(False)
+        self.inner.set_attn_implementation(self._plain_attention)
+        try:
+            resident = self._resident
+            with torch.no_grad():
+                layers = {
+                    name: layer.settled(self.inner.get_submodule(name).weight)
+                    for name, layer in self.trained.adapter.layers.items()
+                }
+            yield resident, Adapter(layers)
+        finally:
+            self.inner.set_attn_implementation(attention.NAME)
+
+    @property
+    def _plain_attention(self) -> str:
+        return "sdpa" if self.inner._supports_sdpa else "eager"
+
+    @cached_property
+    def _resident(self) -> ResidentLM:
+        resident = ResidentLM(self.inner, self.switch)
+        with self.without_adapter():
+            resident.try_out()
+        return resident
+
     def without_adapter(self) -> AbstractContextManager[None]:
         """The plain base, for the calls of this thread inside."""
         return self.switch.using(Assignment())
@@ -122,7 +162,7 @@ class CausalLM:
             tolerance = min(tolerance, PROBE_TOLERANCE[torch.float32])
         with wide():
             ours = self.head_math.logits(head_logits(self.hidden(layout), self.head))
-        self.inner.set_attn_implementation("sdpa" if self.inner._supports_sdpa else "eager")
+        self.inner.set_attn_implementation(self._plain_attention)
         try:
             for row, path in zip(short, layout.paths, strict=False):
                 ids = torch.tensor([list(row.input_ids)], device=self.head.device)

@@ -18,15 +18,19 @@ CHUNK_BYTES = 32 << 20  # of logits that stand in memory at a time
 
 @dataclass(frozen=True)
 class HeadMath:
-    """logits = softcap * tanh(h W^T * scale / softcap); `softcap` as in Gemma 2."""
+    """logits = softcap * tanh(h W^T * scale / softcap) / temperature; `softcap` as in Gemma 2. A
+    temperature is not the base's, but of whoever draws tokens."""
 
     scale: float = 1.0
     softcap: float | None = None
+    temperature: float = 1.0
 
     def logits(self, raw: Tensor) -> Tensor:
         """From h W^T, for comparison; training takes the chunked way below."""
         scaled = raw * self.scale
-        return scaled if self.softcap is None else self.softcap * (scaled / self.softcap).tanh()
+        if self.softcap is not None:
+            scaled = self.softcap * (scaled / self.softcap).tanh()
+        return scaled if self.temperature == 1.0 else scaled / self.temperature
 
 
 class _SumCrossEntropy(torch.autograd.Function):
@@ -76,6 +80,8 @@ def _chunk(
     if math.softcap is not None:
         bend = torch.tanh_(logits.div_(math.softcap)).clone()
         logits.mul_(math.softcap)
+    if math.temperature != 1.0:
+        logits.div_(math.temperature)
     picked = logits.gather(1, targets[:, None])[:, 0]
     top, guess = logits.max(1)
     hits = (guess == targets).sum()
@@ -89,6 +95,8 @@ def _chunk(
             logits.mul_(1 - bend.square())
         if math.scale != 1.0:
             logits.mul_(math.scale)
+        if math.temperature != 1.0:
+            logits.div_(math.temperature)
     return losses, hits, logits
 
 

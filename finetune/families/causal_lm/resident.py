@@ -25,7 +25,8 @@ _PROBE_TOKENS = 12
 class ResidentLM:
     """`forward` is the only way its weights are used."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, switch: AdapterSwitch | None = None) -> None:
+        """`switch`: that of a model whose linear layers have one already."""
         self.model = model  # a transformers causal LM
         self.device: torch.device = next(model.parameters()).device
         self.dtype: torch.dtype = next(model.parameters()).dtype
@@ -34,7 +35,7 @@ class ResidentLM:
         self.context_length = shape.context_length
         self.stop_ids = _stop_ids(model)
         self.kv_bytes_per_token = 0  # of one row; measured by `probe`
-        self._switch = AdapterSwitch(model)
+        self._switch = switch or AdapterSwitch(model)
         self._masks = MaskMaker(model.config.get_text_config(), self.dtype)
         if not self._masks.supported:
             raise _unsupported(type(model).__name__, "it has layers other than attention")
@@ -78,6 +79,13 @@ class ResidentLM:
         logits: Tensor = output.logits.float()
         return logits if every_position else logits[:, 0]
 
+    def try_out(self) -> None:
+        """Raises UserFault `architecture_unsupported`, whatever breaks."""
+        try:
+            self.probe()
+        except (TypeError, RuntimeError, NotImplementedError) as error:
+            raise _unsupported(type(self.model).__name__, str(error)) from error
+
     def probe(self) -> None:
         """Compare our batched way with the model's own on a few tokens, before anybody asks.
 
@@ -106,10 +114,7 @@ def load_resident(base_dir: Path, *, precision: Precision, device: Device) -> Re
     except (ValueError, KeyError) as error:
         raise _unsupported(base_dir.name, str(error)) from error
     resident = ResidentLM(model.to(device).eval().requires_grad_(False))
-    try:
-        resident.probe()
-    except (TypeError, RuntimeError, NotImplementedError) as error:
-        raise _unsupported(type(model).__name__, str(error)) from error
+    resident.try_out()
     return resident
 
 

@@ -12,6 +12,7 @@ from finetune.trainer.objectives.dpo import DPO
 from finetune.trainer.objectives.kto import KTO
 from finetune.trainer.objectives.orpo import ORPO
 from finetune.trainer.objectives.pretrain import PRETRAIN
+from finetune.trainer.objectives.reinforcement import REINFORCEMENT
 from finetune.trainer.objectives.sft import SFT
 from finetune.trainer.objectives.simpo import SIMPO
 
@@ -24,10 +25,10 @@ METHODS = {
     "kto": KTO,
 }
 
-OBJECTIVES = {objective.name: objective for objective in METHODS.values()}
+OBJECTIVES = {objective.name: objective for objective in (*METHODS.values(), REINFORCEMENT)}
 
 # Of what an objective may need besides a model and rows
-GIVEN: frozenset[Need] = frozenset({"reference"})
+GIVEN: frozenset[Need] = frozenset({"reference", "generation"})
 
 
 def usable(name: str, objectives: Mapping[str, Objective] = OBJECTIVES) -> Objective:

@@ -50,12 +50,13 @@ class Sums:
 @dataclass(frozen=True)
 class Metric:
     """A figure besides the loss, called `train_<name>` of a step and `valid_<name>` of an
-    evaluation, unless OpenAI's wire calls it otherwise there. `between`: it is no quotient of sums
-    but the first of these figures less the second."""
+    evaluation, unless OpenAI's wire calls it otherwise there; or of steps only. `between`: it is no
+    quotient of sums but the first of these figures less the second."""
 
     name: str
     valid_name: str | None = None
     between: tuple[str, str] | None = None
+    evaluated: bool = True
 
     @property
     def train_column(self) -> str:
@@ -88,6 +89,8 @@ class Objective:
     settings: type[Settings] | None = None  # what `sums` and `each` take under that name
     fewest: int = 1  # rows that a step may have
     rate: float = 1.0  # of the base's learning rate: what suits this objective
+    # What it measures with settings, where that follows from them
+    measures: Callable[[Any], tuple[Metric, ...]] | None = None
 
     def told(self, values: Mapping[str, Any]) -> "Objective":
         """This objective with these settings. Raises pydantic's ValidationError."""
@@ -100,6 +103,7 @@ class Objective:
             self,
             sums=partial(sums, settings=settings),
             each=partial(each, settings=settings) if each else None,
+            metrics=self.measures(settings) if self.measures else self.metrics,
         )
 
     @property
@@ -108,4 +112,5 @@ class Objective:
 
     @property
     def valid_columns(self) -> tuple[str, ...]:
-        return ("valid_loss", *(metric.valid_column for metric in self.metrics))
+        evaluated = (metric.valid_column for metric in self.metrics if metric.evaluated)
+        return ("valid_loss", *evaluated)

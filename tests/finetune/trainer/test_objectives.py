@@ -148,9 +148,9 @@ def test_metrics_that_were_not_declared_are_refused(tiny_base: Path, tmp_path: P
 
 def test_a_need_that_the_trainer_does_not_give_ends_the_run_before_it_loads_anything() -> None:
     needy = Objective(
-        name="needy", records=PAIR, sums=weighted_margin, needs=frozenset({"generation"})
+        name="needy", records=PAIR, sums=weighted_margin, needs=frozenset({"reward_model"})
     )
-    with pytest.raises(OurFault, match="generation") as caught:
+    with pytest.raises(OurFault, match="reward_model") as caught:
         usable("needy", {"needy": needy})
     assert caught.value.code == "unmet_need"
 

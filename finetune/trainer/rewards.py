@@ -1,0 +1,117 @@
+"""What graders say of completions.
+
+Graders of texts are computed here. A customer's Python is not run in this process, which holds the
+weights: it is asked for in RUN_DIR/grading, whose keeper runs it in a sandbox of its own and
+answers there.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from faults import OurFault, UserFault
+from finetune.grading import specs
+from finetune.grading.grade import Graded, Judged, JudgeFailed, grade, sample_of
+from finetune.grading.python_grader import Ran
+from finetune.trainer.generating import Answer
+from finetune.trainer.lifeline import Stop
+
+GRADER: TypeAdapter[specs.Grader] = TypeAdapter(specs.Grader)
+FOLDER = "grading"
+ASKED, TOLD = ".asked.json", ".told.json"
+LOOK_SECONDS = 0.05
+
+
+def sources_of(spec: "specs.Grader") -> list[str]:
+    """The Python sources that a grader runs, each once."""
+    parts = spec.graders.values() if isinstance(spec, specs.Multi) else [spec]
+    return list(dict.fromkeys(part.source for part in parts if isinstance(part, specs.Python)))
+
+
+def sample_told(answer: Answer) -> dict[str, Any]:
+    """As graders see it: what the model said, not what it thought."""
+    sample = sample_of(answer.text)
+    if answer.tool_calls:
+        sample["output_tools"] = answer.tool_calls
+        sample["choices"][0]["message"]["tool_calls"] = answer.tool_calls
+    return sample
+
+
+@dataclass(frozen=True)
+class _Hands:
+    """`ran`: by source, what came of one completion."""
+
+    ran: Mapping[str, Ran]
+
+    def judge(self, spec: specs.ScoreModel, messages: list[dict[str, str]]) -> Judged:
+        raise JudgeFailed("There is no model that judges in a training.")
+
+    def python(self, source: str, sample: dict[str, Any], item: Any) -> Ran:
+        return self.ran[source]
+
+
+class Rewards:
+    def __init__(self, grader: Mapping[str, Any] | None, run_dir: Path, stop: Stop) -> None:
+        """Raises OurFault `no_grader` where the spec has none, or nobody runs its Python."""
+        if grader is None:
+            raise OurFault("no_grader", "A training by rewards needs a grader.")
+        self._spec = GRADER.validate_python(grader)
+        self._sources = sources_of(self._spec)
+        self._folder, self._stop = run_dir / FOLDER, stop
+        if self._sources and not self._folder.is_dir():
+            raise OurFault(
+                "no_grader",
+                "Nobody runs the Python of this run's grader.",
+                fix=f"A worker does, which makes the folder {FOLDER} in the run's.",
+            )
+
+    def of(self, name: str, given: Sequence[tuple[Answer, Any]]) -> list[Graded]:
+        """Of each completion, with its row's item, in the order given. `name` is that of the
+        occasion. Yielded may come. Raises UserFault `grader_failed` where none has a reward."""
+        samples = [(sample_told(answer), item) for answer, item in given]
+        ran = self._run(name, samples)
+        graded = [
+            grade(self._spec, sample, item, _Hands(each))
+            for (sample, item), each in zip(samples, ran, strict=True)
+        ]
+        kinds = sorted({kind for each in graded for kind in each.errors.kinds})
+        if kinds and all(each.errors.kinds for each in graded):
+            raise _failed(kinds, ours=all(r.ours for each in ran for r in each.values()))
+        return graded
+
+    def _run(self, name: str, samples: list[tuple[dict[str, Any], Any]]) -> list[dict[str, Ran]]:
+        """By completion, what came of each source."""
+        if not self._sources:
+            return [{} for _ in samples]
+        told = self._folder / f"{name}{TOLD}"
+        asked = [{"sample": sample, "item": item} for sample, item in samples]
+        part = self._folder / f".{name}{ASKED}"
+        part.write_text(json.dumps({"name": name, "samples": asked}), encoding="utf-8")
+        os.replace(part, self._folder / f"{name}{ASKED}")
+        while not told.exists():
+            self._stop.check()
+            time.sleep(LOOK_SECONDS)
+        by_source = json.loads(told.read_bytes())
+        told.unlink()
+        return [
+            {source: Ran(*by_source[at][number]) for at, source in enumerate(self._sources)}
+            for number in range(len(samples))
+        ]
+
+
+def _failed(kinds: Sequence[str], *, ours: bool) -> UserFault | OurFault:
+    said = f"The grader gave no reward for any answer ({', '.join(kinds)})."
+    if ours and "python_grader_server_error" in kinds:
+        return OurFault("grader_unavailable", said)
+    return UserFault(
+        "grader_failed",
+        said,
+        param="method.reinforcement.grader",
+        fix="Try the grader on an answer and its row: POST /v1/fine_tuning/alpha/graders/run.",
+    )
