@@ -35,7 +35,7 @@ def abilities_of(*, evaluation: Evaluation, by: Principal) -> Abilities:
         made = Profile.objects.select_related("file").filter(
             file=file, against=None, state=LeaseState.SUCCEEDED
         )
-        profile = made.first()
+        profile = made.exclude(tags_object="").first()
     rows = profiling.rows_by_tag(profile=profile, by=by) if profile is not None else None
     sides = (evaluation.report or {}).get("sides", {})
     found = (
