@@ -166,22 +166,6 @@ def test_a_model_that_a_live_job_goes_on_from_is_not_deleted(bench: Bench) -> No
         delete_model(name=model.model_name, actor="test")
 
 
-def test_a_model_that_is_withheld_is_not_gone_on_from_until_it_is_given_out(bench: Bench) -> None:
-    model = made(bench)
-    with tenant_scope(bench.tenant.id):
-        withheld = Evaluation.objects.create(
-            suite=Suite.objects.create(), file=model.job.training_file, base=bench.base,
-            model=model.model_name, job=model.job, digest="d", withholds=True,
-        )  # fmt: skip
-    for name in (model.model_name, f"{model.model_name}:ckpt-step-3"):
-        with pytest.raises(Refused) as raised:
-            bench.create(model=name)
-        assert raised.value.code == "model_withheld"
-    with tenant_scope(bench.tenant.id):
-        Evaluation.objects.filter(id=withheld.id).update(withholds=False)
-    assert bench.create(model=model.model_name).parent_id == model.id
-
-
 @pytest.fixture
 def committed_bench(committed: None, tiny_base: Path) -> Bench:
     """The trainer's heartbeat has a connection of its own, which must see the rows."""
