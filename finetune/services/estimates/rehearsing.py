@@ -14,7 +14,7 @@ from django.conf import settings
 from faults import OurFault
 from finetune import selectors
 from finetune.events.waits import Wait
-from finetune.models import Estimate, Job
+from finetune.models import Dataset, Estimate, Job
 from finetune.sandbox.start import Child
 from finetune.services.estimates.asking import job_of, readings_of
 from finetune.services.estimates.figures import resolved
@@ -82,13 +82,10 @@ def _rehearse(lease: Lease, pulse: "Pulse[Wishes]") -> None:
 
 def _read(lease: Lease) -> Job | None:
     """The job with its files read; None: it waits for them, or has ended by one that is no good."""
-    with tenant_scope(lease.tenant_id):
-        job = job_of(Estimate.objects.get(id=lease.row_id))
-    for data in readings_of(job):
+    for data in _looked_up(lease)[1]:
         perform(CHECK, tenant_id=lease.tenant_id, key=data.id)
-    with tenant_scope(lease.tenant_id):
-        job = job_of(Estimate.objects.get(id=lease.row_id))
-    for data in readings_of(job):
+    job, readings = _looked_up(lease)
+    for data in readings:
         if not is_done(data):
             leases.wait(lease, reason=why_waiting(data), seconds=READ_SECONDS)
             return None
@@ -96,6 +93,12 @@ def _read(lease: Lease) -> Job | None:
             _finish(lease)  # what is wrong with the file stands in its reading
             return None
     return job
+
+
+def _looked_up(lease: Lease) -> tuple[Job, list[Dataset]]:
+    with tenant_scope(lease.tenant_id):
+        job = job_of(Estimate.objects.get(id=lease.row_id))
+        return job, readings_of(job)
 
 
 def _is_wanted(job: Job) -> bool:
