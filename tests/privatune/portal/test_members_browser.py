@@ -35,7 +35,7 @@ WORDS = {
         "sign_in": "登录", "members": "成员", "keys": "密钥", "invite": "邀请",
         "accept": "继续", "make": "创建密钥", "do_make": "创建", "rotate": "更换密钥值",
         "revoke": "撤销", "revoked": "已撤销", "settings": "设置", "require": "要求所有成员使用",
-        "go_on": "继续", "copy": "复制", "no_address": "这不是电子邮件地址。",
+        "go_on": "继续", "copy": "复制", "no_address": "这不是有效的电子邮箱地址。",
         "nothing": "此地址没有内容。", "taken": "此人已是成员。", "weights": "下载权重",
         "audit": "审计日志", "show": "显示", "revoked_key": "撤销了密钥 nightly",
         "removed": "移除了成员",
