@@ -190,11 +190,11 @@ class _Check:
         return found
 
     def _parquet(self, source: Source) -> Iterator[Line]:
+        # pyarrow is a quarter of what it takes to start a check, and few files need it
+        from finetune.records.check.parquet import parquet_rows, spool
+
         path = self._spec.source
         if source.compression != "none":
-            # pyarrow is a quarter of what it takes to start a check, and few files need it
-            from finetune.records.check.parquet import parquet_rows, spool
-
             path = spool(source, self._out_dir / "unpacked.parquet")
         try:
             yield from parquet_rows(path, source)
