@@ -2,11 +2,13 @@
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import hypothesis
 import pytest
+from django.utils import translation
 from filelock import FileLock
 
 from finetune.trainer.cores import SPINS
@@ -38,6 +40,15 @@ pytest_plugins = [
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _own_language() -> Iterator[None]:
+    """A request leaves its language in the thread; the next test is told nothing in it."""
+    yield
+    translation.deactivate()
+
+
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 

@@ -233,10 +233,10 @@ def test_a_real_model_answers_whole_streamed_and_by_a_schema(
     drawn: dict[str, Any] = {"model": TINY, "max_output_tokens": 300, "extra_body": {"seed": 1}}
     parsed = client.responses.parse(input="Is it on?", text_format=Light, **drawn)
     assert isinstance(parsed.output_parsed, Light)
-    form: Any = {"type": "json_schema", "name": "n", "schema": {"type": "object", "not": {}}}
+    form: Any = {"type": "json_schema", "name": "n", "schema": {"type": "array", "contains": {}}}
     with pytest.raises(BadRequestError) as unkept:
         client.responses.create(input="x", text={"format": form}, stream=True, **drawn)
-    assert unkept.value.param == "text.format.schema.not"
+    assert unkept.value.param == "text.format.schema.contains"
     with pytest.raises(BadRequestError) as refused:
         client.responses.create(input="x", model=TINY, previous_response_id="resp_1")
     assert refused.value.param == "previous_response_id"

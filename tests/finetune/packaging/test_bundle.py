@@ -169,10 +169,11 @@ def test_passport_and_card_say_which_objective_ran_under_the_keys_of_the_format(
     )
     assert sorted(told) == [
         "base", "code_version", "created", "datasets", "deterministic", "epochs",
-        "evaluation", "family", "format", "hyperparameters", "isolation", "method", "name",
+        "evaluation", "family", "format", "hyperparameters", "isolation", "lineage", "method",
+        "name",
         "nondeterministic", "parents", "parity",
         "precision", "printed_day", "rate_factor", "receipt", "rollbacks", "seconds",
-        "seed", "skipped_rows", "steps", "tenant",
+        "seed", "skipped_rows", "split", "steps", "tenant",
     ]  # fmt: skip
     assert "\nMethod sft, 200 steps over 2 epochs" in (artifact / "model-card.md").read_text()
 

@@ -21,6 +21,7 @@ from tests.privatune.cli.conftest import Run, Scripted
 ROW = {
     "id": "artifact-1", "job": "ftjob-1", "model": "ft:tiny:acme::1", "bytes": 4096,
     "digest": "sha256:0a", "created_at": "2026-01-02T03:04:05Z",
+    "withheld": False,
 }  # fmt: skip
 
 

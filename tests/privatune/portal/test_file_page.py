@@ -13,7 +13,8 @@ pytestmark = pytest.mark.django_db
 
 COLUMNS = b"Frage,Antwort\nwho,me\n"
 FORM = '<details class="mt-3" id="mapping-[^"]+" data-kept'
-ODD = b'{"messages": [{"role": "user", "content": "a"}], "note": 1}\n'
+ASKED = b'{"messages": [{"role": "user", "content": "a"}]'
+ODD = ASKED + b"}\n" + ASKED + b', "note": 1}\n'
 
 
 def test_a_table_of_unknown_columns_opens_the_form_that_names_them() -> None:

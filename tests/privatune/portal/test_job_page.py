@@ -6,7 +6,7 @@ import pytest
 from django.utils.translation import override
 
 from finetune.events import LossAtChance
-from finetune.models import Artifact, Event, Job
+from finetune.models import Artifact, Event, Job, Pace
 from finetune.services.jobs.validation import VALIDATE
 from finetune.states import JobState
 from finetune.work.perform import perform
@@ -80,6 +80,7 @@ def test_figures_are_written_for_people() -> None:
 def test_a_held_job_shows_what_it_will_take_and_starts_by_a_button(
     tiny_base: Path, language: str, titled: str
 ) -> None:
+    Pace.objects.all().delete()  # other tests may have measured such jobs
     bench = new_bench(tiny_base)
     job = bench.create(auto_start=False)
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)

@@ -212,7 +212,7 @@ def test_files_are_told_apart_and_results_stand_aside(bench: Bench) -> None:
     form = browser.get(f"/t/{customer.slug}/jobs/new").content.decode()
     made = f"{checked.created_at.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"
     assert f"rows.jsonl · 7 rows · 1.0 KB · {made} · being checked" in form
-    assert form.count("rows.jsonl · ") == 2, "in both choices the one that may be usable"
+    assert form.count("rows.jsonl · ") == 3, "in each choice the one that may be usable"
     listed = browser.get(f"/t/{customer.slug}/files/").content.decode()
     assert listed.count('<tr id="file-') == 2
     others = browser.get(f"/t/{customer.slug}/files/?kind=other").content.decode()
