@@ -6,8 +6,9 @@ from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
-from django.http import Http404, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
 from django.utils.translation import get_language, override
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
@@ -35,9 +36,7 @@ def chat(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
     if not prompt or len(prompt) > LONGEST_PROMPT:
         return _plain(_("Ask something, in at most 4000 characters."), 400)
     with tenant_scope(request.belonging.tenant_id):
-        artifact = selectors.artifacts().filter(id=artifact_id).first()
-        if artifact is None:
-            raise Http404
+        artifact = get_object_or_404(selectors.artifacts(), id=artifact_id)
         name = artifact.base.name if request.POST.get("which") == "base" else artifact.model_name
         try:
             target = gateway.resolve(name=name)

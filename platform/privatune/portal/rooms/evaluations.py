@@ -7,9 +7,9 @@ from uuid import UUID
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -165,7 +165,4 @@ def download(request: RoomRequest, evaluation_id: UUID) -> HttpResponseBase:
 
 
 def _evaluation(evaluation_id: UUID) -> Evaluation:
-    found = selectors.evaluations().filter(id=evaluation_id).first()
-    if found is None:
-        raise Http404
-    return found
+    return get_object_or_404(selectors.evaluations(), id=evaluation_id)

@@ -13,7 +13,7 @@ from django.http import (
     JsonResponse,
 )
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -160,10 +160,7 @@ def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpRespons
 
 
 def _file(file_id: UUID) -> StoredFile:
-    file = selectors.files().filter(id=file_id).first()
-    if file is None:
-        raise Http404
-    return file
+    return get_object_or_404(selectors.files(), id=file_id)
 
 
 def _why(file: StoredFile, readings: list[Dataset]) -> str | None:

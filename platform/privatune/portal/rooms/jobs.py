@@ -6,9 +6,9 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponse, JsonResponse
+from django.http import HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
@@ -185,7 +185,4 @@ def _progress(job: Job) -> dict[str, Any]:
 
 
 def _job(job_id: UUID) -> Job:
-    job = selectors.jobs().filter(id=job_id).first()
-    if job is None:
-        raise Http404
-    return job
+    return get_object_or_404(selectors.jobs(), id=job_id)

@@ -4,9 +4,9 @@ import json
 from typing import Any
 from uuid import UUID
 
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST
 
 from faults import UserFault
@@ -99,7 +99,4 @@ def download(request: RoomRequest, artifact_id: UUID) -> HttpResponseBase:
 
 
 def _artifact(artifact_id: UUID) -> Artifact:
-    found = selectors.artifacts().filter(id=artifact_id).first()
-    if found is None:
-        raise Http404
-    return found
+    return get_object_or_404(selectors.artifacts(), id=artifact_id)

@@ -5,8 +5,8 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.http import Http404, HttpResponse
-from django.shortcuts import render
+from django.http import HttpResponse
+from django.shortcuts import get_object_or_404, render
 from django.views.decorators.http import require_POST
 
 from faults import Fault
@@ -80,7 +80,4 @@ def _shown(stage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pipeline(pipeline_id: UUID) -> Pipeline:
-    found = selectors.pipelines().filter(id=pipeline_id).first()
-    if found is None:
-        raise Http404
-    return found
+    return get_object_or_404(selectors.pipelines(), id=pipeline_id)

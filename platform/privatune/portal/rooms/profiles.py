@@ -3,9 +3,9 @@
 from uuid import UUID
 
 from django.contrib import messages
-from django.http import Http404, HttpResponse
+from django.http import HttpResponse
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import get_object_or_404, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
@@ -61,9 +61,7 @@ def findings(request: RoomRequest, file_id: UUID, profile_id: UUID) -> HttpRespo
     """Every listed finding as JSON lines."""
     with tenant_scope(request.belonging.tenant_id):
         found = Profile.objects.select_related("file").filter(id=profile_id, file_id=file_id)
-        profile = found.exclude(findings_object="").first()
-        if profile is None:
-            raise Http404
+        profile: Profile = get_object_or_404(found.exclude(findings_object=""))
         stream = profiling.open_findings(profile=profile, by=request.principal)
     return download(
         stream,
@@ -76,10 +74,8 @@ def findings(request: RoomRequest, file_id: UUID, profile_id: UUID) -> HttpRespo
 @room(Scope.FILES_READ)
 def changes(request: RoomRequest, file_id: UUID, scrub_id: UUID) -> HttpResponse:
     """Rows as they were and as they are, `?after=` a row."""
-    found = Scrub.objects.select_related("file", "result").filter(id=scrub_id, file_id=file_id)
-    made = found.first()
-    if made is None:
-        raise Http404
+    scrubs = Scrub.objects.select_related("file", "result")
+    made: Scrub = get_object_or_404(scrubs, id=scrub_id, file_id=file_id)
     context = {"scrub": made, "file": made.file}
     try:
         rows = scrubbing.changed_rows(
@@ -116,7 +112,4 @@ def _shown(changed: scrubbing.ChangedRow) -> dict[str, object]:
 
 
 def _file(file_id: UUID) -> StoredFile:
-    file = selectors.files().filter(id=file_id).first()
-    if file is None:
-        raise Http404
-    return file
+    return get_object_or_404(selectors.files(), id=file_id)
