@@ -11,16 +11,16 @@ import pytest
 
 from finetune.records.splitting import digest_of
 from finetune.states import ExitCode
-from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train
 from tests.finetune.trainer.runs import (
-    StopAfter,
     chat_rows,
     error,
     finish,
     make_run,
     report,
     result_hash,
+    train_interrupted,
     write_jsonl,
 )
 from tests.finetune.trainer.test_frozen_rows import freeze
@@ -53,16 +53,7 @@ def test_the_result_is_that_of_two_files_after_any_interruption(
     if frozen:
         freeze(parted)
     train(whole, Stop())
-    yields = 0
-    while True:
-        try:
-            train(parted, StopAfter(3))
-        except Yielded:
-            yields += 1
-            assert yields < 60
-            continue
-        break
-    assert yields >= 4
+    assert train_interrupted(parted, 3, most=60) >= 4
     assert result_hash(parted) == result_hash(whole)
     for name in ("validation_change", "valid_loss", "base_valid_loss", "trained_tokens"):
         assert report(parted)[name] == report(whole)[name] is not None

@@ -24,7 +24,6 @@ from finetune.trainer.loop import evaluate, prepare
 from finetune.trainer.objectives.sft import SFT
 from finetune.trainer.spec import RunSpec
 from tests.finetune.trainer.runs import (
-    StopAfter,
     chunks,
     command,
     error,
@@ -36,6 +35,7 @@ from tests.finetune.trainer.runs import (
     report,
     result_hash,
     start,
+    train_interrupted,
     write_jsonl,
 )
 from tests.fixtures.waiting import is_alive, until
@@ -132,27 +132,15 @@ def test_resumed_from_every_checkpoint_it_ends_in_the_same_bytes(
     undisturbed: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     """In one process: yielding before each micro-batch in turn, then going on, to the end."""
-    from finetune.trainer.lifeline import Yielded
-    from finetune.trainer.loop import train
 
     folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
-    yields = 0
-    while True:
-        try:
-            train(folder, StopAfter(3))
-        except Yielded:
-            yields += 1
-            assert yields < 60
-            continue
-        break
-    assert yields >= 6
+    assert train_interrupted(folder, 3, most=60) >= 6
     assert result_hash(folder) == result_hash(undisturbed)
 
 
 def test_a_pretraining_resumed_from_every_checkpoint_ends_in_the_same_bytes(
     tiny_base: Path, tmp_path: Path
 ) -> None:
-    from finetune.trainer.lifeline import Yielded
     from finetune.trainer.loop import train
 
     text = " ".join(f"Room {n} has {n * n} lamps." for n in range(40))
@@ -163,16 +151,7 @@ def test_a_pretraining_resumed_from_every_checkpoint_ends_in_the_same_bytes(
     for folder in folders:
         write_jsonl(folder / "data" / "train.jsonl", chunks(tiny_base, text, 32)[:16])
     train(folders[0], Stop())
-    yields = 0
-    while True:
-        try:
-            train(folders[1], StopAfter(3))
-        except Yielded:
-            yields += 1
-            assert yields < 60
-            continue
-        break
-    assert yields >= 5
+    assert train_interrupted(folders[1], 3, most=60) >= 5
     assert result_hash(folders[0]) == result_hash(folders[1])
 
 

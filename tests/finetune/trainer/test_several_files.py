@@ -8,15 +8,15 @@ import pytest
 
 from finetune.families.causal_lm.layout import Row
 from finetune.trainer.data import Joined, Plan, line_of, make_plan
-from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train
 from tests.finetune.trainer.runs import (
-    StopAfter,
     chat_rows,
     events,
     make_run,
     report,
     result_hash,
+    train_interrupted,
     write_jsonl,
 )
 from tests.finetune.trainer.test_frozen_rows import freeze
@@ -91,16 +91,7 @@ def test_a_run_over_two_files_survives_any_interruption(
     train(folders[0], Stop())
     if frozen:
         freeze(folders[1])
-    yields = 0
-    while True:
-        try:
-            train(folders[1], StopAfter(2))
-        except Yielded:
-            yields += 1
-            assert yields < 60
-            continue
-        break
-    assert yields >= 4
+    assert train_interrupted(folders[1], 2, most=60) >= 4
     assert result_hash(folders[0]) == result_hash(folders[1])
     assert report(folders[0])["steps"] == 2 * -(-(6 + 12) // 4)
     (planned,) = [e for e in events(folders[0]) if e["code"] == "training_planned"]

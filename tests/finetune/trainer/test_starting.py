@@ -13,17 +13,17 @@ from faults import OurFault
 from finetune.families.causal_lm import adapted
 from finetune.trainer.data import make_plan
 from finetune.trainer.events import EventLog
-from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import prepare, train
 from finetune.trainer.objectives import OBJECTIVES
 from finetune.trainer.spec import ADAPTER, OPTIMIZER, START, OptimSpec, RunSpec
 from tests.finetune.trainer.runs import (
-    StopAfter,
     chat_rows,
     events,
     make_run,
     report,
     result_hash,
+    train_interrupted,
     write_jsonl,
 )
 from tests.finetune.trainer.test_dpo import pair_rows, pairs, train_ours
@@ -146,16 +146,12 @@ def test_interrupted_at_every_step_and_gone_on_with_elsewhere_it_ends_in_the_sam
     """Elsewhere there is nothing of what the start was asked: it is asked again, though the weights
     are others by then."""
     run = preferring(tmp_path / "run", tiny_base, first / "result")
-    yields = 0
-    while not (run / "result").exists():
+
+    def elsewhere() -> None:
         for kept in run.glob("reference-*.jsonl"):
             kept.unlink()
-        try:
-            train(run, StopAfter(24))
-        except Yielded:
-            yields += 1
-            assert yields < 60
-    assert yields > 2
+
+    assert train_interrupted(run, 24, most=60, before=elsewhere) > 2
     assert result_hash(run) == result_hash(second)
 
 

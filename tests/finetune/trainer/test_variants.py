@@ -18,17 +18,17 @@ from finetune.packaging.parity import compare_adapters
 from finetune.states import ExitCode
 from finetune.trainer import optim
 from finetune.trainer.data import make_plan
-from finetune.trainer.lifeline import Stop, Yielded
+from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train
 from finetune.trainer.spec import OptimSpec, RunSpec
 from tests.finetune.trainer.runs import (
-    StopAfter,
     chat_rows,
     encoded,
     error,
     finish,
     make_run,
     result_hash,
+    train_interrupted,
 )
 from tests.finetune.trainer.test_oracle import spec_of, train_ours
 
@@ -51,16 +51,7 @@ def test_a_run_stopped_again_and_again_ends_in_the_same_bytes(
         for name, more in (("whole", settings), ("parted", settings), ("plain", {}))
     )
     train(whole, Stop())
-    yields = 0
-    while True:
-        try:
-            train(parted, StopAfter(3))
-        except Yielded:
-            yields += 1
-            assert yields < 60
-            continue
-        break
-    assert yields >= 3
+    assert train_interrupted(parted, 3, most=60) >= 3
     assert result_hash(parted) == result_hash(whole)
     train(plain, Stop())
     assert result_hash(plain) != result_hash(whole)
