@@ -20,6 +20,14 @@ def with_prompt(row: Row) -> Row:
     return labels
 
 
+def followed(prompt: Row, answer: Sequence[int]) -> Row:
+    """The prompt and an answer to it, of which only the answer has labels."""
+    ids = [*prompt.input_ids, *answer]
+    labels = bytes(len(prompt)) + b"\1" * len(answer)
+    row: Row = replace(prompt, input_ids=ids, labels=labels)
+    return row
+
+
 def behind(prompt_of: Row, answer_of: Row, longest: int) -> Row:
     """The prompt of one sequence with the answer of another, of `longest` tokens at most."""
     first, _ = bounds(prompt_of.labels)

@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from finetune.families.contract import Adapted
 from finetune.grading.grade import Errors, Graded
+from finetune.records.answers import followed
 from finetune.records.kinds import Item
 from finetune.trainer.data import cut, lengths_of
 from finetune.trainer.generating import Answer, Asked, Generator
@@ -42,29 +42,6 @@ from finetune.trainer.spec import RunSpec
 
 FOLDER = "rollouts"
 KEPT = 256  # files of steps
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """A prompt and one completion of it, of which only the completion has labels."""
-
-    input_ids: Sequence[int]
-    labels: bytes
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def trained(self) -> int:
-        return sum(self.labels[1:])
-
-    @property
-    def sequences(self) -> "tuple[Spoken]":
-        return (self,)
-
-    @classmethod
-    def of(cls, prompt: Sequence[int], ids: Sequence[int]) -> "Spoken":
-        return cls([*prompt, *ids], bytes(len(prompt)) + b"\1" * len(ids))
 
 
 class Sample(BaseModel):
@@ -213,7 +190,12 @@ class Rollouts:
         count: int,
     ) -> list[Sample]:
         asked = [
-            Asked(rows[n], _ids(items[n]), _seed(self._spec.seed, occasion, n), count)
+            Asked(
+                rows[n],
+                list(_prompt(items[n]).input_ids),
+                _seed(self._spec.seed, occasion, n),
+                count,
+            )
             for n in numbers
         ]
         answers = self._generator.answers(
@@ -260,13 +242,13 @@ class Rollouts:
         for sample in samples:
             by_row.setdefault(sample.row, []).append(sample)
         self._drawn = {
-            number: list(self._parts(_ids(run.rows[number]), each))
+            number: list(self._parts(_prompt(run.rows[number]), each))
             for number, each in by_row.items()
         }
 
-    def _parts(self, prompt: list[int], samples: Sequence[Sample]) -> list[Drawn]:
+    def _parts(self, prompt: Any, samples: Sequence[Sample]) -> list[Drawn]:
         """A group's completions, as many together as a micro-batch holds."""
-        spoken = [Spoken.of(prompt, each.ids) for each in samples]
+        spoken = [followed(prompt, each.ids) for each in samples]
         parts = cut([len(each) for each in spoken], self._spec.in_memory.micro_batch_tokens)
         return [
             Drawn(
@@ -279,7 +261,7 @@ class Rollouts:
     def _asked(self, run: Run, samples: Sequence[Sample], *, plain: bool) -> list[list[float]]:
         """Of each completion its tokens' log-probabilities, by the policy or by the base."""
         run.model.train(False)
-        spoken = [Spoken.of(_ids(run.rows[each.row]), each.ids) for each in samples]
+        spoken = [followed(_prompt(run.rows[each.row]), each.ids) for each in samples]
         found: list[list[float]] = [[]] * len(spoken)
         ask = partial(_share, run, self.settings.temperature, plain)
         for part in cut(lengths_of(spoken), self._spec.in_memory.micro_batch_tokens):
@@ -312,9 +294,14 @@ def _strayed(sample: Sample) -> float:
     return sum(old - base for old, base in zip(sample.old, sample.reference, strict=True))
 
 
-def _ids(item: Item) -> list[int]:
+def _prompt(item: Item) -> Any:
+    """Its one sequence, as the family makes them."""
     (sequence,) = item.sequences
-    return list(sequence.input_ids)  # type: ignore[attr-defined]
+    return sequence
+
+
+def _ids(item: Item) -> list[int]:
+    return list(_prompt(item).input_ids)
 
 
 def _item(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def kto(
     ratios, good = _ratios(found, items), _good(found, items)
     rewards = settings.beta * ratios.detach()
     count, gains = good.sum().item(), found.detach()
-    strays = found.new_tensor([item.common for item in items for _ in item.sequences])
+    strays = _strays(found, items)
     return Sums(
         loss=_losses(ratios, good, items, settings).sum(),
         weight=len(found),
@@ -92,11 +92,16 @@ def _good(like: "Tensor", items: Sequence[Any]) -> "Tensor":
     return like.new_tensor([good for item in items for good in ratings(item)]).bool()
 
 
+def _strays(like: "Tensor", items: Sequence[Any]) -> "Tensor":
+    """[answers]: what `strayed` found of each one's step."""
+    return like.new_tensor([item.common for item in items for _ in item.sequences])
+
+
 def _losses(
     ratios: "Tensor", good: "Tensor", items: Sequence[Any], settings: KtoSettings
 ) -> "Tensor":
     """[answers], from log-ratios to the base."""
-    strays = ratios.new_tensor([item.common for item in items for _ in item.sequences])
+    strays = _strays(ratios, items)
     ways = good.to(ratios.dtype) * 2 - 1
     weights = ratios.new_tensor([settings.undesirable_weight, settings.desirable_weight])
     return weights[good.long()] * (1 - (ways * settings.beta * (ratios - strays)).sigmoid())

@@ -14,8 +14,10 @@ from pydantic import ValidationError
 
 from faults import OurFault, UserFault
 from finetune.families.causal_lm import adapted
+from finetune.families.causal_lm.layout import Row
 from finetune.families.contract import AdapterSpec
 from finetune.grading.grade import Errors, Graded
+from finetune.records.answers import followed
 from finetune.trainer import loop, optim
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import make_plan
@@ -26,7 +28,7 @@ from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.objectives.policy import group_advantages, left_out_advantages
 from finetune.trainer.objectives.reinforcement import REINFORCEMENT, ReinforcementSettings
 from finetune.trainer.rewards import Rewards
-from finetune.trainer.rollouts import Rollouts, Spoken
+from finetune.trainer.rollouts import Rollouts
 from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import TrainerState
@@ -287,7 +289,7 @@ def test_what_draws_is_the_model_that_learns(tiny_base: Path, more: dict[str, bo
         if parameter.dim() > 1:
             torch.nn.init.uniform_(parameter.data, -0.2, 0.2)
     ids = [5, 9, 200, 31, 7, 2]
-    row = Spoken.of(ids[:1], ids[1:])
+    row = followed(Row(ids[:1], [False]), ids[1:])
     told = model.token_log_probs(model.lay_out([row], share_prefixes=True), 0.5)
     with model.answering() as (base, copied):
         cache = base.new_cache()
