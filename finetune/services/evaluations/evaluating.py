@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 from asgiref.sync import async_to_sync
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from finetune.events.waits import JobNotEnded, Wait
 from finetune.grading.criteria import CRITERIA
@@ -26,7 +26,6 @@ from finetune.services.evaluations.request import EvaluationRequest
 from finetune.services.files.room import require_room
 from finetune.services.models import gateway
 from finetune.services.models.graders import judges_of
-from finetune.states import FINAL_JOB_STATES
 from finetune.storage import evaluation_prefix
 from finetune.work import leases, nudges
 from finetune.work.kinds import Lease, OperationKind
@@ -63,11 +62,9 @@ class Evaluating(OperationKind):
     def lack(self, *, tenant_id: UUID, key: UUID) -> Wait | None:
         with tenant_scope(tenant_id):
             row = Evaluation.objects.select_related("job").filter(id=key).first()
-        return (
-            JobNotEnded(job=row.job.public_id)
-            if row is not None and subjects.is_too_early(row)
-            else None
-        )
+            if row is None or not subjects.is_too_early(row):
+                return None
+            return JobNotEnded(job=row.job.public_id)
 
     def admits(self, subject: Evaluation) -> bool:
         return self._at_work < AT_ONCE and not subjects.is_too_early(subject)
@@ -76,8 +73,7 @@ class Evaluating(OperationKind):
         return 1
 
     def ready(self, waiting: QuerySet[Any]) -> QuerySet[Any]:
-        made = Q(artifact__isnull=False) | Q(job__state__in=FINAL_JOB_STATES)
-        return waiting.filter(Q(job=None) | made)
+        return subjects.with_model(waiting)
 
     def on_claim(self, subject: Evaluation, lease: Lease) -> None:
         """The licence is asked here again, and at each question."""
@@ -106,8 +102,8 @@ class Evaluating(OperationKind):
 
     def _startable(self, row: Due) -> bool:
         with tenant_scope(row.tenant_id):
-            found = Evaluation.objects.select_related("job").filter(id=row.row_id).first()
-            return found is not None and not subjects.is_too_early(found) and not leases.held(self)
+            found = self.ready(Evaluation.objects.filter(id=row.row_id))
+            return found.exists() and not leases.held(self)
 
 
 EVALUATE = Evaluating()

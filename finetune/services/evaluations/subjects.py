@@ -4,6 +4,8 @@ may stand or go."""
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from django.db.models import Q, QuerySet
+
 from faults import UserFault
 from finetune import selectors
 from finetune.models import Artifact, CatalogModel, Evaluation, Job
@@ -49,10 +51,15 @@ def _to_come(job: Job) -> Subject:
     return Subject(model_name(job, Tenant.objects.get(id=job.tenant_id)), job.base, job)
 
 
+def with_model(evaluations: QuerySet[Evaluation]) -> QuerySet[Evaluation]:
+    """Those whose model is there, or will never be: the others wait for the end of a job."""
+    made = Q(artifact__isnull=False) | Q(job__state__in=FINAL_JOB_STATES)
+    return evaluations.filter(Q(job=None) | made)
+
+
 def is_too_early(evaluation: Evaluation) -> bool:
-    """It waits for the end of the job that makes its model."""
-    job = evaluation.job if evaluation.artifact_id is None else None
-    return job is not None and job.state not in FINAL_JOB_STATES
+    """In the open scope."""
+    return not with_model(Evaluation.objects.filter(id=evaluation.id)).exists()
 
 
 def without_result(job: Job) -> UserFault:
