@@ -6,17 +6,24 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from finetune.families.causal_lm.layout import Row
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.trainer import optim
 from finetune.trainer.__main__ import main
+from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer.data import Plan
+from finetune.trainer.events import EventLog
+from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.loop import train
 from finetune.trainer.objectives import OBJECTIVES, Objective
+from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import OptimSpec, RunSpec
+from finetune.trainer.state import TrainerState
 
 PLACES = ["kitchen", "bedroom", "living room", "hall", "客厅"]
 SYSTEM = "answers with one JSON call"
@@ -33,6 +40,34 @@ class StopAfter(Stop):
         self.left -= 1
         self.requested = self.left < 0
         super().check()
+
+
+def bare_run(
+    spec: RunSpec,
+    model: Any,
+    objective: Objective,
+    rows: Sequence[Any],
+    plan: Plan,
+    folder: Path,
+    *,
+    lanes: int = 2,
+) -> Run:
+    """Without a run folder's spec and rows, for what is held to another trainer."""
+    return Run(
+        spec=spec,
+        model=model,
+        objective=objective,
+        lanes=Lanes(lanes, threads=lanes),
+        optimizer=optim.adamw(model.parameters, model.parameter_names, spec.optim),
+        rows=rows,
+        valid=[],
+        plan=plan,
+        state=TrainerState(spec_sha256=""),
+        checkpoints=Checkpoints(folder),
+        events=EventLog(folder / "events.jsonl"),
+        stop=Stop(),
+        speed=Speedometer(),
+    )
 
 
 def train_interrupted(
@@ -110,7 +145,12 @@ def make_run(folder: Path, base: Path, *, valid: bool = True, rows: int = 20, **
 # goes on when it is told to. Not by SIGSTOP: any process may be stopped and let go by others.
 _HALTING = """
 import os, sys, time
+from finetune.trainer import optim
 from finetune.trainer.__main__ import main
+from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer.data import Plan
+from finetune.trainer.events import EventLog
+from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.events import EventLog
 left, append, beside = int(sys.argv.pop()), EventLog._append, os.path.dirname(sys.argv[1])

@@ -12,20 +12,17 @@ from pydantic import ValidationError
 from finetune.families.causal_lm import adapted
 from finetune.families.causal_lm.layout import Row
 from finetune.records.kinds import PAIR, Group
-from finetune.trainer import loop, optim
-from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer import loop
 from finetune.trainer.data import Plan, make_plan
-from finetune.trainer.events import EventLog
-from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train
 from finetune.trainer.objectives import OBJECTIVES
 from finetune.trainer.objectives.dpo import DPO
 from finetune.trainer.reference import refer
-from finetune.trainer.run import Known, Run, Speedometer
+from finetune.trainer.run import Known
 from finetune.trainer.spec import RunSpec
-from finetune.trainer.state import TrainerState
 from tests.finetune.trainer.runs import (
+    bare_run,
     chat_rows,
     encoded,
     events,
@@ -68,21 +65,7 @@ def train_ours(
     if start is not None:
         model.begin_from(start)
     before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
-    run = Run(
-        spec=spec,
-        model=model,
-        objective=OBJECTIVES[spec.objective].told(spec.settings),
-        lanes=Lanes(2, threads=2),
-        optimizer=optim.adamw(model.parameters, model.parameter_names, spec.optim),
-        rows=rows,
-        valid=[],
-        plan=plan,
-        state=TrainerState(spec_sha256=""),
-        checkpoints=Checkpoints(folder),
-        events=EventLog(folder / "events.jsonl"),
-        stop=Stop(),
-        speed=Speedometer(),
-    )
+    run = bare_run(spec, model, OBJECTIVES[spec.objective].told(spec.settings), rows, plan, folder)
     with run.lanes:
         refer(run, folder)
         loop.run_to_the_end(run)

@@ -10,19 +10,13 @@ from peft import get_peft_model_state_dict
 from finetune.families.causal_lm import adapted
 from finetune.families.causal_lm.layout import Row
 from finetune.families.contract import AdapterSpec
-from finetune.trainer import loop, optim
-from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer import loop
 from finetune.trainer.data import Plan, make_plan
-from finetune.trainer.events import EventLog
-from finetune.trainer.lanes import Lanes
-from finetune.trainer.lifeline import Stop
 from finetune.trainer.objectives.contract import Objective
 from finetune.trainer.objectives.pretrain import PRETRAIN
 from finetune.trainer.objectives.sft import SFT
-from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import OptimSpec, RunSpec
-from finetune.trainer.state import TrainerState
-from tests.finetune.trainer.runs import chat_rows, chunks, encoded
+from tests.finetune.trainer.runs import bare_run, chat_rows, chunks, encoded
 
 STEPS = 50
 
@@ -61,21 +55,7 @@ def train_ours(
         noise_alpha=spec.neftune_noise_alpha,
     )
     before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
-    run = Run(
-        spec=spec,
-        model=model,
-        objective=objective,
-        lanes=Lanes(lanes, threads=lanes),
-        optimizer=optim.adamw(model.parameters, model.parameter_names, spec.optim),
-        rows=rows,
-        valid=[],
-        plan=plan,
-        state=TrainerState(spec_sha256=""),
-        checkpoints=Checkpoints(folder),
-        events=EventLog(folder / "events.jsonl"),
-        stop=Stop(),
-        speed=Speedometer(),
-    )
+    run = bare_run(spec, model, objective, rows, plan, folder, lanes=lanes)
     with run.lanes:
         loop.run_to_the_end(run)
     run.events.close()

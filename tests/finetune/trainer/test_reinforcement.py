@@ -18,23 +18,19 @@ from finetune.families.causal_lm.layout import Row
 from finetune.families.contract import AdapterSpec
 from finetune.grading.grade import Errors, Graded
 from finetune.records.answers import followed
-from finetune.trainer import loop, optim
-from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer import loop
 from finetune.trainer.data import make_plan
-from finetune.trainer.events import EventLog
 from finetune.trainer.generating import Answer, Generator
-from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.objectives.policy import group_advantages, left_out_advantages
 from finetune.trainer.objectives.reinforcement import REINFORCEMENT, ReinforcementSettings
 from finetune.trainer.rewards import Rewards
 from finetune.trainer.rollouts import Rollouts
-from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import RunSpec
-from finetune.trainer.state import TrainerState
 from tests.finetune.trainer.runs import (
     PLACES,
     StopAfter,
+    bare_run,
     encoded,
     events,
     report,
@@ -138,21 +134,7 @@ def test_fifty_steps_learn_from_fixed_completions_as_trl(
             tiny_base, spec.adapter, precision=spec.precision, device="cpu", seed=1
         )
         before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
-        run = Run(
-            spec=spec,
-            model=model,
-            objective=REINFORCEMENT.told(spec.settings),
-            lanes=Lanes(2, threads=2),
-            optimizer=optim.adamw(model.parameters, model.parameter_names, spec.optim),
-            rows=items,
-            valid=[],
-            plan=plan,
-            state=TrainerState(spec_sha256=""),
-            checkpoints=Checkpoints(folder),
-            events=EventLog(folder / "events.jsonl"),
-            stop=Stop(),
-            speed=Speedometer(),
-        )
+        run = bare_run(spec, model, REINFORCEMENT.told(spec.settings), items, plan, folder)
         run.rollouts = Rollouts(
             spec, model, folder, run.stop, rewards=Rewards(spec.grader, folder, run.stop)
         )
