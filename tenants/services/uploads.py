@@ -5,7 +5,6 @@ import uuid
 from collections.abc import Iterator
 from datetime import timedelta
 
-from django.db import transaction
 from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
@@ -14,7 +13,7 @@ from tenants.errors import Conflict, Invalid, NotFound
 from tenants.models import StoredFile, Upload, UploadPart
 from tenants.services.audit import record
 from tenants.services.files import Kept, check_life, chunks, keep, label_of, too_large
-from tenants.services.vaults import open_vault
+from tenants.services.vaults import drop_when_committed, open_vault
 from tenants.states import UploadStatus
 from tenants.vault.vault import Vault
 
@@ -190,9 +189,4 @@ def _drop_parts(upload: Upload) -> None:
     vault = open_vault()
     names = list(_parts(upload).values_list("object_name", flat=True))
     _parts(upload).delete()
-
-    def drop() -> None:
-        for name in names:
-            vault.delete(name)
-
-    transaction.on_commit(drop)
+    drop_when_committed(vault, names)

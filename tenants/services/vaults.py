@@ -1,9 +1,11 @@
 """Opens a tenant's vault: its key unwrapped in memory, its objects in the configured store."""
 
+from collections.abc import Iterable
 from functools import lru_cache
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 
 from tenants.database.scope import current_tenant_id
 from tenants.models import Tenant
@@ -36,3 +38,14 @@ def vault_for(tenant_id: UUID) -> Vault:
     wrapped = Tenant.objects.values_list("wrapped_key", flat=True).get(id=tenant_id)
     key = unwrap_tenant_key(master_key(), wrapped, tenant_id)
     return Vault(object_store(), tenant_id, key)
+
+
+def drop_when_committed(vault: Vault, names: Iterable[str]) -> None:
+    """Objects whose rows go in the open transaction: rolled back, both are still there."""
+    gone = list(names)
+
+    def drop() -> None:
+        for name in gone:
+            vault.delete(name)
+
+    transaction.on_commit(drop)

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from django.db import transaction
-
 from faults import UserFault
 from finetune import selectors
 from finetune.grading.criteria import CRITERIA
@@ -31,7 +29,7 @@ from tenants.models import StoredFile
 from tenants.names import readable
 from tenants.roles import Scope
 from tenants.services import audit
-from tenants.services.vaults import open_vault
+from tenants.services.vaults import drop_when_committed, open_vault
 
 MOST_WAITING = 20  # evaluations of a tenant that have not ended
 LARGEST_FILE = 64 << 20  # bytes of a suite's file: a worker holds its rows in memory
@@ -230,9 +228,4 @@ def _visible(name: str) -> str:
 def _drop_objects(evaluations: list[Evaluation]) -> None:
     names = [name for each in evaluations for name in each.objects_named]
     vault = open_vault()
-
-    def drop() -> None:
-        for name in names:
-            vault.delete(name)
-
-    transaction.on_commit(drop)
+    drop_when_committed(vault, names)

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Q
-from django.db.transaction import on_commit
 
 from faults import UserFault
 from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job, JobFile, Stage
@@ -29,7 +28,7 @@ from tenants.errors import Conflict
 from tenants.models import StoredFile, Upload
 from tenants.services import files, idempotency, uploads
 from tenants.services.files import Kept, chunks, keep
-from tenants.services.vaults import open_vault
+from tenants.services.vaults import drop_when_committed, open_vault
 from tenants.states import FileStatus
 from tenants.vault.vault import Vault
 
@@ -152,12 +151,7 @@ def _drop_spent_checkpoints() -> None:
     names = [each.prefix + name for each in left for name in each.files]
     Checkpoint.objects.filter(id__in=[each.id for each in left]).update(files={})
     vault = open_vault()
-
-    def drop() -> None:
-        for name in names:
-            vault.delete(name)
-
-    on_commit(drop)
+    drop_when_committed(vault, names)
 
 
 def _drop_readings(file: StoredFile) -> None:
@@ -183,12 +177,7 @@ def _drop_readings(file: StoredFile) -> None:
     further = JobFile.objects.filter(file=file, data__isnull=False)
     used |= set(further.values_list("data_id", flat=True))
     readings.exclude(id__in=[*used, *under_way]).delete()
-
-    def drop() -> None:
-        for name in names:
-            vault.delete(name)
-
-    on_commit(drop)
+    drop_when_committed(vault, names)
 
 
 def _drop_items(file: StoredFile) -> None:
@@ -197,12 +186,7 @@ def _drop_items(file: StoredFile) -> None:
     evaluations = Evaluation.objects.filter(file=file)
     names = [name for each in evaluations for name in each.objects_named]
     evaluations.update(parts=[], tags_object="")
-
-    def drop() -> None:
-        for name in names:
-            vault.delete(name)
-
-    on_commit(drop)
+    drop_when_committed(vault, names)
 
 
 def _drop_name(file: StoredFile) -> None:

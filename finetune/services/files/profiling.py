@@ -9,7 +9,6 @@ from typing import Any, BinaryIO
 import orjson
 from django.conf import settings
 from django.db.models import Q
-from django.db.transaction import on_commit
 
 from faults import UserFault
 from finetune.models import Dataset, Profile
@@ -34,7 +33,7 @@ from tenants.errors import NotFound
 from tenants.models import StoredFile
 from tenants.roles import Scope
 from tenants.services import audit
-from tenants.services.vaults import open_vault, vault_for
+from tenants.services.vaults import drop_when_committed, open_vault, vault_for
 from tenants.vault.vault import Vault
 
 MOST_WAITING = 20  # profiles of a tenant that have not ended
@@ -182,12 +181,7 @@ def drop_profiles(*, file: StoredFile) -> None:
     names = [name for each in profiles for name in each.objects_named]
     profiles.delete()
     vault = open_vault()
-    on_commit(lambda: _delete(vault, names))
-
-
-def _delete(vault: Vault, names: list[str]) -> None:
-    for name in names:
-        vault.delete(name)
+    drop_when_committed(vault, names)
 
 
 def _profile(lease: Lease) -> None:
@@ -263,7 +257,7 @@ def _keep(lease: Lease, report: ProfileReport, out: Path, vault: Vault) -> None:
         with leases.fenced(lease) as row:
             old = row.objects_named
             leases.finish(lease, **columns)
-            on_commit(lambda: _delete(vault, old))
+            drop_when_committed(vault, old)
     except LeaseLost:
         delete_prefix(vault, prefix)
         raise

@@ -12,7 +12,6 @@ import orjson
 from django.conf import settings
 from django.db.models import Q
 from django.db.models.functions import Now
-from django.db.transaction import on_commit
 
 from faults import UserFault
 from finetune.models import Dataset, Scrub
@@ -40,7 +39,7 @@ from tenants.models import StoredFile
 from tenants.roles import Scope
 from tenants.services import audit, files
 from tenants.services.files import Kept, chunks, keep
-from tenants.services.vaults import open_vault, vault_for
+from tenants.services.vaults import drop_when_committed, open_vault, vault_for
 from tenants.states import FileStatus
 from tenants.vault.vault import Vault
 
@@ -112,12 +111,7 @@ def drop_changes(*, file: StoredFile) -> None:
         state=LeaseState.FAILED, error=gone.fields(), lease_until=None, finished_at=Now()
     )
     vault = open_vault()
-
-    def drop() -> None:
-        for name in names:
-            vault.delete(name)
-
-    on_commit(drop)
+    drop_when_committed(vault, names)
 
 
 def _scrub(lease: Lease) -> None:
