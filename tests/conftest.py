@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import hypothesis
 import pytest
+from django.conf import settings
 from django.utils import translation
 from filelock import FileLock
 
@@ -47,6 +48,17 @@ def _own_language() -> Iterator[None]:
     """A request leaves its language in the thread; the next test is told nothing in it."""
     yield
     translation.deactivate()
+
+
+@pytest.fixture(autouse=True)
+def _no_model_server_unasked(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An earlier test's model server may still run: it answers those that ask for it, and nobody
+    else, so that no test goes otherwise for what went before it."""
+    if "model_server" not in request.fixturenames:
+        nobody = settings.SERVING_SOCKET.with_name("nobody.sock")
+        monkeypatch.setattr(settings, "SERVING_SOCKET", nobody)
 
 
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"

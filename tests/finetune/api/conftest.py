@@ -103,14 +103,6 @@ def training_file(customer: Customer) -> str:
     return sent.id
 
 
-@pytest.fixture
-def no_model_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nobody listens where the model server would: an earlier test's may still run."""
-    from django.conf import settings
-
-    monkeypatch.setattr(settings, "SERVING_SOCKET", tmp_path / "nobody.sock")
-
-
 @pytest.fixture(scope="session")
 def model_server(django_db_setup: None) -> Iterator["subprocess.Popen[bytes]"]:
     """The serving process on the settings' socket."""

@@ -287,9 +287,7 @@ def test_a_foreign_unknown_or_unlicensed_model_is_never_answered_by_the_base(
         ask(new_customer(base_url).client(), TINY)
 
 
-def test_without_the_model_server_the_answer_is_503(
-    customer: Customer, no_model_server: None
-) -> None:
+def test_without_the_model_server_the_answer_is_503(customer: Customer) -> None:
     """In process, with a socket that nobody listens on."""
     response = Client().post(
         "/v1/chat/completions",

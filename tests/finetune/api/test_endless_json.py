@@ -9,7 +9,7 @@ from django.test import Client
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.test_isolation import CHAT, EXAMPLES, calls
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_model_server")]
+pytestmark = pytest.mark.django_db
 
 CLIENT = Client(raise_request_exception=False)
 HUGE = "9" * 5000

@@ -467,7 +467,7 @@ def test_a_judge_that_cannot_read_a_row_spoils_that_row_alone(
 
 
 def test_while_the_model_server_is_away_it_waits_and_can_be_cancelled(
-    customer: Customer, no_model_server: None, monkeypatch: pytest.MonkeyPatch
+    customer: Customer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = post(customer, model=TINY, file=suite_file(customer, rows(2))).json()
     plan = evaluating._plan

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.test_isolation import CHAT, EVAL, EXAMPLES, GRADER, JOB, calls
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("no_model_server")]
+pytestmark = pytest.mark.django_db
 
 CLIENT = Client(raise_request_exception=False)
 ROUTES = [each for each in calls() if each[0].startswith("v1/")]

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
-from django.conf import settings
 
 from finetune.models import Artifact, CatalogModel, Dataset, Job
 from finetune.services import trail
@@ -93,8 +92,7 @@ BEYOND_VIEWERS = {name: door for name, door in DOORS.items() if door.scope not i
 
 
 @pytest.fixture
-def held(db: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Held:
-    monkeypatch.setattr(settings, "SERVING_SOCKET", tmp_path / "nobody.sock")
+def held(db: None) -> Held:
     shelve()
     customer = new_customer(models=["shelf"])
     with tenant_scope(customer.tenant_id):
