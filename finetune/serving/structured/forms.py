@@ -14,8 +14,8 @@ from finetune.serving.structured import escapes, schemas
 from finetune.serving.structured.shapes import NOTES
 from finetune.serving.structured.writing import written
 
-# Enough for a deep indentation; without a bound a model can write blanks for ever
-_BLANKS = r"[\x20\x0A\x0D\x09]{1,40}"
+# One blank, or a new line with its indentation: without a bound a model can write blanks for ever
+_BLANKS = r"(?:[\x20\x09]|\x0D?\x0A[\x20\x09]{0,40})"
 CALL_ID = "/[0-9A-Za-z]{9}/"  # as Mistral's are, which alone are asked of a model
 _NO_ARGUMENTS = {"type": "object", "properties": {}, "additionalProperties": False}
 

@@ -23,7 +23,7 @@ SAID = [{"role": "user", "content": "Turn on."}]
 DRAW: dict[str, Any] = {"temperature": 1, "seed": 1, "max_tokens": 300}
 
 
-class Light(BaseModel):
+class Light(BaseModel, extra="forbid"):
     """A lamp that is to be switched."""
 
     area: Literal["kitchen", "厨房"]
