@@ -18,6 +18,7 @@ from finetune.services.evaluations.request import (
     EvaluationRequest,
     Sampling,
 )
+from privatune.portal.dressing import dress
 from privatune.portal.refusals import said
 from privatune.portal.verdicts import CRITERIA
 from tenants.models import StoredFile
@@ -92,12 +93,7 @@ class EvaluationForm(forms.Form):
         file: Any = self.fields["file"]
         file.queryset = files
         file.label_from_instance = lambda found: found.filename
-        for field in self.fields.values():
-            widget: Any = field.widget
-            kind = "form-select" if isinstance(widget, forms.Select) else "form-control"
-            if isinstance(widget, forms.CheckboxSelectMultiple):
-                kind = "form-check-input"
-            widget.attrs.setdefault("class", kind)
+        dress(self)
 
     def clean_own(self) -> dict[str, Any] | None:
         text = self.cleaned_data["own"].strip()

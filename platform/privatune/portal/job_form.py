@@ -20,7 +20,7 @@ from finetune.services.jobs.request import (
     WeightedFile,
 )
 from finetune.trainer.objectives import METHODS
-from privatune.portal.file_rows import label
+from privatune.portal.dressing import dress, offer
 from privatune.portal.refusals import said
 from tenants.models import StoredFile
 
@@ -62,7 +62,7 @@ MODELS_SHOWN = 100
 SWITCH: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
 
 
-def _choices(
+def choices(
     bases: QuerySet[CatalogModel], models: QuerySet[Artifact], asked: str | None
 ) -> list[Any]:
     """Bases, and models to train on from: the newest, and the one, or the checkpoint, that the
@@ -378,17 +378,9 @@ class JobForm(forms.Form):
         initial: dict[str, Any],
     ) -> None:
         super().__init__(data, initial=initial)
-        self.fields["model"].choices = _choices(bases, models, initial.get("model"))  # type: ignore[attr-defined]
-        for name in ("training_file", "validation_file", "further_file"):
-            field: Any = self.fields[name]
-            field.queryset = files
-            field.label_from_instance = label
-        for field in self.fields.values():
-            widget: Any = field.widget
-            kind = "form-select" if isinstance(widget, forms.Select) else "form-control"
-            if isinstance(widget, forms.CheckboxInput | forms.RadioSelect):
-                kind = "form-check-input"
-            widget.attrs.setdefault("class", kind)
+        self.fields["model"].choices = choices(bases, models, initial.get("model"))  # type: ignore[attr-defined]
+        offer(self, files, "training_file", "validation_file", "further_file")
+        dress(self)
 
     def own_fields(self) -> list[Any]:
         """The fields that "My own settings" opens."""

@@ -61,6 +61,7 @@ rooms = [
     path("jobs/<job:job_id>/pause", jobs.act, {"verb": "pause"}, name="job-pause"),
     path("jobs/<job:job_id>/resume", jobs.act, {"verb": "resume"}, name="job-resume"),
     path("pipelines/", pipelines.index, name="pipelines"),
+    path("pipelines/new", pipelines.new, name="pipeline-new"),
     path("pipelines/<pipeline:pipeline_id>/", pipelines.detail, name="pipeline"),
     path(
         "pipelines/<pipeline:pipeline_id>/cancel",

@@ -39,8 +39,8 @@ CLIENT = Client(raise_request_exception=False)
 PLAIN = {
     "": "get", "files/": "get", "files/upload": "post", "jobs/": "get",
     "evaluations/": "get", "evaluations/new": "get", "jobs/new": "get",
-    "pipelines/": "get", "models/": "get", "licences/": "get", "members/": "get",
-    "keys/": "get", "audit/": "get", "audit/export": "get", "settings": "get",
+    "pipelines/": "get", "pipelines/new": "get", "models/": "get", "licences/": "get",
+    "members/": "get", "keys/": "get", "audit/": "get", "audit/export": "get", "settings": "get",
 }  # fmt: skip
 POSTED = {
     "columns", "profile", "scrub", "delete", "cancel", "pause", "resume", "chat", "release",
@@ -149,6 +149,7 @@ def test_without_sign_in_every_room_leads_to_the_sign_in(
         "files/upload",
         "jobs/new",
         "jobs/<job:job_id>/cancel",
+        "pipelines/new",
         "pipelines/<pipeline:pipeline_id>/approve",
         "evaluations/new",
         "files/<file:file_id>/profile",

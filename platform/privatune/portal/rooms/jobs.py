@@ -46,16 +46,8 @@ def index(request: RoomRequest) -> HttpResponse:
 @room(Scope.JOBS_WRITE)
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
-    bases = selectors.trainable()
-    usable = selectors.files().filter(purpose__in=OF_ROWS).exclude(status=FileStatus.ERROR)
-    files = with_rows(usable).order_by("-created_at")
-    form = JobForm(
-        request.POST or None,
-        bases=bases,
-        models=selectors.artifacts().filter(base__in=bases),
-        files=files,
-        initial=request.GET.dict(),
-    )
+    offered = on_offer()
+    form = JobForm(request.POST or None, **offered, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
         wish = form.job_request().model_copy(update={"auto_start": "hold" not in request.POST})
         try:
@@ -64,7 +56,18 @@ def new(request: RoomRequest) -> HttpResponse:
             form.take(error)
         else:
             return go(request, "job", job.id)
-    return render(request, "portal/job_new.html", {"form": form, "bases": bases, "files": files})
+    return render(request, "portal/job_new.html", {"form": form, **offered})
+
+
+def on_offer() -> dict[str, Any]:
+    """What a training may begin with: bases, own models, and files of rows."""
+    bases = selectors.trainable()
+    usable = selectors.files().filter(purpose__in=OF_ROWS).exclude(status=FileStatus.ERROR)
+    return {
+        "bases": bases,
+        "models": selectors.artifacts().filter(base__in=bases),
+        "files": with_rows(usable).order_by("-created_at"),
+    }
 
 
 @room(Scope.JOBS_READ)

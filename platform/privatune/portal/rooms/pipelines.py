@@ -13,11 +13,14 @@ from faults import Fault
 from finetune import selectors
 from finetune.models import Pipeline
 from finetune.services.pipelines import lifecycle
+from finetune.services.pipelines.request import FEWEST
 from finetune.services.pipelines.told import AWAITING, WAITING, status_of, told
 from finetune.states import LIVE_LEASES, LeaseState
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import METHOD
+from privatune.portal.pipeline_form import PipelineForm
 from privatune.portal.refusals import kept, said
+from privatune.portal.rooms.jobs import on_offer
 from privatune.portal.words import GATES, JOB_STATES, PIPELINE_STATES, STAGE_WAITS
 from tenants.roles import Scope
 
@@ -30,6 +33,22 @@ def index(request: RoomRequest) -> HttpResponse:
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
     shown = [{"row": each, "badge": PIPELINE_STATES[status_of(each)]} for each in page]
     return render(request, "portal/pipelines.html", {"page": page, "shown": shown})
+
+
+@room(Scope.JOBS_WRITE)
+def new(request: RoomRequest) -> HttpResponse:
+    """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
+    offered = on_offer()
+    form = PipelineForm(request.POST or None, **offered, initial=request.GET.dict())
+    if request.method == "POST" and form.is_valid():
+        wish = form.request(auto_start="hold" not in request.POST)
+        try:
+            pipeline = lifecycle.create_pipeline(request=wish, actor=request.principal.actor)
+        except Fault as error:
+            form.take(error)
+        else:
+            return go(request, "pipeline", pipeline.id)
+    return render(request, "portal/pipeline_new.html", {"form": form, "fewest": FEWEST, **offered})
 
 
 @room(Scope.JOBS_READ)

@@ -13,6 +13,7 @@ from finetune import selectors
 from finetune.services.jobs.preview import Previewed, Wish, preview_row
 from privatune.portal import findings
 from privatune.portal.access import RoomRequest, room
+from privatune.portal.dressing import dress
 from privatune.portal.job_form import OVERFLOW, THINKING
 from privatune.portal.refusals import said
 from tenants.database.scope import tenant_scope
@@ -31,9 +32,7 @@ class PreviewForm(forms.Form):
     def __init__(self, data: dict[str, Any], models: list[str]) -> None:
         super().__init__({"model": models[0] if models else "", "row": 1} | data)
         self.fields["model"].choices = [(name, name) for name in models]  # type: ignore[attr-defined]
-        for field in self.fields.values():
-            select = isinstance(field, forms.ChoiceField)
-            field.widget.attrs["class"] = "form-select" if select else "form-control"
+        dress(self)
 
     def wish(self) -> Wish:
         given = {name: value for name, value in self.cleaned_data.items() if value}

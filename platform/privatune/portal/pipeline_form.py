@@ -1,0 +1,147 @@
+"""The form of a new pipeline: a model, and stages in a row, as many as are filled in."""
+
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
+
+from faults import Fault
+from finetune.models import Artifact, CatalogModel
+from finetune.records.splitting import LARGEST_SHARE
+from finetune.services.jobs.request import Hyperparameters, JobRequest
+from finetune.services.pipelines.request import FEWEST, MOST, PipelineRequest, StageRequest
+from finetune.trainer.objectives import METHODS
+from privatune.portal.dressing import dress, offer
+from privatune.portal.job_form import METHOD, PRESETS, choices
+from privatune.portal.refusals import said
+from privatune.portal.words import GATES
+from tenants.models import StoredFile
+
+
+class WholeForm(forms.Form):
+    """What is asked once, for all stages."""
+
+    model = forms.ChoiceField(label=_("Model"))
+    name = forms.CharField(required=False, max_length=200, label=_("Name of the pipeline"))
+    adapter = forms.ChoiceField(
+        label=_("Adapter"),
+        initial="balanced",
+        help_text=_("Of a base model. A model that is trained on keeps its own."),
+        choices=[
+            ("quick", _("Small: rank 8")),
+            ("balanced", _("Middle: rank 16")),
+            ("thorough", _("Large: rank 32")),
+        ],
+    )
+    suffix = forms.CharField(
+        max_length=64,
+        required=False,
+        label=_("Name of the result"),
+        help_text=_("Becomes part of the model's name."),
+    )
+
+
+class StageForm(forms.Form):
+    """One stage; without training data it is none."""
+
+    method = forms.ChoiceField(label=_("What to learn from"), choices=METHOD, required=False)
+    training_file: Any = forms.ModelChoiceField(
+        queryset=None, required=False, label=_("Training data"), empty_label=_("Choose a file")
+    )
+    validation_file: Any = forms.ModelChoiceField(
+        queryset=None, required=False, label=_("Validation data"), empty_label=_("none")
+    )
+    validation_split = forms.FloatField(
+        required=False,
+        min_value=0.001,
+        max_value=LARGEST_SHARE,
+        label=_("Or keep a share of the training data for validation"),
+        help_text=_(
+            "0.001 to 0.5, such as 0.1. Rows that say nearly the same, or have the same “group”, "
+            "stay together."
+        ),
+    )
+    n_epochs = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=50,
+        label=_("Passes over the data (epochs)"),
+        help_text=_("1 to 50. Empty: by the number of rows; few rows are seen more often."),
+    )
+    gate = forms.ChoiceField(
+        required=False, label=_("Before the next stage"), choices=[*GATES.items()]
+    )
+
+    def request(self, whole: dict[str, Any]) -> StageRequest:
+        data = self.cleaned_data
+        method, epochs = data["method"] or "supervised", data["n_epochs"]
+        validation = data["validation_file"]
+        job = JobRequest(
+            model=whole["model"],
+            method=method,
+            training_file=data["training_file"].id,
+            validation_file=validation.id if validation else None,
+            validation_split=data["validation_split"],
+            hyperparameters=Hyperparameters(n_epochs=epochs or "auto"),
+            overflow=METHODS[method].overflow,
+            suffix=whole["suffix"] or None,
+            adapter=whole["adapter"],
+        )
+        return StageRequest(job=job, gate=data["gate"] or "none")
+
+
+class PipelineForm:
+    """Both together, as the page shows and sends them."""
+
+    def __init__(
+        self,
+        data: Any,
+        *,
+        bases: QuerySet[CatalogModel],
+        models: QuerySet[Artifact],
+        files: QuerySet[StoredFile],
+        initial: dict[str, Any],
+    ) -> None:
+        self.whole = WholeForm(data, initial=initial)
+        self.whole.fields["model"].choices = choices(bases, models, initial.get("model"))  # type: ignore[attr-defined]
+        dress(self.whole)
+        self.stages = [StageForm(data, prefix=str(number)) for number in range(MOST)]
+        for stage in self.stages:
+            offer(stage, files, "training_file", "validation_file")
+            dress(stage)
+
+    def is_valid(self) -> bool:
+        right = [form.is_valid() for form in (self.whole, *self.stages)]
+        return all(right) and self._in_a_row()
+
+    def _in_a_row(self) -> bool:
+        """The first stages are filled in, two at least."""
+        filled = [stage.cleaned_data["training_file"] is not None for stage in self.stages]
+        count = max(FEWEST, *(place for place, given in enumerate(filled, 1) if given), 1)
+        for stage, given in zip(self.stages[:count], filled, strict=False):
+            if not given:
+                stage.add_error("training_file", gettext("Choose the data of this stage."))
+        return all(filled[:count])
+
+    def request(self, *, auto_start: bool) -> PipelineRequest:
+        data = dict(self.whole.cleaned_data)
+        own = data["model"].startswith("ft:")
+        data["adapter"] = None if own else PRESETS[data["adapter"]]["adapter"]
+        asked = [stage for stage in self.stages if stage.cleaned_data["training_file"]]
+        return PipelineRequest(
+            stages=tuple(stage.request(data) for stage in asked),
+            name=data["name"],
+            auto_start=auto_start,
+        )
+
+    def take(self, error: Fault) -> None:
+        """Puts a refusal of the service beside the field it is about."""
+        of, _, rest = (error.param or "").partition(".")
+        place, _, name = rest.partition(".")
+        form: forms.Form = self.whole
+        if of == "stages" and place.isdecimal():
+            form, of = self.stages[int(place)], name
+        field = of.rsplit(".", 1)[-1]
+        form.add_error(field if field in form.fields else None, said(error))
