@@ -11,9 +11,8 @@ from finetune.models import Dataset, Estimate, Job
 from finetune.services.jobs.lifecycle import admit
 from finetune.services.jobs.request import MAX_SEED, JobRequest
 from finetune.services.jobs.validation import is_done, reading_for
-from finetune.services.jobs.waiting import TooManyJobsWaiting
-from finetune.states import LeaseState
 from finetune.work import nudges
+from finetune.work.turns import require_turn
 from tenants.models import StoredFile
 from tenants.rights import Right
 from tenants.services import audit
@@ -24,7 +23,7 @@ KEPT_FOR = timedelta(days=30)
 
 def ask(*, request: JobRequest, actor: str) -> Estimate:
     """In the open scope. Raises what creating the job would, but for its budget and room, which an
-    estimate tells; TooManyJobsWaiting for too many that are not measured yet."""
+    estimate tells; TooManyLive for too many that are not measured yet."""
     asked = admit(request)
     require_license(model=asked.base.name, right=Right.TRAIN)
     _require_turn()
@@ -104,10 +103,9 @@ def files_of(job: Job) -> list[tuple[str, StoredFile, Dataset | None]]:
 
 
 def _require_turn() -> None:
-    waiting = Estimate.objects.filter(state__in=(LeaseState.WAITING, LeaseState.LEASED))
-    if waiting.count() >= settings.JOBS_READ:
-        raise TooManyJobsWaiting(
-            "too_many_estimates",
-            f"{settings.JOBS_READ} estimates of your organisation are being made already.",
-            fix="Wait until some of them are ready.",
-        )
+    require_turn(
+        Estimate,
+        settings.JOBS_READ,
+        code="too_many_estimates",
+        said=f"{settings.JOBS_READ} estimates of your organisation are being made already.",
+    )

@@ -21,6 +21,7 @@ from finetune.services.models import gateway
 from finetune.services.models.graders import judges_of
 from finetune.states import LIVE_LEASES
 from finetune.work import leases, nudges
+from finetune.work.turns import require_turn
 from tenants.access import Principal
 from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id
@@ -34,11 +35,6 @@ from tenants.services.vaults import drop_when_committed, open_vault
 MOST_WAITING = 20  # evaluations of a tenant that have not ended
 LARGEST_FILE = 64 << 20  # bytes of a suite's file: a worker holds its rows in memory
 ASKABLE = (Purpose.EVALS, Purpose.TRAINING, Purpose.USER_DATA)
-
-
-class EvaluationsWaiting(UserFault):
-    status = 429
-    retry_after = 60  # seconds
 
 
 def take_turn() -> None:
@@ -138,7 +134,7 @@ def create_evaluation(
     """Of a job that has not ended it waits for the end. Raises Refused without the scopes to ask
     models and to read files, and with a gate to change models, or without the licence to serve;
     NotFound for a model that is not the tenant's to ask, UserFault for a file of another purpose
-    and a job without a result, EvaluationsWaiting (429). The caller has taken the tenant's turn and
+    and a job without a result, TooManyLive (429). The caller has taken the tenant's turn and
     locked the file."""
     by.require(Scope.INFER)
     by.require_of(Scope.FILES_READ, file)
@@ -155,12 +151,13 @@ def create_evaluation(
             fix="Ask fewer rows.",
             param="file",
         )
-    if Evaluation.objects.filter(state__in=LIVE_LEASES).count() >= MOST_WAITING:
-        raise EvaluationsWaiting(
-            "too_many_evaluations",
-            f"{MOST_WAITING} evaluations of your organisation have not ended.",
-            fix="Wait for one of them, or cancel it.",
-        )
+    require_turn(
+        Evaluation,
+        MOST_WAITING,
+        code="too_many_evaluations",
+        said=f"{MOST_WAITING} evaluations of your organisation have not ended.",
+        fix="Wait for one of them, or cancel it.",
+    )
     asked = subjects.find(request.model)
     for judge in judges(suite):
         gateway.resolve(name=judge)

@@ -25,6 +25,7 @@ from finetune.work.kinds import Lease, OperationKind
 from finetune.work.perform import shutdown
 from finetune.work.pulse import Pulse
 from finetune.work.signals import LeaseLost, Stopped, Wishes
+from finetune.work.turns import require_turn
 from finetune.workspace import private_folder
 from tenants.access import Principal
 from tenants.database.locks import lock
@@ -38,11 +39,6 @@ from tenants.vault.vault import Vault
 
 MOST_WAITING = 20  # profiles of a tenant that have not ended
 LOOK_SECONDS = 1.0  # between two looks at whether it is still wanted
-
-
-class ProfilesWaiting(UserFault):
-    status = 429
-    retry_after = 30  # seconds
 
 
 class Profiling(OperationKind):
@@ -68,7 +64,7 @@ def request_profile(*, file: StoredFile, against: StoredFile | None, by: Princip
     older version made it.
 
     Raises Refused without the scope to bring files; UserFault for a file without rows, one whose
-    check has not ended well, or the same file twice; ProfilesWaiting.
+    check has not ended well, or the same file twice; TooManyLive.
     """
     for each in (file, against):
         if each is not None:
@@ -134,12 +130,12 @@ def _require_other(file: StoredFile, against: StoredFile) -> None:
 
 
 def _require_turn() -> None:
-    if Profile.objects.filter(state__in=LIVE_LEASES).count() >= MOST_WAITING:
-        raise ProfilesWaiting(
-            "too_many_profiles",
-            f"{MOST_WAITING} profiles of your organisation's files are being made already.",
-            fix="Wait until some of them are ready.",
-        )
+    require_turn(
+        Profile,
+        MOST_WAITING,
+        code="too_many_profiles",
+        said=f"{MOST_WAITING} profiles of your organisation's files are being made already.",
+    )
 
 
 def _is_stale(profile: Profile) -> bool:

@@ -30,6 +30,7 @@ from finetune.work.isolation import isolation
 from finetune.work.kinds import Lease, OperationKind
 from finetune.work.pulse import Pulse
 from finetune.work.signals import Wishes
+from finetune.work.turns import require_turn
 from finetune.workspace import private_folder
 from tenants.access import Principal
 from tenants.actor import Actor
@@ -47,11 +48,6 @@ MOST_WAITING = 20  # scrubs of a tenant that have not ended
 LARGEST_SHOWN = 1 << 20  # bytes of a row: a page of more is read by nobody
 GROUPS = ("group", "item.group")  # where a group's name stands, which a scrub numbers
 ACTOR = Actor.system("worker")
-
-
-class ScrubsWaiting(UserFault):
-    status = 429
-    retry_after = 30  # seconds
 
 
 class Scrubbing(OperationKind):
@@ -76,18 +72,18 @@ def request_scrub(*, file: StoredFile, kinds: Collection[Kind], by: Principal) -
     """Each call makes a new file, once its worker is done.
 
     Raises Refused without the scopes to read files and to bring them; UserFault for a file without
-    rows or one whose check has not ended well; ScrubsWaiting.
+    rows or one whose check has not ended well; TooManyLive.
     """
     by.require_of(Scope.FILES_READ, file)
     by.require_of(Scope.FILES_WRITE, file)
     lock(f"scrubs:{current_tenant_id()}")
     readable_rows(file)
-    if Scrub.objects.filter(state__in=LIVE_LEASES).count() >= MOST_WAITING:
-        raise ScrubsWaiting(
-            "too_many_scrubs",
-            f"{MOST_WAITING} files of your organisation are being scrubbed already.",
-            fix="Wait until some of them are ready.",
-        )
+    require_turn(
+        Scrub,
+        MOST_WAITING,
+        code="too_many_scrubs",
+        said=f"{MOST_WAITING} files of your organisation are being scrubbed already.",
+    )
     wanted = [kind.value for kind in Kind if kind in kinds]
     scrub = Scrub.objects.create(file=file, kinds=wanted)
     nudges.wake(Scrub, scrub.tenant_id, scrub.id)

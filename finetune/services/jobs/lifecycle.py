@@ -40,7 +40,7 @@ from finetune.services.jobs.request import (
 from finetune.services.jobs.room import require_room_of
 from finetune.services.jobs.starting import Start, no_model, start_of, with_start
 from finetune.services.jobs.steps import lock_job, note, step
-from finetune.services.jobs.waiting import require_turn
+from finetune.services.jobs.waiting import require_reading
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
 from finetune.work import nudges
 from tenants.models import StoredFile
@@ -77,7 +77,7 @@ def create_job(*, request: JobRequest, actor: str) -> Job:
         model=base.name, right=Right.TRAIN, tokens=_least_tokens(request, base, training)
     )
     room = require_room_of(request=request, base=base, training=training)  # one after the other
-    require_turn()
+    require_reading()
     job = Job.objects.create(
         base=base,
         room_bytes=room,

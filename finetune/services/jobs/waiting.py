@@ -3,22 +3,19 @@ nothing else bounds them before they are queued."""
 
 from django.conf import settings
 
-from faults import UserFault
 from finetune.models import Job
 from finetune.states import JobState
+from finetune.work.turns import require_turn
 
 
-class TooManyJobsWaiting(UserFault):
-    status = 429
-    retry_after = 10  # seconds
-
-
-def require_turn() -> None:
-    """In the open scope. Raises TooManyJobsWaiting."""
-    if Job.objects.filter(state=JobState.VALIDATING_FILES).count() >= settings.JOBS_READ:
-        raise TooManyJobsWaiting(
-            "too_many_jobs_waiting",
-            f"As many jobs of your organisation as may ({settings.JOBS_READ}) wait for their files "
-            "to be read already.",
-            fix="Wait until some of them are queued, or cancel some.",
-        )
+def require_reading() -> None:
+    """In the open scope, with the storage's room locked. Raises TooManyLive."""
+    require_turn(
+        Job,
+        settings.JOBS_READ,
+        live=(JobState.VALIDATING_FILES,),
+        code="too_many_jobs_waiting",
+        said=f"As many jobs of your organisation as may ({settings.JOBS_READ}) wait for their "
+        "files to be read already.",
+        fix="Wait until some of them are queued, or cancel some.",
+    )

@@ -10,7 +10,6 @@ from finetune.services.jobs.lifecycle import create_job
 from finetune.services.jobs.request import JobRequest
 from finetune.services.jobs.steps import note
 from finetune.services.jobs.validation import file_fault, is_done
-from finetune.services.jobs.waiting import TooManyJobsWaiting
 from finetune.services.pipelines import wishes
 from finetune.services.pipelines.position import WAITING, At, Position, position
 from finetune.services.pipelines.request import field, placed
@@ -22,6 +21,7 @@ from finetune.work.kinds import Lease, OperationKind
 from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
 from finetune.work.signals import Wishes
+from finetune.work.turns import TooManyLive
 from tenants.database.scope import tenant_scope
 
 ACTOR = "system:worker"
@@ -40,7 +40,7 @@ class Advancing(OperationKind):
         try:
             if _prepared(lease) and not _ended(lease):
                 leases.wait(lease, reason=None, seconds=0)
-        except TooManyJobsWaiting as busy:
+        except TooManyLive as busy:
             leases.wait(lease, reason=None, seconds=busy.retry_after)
 
 
@@ -109,7 +109,7 @@ def _begin(pipeline: Pipeline, found: Position) -> None:
     wish = request.model_copy(update={"model": model, "seed": stage.seed})
     try:
         job = create_job(request=wish, actor=ACTOR)
-    except TooManyJobsWaiting:
+    except TooManyLive:
         raise
     except UserFault as fault:
         raise placed(fault, stage.number) from fault

@@ -18,6 +18,7 @@ from finetune.services.pipelines.position import At, Position, position, stages_
 from finetune.services.pipelines.request import PipelineRequest, check_pipeline, placed
 from finetune.states import LIVE_JOB_STATES, LIVE_LEASES, JobState, LeaseState
 from finetune.work import leases, nudges
+from finetune.work.turns import require_turn
 from tenants.errors import NotFound
 from tenants.names import readable
 from tenants.rights import Right
@@ -28,24 +29,20 @@ MOST_LIVE = 20  # pipelines of a tenant that have not ended
 PAUSABLE = (JobState.QUEUED, JobState.RUNNING)
 
 
-class PipelinesWaiting(UserFault):
-    status = 429
-    retry_after = 60  # seconds
-
-
 def create_pipeline(*, request: PipelineRequest, actor: str) -> Pipeline:
     """A pipeline that waits for a worker, with its stages.
 
     Raises what creating the first stage's job would, of every stage and with its place, and
-    PipelinesWaiting for too many that have not ended.
+    TooManyLive for too many that have not ended.
     """
     check_pipeline(request)
-    if Pipeline.objects.filter(state__in=LIVE_LEASES).count() >= MOST_LIVE:
-        raise PipelinesWaiting(
-            "too_many_pipelines",
-            f"{MOST_LIVE} pipelines of your organisation have not ended.",
-            fix="Wait for one of them, or cancel it.",
-        )
+    require_turn(
+        Pipeline,
+        MOST_LIVE,
+        code="too_many_pipelines",
+        said=f"{MOST_LIVE} pipelines of your organisation have not ended.",
+        fix="Wait for one of them, or cancel it.",
+    )
     asked = _admitted(request)
     first = asked[0]
     pipeline = Pipeline.objects.create(
