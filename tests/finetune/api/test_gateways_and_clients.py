@@ -4,6 +4,8 @@ group of their own, `scripts/setup clients`."""
 
 import os
 import re
+import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -142,10 +144,29 @@ PAGE = (ROOT / "docs" / "how-to" / "clients.md").read_text()
         ("LangChain (run with langchain-openai", "langchain-openai"),
         ("instructor (run with", "instructor"),
         ("Pydantic AI (run with", "pydantic-ai-slim"),
+        ("llm (run with", "llm"),
     ],
 )
 def test_the_page_names_the_versions_that_are_run(title: str, package: str) -> None:
     assert f"## {title} {version(package)})" in PAGE
+
+
+def test_llm_answers_as_the_page_says(
+    customer: Customer, model_server: None, tmp_path: Path
+) -> None:
+    code = PAGE.partition("## llm")[2].partition("```sh\n")[2].partition("```")[0]
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "LLM_USER_PATH": str(tmp_path),
+        "PRIVATUNE_URL": f"{customer.base_url}/v1",
+        "PRIVATUNE_API_KEY": customer.key,
+        "MODEL": TINY,
+    }
+    done = subprocess.run(
+        ["sh", "-euc", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
 
 
 def blocks() -> list[Any]:
