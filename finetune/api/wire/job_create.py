@@ -13,7 +13,12 @@ from finetune.records.thinking import Asked
 from finetune.services.jobs.lifecycle import Hyperparameters, JobRequest
 from finetune.services.jobs.request import AskedStability, WeightedFile, named_twice
 from finetune.trainer.objectives import METHODS
+from finetune.trainer.objectives.reinforcement import ReinforcementSettings
 from tenants.models import StoredFile
+
+GENERATIONS = int(ReinforcementSettings().num_generations)  # answers of a prompt, at multiplier 1
+MOST_COMPUTE = 8
+MOST_SAMPLES = 64
 
 
 class _Strict(BaseModel):
@@ -94,6 +99,33 @@ class Kto(_Strict):
     hyperparameters: KtoHyperparameters = KtoHyperparameters()
 
 
+class ReinforcementHyperparameters(WireHyperparameters):
+    """OpenAI's, then ours, named as TRL names them."""
+
+    compute_multiplier: Number = "auto"
+    eval_interval: Whole = "auto"
+    eval_samples: Whole = "auto"
+    reasoning_effort: str | None = None
+
+    algorithm: str = "auto"
+    num_generations: Whole = "auto"
+    temperature: Number = "auto"
+    top_p: Number = "auto"
+    max_completion_tokens: Whole = "auto"
+    beta: Number = "auto"
+    num_iterations: Whole = "auto"
+    epsilon: Number = "auto"
+    epsilon_high: Number = "auto"
+    loss_type: str = "auto"
+    scale_rewards: str = "auto"
+
+
+class Reinforcement(_Strict):
+    grader: dict[str, Any] | None = None
+    response_format: Any = None
+    hyperparameters: ReinforcementHyperparameters = ReinforcementHyperparameters()
+
+
 class Method(_Strict):
     type: str
     supervised: Supervised | None = None
@@ -102,7 +134,7 @@ class Method(_Strict):
     orpo: Orpo | None = None
     simpo: Simpo | None = None
     kto: Kto | None = None
-    reinforcement: Any = None
+    reinforcement: Reinforcement | None = None
 
 
 class TrainingFile(_Strict):
@@ -142,8 +174,10 @@ class JobCreate(_Strict):
     def request(self) -> JobRequest:
         """Raises UserFault for what is not offered, NotFound for a file that is not there."""
         self._check_offered()
-        chosen = self.chosen().model_dump()
         weight, further = self._files()
+        chosen, evaluation = self.chosen().model_dump(), self.evaluation
+        if self.kind == "reinforcement":
+            evaluation = drawn(chosen, evaluation)
         common = {name: chosen.pop(name) for name in Hyperparameters.model_fields}
         return JobRequest(
             model=self.model,
@@ -158,6 +192,9 @@ class JobCreate(_Strict):
             method=self.kind,
             hyperparameters=Hyperparameters(**common),
             settings={name: value for name, value in chosen.items() if value != "auto"},
+            grader=self.method.reinforcement.grader
+            if self.method and self.method.reinforcement
+            else None,
             adapter=self.adapter,
             max_length=self.max_length,
             packing=self.packing,
@@ -168,7 +205,7 @@ class JobCreate(_Strict):
             stability=self.stability,
             optimizer=self.optimizer,
             neftune_noise_alpha=self.neftune_noise_alpha,
-            evaluation=self.evaluation,
+            evaluation=evaluation,
             auto_start=self.auto_start,
             suffix=self.suffix,
             seed=self.seed,
@@ -194,7 +231,9 @@ class JobCreate(_Strict):
         return self.method.type if self.method else "supervised"
 
     def chosen(self) -> WireHyperparameters:
-        own: Supervised | Dpo | Orpo | Simpo | Kto | None = getattr(self.method, self.kind, None)
+        own: Supervised | Dpo | Orpo | Simpo | Kto | Reinforcement | None = getattr(
+            self.method, self.kind, None
+        )
         return (own.hyperparameters if own else self.hyperparameters) or WireHyperparameters()
 
     @contextmanager
@@ -208,6 +247,8 @@ class JobCreate(_Strict):
 
     def field_of(self, param: str | None) -> str | None:
         """Where the request had the field that the service calls `hyperparameters.…`."""
+        if param == "grader":
+            return f"method.{self.kind}.grader"
         if param and param.startswith("hyperparameters.") and self.hyperparameters is None:
             return f"method.{self.kind}.{param}"
         return param
@@ -234,6 +275,8 @@ class JobCreate(_Strict):
                 fix=f"Give them in `method.{self.kind}.hyperparameters` alone.",
                 param="hyperparameters",
             )
+        if self.method and self.method.reinforcement:
+            _check_reinforcement(self.method.reinforcement)
         if self.integrations:
             raise UserFault(
                 "unsupported_parameter",
@@ -241,6 +284,59 @@ class JobCreate(_Strict):
                 fix="Read the metrics from the job's events or from its result file.",
                 param="integrations",
             )
+
+
+def drawn(chosen: dict[str, Any], evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Puts OpenAI's words for how much is drawn in ours, in `chosen`; the evaluation with what is
+    said of it there."""
+    del chosen["reasoning_effort"]
+    more = chosen.pop("compute_multiplier")
+    if more != "auto":
+        if chosen["num_generations"] != "auto":
+            raise UserFault(
+                "invalid_value",
+                "compute_multiplier and num_generations say the same thing twice.",
+                fix="Give one of them.",
+                param="hyperparameters.compute_multiplier",
+            )
+        if not 0 < more <= MOST_COMPUTE:
+            raise _out("compute_multiplier", f"above 0 and at most {MOST_COMPUTE}", more)
+        chosen["num_generations"] = max(2, round(GENERATIONS * more))
+    if (samples := chosen.pop("eval_samples")) != "auto":
+        if not 1 <= samples <= MOST_SAMPLES:
+            raise _out("eval_samples", f"between 1 and {MOST_SAMPLES}", samples)
+        chosen["num_generations_eval"] = samples
+    if (interval := chosen.pop("eval_interval")) == "auto":
+        return evaluation
+    if interval < 1:
+        raise _out("eval_interval", "at least 1", interval)
+    return {"every_steps": interval, **(evaluation or {})}
+
+
+def _out(name: str, range_: str, value: float) -> UserFault:
+    return UserFault(
+        "invalid_value",
+        f"{name} must be {range_}, not {value}.",
+        fix="Correct the value, or leave it out.",
+        param=f"hyperparameters.{name}",
+    )
+
+
+def _check_reinforcement(asked: Reinforcement) -> None:
+    if asked.response_format is not None:
+        raise UserFault(
+            "unsupported_parameter",
+            "Answers are not held to a form while they are drawn for training.",
+            fix="Leave response_format out, and have the grader judge the form.",
+            param="method.reinforcement.response_format",
+        )
+    if asked.hyperparameters.reasoning_effort not in (None, "default"):
+        raise UserFault(
+            "unsupported_parameter",
+            "These models think or do not; none has a level of effort.",
+            fix="Leave reasoning_effort out, and use `thinking` on or off.",
+            param="method.reinforcement.hyperparameters.reasoning_effort",
+        )
 
 
 def _file(public_id: str, param: str) -> StoredFile:

@@ -69,7 +69,7 @@ def _shown(job: Job, artifact: Artifact | None) -> dict[str, Any]:
         "metadata": job.metadata or None,
         "method": {
             "type": job.method,
-            job.method: {"hyperparameters": hyperparameters},
+            job.method: {**shown_grader(job), "hyperparameters": hyperparameters},
         },
         "resolved": job.resolved,
         "receipt": job.receipt if job.state == JobState.SUCCEEDED else None,
@@ -84,8 +84,17 @@ def shown_hyperparameters(job: Job) -> dict[str, Any]:
     told = {name: found.get(name, asked.get(name, "auto")) for name in NAMES}
     settings = METHODS[job.method].settings
     chosen = (job.resolved or {}).get("spec", {}).get("settings", job.requested.get("settings", {}))
-    own = {name: chosen.get(name, "auto") for name in settings.model_fields} if settings else {}
+    own = {}
+    for name, field in settings.model_fields.items() if settings else ():
+        value = chosen.get(name, "auto")
+        whole = field.annotation is int and value != "auto"
+        own[name] = int(value) if whole else value  # specs keep numbers as floats
     return told | own
+
+
+def shown_grader(job: Job) -> dict[str, Any]:
+    grader = job.requested.get("grader")
+    return {} if grader is None else {"grader": grader}
 
 
 def shown_error(job: Job) -> dict[str, Any] | None:

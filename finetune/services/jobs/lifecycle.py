@@ -132,6 +132,7 @@ def admit(request: JobRequest) -> Admitted:
     if start:
         request = with_start(request, start)
     request.method_settings()  # before a file is judged by the method: what was written comes first
+    request.grader_spec()
     training = usable_file(request.training_file, "training_file")
     validation = (
         usable_file(request.validation_file, "validation_file") if request.validation_file else None

@@ -45,11 +45,13 @@ def footprint_of(job: Job, machine: dict[str, Any]) -> Footprint:
 
 
 def longest_row(job: Job) -> int:
-    """In tokens. A reading of an older version tells the longest sequence before cutting alone."""
+    """In tokens, with the answer that is drawn to it, where one is. A reading of an older version
+    tells the longest sequence before cutting alone."""
     found = [_longest(data, job) for data in (job.training_data, job.validation_data) if data]
     limit = int((job.resolved or {})["spec"]["max_length"])
     found += [int(each["longest"] or limit) for each in _several(job)]
-    return max([1, *found])
+    most_drawn = (job.resolved or {})["spec"].get("settings", {}).get("max_completion_tokens", 0)
+    return max([1, *found]) + int(most_drawn)
 
 
 def _several(job: Job) -> list[dict[str, Any]]:

@@ -12,9 +12,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, 
 from faults import UserFault
 from faults.unseen import unseen
 from finetune.families.contract import AdapterSpec
-from finetune.records.check.spec import Overflow
+from finetune.records.check.spec import Overflow, longest_by_default
 from finetune.records.splitting import LARGEST_SHARE
 from finetune.records.thinking import Asked
+from finetune.services.jobs.rewarding import checked_grader
 from finetune.trainer.objectives import METHODS
 from finetune.trainer.spec import OptimSpec, RunSpec
 from finetune.trainer.together import Clash, refuse, require_together
@@ -27,6 +28,7 @@ MICRO_BATCH_TOKENS = (64, 131_072)
 MAX_NOISE = 1000
 MAX_FILES = 16
 MIN_WEIGHT, MAX_WEIGHT = 0.001, 100
+SHORTEST_PROMPT = 8  # tokens
 
 Spec = TypeVar("Spec", bound=BaseModel)
 
@@ -83,7 +85,8 @@ class JobRequest(_Frozen):
     the method's own among the hyperparameters. `keep_optimizer`: of the checkpoint that `model`
     names, its state goes on as well. `validation_split` is the share of the training file that is
     kept apart, `weight` the training file's beside `further_files`. Without `auto_start` the job is
-    held, once its files are read, until it is resumed."""
+    held, once its files are read, until it is resumed. `grader`: what rewards the
+    model's answers, where the method learns from those."""
 
     model: str
     keep_optimizer: bool = False
@@ -95,6 +98,7 @@ class JobRequest(_Frozen):
     method: Annotated[str, AfterValidator(_offered)] = "supervised"
     hyperparameters: Hyperparameters = Hyperparameters()
     settings: dict[str, Any] = Field(default_factory=dict)
+    grader: dict[str, Any] | None = None
     adapter: dict[str, Any] | None = None
     max_length: int | None = None
     packing: bool = False
@@ -123,6 +127,20 @@ class JobRequest(_Frozen):
         if settings is None:
             return {}
         return _parse(settings, self.settings, "hyperparameters").model_dump(mode="json")
+
+    @property
+    def draws(self) -> bool:
+        """Whether the method learns from answers that the model itself draws."""
+        return "generation" in METHODS[self.method].needs
+
+    def grader_spec(self) -> dict[str, Any] | None:
+        """As it was given. Raises UserFault naming `grader`, for what is none or cannot reward a
+        training."""
+        if not self.draws:
+            if self.grader is not None:
+                raise _invalid("grader", f"The method {self.method!r} has no grader.")
+            return None
+        return checked_grader(self.grader)
 
     def adapter_spec(self) -> AdapterSpec:
         """Raises UserFault naming the field, e.g. `adapter.r`."""
@@ -155,7 +173,10 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     fewest = METHODS[request.method].fewest
     within("hyperparameters.batch_size", asked.batch_size, fewest, 256)
     _positive("hyperparameters.learning_rate_multiplier", asked.learning_rate_multiplier)
-    request.method_settings()
+    settings = request.method_settings()
+    request.grader_spec()
+    if request.draws:
+        _check_drawing(request, settings, context_length)
     within("max_length", request.max_length, 8, context_length)
     within("micro_batch_tokens", request.micro_batch_tokens, *MICRO_BATCH_TOKENS)
     within("seed", request.seed, 0, MAX_SEED)
@@ -174,6 +195,30 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
             raise _invalid("training_files", f"A weight is {MIN_WEIGHT} to {MAX_WEIGHT}.")
     require_together(request.sketch())
     refuse(request, REQUEST_CLASHES)
+
+
+def _check_drawing(request: JobRequest, settings: dict[str, Any], context_length: int) -> None:
+    if request.packing:
+        raise _invalid("packing", "Prompts are answered one by one, and are not packed.")
+    most = int(settings["max_completion_tokens"])
+    longest = longest_row(request, context_length)
+    if longest + most > context_length:
+        raise UserFault(
+            "invalid_value",
+            f"A prompt of {longest} tokens and an answer of {most} are more than the base's "
+            f"context of {context_length}.",
+            fix="Lower max_length, the longest prompt, or max_completion_tokens.",
+            param="max_length" if request.max_length else "hyperparameters.max_completion_tokens",
+        )
+
+
+def longest_row(request: JobRequest, context_length: int) -> int:
+    """Tokens a row may have: as asked, else what the base was made for, up to a default, and less
+    the answer where one is drawn."""
+    if request.max_length:
+        return request.max_length
+    most = int(request.method_settings()["max_completion_tokens"]) if request.draws else 0
+    return longest_by_default(max(SHORTEST_PROMPT, context_length - most))
 
 
 def _evaluates_nothing(request: JobRequest) -> bool:

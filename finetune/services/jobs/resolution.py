@@ -7,13 +7,13 @@ from typing import Any, cast
 
 from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
 from finetune.models import Dataset, Job, JobFile
-from finetune.records.check.spec import longest_by_default
 from finetune.records.thinking import Thinking, setting_of
-from finetune.services.jobs.request import JobRequest
+from finetune.services.jobs.request import JobRequest, longest_row
 from finetune.services.jobs.splitting import Parted, guessed
 from finetune.services.jobs.weighing import Weighed
 from finetune.trainer import auto
 from finetune.trainer.objectives import METHODS
+from finetune.trainer.objectives.reinforcement import ReinforcementSettings
 from finetune.trainer.spec import DataSpec, FurtherData, OptimSpec, RunSpec, StartSpec
 
 OF_MEMORY = ("gradient_checkpointing", "micro_batch_tokens")
@@ -52,7 +52,7 @@ class Resolved:
 
 def max_length(job: Job) -> int:
     """Tokens a row may have: as asked, else what the base was made for, up to a default."""
-    return int(job.requested.get("max_length") or longest_by_default(job.base.context_length))
+    return longest_row(JobRequest.model_validate(job.requested), job.base.context_length)
 
 
 def thinking(job: Job) -> Thinking:
@@ -99,6 +99,10 @@ def resolve(
         spec = spec.model_copy(update={"data": _data_of(spec.data, request.weight, further)})
     items = rows if packs is None else packs.count
     steps = math.ceil(items / values.batch_size) * values.n_epochs
+    trained *= values.n_epochs
+    if request.draws:
+        steps *= int(spec.settings.get("num_iterations", 1))
+        trained = _most_drawn(spec, rows)
     written = spec.model_dump(mode="json")
     for name in OF_MEMORY:  # chosen with the machine, where it was left to us
         if getattr(request, name) == "auto":
@@ -109,12 +113,19 @@ def resolve(
         hyperparameters=shown,
         choices=choices + chosen,
         spec=written,
-        trained_tokens=trained * values.n_epochs,
+        trained_tokens=trained,
         total_steps=steps if packs is None or packs.counted else None,
         thinking=served,
         split=parted,
         files=files,
     )
+
+
+def _most_drawn(spec: RunSpec, rows: int) -> int:
+    """Tokens of answers, if all are as long as they may be; each time they are learned from."""
+    settings = ReinforcementSettings.model_validate(spec.settings)
+    answers = rows * spec.epochs * settings.num_generations * settings.num_iterations
+    return answers * settings.max_completion_tokens
 
 
 def _packs(job: Job, train: Dataset, parted: Parted | None) -> auto.Packs:
@@ -204,13 +215,15 @@ def _spec(
         packing=request.packing,
         seed=job.seed,
         neftune_noise_alpha=request.neftune_noise_alpha,
-        stability="off" if request.stability == "off" else "watched",
+        # A loss against a group's mean has no ordinary height that a blow-up could be told by
+        stability="off" if request.stability == "off" or request.draws else "watched",
         eval_every=evaluation.every_steps,
         save_every=SAVE_EVERY,
         early_stop_patience=evaluation.early_stop_patience,
         keep=evaluation.keep,
         settings=request.method_settings(),
         start=_start(job),
+        grader=request.grader_spec(),
     )
 
 

@@ -21,6 +21,7 @@ from finetune.services.runs.lease import RunLease
 from finetune.services.runs.starting import fetch_start
 from finetune.storage import fetch_file
 from finetune.trainer.cores import available_cores, lanes_for
+from finetune.trainer.objectives import OBJECTIVES
 from finetune.trainer.spec import START, RunSpec, tokens_of
 from finetune.work import leases
 from finetune.work.isolation import isolation
@@ -59,7 +60,8 @@ def lay_out(
     spec.write(run_dir)
     (run_dir / spec.base).symlink_to((settings.MODEL_STORE / job.base.path).resolve())
     data = spec.data
-    fetch = partial(_fetch_rows, tell, vault)
+    with_rows = OBJECTIVES[spec.objective].records.with_rows
+    fetch = partial(_fetch_rows, tell, vault, with_rows)
     fetch(job.training_data, run_dir / data.train, data.train_tokens_sha256)
     if data.further:
         with tenant_scope(job.tenant_id):
@@ -134,12 +136,14 @@ def _try(base: CatalogModel, run_dir: Path, *, rows: int) -> Probed:
 def _fetch_rows(
     tell: Callable[[Message], None],
     vault: Vault,
+    with_rows: bool,
     data: Dataset | None,
     path: Path,
     tokens_sha256: str | None,
 ) -> None:
     """The frozen token ids in the place of the rows, where the spec names them; the rows all the
-    same if those are lost, which the trainer freezes again. Raises OurFault `rows_missing` when
+    same if those are lost, which the trainer freezes again, and for records of which it needs both.
+    Raises OurFault `rows_missing` when
     there is nothing to train from."""
     if data is None or not data.rows_object:
         raise _no_rows()
@@ -150,9 +154,10 @@ def _fetch_rows(
         except ObjectLost as error:
             log.warning("reading %s: %s", data.id, error)
             frozen.unlink(missing_ok=True)  # what came of it
+            tell(TokensLost(file=data.file.public_id))
         else:
-            return
-        tell(TokensLost(file=data.file.public_id))
+            if not with_rows:
+                return
     try:
         fetch_file(vault, data.rows_object, path, sha256=data.rows_sha256)
     except ObjectLost as error:

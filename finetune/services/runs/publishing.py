@@ -336,6 +336,7 @@ def _hyperparameters(job: Job, spec: RunSpec, report: dict[str, Any]) -> dict[st
     resolved = job.resolved or {}
     return dict(resolved.get("hyperparameters", {})) | {
         **spec.settings,  # of the objective's own
+        **({"grader": spec.grader} if spec.grader else {}),
         "learning_rate": spec.optim.learning_rate,
         "max_length": spec.max_length,
         "packing": spec.packing,

@@ -23,9 +23,10 @@ METHODS = {
     "orpo": ORPO,
     "simpo": SIMPO,
     "kto": KTO,
+    "reinforcement": REINFORCEMENT,
 }
 
-OBJECTIVES = {objective.name: objective for objective in (*METHODS.values(), REINFORCEMENT)}
+OBJECTIVES = {objective.name: objective for objective in METHODS.values()}
 
 # Of what an objective may need besides a model and rows
 GIVEN: frozenset[Need] = frozenset({"reference", "generation"})

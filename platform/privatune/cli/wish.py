@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
 
+from faults.nesting import NO_JSON, loads
 from finetune.records.check.spec import Overflow
 from finetune.trainer.objectives import METHODS
 from privatune.cli.brought import Brought
@@ -110,10 +112,47 @@ def job_wish(
     undesirable_weight: Annotated[
         str | None, typer.Option(help="Of kto: how much the other answers weigh.")
     ] = None,
-    loss_type: Annotated[str | None, typer.Option(help="Of dpo: sigmoid or ipo.")] = None,
+    loss_type: Annotated[
+        str | None,
+        typer.Option(help="Of dpo: sigmoid or ipo; of grpo: dapo, grpo, bnpo or dr_grpo."),
+    ] = None,
     label_smoothing: Annotated[
         str | None,
         typer.Option(help="Of dpo: the share of preferences that may be the wrong way round."),
+    ] = None,
+    grader: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="Of reinforcement: a file with the grader, as JSON."
+        ),
+    ] = None,
+    algorithm: Annotated[
+        str | None, typer.Option(help="Of reinforcement: grpo (the default) or rloo.")
+    ] = None,
+    num_generations: Annotated[
+        int | None, typer.Option(help="Of reinforcement: answers of a prompt; 8 if not given.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of reinforcement: of the answers; 1 if not given.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Of reinforcement: of the answers; 1 if not given.")
+    ] = None,
+    max_completion_tokens: Annotated[
+        int | None, typer.Option(help="Of reinforcement: of an answer; 512 if not given.")
+    ] = None,
+    num_iterations: Annotated[
+        int | None,
+        typer.Option(help="Of reinforcement: steps that learn from the same answers; 1 if not."),
+    ] = None,
+    scale_rewards: Annotated[
+        str | None, typer.Option(help="Of grpo: group (the default), batch or none.")
+    ] = None,
+    eval_samples: Annotated[
+        int | None, typer.Option(help="Of reinforcement: answers of a validation row; 1 if not.")
+    ] = None,
+    eval_interval: Annotated[
+        int | None, typer.Option(help="Of reinforcement: steps between two evaluations.")
     ] = None,
     r: Annotated[int | None, typer.Option(min=1, help="Rank of the LoRA adapter.")] = None,
     alpha: Annotated[float | None, typer.Option(min=0, help="LoRA's scale, over r.")] = None,
@@ -191,7 +230,19 @@ def job_wish(
         "undesirable_weight": _number(undesirable_weight, "--undesirable-weight"),
         "loss_type": loss_type,
         "label_smoothing": _number(label_smoothing, "--label-smoothing"),
+        "algorithm": algorithm,
+        "num_generations": num_generations,
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_completion_tokens": max_completion_tokens,
+        "num_iterations": num_iterations,
+        "scale_rewards": scale_rewards,
+        "eval_samples": eval_samples,
+        "eval_interval": eval_interval,
     }
+    own: dict[str, Any] = {"hyperparameters": given(hyperparameters)}
+    if grader is not None:
+        own["grader"] = _grader(grader)
     settings = {
         "model": model,
         "keep_optimizer": keep_optimizer,
@@ -200,7 +251,7 @@ def job_wish(
         "seed": seed,
         "method": {
             "type": method,
-            method: {"hyperparameters": given(hyperparameters)},
+            method: own,
         },
         "adapter": given(
             {
@@ -256,6 +307,13 @@ def _number(said: str | None, option: str) -> float | int | str | None:
         raise typer.BadParameter(
             f'{said!r} is neither a number nor "auto"', param_hint=option
         ) from None
+
+
+def _grader(path: Path) -> Any:
+    try:
+        return loads(path.read_bytes())
+    except NO_JSON:
+        raise typer.BadParameter(f"{path} is not JSON", param_hint="--grader") from None
 
 
 def pair(said: str) -> tuple[str, str]:
