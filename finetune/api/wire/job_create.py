@@ -289,8 +289,8 @@ class JobCreate(_Strict):
 def drawn(chosen: dict[str, Any], evaluation: dict[str, Any] | None) -> dict[str, Any] | None:
     """Puts OpenAI's words for how much is drawn in ours, in `chosen`; the evaluation with what is
     said of it there."""
-    del chosen["reasoning_effort"]
-    more = chosen.pop("compute_multiplier")
+    chosen.pop("reasoning_effort", None)
+    more = chosen.pop("compute_multiplier", "auto")
     if more != "auto":
         if chosen["num_generations"] != "auto":
             raise UserFault(
@@ -302,11 +302,11 @@ def drawn(chosen: dict[str, Any], evaluation: dict[str, Any] | None) -> dict[str
         if not 0 < more <= MOST_COMPUTE:
             raise _out("compute_multiplier", f"above 0 and at most {MOST_COMPUTE}", more)
         chosen["num_generations"] = max(2, round(GENERATIONS * more))
-    if (samples := chosen.pop("eval_samples")) != "auto":
+    if (samples := chosen.pop("eval_samples", "auto")) != "auto":
         if not 1 <= samples <= MOST_SAMPLES:
             raise _out("eval_samples", f"between 1 and {MOST_SAMPLES}", samples)
         chosen["num_generations_eval"] = samples
-    if (interval := chosen.pop("eval_interval")) == "auto":
+    if (interval := chosen.pop("eval_interval", "auto")) == "auto":
         return evaluation
     if interval < 1:
         raise _out("eval_interval", "at least 1", interval)

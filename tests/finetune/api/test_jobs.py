@@ -113,7 +113,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "method.dpo.hyperparameters.beta",
     ),
     ({"method": {"type": "reinforcement"}}, "method.reinforcement.grader"),
-    ({"method": {"type": "kto"}}, "method.type"),
+    ({"method": {"type": "ppo"}}, "method.type"),
     ({"suffix": ""}, "suffix"),
     ({"suffix": "x" * 65}, "suffix"),
     ({"suffix": "a\u200bb"}, "suffix"),
@@ -271,7 +271,7 @@ def test_only_so_many_jobs_wait_for_their_files(customer: Customer, training_fil
         client.fine_tuning.jobs.create(model="tiny", training_file=training_file, seed=2)
     assert refused.value.code == "too_many_jobs_waiting"
     assert "cancel some" in refused.value.message
-    assert refused.value.response.headers["retry-after"] == "10"
+    assert refused.value.response.headers["retry-after"] == "30"
     client.fine_tuning.jobs.cancel(first.id)
     client.fine_tuning.jobs.create(model="tiny", training_file=training_file, seed=2)
 
