@@ -10,6 +10,7 @@ from django.conf import settings
 from finetune.families.contract import AdapterSpec
 from finetune.families.footprint import Footprint, footprint
 from finetune.models import Dataset, Job
+from finetune.trainer.spec import RunSpec
 
 PROCESS_BYTES = 512 << 20  # Python and torch themselves
 ROW_BYTES, TOKEN_BYTES = 400, 5  # of the rows, which stand in memory encoded
@@ -26,11 +27,12 @@ def need_of(job: Job, machine: dict[str, Any]) -> Callable[[int, bool], int]:
 
 
 def need_mb(job: Job, machine: dict[str, Any]) -> int:
-    """With all that was chosen on the machine; a step of few rows fills no micro-batch."""
-    spec, longest = (job.resolved or {})["spec"], longest_row(job)
-    of_step = spec["batch_size"] * (spec["max_length"] if spec["packing"] else longest)
-    tokens = max(longest, min(int(machine["micro_batch_tokens"]), of_step))
-    return need_of(job, machine)(tokens, bool(machine["gradient_checkpointing"])) >> 20
+    """With all that was chosen on the machine; a step of few rows fills no micro-batch. Where an
+    older version chose, what stands in memory at once is what the trainer takes unasked."""
+    spec, longest = RunSpec.model_validate((job.resolved or {})["spec"] | machine), longest_row(job)
+    of_step = spec.batch_size * (spec.max_length if spec.packing else longest)
+    tokens = max(longest, min(spec.micro_batch_tokens, of_step))
+    return need_of(job, machine)(tokens, spec.gradient_checkpointing) >> 20
 
 
 def footprint_of(job: Job, machine: dict[str, Any]) -> Footprint:

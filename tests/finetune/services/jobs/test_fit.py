@@ -9,6 +9,7 @@ from finetune.models import Job, Machine
 from finetune.services.jobs import fit
 from finetune.services.jobs.fit import Size
 from finetune.services.jobs.needs import longest_row
+from finetune.services.jobs.needs import need_mb as needs_mb
 from finetune.services.jobs.validation import VALIDATE
 from finetune.states import JobState
 from finetune.work.perform import perform
@@ -78,3 +79,15 @@ def test_a_budget_that_is_too_small_names_the_epochs_that_it_pays(bench: Bench) 
     job = validated(bench)
     assert job.error["code"] == "license_required"
     assert "Lower `n_epochs` to 3" in job.error["fix"]
+
+
+def test_what_an_older_version_chose_on_a_machine_needs_what_the_trainer_takes_unasked(
+    bench: Bench,
+) -> None:
+    """It chose precision and device alone; such a run's end tells its need, too."""
+    job = validated(bench)
+    with tenant_scope(bench.tenant.id):
+        found = Job.objects.select_related("base", "training_data").get(id=job.id)
+        older = {"precision": "fp32", "device": "cpu", "threads": 1}
+        unasked = {"gradient_checkpointing": False, "micro_batch_tokens": 2048}
+        assert needs_mb(found, older) == needs_mb(found, older | unasked)
