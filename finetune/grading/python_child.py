@@ -1,7 +1,8 @@
 """The child that runs a customer's grader: `python -m finetune.grading.python_child`.
 
-One JSON object {"source", "sample", "item"} on standard input; {"score"} or {"error"} on standard
-output. What the source itself prints goes to standard error, and away.
+One JSON object {"source", "asked": [{"sample", "item"}, …]} on standard input; a line {"score"} or
+{"error"} for each on standard output, in their order. What the source itself prints goes to
+standard error, and away.
 """
 
 import json
@@ -17,16 +18,20 @@ LONGEST_ERROR = 2000  # characters of what is told about a failure
 def main() -> int:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the source's own print must not be taken for the answer
-    asked = json.load(sys.stdin)
-    json.dump(_graded(asked), answers)
+    given = json.load(sys.stdin)
+    space: dict[str, Any] = {"__name__": "grader"}
+    for number, each in enumerate(given["asked"]):
+        told = _graded(space, given["source"] if number == 0 else "", each)
+        answers.write(json.dumps(told) + "\n")
+        answers.flush()  # what is graded stays so, whatever becomes of the next
     answers.close()
     return 0
 
 
-def _graded(asked: dict[str, Any]) -> dict[str, Any]:
-    space: dict[str, Any] = {"__name__": "grader"}
+def _graded(space: dict[str, Any], source: str, asked: dict[str, Any]) -> dict[str, Any]:
+    """The source runs once, in front of the first."""
     try:
-        exec(compile(asked["source"], "grader.py", "exec", dont_inherit=True), space)  # noqa: S102
+        exec(compile(source, "grader.py", "exec", dont_inherit=True), space)  # noqa: S102
         score = float(space["grade"](asked["sample"], asked["item"]))
     except BaseException as error:  # SystemExit, too: the answer is due whatever it does
         return {"error": _told(error)}

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from faults.nesting import NO_JSON
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import PACKAGE, Room
-from finetune.sandbox.start import start
+from finetune.sandbox.start import Child, start
 
 SECONDS = 60
 MEMORY_MB = 1024
@@ -47,14 +48,30 @@ def run_python(
 ) -> Ran:
     """`grade(sample, item)` of the source. Never without isolation, whatever else may be.
     `seconds`: what is left of SECONDS."""
+    (ran,) = run_on_all(source, [(sample, item)], level=level, seconds=min(seconds, SECONDS))
+    return ran
+
+
+def run_on_all(
+    source: str,
+    asked: Sequence[tuple[dict[str, Any], Any]],
+    *,
+    level: Level,
+    seconds: float,
+    started: Callable[[Child], None] = lambda child: None,
+) -> list[Ran]:
+    """Of each (sample, item), one after the other in one process, which loads the source once.
+    `seconds`: for all of them. `started` is given the process, which may be killed meanwhile."""
     if level is Level.NONE:
-        return Ran(error="This machine has no isolation for the code of strangers.", ours=True)
+        told = "This machine has no isolation for the code of strangers."
+        return [Ran(error=told, ours=True) for _ in asked]
+    listed = [{"sample": sample, "item": item} for sample, item in asked]
     with tempfile.TemporaryFile() as given:
-        given.write(json.dumps({"source": source, "sample": sample, "item": item}).encode())
+        given.write(json.dumps({"source": source, "asked": listed}).encode())
         given.seek(0)
         child = start(
             level,
-            replace(ROOM, seconds=min(seconds, ROOM.seconds)),
+            replace(ROOM, seconds=seconds),
             "finetune.grading.python_child",
             [],
             cwd=Path("/"),
@@ -62,12 +79,17 @@ def run_python(
             stdin=given.fileno(),
             stderr=subprocess.DEVNULL,
         )
+        started(child)
         try:
             assert child.process.stdout is not None
-            answer = child.process.stdout.read(LONGEST_ANSWER)
+            answers = child.process.stdout.read(LONGEST_ANSWER * len(asked))
         finally:
             child.kill()
-    return _read(answer, child.process.returncode)
+    lines = answers.split(b"\n")
+    return [
+        _read(lines[at] if at < len(lines) else b"", child.process.returncode, seconds)
+        for at in range(len(asked))
+    ]
 
 
 def _text(said: Any) -> str:
@@ -75,7 +97,7 @@ def _text(said: Any) -> str:
     return str(said).encode("utf-8", "replace").decode()
 
 
-def _read(answer: bytes, code: int) -> Ran:
+def _read(answer: bytes, code: int, seconds: float) -> Ran:
     try:
         told = json.loads(answer)  # the source may have written it itself
         if "score" not in told:
@@ -86,5 +108,5 @@ def _read(answer: bytes, code: int) -> Ran:
     except (*NO_JSON, KeyError, TypeError, OverflowError):
         return Ran(
             error=f"The grader ended without an answer (status {code}): it took more than "
-            f"{SECONDS} seconds or {MEMORY_MB} MB, or ended its own process."
+            f"{seconds:.0f} seconds or {MEMORY_MB} MB, or ended its own process."
         )

@@ -10,7 +10,6 @@ from finetune.grading import specs
 GRADER: TypeAdapter[specs.Grader] = TypeAdapter(specs.Grader)
 # What a training cannot ask, and why
 NOT_IN_TRAINING = {
-    "python": "code of a customer's is not run beside a training yet",
     "score_model": "a training asks no other model",
 }
 
@@ -31,7 +30,7 @@ def checked_grader(given: dict[str, Any] | None) -> dict[str, Any]:
             raise UserFault(
                 "unsupported_parameter",
                 f"A grader of the type {part.type!r} is not offered in a training: {why}.",
-                fix="Use string_check, json_equal, text_similarity, or multi of those.",
+                fix="Use string_check, json_equal, text_similarity, python, or multi of those.",
                 param="grader",
             )
     return given

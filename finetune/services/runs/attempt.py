@@ -16,7 +16,7 @@ from finetune.events.waits import DiskFull, NoBf16, NoGpu
 from finetune.models import Job
 from finetune.sandbox.groups import ended_for_memory
 from finetune.sandbox.start import Child
-from finetune.services.runs import memory, preparation, publishing
+from finetune.services.runs import grading, memory, preparation, publishing
 from finetune.services.runs.history import History
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.tail import EventTail
@@ -66,13 +66,14 @@ def _work(lease: RunLease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
     taking = Taking(
         EventTail.of_what_comes(run_dir / "events.jsonl"), History(lease, vault), run_dir
     )
-    training = launch_trainer(run_dir, threads=spec.threads or 1, level=isolation())
-    log.info("run %s epoch %s: trainer %s", lease.run_id, lease.epoch, training.process.pid)
     ended_before = ended_for_memory()
-    try:
-        code = _supervise(training, taking, pulse)
-    finally:
-        training.kill()
+    with grading.kept(run_dir, spec, isolation()) as graders:
+        training = launch_trainer(run_dir, threads=spec.threads or 1, level=isolation())
+        log.info("run %s epoch %s: trainer %s", lease.run_id, lease.epoch, training.process.pid)
+        try:
+            code = _supervise(training, taking, pulse, graders)
+        finally:
+            training.kill()
     by_kernel = code == -signal.SIGKILL and ended_for_memory() > ended_before
     if by_kernel or ran_out_of_memory(run_dir, code):
         log.warning("run %s epoch %s: out of memory, exit %s", lease.run_id, lease.epoch, code)
@@ -94,8 +95,11 @@ def ran_out_of_memory(run_dir: Path, code: int) -> bool:
     return bool(told.get("code") == "out_of_memory")
 
 
-def _supervise(training: Child, taking: "Taking", pulse: "Pulse[Wishes]") -> int:
-    """Takes over events until the process has ended; returns its exit code. Raises LeaseLost."""
+def _supervise(
+    training: Child, taking: "Taking", pulse: "Pulse[Wishes]", graders: grading.Keeper | None
+) -> int:
+    """Takes over events until the process has ended; returns its exit code. Raises LeaseLost, and
+    OurFault where its grader is not to be had."""
     while True:
         code = training.poll()  # before reading: what it said last is then read, too
         taken = taking.take()
@@ -103,6 +107,8 @@ def _supervise(training: Child, taking: "Taking", pulse: "Pulse[Wishes]") -> int
             return code
         if pulse.lost:
             raise LeaseLost
+        if graders is not None:
+            graders.require()
         if pulse.seen.cancel:
             training.stop(CANCEL_SECONDS)
         elif pulse.seen.pause or shutdown.asked:

@@ -93,7 +93,7 @@ def test_ours_stand_beside_them_and_more_steps_learn_from_the_same_answers(
     [
         ({"grader": None}, "grader", "invalid_value"),
         ({"grader": {"type": "string_check"}}, "grader", "invalid_value"),
-        ({"grader": PYTHON}, "grader", "unsupported_parameter"),
+        ({"grader": PYTHON | {"source": "def grade("}}, "grader", "invalid_value"),
         ({"grader": {"type": "multi", "name": "m", "graders": {"j": JUDGE},
                      "calculate_output": "j"}}, "grader", "unsupported_parameter"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),

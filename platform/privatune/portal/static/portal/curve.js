@@ -11,6 +11,8 @@
     { of: "valid_loss", label: label.valid, stroke: "#c2410c", width: 2, points: { show: true }, spanGaps: true },
     { of: "train_accuracy", label: label.accuracy, stroke: "#64748b", width: 1, scale: "accuracy" },
     { of: "train_rewards_accuracies", label: label.preferred, stroke: "#64748b", width: 1, scale: "accuracy" },
+    { of: "train_reward", label: label.reward, stroke: "#0369a1", width: 2, scale: "reward" },
+    { of: "valid_reward", label: label.validReward, stroke: "#7c3aed", width: 2, scale: "reward", points: { show: true }, spanGaps: true },
   ].map((line) => ({ ...line, figures: [], value: (_, figure) => figure?.toFixed(4) ?? "–" }));
   let last = 0, plot = null, drawn = "";
   // Between the marks of the steps: there is no step 1.5.
@@ -21,23 +23,25 @@
 
   // The legend names what there is; a curve that comes later has the whole drawn anew.
   function draw() {
-    const present = lines.filter((line) => line.figures.some((each) => each !== null));
+    const found = lines.filter((line) => line.figures.some((each) => each !== null));
+    // The loss of rewarded answers is their reward with its sign turned
+    const rewarded = found.some((line) => line.of === "valid_reward");
+    const present = found.filter((line) => !(rewarded && line.of === "valid_loss"));
     const data = [steps, ...present.map((line) => line.figures)];
     const names = present.map((line) => line.of).join();
     if (plot && names === drawn) return plot.setData(data);
     drawn = names;
     plot?.destroy();
     document.getElementById("curve-empty").hidden = true;
-    const axes = [
-      { label: label.step, incrs: WHOLE },
-      { label: label.loss },
-      { scale: "accuracy", side: 1, grid: { show: false }, label: label.accuracy },
-    ];
+    const axes = [{ label: label.step, incrs: WHOLE }, { label: label.loss }];
+    for (const scale of ["accuracy", "reward"]) {
+      if (present.some((line) => line.scale === scale)) axes.push({ scale, side: 1, grid: { show: false }, label: label[scale] });
+    }
     plot = new uPlot(
       {
         ...sizes(),
         scales: { x: { time: false, range: beside }, accuracy: { range: [0, 1] } },
-        axes: present.some((line) => line.scale) ? axes : axes.slice(0, 2),
+        axes,
         series: [{ label: label.step, value: (_, step) => step ?? "–" }, ...present.map(({ of, figures, ...series }) => series)],
       },
       data,

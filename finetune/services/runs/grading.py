@@ -1,0 +1,115 @@
+"""Runs the Python of a training's grader beside it, in a sandbox of its own: the training process
+holds the weights and asks for it in RUN_DIR/grading (trainer/rewards.py)."""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from faults import OurFault
+from faults.nesting import NO_JSON
+from finetune.grading.python_grader import run_on_all
+from finetune.sandbox.levels import Level
+from finetune.sandbox.start import Child
+from finetune.trainer.rewards import ASKED, FOLDER, GRADER, TOLD, sources_of
+from finetune.trainer.spec import RunSpec
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.05
+SECONDS = 600  # for all answers of a step
+LARGEST = 256 << 20  # bytes of what is asked at once
+
+
+@contextmanager
+def kept(run_dir: Path, spec: RunSpec, level: Level) -> "Iterator[Keeper | None]":
+    """While the training runs; None where its grader has no Python."""
+    sources = sources_of(GRADER.validate_python(spec.grader)) if spec.grader else []
+    if not sources:
+        yield None
+        return
+    folder = run_dir / FOLDER
+    folder.mkdir()
+    keeper = Keeper(folder, sources, level)
+    thread = threading.Thread(target=keeper.work, name="grading", daemon=True)
+    thread.start()
+    try:
+        yield keeper
+    finally:
+        keeper.end()
+        thread.join()
+
+
+class Keeper:
+    def __init__(self, folder: Path, sources: list[str], level: Level) -> None:
+        # What the training process makes of the folder's name afterwards is no matter
+        self._folder = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
+        self._sources, self._level = sources, level
+        self._ended = threading.Event()
+        self._lock = threading.Lock()
+        self._child: Child | None = None
+        self._broken: Exception | None = None
+
+    def work(self) -> None:
+        try:
+            while not self._ended.wait(LOOK_SECONDS):
+                for name in sorted(os.listdir(self._folder)):
+                    if name.endswith(ASKED) and not name.startswith("."):
+                        self._answer(name)
+        except (OSError, *NO_JSON, KeyError, TypeError) as error:
+            log.exception("the Python graders of a training are not run any more")
+            self._broken = error
+        finally:
+            os.close(self._folder)
+
+    def require(self) -> None:
+        """Raises OurFault where nobody answers any more: the training would wait for ever."""
+        if self._broken is not None:
+            said = f"The Python of the grader cannot be run: {self._broken}"
+            raise OurFault("grader_unavailable", said) from self._broken
+
+    def end(self) -> None:
+        """Nothing is started any more, and what runs is ended."""
+        with self._lock:
+            self._ended.set()
+            if self._child is not None:
+                self._child.kill()
+
+    def _answer(self, name: str) -> None:
+        samples = self._take(name)
+        asked = [(each["sample"], each["item"]) for each in samples]
+        told = []
+        for source in self._sources:
+            ran = run_on_all(
+                source, asked, level=self._level, seconds=SECONDS, started=self._started
+            )
+            told.append([list(asdict(each).values()) for each in ran])
+        if not self._ended.is_set():
+            self._tell(name.removesuffix(ASKED) + TOLD, told)
+
+    def _take(self, name: str) -> list[dict[str, Any]]:
+        """What is asked, once."""
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._folder)
+        with open(file, "rb") as opened:
+            written = opened.read(LARGEST)
+        os.unlink(name, dir_fd=self._folder)
+        found: list[dict[str, Any]] = json.loads(written)["samples"]
+        return found
+
+    def _started(self, child: Child) -> None:
+        with self._lock:
+            self._child = child
+            if self._ended.is_set():
+                child.kill()
+
+    def _tell(self, name: str, told: list[Any]) -> None:
+        part = f".{name}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with open(os.open(part, flags, 0o600, dir_fd=self._folder), "w", encoding="utf-8") as file:
+            json.dump(told, file)
+        os.replace(part, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)

@@ -1,0 +1,121 @@
+"""A customer's Python as the grader of a training: run beside it, in a sandbox of its own."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults import OurFault
+from finetune.sandbox.levels import require
+from finetune.services.jobs.validation import VALIDATE
+from finetune.services.runs.grading import Keeper, kept
+from finetune.services.runs.training import TRAIN
+from finetune.states import JobState
+from finetune.trainer.rewards import ASKED, FOLDER, TOLD
+from finetune.trainer.spec import RunSpec
+from finetune.work.perform import perform
+from tenants.database.scope import tenant_scope
+from tests.fixtures.jobs import jsonl, new_bench
+from tests.fixtures.waiting import until
+
+SOURCE = "def grade(sample, item):\n    return sample['output_text'].count(item['letter'])\n"
+
+
+def python(source: str) -> dict[str, Any]:
+    return {"type": "python", "name": "p", "source": source}
+
+
+def ask(folder: Path, name: str, *letters: str) -> None:
+    samples = [{"sample": {"output_text": "eel"}, "item": {"letter": each}} for each in letters]
+    (folder / f".{name}").write_text(json.dumps({"name": name, "samples": samples}))
+    os.replace(folder / f".{name}", folder / f"{name}{ASKED}")
+
+
+def spec_of(source: str) -> RunSpec:
+    return RunSpec(grader=python(source))
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Any:
+    with kept(tmp_path, spec_of(SOURCE), require("require")) as found:
+        yield found
+
+
+def test_each_answer_of_a_step_is_graded_and_one_that_fails_stands_alone(tmp_path: Path) -> None:
+    source = SOURCE.replace("return", "assert item['letter'] != 'x'; return")
+    with kept(tmp_path, spec_of(source), require("require")):
+        ask(tmp_path / FOLDER, "7", "e", "x", "l")
+        told = tmp_path / FOLDER / f"7{TOLD}"
+        until(told.exists, "nothing was told")
+        ((first, second, third),) = json.loads(told.read_text())
+    assert (first[0], third[0]) == (2, 1)
+    assert "AssertionError" in second[1]
+    assert not (tmp_path / FOLDER / f"7{ASKED}").exists()
+
+
+def test_a_source_that_ends_its_process_keeps_what_was_graded_before_it(tmp_path: Path) -> None:
+    source = SOURCE.replace("return", "import os; item['letter'] == 'x' and os._exit(3); return")
+    with kept(tmp_path, spec_of(source), require("require")):
+        ask(tmp_path / FOLDER, "1", "e", "x", "l")
+        told = tmp_path / FOLDER / f"1{TOLD}"
+        until(told.exists, "nothing was told")
+        ((first, second, third),) = json.loads(told.read_text())
+    assert first == [2, None, False]
+    assert "ended without an answer" in second[1]
+    assert "ended without an answer" in third[1]
+
+
+def test_a_training_that_ends_takes_the_source_that_runs_with_it(tmp_path: Path) -> None:
+    source = "import time\ndef grade(sample, item):\n    time.sleep(500)\n"
+    with kept(tmp_path, spec_of(source), require("require")) as keeper:
+        ask(tmp_path / FOLDER, "1", "e")
+        until(lambda: keeper._child is not None, "it did not begin")
+        began = time.monotonic()
+    assert time.monotonic() - began < 400
+    assert keeper._child.poll() is not None
+    assert not (tmp_path / FOLDER / f"1{TOLD}").exists()
+
+
+@pytest.mark.parametrize("what", ["damaged", "a link"])
+def test_what_cannot_be_read_ends_the_attempt_and_not_in_waiting_for_ever(
+    tmp_path: Path, keeper: Keeper, what: str
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text('{"samples": []}')
+    asked = tmp_path / FOLDER / f"1{ASKED}"
+    if what == "damaged":
+        asked.write_text("{")
+    else:
+        asked.symlink_to(secret)
+    until(lambda: keeper._broken is not None, "it was read")
+    with pytest.raises(OurFault) as refused:
+        keeper.require()
+    assert refused.value.code == "grader_unavailable"
+
+
+@pytest.mark.slow
+def test_a_job_learns_what_a_customers_python_rewards(committed: None, tiny_base: Path) -> None:
+    bench = new_bench(tiny_base)
+    rows = [
+        {"messages": [{"role": "user", "content": f"Say it {n}"}], "letter": "e"} for n in range(8)
+    ]
+    job = bench.create(
+        file=bench.add_file(jsonl(rows)),
+        method="reinforcement",
+        grader=python(SOURCE),
+        max_length=128,
+        hyperparameters={"n_epochs": 2, "batch_size": 4},
+        settings={"max_completion_tokens": 8, "num_generations": 4},
+    )
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    perform(TRAIN, tenant_id=bench.tenant.id, key=job.id)
+    ended = bench.job(job)
+    assert (ended.state, ended.error) == (JobState.SUCCEEDED, None)
+    with tenant_scope(bench.tenant.id):
+        metrics = list(job.events.filter(type="metrics").values_list("data", flat=True))
+    assert len(metrics) == 4
+    assert all(each["train_grader_errors"] == 0 for each in metrics)
+    assert any(each["train_reward"] > 0 for each in metrics)
