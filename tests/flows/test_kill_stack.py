@@ -6,6 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.fixtures.cluster import seed
 from tests.fixtures.ports import own_port
 from tests.fixtures.stack import Stack, import_tiny, start_stack, stop_stack
 from tests.fixtures.waiting import until
@@ -20,6 +21,7 @@ def test_after_kill_9_of_the_supervisor_nothing_runs_on_and_up_starts_again(
     tmp_path: Path, tiny_base: Path
 ) -> None:
     data = tmp_path / "data"
+    seed(data)
     process, first = start_stack(data, own_port())
     members: set[psutil.Process] = set()
     try:

@@ -20,6 +20,7 @@ from openai import NotFoundError, OpenAI
 from pydantic import BaseModel, Field
 
 from finetune.packaging.verify import verify
+from tests.fixtures.cluster import seed
 from tests.fixtures.ports import own_port
 from tests.fixtures.rabbitmq import rabbitmq_server
 from tests.fixtures.stack import ROOT, Stack, StackTenant, import_tiny, start_stack, stop_stack
@@ -217,6 +218,10 @@ def wait_for_metrics(client: OpenAI, job_id: str, *, after: str = "") -> None:
 
 @contextmanager
 def a_stack(data: Path, base: Path | None, **extra: str) -> Iterator[tuple[Stack, Any]]:
+    """Its database is migrated already: the stack that tests share is the one that starts from
+    nothing."""
+    if not data.exists():
+        seed(data)
     process, first = start_stack(data, own_port(), **extra)
     running = Stack.of(data, first, **extra)
     try:
