@@ -56,6 +56,7 @@ def bring(client: OpenAI, data: bytes, name: str = "train.jsonl") -> str:
 
 
 ENDED = {"succeeded", "failed", "cancelled"}
+ASK_EVERY = 1.0  # seconds: two requests each time, beside the training that they ask for
 
 
 def wait_for(client: OpenAI, job_id: str, *states: str) -> Any:
@@ -72,7 +73,7 @@ def wait_for(client: OpenAI, job_id: str, *states: str) -> Any:
         assert job.status in states or job.status not in ENDED, (job.status, job.error)
         return job.status in states
 
-    until(there, f"not {states}", moving=told, said=lambda: f"{told()}", pause=0.3)
+    until(there, f"not {states}", moving=told, said=lambda: f"{told()}", pause=ASK_EVERY)
     return jobs()
 
 
