@@ -4,11 +4,48 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.utils.translation import gettext_lazy as _
 
+from finetune.records.splitting import LARGEST_SHARE
 from privatune.portal.file_rows import label
 from tenants.models import StoredFile
 
 TICKED = forms.CheckboxInput | forms.RadioSelect | forms.CheckboxSelectMultiple
+
+
+# Fields that several forms ask
+
+
+def share() -> forms.FloatField:
+    return forms.FloatField(
+        required=False,
+        min_value=0.001,
+        max_value=LARGEST_SHARE,
+        label=_("Or keep a share of the training data for validation"),
+        help_text=_(
+            "0.001 to 0.5, such as 0.1. Rows that say nearly the same, or have the same “group”, "
+            "stay together."
+        ),
+    )
+
+
+def epochs() -> forms.IntegerField:
+    return forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=50,
+        label=_("Passes over the data (epochs)"),
+        help_text=_("1 to 50. Empty: by the number of rows; few rows are seen more often."),
+    )
+
+
+def result_name() -> forms.CharField:
+    return forms.CharField(
+        max_length=64,
+        required=False,
+        label=_("Name of the result"),
+        help_text=_("Becomes part of the model's name."),
+    )
 
 
 def dress(form: forms.Form) -> None:

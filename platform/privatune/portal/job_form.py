@@ -10,7 +10,6 @@ from django.utils.translation import gettext_lazy as _
 from faults import Fault
 from finetune.models import Artifact, CatalogModel
 from finetune.records.check.spec import LONGEST_DEFAULT
-from finetune.records.splitting import LARGEST_SHARE
 from finetune.services.jobs.lifecycle import JobRequest
 from finetune.services.jobs.request import (
     MAX_NOISE,
@@ -20,7 +19,7 @@ from finetune.services.jobs.request import (
     WeightedFile,
 )
 from finetune.trainer.objectives import METHODS
-from privatune.portal.dressing import dress, offer
+from privatune.portal.dressing import dress, epochs, offer, result_name, share
 from privatune.portal.refusals import said
 from tenants.models import StoredFile
 
@@ -89,16 +88,7 @@ class JobForm(forms.Form):
         label=_("Validation data"),
         help_text=_("Rows kept apart, to see whether what is learned holds for unseen data."),
     )
-    validation_split = forms.FloatField(
-        required=False,
-        min_value=0.001,
-        max_value=LARGEST_SHARE,
-        label=_("Or keep a share of the training data for validation"),
-        help_text=_(
-            "0.001 to 0.5, such as 0.1. Rows that say nearly the same, or have the same “group”, "
-            "stay together."
-        ),
-    )
+    validation_split = share()
     further_file: Any = forms.ModelChoiceField(
         queryset=None,
         required=False,
@@ -113,12 +103,7 @@ class JobForm(forms.Form):
         label=_("How much of the further data"),
         help_text=_("0.001 to 100. Empty: 1, all of it in each pass. 0.1: a tenth of it."),
     )
-    suffix = forms.CharField(
-        max_length=64,
-        required=False,
-        label=_("Name of the result"),
-        help_text=_("Becomes part of the model's name."),
-    )
+    suffix = result_name()
     preset = forms.ChoiceField(
         label=_("Settings"),
         initial="balanced",
@@ -130,13 +115,7 @@ class JobForm(forms.Form):
             ("custom", _("My own settings")),
         ],
     )
-    n_epochs = forms.IntegerField(
-        required=False,
-        min_value=1,
-        max_value=50,
-        label=_("Passes over the data (epochs)"),
-        help_text=_("1 to 50. Empty: by the number of rows; few rows are seen more often."),
-    )
+    n_epochs = epochs()
     batch_size = forms.IntegerField(
         required=False,
         min_value=1,

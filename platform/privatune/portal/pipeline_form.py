@@ -9,11 +9,10 @@ from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
 from finetune.models import Artifact, CatalogModel
-from finetune.records.splitting import LARGEST_SHARE
 from finetune.services.jobs.request import Hyperparameters, JobRequest
 from finetune.services.pipelines.request import FEWEST, MOST, PipelineRequest, StageRequest
 from finetune.trainer.objectives import METHODS
-from privatune.portal.dressing import dress, offer
+from privatune.portal.dressing import dress, epochs, offer, result_name, share
 from privatune.portal.job_form import METHOD, PRESETS, choices
 from privatune.portal.refusals import said
 from privatune.portal.words import GATES
@@ -35,12 +34,7 @@ class WholeForm(forms.Form):
             ("thorough", _("Large: rank 32")),
         ],
     )
-    suffix = forms.CharField(
-        max_length=64,
-        required=False,
-        label=_("Name of the result"),
-        help_text=_("Becomes part of the model's name."),
-    )
+    suffix = result_name()
 
 
 class StageForm(forms.Form):
@@ -53,23 +47,8 @@ class StageForm(forms.Form):
     validation_file: Any = forms.ModelChoiceField(
         queryset=None, required=False, label=_("Validation data"), empty_label=_("none")
     )
-    validation_split = forms.FloatField(
-        required=False,
-        min_value=0.001,
-        max_value=LARGEST_SHARE,
-        label=_("Or keep a share of the training data for validation"),
-        help_text=_(
-            "0.001 to 0.5, such as 0.1. Rows that say nearly the same, or have the same “group”, "
-            "stay together."
-        ),
-    )
-    n_epochs = forms.IntegerField(
-        required=False,
-        min_value=1,
-        max_value=50,
-        label=_("Passes over the data (epochs)"),
-        help_text=_("1 to 50. Empty: by the number of rows; few rows are seen more often."),
-    )
+    validation_split = share()
+    n_epochs = epochs()
     gate = forms.ChoiceField(
         required=False, label=_("Before the next stage"), choices=[*GATES.items()]
     )
