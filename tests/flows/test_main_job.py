@@ -214,7 +214,7 @@ def wait_for_metrics(client: OpenAI, job_id: str, *, after: str = "") -> None:
     def moving() -> int:
         return len(events())
 
-    until(seen, "no metrics arrived", moving=moving, pause=0.3)
+    until(seen, "no metrics arrived", moving=moving, pause=ASK_EVERY)
 
 
 @contextmanager
