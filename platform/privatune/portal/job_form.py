@@ -5,9 +5,11 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 from django.utils.text import format_lazy
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
+from finetune.api.bodies import json_of
 from finetune.models import Artifact, CatalogModel
 from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.services.jobs.lifecycle import JobRequest
@@ -18,6 +20,7 @@ from finetune.services.jobs.request import (
     MIN_WEIGHT,
     WeightedFile,
 )
+from finetune.services.jobs.rewarding import checked_grader
 from finetune.trainer.objectives import METHODS
 from privatune.portal.dressing import dress, epochs, offer, result_name, share
 from privatune.portal.refusals import said
@@ -37,7 +40,9 @@ METHOD = [
     ("orpo", _("Preferences: learn the better answer, and favour it (ORPO)")),
     ("simpo", _("Preferences: favour the better answer, without asking the base (SimPO)")),
     ("kto", _("Ratings: favour good answers, and avoid the others (KTO)")),
+    ("reinforcement", _("Rewards: favour answers that a grader scores higher (GRPO)")),
 ]
+GRADED = "reinforcement"
 OVERFLOW = [
     ("", _("By the method: refuse, or chunks")),
     ("refuse", _("Refuse the file and say which")),
@@ -54,6 +59,7 @@ THINKING = [
 # Settings that not every method has
 OF_METHODS = (
     *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
+    *("num_generations", "max_completion_tokens"),
 )
 
 MODELS_SHOWN = 100
@@ -79,7 +85,17 @@ class JobForm(forms.Form):
         queryset=None, label=_("Training data"), empty_label=_("Choose a file")
     )
     method = forms.ChoiceField(
-        label=_("What to learn from"), choices=METHOD, required=False, initial="supervised"
+        label=_("What to learn from"),
+        choices=METHOD,
+        required=False,
+        initial="supervised",
+    )
+    grader = forms.CharField(
+        required=False,
+        max_length=1 << 15,
+        label=_("Grader of the model's own answers"),
+        help_text=_("As JSON, in the form of OpenAI's graders."),
+        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
     )
     validation_file: Any = forms.ModelChoiceField(
         queryset=None,
@@ -173,6 +189,20 @@ class JobForm(forms.Form):
         max_value=0.49,
         label=_("Preferences: label smoothing"),
         help_text=_("0 to 0.49. Empty: 0. The share of preferences that may be the wrong way."),
+    )
+    num_generations = forms.IntegerField(
+        required=False,
+        min_value=2,
+        max_value=64,
+        label=_("Rewards: answers of a prompt"),
+        help_text=_("2 to 64. Empty: 8. More: steadier, and as much slower."),
+    )
+    max_completion_tokens = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=32_768,
+        label=_("Rewards: longest answer, in tokens"),
+        help_text=_("Empty: 512. With the longest prompt it has to fit what the model can read."),
     )
     r = forms.IntegerField(
         required=False,
@@ -365,6 +395,23 @@ class JobForm(forms.Form):
         """The fields that "My own settings" opens."""
         return [self[name] for name in self.OWN]
 
+    def clean_grader(self) -> dict[str, Any] | None:
+        if self.cleaned_data.get("method") != GRADED:
+            return None
+        try:
+            found = json_of(self.cleaned_data["grader"])
+        except Fault:
+            raise forms.ValidationError(gettext("This is no grader in JSON.")) from None
+        try:
+            return checked_grader(found)
+        except Fault:
+            raise forms.ValidationError(
+                gettext(
+                    "This grader cannot reward a training. POST "
+                    "/v1/fine_tuning/alpha/graders/validate tells what is wrong with it."
+                )
+            ) from None
+
     def job_request(self) -> JobRequest:
         data = self.cleaned_data
         preset = PRESETS.get(data["preset"])
@@ -381,6 +428,7 @@ class JobForm(forms.Form):
             validation_split=data["validation_split"],
             further_files=self._further(),
             suffix=data["suffix"] or None,
+            grader=data["grader"],
             **({"overflow": METHODS[method].overflow} | settings),
         )
 

@@ -13,7 +13,7 @@ from finetune.services.jobs.request import Hyperparameters, JobRequest
 from finetune.services.pipelines.request import FEWEST, MOST, PipelineRequest, StageRequest
 from finetune.trainer.objectives import METHODS
 from privatune.portal.dressing import dress, epochs, offer, result_name, share
-from privatune.portal.job_form import METHOD, PRESETS, choices
+from privatune.portal.job_form import GRADED, METHOD, PRESETS, choices
 from privatune.portal.refusals import said
 from privatune.portal.words import GATES
 from tenants.models import StoredFile
@@ -40,7 +40,11 @@ class WholeForm(forms.Form):
 class StageForm(forms.Form):
     """One stage; without training data it is none."""
 
-    method = forms.ChoiceField(label=_("What to learn from"), choices=METHOD, required=False)
+    method = forms.ChoiceField(
+        label=_("What to learn from"),
+        choices=[each for each in METHOD if each[0] != GRADED],
+        required=False,
+    )
     training_file: Any = forms.ModelChoiceField(
         queryset=None, required=False, label=_("Training data"), empty_label=_("Choose a file")
     )

@@ -1,5 +1,6 @@
 """The form of a new job says beside its field what cannot be started, in the person's language."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +142,55 @@ def test_what_it_will_take_can_be_asked_for_before_it_starts(bench: Bench, hold:
     assert ask(bench, "en", **({"hold": "1"} if hold else {})).status_code == 302
     with tenant_scope(bench.tenant.id):
         assert Job.objects.get().requested["auto_start"] is not hold
+
+
+GRADER = {
+    "type": "string_check",
+    "name": "letter",
+    "operation": "like",
+    "input": "{{ sample.output_text }}",
+    "reference": "{{ item.letter }}",
+}
+
+
+def reward(bench: Bench, language: str = "en", **own: Any) -> Any:
+    row = {"messages": [{"role": "user", "content": "Say it"}], "letter": "e"}
+    file = bench.add_file(jsonl([row] * 8))
+    settings = {"method": "reinforcement", "preset": "balanced", "training_file": str(file.id)}
+    return ask(bench, language, **(settings | own))
+
+
+def test_answers_are_rewarded_by_the_grader_that_was_pasted(bench: Bench) -> None:
+    own = {"preset": "custom", "max_completion_tokens": "8", "num_generations": "4"}
+    answer = reward(bench, grader=json.dumps(GRADER), **own)
+    assert answer.status_code == 302, answer.content.decode()
+    with tenant_scope(bench.tenant.id):
+        requested = Job.objects.get().requested
+    assert requested["grader"] == GRADER
+    assert requested["settings"] == {"num_generations": 4, "max_completion_tokens": 8}
+
+
+@pytest.mark.parametrize(
+    ("grader", "language", "said"),
+    [
+        ("{", "en", "This is no grader in JSON."),
+        ("{", "zh-hans", "这不是 JSON 格式的评分器。"),
+        ("", "en", "This is no grader in JSON."),
+        ("[1]", "en", "This grader cannot reward a training."),
+        (json.dumps(GRADER | {"type": "score_model"}), "zh-hans", "此评分器无法用于训练奖励。"),
+    ],
+)
+def test_what_is_no_grader_is_said_at_its_field(
+    bench: Bench, grader: str, language: str, said: str
+) -> None:
+    own = {"preset": "custom", "max_completion_tokens": "8"}
+    page = reward(bench, language, grader=grader, **own).content.decode()
+    assert said in page.partition('id="of-reinforcement"')[2].partition("</div>\n    \n")[0]
+    with tenant_scope(bench.tenant.id):
+        assert not Job.objects.exists()
+
+
+def test_a_grader_that_was_typed_before_another_method_was_chosen_is_no_matter(
+    bench: Bench,
+) -> None:
+    assert ask(bench, "en", grader="{", method="supervised").status_code == 302

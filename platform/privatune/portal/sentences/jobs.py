@@ -147,7 +147,9 @@ JOBS: dict[str, Any] = {
     "unknown_objective": ASK_AGAIN,
     "unmet_need": ASK_AGAIN,
     "no_grader": ASK_AGAIN,
-    "grader_failed": ASK_AGAIN,
+    "grader_failed": _(
+        "The grader gave no reward for any answer. Try it on an answer and its row, and mend it."
+    ),
     "grader_unavailable": ASK_AGAIN,
     "other_adapter": ASK_AGAIN,
     "internal": ASK_AGAIN,
