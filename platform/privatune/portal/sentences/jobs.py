@@ -101,6 +101,7 @@ JOBS: dict[str, Any] = {
         "of one group, or are too many. Choose a validation file, or a larger share."
     ),
     "invalid_value": _("This value cannot be used. Correct it, or leave it out."),
+    "unsupported_parameter": _("This setting is not offered here. Leave it out."),
     "waiting": _("Waiting for the machine: the check goes on by itself."),
     "file_deleted": _("The file was deleted."),
     "check_failed": _("The check failed several times. Tell the operator the code."),
