@@ -47,8 +47,9 @@ def ask(*, request: JobRequest, actor: str) -> Estimate:
     return estimate
 
 
-def job_of(estimate: Estimate) -> Job:
+def job_of(estimate: Estimate, *, lock: bool = True) -> Job:
     """The held job, or the job that the wish would make, which no row is of; with its readings.
+    `lock`: not for who only looks, and must not stand in the way of who deletes a file.
 
     Raises NotFound or UserFault where its model or files are not to be had any more."""
     if estimate.job_id is not None:
@@ -58,14 +59,14 @@ def job_of(estimate: Estimate) -> Job:
         )
         return whole.select_related(*data).get(id=estimate.job_id)
     request = JobRequest.model_validate(estimate.requested)
-    return wished_job(request, seed=estimate.seed, tenant_id=estimate.tenant_id)
+    return wished_job(request, seed=estimate.seed, tenant_id=estimate.tenant_id, lock=lock)
 
 
-def wished_job(request: JobRequest, *, seed: int, tenant_id: UUID) -> Job:
+def wished_job(request: JobRequest, *, seed: int, tenant_id: UUID, lock: bool = True) -> Job:
     """The job that a request would make, which no row is of; with its readings.
 
     Raises NotFound or UserFault where its model or files are not to be had."""
-    asked = admit(request)
+    asked = admit(request, lock=lock)
     job = Job(
         tenant_id=tenant_id,
         base=asked.base,

@@ -43,7 +43,7 @@ def told(estimate: Estimate) -> dict[str, Any]:
     """In the open scope. `status`: `reading` the files, `measuring` (a rehearsal waits or runs;
     all but seconds and memory is known), `ready`, or `failed` with the error."""
     try:
-        job = job_of(estimate)
+        job = job_of(estimate, lock=False)
     except UserFault as fault:
         return _failed(fault)
     if wrong := next(filter(None, map(_fault, files_of(job))), None):

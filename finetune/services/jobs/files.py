@@ -14,12 +14,13 @@ from tenants.models import StoredFile
 from tenants.states import FileStatus
 
 
-def usable_file(file_id: UUID, param: str) -> StoredFile:
+def usable_file(file_id: UUID, param: str, *, lock: bool = True) -> StoredFile:
     """In the open scope; one whose check has not ended is waited for when the job is validated.
+    Locked, so that whoever deletes the file waits, and then finds what was made of it.
 
     Raises NotFound, or UserFault for a wrong purpose or a check that ended badly."""
-    # Locked: whoever deletes the file waits, and then finds this job.
-    file = StoredFile.objects.select_for_update().filter(id=file_id, deleted_at=None).first()
+    files = StoredFile.objects.select_for_update() if lock else StoredFile.objects.all()
+    file = files.filter(id=file_id, deleted_at=None).first()
     if file is None:
         raise NotFound("file_not_found", "There is no such file.", param=param)
     if file.purpose not in OF_ROWS:

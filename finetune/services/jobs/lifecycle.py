@@ -124,20 +124,22 @@ class Admitted:
         return {"parent": self.start.artifact, "start": self.start.as_dict()}
 
 
-def admit(request: JobRequest) -> Admitted:
-    """What a request names, where nothing speaks against it but licence and room. Raises NotFound,
-    UserFault."""
-    start = start_of(request.model, keep_optimizer=request.keep_optimizer)
+def admit(request: JobRequest, *, lock: bool = True) -> Admitted:
+    """What a request names, where nothing speaks against it but licence and room; files and model
+    locked, but for who only looks. Raises NotFound, UserFault."""
+    start = start_of(request.model, keep_optimizer=request.keep_optimizer, lock=lock)
     base = start.base if start else base_of(request.model)
     if start:
         request = with_start(request, start)
     request.method_settings()  # before a file is judged by the method: what was written comes first
     request.grader_spec()
-    training = usable_file(request.training_file, "training_file")
+    training = usable_file(request.training_file, "training_file", lock=lock)
     validation = (
-        usable_file(request.validation_file, "validation_file") if request.validation_file else None
+        usable_file(request.validation_file, "validation_file", lock=lock)
+        if request.validation_file
+        else None
     )
-    further = _further(request)
+    further = _further(request, lock=lock)
     for file, param in (
         (training, "training_file"),
         *((each.file, "training_files") for each in further),
@@ -151,14 +153,14 @@ def admit(request: JobRequest) -> Admitted:
     return Admitted(request, base, training, validation, further, start)
 
 
-def _further(request: JobRequest) -> list[JobFile]:
+def _further(request: JobRequest, *, lock: bool) -> list[JobFile]:
     asked = request.further_files
     if len({request.training_file, *(each.file for each in asked)}) != 1 + len(asked):
         raise named_twice()
     return [
         JobFile(
             position=position,
-            file=usable_file(each.file, "training_files"),
+            file=usable_file(each.file, "training_files", lock=lock),
             weight=each.weight,
         )
         for position, each in enumerate(asked, 2)

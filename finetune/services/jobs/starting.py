@@ -42,19 +42,18 @@ class Start:
         }
 
 
-def start_of(model: str, *, keep_optimizer: bool = False) -> Start | None:
-    """None: a base's name. Raises NotFound for a model or checkpoint that is not there (any more),
-    Refused for a model that is withheld, UserFault for a base that was taken off the shelf, or an
-    optimizer that nothing was kept of."""
+def start_of(model: str, *, keep_optimizer: bool = False, lock: bool = True) -> Start | None:
+    """None: a base's name. Locked, so that whoever deletes the model waits, and then finds what
+    goes on from it. Raises NotFound for a model or checkpoint that is not there (any more), Refused
+    for a model that is withheld, UserFault for a base that was taken off the shelf, or an optimizer
+    that nothing was kept of."""
     named = _NAMED.fullmatch(model)
     if named is None:
         if keep_optimizer:
             raise _no_optimizer()
         return None
-    # Locked: whoever deletes the model waits, and then finds this job.
-    found = Artifact.objects.select_for_update(of=("self",)).filter(
-        model_name=named["model"], deleted_at=None
-    )
+    models = Artifact.objects.select_for_update(of=("self",)) if lock else Artifact.objects.all()
+    found = models.filter(model_name=named["model"], deleted_at=None)
     artifact = found.select_related("base", "job").first()
     if artifact is None:
         raise no_model(model)

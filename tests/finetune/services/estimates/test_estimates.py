@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from finetune.models import Estimate, Job, Machine, Pace
 from finetune.services.estimates import asking, figures
@@ -16,6 +18,7 @@ from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, LeaseState
 from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
+from tests.finetune.services.jobs.test_starting import made
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 
 SMALL = {"n_epochs": 2, "batch_size": 4}
@@ -155,6 +158,26 @@ def test_a_file_that_is_no_good_fails_the_estimate_with_its_line(bench: Bench) -
     found = told(bench, estimate)
     assert (found["status"], found["error"]["code"]) == ("failed", "invalid_training_file")
     assert found["error"]["where"] == "line 4"
+
+
+def test_looking_at_an_estimate_locks_neither_files_nor_model(bench: Bench) -> None:
+    files = [bench.add_file(jsonl(chat_rows(count))) for count in (3, 4, 5)]
+    wish = {"validation_file": files[1].id, "further_files": [{"file": files[2].id}]}
+    with CaptureQueriesContext(connection) as asking_queries:
+        estimate = ask(bench, model=made(bench).model_name, file=files[0], **wish)
+    with CaptureQueriesContext(connection) as queries:
+        assert told(bench, estimate)["status"] == "reading"
+    read(bench, estimate)
+    with CaptureQueriesContext(connection) as queries_when_read:
+        assert told(bench, estimate)["status"] == "measuring"
+    assert {"tenants_storedfile", "finetune_artifact"} <= locked(asking_queries)
+    assert not locked(queries) | locked(queries_when_read)
+
+
+def locked(queries: CaptureQueriesContext) -> set[str]:
+    """The tables whose rows were."""
+    taken = [each["sql"] for each in queries.captured_queries if "FOR UPDATE" in each["sql"]]
+    return {sql.split(' FROM "')[1].split('"')[0] for sql in taken}
 
 
 def test_the_base_that_is_asked_of_all_rows_first_is_in_the_time(bench: Bench) -> None:
