@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from openai import BadRequestError
 
+from finetune.api.wire.job_create import Method
+from finetune.services.jobs.request import Hyperparameters
 from finetune.states import JobState
 from finetune.trainer.objectives import METHODS
 from privatune.portal.job_form import METHOD, OF_METHODS
@@ -113,3 +115,14 @@ def test_the_portal_offers_every_one_and_asks_for_each_of_its_settings() -> None
     for each in ours.values():
         assert each.settings is not None
         assert each.settings.model_fields.keys() <= set(OF_METHODS)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_the_wire_takes_what_the_method_has_settings_for(method: str) -> None:
+    """And nothing else, but OpenAI's own words for the same."""
+    own = getattr(METHODS[method].settings, "model_fields", {}).keys()
+    body = Method.model_fields[method].annotation.__args__[0]  # type: ignore[union-attr]
+    offered = body.model_fields["hyperparameters"].annotation.model_fields.keys()
+    openais = {"compute_multiplier", "eval_interval", "eval_samples", "reasoning_effort"}
+    ours = offered - Hyperparameters.model_fields.keys() - openais
+    assert ours == own - {"num_generations_eval"}  # OpenAI's `eval_samples`
