@@ -37,14 +37,14 @@ def test_a_forced_call_is_written_between_the_marks_and_read(
     assert base.call_marks is not None
     strict = [tool(each, schema, strict=True, description="d") for each, schema in SCHEMAS.items()]
     forced, named, free = batch(
-        asked(must_call=True, parallel_calls=False, tools=strict, n=4),
+        asked(must_call=True, parallel_calls=False, tools=strict, n=16),
         asked(must_call=True, must_call_tool="遮", tools=strict),
         asked(tools=strict, max_tokens=8),
         on=base,
     )
     assert free.error is None
     found = 0
-    for index in range(4):
+    for index in range(16):  # most are cut off: a random model writes texts without end
         assert len(calls(forced, index)) <= 1
         for call in calls(forced, index):
             jsonschema.validate(json.loads(call.arguments), SCHEMAS[call.name])
