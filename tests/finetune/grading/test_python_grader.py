@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 
-from finetune.grading import python_grader
 from finetune.grading.grade import sample_of
 from finetune.grading.python_grader import Ran, run_python
 from finetune.sandbox.levels import Level, require
-from finetune.sandbox.room import Room
 
 
 def ran(source: str, answer: str = "Paris", item: Any = None) -> Ran:
@@ -82,11 +80,11 @@ def grade(sample, item):
     assert (ran(source).error or "").startswith("RuntimeError: got []")
 
 
-def test_one_that_never_ends_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = Room(memory_mb=256, tree_mb=256, tasks=8, seconds=3)
-    monkeypatch.setattr(python_grader, "ROOM", short)
-    told = ran("def grade(sample, item):\n    while True: pass\n")
+def test_one_that_never_ends_is_ended() -> None:
+    source = "def grade(sample, item):\n    while True: pass\n"
+    told = run_python(source, sample_of(""), {}, level=require("require"), seconds=3)
     assert "ended without an answer" in (told.error or "")
+    assert "more than 3 seconds" in (told.error or "")
 
 
 def test_without_isolation_no_strangers_code_runs() -> None:
