@@ -13,6 +13,7 @@ from finetune.models import Job, Run
 from finetune.services.jobs.below import BelowJob, retried
 from finetune.services.jobs.budget import tokens_needed
 from finetune.services.jobs.steps import note, step
+from finetune.services.models.withholding import require_given_out
 from finetune.services.runs import attempt, gpus
 from finetune.services.runs.lease import RunLease
 from finetune.states import JobState
@@ -58,8 +59,11 @@ class Training(BelowJob):
         return True
 
     def on_claim(self, subject: Job, lease: Lease) -> None:
-        """The licence is checked again here; without it the job fails, saying what is missing."""
+        """The licence is checked again here, and whether the model that it goes on from may be
+        used; without it the job fails, saying what is missing."""
         require_license(model=subject.base.name, right=Right.TRAIN, tokens=tokens_needed(subject))
+        if subject.parent is not None:
+            require_given_out(subject.parent)
         level, again = str(isolation()), lease.epoch > 1 or subject.started_at is not None
         begun = events.JobContinued if again else events.JobStarted
         said = begun(run=str(lease.row_id), epoch=lease.epoch, isolation=level)

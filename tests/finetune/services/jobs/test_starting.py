@@ -16,6 +16,7 @@ from finetune.services.jobs.validation import VALIDATE
 from finetune.services.models.artifacts import delete_model
 from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, RunState
+from finetune.work import leases
 from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict, NotFound, Refused
@@ -170,6 +171,25 @@ def test_a_model_that_a_live_job_goes_on_from_is_not_deleted(bench: Bench) -> No
 def committed_bench(committed: None, tiny_base: Path) -> Bench:
     """The trainer's heartbeat has a connection of its own, which must see the rows."""
     return new_bench(tiny_base)
+
+
+def test_a_job_that_waits_does_not_begin_from_a_model_that_is_withheld_meanwhile(
+    committed_bench: Bench,
+) -> None:
+    bench = committed_bench
+    model = made(bench)
+    job = bench.create(model=model.model_name)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    assert bench.job(job).state == JobState.QUEUED
+    file = bench.add_file(b"{}\n", purpose="evals")
+    with tenant_scope(bench.tenant.id):
+        Evaluation.objects.create(
+            suite=Suite.objects.create(), file=file, model=model.model_name, base=bench.base,
+            artifact=model, job=model.job, digest="d", withholds=True,
+        )  # fmt: skip
+    assert leases.claim(TRAIN, tenant_id=bench.tenant.id, key=job.id, worker="test") is None
+    ended = bench.job(job)
+    assert (ended.state, ended.error["code"]) == (JobState.FAILED, "model_withheld")
 
 
 def trained(bench: Bench, **changes: Any) -> Artifact:
