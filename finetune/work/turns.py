@@ -11,7 +11,11 @@ from finetune.states import LIVE_LEASES
 
 class TooManyLive(UserFault):
     status = 429
-    retry_after = 30  # seconds
+    retry_after: int  # seconds
+
+    def __init__(self, code: str, message: str, *, fix: str, retry_after: int) -> None:
+        super().__init__(code, message, fix=fix)
+        self.retry_after = retry_after
 
 
 def require_turn(
@@ -20,10 +24,12 @@ def require_turn(
     *,
     code: str,
     said: str,
+    retry_after: int,
     fix: str = "Wait until some of them are ready.",
     live: Collection[str] = LIVE_LEASES,
 ) -> None:
     """In the open scope; those who ask side by side are counted only where the caller has locked
-    what they share. Raises TooManyLive where `most` rows of the kind are in a state of `live`."""
+    what they share. Raises TooManyLive where `most` rows of the kind are in a state of `live`.
+    `retry_after`: seconds."""
     if kind._default_manager.filter(state__in=live).count() >= most:
-        raise TooManyLive(code, said, fix=fix)
+        raise TooManyLive(code, said, fix=fix, retry_after=retry_after)

@@ -109,4 +109,5 @@ def _require_turn() -> None:
         settings.JOBS_READ,
         code="too_many_estimates",
         said=f"{settings.JOBS_READ} estimates of your organisation are being made already.",
+        retry_after=10,
     )

@@ -156,6 +156,7 @@ def create_evaluation(
         MOST_WAITING,
         code="too_many_evaluations",
         said=f"{MOST_WAITING} evaluations of your organisation have not ended.",
+        retry_after=60,
         fix="Wait for one of them, or cancel it.",
     )
     asked = subjects.find(request.model)

@@ -135,6 +135,7 @@ def _require_turn() -> None:
         MOST_WAITING,
         code="too_many_profiles",
         said=f"{MOST_WAITING} profiles of your organisation's files are being made already.",
+        retry_after=30,
     )
 
 

@@ -83,6 +83,7 @@ def request_scrub(*, file: StoredFile, kinds: Collection[Kind], by: Principal) -
         MOST_WAITING,
         code="too_many_scrubs",
         said=f"{MOST_WAITING} files of your organisation are being scrubbed already.",
+        retry_after=30,
     )
     wanted = [kind.value for kind in Kind if kind in kinds]
     scrub = Scrub.objects.create(file=file, kinds=wanted)

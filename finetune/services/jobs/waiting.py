@@ -17,5 +17,6 @@ def require_reading() -> None:
         code="too_many_jobs_waiting",
         said=f"As many jobs of your organisation as may ({settings.JOBS_READ}) wait for their "
         "files to be read already.",
+        retry_after=10,
         fix="Wait until some of them are queued, or cancel some.",
     )

@@ -41,6 +41,7 @@ def create_pipeline(*, request: PipelineRequest, actor: str) -> Pipeline:
         MOST_LIVE,
         code="too_many_pipelines",
         said=f"{MOST_LIVE} pipelines of your organisation have not ended.",
+        retry_after=60,
         fix="Wait for one of them, or cancel it.",
     )
     asked = _admitted(request)

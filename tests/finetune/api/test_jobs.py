@@ -271,7 +271,7 @@ def test_only_so_many_jobs_wait_for_their_files(customer: Customer, training_fil
         client.fine_tuning.jobs.create(model="tiny", training_file=training_file, seed=2)
     assert refused.value.code == "too_many_jobs_waiting"
     assert "cancel some" in refused.value.message
-    assert refused.value.response.headers["retry-after"] == "30"
+    assert refused.value.response.headers["retry-after"] == "10"
     client.fine_tuning.jobs.cancel(first.id)
     client.fine_tuning.jobs.create(model="tiny", training_file=training_file, seed=2)
 
