@@ -13,7 +13,7 @@ help:
 	@echo "make demo    set up, then run the main job end to end (ends by itself)"
 	@echo "make up      set up, then keep the whole stack running at http://127.0.0.1:8000"
 	@echo "make test    set up, then run every test"
-	@echo "make clients set up LiteLLM, LangChain, the AI SDK and others too (310 MB), then run the tests of them"
+	@echo "make clients set up LiteLLM, LangChain, the AI SDK and others too (275 MB), then run the tests of them"
 	@echo "make check   lint, types, import contracts, migrations, deployment, translations"
 	@echo "make stutter the same, while the tests' processes are stopped at random: a busy machine"
 	@echo "make fast    the tests without the slow ones"

@@ -5,7 +5,15 @@ https://platform.openai.com/docs/guides/graders
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 from faults.unseen import unseen
 from finetune.grading import formula
@@ -177,3 +185,9 @@ Grader = Annotated[
     StringCheck | JsonEqual | TextSimilarity | Python | ScoreModel | Multi,
     Field(discriminator="type"),
 ]
+GRADER: TypeAdapter[Grader] = TypeAdapter(Grader)
+
+
+def parts_of(grader: Grader) -> list[Single]:
+    """Of one that has several; any other is its only part."""
+    return list(grader.graders.values()) if isinstance(grader, Multi) else [grader]

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from faults import OurFault, UserFault
 from finetune.grading import specs
 from finetune.grading.grade import Graded, Judged, JudgeFailed, grade, sample_of
@@ -22,7 +20,6 @@ from finetune.grading.python_grader import Ran
 from finetune.trainer.generating import Answer
 from finetune.trainer.lifeline import Stop
 
-GRADER: TypeAdapter[specs.Grader] = TypeAdapter(specs.Grader)
 FOLDER = "grading"
 ASKED, TOLD = ".asked.json", ".told.json"
 LOOK_SECONDS = 0.05
@@ -30,8 +27,8 @@ LOOK_SECONDS = 0.05
 
 def sources_of(spec: "specs.Grader") -> list[str]:
     """The Python sources that a grader runs, each once."""
-    parts = spec.graders.values() if isinstance(spec, specs.Multi) else [spec]
-    return list(dict.fromkeys(part.source for part in parts if isinstance(part, specs.Python)))
+    parts = [part for part in specs.parts_of(spec) if isinstance(part, specs.Python)]
+    return list(dict.fromkeys(part.source for part in parts))
 
 
 def sample_told(answer: Answer) -> dict[str, Any]:
@@ -61,7 +58,7 @@ class Rewards:
         """Raises OurFault `no_grader` where the spec has none, or nobody runs its Python."""
         if grader is None:
             raise OurFault("no_grader", "A training by rewards needs a grader.")
-        self._spec = GRADER.validate_python(grader)
+        self._spec = specs.GRADER.validate_python(grader)
         self._sources = sources_of(self._spec)
         self._folder, self._stop = run_dir / FOLDER, stop
         if self._sources and not self._folder.is_dir():

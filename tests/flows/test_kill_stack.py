@@ -10,7 +10,7 @@ from tests.fixtures.cluster import seed
 from tests.fixtures.ports import own_port
 from tests.fixtures.stack import Stack, import_tiny, start_stack, stop_stack
 from tests.fixtures.waiting import until
-from tests.flows.test_main_job import bring, client_of, rows, wait_for, wait_for_metrics
+from tests.flows.test_main_job import client_of, long_job, wait_for, wait_for_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -29,12 +29,7 @@ def test_after_kill_9_of_the_supervisor_nothing_runs_on_and_up_starts_again(
         import_tiny(stack, tiny_base)
         tenant = stack.new_tenant("killed")
         client = client_of(stack, tenant)
-        job = client.fine_tuning.jobs.create(
-            model="tiny",
-            training_file=bring(client, rows(60)),
-            method={"type": "supervised", "supervised": {
-                "hyperparameters": {"n_epochs": 50, "batch_size": 1}}},
-        )  # fmt: skip
+        job = long_job(client)
         wait_for_metrics(client, job.id)
         members = until_training(process.pid)
         parts = {part: [m for m in members if part in words(m)] for part in PARTS}

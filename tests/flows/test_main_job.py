@@ -43,6 +43,16 @@ def bring(client: OpenAI, data: bytes, name: str = "train.jsonl") -> str:
     return file.id
 
 
+def long_job(client: OpenAI) -> Any:
+    """It is in its middle however late one looks."""
+    return client.fine_tuning.jobs.create(
+        model="tiny",
+        training_file=bring(client, rows(60)),
+        method={"type": "supervised", "supervised": {
+            "hyperparameters": {"n_epochs": 50, "batch_size": 1}}},
+    )  # fmt: skip
+
+
 ENDED = {"succeeded", "failed", "cancelled"}
 ASK_EVERY = 1.0  # seconds: two requests each time, beside the training that they ask for
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.fixtures.ports import own_port
 from tests.fixtures.stack import ODD, Stack, a_stack, stop_stack
-from tests.flows.test_main_job import bring, client_of, rows, wait_for, wait_for_metrics
+from tests.flows.test_main_job import client_of, long_job, wait_for, wait_for_metrics
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +22,7 @@ def test_a_stopped_stack_goes_on_where_it_was_and_never_without_its_keys(
     with a_stack(data, tiny_base) as (stack, process):
         tenant = stack.new_tenant("stop")
         client = client_of(stack, tenant)
-        job = client.fine_tuning.jobs.create(
-            model="tiny",
-            training_file=bring(client, rows(60)),
-            method={"type": "supervised", "supervised": {
-                "hyperparameters": {"n_epochs": 50, "batch_size": 1}}},
-        )  # fmt: skip
+        job = long_job(client)
         wait_for_metrics(client, job.id)
         assert stop_stack(process) == 0
     with a_stack(data, None) as (stack, _process):

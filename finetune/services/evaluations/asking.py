@@ -194,5 +194,4 @@ def shown(examples: Sequence[list[Message]], messages: Sequence[Message]) -> lis
 
 
 def _runs_code(criterion: Any) -> bool:
-    parts = criterion.graders.values() if isinstance(criterion, specs.Multi) else [criterion]
-    return any(isinstance(part, specs.Python) for part in parts)
+    return any(isinstance(part, specs.Python) for part in specs.parts_of(criterion))

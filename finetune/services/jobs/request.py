@@ -198,10 +198,8 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
 
 
 def _check_drawing(request: JobRequest, settings: dict[str, Any], context_length: int) -> None:
-    if request.packing:
-        raise _invalid("packing", "Prompts are answered one by one, and are not packed.")
     most = int(settings["max_completion_tokens"])
-    longest = longest_row(request, context_length)
+    longest = row_limit(request, context_length)
     if longest + most > context_length:
         raise UserFault(
             "invalid_value",
@@ -212,7 +210,7 @@ def _check_drawing(request: JobRequest, settings: dict[str, Any], context_length
         )
 
 
-def longest_row(request: JobRequest, context_length: int) -> int:
+def row_limit(request: JobRequest, context_length: int) -> int:
     """Tokens a row may have: as asked, else what the base was made for, up to a default, and less
     the answer where one is drawn."""
     if request.max_length:
@@ -229,6 +227,10 @@ def _evaluates_nothing(request: JobRequest) -> bool:
 def _has_two_rates(request: JobRequest) -> bool:
     asked = request.hyperparameters.learning_rate_multiplier
     return request.optimizer_spec().learning_rate is not None and asked != "auto"
+
+
+def _reads_prompts(request: JobRequest) -> bool:
+    return METHODS[request.method].records.with_rows
 
 
 REQUEST_CLASHES: tuple[Clash[JobRequest], ...] = (
@@ -265,9 +267,17 @@ REQUEST_CLASHES: tuple[Clash[JobRequest], ...] = (
     Clash(
         ("training_files", "a method on prompts"),
         "training_files",
-        lambda request: METHODS[request.method].records.with_rows and bool(request.further_files),
+        lambda request: _reads_prompts(request) and bool(request.further_files),
         "Prompts that are to be answered come from one file.",
         "Put them into one file.",
+    ),
+    Clash(
+        ("packing", "a method on prompts"),
+        "packing",
+        lambda request: _reads_prompts(request) and request.packing,
+        "Prompts are answered one by one, and are not packed.",
+        "Leave `packing` out.",
+        "invalid_value",
     ),
     Clash(
         ("evaluation", "no validation rows"),

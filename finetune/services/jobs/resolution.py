@@ -8,7 +8,7 @@ from typing import Any, cast
 from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
 from finetune.models import Dataset, Job, JobFile
 from finetune.records.thinking import Thinking, setting_of
-from finetune.services.jobs.request import JobRequest, longest_row
+from finetune.services.jobs.request import JobRequest, row_limit
 from finetune.services.jobs.splitting import Parted, guessed
 from finetune.services.jobs.weighing import Weighed
 from finetune.trainer import auto
@@ -52,7 +52,7 @@ class Resolved:
 
 def max_length(job: Job) -> int:
     """Tokens a row may have: as asked, else what the base was made for, up to a default."""
-    return longest_row(JobRequest.model_validate(job.requested), job.base.context_length)
+    return row_limit(JobRequest.model_validate(job.requested), job.base.context_length)
 
 
 def thinking(job: Job) -> Thinking:
@@ -99,10 +99,11 @@ def resolve(
         spec = spec.model_copy(update={"data": _data_of(spec.data, request.weight, further)})
     items = rows if packs is None else packs.count
     steps = math.ceil(items / values.batch_size) * values.n_epochs
-    trained *= values.n_epochs
     if request.draws:
-        steps *= int(spec.settings.get("num_iterations", 1))
+        steps *= int(spec.settings["num_iterations"])
         trained = _most_drawn(spec, rows)
+    else:
+        trained *= values.n_epochs
     written = spec.model_dump(mode="json")
     for name in OF_MEMORY:  # chosen with the machine, where it was left to us
         if getattr(request, name) == "auto":

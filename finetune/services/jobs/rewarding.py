@@ -2,12 +2,11 @@
 
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from faults import UserFault
 from finetune.grading import specs
 
-GRADER: TypeAdapter[specs.Grader] = TypeAdapter(specs.Grader)
 # What a training cannot ask, and why
 NOT_IN_TRAINING = {
     "score_model": "a training asks no other model",
@@ -19,13 +18,12 @@ def checked_grader(given: dict[str, Any] | None) -> dict[str, Any]:
     if given is None:
         raise _invalid("A training by rewards needs a grader.")
     try:
-        spec = GRADER.validate_python(given)
+        spec = specs.GRADER.validate_python(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(["grader", *(str(part) for part in first["loc"])])
         raise _invalid(f"{place}: {first['msg']}.") from None
-    parts = spec.graders.values() if isinstance(spec, specs.Multi) else [spec]
-    for part in parts:
+    for part in specs.parts_of(spec):
         if why := NOT_IN_TRAINING.get(part.type):
             raise UserFault(
                 "unsupported_parameter",

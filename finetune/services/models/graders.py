@@ -80,15 +80,11 @@ async def run_grader(
 
 def judges_of(spec: "specs.Grader") -> set[str]:
     """Names of the models that it asks."""
-    return {each.model for each in _parts(spec) if isinstance(each, specs.ScoreModel)}
-
-
-def _parts(spec: "specs.Grader") -> list[Any]:
-    return list(spec.graders.values()) if isinstance(spec, specs.Multi) else [spec]
+    return {each.model for each in specs.parts_of(spec) if isinstance(each, specs.ScoreModel)}
 
 
 def _has_python(spec: "specs.Grader") -> bool:
-    return any(isinstance(each, specs.Python) for each in _parts(spec))
+    return any(isinstance(each, specs.Python) for each in specs.parts_of(spec))
 
 
 class Places:

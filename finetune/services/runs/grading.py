@@ -13,10 +13,11 @@ from typing import Any
 
 from faults import OurFault
 from faults.nesting import NO_JSON
+from finetune.grading import specs
 from finetune.grading.python_grader import run_on_all
 from finetune.sandbox.levels import Level
 from finetune.sandbox.start import Child
-from finetune.trainer.rewards import ASKED, FOLDER, GRADER, TOLD, sources_of
+from finetune.trainer.rewards import ASKED, FOLDER, TOLD, sources_of
 from finetune.trainer.spec import RunSpec
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ LARGEST = 256 << 20  # bytes of what is asked at once
 @contextmanager
 def kept(run_dir: Path, spec: RunSpec, level: Level) -> "Iterator[Keeper | None]":
     """While the training runs; None where its grader has no Python."""
-    sources = sources_of(GRADER.validate_python(spec.grader)) if spec.grader else []
+    sources = sources_of(specs.GRADER.validate_python(spec.grader)) if spec.grader else []
     if not sources:
         yield None
         return

@@ -143,8 +143,7 @@ def _fetch_rows(
 ) -> None:
     """The frozen token ids in the place of the rows, where the spec names them; the rows all the
     same if those are lost, which the trainer freezes again, and for records of which it needs both.
-    Raises OurFault `rows_missing` when
-    there is nothing to train from."""
+    Raises OurFault `rows_missing` when there is nothing to train from."""
     if data is None or not data.rows_object:
         raise _no_rows()
     if tokens_sha256:

@@ -3,14 +3,12 @@
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
 from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
 from finetune.api.bodies import json_of
-from finetune.models import Artifact, CatalogModel
 from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.services.jobs.lifecycle import JobRequest
 from finetune.services.jobs.request import (
@@ -23,8 +21,8 @@ from finetune.services.jobs.request import (
 from finetune.services.jobs.rewarding import checked_grader
 from finetune.trainer.objectives import METHODS
 from privatune.portal.dressing import dress, epochs, offer, result_name, share
+from privatune.portal.on_offer import OnOffer
 from privatune.portal.refusals import said
-from tenants.models import StoredFile
 
 # Epochs, adapter rank and alpha of each preset; "custom" uses the fields.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -62,21 +60,7 @@ OF_METHODS = (
     *("num_generations", "max_completion_tokens"),
 )
 
-MODELS_SHOWN = 100
-
 SWITCH: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
-
-
-def choices(
-    bases: QuerySet[CatalogModel], models: QuerySet[Artifact], asked: str | None
-) -> list[Any]:
-    """Bases, and models to train on from: the newest, and the one, or the checkpoint, that the
-    page's address asks for."""
-    own = list(models.order_by("-created_at").values_list("model_name", flat=True)[:MODELS_SHOWN])
-    if asked and asked.startswith("ft:") and asked not in own:
-        own.insert(0, asked)
-    listed: list[Any] = [(name, name) for name in bases.values_list("name", flat=True)]
-    return [*listed, (_("Train on from"), [(name, name) for name in own])] if own else listed
 
 
 class JobForm(forms.Form):
@@ -85,10 +69,7 @@ class JobForm(forms.Form):
         queryset=None, label=_("Training data"), empty_label=_("Choose a file")
     )
     method = forms.ChoiceField(
-        label=_("What to learn from"),
-        choices=METHOD,
-        required=False,
-        initial="supervised",
+        label=_("What to learn from"), choices=METHOD, required=False, initial="supervised"
     )
     grader = forms.CharField(
         required=False,
@@ -377,19 +358,15 @@ class JobForm(forms.Form):
            "thinking", "packing", "stability", "gradient_checkpointing", "micro_batch_tokens",
            "seed")  # fmt: skip
 
-    def __init__(
-        self,
-        data: Any,
-        *,
-        bases: QuerySet[CatalogModel],
-        models: QuerySet[Artifact],
-        files: QuerySet[StoredFile],
-        initial: dict[str, Any],
-    ) -> None:
+    def __init__(self, data: Any, *, offered: OnOffer, initial: dict[str, Any]) -> None:
         super().__init__(data, initial=initial)
-        self.fields["model"].choices = choices(bases, models, initial.get("model"))  # type: ignore[attr-defined]
-        offer(self, files, "training_file", "validation_file", "further_file")
+        self.fields["model"].choices = offered.choices(initial.get("model"))  # type: ignore[attr-defined]
+        offer(self, offered.files, "training_file", "validation_file", "further_file")
         dress(self)
+
+    def main_fields(self) -> list[Any]:
+        """The fields that are always shown, before the presets."""
+        return [field for field in self if field.name not in (*self.OWN, "preset")]
 
     def own_fields(self) -> list[Any]:
         """The fields that "My own settings" opens."""

@@ -3,20 +3,18 @@
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
-from finetune.models import Artifact, CatalogModel
 from finetune.services.jobs.request import Hyperparameters, JobRequest
 from finetune.services.pipelines.request import FEWEST, MOST, PipelineRequest, StageRequest
 from finetune.trainer.objectives import METHODS
 from privatune.portal.dressing import dress, epochs, offer, result_name, share
-from privatune.portal.job_form import GRADED, METHOD, PRESETS, choices
+from privatune.portal.job_form import GRADED, METHOD, PRESETS
+from privatune.portal.on_offer import OnOffer
 from privatune.portal.refusals import said
 from privatune.portal.words import GATES
-from tenants.models import StoredFile
 
 
 class WholeForm(forms.Form):
@@ -59,15 +57,14 @@ class StageForm(forms.Form):
 
     def request(self, whole: dict[str, Any]) -> StageRequest:
         data = self.cleaned_data
-        method, epochs = data["method"] or "supervised", data["n_epochs"]
-        validation = data["validation_file"]
+        method, validation = data["method"] or "supervised", data["validation_file"]
         job = JobRequest(
             model=whole["model"],
             method=method,
             training_file=data["training_file"].id,
             validation_file=validation.id if validation else None,
             validation_split=data["validation_split"],
-            hyperparameters=Hyperparameters(n_epochs=epochs or "auto"),
+            hyperparameters=Hyperparameters(n_epochs=data["n_epochs"] or "auto"),
             overflow=METHODS[method].overflow,
             suffix=whole["suffix"] or None,
             adapter=whole["adapter"],
@@ -78,21 +75,13 @@ class StageForm(forms.Form):
 class PipelineForm:
     """Both together, as the page shows and sends them."""
 
-    def __init__(
-        self,
-        data: Any,
-        *,
-        bases: QuerySet[CatalogModel],
-        models: QuerySet[Artifact],
-        files: QuerySet[StoredFile],
-        initial: dict[str, Any],
-    ) -> None:
+    def __init__(self, data: Any, *, offered: OnOffer, initial: dict[str, Any]) -> None:
         self.whole = WholeForm(data, initial=initial)
-        self.whole.fields["model"].choices = choices(bases, models, initial.get("model"))  # type: ignore[attr-defined]
+        self.whole.fields["model"].choices = offered.choices(initial.get("model"))  # type: ignore[attr-defined]
         dress(self.whole)
         self.stages = [StageForm(data, prefix=str(number)) for number in range(MOST)]
         for stage in self.stages:
-            offer(stage, files, "training_file", "validation_file")
+            offer(stage, offered.files, "training_file", "validation_file")
             dress(stage)
 
     def is_valid(self) -> bool:
@@ -102,7 +91,7 @@ class PipelineForm:
     def _in_a_row(self) -> bool:
         """The first stages are filled in, two at least."""
         filled = [stage.cleaned_data["training_file"] is not None for stage in self.stages]
-        count = max(FEWEST, *(place for place, given in enumerate(filled, 1) if given), 1)
+        count = max([FEWEST, *(place for place, given in enumerate(filled, 1) if given)])
         for stage, given in zip(self.stages[:count], filled, strict=False):
             if not given:
                 stage.add_error("training_file", gettext("Choose the data of this stage."))

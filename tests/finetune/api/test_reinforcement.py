@@ -20,14 +20,8 @@ from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, chat_rows
 from tests.finetune.api.test_pretrain import upload, validated
 from tests.finetune.trainer.runs import events
+from tests.fixtures.jobs import LETTER_GRADER
 
-GRADER = {
-    "type": "string_check",
-    "name": "letter",
-    "operation": "like",
-    "input": "{{ sample.output_text }}",
-    "reference": "{{ item.letter }}",
-}
 PYTHON = {"type": "python", "name": "p", "source": "def grade(sample, item):\n    return 1\n"}
 JUDGE = {"type": "score_model", "name": "j", "model": "m",
          "input": [{"role": "user", "content": "?"}]}  # fmt: skip
@@ -42,7 +36,7 @@ def prompts(count: int = 12) -> bytes:
 
 
 def start(customer: Customer, file: str, **method: Any) -> Any:
-    own = {"grader": GRADER, "hyperparameters": {"max_completion_tokens": 16}} | method
+    own = {"grader": LETTER_GRADER, "hyperparameters": {"max_completion_tokens": 16}} | method
     asked: Any = {"type": "reinforcement", "reinforcement": own}
     return customer.client().fine_tuning.jobs.create(
         model=TINY, training_file=file, method=asked, extra_body={"max_length": 256}
@@ -66,7 +60,7 @@ def test_openais_request_is_what_the_trainer_is_told(customer: Customer) -> None
     assert (job.state, job.error) == (JobState.QUEUED, None)
     memory = {"gradient_checkpointing": False, "micro_batch_tokens": 512}
     spec = RunSpec.model_validate(job.resolved["spec"] | memory)
-    assert (spec.objective, spec.grader, spec.stability) == ("reinforcement", GRADER, "off")
+    assert (spec.objective, spec.grader, spec.stability) == ("reinforcement", LETTER_GRADER, "off")
     assert spec.settings["num_generations"] == 4
     assert spec.settings["num_generations_eval"] == 3
     assert spec.settings["loss_type"] == "dapo"

@@ -1,5 +1,7 @@
 """OpenAI's graders: the right value for known texts, and each failure told as what it is."""
 
+import random
+import subprocess
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,12 +9,12 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from finetune.grading import formula, places, similarity, specs
+from finetune.grading import formula, places, python_source, similarity, specs
 from finetune.grading.grade import Graded, Judged, JudgeFailed, grade, sample_of
 from finetune.grading.places import fill, require_places
 from finetune.grading.python_grader import Ran
 
-GRADER: TypeAdapter[Any] = TypeAdapter(specs.Grader)
+GRADER: TypeAdapter[Any] = specs.GRADER
 # Each `finally` in a `finally` doubles what the compiler writes: gigabytes of it.
 BOMB = "def grade(s, i): pass\n" + "".join(
     f"{' ' * n}try: a\n{' ' * n}finally:\n" for n in range(18)
@@ -196,3 +198,17 @@ def test_a_judge_cannot_score_beyond_its_range() -> None:
 def test_source_that_is_no_grader_is_refused_before_anything_runs(source: str, said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         graded({"type": "python", "source": source}, "")
+
+
+def test_a_source_that_compiled_is_compiled_once_and_one_that_did_not_every_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sound, broken = f"def grade(s, i): return {random.random()}", "def grade("
+    ran: list[Any] = []
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: ran.append(k["input"]) or run(*a, **k))
+    for _ in range(2):
+        python_source.require_python(sound)
+        with pytest.raises(ValueError, match="line 1"):
+            python_source.require_python(broken)
+    assert ran == [sound.encode(), broken.encode(), broken.encode()]

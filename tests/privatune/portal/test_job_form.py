@@ -13,7 +13,7 @@ from privatune.portal.job_form import JobForm
 from tenants.database.scope import tenant_scope
 from tenants.roles import Role
 from tenants.services.tenants import add_member
-from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.fixtures.jobs import LETTER_GRADER, Bench, chat_rows, jsonl, new_bench
 from tests.fixtures.people import browser_of, new_person
 
 pytestmark = pytest.mark.django_db
@@ -144,15 +144,6 @@ def test_what_it_will_take_can_be_asked_for_before_it_starts(bench: Bench, hold:
         assert Job.objects.get().requested["auto_start"] is not hold
 
 
-GRADER = {
-    "type": "string_check",
-    "name": "letter",
-    "operation": "like",
-    "input": "{{ sample.output_text }}",
-    "reference": "{{ item.letter }}",
-}
-
-
 def reward(bench: Bench, language: str = "en", **own: Any) -> Any:
     row = {"messages": [{"role": "user", "content": "Say it"}], "letter": "e"}
     file = bench.add_file(jsonl([row] * 8))
@@ -162,11 +153,11 @@ def reward(bench: Bench, language: str = "en", **own: Any) -> Any:
 
 def test_answers_are_rewarded_by_the_grader_that_was_pasted(bench: Bench) -> None:
     own = {"preset": "custom", "max_completion_tokens": "8", "num_generations": "4"}
-    answer = reward(bench, grader=json.dumps(GRADER), **own)
+    answer = reward(bench, grader=json.dumps(LETTER_GRADER), **own)
     assert answer.status_code == 302, answer.content.decode()
     with tenant_scope(bench.tenant.id):
         requested = Job.objects.get().requested
-    assert requested["grader"] == GRADER
+    assert requested["grader"] == LETTER_GRADER
     assert requested["settings"] == {"num_generations": 4, "max_completion_tokens": 8}
 
 
@@ -177,7 +168,11 @@ def test_answers_are_rewarded_by_the_grader_that_was_pasted(bench: Bench) -> Non
         ("{", "zh-hans", "这不是 JSON 格式的评分器。"),
         ("", "en", "This is no grader in JSON."),
         ("[1]", "en", "This grader cannot reward a training."),
-        (json.dumps(GRADER | {"type": "score_model"}), "zh-hans", "此评分器无法用于训练奖励。"),
+        (
+            json.dumps(LETTER_GRADER | {"type": "score_model"}),
+            "zh-hans",
+            "此评分器无法用于训练奖励。",
+        ),
     ],
 )
 def test_what_is_no_grader_is_said_at_its_field(

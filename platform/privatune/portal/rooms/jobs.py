@@ -17,18 +17,16 @@ from finetune import selectors
 from finetune.api.paging import whole_number
 from finetune.events import CHOICES
 from finetune.models import Event, Job
-from finetune.purposes import OF_ROWS
 from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES, JobState
 from privatune.portal import history, outlook, phases
 from privatune.portal.access import RoomRequest, go, room
-from privatune.portal.file_rows import with_rows
 from privatune.portal.job_form import JobForm
+from privatune.portal.on_offer import on_offer
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import watch
 from tenants.database.scope import tenant_scope
 from tenants.roles import Scope
-from tenants.states import FileStatus
 
 PAGE = 20
 EVENTS_SHOWN = 200
@@ -47,7 +45,7 @@ def index(request: RoomRequest) -> HttpResponse:
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
     offered = on_offer()
-    form = JobForm(request.POST or None, **offered, initial=request.GET.dict())
+    form = JobForm(request.POST or None, offered=offered, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
         wish = form.job_request().model_copy(update={"auto_start": "hold" not in request.POST})
         try:
@@ -56,18 +54,7 @@ def new(request: RoomRequest) -> HttpResponse:
             form.take(error)
         else:
             return go(request, "job", job.id)
-    return render(request, "portal/job_new.html", {"form": form, **offered})
-
-
-def on_offer() -> dict[str, Any]:
-    """What a training may begin with: bases, own models, and files of rows."""
-    bases = selectors.trainable()
-    usable = selectors.files().filter(purpose__in=OF_ROWS).exclude(status=FileStatus.ERROR)
-    return {
-        "bases": bases,
-        "models": selectors.artifacts().filter(base__in=bases),
-        "files": with_rows(usable).order_by("-created_at"),
-    }
+    return render(request, "portal/job_new.html", {"form": form, "offered": offered})
 
 
 @room(Scope.JOBS_READ)

@@ -18,9 +18,9 @@ from finetune.services.pipelines.told import AWAITING, WAITING, status_of, told
 from finetune.states import LIVE_LEASES, LeaseState
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import METHOD
+from privatune.portal.on_offer import on_offer
 from privatune.portal.pipeline_form import PipelineForm
 from privatune.portal.refusals import kept, said
-from privatune.portal.rooms.jobs import on_offer
 from privatune.portal.words import GATES, JOB_STATES, PIPELINE_STATES, STAGE_WAITS
 from tenants.roles import Scope
 
@@ -39,7 +39,7 @@ def index(request: RoomRequest) -> HttpResponse:
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
     offered = on_offer()
-    form = PipelineForm(request.POST or None, **offered, initial=request.GET.dict())
+    form = PipelineForm(request.POST or None, offered=offered, initial=request.GET.dict())
     if request.method == "POST" and form.is_valid():
         wish = form.request(auto_start="hold" not in request.POST)
         try:
@@ -48,7 +48,8 @@ def new(request: RoomRequest) -> HttpResponse:
             form.take(error)
         else:
             return go(request, "pipeline", pipeline.id)
-    return render(request, "portal/pipeline_new.html", {"form": form, "fewest": FEWEST, **offered})
+    context = {"form": form, "fewest": FEWEST, "offered": offered}
+    return render(request, "portal/pipeline_new.html", context)
 
 
 @room(Scope.JOBS_READ)

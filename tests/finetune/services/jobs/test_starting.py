@@ -76,16 +76,20 @@ def test_a_checkpoint_is_gone_on_from_with_its_optimizer_where_that_is_asked(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("place", ["", ":ckpt-step-3"])
-def test_from_a_model_that_is_withheld_no_job_goes_on(bench: Bench, place: str) -> None:
-    """Its weights would leave by the next one's bundle."""
-    model = made(bench)
+def withhold(bench: Bench, model: Artifact) -> None:
     file = bench.add_file(b"{}\n", purpose="evals")
     with tenant_scope(bench.tenant.id):
         Evaluation.objects.create(
             suite=Suite.objects.create(), file=file, model=model.model_name, base=bench.base,
             artifact=model, job=model.job, digest="d", withholds=True,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["", ":ckpt-step-3"])
+def test_from_a_model_that_is_withheld_no_job_goes_on(bench: Bench, place: str) -> None:
+    """Its weights would leave by the next one's bundle."""
+    model = made(bench)
+    withhold(bench, model)
     with pytest.raises(Refused) as raised:
         bench.create(model=model.model_name + place)
     assert raised.value.code == "model_withheld"
@@ -181,12 +185,7 @@ def test_a_job_that_waits_does_not_begin_from_a_model_that_is_withheld_meanwhile
     job = bench.create(model=model.model_name)
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     assert bench.job(job).state == JobState.QUEUED
-    file = bench.add_file(b"{}\n", purpose="evals")
-    with tenant_scope(bench.tenant.id):
-        Evaluation.objects.create(
-            suite=Suite.objects.create(), file=file, model=model.model_name, base=bench.base,
-            artifact=model, job=model.job, digest="d", withholds=True,
-        )  # fmt: skip
+    withhold(bench, model)
     assert leases.claim(TRAIN, tenant_id=bench.tenant.id, key=job.id, worker="test") is None
     ended = bench.job(job)
     assert (ended.state, ended.error["code"]) == (JobState.FAILED, "model_withheld")

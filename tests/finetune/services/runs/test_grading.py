@@ -38,6 +38,15 @@ def spec_of(source: str) -> RunSpec:
     return RunSpec(grader=python(source))
 
 
+def graded(run_dir: Path, source: str, *letters: str) -> Any:
+    with kept(run_dir, spec_of(source), require("require")):
+        ask(run_dir / FOLDER, "1", *letters)
+        told = run_dir / FOLDER / f"1{TOLD}"
+        until(told.exists, "nothing was told")
+        (found,) = json.loads(told.read_text())
+    return found
+
+
 @pytest.fixture
 def keeper(tmp_path: Path) -> Any:
     with kept(tmp_path, spec_of(SOURCE), require("require")) as found:
@@ -46,23 +55,15 @@ def keeper(tmp_path: Path) -> Any:
 
 def test_each_answer_of_a_step_is_graded_and_one_that_fails_stands_alone(tmp_path: Path) -> None:
     source = SOURCE.replace("return", "assert item['letter'] != 'x'; return")
-    with kept(tmp_path, spec_of(source), require("require")):
-        ask(tmp_path / FOLDER, "7", "e", "x", "l")
-        told = tmp_path / FOLDER / f"7{TOLD}"
-        until(told.exists, "nothing was told")
-        ((first, second, third),) = json.loads(told.read_text())
+    first, second, third = graded(tmp_path, source, "e", "x", "l")
     assert (first[0], third[0]) == (2, 1)
     assert "AssertionError" in second[1]
-    assert not (tmp_path / FOLDER / f"7{ASKED}").exists()
+    assert not (tmp_path / FOLDER / f"1{ASKED}").exists()
 
 
 def test_a_source_that_ends_its_process_keeps_what_was_graded_before_it(tmp_path: Path) -> None:
     source = SOURCE.replace("return", "import os; item['letter'] == 'x' and os._exit(3); return")
-    with kept(tmp_path, spec_of(source), require("require")):
-        ask(tmp_path / FOLDER, "1", "e", "x", "l")
-        told = tmp_path / FOLDER / f"1{TOLD}"
-        until(told.exists, "nothing was told")
-        ((first, second, third),) = json.loads(told.read_text())
+    first, second, third = graded(tmp_path, source, "e", "x", "l")
     assert first == [2, None, False]
     assert "ended without an answer" in second[1]
     assert "ended without an answer" in third[1]
