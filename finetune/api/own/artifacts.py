@@ -30,6 +30,9 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
     withheld = serializers.BooleanField(
         help_text="Neither answers nor leaves until an evaluation has shown it to be good enough."
     )
+    withheld_by = serializers.SerializerMethodField(
+        help_text="The evaluations whose gates it has not been shown to reach."
+    )
     passport = serializers.JSONField()
     report = serializers.JSONField()
 
@@ -37,8 +40,12 @@ class ArtifactSerializer(serializers.ModelSerializer[Artifact]):
         model = Artifact
         fields = [
             "id", "job", "model", "base_model", "digest", "adapter_sha256", "bytes", "sha256",
-            "withheld", "passport", "report", "created_at",
+            "withheld", "withheld_by", "passport", "report", "created_at",
         ]  # fmt: skip
+
+    def get_withheld_by(self, artifact: Any) -> list[str]:
+        found = withholding.withholding(artifact) if artifact.withheld else ()
+        return [each.public_id for each in found]
 
 
 class Artifacts(OwnView):

@@ -13,7 +13,7 @@ from finetune import selectors
 from finetune.grading.criteria import CRITERIA
 from finetune.models import Evaluation, Suite
 from finetune.purposes import Purpose
-from finetune.services.evaluations import subjects
+from finetune.services.evaluations import gating, subjects
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.evaluations.request import EvaluationRequest, digest_of
 from finetune.services.files import intake
@@ -122,7 +122,7 @@ def delete_suite(*, suite: Suite, by: Principal) -> None:
             "An evaluation of this suite has not ended.",
             fix="Cancel it or wait for its end, then delete the suite.",
         )
-    subjects.require_not_withholding(evaluations)
+    gating.require_not_withholding(evaluations)
     _drop_objects(evaluations)
     audit.record(actor=by.actor, action="suite.delete", target=suite.public_id)
     suite.delete()
@@ -133,9 +133,9 @@ def create_evaluation(
 ) -> Evaluation:
     """Of a job that has not ended it waits for the end. Raises Refused without the scopes to ask
     models and to read files, and with a gate to change models, or without the licence to serve;
-    NotFound for a model that is not the tenant's to ask, UserFault for a file of another purpose
-    and a job without a result, TooManyLive (429). The caller has taken the tenant's turn and
-    locked the file."""
+    NotFound for a model that is not the tenant's to ask, UserFault for a file of another purpose,
+    a job without a result and a gate that cannot open, TooManyLive (429). The caller has taken
+    the tenant's turn and locked the file."""
     by.require(Scope.INFER)
     by.require_of(Scope.FILES_READ, file)
     if file.purpose not in ASKABLE:
@@ -163,7 +163,7 @@ def create_evaluation(
     for judge in judges(suite):
         gateway.resolve(name=judge)
     if request.gate is not None:
-        subjects.require_gate(request, asked, by)
+        gating.require_gate(request, asked, file, by)
     evaluation = Evaluation.objects.create(
         suite=suite,
         file=file,
@@ -206,7 +206,7 @@ def delete_evaluation(*, evaluation: Evaluation, by: Principal) -> None:
     evaluation = selectors.find(Evaluation.objects.select_for_update(), evaluation.public_id)
     if evaluation.state in LIVE_LEASES:
         raise Conflict("evaluation_in_use", "The evaluation has not ended.", fix="Cancel it first.")
-    subjects.require_not_withholding([evaluation])
+    gating.require_not_withholding([evaluation])
     _drop_objects([evaluation])
     audit.record(actor=by.actor, action="evaluation.delete", target=evaluation.public_id)
     evaluation.delete()

@@ -11,6 +11,7 @@ from finetune.grading import marks
 from finetune.grading.advice import advise
 from finetune.grading.marks import DIGITS, Mark
 from finetune.models import Evaluation, Job
+from finetune.services.evaluations.gating import trained_with
 from finetune.services.evaluations.request import Side
 
 Items = Sequence[dict[str, Any]]
@@ -84,9 +85,5 @@ def _trained_on(evaluation: Evaluation) -> bool:
     """Whether the suite's file is one that the model was trained or chosen with, byte for byte."""
     if evaluation.artifact is None:
         return False
-    job = Job.objects.select_related("training_file", "validation_file").get(
-        id=evaluation.artifact.job_id
-    )
-    files = (job.training_file, *(each.file for each in job.further), job.validation_file)
-    used = [file.sha256 for file in files if file]
-    return evaluation.file.sha256 in used
+    jobs = Job.objects.select_related("training_file", "validation_file")
+    return evaluation.file.sha256 in trained_with(jobs.get(id=evaluation.artifact.job_id))

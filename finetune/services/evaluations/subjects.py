@@ -1,7 +1,5 @@
-"""What an evaluation is of: a base, a tuned model, or what a job has yet to make; and when its gate
-may stand or go."""
+"""What an evaluation is of: a base, a tuned model, or what a job has yet to make."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from django.db.models import Q, QuerySet
@@ -9,14 +7,10 @@ from django.db.models import Q, QuerySet
 from faults import UserFault
 from finetune import selectors
 from finetune.models import Artifact, CatalogModel, Evaluation, Job
-from finetune.services.evaluations.request import EvaluationRequest
 from finetune.services.models import gateway
 from finetune.services.runs.publishing import model_name
 from finetune.states import FINAL_JOB_STATES
-from tenants.access import Principal
-from tenants.errors import Conflict
 from tenants.models import Tenant
-from tenants.roles import Scope
 
 
 @dataclass(frozen=True)
@@ -69,28 +63,3 @@ def without_result(job: Job) -> UserFault:
         fix="See why in its events; evaluate the result of another job.",
         param="model",
     )
-
-
-def require_gate(request: EvaluationRequest, subject: Subject, by: Principal) -> None:
-    """A gate withholds the model, which is for who may delete it, and is judged beside the base."""
-    by.require(Scope.MODELS_WRITE)
-    if subject.job is None or not request.beside:
-        raise UserFault(
-            "gate_without_base",
-            "A gate is for a tuned model that is weighed against its base.",
-            fix="Evaluate a fine-tuned model, or the result of a job, with `beside`.",
-            param="gate",
-        )
-
-
-def require_not_withholding(evaluations: Iterable[Evaluation]) -> None:
-    """With the row its gate would be gone. Raises Conflict."""
-    withholding = [each.job_id for each in evaluations if each.withholds and each.job_id]
-    live = Job.objects.filter(id__in=withholding).exclude(state__in=FINAL_JOB_STATES)
-    made = Artifact.objects.filter(job__in=withholding, deleted_at=None)
-    if live.exists() or made.exists():
-        raise Conflict(
-            "evaluation_withholds",
-            "The evaluation withholds a model.",
-            fix="Release the model, or delete it, then delete the evaluation.",
-        )

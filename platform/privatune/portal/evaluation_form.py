@@ -4,12 +4,14 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.utils.text import format_lazy
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from pydantic import TypeAdapter, ValidationError
 
 from faults import Fault
 from finetune.api.bodies import json_of
+from finetune.grading.advice import FEWEST_ROWS
 from finetune.grading.criteria import NAMED, Criterion, shown
 from finetune.grading.gate import Gate
 from finetune.services.evaluations.request import (
@@ -68,7 +70,13 @@ class EvaluationForm(forms.Form):
     gate = forms.ChoiceField(
         required=False,
         label=_("Withhold the model until"),
-        help_text=_("Until then nobody may ask it or download it. For tuned models."),
+        help_text=format_lazy(
+            _(
+                "Until then nobody may ask it or download it. For tuned models; a gate needs "
+                "{rows} rows or more that training has not seen."
+            ),
+            rows=FEWEST_ROWS,
+        ),
         choices=[
             ("", _("nothing: it is not withheld")),
             ("deploy", _("the verdict is to put it to work")),

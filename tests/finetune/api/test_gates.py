@@ -137,7 +137,7 @@ def test_of_a_job_that_ends_without_a_result_nothing_is_evaluated(
     customer: Customer, training_file: str, model_server: None
 ) -> None:
     job = customer.client().fine_tuning.jobs.create(model=TINY, training_file=training_file)
-    file = suite_file(customer, rows(1))
+    file = suite_file(customer, rows(30))
     made = asked(customer, job.id, file=file).json()
     with customer.http() as http:
         post(customer, f"/{made['id']}/cancel")
@@ -185,12 +185,42 @@ def test_an_answer_that_is_being_given_ends_when_its_model_is_withheld(
     assert doors(customer, tuned) == [200] * 4
     with tenant_scope(customer.tenant_id):
         artifact = Artifact.objects.select_related("base", "job").get()
-        file = suite_file(customer, rows(1))
-    made = asked(customer, tuned, file=file).json()
+        file = suite_file(customer, rows(30))
+    made = asked(customer, tuned, file=file, criteria=[NEVER]).json()
     with tenant_scope(customer.tenant_id):
         row = Evaluation.objects.get(job=artifact.job)
     assert row.withholds
     perform(EVALUATE, tenant_id=customer.tenant_id, key=row.id)
     found = get(customer, f"/{made['id']}").json()
-    assert (found["state"], found["report"]["advice"]["reason"]) == ("succeeded", "too_few_rows")
-    assert doors(customer, tuned) == [403] * 4, "one row shows nothing"
+    assert (found["state"], found["withholds"]) == ("succeeded", True)
+    assert doors(customer, tuned) == [403] * 4
+
+
+def test_a_gate_that_could_never_open_is_refused_and_withholds_nothing(
+    customer: Customer, tuned: str
+) -> None:
+    """Only the same rows open it again, so they have to be rows that can say something."""
+    few = refusal(asked(customer, tuned, file=suite_file(customer, rows(29))))
+    assert (few["code"], few["param"]) == ("gate_too_few_rows", "gate")
+    assert "has 29 rows" in few["message"]
+    trained = suite_file(customer, rows(30), "fine-tune")
+    job = customer.client().fine_tuning.jobs.create(model=TINY, training_file=trained)
+    for same in (trained, suite_file(customer, rows(30))):
+        assert refusal(asked(customer, job.id, file=same))["code"] == "gate_trained_on"
+    assert asked(customer, job.id, file=suite_file(customer, rows(31))).json()["withholds"] is True
+    assert doors(customer, tuned) == [200] * 4
+
+
+def test_who_is_refused_a_withheld_model_is_told_by_which_evaluations(
+    customer: Customer, tuned: str
+) -> None:
+    file = suite_file(customer, rows(30))
+    made = [asked(customer, tuned, file=file, criteria=[each]).json() for each in (NEVER, ALWAYS)]
+    work(customer)
+    withholds = made[0]["id"]
+    _, shown = artifact_of(customer)
+    assert shown["withheld_by"] == [withholds], "the other was reached"
+    with customer.http() as http:
+        told = refusal(http.post("/v1/responses", json={"model": tuned, "input": "Say 1."}))
+    assert withholds in told["message"]
+    assert made[1]["id"] not in told["message"]

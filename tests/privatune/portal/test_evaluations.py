@@ -205,6 +205,7 @@ def test_a_withheld_model_says_so_and_is_released_by_its_button() -> None:
     rooms = dict(scene.rooms())
     page = client.get(rooms["model"]).content.decode()
     assert 'id="withheld"' in page
+    assert rooms["evaluation"] in page.partition('id="withheld"')[2].partition("</div>")[0]
     assert "/download" not in page
     assert 'id="chat"' not in page
     assert "withheld" in client.get(rooms["models"]).content.decode()
@@ -242,7 +243,11 @@ def test_the_result_of_a_job_under_way_is_judged_and_withheld_by_the_form() -> N
         job = Job.objects.exclude(state__in=FINAL_JOB_STATES).first()
         assert job is not None
         Evaluation.objects.all().delete()
-    answer = send(client, scene.customer, model=job.public_id, gate="deploy")
+    few = send(client, scene.customer, model=job.public_id, gate="deploy")
+    assert "The gate could never open" in few.content.decode()
+    assert not made(scene.customer)
+    rows = SimpleUploadedFile("suite.jsonl", ROWS * 30)
+    answer = send(client, scene.customer, model=job.public_id, gate="deploy", rows=rows)
     assert answer.status_code == 302, answer.content.decode()
     (evaluation,) = made(scene.customer)
     assert (evaluation.job_id, evaluation.withholds) == (job.id, True)

@@ -44,6 +44,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
         {
             "artifact": artifact,
             "report": report,
+            "withheld_by": withholding.withholding(artifact),
             "releases": Scope.MODELS_WRITE in request.principal.scopes,
             "outcome": outcome(report),
             "stages": stages(artifact),

@@ -24,6 +24,14 @@ EVALUATIONS: dict[str, Any] = {
     "gate_without_base": _(
         "Only a tuned model, or the result of a job, can be withheld by an evaluation."
     ),
+    "gate_too_few_rows": _(
+        "The gate could never open: the suite has too few rows to tell. Bring more rows, or "
+        "evaluate without a gate."
+    ),
+    "gate_trained_on": _(
+        "The gate could never open: the suite's file is one that the model is trained or chosen "
+        "with. Bring other rows, or evaluate without a gate."
+    ),
     "job_without_result": _("The job ended without a model to evaluate. See why in its history."),
     "model_withheld": _(
         "This model is withheld: the evaluation that it has to pass has not shown it to be good "
