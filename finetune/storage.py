@@ -1,8 +1,8 @@
 """Names of what is made, in the tenant's vault, and files moved in and out of it.
 
 `objects/<uuid>`, `datasets/<id>/<reading>/`, `runs/<run>/<epoch>/checkpoints/<step>/`,
-`artifacts/<id>/`, `evaluations/<id>/`, `profiles/<id>/`. Names hold our own ids only, never a
-customer's file name.
+`runs/<run>/<epoch>/samples/<step>.jsonl`, `artifacts/<id>/`, `evaluations/<id>/`,
+`profiles/<id>/`. Names hold our own ids only, never a customer's file name.
 """
 
 import hashlib
@@ -39,6 +39,10 @@ def run_prefix(run_id: UUID) -> str:
 
 def checkpoint_prefix(run_id: UUID, epoch: int, step: int) -> str:
     return f"{run_prefix(run_id)}{epoch}/checkpoints/{step}/"
+
+
+def sample_object(run_id: UUID, epoch: int, step: int) -> str:
+    return f"{run_prefix(run_id)}{epoch}/samples/{step}.jsonl"
 
 
 def attempt_artifact(run_id: UUID, epoch: int) -> UUID:

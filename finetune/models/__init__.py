@@ -2,7 +2,16 @@ from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
 from finetune.models.estimates import Estimate, Machine, Pace
 from finetune.models.evaluations import Evaluation, Suite
-from finetune.models.jobs import Artifact, Checkpoint, Event, Job, JobFile, Run, Validation
+from finetune.models.jobs import (
+    Artifact,
+    Checkpoint,
+    Event,
+    Job,
+    JobFile,
+    Run,
+    StepSample,
+    Validation,
+)
 from finetune.models.pipelines import Pipeline, Stage
 from finetune.models.profiles import Profile, Scrub
 
@@ -23,6 +32,7 @@ __all__ = [
     "Run",
     "Scrub",
     "Stage",
+    "StepSample",
     "Suite",
     "Validation",
 ]

@@ -212,6 +212,24 @@ class Checkpoint(TenantOwned):
         ]
 
 
+class StepSample(TenantOwned):
+    """Some of the completions that a step learning from rewards has drawn: `object_name` in the
+    tenant's vault holds them, a line each. Here are figures alone."""
+
+    job = TenantForeignKey(Job, on_delete=models.CASCADE, related_name="step_samples")
+    step = models.IntegerField()  # the first that learns from them
+    object_name = models.CharField(max_length=200)
+    completions = models.IntegerField()
+    bytes = models.BigIntegerField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["tenant", "job", "step"], name="finetune_step_sample_once"
+            )
+        ]
+
+
 class Artifact(TenantOwned):
     """The one committed result of a job. `bundle_object` is the signed .tar in the vault."""
 

@@ -22,7 +22,7 @@ from finetune.families.contract import Adapted
 from finetune.grading.grade import Errors, Graded
 from finetune.records.answers import followed
 from finetune.records.kinds import Item
-from finetune.trainer.data import cut, lengths_of
+from finetune.trainer.data import cut, lengths_of, line_of
 from finetune.trainer.generating import Answer, Asked, Generator
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.objectives.policy import (
@@ -46,9 +46,11 @@ KEPT = 256  # files of steps
 
 class Sample(BaseModel):
     """A completion of the prompt of a row (from 0), what it was worth, and what the step needs
-    besides. `scores`: of the parts of a grader that has several."""
+    besides. `line`: the row as people count it; 0 in what an older version drew. `scores`: of the
+    parts of a grader that has several."""
 
     row: int
+    line: int = 0
     ids: list[int]
     text: str
     reasoning: str = ""
@@ -64,9 +66,10 @@ class Sample(BaseModel):
     reference: list[float] | None = None
 
     @classmethod
-    def of(cls, row: int, answer: Answer, graded: Graded) -> "Sample":
+    def of(cls, row: int, line: int, answer: Answer, graded: Graded) -> "Sample":
         return cls(
             row=row,
+            line=line,
             ids=answer.ids,
             text=answer.text,
             reasoning=answer.reasoning,
@@ -211,7 +214,7 @@ class Rollouts:
         ]
         graded = self._graded(occasion, [(answer, _item(rows[n])) for n, answer in given])
         return [
-            Sample.of(number, answer, each)
+            Sample.of(number, line_of(items, number), answer, each)
             for (number, answer), each in zip(given, graded, strict=True)
         ]
 

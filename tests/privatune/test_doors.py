@@ -41,7 +41,7 @@ from tenants.services.staff_reads import note_read
 from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
-from tests.finetune.api.rows import give_result
+from tests.finetune.api.rows import give_result, give_samples
 from tests.finetune.api.test_isolation import ITEM
 from tests.fixtures.people import member
 from tests.fixtures.principals import somebody
@@ -86,8 +86,10 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.files.scrubbing.changed_rows": OWN,
     "finetune.services.files.scrubbing.drop_changes": WRITES,
     "finetune.services.files.intake._drop_readings": WRITES,
+    "finetune.services.files.intake._drop_samples": WRITES,
     "finetune.services.files.intake._drop_spent_checkpoints": WRITES,
     "finetune.services.jobs.preview._asked": Right.TRAIN,
+    "finetune.services.jobs.samples.samples_of": OWN,
     "finetune.services.jobs.validation._overlap": INSIDE,
     "finetune.services.jobs.validation._parted": INSIDE,
     "privatune.portal.rooms.files.upload": WRITES,
@@ -160,6 +162,7 @@ ENTRIES = {
     "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items": "evaluation.read",
     "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items/<str:item_id>": "evaluation.read",
     "api/v1/files/<str:file_id>/preview": "row.preview",
+    "api/v1/jobs/<str:job_id>/samples": "sample.read",
     "api/v1/profiles/<str:profile_id>/findings": "profile.download",
     "api/v1/scrubs/<str:scrub_id>/changes": "scrub.read",
     "api/v1/audit/export": "audit.export",
@@ -212,7 +215,8 @@ def test_nobody_knows_where_weights_lie_but_by_the_table() -> None:
         "?.adapter_object",
         *(f"finetune.storage.{name}" for name in names),
     )
-    assert known - {"finetune.storage.checkpoint_prefix"} == set(WEIGHTS)
+    ours = {"finetune.storage.checkpoint_prefix", "finetune.storage.sample_object"}
+    assert known - ours == set(WEIGHTS)
 
 
 def test_nobody_speaks_to_the_serving_process_but_by_the_table() -> None:
@@ -353,8 +357,9 @@ def artifact(customer: Customer) -> Artifact:
             parts=[{"name": part.object_name, "rows": 1, "bytes": part.bytes}],
         )  # fmt: skip
     give_result(customer, job.public_id)
+    give_samples(customer, job.public_id, 1)
     with tenant_scope(customer.tenant_id):
-        return Artifact.objects.select_related("base").get()
+        return Artifact.objects.select_related("base", "job").get()
 
 
 def revoke(customer: Customer) -> None:
@@ -402,6 +407,7 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     path = path.replace("<str:file_id>", reading.file.public_id)
     path = path.replace("<uuid:dataset_id>", str(reading.id))
     path = path.replace("<str:dataset_id>", reading.public_id)
+    path = path.replace("<str:job_id>", artifact.job.public_id)
     assert not re.search("<.*>", path)
     path += QUERIES.get(address, "")
     if address.startswith("t/"):

@@ -9,7 +9,16 @@ from django.conf import settings
 from django.db.models import Q
 
 from faults import UserFault
-from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Job, JobFile, Stage
+from finetune.models import (
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Evaluation,
+    Job,
+    JobFile,
+    Stage,
+    StepSample,
+)
 from finetune.purposes import BROUGHT, OF_ROWS, Purpose
 from finetune.services.files.datasets import request_check
 from finetune.services.files.needs import of_file
@@ -119,6 +128,7 @@ def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> No
     drop_profiles(file=file)
     drop_changes(file=file)
     _drop_items(file)
+    _drop_samples(file)
     _drop_name(file)
     files.delete_file(file_id=file_id, actor=actor, action=action)
 
@@ -186,6 +196,15 @@ def _drop_items(file: StoredFile) -> None:
     evaluations = Evaluation.objects.filter(file=file)
     names = [name for each in evaluations for name in each.objects_named]
     evaluations.update(parts=[], tags_object="")
+    drop_when_committed(vault, names)
+
+
+def _drop_samples(file: StoredFile) -> None:
+    """What models wrote to its prompts while they were trained."""
+    samples = StepSample.objects.filter(of_file(file.id, "job__"))
+    names = list(samples.values_list("object_name", flat=True))
+    vault = open_vault()
+    samples.delete()
     drop_when_committed(vault, names)
 
 

@@ -4,7 +4,7 @@ takes long, so this is done once a day and not at every sweep."""
 import logging
 from uuid import UUID
 
-from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Profile, Scrub
+from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Profile, Scrub, StepSample
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Tenant, UploadPart
 from tenants.services.vaults import object_store
@@ -65,4 +65,4 @@ def _named() -> set[str]:
     names |= set(Scrub.objects.values_list("findings_object", flat=True))
     for prefix, files in Checkpoint.objects.values_list("prefix", "files"):
         names |= {prefix + name for name in files}
-    return names
+    return names | set(StepSample.objects.values_list("object_name", flat=True))

@@ -19,6 +19,8 @@ STORED = """
 WITH kept AS (
     SELECT c.job_id, SUM((file.value->>'bytes')::bigint) AS bytes
     FROM finetune_checkpoint c, jsonb_each(c.files) AS file GROUP BY c.job_id
+), sampled AS (
+    SELECT job_id, SUM(bytes) AS bytes FROM finetune_stepsample GROUP BY job_id
 )
 SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at IS NULL),
        (SELECT COALESCE(SUM(bytes), 0) FROM tenants_uploadpart),
@@ -29,12 +31,15 @@ SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at 
        + (SELECT COALESCE(SUM((part.value->>'bytes')::bigint), 0)
           FROM finetune_evaluation e, jsonb_array_elements(e.parts) AS part)
        + (SELECT COALESCE(SUM(findings_bytes), 0) FROM finetune_profile)
-       + (SELECT COALESCE(SUM(findings_bytes), 0) FROM finetune_scrub),
+       + (SELECT COALESCE(SUM(findings_bytes), 0) FROM finetune_scrub)
+       + (SELECT COALESCE(SUM(bytes), 0) FROM sampled),
        (SELECT COALESCE(SUM(bytes), 0) FROM kept),
        (SELECT COALESCE(SUM(bundle_bytes + adapter_bytes), 0) FROM finetune_artifact
         WHERE deleted_at IS NULL),
-       (SELECT COALESCE(SUM(GREATEST(0, j.room_bytes - COALESCE(k.bytes, 0))), 0)
-        FROM finetune_job j LEFT JOIN kept k ON k.job_id = j.id WHERE j.state = ANY(%s))
+       (SELECT COALESCE(SUM(GREATEST(
+            0, j.room_bytes - COALESCE(k.bytes, 0) - COALESCE(s.bytes, 0))), 0)
+        FROM finetune_job j LEFT JOIN kept k ON k.job_id = j.id LEFT JOIN sampled s
+        ON s.job_id = j.id WHERE j.state = ANY(%s))
 """
 
 
@@ -93,16 +98,17 @@ def require_room(size: int) -> None:
         )
 
 
-def require_room_for_job(*, checkpoints: int, checkpoint: int, model: int) -> int:
-    """The bytes that a job may write, in the open scope: so many checkpoints of a size, and a
-    model. Raises StorageUsedUp with these numbers."""
-    size = checkpoints * checkpoint + model
+def require_room_for_job(*, checkpoints: int, checkpoint: int, model: int, samples: int) -> int:
+    """The bytes that a job may write, in the open scope: so many checkpoints of a size, a model,
+    and samples of what it writes while it is trained. Raises StorageUsedUp with these numbers."""
+    size = checkpoints * checkpoint + model + samples
+    sampled = f", {megabytes(samples)} of samples" if samples else ""
     if (now := _short_of(size)) is not None:
         raise StorageUsedUp(
             "storage_used_up",
             f"This job may need {megabytes(size)}: {checkpoints} checkpoints of "
-            f"{megabytes(checkpoint)} and a model of {megabytes(model)}. Your organisation's "
-            f"storage of {megabytes(now.limit)} has {megabytes(now.left)} left.",
+            f"{megabytes(checkpoint)}{sampled} and a model of {megabytes(model)}. Your "
+            f"organisation's storage of {megabytes(now.limit)} has {megabytes(now.left)} left.",
             fix="Delete files or models you no longer need, ask for fewer epochs or a smaller "
             "`adapter.r`, or ask the operator for more storage.",
         )

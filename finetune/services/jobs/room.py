@@ -4,6 +4,7 @@ from finetune.models import CatalogModel, Dataset
 from finetune.services.files.room import require_room_for_job
 from finetune.services.jobs.base_files import files_of
 from finetune.services.jobs.request import JobRequest
+from finetune.services.jobs.samples import ALTOGETHER
 from finetune.states import DatasetState
 from finetune.trainer import auto
 from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
@@ -26,6 +27,7 @@ def require_room_of(*, request: JobRequest, base: CatalogModel, training: Stored
         checkpoints=_epochs(request, base, training) + KEPT_BESIDES + best,
         checkpoint=checkpoint_bytes(adapter, watched=request.stability != "off") + DOCUMENTS,
         model=2 * adapter + DOCUMENTS,  # the bundle, and the adapter that serving loads
+        samples=ALTOGETHER if request.method == "reinforcement" else 0,
     )
 
 

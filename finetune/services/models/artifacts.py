@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from finetune.models import Artifact, Checkpoint, Job, Pipeline, Run
+from finetune.models import Artifact, Checkpoint, Job, Pipeline, Run, StepSample
 from finetune.services.models.eviction import evict
 from finetune.services.models.withholding import is_withheld, require_given_out
 from finetune.signing import public_key_pem
@@ -84,7 +84,8 @@ def load_adapter(
 
 def delete_model(*, name: str, actor: str) -> UUID:
     """Destroys a fine-tuned model's weights: adapter, bundle, checkpoints, what attempts that were
-    cut off had stored, and what serving has in memory. Its job's history and metrics file stay.
+    cut off had stored, what serving has in memory, and samples of what it wrote while it was
+    trained. Its job's history and metrics file stay.
 
     Returns the artifact's id. Raises NotFound, also when it is deleted already, and Conflict while
     a job goes on from it.
@@ -99,6 +100,7 @@ def delete_model(*, name: str, actor: str) -> UUID:
     _require_not_gone_on_from(artifact)
     attempts = list(Run.objects.filter(job=artifact.job).values_list("id", "epoch"))
     Checkpoint.objects.filter(job=artifact.job).delete()
+    StepSample.objects.filter(job=artifact.job).delete()
     artifact.deleted_at = timezone.now()
     artifact.save(update_fields=["deleted_at"])
     audit.record(

@@ -1,4 +1,5 @@
-"""Takes over what the training process says: its events, its progress, its checkpoints."""
+"""Takes over what the training process says: its events, its progress, its checkpoints, and some of
+the completions that it draws."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -7,10 +8,11 @@ from typing import Any
 from django.utils import timezone
 
 from finetune.events import CheckpointReplaced
-from finetune.models import Checkpoint, Event, Job
+from finetune.models import Checkpoint, Event, Job, StepSample
 from finetune.services.jobs.steps import take_over
 from finetune.services.runs.lease import RunLease
-from finetune.storage import checkpoint_prefix, delete_prefix, store_file
+from finetune.services.runs.samples import Sampler
+from finetune.storage import checkpoint_prefix, delete_prefix, sample_object, store_file
 from finetune.work import leases
 from tenants.database.scope import tenant_scope
 from tenants.vault.vault import Vault
@@ -20,18 +22,22 @@ class History:
     """The job's history while one attempt at it runs. Every write is fenced by the lease.
 
     After a crash the trainer does the steps since the last checkpoint again, bit for bit; their
-    metrics are already written, and are not written twice.
+    metrics are already written, and are not written twice. A step's completions are written with
+    its metrics.
     """
 
-    def __init__(self, lease: RunLease, vault: Vault) -> None:
+    def __init__(self, lease: RunLease, vault: Vault, sampler: Sampler | None = None) -> None:
         self._lease = lease
         self._vault = vault
+        self._sampler = sampler
         self._taken = 0  # the last seq of the trainer's that is written
         with tenant_scope(lease.tenant_id):
             last = (
                 Event.objects.filter(job_id=lease.job_id, type="metrics").order_by("-seq").first()
             )
+            sampled = StepSample.objects.filter(job_id=lease.job_id).order_by("-step").first()
         self._last_step = int(last.data.get("step", 0)) if last else 0
+        self._sampled = sampled.step if sampled else 0
 
     def take(self, events: list[dict[str, Any]], run_dir: Path) -> None:
         """Writes the events in order; a checkpoint is stored first, so that its event never lies.
@@ -48,14 +54,16 @@ class History:
                 self._take_checkpoint(waiting, run_dir)
                 waiting = []
         if waiting:
+            samples = self._sample(waiting, run_dir)
             with leases.fenced(self._lease) as job:
-                self._write(job, waiting)
-            self._note(waiting)
+                self._write(job, waiting, samples)
+            self._note(waiting, samples)
 
     def _is_repeated(self, event: dict[str, Any]) -> bool:
         return event["type"] == "metrics" and int(event["data"]["step"]) <= self._last_step
 
-    def _note(self, written: list[dict[str, Any]]) -> None:
+    def _note(self, written: list[dict[str, Any]], samples: list[StepSample]) -> None:
+        self._sampled = max([self._sampled, *(each.step for each in samples)])
         self._taken = written[-1]["seq"]
         steps = [event["data"]["step"] for event in written if event["type"] == "metrics"]
         self._last_step = max([self._last_step, *steps])
@@ -68,10 +76,11 @@ class History:
         if stored is None:
             replaced = CheckpointReplaced(step=told["step"])
             events[-1] = events[-1] | {"type": "message"} | replaced.entry(told)
+        samples = self._sample(events, run_dir)
         with leases.fenced(self._lease) as job:
-            self._write(job, events)
+            self._write(job, events, samples)
             unneeded = self._keep(job, told, prefix, stored) if stored is not None else []
-        self._note(events)
+        self._note(events, samples)
         for each in unneeded:
             delete_prefix(self._vault, each)
 
@@ -107,7 +116,33 @@ class History:
         replaced = [old.prefix] if old is not None and old.prefix != prefix else []
         return replaced + _drop_unneeded(job)
 
-    def _write(self, job: Job, events: list[dict[str, Any]]) -> None:
+    def _sample(self, events: list[dict[str, Any]], run_dir: Path) -> list[StepSample]:
+        """Stores some completions of each step that is told, and gives the rows to be written."""
+        found: list[StepSample] = []
+        if self._sampler is None:
+            return found
+        for event in (each for each in events if each["type"] == "metrics"):
+            step = self._sampler.drew(event["data"]["step"])
+            if step <= max([self._sampled, *(each.step for each in found)]):
+                continue
+            lines = self._sampler.lines(run_dir, step, event["data"]["total_steps"])
+            if lines:
+                found.append(self._stored(step, lines))
+        return found
+
+    def _stored(self, step: int, lines: list[bytes]) -> StepSample:
+        name = sample_object(self._lease.run_id, self._lease.epoch, step)
+        info = self._vault.put_bytes(name, b"".join(lines))
+        return StepSample(
+            job_id=self._lease.job_id,
+            step=step,
+            object_name=name,
+            completions=len(lines),
+            bytes=info.plaintext_bytes,
+        )
+
+    def _write(self, job: Job, events: list[dict[str, Any]], samples: list[StepSample]) -> None:
+        StepSample.objects.bulk_create(samples)
         metrics = [event["data"] for event in events if event["type"] == "metrics"]
         changes: dict[str, Any] = {}
         if metrics:

@@ -18,7 +18,7 @@ from django.conf import settings
 from faults import OurFault, from_dict
 from faults.disk import DiskFull
 from finetune.events import JobSucceeded
-from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Job, Run
+from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Job, Run, StepSample
 from finetune.packaging.passport import (
     Ancestor,
     BaseUsed,
@@ -393,6 +393,8 @@ def _tidy(lease: RunLease, vault: Vault, *, keep: uuid.UUID) -> None:
             )
             for name in stored
         }
+        samples = StepSample.objects.filter(job_id=lease.job_id)
+        named |= set(samples.values_list("object_name", flat=True))
         attempts = list(Run.objects.filter(job_id=lease.job_id).values_list("id", "epoch"))
     try:
         for run_id, epochs in attempts:

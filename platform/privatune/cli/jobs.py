@@ -8,7 +8,7 @@ from privatune.cli import estimate
 from privatune.cli.brought import brought
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
-from privatune.cli.output import AsJson, notes, print_facts, print_json, when
+from privatune.cli.output import AsJson, notes, on_one_line, print_facts, print_json, when
 from privatune.cli.watch import ended, tell_events, watch
 from privatune.cli.wish import Wish, pair, with_wish
 from tenants import public_ids
@@ -24,6 +24,18 @@ COLUMNS: Columns = {
     "MODEL": "model",
     "FINE-TUNED MODEL": "fine_tuned_model",
     "CREATED": lambda job: when(job["created_at"]),
+}
+SHOWN = 80  # characters of an answer, on its line
+SAMPLES: Columns = {
+    "ID": "id",
+    "ROW": "row",
+    "REWARD": lambda sample: f"{sample['reward']:.3f}",
+    "ADVANTAGE": lambda sample: f"{sample['advantage']:+.3f}",
+    "TOKENS": lambda sample: f"{sample['tokens']}{', cut off' if sample['truncated'] else ''}",
+    "PARTS": lambda sample: ", ".join(
+        f"{name} {score:.3f}" for name, score in sample["scores"].items()
+    ),
+    "TEXT": lambda sample: on_one_line(sample["text"], SHOWN),
 }
 
 
@@ -100,6 +112,23 @@ def show_events(
     job = tell_events(Client.from_environment(), job_id, follow=follow, as_json=as_json)
     if follow:
         ended(job, as_json=as_json)
+
+
+@app.command("samples")
+def show_samples(
+    job_id: JobId,
+    step: Annotated[int | None, typer.Option(min=1, help="Only this step's.")] = None,
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show answers that a training by rewards has drawn, and what each earned.
+
+    A text is cut to one line; with --json it is told as it is kept.
+    """
+    found = Client.from_environment().pages(
+        f"/api/v1/jobs/{job_id}/samples", limit=limit, step=step
+    )
+    show_list(found, SAMPLES, as_json=as_json)
 
 
 @app.command("estimate")

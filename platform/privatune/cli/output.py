@@ -58,6 +58,12 @@ def _on_one_line(cell: str) -> str:
     return " ".join(re.split(r"[\t\r\n]", cell))
 
 
+def on_one_line(text: str, most: int) -> str:
+    """Words that nobody of us wrote, at the beginning: no sign among them steers a terminal."""
+    plain = "".join(sign if sign.isprintable() else " " for sign in text[: most + 1])
+    return plain if len(plain) <= most else f"{plain[:most]}…"
+
+
 def print_facts(facts: dict[str, Any], *, to: Console | None = None) -> None:
     """One `name  value` line each, on standard output or `to`; what is None is left out."""
     known = {name: value for name, value in facts.items() if value is not None}

@@ -109,6 +109,7 @@ ACTS: dict[str, Act] = {
     "job.cancel": Act(Kind.JOBS, _("Cancelled the job %(target)s")),
     "job.pause": Act(Kind.JOBS, _("Paused the job %(target)s")),
     "estimate.create": Act(Kind.JOBS, _("Asked what a job on %(model)s would take")),
+    "sample.read": Act(Kind.JOBS, _("Saw answers that a model drew in the training %(target)s")),
     "job.resume": Act(Kind.JOBS, _("Resumed the job %(target)s")),
     "pipeline.create": Act(
         Kind.JOBS, _("Started the pipeline %(target)s on %(model)s, stages: %(stages)s")

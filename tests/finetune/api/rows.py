@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from finetune import selectors
-from finetune.models import Artifact, Checkpoint, Job, Run
+from finetune.models import Artifact, Checkpoint, Job, Run, StepSample
 from finetune.services.jobs.steps import take_over
 from finetune.states import JobState, RunState
 from tenants.database.scope import tenant_scope
@@ -72,3 +72,22 @@ def give_checkpoint(customer: Customer, job_id: str, step: int) -> UUID:
             job=job, run=run, epoch=1, step=step, prefix="x/", metrics={"train_loss": 0.5}
         )
     return checkpoint.id
+
+
+def sample(text: str = "hi", **changes: Any) -> dict[str, Any]:
+    """A completion as the worker keeps it."""
+    return {
+        "row": 1, "text": text, "reasoning": "", "tool_calls": [], "shortened": False, "tokens": 2,
+        "truncated": False, "reward": 1.0, "scores": {}, "grader_errors": {}, "advantage": 0.5,
+    } | changes  # fmt: skip
+
+
+def give_samples(customer: Customer, job_id: str, step: int, *texts: str, **changes: Any) -> None:
+    lines = [json.dumps(sample(text, **changes)).encode() + b"\n" for text in texts or ("hi",)]
+    with tenant_scope(customer.tenant_id):
+        job = selectors.find(selectors.jobs(), job_id)
+        name = f"runs/{job.id}/1/samples/{step}.jsonl"
+        info = open_vault().put_bytes(name, b"".join(lines))
+        StepSample.objects.create(
+            job=job, step=step, object_name=name, completions=len(lines), bytes=info.plaintext_bytes
+        )

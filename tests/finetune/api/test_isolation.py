@@ -21,7 +21,7 @@ from tenants.services.tenants import add_member, create_key
 from tenants.services.uploads import create_upload
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, new_member
-from tests.finetune.api.rows import give_checkpoint, give_event, give_result
+from tests.finetune.api.rows import give_checkpoint, give_event, give_result, give_samples
 
 pytestmark = pytest.mark.django_db
 
@@ -120,6 +120,7 @@ EXAMPLES = {
     "api/v1/estimates": Example(bodies={"post": JOB}),
     "api/v1/estimates/<str:estimate_id>": Example("estimate"),
     "api/v1/jobs/<str:job_id>/estimate": Example("job"),
+    "api/v1/jobs/<str:job_id>/samples": Example("job"),
     "api/v1/files/<str:file_id>/preview": Example("file", query="?model=shelf"),
     "api/v1/files/<str:file_id>/versions": Example("file"),
     "api/v1/pipelines": Example(bodies={"post": PIPELINE}),
@@ -234,6 +235,7 @@ def ids(owner: Customer) -> dict[str, str]:
         INNER.update({"<str:run_id>": run, "<str:item_id>": item})
     give_checkpoint(owner, job.public_id, 1)
     give_event(owner, job.public_id, "message", {})
+    give_samples(owner, job.public_id, 1, "secret")
     model = give_result(owner, job.public_id)
     key, _ = create_key(tenant_id=owner.tenant_id, name="second", actor="t")
     user, person = new_member(owner)

@@ -224,3 +224,20 @@ def test_ctrl_c_says_that_the_job_goes_on(
     assert done.exit_code == Exit.INTERRUPTED
     assert "ftjob-1 goes on in the server." in done.stderr
     assert "privatune jobs cancel ftjob-1" in done.stderr
+
+
+def test_samples_are_a_line_each_in_which_nothing_steers_a_terminal(
+    run: Run, server: Scripted
+) -> None:
+    sample = {
+        "id": "12-1", "step": 12, "row": 3, "text": "a\x1b[2J\nb" + "c" * 200, "reward": 1.0,
+        "advantage": -0.5, "tokens": 9, "truncated": True, "scores": {"place": 0.25},
+    }  # fmt: skip
+    server.on("GET /api/v1/jobs/ftjob-1/samples", (200, {"data": [sample], "has_more": False}))
+    told = run("jobs", "samples", "ftjob-1", "--step", "12").stdout
+    line = told.splitlines()[1]
+    assert line.split("\t")[:6] == ["12-1", "3", "1.000", "-0.500", "9, cut off", "place 0.250"]
+    assert "\x1b" not in told
+    assert line.endswith("c…")
+    assert len(line) < 140
+    assert json.loads(run("jobs", "samples", "ftjob-1", "--json").stdout) == {"data": [sample]}
