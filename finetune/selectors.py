@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
-from finetune.models import Artifact, CatalogModel, Evaluation, Job, Pipeline, Run
+from finetune.models import Artifact, CatalogModel, Evaluation, Job, Pipeline, Run, StepSample
 from finetune.states import JobState
 from tenants.errors import NotFound
 from tenants.models import License, LicenseState, StoredFile, TenantOwned
@@ -54,6 +54,11 @@ def jobs() -> QuerySet[Job]:
 def is_held(job: Job) -> bool:
     """Made ready and never started: it was asked for with `auto_start: false`."""
     return job.state == JobState.PAUSED and not Run.objects.filter(job=job).exists()
+
+
+def step_samples(job: Job) -> QuerySet[StepSample]:
+    """Of each step that has some, where its completions lie and how many they are."""
+    return StepSample.objects.filter(job=job)
 
 
 def evaluations() -> QuerySet[Evaluation]:

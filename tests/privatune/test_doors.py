@@ -174,6 +174,7 @@ ENTRIES = {
     "t/<slug:slug>/files/<file:file_id>/findings/<uuid:profile_id>": "profile.download",
     "t/<slug:slug>/files/<file:file_id>/changes/<uuid:scrub_id>": "scrub.read",
     "t/<slug:slug>/files/<file:file_id>/problems/<uuid:dataset_id>": "report.download",
+    "t/<slug:slug>/jobs/<job:job_id>/samples": "sample.read",
     "t/<slug:slug>/models/<model:artifact_id>/": "row.preview",
     "t/<slug:slug>/models/<model:artifact_id>/download": "artifact.download",
     "t/<slug:slug>/models/<model:artifact_id>/chat": "model.ask",
@@ -408,6 +409,7 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     path = path.replace("<uuid:dataset_id>", str(reading.id))
     path = path.replace("<str:dataset_id>", reading.public_id)
     path = path.replace("<str:job_id>", artifact.job.public_id)
+    path = path.replace("<job:job_id>", str(artifact.job.id))
     assert not re.search("<.*>", path)
     path += QUERIES.get(address, "")
     if address.startswith("t/"):

@@ -12,10 +12,9 @@ from finetune import selectors
 from finetune.api.bodies import query
 from finetune.api.own.base import OwnView
 from finetune.api.paging import whole_number
-from finetune.services.jobs.samples import Place, samples_of
+from finetune.services.jobs.samples import LARGEST_STEP, Place, samples_of
 from tenants.roles import Scope
 
-MOST_STEPS = 2**31 - 1
 PLACE = re.compile(r"([1-9][0-9]{0,9})-([1-9][0-9]{0,2})", re.ASCII)
 
 
@@ -79,7 +78,7 @@ class JobSamples(OwnView):
         found = samples_of(
             job=selectors.find(selectors.jobs(), job_id),
             by=self.caller.principal,
-            step=None if step is None else whole_number(step, "step", least=1, most=MOST_STEPS),
+            step=None if step is None else whole_number(step, "step", least=1, most=LARGEST_STEP),
             after=None if after is None else _place(after),
             limit=limit + 1,
         )
@@ -91,7 +90,7 @@ class JobSamples(OwnView):
 
 def _place(text: str) -> Place:
     found = PLACE.fullmatch(text)
-    if found is None or int(found[1]) > MOST_STEPS:
+    if found is None or int(found[1]) > LARGEST_STEP:
         raise UserFault(
             "invalid_value",
             "`after` must be the id of an answer, like 12-3.",

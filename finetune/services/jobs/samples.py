@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from django.db.models import QuerySet
 
-from finetune.models import Job, StepSample
+from finetune import selectors
+from finetune.models import Job
 from tenants.access import Principal
 from tenants.roles import Scope
 from tenants.services import audit
 from tenants.services.vaults import open_vault
 
+MOST = 16  # completions of a step
 ALTOGETHER = 32 << 20  # bytes of a job's
+LARGEST_STEP = 2**31 - 1
 
 
 @dataclass(frozen=True, order=True)
@@ -34,7 +36,7 @@ def samples_of(
     """
     by.require_of(Scope.JOBS_READ, job)
     by.require_of(Scope.FILES_READ, job)
-    rows = sampled(job)
+    rows = selectors.step_samples(job)
     if step is not None:
         rows = rows.filter(step=step)
     if after is not None:
@@ -54,7 +56,3 @@ def samples_of(
         if len(found) == limit:
             break
     return found
-
-
-def sampled(job: Job) -> QuerySet[StepSample]:
-    return StepSample.objects.filter(job=job)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from finetune.services.jobs.samples import ALTOGETHER
+from finetune.services.jobs.samples import ALTOGETHER, MOST
 from finetune.trainer.objectives import OBJECTIVES
 from finetune.trainer.rollouts import FOLDER
 from finetune.trainer.spec import RunSpec
 
-MOST = 16  # completions of a step
 LARGEST = 64 << 10  # bytes of a step's
 LEAST = 1 << 10  # bytes of a step's, however many steps there are
 FIGURES = 400  # bytes of a line that are no words

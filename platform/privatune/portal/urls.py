@@ -25,6 +25,7 @@ from privatune.portal.rooms import (
     pipelines,
     preview,
     profiles,
+    samples,
     settings,
 )
 
@@ -56,6 +57,7 @@ rooms = [
     path("jobs/new", jobs.new, name="job-new"),
     path("jobs/<job:job_id>/", jobs.detail, name="job"),
     path("jobs/<job:job_id>/curve", jobs.curve, name="job-curve"),
+    path("jobs/<job:job_id>/samples", samples.samples, name="job-samples"),
     path("jobs/<job:job_id>/stream", jobs.stream, name="job-stream"),
     path("jobs/<job:job_id>/cancel", jobs.act, {"verb": "cancel"}, name="job-cancel"),
     path("jobs/<job:job_id>/pause", jobs.act, {"verb": "pause"}, name="job-pause"),

@@ -44,7 +44,7 @@ from tenants.services.invitations import invite
 from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import chat_rows, new_customer, principal_of, shelve
-from tests.finetune.api.rows import give_result
+from tests.finetune.api.rows import give_result, give_samples
 from tests.fixtures.people import browser_of, new_person, sign_in
 
 # Addresses that answer with no page: acts, downloads, streams, what is asked by scripts.
@@ -88,6 +88,10 @@ class Scene:
             _, self.token = invite(by=by, email="new@acme.example", role=Role.VIEWER)
             self.running, self.done, self.failed = self._jobs()
         give_result(self.customer, self.done.public_id)
+        told = {"scores": {"place": 0.5}, "reasoning": "so", "truncated": True, "shortened": True}
+        failed = {"grader_errors": {"other_error": "no number"}, "tool_calls": [{"id": "c"}]}
+        give_samples(self.customer, self.running.public_id, 1)
+        give_samples(self.customer, self.running.public_id, 2, "a", "b", **told, **failed)
         with tenant_scope(self.customer.tenant_id):
             warned = LossAtChance(end_loss=10.8, guessing_loss=10.8).entry()
             losses = {"base_valid_loss": 2.0, "valid_loss": 2.5, "steps": 3, "trained_tokens": 9}

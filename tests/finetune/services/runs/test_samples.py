@@ -9,11 +9,11 @@ import pytest
 
 from faults import OurFault
 from finetune.models import StepSample
-from finetune.services.jobs.samples import ALTOGETHER
+from finetune.services.jobs.samples import ALTOGETHER, MOST
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.runs.attempt import Taking
 from finetune.services.runs.history import History
-from finetune.services.runs.samples import LEAST, MOST, Sampler
+from finetune.services.runs.samples import LEAST, Sampler
 from finetune.services.runs.tail import EventTail
 from finetune.services.runs.training import TRAIN
 from finetune.states import JobState
