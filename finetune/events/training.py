@@ -245,6 +245,22 @@ class StepResumed(Message):
     step: int
 
 
+class GroupsSilent(Message):
+    """Once for each stretch of such steps (see finetune.trainer.silence)."""
+
+    code = "groups_silent"
+    level = "warn"
+    words = (
+        "In {steps:step|steps} in a row all answers of most prompts ({silent_groups:.0%}) earned "
+        "the same, from which nothing is learnt; the mean reward was {reward:.3f}. Choose prompts "
+        "that are neither too easy nor too hard, have the grader give parts of a reward, or raise "
+        "num_generations or temperature."
+    )
+    steps: int
+    silent_groups: float
+    reward: float
+
+
 class LossAtChance(Message):
     """This and the next two: of a run that ended (see finetune.trainer.verdict)."""
 

@@ -8,6 +8,7 @@ from finetune.trainer import optim
 from finetune.trainer.data import per_epoch, trained_of
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.run import Run
+from finetune.trainer.silence import silent_groups
 from finetune.trainer.state import StepMetrics
 
 
@@ -69,3 +70,7 @@ def report(run: Run, metrics: StepMetrics) -> None:
     if is_new:
         run.history.add(metrics)
     run.history.go_to(metrics.step)
+    if is_new and run.rollouts is not None:
+        warned = silent_groups(run.history.steps, run.rollouts.settings.num_iterations)
+        if warned is not None:
+            run.events.say(warned)

@@ -1,51 +1,82 @@
-// The learning curve: all points first, then live ones over server-sent events; when the stream
-// fails, polling takes over.
+// The learning curve, and beside it how answers that rewards are given for change: all points first,
+// then live ones over server-sent events; when the stream fails, polling takes over.
 "use strict";
 (() => {
   const box = document.getElementById("curve");
   if (!box) return;
   const label = box.dataset;
   const steps = [];
-  const lines = [
-    { of: "train_loss", label: label.train, stroke: "#0b6e4f", width: 2 },
-    { of: "valid_loss", label: label.valid, stroke: "#c2410c", width: 2, points: { show: true }, spanGaps: true },
-    { of: "train_accuracy", label: label.accuracy, stroke: "#64748b", width: 1, scale: "accuracy" },
-    { of: "train_rewards_accuracies", label: label.preferred, stroke: "#64748b", width: 1, scale: "accuracy" },
-    { of: "train_reward", label: label.reward, stroke: "#0369a1", width: 2, scale: "reward" },
-    { of: "valid_reward", label: label.validReward, stroke: "#7c3aed", width: 2, scale: "reward", points: { show: true }, spanGaps: true },
-  ].map((line) => ({ ...line, figures: [], value: (_, figure) => figure?.toFixed(4) ?? "–" }));
-  let last = 0, plot = null, drawn = "";
+  let last = 0;
   // Between the marks of the steps: there is no step 1.5.
   const WHOLE = [0, 1, 2, 3, 4, 5, 6, 7].flatMap((e) => [1, 2, 5].map((n) => n * 10 ** e));
   const beside = (_, least, most) => [Math.min(1, least), Math.max(2, most)];
 
-  const sizes = () => ({ width: Math.max(280, box.clientWidth), height: 300 });
+  // `lines`: what is drawn once there are figures of it; `left`: what the scale on the left is of;
+  // `ranges`: scales on the right with their bounds, null where the figures give them.
+  function chart(box, { lines, left, ranges, without = () => false }) {
+    lines = lines.map((line) => ({ ...line, figures: [], value: (_, figure) => figure?.toFixed(4) ?? "–" }));
+    let plot = null, drawn = "";
+    const sizes = () => ({ width: Math.max(280, box.clientWidth), height: 300 });
+    window.addEventListener("resize", () => plot && plot.setSize(sizes()));
 
-  // The legend names what there is; a curve that comes later has the whole drawn anew.
-  function draw() {
-    const found = lines.filter((line) => line.figures.some((each) => each !== null));
-    // The loss of rewarded answers is their reward with its sign turned
-    const rewarded = found.some((line) => line.of === "valid_reward");
-    const present = found.filter((line) => !(rewarded && line.of === "valid_loss"));
-    const data = [steps, ...present.map((line) => line.figures)];
-    const names = present.map((line) => line.of).join();
-    if (plot && names === drawn) return plot.setData(data);
-    drawn = names;
-    plot?.destroy();
-    document.getElementById("curve-empty").hidden = true;
-    const axes = [{ label: label.step, incrs: WHOLE }, { label: label.loss }];
-    for (const scale of ["accuracy", "reward"]) {
-      if (present.some((line) => line.scale === scale)) axes.push({ scale, side: 1, grid: { show: false }, label: label[scale] });
+    // The legend names what there is; a curve that comes later has the whole drawn anew.
+    function draw() {
+      const found = lines.filter((line) => line.figures.some((each) => each !== null));
+      const present = found.filter((line) => !without(line.of, found));
+      const data = [steps, ...present.map((line) => line.figures)];
+      const names = present.map((line) => line.of).join();
+      if (plot && names === drawn) return plot.setData(data);
+      drawn = names;
+      plot?.destroy();
+      const axes = [{ label: label.step, incrs: WHOLE }, { label: left }];
+      const scales = { x: { time: false, range: beside } };
+      for (const [scale, range] of Object.entries(ranges)) {
+        if (!present.some((line) => line.scale === scale)) continue;
+        axes.push({ scale, side: 1, grid: { show: false }, label: box.dataset[scale] });
+        if (range) scales[scale] = { range };
+      }
+      const series = present.map(({ of, figures, ...each }) => each);
+      plot = new uPlot({ ...sizes(), scales, axes, series: [{ label: label.step, value: (_, step) => step ?? "–" }, ...series] }, data, box);
     }
-    plot = new uPlot(
-      {
-        ...sizes(),
-        scales: { x: { time: false, range: beside }, accuracy: { range: [0, 1] } },
-        axes,
-        series: [{ label: label.step, value: (_, step) => step ?? "–" }, ...present.map(({ of, figures, ...series }) => series)],
-      },
-      data,
-      box,
+
+    const take = (point) => lines.forEach((line) => line.figures.push(point[line.of] ?? null));
+    return { take, draw };
+  }
+
+  const held = { points: { show: true }, spanGaps: true };
+  const charts = [
+    chart(box, {
+      lines: [
+        { of: "train_loss", label: label.train, stroke: "#0b6e4f", width: 2 },
+        { of: "valid_loss", label: label.valid, stroke: "#c2410c", width: 2, ...held },
+        { of: "train_accuracy", label: label.accuracy, stroke: "#64748b", width: 1, scale: "accuracy" },
+        { of: "train_rewards_accuracies", label: label.preferred, stroke: "#64748b", width: 1, scale: "accuracy" },
+        { of: "train_reward", label: label.reward, stroke: "#0369a1", width: 2, scale: "reward" },
+        { of: "train_reward_std", label: label.spread, stroke: "#0369a1", width: 1, dash: [4, 4], scale: "reward" },
+        { of: "valid_reward", label: label.validReward, stroke: "#7c3aed", width: 2, scale: "reward", ...held },
+      ],
+      left: label.loss,
+      ranges: { accuracy: [0, 1], reward: null },
+      // The loss of rewarded answers is their reward with its sign turned
+      without: (of, found) => of === "valid_loss" && found.some((line) => line.of === "valid_reward"),
+    }),
+  ];
+  const answers = document.getElementById("curve-answers");
+  if (answers) {
+    const of = answers.dataset;
+    charts.push(
+      chart(answers, {
+        lines: [
+          { of: "train_completion_length", label: of.length, stroke: "#0b6e4f", width: 2 },
+          { of: "valid_completion_length", label: of.validLength, stroke: "#c2410c", width: 2, ...held },
+          { of: "train_truncated", label: of.truncated, stroke: "#b45309", width: 1, scale: "share" },
+          { of: "train_silent_groups", label: of.silent, stroke: "#64748b", width: 1, scale: "share" },
+          { of: "train_grader_errors", label: of.failed, stroke: "#b02525", width: 1, scale: "share" },
+          { of: "train_kl", label: of.kl, stroke: "#7c3aed", width: 2, scale: "kl" },
+        ],
+        left: of.tokens,
+        ranges: { share: [0, 1], kl: null },
+      }),
     );
   }
 
@@ -54,10 +85,12 @@
       // A run that was taken back repeats no step, but a stream that reconnects may.
       if (steps.length && point.step <= steps[steps.length - 1]) continue;
       steps.push(point.step);
-      lines.forEach((line) => line.figures.push(point[line.of] ?? null));
+      charts.forEach((each) => each.take(point));
     }
     last = Math.max(last, answer.last);
-    if (steps.length) draw();
+    if (!steps.length) return;
+    document.getElementById("curve-empty").hidden = true;
+    charts.forEach((each) => each.draw());
   }
 
   async function fetchPoints() {
@@ -83,6 +116,5 @@
     window.addEventListener("pagehide", () => source.close());
   }
 
-  window.addEventListener("resize", () => plot && plot.setSize(sizes()));
   fetchPoints().then((final) => final || follow(), poll);
 })();
