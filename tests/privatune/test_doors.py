@@ -66,6 +66,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.models.prompting.trained_system_message": OWN,
     "finetune.services.runs.attempt._work": WORKER,
     "finetune.services.evaluations.evaluating._evaluate": INSIDE,
+    "finetune.services.evaluations.gating._rows": INSIDE,  # their number
     "finetune.services.evaluations.lifecycle._drop_objects": WRITES,
     "finetune.services.evaluations.lifecycle.kept_file": WRITES,
     "finetune.services.evaluations.reading.items_between": OWN,
