@@ -13,6 +13,8 @@ from finetune.families.contract import Family, FamilyName
 from finetune.families.libraries import importing
 
 NAMES: tuple[FamilyName, ...] = get_args(FamilyName)
+IMPORTED: tuple[FamilyName, ...] = ("causal_lm",)
+"""Those whose bases come into the model store; the others' are trained from a folder alone."""
 
 
 def family(name: str) -> Family:
@@ -23,6 +25,11 @@ def family(name: str) -> Family:
                 from finetune.families.causal_lm.family import CAUSAL_LM
 
             return CAUSAL_LM
+        case "embedding":
+            with importing("finetune.families.embedding.family"):
+                from finetune.families.embedding.family import EMBEDDING
+
+            return EMBEDDING
     raise LookupError(f"there is no model family {name!r}")
 
 
@@ -30,7 +37,7 @@ def family_of(config: dict[str, Any], where: str) -> tuple[FamilyName, str]:
     """The family that knows a config.json's model, and transformers' class for it. Raises the first
     family's UserFault when none does."""
     refusals: list[UserFault] = []
-    for name in NAMES:
+    for name in IMPORTED:
         try:
             return name, family(name).architecture(config, where)
         except UserFault as refusal:

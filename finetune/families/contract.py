@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from finetune.records.frozen import FrozenItems
 
-FamilyName = Literal["causal_lm"]
+FamilyName = Literal["causal_lm", "embedding"]
 Precision = Literal["fp32", "bf16", "fp64"]
 Device = Literal["cpu", "cuda"]
 
@@ -110,9 +110,6 @@ class Adapted(Protocol):
     parameters: "list[nn.Parameter]"
 
     @property
-    def vocabulary_size(self) -> int: ...
-
-    @property
     def side_by_side(self) -> bool:
         """Whether several threads may run it at once: nothing in it remembers what ran before."""
         ...
@@ -127,24 +124,9 @@ class Adapted(Protocol):
         """What it says about a few of them, small, for `Family.compare`."""
         ...
 
-    def log_likelihoods(self, batch: Any, labels: Sequence[int]) -> "Tensor":
-        """[sequences], float64: the summed log-probability [nats] of each one's labels, of which it
-        has so many."""
-        ...
-
-    def token_log_probs(self, batch: Any, temperature: float) -> "Tensor":
-        """[labels], float32 or wider: each one's log-probability [nats], the sequences' end to end,
-        where tokens are drawn at that temperature."""
-        ...
-
     def as_begun(self) -> AbstractContextManager[None]:
         """What training began from, for the calls of this thread inside: the plain base, or the
         adapter that `begin_from` was given."""
-        ...
-
-    def answering(self) -> "AbstractContextManager[tuple[ResidentBase, ReadAdapter]]":
-        """For the calls inside the same weights as a base that answers, and the adapter as it is
-        now. Raises UserFault `architecture_unsupported`."""
         ...
 
     def train(self, mode: bool) -> None: ...
@@ -163,6 +145,36 @@ class Adapted(Protocol):
 
     def adapter_config(self, base_name: str) -> dict[str, Any]:
         """What peft writes as adapter_config.json."""
+        ...
+
+
+class Writes(Adapted, Protocol):
+    """One that predicts tokens, as objectives for it ask."""
+
+    @property
+    def vocabulary_size(self) -> int: ...
+
+    def log_likelihoods(self, batch: Any, labels: Sequence[int]) -> "Tensor":
+        """[sequences], float64: the summed log-probability [nats] of each one's labels, of which it
+        has so many."""
+        ...
+
+    def token_log_probs(self, batch: Any, temperature: float) -> "Tensor":
+        """[labels], float32 or wider: each one's log-probability [nats], the sequences' end to end,
+        where tokens are drawn at that temperature."""
+        ...
+
+    def answering(self) -> "AbstractContextManager[tuple[ResidentBase, ReadAdapter]]":
+        """For the calls inside the same weights as a base that answers, and the adapter as it is
+        now. Raises UserFault `architecture_unsupported`."""
+        ...
+
+
+class Embeds(Adapted, Protocol):
+    """One that makes a vector of each sequence."""
+
+    def embed(self, batch: Any) -> "Tensor":
+        """[sequences, dimensions], float32 or wider."""
         ...
 
 
@@ -185,14 +197,17 @@ class Cache(Protocol):
     def drop(self, row: int) -> None: ...
 
 
-class ResidentBase(Protocol):
-    """A base that stays in memory and answers rows of several adapters at once."""
+class Resident(Protocol):
+    """A base that stays in memory, for rows of several adapters at once."""
 
-    dtype: "dtype"
-    vocabulary_size: int
-    context_length: int
-    stop_ids: frozenset[int]  # that its own configuration names
-    kv_bytes_per_token: int  # of one row
+    @property
+    def dtype(self) -> "dtype": ...
+
+    @property
+    def vocabulary_size(self) -> int: ...
+
+    @property
+    def context_length(self) -> int: ...
 
     @property
     def nbytes(self) -> int: ...
@@ -200,6 +215,24 @@ class ResidentBase(Protocol):
     def read_adapter(self, safetensors: bytes, config: dict[str, Any]) -> ReadAdapter:
         """From peft's files. Raises UserFault `adapter_unsupported` or `adapter_mismatch`."""
         ...
+
+
+class ResidentEmbedder(Resident, Protocol):
+    """One that makes vectors."""
+
+    @property
+    def dimensions(self) -> int: ...
+
+    def embed(self, texts: Sequence[Sequence[int]], adapters: Sequence[Any]) -> "Tensor":
+        """[texts, dimensions], float32: of texts in tokens, and each one's adapter or None."""
+        ...
+
+
+class ResidentBase(Resident, Protocol):
+    """One that answers."""
+
+    stop_ids: frozenset[int]  # that its own configuration names
+    kv_bytes_per_token: int  # of one row
 
     def new_cache(self) -> Cache: ...
 
@@ -222,8 +255,9 @@ class ResidentBase(Protocol):
 @dataclass(frozen=True)
 class Difference:
     """Of an adapter as it was trained and as it is loaded again, over a probe of `tokens` tokens:
-    the largest differences of log-probabilities in nats, with the adapter (`max_abs_diff`) and of
-    the base alone (`base_diff`); how far training `moved` the base."""
+    the largest differences of log-probabilities in nats (of a base that embeds, of its vectors'
+    components), with the adapter (`max_abs_diff`) and of the base alone (`base_diff`); how far
+    training `moved` the base."""
 
     tokens: int
     max_abs_diff: float
@@ -283,7 +317,9 @@ class Family(Protocol):
         """
         ...
 
-    def resident(self, base_dir: Path, *, precision: Precision, device: Device) -> ResidentBase:
+    def resident(
+        self, base_dir: Path, *, precision: Precision, device: Device
+    ) -> ResidentBase | ResidentEmbedder:
         """Loaded as `load` does, and tried. Raises UserFault `architecture_unsupported`."""
         ...
 

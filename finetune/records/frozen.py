@@ -7,6 +7,7 @@ which sequences belong to one record.
     edges        uint32, first and behind-last token of each   [2 x spans]
     members      uint32, sequences of each record              [records]
     goods        uint8, 1 where a record's answer is good      [records]; only of rated ones
+    scores       float64, how alike a record's texts are       [records]; only of scored ones
     footer       JSON (also the day that prompts print as today), then its length (uint64)
                  and `MAGIC`
 
@@ -27,11 +28,12 @@ import numpy as np
 import numpy.typing as npt
 
 from faults import OurFault
-from finetune.records.kinds import Group, Item, Rated
+from finetune.records.kinds import Group, Item, Rated, Scored
 
 MAGIC = b"PTTOKEN1"
 _END = struct.Struct("<Q8s")
-_PARTS = ("ids", "lengths", "spans", "edges", "members", "goods")
+_PARTS = ("ids", "lengths", "spans", "edges", "members")
+_BESIDE = ("goods", "scores")  # at most one of them
 _WIDE = 1 << 16
 
 assert sys.byteorder == "little"
@@ -47,12 +49,17 @@ class Block:
     edges: "array[int]" = field(default_factory=lambda: array("I"))
     members: "array[int]" = field(default_factory=lambda: array("I"))
     goods: "array[int]" = field(default_factory=lambda: array("B"))
+    scores: "array[float]" = field(default_factory=lambda: array("d"))
 
     def add(
-        self, sequences: Iterable[tuple[list[int], list[bool]]], *, good: bool | None = None
+        self,
+        sequences: Iterable[tuple[list[int], list[bool]]],
+        *,
+        good: bool | None = None,
+        score: float | None = None,
     ) -> None:
         """One record: of each sequence the ids, and which of them are trained; of a rated one,
-        whether its answer is good."""
+        whether its answer is good, and of a scored one its score."""
         members = 0
         for input_ids, trained in sequences:
             edges = edges_of(trained)
@@ -64,6 +71,8 @@ class Block:
         self.members.append(members)
         if good is not None:
             self.goods.append(good)
+        if score is not None:
+            self.scores.append(score)
 
 
 def edges_of(trained: list[bool]) -> list[int]:
@@ -99,14 +108,15 @@ class Writer:
         self._tokens += len(ids)
         edges = np.frombuffer(block.edges, dtype=np.uint32).astype(np.int64)
         self._trained += int((edges[1::2] - edges[::2]).sum())
-        for name in _PARTS[1:]:
+        for name in (*_PARTS[1:], *_BESIDE):
             getattr(self._rest, name).extend(getattr(block, name))
 
     def close(self, kind: str) -> None:
         """`kind`: of the records."""
         places = [0]
         self._pad(places)
-        for name in _PARTS[1:] if self._rest.goods else _PARTS[1:-1]:
+        beside = [name for name in _BESIDE if getattr(self._rest, name)]
+        for name in (*_PARTS[1:], *beside):
             self._file.write(getattr(self._rest, name).tobytes())
             self._pad(places)
         footer = {
@@ -119,6 +129,8 @@ class Writer:
             "printed_day": self._day or "",
             "places": places,
         }
+        if self._rest.scores:
+            footer["scored"] = True
         written = json.dumps(footer, sort_keys=True).encode()
         self._file.write(written + _END.pack(len(written), MAGIC))
         self.bytes = self._file.tell()
@@ -151,8 +163,11 @@ class Frozen:
         # Most files have one sequence to a record, which then need no table
         self._firsts = None if footer["records"] == count else _starts(members)
         self.records: int = footer["records"]
-        of_goods = len(places) > len(_PARTS)
-        self._goods = _mapped(path, "u1", places[5], self.records) if of_goods else None
+        beside, scored = len(places) > len(_PARTS) + 1, footer.get("scored", False)
+        self._goods = (
+            _mapped(path, "u1", places[5], self.records) if beside and not scored else None
+        )
+        self._scores = _mapped(path, "<f8", places[5], self.records) if scored else None
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of all sequences of each record."""
@@ -176,6 +191,10 @@ class Frozen:
     def good(self, record: int) -> bool | None:
         """Of a rated one, whether its answer is good."""
         return None if self._goods is None else bool(self._goods[record])
+
+    def score(self, record: int) -> float | None:
+        """Of a scored one, how alike its texts are."""
+        return None if self._scores is None else float(self._scores[record])
 
     def _sequence(self, number: int) -> tuple[list[int], bytes]:
         start, end = self._starts[number : number + 2]
@@ -237,6 +256,8 @@ class FrozenItems(Sequence[Item]):
         items = tuple(self._make(ids, labels) for ids, labels in found)
         if (good := self._frozen.good(key % len(self))) is not None:
             return Rated(items[0], good)
+        if (score := self._frozen.score(key % len(self))) is not None:
+            return Scored(items, score)
         return items[0] if len(items) == 1 else Group(items)
 
 

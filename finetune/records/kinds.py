@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 from finetune.records.pairs import RATED as COMPLETION
 from finetune.records.pairs import SIDES, Answer, answered, parted, place
-from finetune.records.rows import Row
 
 
 class Item(Protocol):
@@ -63,8 +62,24 @@ class Rated:
         return (self.sequence,)
 
 
-Encode = Callable[[Row], Item]
-"""A canonical row -> its sequence, or the group of its answers' sequences. Raises UserFault."""
+@dataclass(frozen=True)
+class Scored:
+    """Two sequences, and how alike they are."""
+
+    sequences: tuple[Item, ...]
+    score: float
+
+    def __len__(self) -> int:
+        return sum(len(sequence) for sequence in self.sequences)
+
+    @property
+    def trained(self) -> int:
+        return sum(sequence.trained for sequence in self.sequences)
+
+
+Encode = Callable[[Any], Item]
+"""A canonical row (a `Row` of rows.py, or an `EmbeddedRow` of what becomes a vector) -> its
+sequence, or the group of its answers' sequences. Raises UserFault."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +90,8 @@ class RecordKind:
     `parts`: the names of the rows that one record is encoded as, where they are several;
     `place`: where the record has a field of a message of the part of that number; `with_rows`:
     training needs the canonical rows, too, beside what they are encoded as. `others`: kinds whose
-    records serve as well; `known_by`: a field that only records of this kind have."""
+    records serve as well; `known_by`: a field that only records of this kind have. `embedded`: each
+    sequence becomes a vector, and nothing is predicted."""
 
     name: str
     item: Callable[[Any, Encode], Item]
@@ -86,12 +102,13 @@ class RecordKind:
     with_rows: bool = False
     others: "tuple[RecordKind, ...]" = ()
     known_by: str | None = None
+    embedded: bool = False
 
     def parts_of(self, record: Any) -> tuple[str, ...]:
         """For people: a rated answer is called good or bad."""
         if "label" in record:
             return ("good",) if record["label"] else ("bad",)
-        return self.parts
+        return self.parts + ("negative",) * len(record.get("negatives", ()))
 
     @property
     def names(self) -> frozenset[str]:
@@ -118,6 +135,18 @@ def _rated(record: Any, encode: Encode) -> Rated:
     return Rated(_sequence(record, COMPLETION, encode), bool(record["label"]))
 
 
+def _retrieval(record: Any, encode: Encode) -> Group:
+    found = [record["positive"], *record["negatives"]]
+    query = encode({"embedded": record["query"], "side": "query"})
+    return Group((query, *(encode({"embedded": each, "side": "document"}) for each in found)))
+
+
+def _scored(record: Any, encode: Encode) -> Scored:
+    texts = (record["sentence1"], record["sentence2"])
+    sequences = tuple(encode({"embedded": text, "side": "text"}) for text in texts)
+    return Scored(sequences, float(record["score"]))
+
+
 ROW = RecordKind("row", lambda record, encode: encode(record))
 PROMPT = RecordKind("prompt", lambda record, encode: encode(record), with_rows=True)
 PAIR = RecordKind(
@@ -134,3 +163,5 @@ RATED = RecordKind(
     others=(PAIR,),
     known_by="label",
 )
+RETRIEVAL = RecordKind("retrieval", _retrieval, parts=("query", "positive"), embedded=True)
+SCORED = RecordKind("scored", _scored, parts=("sentence1", "sentence2"), embedded=True)

@@ -10,6 +10,8 @@
 {"messages", "completion", "label"}     a prompt, how the conversation went on, and whether that was
                                         good (true) or not
 {"prompt", "completion", "label"}       the same in strings, untemplated
+{"query", "positive", "negatives"}      what is searched with, what shall be found, what shall not
+{"sentence1", "sentence2", "score"}     two texts, and how alike they are
 
 `cut_to`: of a row that is too long, only so many tokens are taken, from its beginning. The check
 writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.
@@ -20,6 +22,8 @@ trained. Of a prompt it stands in `item`.
 """
 
 from typing import Any, NotRequired, TypedDict, cast
+
+from finetune.records.recipe import Side
 
 
 class Message(TypedDict):
@@ -115,13 +119,46 @@ class RatedCompletionRow(TypedDict):
     tags: NotRequired[list[str]]
 
 
+class RetrievalRow(TypedDict):
+    """`negatives`: none, or some that were found hard to tell from the positive."""
+
+    query: str
+    positive: str
+    negatives: list[str]
+    cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
+    group: NotRequired[str]
+
+
+class ScoredPairRow(TypedDict):
+    sentence1: str
+    sentence2: str
+    score: float
+    cut_to: NotRequired[int]
+    tags: NotRequired[list[str]]
+    group: NotRequired[str]
+
+
+class EmbeddedRow(TypedDict):
+    """One of such a record's texts, to become a vector; `side`: see `records.recipe`."""
+
+    embedded: str
+    side: Side
+
+
 PairRow = ChatPairRow | CompletionPairRow
 RatedRow = RatedChatRow | RatedCompletionRow
 Row = ChatRow | CompletionRow | TextRow | ChunkRow | PromptRow
-Record = Row | PairRow | RatedRow
+Record = Row | PairRow | RatedRow | RetrievalRow | ScoredPairRow
 
 
 def label_of(record: Record) -> bool | None:
     """Of a rated one, whether its answer is good."""
     label: bool | None = cast(dict[str, Any], record).get("label")
     return label
+
+
+def score_of(record: Record) -> float | None:
+    """Of a scored pair, how alike its texts are."""
+    score: float | None = cast(dict[str, Any], record).get("score")
+    return score

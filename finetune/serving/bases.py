@@ -6,9 +6,9 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
-from faults import OurFault
+from faults import OurFault, UserFault
 from finetune.families import family, placement
 from finetune.families.contract import Device, FamilyName, ResidentBase
 from finetune.records.call_form import CallForm
@@ -76,7 +76,13 @@ def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:
     device = placement.device()
     encoder = RowEncoder(load_tokenizer(path))
     chosen = choose_precision(precision, device)
-    model = family(kind).resident(path, precision=chosen, device=device)
+    if kind != "causal_lm":
+        raise UserFault(
+            "architecture_unsupported",
+            "This base makes vectors and writes no text.",
+            fix="Ask a base that writes.",
+        )
+    model = cast(ResidentBase, family(kind).resident(path, precision=chosen, device=device))
     log.info("loaded base %s in %s, %d MB", digest, chosen, model.nbytes >> 20)
     return Base(digest, model, encoder, encoder.stop_ids | model.stop_ids)
 

@@ -28,6 +28,7 @@ class Previews:
         spec = CheckSpec(
             source=base_dir,
             source_name="",
+            tokenizer_dir=base_dir,
             max_length=request.max_length,
             overflow=request.overflow,
             thinking=request.thinking,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import Fault, UserFault
-from finetune.families.contract import Adapted, Device, ResidentBase
+from finetune.families.contract import Device, ResidentBase, Writes
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.serving.bases import Base
 from finetune.serving.lane import Lane, Limits
@@ -63,7 +63,7 @@ class Answer:
 class Generator:
     """`base_dir`: whose tokenizer and template it is."""
 
-    def __init__(self, model: Adapted, base_dir: Path, device: Device, stop: Stop) -> None:
+    def __init__(self, model: Writes, base_dir: Path, device: Device, stop: Stop) -> None:
         self._model, self._stop = model, stop
         self._encoder = RowEncoder(load_tokenizer(base_dir))
         self._limits = LIMITS[device]

@@ -53,7 +53,7 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
     spec = RunSpec.read(run_dir)
     events = EventLog(run_dir / "events.jsonl")
     try:
-        objective = usable(spec.objective, objectives).told(spec.settings)
+        objective = usable(spec.objective, objectives, family=spec.family).told(spec.settings)
         with watched(strict=spec.deterministic) as nondeterministic:
             run = prepare(spec, objective, run_dir, events, stop)
             run.nondeterministic = nondeterministic
@@ -143,7 +143,7 @@ def prepare(
     begin(run, run_dir)
     if generates:
         rewards = Rewards(spec.grader, run_dir, stop) if rewarded else None
-        run.rollouts = Rollouts(spec, model, run_dir, stop, rewards=rewards)
+        run.rollouts = Rollouts(spec, run.writer, run_dir, stop, rewards=rewards)
     restore(run)
     return run
 

@@ -18,7 +18,7 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from finetune.families.contract import Adapted
+from finetune.families.contract import Writes
 from finetune.grading.grade import Errors, Graded
 from finetune.records.answers import followed
 from finetune.records.kinds import Item
@@ -101,7 +101,7 @@ class Rollouts:
     def __init__(
         self,
         spec: RunSpec,
-        model: Adapted,
+        model: Writes,
         run_dir: Path,
         stop: Stop,
         *,
@@ -286,7 +286,7 @@ def _share(
 ) -> list[tuple[int, list[float]]]:
     batch = run.lay_out([numbered.row for numbered in rows])
     with run.model.as_begun() if plain else nullcontext():
-        found = run.model.token_log_probs(batch, temperature)
+        found = run.writer.token_log_probs(batch, temperature)
     parts = found.split([numbered.trained for numbered in rows])
     return [(row.number, part.tolist()) for row, part in zip(rows, parts, strict=True)]
 

@@ -4,11 +4,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
-from finetune.families.contract import Adapted, Batch
+from finetune.families.contract import Adapted, Batch, Embeds, Writes
 from finetune.records.kinds import Item
 from finetune.trainer.checkpoint import Checkpoints
 from finetune.trainer.data import Plan
@@ -18,6 +18,7 @@ from finetune.trainer.history import History
 from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.objectives import Objective
+from finetune.trainer.objectives.contract import Placed
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import TrainerState
 
@@ -77,6 +78,14 @@ class Known(_Beside):
 
 
 @dataclass(frozen=True)
+class Together(_Beside):
+    """What it is among the rows that it is taken with, where only all of them tell (see
+    `Objective.together`)."""
+
+    known: Placed
+
+
+@dataclass(frozen=True)
 class Numbered(_Beside):
     """Which row of the data it is."""
 
@@ -114,6 +123,16 @@ class Run:
         """Whether blow-ups are rolled back. Not where steps learn from what the model draws: a loss
         that is relative to a group's mean has no ordinary height."""
         return self.spec.stability == "watched" and self.rollouts is None
+
+    @property
+    def writer(self) -> Writes:
+        """The model, for objectives of one that predicts tokens (see `Objective.family`)."""
+        return cast(Writes, self.model)
+
+    @property
+    def embedder(self) -> Embeds:
+        """The model, for objectives of one that makes vectors."""
+        return cast(Embeds, self.model)
 
     def row(self, number: int) -> Item:
         """A row to train, as the objective takes it by itself."""

@@ -53,6 +53,21 @@ CLASHES: tuple[Clash[RunSpec], ...] = (
         "that part from the model and leave what takes it off.",
         "Leave `adapter.dropout` out, or begin with `default` or `gaussian`.",
     ),
+    Clash(
+        ("family: embedding", "adapter.dropout, neftune_noise_alpha"),
+        "adapter.dropout",
+        lambda spec: spec.family == "embedding" and spec.draws,
+        "A step computes each text twice, once for the loss and once for its gradient, and what is "
+        "drawn by lot would make them two vectors.",
+        "Leave `adapter.dropout` and `neftune_noise_alpha` out.",
+    ),
+    Clash(
+        ("family: embedding", "packing"),
+        "packing",
+        lambda spec: spec.family == "embedding" and spec.packing,
+        "Texts that become vectors are laid out one by one: an encoder looks ahead.",
+        "Leave `packing` out.",
+    ),
 )
 
 YIELDINGS = (

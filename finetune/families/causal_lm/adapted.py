@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from faults import OurFault
+from finetune.families.adapters.assignment import Adapter, Assignment
+from finetune.families.adapters.fresh import TrainableAdapter, fresh_adapter
+from finetune.families.adapters.switch import AdapterSwitch
+from finetune.families.adapters.targets import has_experts
 from finetune.families.causal_lm import attention
-from finetune.families.causal_lm.adapters.assignment import Adapter, Assignment
-from finetune.families.causal_lm.adapters.fresh import TrainableAdapter, fresh_adapter
-from finetune.families.causal_lm.adapters.switch import AdapterSwitch
-from finetune.families.causal_lm.adapters.targets import has_experts
 from finetune.families.causal_lm.head import HeadMath, sum_cross_entropy, token_losses
 from finetune.families.causal_lm.layout import Layout, Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
@@ -24,8 +24,8 @@ from finetune.families.causal_lm.noise import EmbeddingNoise
 from finetune.families.causal_lm.probing import Probe, head_logits
 from finetune.families.causal_lm.resident import ResidentLM
 from finetune.families.causal_lm.shape import FITTED_ROPE
-from finetune.families.causal_lm.widening import widened
 from finetune.families.contract import AdapterSpec, Device, Precision
+from finetune.families.widening import widened
 
 PROBE_TOKENS = 32
 # of the largest logit; a leak or a forgotten scale is orders of magnitude above

@@ -11,8 +11,8 @@ from torch import Tensor
 from faults import OurFault
 from finetune.families.causal_lm.loading import DTYPES, load_base
 from finetune.families.causal_lm.probing import Logits, Probe
-from finetune.families.causal_lm.widening import widened
 from finetune.families.contract import Difference, Precision
+from finetune.families.widening import widened
 
 
 def compare(

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from faults import UserFault
-from finetune.families.causal_lm.adapters.assignment import Adapter, Assignment
-from finetune.families.causal_lm.adapters.files import read_adapter
-from finetune.families.causal_lm.adapters.switch import AdapterSwitch
+from finetune.families.adapters.assignment import Adapter, Assignment
+from finetune.families.adapters.files import read_adapter
+from finetune.families.adapters.switch import AdapterSwitch
 from finetune.families.causal_lm.cache import RaggedCache
 from finetune.families.causal_lm.loading import DTYPES, load_base
 from finetune.families.causal_lm.masks import MaskMaker

@@ -36,7 +36,8 @@ FILE_CODES: dict[str, Code] = {
         "instruction and output (alpaca), conversations (sharegpt), prompt and output "
         "(fengshenbang), input, preferred_output and non_preferred_output (preference), chosen and "
         "rejected (chosen), prompt, completion and label (rated), messages and what graders are "
-        "told (prompt), or text. If only the names differ, say which column is which field: "
+        "told (prompt), text, query and positive (retrieval), or sentence1, sentence2 and score "
+        "(scored). If only the names differ, say which column is which field: "
         "instruction=question, output=answer.",
     ),
     "not_json_lines": _error(
@@ -124,6 +125,11 @@ FILE_CODES: dict[str, Code] = {
         "There are many more answers of one label than of the other.",
         "Give a weight to the rarer ones, desirable_weight or undesirable_weight, so that both "
         "sides weigh about the same; or add rows.",
+    ),
+    "one_score": _warning(
+        "All pairs have the same score, so no pair is known to be more alike than another.",
+        "Give each pair a score of how alike its texts are, or write pairs that belong together as "
+        "query and positive.",
     ),
     "bom": _warning(
         "The file begins with a byte order mark; it was skipped.", "Save it as UTF-8 without BOM."
@@ -247,6 +253,18 @@ ROW_CODES: dict[str, Code] = {
         "Write true where the answer is good, else false. If label means something else, take the "
         "field away: the rows are then prompts and completions.",
     ),
+    "bad_score": _error(
+        "A score that is no number.",
+        "Write how alike the two texts are as a number, 0 to 1 for instance; more is more alike.",
+    ),
+    "several_positives": _error(
+        "A query has several texts that shall be found.",
+        "Write a row for each of them, with the same query.",
+    ),
+    "negative_is_positive": _error(
+        "A text that shall not be found is the very one that shall.",
+        "Take it out of the negatives.",
+    ),
     "not_an_answer": _error(
         "An answer holds a message that is neither the assistant's nor a tool's.",
         "Move what others say into the prompt, and leave in the answers what the assistant says.",
@@ -320,6 +338,15 @@ TOKEN_CODES: dict[str, Code] = {
         "One side of the pair has several answers that the base's chat template does not show in "
         "one sequence.",
         "Give each side one assistant message; put what came before it into the prompt.",
+    ),
+    "base_writes": _error(
+        "These are rows to learn vectors from, and the base writes text.",
+        "Choose a base that embeds (an embedding model), or give it chats or completions.",
+    ),
+    "base_embeds": _error(
+        "The base makes vectors of texts, and these are rows to learn writing from.",
+        "Choose a base that writes text, or give it queries with what shall be found (query, "
+        "positive) or scored pairs (sentence1, sentence2, score).",
     ),
     "no_eos": _error(
         "The base's tokenizer has no end-of-sequence token.",

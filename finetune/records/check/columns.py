@@ -18,6 +18,7 @@ Columns = Mapping[str, str]
 FIELDS = (
     *("system", "history", "instruction", "input", "prompt", "completion", "output"),
     *("messages", "conversations", "tools", "text", "chosen", "rejected", "label"),
+    *("query", "positive", "negative", "sentence1", "sentence2", "score"),
 )
 SPLITTERS = (",", ";", "\t")
 LONGEST_NAME = 200

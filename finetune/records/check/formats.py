@@ -5,6 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from faults.nesting import loads
+from finetune.records.check.alike import (
+    RETRIEVAL_FIELDS,
+    SCORED_FIELDS,
+    is_retrieval,
+    is_scored,
+    read_retrieval,
+    read_scored,
+)
 from finetune.records.check.chat import CHAT_FIELDS, check_turns, read_chat, read_role
 from finetune.records.check.fields import Fields, json_type
 from finetune.records.check.preferences import (
@@ -18,7 +26,7 @@ from finetune.records.check.prompts import is_prompt, read_prompt
 from finetune.records.check.ratings import RATED_FIELDS, is_verdict, read_rated
 from finetune.records.check.spec import RowFormat
 from finetune.records.check.strict_json import printable, some_of
-from finetune.records.kinds import PAIR, PROMPT, RATED, ROW, RecordKind
+from finetune.records.kinds import PAIR, PROMPT, RATED, RETRIEVAL, ROW, SCORED, RecordKind
 from finetune.records.rows import ChatRow, CompletionRow, Message, Record, TextRow
 
 Reader = Callable[[dict[str, Any], list[Finding]], Record]
@@ -46,6 +54,10 @@ def detect(values: dict[str, Any]) -> RowFormat:
         return "chosen"
     if {"prompt", "completion", "label"} <= keys and is_verdict(values["label"]):
         return "rated"
+    if is_retrieval(keys):
+        return "retrieval"
+    if is_scored(keys):
+        return "scored"
     if "messages" in keys:
         return "prompt" if is_prompt(values) else "chat"
     if "conversations" in keys:
@@ -77,6 +89,8 @@ REQUIRED: dict[RowFormat, tuple[str, ...]] = {
     "chosen": ("chosen", "rejected"),
     "prompt": ("messages",),
     "rated": ("prompt", "completion", "label"),
+    "retrieval": (),  # each field has several names, of which a row's own are asked
+    "scored": ("sentence1", "sentence2"),
 }
 
 
@@ -93,6 +107,8 @@ KNOWN: dict[RowFormat, frozenset[str]] = {
     "chosen": CHOSEN_FIELDS,
     "prompt": CHAT_FIELDS,
     "rated": RATED_FIELDS,
+    "retrieval": RETRIEVAL_FIELDS,
+    "scored": SCORED_FIELDS,
 }
 
 
@@ -108,6 +124,8 @@ KINDS: dict[RowFormat, RecordKind] = {
     "chosen": PAIR,
     "prompt": PROMPT,
     "rated": RATED,
+    "retrieval": RETRIEVAL,
+    "scored": SCORED,
 }
 
 
@@ -258,4 +276,6 @@ READERS: dict[RowFormat, Reader] = {
     "chosen": read_chosen,
     "prompt": read_prompt,
     "rated": read_rated,
+    "retrieval": read_retrieval,
+    "scored": read_scored,
 }

@@ -23,7 +23,7 @@ from finetune.records.check.strict_json import printable
 from finetune.records.check.tokens import TokenCounter, TokenCounts
 from finetune.records.encode import load_tokenizer
 from finetune.records.frozen import Block
-from finetune.records.rows import Record, label_of
+from finetune.records.rows import Record, label_of, score_of
 from finetune.records.tags import tags_of
 
 # What a file's own fields cause in each of its rows
@@ -69,6 +69,7 @@ class Outcome:
     block: Block = field(default_factory=Block)
     counts: TokenCounts | None = None
     labels: Counter[bool] = field(default_factory=Counter)  # of the rated rows that are used
+    scores: set[float] = field(default_factory=set)  # of the scored rows that are used: two of them
     unusable: FileUnusable | None = None  # what the last of these rows says of the whole file
 
 
@@ -181,6 +182,8 @@ class RowsReader:
         written = self._use(row, findings, outcome.block)
         if written and (label := label_of(row)) is not None:
             outcome.labels[label] += 1
+        if written and (score := score_of(row)) is not None and len(outcome.scores) < 2:
+            outcome.scores.add(score)
         return written
 
     def _use(self, row: Record, findings: list[Finding], block: Block) -> list[bytes]:
@@ -204,6 +207,7 @@ class RowsReader:
         block.add(
             ((each.input_ids, each.trained) for encoded in rows for each in encoded.sequences),
             good=label_of(row),
+            score=score_of(row),
         )
         return orjson.dumps(row)
 

@@ -9,6 +9,7 @@ from typing import IO
 import orjson
 
 from faults import UserFault
+from finetune.records.check.alike import ranking
 from finetune.records.check.containers import (
     Line,
     detect_container,
@@ -90,6 +91,7 @@ class _Check:
         self._frozen: Writer | None = None
         self._seen = SeenRows()
         self._labels: Counter[bool] = Counter()
+        self._scores: set[float] = set()
         self._source: Source | None = None
         self._container: Container | None = None
         self._rows = self._usable = self._records = self._rows_bytes = self._overlap = 0
@@ -107,7 +109,7 @@ class _Check:
         if self._unusable is not None:
             for finding in self._unusable.findings:
                 self._problems.add(self._unusable.line, finding)
-        for finding in balance(self._labels):
+        for finding in (*balance(self._labels), *ranking(self._scores)):
             self._problems.add(None, finding)
         if not self._usable and not self._problems.total("error"):
             self._problems.add(None, Finding("no_usable_rows"))
@@ -219,6 +221,7 @@ class _Check:
         notes = iter([*part.notes, (len(part.rows), None, None, False)])
         note = next(notes)
         self._labels.update(outcome.labels)
+        self._scores |= outcome.scores
         if outcome.counts and self._counts:
             self._counts.add(outcome.counts)
         for number, (line, written, found) in enumerate([*outcome.rows, (0, [], [])]):

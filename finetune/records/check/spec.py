@@ -19,6 +19,8 @@ RowFormat = Literal[
     "chosen",
     "prompt",
     "rated",
+    "retrieval",
+    "scored",
 ]
 Format = Literal["auto", RowFormat, "csv", "parquet"]
 Overflow = Literal["refuse", "drop", "cut", "chunk"]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 from faults import UserFault
@@ -11,10 +12,12 @@ from finetune.records.check.problems import Finding
 from finetune.records.check.spec import CheckSpec, LengthBin
 from finetune.records.kinds import Item, RecordKind
 from finetune.records.packs import count_packs
-from finetune.records.rows import ChunkRow, Record, Row, TextRow
+from finetune.records.recipe import has_recipe
+from finetune.records.rows import ChunkRow, EmbeddedRow, Record, Row, TextRow
 
 if TYPE_CHECKING:
     from finetune.records.encoded import Encoded
+    from finetune.records.texts import TextEncoder
 
 _PERCENTILES = (50, 90, 95, 99, 100)
 
@@ -109,6 +112,14 @@ class TokenCounter:
         self.vocabulary = len(self.tokenizer)
         self.printed_day = printed_day(self.tokenizer.chat_template)
         self.counts = TokenCounts()
+        self._embeds = spec.tokenizer_dir is not None and has_recipe(spec.tokenizer_dir)
+
+    @cached_property
+    def _texts(self) -> "TextEncoder":
+        from finetune.records.texts import TextEncoder
+
+        assert self._spec.tokenizer_dir is not None
+        return TextEncoder(self._spec.tokenizer_dir, self._spec.max_length, self.tokenizer)
 
     def measure(
         self, row: Record, kind: RecordKind, findings: list[Finding]
@@ -117,6 +128,11 @@ class TokenCounter:
         that is to be cut is told so, in it."""
         from finetune.records.encoded import cut
 
+        if kind.embedded != self._embeds:
+            findings.append(Finding("base_embeds" if self._embeds else "base_writes"))
+            return None
+        if kind.embedded:
+            return self._embedded(row, kind, findings)
         # In a chat it is an error, which the encoder finds; a chunk's document was looked through
         if not {"messages", "ids"} & row.keys() and (token := control.find(self._control, row)):
             findings.append(_control_token(token))
@@ -150,6 +166,37 @@ class TokenCounter:
         tokens = sum(each.length for each in rows)
         self.counts.used[tokens] += 1
         self.counts.total += tokens
+        return rows
+
+    def _embedded(
+        self, row: Record, kind: RecordKind, findings: list[Finding]
+    ) -> "list[Encoded] | None":
+        """As `measure`, of texts that become vectors."""
+        from finetune.records.encoded import Encoded, Sequence
+
+        if token := control.find(self._control, row):
+            findings.append(_control_token(token))
+        rows: list[Encoded] = []
+        lengths: list[int] = []
+
+        def encode(given: EmbeddedRow) -> Item:
+            ids, length = self._texts.measured(given["embedded"], given["side"])
+            lengths.append(length)
+            rows.append(Encoded((Sequence(ids, [True] * len(ids)),)))
+            return _Counted(rows[-1])
+
+        kind.item(row, encode)
+        longest, limit = max(lengths), self._texts.longest
+        self.counts.lengths[longest] += 1
+        if longest > limit:
+            if not self._overflow(longest, limit, findings, asked=False):
+                return None
+            row["cut_to"] = limit
+            self.counts.cut += 1
+        tokens = sum(each.length for each in rows)
+        self.counts.used[tokens] += 1
+        self.counts.total += tokens
+        self.counts.trained += tokens
         return rows
 
     def pieces(self, row: Record, findings: list[Finding]) -> list[Record]:

@@ -7,7 +7,10 @@ trainer runs for it. No torch is imported here: the platform reads this page.
 from collections.abc import Mapping
 
 from faults import OurFault
+from finetune.families.contract import FamilyName
 from finetune.trainer.objectives.contract import Metric, Need, Objective, Settings, Sums
+from finetune.trainer.objectives.contrastive import CONTRASTIVE
+from finetune.trainer.objectives.cosent import COSENT
 from finetune.trainer.objectives.dpo import DPO
 from finetune.trainer.objectives.kto import KTO
 from finetune.trainer.objectives.orpo import ORPO
@@ -26,14 +29,20 @@ METHODS = {
     "reinforcement": REINFORCEMENT,
 }
 
-OBJECTIVES = {objective.name: objective for objective in METHODS.values()}
+OBJECTIVES = {objective.name: objective for objective in (*METHODS.values(), CONTRASTIVE, COSENT)}
 
 # Of what an objective may need besides a model and rows
 GIVEN: frozenset[Need] = frozenset({"reference", "generation"})
 
 
-def usable(name: str, objectives: Mapping[str, Objective] = OBJECTIVES) -> Objective:
-    """Raises OurFault for one that is not there, or that needs what the trainer does not give."""
+def usable(
+    name: str,
+    objectives: Mapping[str, Objective] = OBJECTIVES,
+    *,
+    family: FamilyName = "causal_lm",
+) -> Objective:
+    """Raises OurFault for one that is not there, that needs what the trainer does not give, or that
+    models of this family do not compute."""
     if name not in objectives:
         raise OurFault("unknown_objective", f"The trainer has no objective {name!r}.")
     objective = objectives[name]
@@ -41,6 +50,10 @@ def usable(name: str, objectives: Mapping[str, Objective] = OBJECTIVES) -> Objec
         raise OurFault(
             "unmet_need",
             f"The objective {name!r} needs what the trainer does not give: {', '.join(missing)}.",
+        )
+    if objective.family != family:
+        raise OurFault(
+            "unmet_need", f"Models of the family {family!r} do not compute the objective {name!r}."
         )
     return objective
 

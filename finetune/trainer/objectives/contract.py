@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from finetune.families.contract import FamilyName
 from finetune.records.check.spec import Overflow, RowFormat
 from finetune.records.kinds import Item, RecordKind
 
@@ -29,6 +30,23 @@ class Ask(Protocol):
     def __call__(self, items: Sequence[Item], /, *, plain: bool = False) -> list[tuple[float, ...]]:
         """`plain`: by the base alone."""
         ...
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Of an item among the rows of its step: its share of the step's loss, that share's gradient by
+    its sequences' vectors [sequences, dimensions], and its metrics by name."""
+
+    loss: float
+    gradient: "Tensor"
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Embed(Protocol):
+    """Items' vectors as the model makes them now, without a gradient: [sequences, dimensions] of
+    all their sequences, end to end."""
+
+    def __call__(self, items: Sequence[Item], /) -> "Tensor": ...
 
 
 class Settings(BaseModel):
@@ -83,6 +101,11 @@ class Objective:
     # What all rows of a step have in common, which no micro-batch can tell: each item has it as
     # `common`. Rows held out are taken as steps of the same size, in the file's order
     common: Callable[[Sequence[Any], Ask], float] | None = None
+    # Where a row's loss is of the step's other rows, too: what each row is among them. Then `sums`
+    # finds it as each item's `known`, a micro-batch's gradient is exact whatever is in it, and a
+    # step may have more rows than stand in memory at once (Gao et al. 2021, GradCache)
+    together: Callable[[Sequence[Any], Embed], Sequence[Placed]] | None = None
+    family: FamilyName = "causal_lm"  # whose models compute it
     shown: Callable[[Item], Item] | None = None  # an item as it is laid out, where not as it is
     formats: frozenset[RowFormat] | None = None  # that it takes of its kind of record; None: all
     overflow: Overflow = "refuse"  # what becomes of long records where nothing else is asked
@@ -99,6 +122,9 @@ class Objective:
         settings = self.settings.model_validate(values)
         sums: Callable[..., Sums] = self.sums
         each: Callable[..., Any] | None = self.each
+        together: Callable[..., Any] | None = self.together
+        if together is not None:  # what the rows are to each other is all that settings change
+            return replace(self, together=partial(together, settings=settings))
         return replace(
             self,
             sums=partial(sums, settings=settings),

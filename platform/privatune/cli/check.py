@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Format = Literal[
     "auto", "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "preference",
-    "chosen", "rated", "prompt", "csv", "parquet",
+    "chosen", "rated", "prompt", "retrieval", "scored", "csv", "parquet",
 ]  # fmt: skip
 
 SHOWN = 20  # problems; --json lists up to a thousand

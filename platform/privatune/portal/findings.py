@@ -52,6 +52,8 @@ DETAILED: dict[str, Any] = {
     "unnamed_column": _("Columns without a name: %(columns)s. What stands in them is ignored."),
     "field_spelling": _("The column %(column)s was read as %(meant)s."),
     "missing_column": _("The mapping names the column %(column)s, which the file does not have."),
+    "one_score": _("All pairs have the score %(score)s."),
+    "bad_score": _("A score must be a number, not %(found)s."),
     "one_sided": _("All %(rows)s answers have the label %(label)s."),
     "uneven_labels": _("Answers with the label true: %(good)s; false: %(bad)s."),
     "unknown_format": _("The format cannot be told from the fields %(fields)s."),

@@ -12,15 +12,15 @@ from peft import get_peft_model
 from torch import Tensor, nn
 
 from faults import OurFault, UserFault
-from finetune.families.causal_lm import adapted
-from finetune.families.causal_lm.adapted import CausalLM
-from finetune.families.causal_lm.adapters.assignment import Assignment
-from finetune.families.causal_lm.adapters.fresh import (
+from finetune.families.adapters.assignment import Assignment
+from finetune.families.adapters.fresh import (
     TrainableAdapter,
     _lora_config,
     fresh_adapter,
 )
-from finetune.families.causal_lm.adapters.switch import AdapterSwitch
+from finetune.families.adapters.switch import AdapterSwitch
+from finetune.families.causal_lm import adapted
+from finetune.families.causal_lm.adapted import CausalLM
 from finetune.families.causal_lm.layout import Layout, Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
 from finetune.families.contract import AdapterSpec, Precision

@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from faults import UserFault
+from finetune.families.adapters.fresh import _lora_config
 from finetune.families.causal_lm import adapted
 from finetune.families.causal_lm.adapted import CausalLM
-from finetune.families.causal_lm.adapters.fresh import _lora_config
 from finetune.families.causal_lm.layout import Row
 from finetune.families.causal_lm.loading import load_base
 from finetune.families.causal_lm.probing import head_logits

@@ -60,7 +60,7 @@ def test_each_format_has_an_example() -> None:
     named = {name for name, _, _ in EXAMPLES}
     assert {
         *["chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "csv"],
-        *("preference", "chosen", "prompt", "rated"),
+        *("preference", "chosen", "prompt", "rated", "retrieval", "scored"),
     } == named
 
 

@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from faults import Fault
-from finetune.families.causal_lm.adapters.assignment import Adapter
+from finetune.families.adapters.assignment import Adapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.client import ServingClient
 from finetune.serving.lane import Limits

@@ -10,7 +10,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from faults import UserFault
-from finetune.families.causal_lm.adapters.assignment import Adapter
+from finetune.families.adapters.assignment import Adapter
 from finetune.serving.bases import Base, load_base
 from finetune.serving.lane import Lane, Limits
 

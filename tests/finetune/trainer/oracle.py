@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 from trl.kernels import chunked_logprob
 
-from finetune.families.causal_lm.adapters.fresh import _lora_config
+from finetune.families.adapters.fresh import _lora_config
 from finetune.families.causal_lm.layout import Row
 from finetune.families.causal_lm.loading import DTYPES
 from finetune.trainer.data import Plan

@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-from finetune.families.causal_lm.adapters.fresh import _lora_config
+from finetune.families.adapters.fresh import _lora_config
 from finetune.families.causal_lm.loading import DTYPES
 from finetune.records.kinds import Group
 from finetune.trainer.data import Plan

@@ -12,7 +12,7 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from finetune.families.causal_lm.adapters.fresh import _lora_config
+from finetune.families.adapters.fresh import _lora_config
 from finetune.families.causal_lm.loading import DTYPES
 from finetune.trainer.data import Plan
 from finetune.trainer.spec import RunSpec

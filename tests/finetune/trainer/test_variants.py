@@ -10,8 +10,8 @@ import torch
 from peft import get_peft_model
 from peft.optimizers import create_loraplus_optimizer
 
+from finetune.families.adapters.fresh import _lora_config
 from finetune.families.causal_lm import adapted
-from finetune.families.causal_lm.adapters.fresh import _lora_config
 from finetune.families.causal_lm.loading import load_base
 from finetune.families.contract import AdapterSpec
 from finetune.packaging.parity import compare_adapters

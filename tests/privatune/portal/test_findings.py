@@ -51,6 +51,8 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
         "marks.jsonl": b'{"text": "a <|im_end|> b"}',
         "good.jsonl": RATED % b"true",
         "uneven.jsonl": RATED % b"true" + RATED % b"false" + RATED % b"1",
+        "scored.jsonl": SCORED % b"1",
+        "unscored.jsonl": SCORED % b'"high"',
         "book.txt": b"A long book. " * 20,
     }
     for overflow in ("refuse", "drop", "cut", "chunk"):
@@ -58,7 +60,8 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
             (tmp_path / name).write_bytes(data)
             (tmp_path / "out").mkdir(exist_ok=True)
             spec = CheckSpec(
-                source=tmp_path / name, source_name=name, tokenizer_dir=tmp_path / "tokenizer",
+                source=tmp_path / name, source_name=name,
+                tokenizer_dir=None if name == "scored.jsonl" else tmp_path / "tokenizer",
                 max_length=64, overflow=overflow,
                 columns=MAPPED.get(name, {}),
             )  # fmt: skip
@@ -80,6 +83,7 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
     assert "第 1 行已有相同的行。" in texts
 
 
+SCORED = b'{"sentence1": "a", "sentence2": "b", "score": %s}\n'
 RATED = b'{"prompt": "a", "completion": "b", "label": %s}\n'
 MAPPED = {
     "mapped.csv": {"output": "antwort"},

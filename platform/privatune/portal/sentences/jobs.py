@@ -170,6 +170,13 @@ JOBS: dict[str, Any] = {
         "The check needed too much memory. Split the file, or shorten its longest rows."
     ),
     "limit_time": _("The check took too long. Split the file into several files."),
+    "no_recipe": _("The base does not say how a text becomes a vector. Tell the operator."),
+    "recipe_unsupported": _(
+        "The base's way from a text to a vector is not known here. Tell the operator."
+    ),
+    "bad_dimensions": _(
+        "The base's vectors have fewer dimensions than are asked for. Name no more than it has."
+    ),
     "no_tokenizer": _("The base model's tokenizer cannot be loaded. Tell the operator."),
     "packaging_failed": ASK_AGAIN,
     "packaging_io": ASK_AGAIN,

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from finetune.families.causal_lm.adapters.arithmetic import adapt
-from finetune.families.causal_lm.adapters.assignment import Assignment
+from finetune.families.adapters.arithmetic import adapt
+from finetune.families.adapters.assignment import Assignment
 
 
 class _Now(threading.local):

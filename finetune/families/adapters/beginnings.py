@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from finetune.families.causal_lm.adapters.arithmetic import LoraLayer
+from finetune.families.adapters.arithmetic import LoraLayer
 
 
 @dataclass(frozen=True, eq=False)

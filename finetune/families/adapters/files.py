@@ -12,8 +12,8 @@ from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
 
 from faults import UserFault
-from finetune.families.causal_lm.adapters.arithmetic import LoraLayer
-from finetune.families.causal_lm.adapters.assignment import Adapter
+from finetune.families.adapters.arithmetic import LoraLayer
+from finetune.families.adapters.assignment import Adapter
 from finetune.families.layers import ADAPTER_TENSOR
 
 # Settings of peft's LoraConfig under which the tensors mean something else than applied here.

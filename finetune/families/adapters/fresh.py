@@ -13,15 +13,15 @@ from peft.tuners.lora import LoraLayer as PeftLayer
 from torch import Tensor, nn
 
 from faults import OurFault, UserFault
-from finetune.families.causal_lm.adapters.arithmetic import LoraLayer
-from finetune.families.causal_lm.adapters.assignment import Adapter
-from finetune.families.causal_lm.adapters.beginnings import (
+from finetune.families.adapters.arithmetic import LoraLayer
+from finetune.families.adapters.assignment import Adapter
+from finetune.families.adapters.beginnings import (
     Still,
     begin_in_base,
     stills,
     written_config,
 )
-from finetune.families.causal_lm.adapters.targets import peft_targets
+from finetune.families.adapters.targets import peft_targets
 from finetune.families.contract import AdapterSpec
 from finetune.families.layers import unmatched
 
@@ -168,7 +168,7 @@ def _lora_config(model: Any, spec: AdapterSpec) -> LoraConfig:
         # what begins in the base is set here afterwards: peft would change the base for it
         init_lora_weights="gaussian" if spec.init_lora_weights == "gaussian" else True,
         bias="none",
-        task_type="CAUSAL_LM",
+        task_type="CAUSAL_LM" if model.can_generate() else "FEATURE_EXTRACTION",
     )
 
 

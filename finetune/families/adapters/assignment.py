@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from finetune.families.causal_lm.adapters.arithmetic import LoraLayer, Rows
+from finetune.families.adapters.arithmetic import LoraLayer, Rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,9 +1,10 @@
 """Which of a base's linear layers an adapter is put on, in the words of peft's `target_modules`.
 
-Two kinds of bases need more than the layers' own names. Of one with a mixture of experts only
+Three kinds of bases need more than the layers' own names. Of one with a mixture of experts only
 attention is adapted: transformers 5 holds the experts in fused tensors that are no linear layers,
 and peft reads names such as "gate_proj" there as those tensors. Of one that reads images, too, only
-the text model is: its image tower has layers of the same names.
+the text model is: its image tower has layers of the same names. And of an encoder that has a pooler
+for its own first training, the pooler is not: no vector comes out of it.
 """
 
 import re
@@ -14,6 +15,7 @@ from torch import nn
 from finetune.families.contract import AdapterSpec
 
 TEXT = "model.language_model."
+POOLER = "pooler"
 _ATTENTION = ".self_attn."
 
 
@@ -25,7 +27,7 @@ def peft_targets(model: Any, spec: AdapterSpec) -> str | list[str]:
     """For LoraConfig. Raises ValueError for names of what is not adapted in this base."""
     if not isinstance(spec.targets, str):
         return _named(model, list(spec.targets))
-    if has_experts(model) or _reads_images(model):
+    if has_experts(model) or _reads_images(model) or hasattr(model, POOLER):
         return _anywhere(model, _last_parts(_offered(model)))
     return spec.targets
 
@@ -43,10 +45,12 @@ def _named(model: Any, names: list[str]) -> str | list[str]:
 
 
 def _anywhere(model: Any, names: list[str]) -> str | list[str]:
-    """Wherever they stand in the text model."""
+    """Wherever they stand in the text model, and never in a pooler."""
+    choice = "|".join(re.escape(name.removeprefix(TEXT)) for name in names)
+    if hasattr(model, POOLER):
+        return rf"(?!{POOLER}\.)(.+\.)?({choice})"
     if not _reads_images(model):
         return names
-    choice = "|".join(re.escape(name.removeprefix(TEXT)) for name in names)
     return rf"{re.escape(TEXT)}(.+\.)?({choice})"
 
 

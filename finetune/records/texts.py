@@ -1,0 +1,47 @@
+"""Texts as a base that embeds takes them: prompt, text, special tokens, cut at its length. Not for
+chats and completions (see encode.py)."""
+
+from pathlib import Path
+from typing import Any
+
+from finetune.records.encode import load_tokenizer
+from finetune.records.recipe import Recipe, Side, read_recipe
+
+
+class TextEncoder:
+    """`longest`: tokens of a text, the special ones included, if less than the base's own limit."""
+
+    def __init__(self, base_dir: Path, longest: int | None = None, tokenizer: Any = None) -> None:
+        """`tokenizer`: the base's, where it is loaded already; it is not changed. Raises UserFault
+        `no_recipe`, `recipe_unsupported`, `no_tokenizer`."""
+        self.recipe: Recipe = read_recipe(base_dir)
+        self.longest = min(longest or self.recipe.max_length, self.recipe.max_length)
+        self.tokenizer: Any = tokenizer or load_tokenizer(base_dir)
+        # tokenizer.json may carry a truncation or padding of its own, which would act unseen
+        self._whole, self._cut = (_bare(self.tokenizer) for _ in range(2))
+        self._cut.enable_truncation(self.longest)
+
+    def encode(self, text: str, side: Side) -> list[int]:
+        """As it is embedded: what stands behind a text's own tokens (a separator, an end) stays."""
+        return self.measured(text, side)[0]
+
+    def measured(self, text: str, side: Side) -> tuple[list[int], int]:
+        """(its tokens as it is embedded, how many there are of the whole)."""
+        text = self._prompted(text, side)
+        ids: list[int] = self._whole.encode(text).ids
+        if len(ids) <= self.longest:
+            return ids, len(ids)
+        return self._cut.encode(text).ids, len(ids)
+
+    def _prompted(self, text: str, side: Side) -> str:
+        text = self.recipe.prompt_of(side) + text
+        return text.lower() if self.recipe.lower_case else text
+
+
+def _bare(tokenizer: Any) -> Any:
+    from tokenizers import Tokenizer
+
+    fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    fast.no_truncation()
+    fast.no_padding()
+    return fast
