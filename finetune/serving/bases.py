@@ -10,9 +10,10 @@ from typing import Any, Literal, cast, get_args
 
 from faults import OurFault, UserFault
 from finetune.families import family, placement
-from finetune.families.contract import Device, FamilyName, ResidentBase
+from finetune.families.contract import Device, FamilyName, ResidentBase, ResidentEmbedder
 from finetune.records.call_form import CallForm
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.records.texts import TextEncoder
 from finetune.records.vocabulary import Vocabulary
 from finetune.serving import harmony, tagged
 from finetune.serving.structured.grammar import Grammars
@@ -66,7 +67,47 @@ class Base:
         return self.call_marks if isinstance(self.call_marks, harmony.Marks) else None
 
 
-def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:
+@dataclass(eq=False)
+class EmbeddingBase:
+    """One that makes vectors of texts."""
+
+    digest: str
+    model: ResidentEmbedder
+    encoder: TextEncoder
+
+    @property
+    def context_length(self) -> int:
+        return self.model.context_length
+
+
+AnyBase = Base | EmbeddingBase
+
+
+def writing(base: AnyBase) -> Base:
+    """Raises UserFault `model_embeds`."""
+    if isinstance(base, EmbeddingBase):
+        raise UserFault(
+            "model_embeds",
+            "This model makes vectors of texts and writes none.",
+            fix="Ask it with `/v1/embeddings`, or another model here.",
+            param="model",
+        )
+    return base
+
+
+def embedding(base: AnyBase) -> EmbeddingBase:
+    """Raises UserFault `model_writes`."""
+    if isinstance(base, Base):
+        raise UserFault(
+            "model_writes",
+            "This model writes text and makes no embeddings.",
+            fix="Name an embedding model: a base of the family embedding, or one tuned on it.",
+            param="model",
+        )
+    return base
+
+
+def load_base(path: Path, digest: str, precision: Precision = "auto") -> AnyBase:
     """Read a base from its folder: safetensors only, no code of the model's, no network.
 
     Raises UserFault (`architecture_unsupported`, `no_tokenizer`) or OurFault (`base_missing`,
@@ -74,14 +115,14 @@ def load_base(path: Path, digest: str, precision: Precision = "auto") -> Base:
     """
     kind = check_folder(path, digest)
     device = placement.device()
-    encoder = RowEncoder(load_tokenizer(path))
     chosen = choose_precision(precision, device)
-    if kind != "causal_lm":
-        raise UserFault(
-            "architecture_unsupported",
-            "This base makes vectors and writes no text.",
-            fix="Ask a base that writes.",
+    if kind == "embedding":
+        embedder = cast(
+            ResidentEmbedder, family(kind).resident(path, precision=chosen, device=device)
         )
+        log.info("loaded base %s in %s, %d MB", digest, chosen, embedder.nbytes >> 20)
+        return EmbeddingBase(digest, embedder, TextEncoder(path))
+    encoder = RowEncoder(load_tokenizer(path))
     model = cast(ResidentBase, family(kind).resident(path, precision=chosen, device=device))
     log.info("loaded base %s in %s, %d MB", digest, chosen, model.nbytes >> 20)
     return Base(digest, model, encoder, encoder.stop_ids | model.stop_ids)

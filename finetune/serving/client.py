@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,8 @@ from finetune.serving.protocol import (
     MAX_LINE,
     Cost,
     Delta,
+    Embedded,
+    EmbedRequest,
     Evicted,
     EvictRequest,
     GenerateRequest,
@@ -42,10 +44,10 @@ class ServingClient:
         )
         return bool(reply["loaded"])
 
-    async def measure(self, requests: list[GenerateRequest]) -> Cost:
-        """What the requests, all of one base, cost together. Raises what `generate` would of their
-        prompts."""
-        return Cost.model_validate(await self._ask(MeasureRequest(requests=requests)))
+    async def measure(self, requests: Sequence[GenerateRequest | EmbedRequest]) -> Cost:
+        """What the requests, all of one base, cost together. Raises what `generate` or `embed`
+        would of their prompts."""
+        return Cost.model_validate(await self._ask(MeasureRequest(requests=list(requests))))
 
     async def evict(
         self, tenant: str, *, base_digest: str | None = None, adapter_digest: str | None = None
@@ -105,6 +107,12 @@ class ServingClient:
                     return [*whole, delta]
                 whole[delta.index] = _joined(whole[delta.index], delta)
         raise unavailable("the answer broke off")
+
+    async def embed(self, request: EmbedRequest) -> Embedded:
+        """Raises OurFault `adapter_not_loaded`, `overloaded`, `shutting_down`; UserFault
+        `context_length_exceeded`, `request_too_costly`, `too_many_waiting`, `model_evicted`,
+        `model_writes`, `invalid_value`."""
+        return Embedded.model_validate(await self._ask(request))
 
     async def preview(self, request: PreviewRequest) -> Preview:
         """Raises UserFault `no_tokenizer`, OurFault `base_missing`, `base_mismatch`."""

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from finetune.records.check.spec import Overflow, RowFormat
+from finetune.records.recipe import Side
 from finetune.records.thinking import Thinking
 
 MAX_LINE = 32 * 2**20  # bytes of one JSON line; a longer request is refused
@@ -112,11 +113,39 @@ class GenerateRequest(_Frame):
         return self
 
 
+MOST_INPUTS = 2048  # as in OpenAI's API
+
+
+class EmbedRequest(_Frame):
+    """Texts, or token ids as they are, of which vectors are to be made. `side` says what they are,
+    by which the base has its prompts; `dimensions` cuts the vectors and makes them of length 1
+    again. What else stands here is `GenerateRequest`'s."""
+
+    op: Literal["embed"] = "embed"
+    tenant: Tenant
+    base_path: str
+    base_digest: str
+    adapter_digest: str | None = None
+    inputs: list[str | list[int]] = Field(min_length=1, max_length=MOST_INPUTS)
+    side: Side = "text"
+    dimensions: PositiveInt | None = None
+    limits: CostLimits | None = None
+
+
+class Embedded(_Frame):
+    """`vectors`: of each input, in order, its float32 numbers, little-endian, in base64."""
+
+    vectors: list[str]
+    prompt_tokens: int
+
+
 class MeasureRequest(_Frame):
     """What these requests cost together, before the first of them is begun."""
 
     op: Literal["measure"] = "measure"
-    requests: list[GenerateRequest] = Field(min_length=1)
+    requests: list[Annotated[GenerateRequest | EmbedRequest, Field(discriminator="op")]] = Field(
+        min_length=1
+    )
 
 
 class HasAdapterRequest(_Frame):
@@ -173,6 +202,7 @@ class StatusRequest(_Frame):
 
 Request = Annotated[
     GenerateRequest
+    | EmbedRequest
     | MeasureRequest
     | HasAdapterRequest
     | LoadAdapterRequest

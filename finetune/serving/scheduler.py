@@ -3,16 +3,21 @@
 import logging
 import threading
 from collections import Counter
+from typing import Any
 
 import torch
 
 from faults import Fault, OurFault, UserFault
 from finetune.discretion import told
-from finetune.serving.bases import Base
+from finetune.serving.bases import AnyBase, EmbeddingBase
+from finetune.serving.embedding import EmbeddingLane, EmbeddingTicket
 from finetune.serving.lane import Lane, Limits
 from finetune.serving.ticket import Ticket
 
 log = logging.getLogger(__name__)
+
+AnyLane = Lane | EmbeddingLane
+AnyTicket = Ticket | EmbeddingTicket
 
 
 class Scheduler:
@@ -31,8 +36,8 @@ class Scheduler:
         self._max_waiting = max_waiting
         self._tenant_waiting = tenant_waiting
         self._threads = threads
-        self._lanes: dict[Base, Lane] = {}
-        self._inbox: list[Ticket] = []
+        self._lanes: dict[AnyBase, AnyLane] = {}
+        self._inbox: list[AnyTicket] = []
         self._wake = threading.Condition()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="model", daemon=True)
@@ -40,7 +45,7 @@ class Scheduler:
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, ticket: AnyTicket) -> None:
         """Raises UserFault `too_many_waiting` when the tenant has too many choices waiting, or
         OurFault: `overloaded` when all have, `shutting_down` at the end."""
         with self._wake:
@@ -58,7 +63,7 @@ class Scheduler:
             self._inbox.append(ticket)
             self._wake.notify()
 
-    def load(self, base: Base) -> tuple[int, int]:
+    def load(self, base: AnyBase) -> tuple[int, int]:
         """(running, waiting) choices of a base."""
         with self._wake:
             lane = self._lanes.get(base)
@@ -66,7 +71,7 @@ class Scheduler:
         waiting = self._waiting([lane] if lane else [], arriving)
         return len(lane.running) if lane else 0, waiting.total()
 
-    def _waiting(self, lanes: list[Lane], arriving: list[Ticket]) -> Counter[str]:
+    def _waiting(self, lanes: list[AnyLane], arriving: list[AnyTicket]) -> Counter[str]:
         """Choices that wait to be begun, by tenant."""
         waiting: Counter[str] = Counter()
         for lane in lanes:
@@ -101,13 +106,20 @@ class Scheduler:
             if self._stopping:
                 return False
             for ticket in self._inbox:
-                if ticket.base not in self._lanes:
-                    self._lanes[ticket.base] = Lane(ticket.base, self._limits)
-                self._lanes[ticket.base].add(ticket)
+                self._lane_of(ticket.base).add(ticket)
             self._inbox = []
             return True
 
-    def _step(self, lane: Lane) -> None:
+    def _lane_of(self, base: AnyBase) -> Any:
+        """Its own, which takes tickets for such a base."""
+        if base not in self._lanes:
+            if isinstance(base, EmbeddingBase):
+                self._lanes[base] = EmbeddingLane(base)
+            else:
+                self._lanes[base] = Lane(base, self._limits)
+        return self._lanes[base]
+
+    def _step(self, lane: AnyLane) -> None:
         self.turns += 1
         try:
             lane.step()

@@ -19,14 +19,17 @@ from finetune.discretion import told
 from finetune.families.contract import ReadAdapter
 from finetune.records.pieces import Preview
 from finetune.serving import sockets
-from finetune.serving.bases import Base
+from finetune.serving.bases import AnyBase, Base, embedding, writing
 from finetune.serving.costs import check_cost, cost_of
+from finetune.serving.embedding import EmbeddingTicket, texts_of
 from finetune.serving.previews import Previews
 from finetune.serving.protocol import (
     MAX_LINE,
     REQUEST,
     Cost,
     Delta,
+    Embedded,
+    EmbedRequest,
     Evicted,
     EvictRequest,
     GenerateRequest,
@@ -53,7 +56,7 @@ _STALLED = 60.0  # seconds in which a caller must take what it is sent, or lose 
 _COMPILING = 8  # schemas read at once, each of another tenant
 _NICE = 10
 T = TypeVar("T")
-_Outbox = asyncio.Queue[Delta | Fault]
+_Outbox = asyncio.Queue[Delta | Embedded | Fault]
 
 
 class Server:
@@ -65,7 +68,7 @@ class Server:
         # Of their own, and behind the model: whoever waits for a dear schema holds up no prompt
         self._compilers = ThreadPoolExecutor(_COMPILING, "compiler", os.nice, (_NICE,))
         self._calls: set[asyncio.Task[None]] = set()
-        self._answering: dict[Ticket, _Outbox] = {}
+        self._answering: dict[Ticket | EmbeddingTicket, _Outbox] = {}
         self._encoding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -130,6 +133,8 @@ class Server:
         match request:
             case GenerateRequest():
                 await self._generate(request, reader, writer)
+            case EmbedRequest():
+                await _send(writer, await _until_gone(self._embed(request), reader))
             case LoadAdapterRequest():
                 self._store.check_upload(request.bytes)
                 await self._load_adapter(request, await reader.readexactly(request.bytes))
@@ -155,10 +160,10 @@ class Server:
         owned = request.tenant, request.digest
         await self._in_loader(self._store.add_adapter, base, *owned, data, request.config)
 
-    async def _base(self, path: str, digest: str) -> Base:
+    async def _base(self, path: str, digest: str) -> AnyBase:
         if (known := self._store.loaded(digest)) is not None:
             return known
-        base: Base = await self._in_loader(self._store.base, Path(path), digest)
+        base: AnyBase = await self._in_loader(self._store.base, Path(path), digest)
         return base
 
     async def _in_loader(self, function: Any, *args: Any) -> Any:
@@ -173,7 +178,7 @@ class Server:
         writer: asyncio.StreamWriter,
     ) -> None:
         self._adapter(request)  # absent: say so before anything is loaded or read
-        base = await self._base(request.base_path, request.base_digest)
+        base = writing(await self._base(request.base_path, request.base_digest))
         prompt, constraint = await self._encode(base, request)
         if request.limits is not None:
             check_cost(cost_of(request, len(prompt), base.context_length), request.limits)
@@ -190,6 +195,34 @@ class Server:
         self._answering[ticket] = outbox
         try:
             await _until_gone(_relay(outbox, writer), reader)
+        finally:
+            ticket.cancelled = True  # no effect on what is complete
+            del self._answering[ticket]
+
+    async def _embed(self, request: EmbedRequest) -> Embedded:
+        self._adapter(request)  # absent: say so before anything is loaded or read
+        base = embedding(await self._base(request.base_path, request.base_digest))
+        async with self._turn_of(request.tenant):
+            texts = await asyncio.to_thread(texts_of, base, request)
+        if request.limits is not None:
+            check_cost(Cost(tokens=sum(map(len, texts)), logprobs=0), request.limits)
+        outbox: _Outbox = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def emit(item: Embedded | Fault) -> None:
+            with suppress(RuntimeError):  # the loop has ended: nobody listens any more
+                loop.call_soon_threadsafe(outbox.put_nowait, item)
+
+        # From here to the submission nothing waits, so that no eviction falls in between.
+        ticket = EmbeddingTicket(request, base, self._adapter(request), texts, emit)
+        self._scheduler.submit(ticket)
+        self._answering[ticket] = outbox
+        try:
+            item = await outbox.get()
+            if isinstance(item, Fault):
+                raise item
+            assert isinstance(item, Embedded)
+            return item
         finally:
             ticket.cancelled = True  # no effect on what is complete
             del self._answering[ticket]
@@ -220,7 +253,7 @@ class Server:
         """What one tenant's requests wait for in turn before they are read."""
         return self._encoding.setdefault(tenant, asyncio.Lock())
 
-    def _adapter(self, request: GenerateRequest) -> ReadAdapter | None:
+    def _adapter(self, request: GenerateRequest | EmbedRequest) -> ReadAdapter | None:
         if request.adapter_digest is None:
             return None
         return self._store.adapter(request.base_digest, request.tenant, request.adapter_digest)
@@ -228,7 +261,13 @@ class Server:
     async def _measure(self, request: MeasureRequest) -> Cost:
         total = Cost(tokens=0, logprobs=0)
         for each in request.requests:
-            base = await self._base(each.base_path, each.base_digest)
+            found = await self._base(each.base_path, each.base_digest)
+            if isinstance(each, EmbedRequest):
+                async with self._turn_of(each.tenant):
+                    texts = await asyncio.to_thread(texts_of, embedding(found), each)
+                total += Cost(tokens=sum(map(len, texts)), logprobs=0)
+                continue
+            base = writing(found)
             prompt, _ = await self._encode(base, each)
             total += cost_of(each, len(prompt), base.context_length)
         return total
@@ -251,7 +290,7 @@ class Server:
             bases=[self._loaded(base) for base in self._store.bases()],
         )
 
-    def _loaded(self, base: Base) -> LoadedBase:
+    def _loaded(self, base: AnyBase) -> LoadedBase:
         running, waiting = self._scheduler.load(base)
         requests = [ticket.request for ticket in self._answering if ticket.base is base]
         return LoadedBase(
@@ -266,7 +305,7 @@ class Server:
         )
 
 
-def _concerns(eviction: EvictRequest, request: GenerateRequest) -> bool:
+def _concerns(eviction: EvictRequest, request: GenerateRequest | EmbedRequest) -> bool:
     return (
         eviction.tenant == request.tenant
         and eviction.base_digest in (None, request.base_digest)
@@ -280,6 +319,7 @@ async def _relay(outbox: _Outbox, writer: asyncio.StreamWriter) -> None:
         item = await outbox.get()
         if isinstance(item, Fault):
             raise item
+        assert isinstance(item, Delta)
         await _send(writer, item)
         if item.usage is not None:
             return

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from faults import OurFault, UserFault
 from finetune.families.contract import ReadAdapter
-from finetune.serving.bases import Base, Precision, load_base
+from finetune.serving.bases import AnyBase, Precision, load_base
 
 
 class _Key(NamedTuple):
@@ -28,24 +28,24 @@ class ModelStore:
         self._max_bases = max_bases
         self.adapter_bytes = adapter_bytes
         self._precision: Precision = precision
-        self._bases: OrderedDict[str, Base] = OrderedDict()
+        self._bases: OrderedDict[str, AnyBase] = OrderedDict()
         self._adapters: OrderedDict[_Key, ReadAdapter] = OrderedDict()
 
-    def bases(self) -> list[Base]:
+    def bases(self) -> list[AnyBase]:
         return list(self._bases.values())
 
-    def adapters_of(self, base: Base) -> list[tuple[str, str]]:
+    def adapters_of(self, base: AnyBase) -> list[tuple[str, str]]:
         """(tenant, digest) of each."""
         return [(key.tenant, key.digest) for key in list(self._adapters) if key.base == base.digest]
 
-    def loaded(self, digest: str) -> Base | None:
+    def loaded(self, digest: str) -> AnyBase | None:
         """The base, if it is in memory; counts as a use."""
         base = self._bases.get(digest)
         if base is not None:
             self._bases.move_to_end(digest)
         return base
 
-    def base(self, path: Path, digest: str) -> Base:
+    def base(self, path: Path, digest: str) -> AnyBase:
         """The base, read from its folder if need be. Raises what `load_base` raises."""
         if (known := self.loaded(digest)) is not None:
             return known
@@ -70,7 +70,7 @@ class ModelStore:
         return base_digest in self._bases and _Key(base_digest, tenant, digest) in self._adapters
 
     def add_adapter(
-        self, base: Base, tenant: str, digest: str, safetensors: bytes, config: dict[str, Any]
+        self, base: AnyBase, tenant: str, digest: str, safetensors: bytes, config: dict[str, Any]
     ) -> None:
         """Read an adapter and put out others to keep within the memory for adapters."""
         adapter = base.model.read_adapter(safetensors, config)

@@ -290,15 +290,15 @@ def run_folder(folder: Path, objective: str, **more: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("objective", ["contrastive", "cosent"])
+@pytest.mark.parametrize(("objective", "checks"), [("contrastive", 13), ("cosent", 8)])
 def test_the_same_bytes_though_it_is_stopped_again_and_again(
-    objective: str, tmp_path: Path
+    objective: str, checks: int, tmp_path: Path
 ) -> None:
     whole = run_folder(tmp_path / "whole", objective)
     train(whole, Stop())
     parts = run_folder(tmp_path / "parts", objective)
-    again = train_interrupted(parts, 8, most=60)
-    assert again > 2
+    again = train_interrupted(parts, checks, most=20)
+    assert again >= 2
     assert result_hash(parts) == result_hash(whole)
     assert (parts / "result" / "metrics.csv").read_bytes() == (
         whole / "result" / "metrics.csv"
