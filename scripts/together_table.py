@@ -69,7 +69,7 @@ def page() -> str:
     clashes = "".join(
         f"| `{each.settings[0]}` | `{each.settings[1]}` | `{each.code}` | {each.reason} | "
         f"{each.fix} |\n"
-        for each in (*together.CLASHES, *REQUEST_CLASHES)
+        for each in (*together.CLASHES, *together.OF_FAMILIES, *REQUEST_CLASHES)
     )
     pairs = sum(1 for _ in combinations(together.WAYS, 2))
     tried = f"\nPairs of these settings: {pairs}. Those not named below go together.\n"

@@ -53,13 +53,27 @@ CLASHES: tuple[Clash[RunSpec], ...] = (
         "that part from the model and leave what takes it off.",
         "Leave `adapter.dropout` out, or begin with `default` or `gaussian`.",
     ),
+)
+
+_TWICE = (
+    "A step computes each text twice, once for the loss and once for its gradient, and what is "
+    "drawn by lot would make them two vectors."
+)
+# Of a family whatever else is asked, so that they are of no two settings
+OF_FAMILIES: tuple[Clash[RunSpec], ...] = (
     Clash(
-        ("family: embedding", "adapter.dropout, neftune_noise_alpha"),
+        ("family: embedding", "adapter.dropout"),
         "adapter.dropout",
-        lambda spec: spec.family == "embedding" and spec.draws,
-        "A step computes each text twice, once for the loss and once for its gradient, and what is "
-        "drawn by lot would make them two vectors.",
-        "Leave `adapter.dropout` and `neftune_noise_alpha` out.",
+        lambda spec: spec.family == "embedding" and spec.adapter.dropout > 0,
+        _TWICE,
+        "Leave `adapter.dropout` out.",
+    ),
+    Clash(
+        ("family: embedding", "neftune_noise_alpha"),
+        "neftune_noise_alpha",
+        lambda spec: spec.family == "embedding" and spec.neftune_noise_alpha > 0,
+        _TWICE,
+        "Leave `neftune_noise_alpha` out.",
     ),
     Clash(
         ("family: embedding", "packing"),
@@ -117,7 +131,7 @@ def with_ways(*ways: Way, **more: Any) -> RunSpec:
 
 def require_together(spec: RunSpec) -> None:
     """Raises UserFault `settings_clash` for the first two that do not go together."""
-    refuse(spec, CLASHES)
+    refuse(spec, (*CLASHES, *OF_FAMILIES))
 
 
 def refuse(asked: Asked, clashes: Iterable[Clash[Asked]]) -> None:
