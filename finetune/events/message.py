@@ -9,14 +9,20 @@ from pydantic import BaseModel, ConfigDict
 Level = Literal["info", "warn", "error"]
 
 
+HUNDREDS = "hundreds"
+
+
 class _Counting(string.Formatter):
     """str.format with plurals: `{rows:row|rows}` is "1 row" and "2 rows". In the template, because
     a sentence may count several things, where gettext's plural forms take one number; a language
-    without plurals writes `{rows}`. A list is joined with commas."""
+    without plurals writes `{rows}`. A list is joined with commas. Of millions, a language that
+    counts in hundreds of them writes `{millions:hundreds}`."""
 
     def format_field(self, value: Any, format_spec: str) -> Any:
         if isinstance(value, list):
             return ", ".join(map(str, value))
+        if format_spec == HUNDREDS:
+            return f"{value / 100:g}"
         one, bar, many = format_spec.partition("|")
         if not bar:
             return super().format_field(value, format_spec)

@@ -5,7 +5,7 @@ import string
 import pytest
 from django.utils.translation import gettext, override
 
-from finetune.events import MESSAGES, JobWaits, Message, read
+from finetune.events import MESSAGES, JobWaits, LearningRateChosen, Message, read
 from finetune.events.waits import WAITS, Wait
 from finetune.models import Event
 from finetune.trainer import auto
@@ -117,3 +117,11 @@ def test_what_this_version_does_not_know_so_is_shown_as_its_message(code: str, d
     with override("zh-hans"):
         assert told(event) == "Something of another version."
         assert reasons({"rank": "16: as it was"}, [event]) == [("rank", "16: as it was")]
+
+
+def test_a_models_size_is_counted_in_chinese_as_chinese_counts() -> None:
+    for million, counted in ((135, "1.35 亿参数"), (8000, "80 亿参数"), (3, "0.03 亿参数")):
+        chosen = LearningRateChosen(million_parameters=million, learning_rate=1e-4)
+        with override("zh-hans"):
+            assert counted in chosen.told(gettext(chosen.words))
+        assert f"{million} million parameters" in chosen.text
