@@ -39,18 +39,31 @@ class Fit:
 
 
 def fit(
-    need: Need, *, free: int, longest: int, wish: Wish, device: Device
+    need: Need,
+    *,
+    free: int,
+    longest: int,
+    wish: Wish,
+    device: Device,
+    of_step: int | None = None,
 ) -> tuple[Fit, list[Message]]:
     """The fastest that fits into `free` bytes, and why; the least where nothing does. `longest`:
-    tokens of the longest row, which is in memory whole whatever the choice."""
+    tokens of the longest row, which is in memory whole whatever the choice. `of_step`: tokens of a
+    whole step; where they fill no micro-batch and memory is no matter, what is told to be needed is
+    what they need, as an estimate tells it."""
     ways = list(_fastest_first(wish, longest, MOST_TOKENS[device]))
 
     def needed(way: Fit) -> int:
         return need(max(way.micro_batch_tokens, longest), way.gradient_checkpointing)
 
+    def taken(way: Fit) -> int:
+        tokens = min(way.micro_batch_tokens, of_step or way.micro_batch_tokens)
+        return need(max(tokens, longest), way.gradient_checkpointing)
+
     fitting = (way for way in ways if needed(way) <= USABLE * free)
     chosen = next(fitting, ways[-1])
-    said: list[Message] = list(_reasons(chosen, ways[0], needed, free, wish))
+    told = needed if chosen.gradient_checkpointing else taken
+    said: list[Message] = list(_reasons(chosen, ways[0], told, free, wish))
     if needed(chosen) > USABLE * free:
         said.append(MemoryTight(need_mb=_mb(needed(chosen)), free_mb=_mb(free)))
     return chosen, said

@@ -30,9 +30,15 @@ def need_mb(job: Job, machine: dict[str, Any]) -> int:
     """With all that was chosen on the machine; a step of few rows fills no micro-batch. Where an
     older version chose, what stands in memory at once is what the trainer takes unasked."""
     spec, longest = RunSpec.model_validate((job.resolved or {})["spec"] | machine), longest_row(job)
-    of_step = spec.batch_size * (spec.max_length if spec.packing else longest)
-    tokens = max(longest, min(spec.micro_batch_tokens, of_step))
+    tokens = max(longest, min(spec.micro_batch_tokens, tokens_of_step(job)))
     return need_of(job, machine)(tokens, spec.gradient_checkpointing) >> 20
+
+
+def tokens_of_step(job: Job) -> int:
+    """At most: with as many rows as a step has, each as long as the longest."""
+    spec = (job.resolved or {})["spec"]
+    row = spec["max_length"] if spec.get("packing") else longest_row(job)
+    return int(spec["batch_size"]) * int(row)
 
 
 def footprint_of(job: Job, machine: dict[str, Any]) -> Footprint:

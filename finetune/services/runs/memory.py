@@ -8,7 +8,7 @@ from finetune.events import Message, TriedWithLess
 from finetune.models import Job
 from finetune.sandbox.groups import free_memory
 from finetune.sandbox.room import tree_memory_mb
-from finetune.services.jobs.needs import longest_row, need_of
+from finetune.services.jobs.needs import longest_row, need_of, tokens_of_step
 from finetune.services.jobs.request import JobRequest
 from finetune.services.jobs.steps import step
 from finetune.services.runs.lease import RunLease
@@ -26,7 +26,12 @@ def choose(
     longest, need = longest_row(job), need_of(job, machine)
     free = min(free_memory(), tree_memory_mb() << 20) if gpu_free is None else gpu_free
     chosen, said = room.fit(
-        need, free=free, longest=longest, wish=_wish(job), device=machine["device"]
+        need,
+        free=free,
+        longest=longest,
+        wish=_wish(job),
+        device=machine["device"],
+        of_step=tokens_of_step(job),
     )
     return _settings(chosen), said
 

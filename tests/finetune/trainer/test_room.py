@@ -34,6 +34,20 @@ def test_the_fastest_that_fits_is_taken(free_mb: int, found: Fit) -> None:
     assert need(found.micro_batch_tokens, found.gradient_checkpointing) <= free_mb << 20
 
 
+@pytest.mark.parametrize(
+    ("of_step", "told"), [(600, 7000), (300, 4000), (9000, 21480), (None, 21480)]
+)
+def test_a_step_that_fills_no_micro_batch_is_told_with_the_memory_that_it_takes(
+    of_step: int | None, told: int
+) -> None:
+    """As an estimate tells it; the choice is the same."""
+    found, said = fit(
+        need, free=30_000 << 20, longest=LONGEST, wish=Wish(), device="cpu", of_step=of_step
+    )
+    assert found == Fit(False, 2048)
+    assert {each.model_dump()["need_mb"] for each in said} == {told}
+
+
 def test_where_nothing_fits_the_least_is_tried_and_told() -> None:
     found, codes = chosen(1_000)
     assert (found, codes[-1]) == (Fit(True, 512), "memory_tight")
