@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from finetune.grading.advice import CALLED, Decision
 from finetune.grading.criteria import NAMED
+from finetune.grading.marks import chance
 from finetune.purposes import Purpose
 from finetune.states import LIVE_LEASES, LeaseState
 from privatune.cli.brought import brought
@@ -176,7 +177,7 @@ def compare_evaluations(
             "rows": told["rows"],
             "difference": f"{told['difference']:+.3f}",
             "95% interval": None if low is None else f"{low:+.3f} to {high:+.3f}",
-            "p": f"{told['p_value']:.4f}",
+            "p": chance(told["p_value"]).removeprefix("p ").removeprefix("= "),
             "the second is": told["verdict"],
         }
     )
@@ -262,7 +263,7 @@ def _change(told: dict[str, Any] | None) -> str:
         return ""
     low, high = told["interval"] or (None, None)
     within = "" if low is None else f" ({low:+.3f} to {high:+.3f})"
-    return f"{told['difference']:+.3f}{within}, p = {told['p_value']:.4f}"
+    return f"{told['difference']:+.3f}{within}, {chance(told['p_value'])}"
 
 
 def _score(told: dict[str, Any]) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from django.utils.translation import gettext, ngettext
 
+from finetune.grading.marks import chance
+
 SAME = 0.05  # percent: what would be shown as 0.0
 LEVEL = 0.05  # of the paired test, as the interval's 95%
 
@@ -65,9 +67,7 @@ def _within(report: Mapping[str, Any]) -> str:
         "over %(rows)s rows; paired permutation test: %(p)s"
     )
     low, high = told["interval"]
-    p_value = told["p_value"]
-    p = "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-    return words % {**told, "low": low, "high": high, "p": p}
+    return words % {**told, "low": low, "high": high, "p": chance(told["p_value"])}
 
 
 def _overlap(report: Mapping[str, Any]) -> str:

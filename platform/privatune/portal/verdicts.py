@@ -11,6 +11,7 @@ from faults import UserFault
 from finetune.grading.abilities import Ability, Gap
 from finetune.grading.advice import Decision, Reason
 from finetune.grading.criteria import NAMED
+from finetune.grading.marks import chance
 from finetune.models import Evaluation, Suite
 from finetune.services.evaluations import reading
 
@@ -179,7 +180,8 @@ def _changed(change: Mapping[str, Any] | None) -> str:
         return ""
     low, high = change["interval"] or (None, None)
     within = "" if low is None else f" ({low:+.3f}{_HERE}–{_HERE}{high:+.3f})"
-    return f"{change['difference']:+.3f}{within}, p{_HERE}={_HERE}{change['p_value']:.3f}"
+    p = chance(change["p_value"]).replace(" ", _HERE)
+    return f"{change['difference']:+.3f}{within}, {p}"
 
 
 def _colour(change: Mapping[str, Any] | None) -> str:

@@ -68,7 +68,7 @@ def test_evaluate_sends_the_suite_and_shows_sides_tags_and_the_verdict(
     ]  # fmt: skip
     assert "withholds" not in done.stdout
     assert "Cannot be told yet: Bring more." in done.stdout
-    assert "base\t\t40\t0.500\t0.350 to 0.650\t20\t1\t+0.250 (+0.100 to +0.400), p = 0.0020" in (
+    assert "base\t\t40\t0.500\t0.350 to 0.650\t20\t1\t+0.250 (+0.100 to +0.400), p = 0.002" in (
         done.stdout
     )
     assert "model\tlights\t7\t0.500" in done.stdout

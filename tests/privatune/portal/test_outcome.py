@@ -5,7 +5,10 @@ from typing import Any
 import pytest
 from django.utils.translation import override
 
+from finetune.grading.marks import chance
 from finetune.services.models.prompting import most_common
+from privatune.cli import evaluations
+from privatune.portal import verdicts
 from privatune.portal.outcome import outcome
 
 
@@ -83,3 +86,15 @@ def test_the_system_message_that_most_rows_have_is_found() -> None:
     assert most_common([without, without, with_one]) == ""
     assert most_common([b'{"prompt": "a", "completion": "b"}']) == ""
     assert most_common([]) == ""
+
+
+def test_no_chance_is_told_as_zero() -> None:
+    """On no page, and in no table of the command line."""
+    side = {"rows": 40, "score": 0.5, "interval": [0.4, 0.6], "passed": 20, "errored": 0}
+    change = {"difference": 0.1, "interval": [0.05, 0.2], "p_value": 0.0004}
+    (line,) = verdicts.lines({"sides": {"base": side}, "changes": {"base": change}})
+    assert line.change.endswith("p\u00a0<\u00a00.001")
+    assert evaluations._changed(change).endswith("p < 0.001")
+    assert [chance(each) for each in (0.0, 0.0009, 0.001, 0.0314)] == [
+        "p < 0.001", "p < 0.001", "p = 0.001", "p = 0.031",
+    ]  # fmt: skip
