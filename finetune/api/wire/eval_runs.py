@@ -18,6 +18,7 @@ from finetune.models import Evaluation, Suite
 from finetune.services.evaluations import lifecycle
 from finetune.services.evaluations.request import (
     LONGEST_ANSWER,
+    MOST_EXAMPLES,
     EvaluationRequest,
     Reference,
     Sampling,
@@ -104,6 +105,9 @@ class RunCreate(_Part):
     data_source: _DataSource
     name: str = Field("", max_length=200)
     metadata: Metadata | None = None
+    # Ours: the base asked as well, and with so many training rows in its prompt
+    beside: bool = False
+    examples: int = Field(0, ge=0, le=MOST_EXAMPLES)
 
     def request(self) -> EvaluationRequest:
         source = self.data_source
@@ -111,6 +115,8 @@ class RunCreate(_Part):
             model=source.model,
             template=source.template(),
             sampling=source.sampling_params.sampling(),
+            beside=self.beside,
+            examples=self.examples if self.beside else 0,
             name=self.name,
             metadata=self.metadata or {},
         )
@@ -129,6 +135,7 @@ def run_object(run: Evaluation) -> dict[str, Any]:
         "metadata": run.metadata or None,
         "data_source": _data_source(run),
         "error": _error(run),
+        "verdict": (run.report or {}).get("advice"),
         "report_url": "",
         "result_counts": {
             "total": side.get("rows", 0),

@@ -13,6 +13,7 @@ from finetune.api.wire.job_create import JobCreate
 from finetune.api.wire.pages import created, listing, seconds
 from finetune.models import Artifact, Checkpoint, Event, Job
 from finetune.services.jobs import lifecycle
+from finetune.services.pipelines.told import stage_of
 from finetune.services.runs.publishing import model_name
 from finetune.states import JobState
 from finetune.trainer.objectives import METHODS
@@ -27,8 +28,9 @@ NAMES = ("n_epochs", "batch_size", "learning_rate_multiplier")
 
 
 def job_object(job: Job) -> dict[str, Any]:
-    """With its phase, which a list leaves out: each takes looks at the job's history."""
-    return {**job_objects([job])(job), "phase": phase_object(job)}
+    """With its phase and its pipeline, which a list leaves out: each takes looks at the job's
+    history."""
+    return {**job_objects([job])(job), "phase": phase_object(job), "pipeline": stage_of(job)}
 
 
 def phase_object(job: Job) -> dict[str, Any] | None:

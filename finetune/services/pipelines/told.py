@@ -5,7 +5,8 @@ from typing import Any
 from uuid import UUID
 
 from finetune import selectors
-from finetune.models import Artifact, Pipeline, Stage
+from finetune.events import StageOfPipeline
+from finetune.models import Artifact, Event, Job, Pipeline, Stage
 from finetune.services.pipelines.figures import expected_of, total_of
 from finetune.services.pipelines.position import At, position, stages_of
 from finetune.states import LIVE_LEASES, JobState
@@ -43,6 +44,16 @@ def told(pipeline: Pipeline) -> dict[str, Any]:
         "estimate": total_of(pipeline, expected),
         "fine_tuned_model": shown[-1]["fine_tuned_model"],
     }
+
+
+def stage_of(job: Job) -> dict[str, Any] | None:
+    """The pipeline that the job was made by, and its place there, as its history tells: a stage
+    that is tried again has another job. In the open scope."""
+    event = Event.objects.filter(job=job, code=StageOfPipeline.code).first()
+    if event is None:
+        return None
+    said = StageOfPipeline.model_validate(event.data)
+    return {"id": said.pipeline, "stage": said.number, "stages": said.of}
 
 
 def _stage(

@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from faults.nesting import NO_JSON, loads
 from finetune.purposes import Purpose
+from finetune.records.check.containers import suffix
+from finetune.records.check.formats import detect
+from finetune.records.check.problems import RowUnusable
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import notes
@@ -42,6 +46,20 @@ class Brought:
                 notes().print(f"The upload {file_id} stays in the server: {stop.message}")
             else:
                 notes().print(f"The upload {file_id} is deleted again.")
+
+
+def purpose_of(path: Path) -> Purpose:
+    """Of a file of what is held out: training's where its first row is one to train on, else it is
+    a suite's questions, of which a check of training data knows nothing."""
+    if not path.is_file() or suffix(path.name) not in (".jsonl", ".ndjson", ".json"):
+        return Purpose.TRAINING
+    with path.open("rb") as lines:
+        first = next((line for line in lines if line.strip()), b"")
+    try:
+        detect(loads(first))
+    except (RowUnusable, AttributeError, *NO_JSON):
+        return Purpose.EVALS
+    return Purpose.TRAINING
 
 
 def require_file_id(named: str) -> None:

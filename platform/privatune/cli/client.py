@@ -41,7 +41,8 @@ class Client:
                 "PRIVATUNE_API_KEY is not set.",
                 code="api_key_missing",
                 fix="export PRIVATUNE_API_KEY=... with the key that `privatune up` or your "
-                "administrator gave you.",
+                "administrator gave you, and PRIVATUNE_BASE_URL=https://... with the server's "
+                f"address, unless it is {DEFAULT_BASE_URL}.",
             )
         _require_whole(key)
         return cls(os.environ.get("PRIVATUNE_BASE_URL", "").strip() or DEFAULT_BASE_URL, key)

@@ -166,7 +166,9 @@ def show(job: dict[str, Any], *, as_json: bool) -> None:
             "id": job["id"],
             "status": job["status"],
             "phase": (job.get("phase") or {}).get("message"),
-            "model": job["model"],
+            "method": (job.get("method") or {}).get("type"),
+            "stage": _stage(job.get("pipeline")),
+            ("trained on from" if job["model"].startswith("ft:") else "model"): job["model"],
             "fine-tuned model": job.get("fine_tuned_model"),
             "trained tokens": job.get("trained_tokens"),
             "created": when(job["created_at"]),
@@ -176,6 +178,10 @@ def show(job: dict[str, Any], *, as_json: bool) -> None:
             "warning": " ".join(each["message"] for each in job.get("warnings") or []) or None,
         }
     )
+
+
+def _stage(told: dict[str, Any] | None) -> str | None:
+    return f"{told['stage']} of {told['stages']} of {told['id']}" if told else None
 
 
 def _steer(job_id: str, verb: str, *, as_json: bool) -> None:

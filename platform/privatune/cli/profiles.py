@@ -9,6 +9,7 @@ import typer
 
 from finetune.profiling.personal import Kind
 from finetune.states import LIVE_LEASES, LeaseState
+from privatune.cli.brought import brought, purpose_of
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.lists import Columns, show_list
@@ -18,14 +19,18 @@ from tenants import public_ids
 PROFILES, SCRUBS = "/api/v1/profiles", "/api/v1/scrubs"
 POLL_SECONDS = 1.0
 FileId = Annotated[str, typer.Argument(help=f"The file's id, like {public_ids.FILE}")]
+Rows = Annotated[str, typer.Argument(help="The file: its id, or a path to upload.")]
 ScrubId = Annotated[str, typer.Argument(help=f"Its id, like {public_ids.SCRUB}")]
 
 
 def profile(
-    file_id: FileId,
+    file: Rows,
     against: Annotated[
         str | None,
-        typer.Option(help="The file of what is held out: for validation, or an evaluation's."),
+        typer.Option(
+            help="What is held out, for validation or an evaluation: a file id, or a path to "
+            "upload."
+        ),
     ] = None,
     findings: Annotated[
         Path | None, typer.Option(help="Write what was found by row here, as JSON lines.")
@@ -34,11 +39,16 @@ def profile(
 ) -> None:
     """See a file's rows through: repeats, held-out questions, lengths, scripts, personal data.
 
+    Paths are uploaded first, and deleted again if the profile is refused.
     Exit code 1 if the profile failed. What is found is told by row and place, and not quoted.
     """
     client = Client.from_environment()
-    wish = {"file": file_id} | ({"against": against} if against else {})
-    found = _watched(client, PROFILES, client.post(PROFILES, wish))
+    with brought(client) as files:
+        wish = {"file": files.file_id(file)}
+        if against:
+            wish["against"] = files.file_id(against, purpose=purpose_of(Path(against)))
+        asked = client.post(PROFILES, wish)
+    found = _watched(client, PROFILES, asked)
     if findings and found["state"] == LeaseState.SUCCEEDED:
         with (
             client.stream("GET", f"{PROFILES}/{found['id']}/findings") as response,

@@ -13,6 +13,7 @@ from faults.nesting import NO_JSON, loads
 from finetune.records.check.spec import Overflow
 from finetune.trainer.objectives import METHODS
 from privatune.cli.brought import Brought
+from privatune.cli.exits import Stop
 
 Data = Annotated[str, typer.Option("--file", help="Training data: a file id, or a path to upload.")]
 Auto = Annotated[str | None, typer.Option(help='A number, or "auto" (the default).')]
@@ -52,11 +53,38 @@ def with_wish(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(**said: Any) -> None:
         wish = job_wish(**{name: said.pop(name) for name in asked})
-        command(wish=wish, **said)
+        try:
+            command(wish=wish, **said)
+        except Stop as stop:
+            raise named(stop) from stop
 
     run.__signature__ = Signature(options)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in options}
     return run
+
+
+# Fields of a request whose option has another name than their last part
+OPTIONS = {"adapter.targets": "--target", "training_file": "--file", "training_files": "--also"}
+
+
+def named(stop: Stop) -> Stop:
+    """What is said of a field of the request is said of the option that was typed; `param` stays
+    the field, for programs."""
+    option = OPTIONS.get(stop.param or "") or _option(stop.param or "")
+    if option is None or stop.param is None:
+        return stop
+    message = stop.message.replace(stop.param, option)
+    if option not in message:
+        message = f"{option}: {message}"
+    fix = stop.fix.replace(stop.param, option) if stop.fix else None
+    return Stop(
+        stop.exit_code, message, code=stop.code, where=stop.where, fix=fix, param=stop.param
+    )
+
+
+def _option(param: str) -> str | None:
+    name = param.rpartition(".")[2]
+    return f"--{name.replace('_', '-')}" if name in signature(job_wish).parameters else None
 
 
 def job_wish(

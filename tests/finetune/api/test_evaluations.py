@@ -251,6 +251,29 @@ def test_openais_client_makes_an_eval_runs_it_and_reads_its_items(
         assert list(open_vault().list("evaluations/")) == []
 
 
+def test_a_run_carries_its_verdict_where_the_base_was_asked_as_well(
+    customer: Customer, tuned: str
+) -> None:
+    """A field of ours, as are the two that ask the base."""
+    client = customer.client()
+    made = client.evals.create(data_source_config=CONFIG, testing_criteria=[ALWAYS])
+    source: Any = {
+        "type": "completions", "model": tuned, "sampling_params": {"max_completion_tokens": 4},
+        "source": {"type": "file_content", "content": [
+            {"item": {"question": f"Where is {city}?"}} for city in ("Rome", "Bern")
+        ]},
+    }  # fmt: skip
+    alone = client.evals.runs.create(made.id, data_source=source)
+    beside = client.evals.runs.create(made.id, data_source=source, extra_body={"beside": True})
+    work(customer)
+    alone = client.evals.runs.retrieve(alone.id, eval_id=made.id)
+    beside = client.evals.runs.retrieve(beside.id, eval_id=made.id)
+    assert alone.to_dict()["verdict"] is None
+    verdict: Any = beside.to_dict()["verdict"]
+    assert (verdict["decision"], verdict["reason"]) == ("more_data", "too_few_rows")
+    assert verdict["message"]
+
+
 def test_what_the_wire_does_not_offer_is_refused_by_its_field(customer: Customer) -> None:
     client = customer.client()
     with pytest.raises(BadRequestError) as refused:

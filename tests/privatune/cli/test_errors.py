@@ -47,7 +47,7 @@ def test_an_error_of_the_openai_face_shows_message_and_fix(run: Run, server: Scr
     )
     done = run("jobs", "create", "--model", "m", "--file", "file-1", "--n-epochs", "99")
     assert done.exit_code == Exit.DATA
-    assert "n_epochs is 99." in done.stderr
+    assert "--n-epochs is 99." in done.stderr
     assert "Fix: Choose 1 to 50." in done.stderr
 
 
@@ -167,3 +167,18 @@ def test_a_path_with_a_slip_in_it_is_no_file_id(run: Run, server: Scripted) -> N
     done = run("jobs", "create", "--model", "m", "--file", "trian.jsonl")
     assert (done.exit_code, server.seen) == (Exit.USAGE, [])
     assert "There is no file trian.jsonl here" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [["models", "list"], ["files", "list"], ["jobs", "list"], ["chat", "m"]], ids=str
+)
+def test_without_a_key_one_is_told_how_to_give_one_and_the_address(
+    run: Run, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    for name in ("PRIVATUNE_API_KEY", "PRIVATUNE_DATA", "DATABASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    told = run(*command)
+    assert told.exit_code == 2
+    assert "PRIVATUNE_API_KEY is not set" in told.stderr
+    assert "PRIVATUNE_BASE_URL=" in told.stderr
+    assert "DATABASE_URL" not in told.stderr

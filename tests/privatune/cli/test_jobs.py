@@ -241,3 +241,42 @@ def test_samples_are_a_line_each_in_which_nothing_steers_a_terminal(
     assert line.endswith("c…")
     assert len(line) < 140
     assert json.loads(run("jobs", "samples", "ftjob-1", "--json").stdout) == {"data": [sample]}
+
+
+@pytest.mark.parametrize(
+    ("param", "message", "told"),
+    [
+        (
+            "optimizer.learning_rate",
+            "optimizer.learning_rate: Input should be less than or equal to 1.",
+            "--learning-rate: Input should be less than or equal to 1.",
+        ),
+        ("hyperparameters.n_epochs", "Too many.", "--n-epochs: Too many."),
+        ("adapter.targets", "No such layer.", "--target: No such layer."),
+        ("training_file", "The file did not pass.", "--file: The file did not pass."),
+        ("integrations", "Not offered.", "Not offered."),
+    ],
+)
+@pytest.mark.parametrize("command", [["jobs", "create"], ["estimate"]], ids=str)
+def test_what_is_refused_is_told_by_the_option_that_was_typed(
+    run: Run, server: Scripted, command: list[str], param: str, message: str, told: str
+) -> None:
+    error = {"message": message, "code": "invalid_value", "param": param}
+    for address in ("/v1/fine_tuning/jobs", "/api/v1/estimates"):
+        server.on(f"POST {address}", (400, {"error": error}))
+    done = run(*command, "--model", "tiny", "--file", "file-1", "--json")
+    assert done.exit_code == 64
+    said = json.loads(done.stdout)["error"]
+    assert (said["message"], said["param"]) == (told, param)
+
+
+def test_a_job_tells_its_method_its_parent_and_its_stage(run: Run, server: Scripted) -> None:
+    told = JOB | {
+        "model": "ft:tiny:acme::1",
+        "method": {"type": "dpo", "dpo": {}},
+        "pipeline": {"id": "pipe-1", "stage": 2, "stages": 3},
+    }
+    server.on("GET /v1/fine_tuning/jobs/ftjob-1", (200, told))
+    shown = " ".join(run("jobs", "get", "ftjob-1").stdout.split())
+    for each in ("method dpo", "trained on from ft:tiny:acme::1", "stage 2 of 3 of pipe-1"):
+        assert each in shown

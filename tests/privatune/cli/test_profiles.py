@@ -74,3 +74,45 @@ def test_changes_and_versions_are_tables(run: Run, server: Scripted) -> None:
     server.on("GET /api/v1/files/file-3/versions", (200, {"data": [SCRUBBED]}))
     shown = run("files", "versions", "file-3")
     assert "file-1\tfile-3\temail\t1\tscrub-1\t2026-11-27 20:00:00 UTC" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("row", "purpose"),
+    [
+        ({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]},
+         b"fine-tune"),
+        ({"prompt": "a", "reference": "b"}, b"evals"),
+    ],
+)  # fmt: skip
+def test_what_is_held_out_may_be_a_path_of_rows_or_of_questions(
+    run: Run, server: Scripted, tmp_path: Path, row: dict[str, Any], purpose: bytes
+) -> None:
+    path = tmp_path / "held-out.jsonl"
+    path.write_text("\n" + json.dumps(row) + "\n")
+    server.on("POST /v1/files", (200, {"id": "file-7", "status": "processed"}))
+    server.on("POST /api/v1/profiles", (200, WAITING | {"state": "succeeded", "report": REPORT}))
+    shown = run("files", "profile", "file-1", "--against", str(path))
+    assert shown.exit_code == 0, shown.output
+    assert server.bodies("POST /api/v1/profiles") == [{"file": "file-1", "against": "file-7"}]
+    (form,) = [body for name, _, body in server.seen if name == "POST /v1/files"]
+    assert b'name="purpose"\r\n\r\n' + purpose + b"\r\n" in form
+
+
+def test_a_path_with_a_slip_is_told_before_anything_is_asked(run: Run, server: Scripted) -> None:
+    told = run("files", "profile", "file-1", "--against", "held-oout.jsonl")
+    assert told.exit_code == 2
+    assert "There is no file held-oout.jsonl here" in told.stderr
+    assert server.seen == []
+
+
+def test_uploads_of_a_refused_profile_are_taken_back(
+    run: Run, server: Scripted, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion\na,b\n")
+    server.on("POST /v1/files", (200, {"id": "file-7", "status": "processed"}))
+    server.on("POST /api/v1/profiles", (400, {"code": "invalid_value", "detail": "No."}))
+    server.on("DELETE /v1/files/file-7", (200, {}))
+    told = run("files", "profile", str(path))
+    assert told.exit_code == 64
+    assert "The upload file-7 is deleted again." in told.stderr

@@ -86,7 +86,7 @@ def import_model(
 def list_models(data: DataFolder = None, as_json: AsJson = False) -> None:
     """List the models that you may use, by your API key. Operator: with --data or on the server's
     own machine, the catalogue of base models."""
-    if data is None and os.environ.get("PRIVATUNE_API_KEY") and not _on_the_server():
+    if data is None and not _on_the_server():
         usable = Client.from_environment().get("/v1/models")["data"]
         return show_list(usable, USABLE, as_json=as_json)
     with services(data):

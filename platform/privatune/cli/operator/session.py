@@ -77,7 +77,12 @@ def services(data: Path | None, *, gate: bool = True) -> Iterator[None]:
 def _no_settings(data: Path | None, error: Exception) -> Stop:
     start = "start `privatune up --data DIR` and give the same --data DIR here."
     if data is None:
-        return Stop(Exit.USAGE, str(error), code="setting_missing", fix=start)
+        return Stop(
+            Exit.USAGE,
+            f"This is a command of the operator, on the server's own machine. {error}",
+            code="setting_missing",
+            fix=f"{start} What customers do, they do with PRIVATUNE_API_KEY.",
+        )
     return Stop(
         Exit.USAGE,
         f"{data} is not the data folder of an installation.",
