@@ -10,8 +10,17 @@ from uuid import UUID
 
 from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 
-from finetune.models import Artifact, CatalogModel, Evaluation, Job, Pipeline, Run, StepSample
-from finetune.states import JobState
+from finetune.models import (
+    Artifact,
+    CatalogModel,
+    Evaluation,
+    Job,
+    Pipeline,
+    Run,
+    Stage,
+    StepSample,
+)
+from finetune.states import LIVE_LEASES, JobState
 from tenants.errors import NotFound
 from tenants.models import License, LicenseState, StoredFile, TenantOwned
 from tenants.public_ids import PublicId
@@ -73,6 +82,16 @@ def results_of(jobs: Iterable[Job]) -> dict[UUID, Artifact]:
     """By job id, the artifact of each that has one; also of a model that was deleted since."""
     made = Artifact.objects.filter(job__in=list(jobs)).select_related("job", "metrics_file")
     return {artifact.job.id: artifact for artifact in made}
+
+
+def stages_to_approve() -> QuerySet[Stage]:
+    """Stages that have their result, and whose pipeline waits for a person's yes to it."""
+    return Stage.objects.filter(
+        gate="approval",
+        approved_at=None,
+        job__state=JobState.SUCCEEDED,
+        pipeline__state__in=LIVE_LEASES,
+    ).select_related("pipeline", "job")
 
 
 def catalogue() -> QuerySet[CatalogModel]:

@@ -13,7 +13,7 @@ class Scope(StrEnum):
     JOBS_READ = "jobs:read"
     JOBS_WRITE = "jobs:write"
     MODELS_READ = "models:read"
-    MODELS_WRITE = "models:write"  # delete a fine-tuned model
+    MODELS_WRITE = "models:write"  # delete a fine-tuned model, or release a withheld one
     INFER = "infer"
     ARTIFACTS_READ = "artifacts:read"  # take the weights away
     TENANT_READ = "tenant:read"  # licences, usage, members, audit

@@ -2,7 +2,8 @@
 same questions compare."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, BinaryIO, cast
 
 import orjson
@@ -43,6 +44,27 @@ def items_between(
             found += lines[max(0, first - start) : last - start]
         start = end
     return [orjson.loads(line) for line in found]
+
+
+def items_where(
+    *,
+    evaluation: Evaluation,
+    keep: Callable[[dict[str, Any]], bool],
+    skip: int,
+    most: int,
+    by: Principal,
+) -> list[dict[str, Any]]:
+    """The items that are kept, without the first `skip` of them; no more is read than they take.
+    Raises as `open_items`."""
+    by.require_of(Scope.FILES_READ, evaluation)
+    audit.note(actor=by.actor, action="evaluation.read", target=evaluation.public_id)
+    vault = open_vault()
+    items = (
+        orjson.loads(line)
+        for part in evaluation.parts
+        for line in vault.read_bytes(part["name"]).splitlines()
+    )
+    return list(islice(filter(keep, items), skip, skip + most))
 
 
 def tags_of(*, evaluation: Evaluation, by: Principal) -> dict[str, Any]:

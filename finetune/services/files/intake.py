@@ -21,7 +21,7 @@ from finetune.models import (
 )
 from finetune.purposes import BROUGHT, OF_ROWS, Purpose
 from finetune.services.files.datasets import request_check
-from finetune.services.files.needs import of_file
+from finetune.services.files.needs import StillNeeded, of_file
 from finetune.services.files.profiling import drop_profiles
 from finetune.services.files.room import require_room
 from finetune.services.files.scrubbing import drop_changes
@@ -104,26 +104,14 @@ def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> No
         raise files.no_such_file()
     job = Job.objects.filter(of_file(file.id), state__in=LIVE_JOB_STATES).first()
     if job is not None:
-        raise Conflict(
-            "file_in_use",
-            f"The fine-tuning job {job.public_id} still needs this file.",
-            fix="Wait until the job has ended, or cancel it, then delete the file.",
-        )
+        raise StillNeeded(job)
     if (
         evaluation := Evaluation.objects.filter(file=file, state__in=LIVE_LEASES).first()
     ) is not None:
-        raise Conflict(
-            "file_in_use",
-            f"The evaluation {evaluation.public_id} still needs this file.",
-            fix="Wait until the evaluation has ended, or cancel it, then delete the file.",
-        )
+        raise StillNeeded(evaluation)
     needs = Q(training_file=file) | Q(validation_file=file)
     if stage := Stage.objects.filter(needs, job=None, pipeline__state__in=LIVE_LEASES).first():
-        raise Conflict(
-            "file_in_use",
-            f"The pipeline {stage.pipeline.public_id} still needs this file.",
-            fix="Wait until the pipeline has ended, or cancel it, then delete the file.",
-        )
+        raise StillNeeded(stage.pipeline)
     _drop_readings(file)
     drop_profiles(file=file)
     drop_changes(file=file)

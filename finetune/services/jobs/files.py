@@ -1,6 +1,6 @@
 """The files that a job names: whether they serve for it."""
 
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 from faults import UserFault
@@ -12,6 +12,24 @@ from finetune.trainer.objectives import METHODS
 from tenants.errors import NotFound
 from tenants.models import StoredFile
 from tenants.states import FileStatus
+
+
+class WrongKind(UserFault):
+    """`values`: the method and the format that was found, for the person's own language."""
+
+    def __init__(self, file: StoredFile, method: str, found: RowFormat, param: str) -> None:
+        wanted = ", ".join(formats_of(method))
+        super().__init__(
+            "wrong_kind_of_record",
+            f"The method {method!r} trains on rows of the formats {wanted}, and the file "
+            f"{file.public_id} holds {found}.",
+            fix="Choose a method that trains on such rows, or a file of another format.",
+            param=param,
+        )
+        self.values = {"method": method, "found": found}
+
+    def fields(self) -> dict[str, Any]:
+        return super().fields() | {"values": self.values}
 
 
 def usable_file(file_id: UUID, param: str, *, lock: bool = True) -> StoredFile:
@@ -54,14 +72,12 @@ def require_kind(file: StoredFile, method: str, param: str) -> None:
     found = cast(RowFormat, structure.format)
     if trains_on(method, found):
         return
-    wanted = ", ".join(each for each in sorted(KINDS) if trains_on(method, each))
-    raise UserFault(
-        "wrong_kind_of_record",
-        f"The method {method!r} trains on rows of the formats {wanted}, and the file "
-        f"{file.public_id} holds {found}.",
-        fix="Choose a method that trains on such rows, or a file of another format.",
-        param=param,
-    )
+    raise WrongKind(file, method, found, param)
+
+
+def formats_of(method: str) -> list[RowFormat]:
+    """That the method trains on."""
+    return [each for each in sorted(KINDS) if trains_on(method, each)]
 
 
 def trains_on(method: str, row_format: RowFormat) -> bool:

@@ -1,5 +1,6 @@
 """What a pipeline is asked with, and whether it can be one at all."""
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -45,13 +46,19 @@ def check_pipeline(request: PipelineRequest) -> None:
     if not FEWEST <= count <= MOST:
         raise _invalid("stages", f"A pipeline has {FEWEST} to {MOST} stages, not {count}.")
     check_metadata(request.metadata)
+    for fault in wrong_stages(request):
+        raise fault
+
+
+def wrong_stages(request: PipelineRequest) -> Iterator[UserFault]:
+    """What is wrong with stages as parts of a pipeline."""
     for number, stage in enumerate(request.stages, 1):
-        if stage.gate != "none" and number == count:
-            raise _invalid(
+        if stage.gate != "none" and number == len(request.stages):
+            yield _invalid(
                 field(number, "gate"), "No stage comes after the last one, so nothing is gated."
             )
         if stage.job.further_files:
-            raise UserFault(
+            yield UserFault(
                 "settings_clash",
                 "A stage of a pipeline trains on one file.",
                 fix="Put the rows into one file, or make the job by itself.",
@@ -59,7 +66,7 @@ def check_pipeline(request: PipelineRequest) -> None:
             )
         rows = stage.job.validation_file or stage.job.validation_split
         if stage.gate == "better" and rows is None:
-            raise UserFault(
+            yield UserFault(
                 "validation_file_missing",
                 "Whether a stage made the model better is seen over validation rows.",
                 fix="Give the stage a validation_file or a validation_split, or another gate.",

@@ -1,13 +1,18 @@
 """What the portal's forms have in common: the look of their fields, and files to choose from."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
 from django.utils.translation import gettext_lazy as _
 
+from faults import Fault
 from finetune.records.splitting import LARGEST_SHARE
+from finetune.services.jobs.files import require_kind
 from privatune.portal.file_rows import label
+from privatune.portal.method_fields import FileSelect
+from privatune.portal.refusals import said
 from tenants.models import StoredFile
 
 TICKED = forms.CheckboxInput | forms.RadioSelect | forms.CheckboxSelectMultiple
@@ -61,5 +66,26 @@ def offer(form: forms.Form, files: QuerySet[StoredFile], *names: str) -> None:
     """The fields of these names choose among the files, told with their rows."""
     for name in names:
         field: Any = form.fields[name]
+        field.widget = FileSelect()
         field.queryset = files
         field.label_from_instance = label
+
+
+def refuse_kinds(form: forms.Form, method: str, *names: str) -> None:
+    """Says beside each chosen file that the method does not train on what it holds."""
+    for name in names:
+        file = form.cleaned_data.get(name)
+        try:
+            if file is not None:
+                require_kind(file, method, name)
+        except Fault as error:
+            form.add_error(name, said(error))
+
+
+def take_all(
+    error: Fault, others: Iterable[Fault], place: Callable[[str | None, str], None]
+) -> None:
+    """Places a refusal, and once each whatever else speaks against the same request."""
+    told = dict.fromkeys((each.param, said(each)) for each in (error, *others))
+    for param, words in told:
+        place(param, words)

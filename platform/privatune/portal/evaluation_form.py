@@ -20,7 +20,7 @@ from finetune.services.evaluations.request import (
     EvaluationRequest,
     Sampling,
 )
-from privatune.portal.dressing import dress
+from privatune.portal.dressing import dress, offer
 from privatune.portal.refusals import said
 from privatune.portal.verdicts import CRITERIA
 from tenants.models import StoredFile
@@ -90,7 +90,7 @@ class EvaluationForm(forms.Form):
         data: Any,
         sent: Any,
         *,
-        models: list[tuple[str, str]],
+        models: list[Any],
         bases: list[str],
         files: QuerySet[StoredFile],
         initial: dict[str, Any],
@@ -98,9 +98,7 @@ class EvaluationForm(forms.Form):
         super().__init__(data, sent, initial=initial)
         self.fields["model"].choices = models  # type: ignore[attr-defined]
         self.bases = bases
-        file: Any = self.fields["file"]
-        file.queryset = files
-        file.label_from_instance = lambda found: found.filename
+        offer(self, files, "file")
         dress(self)
 
     def clean_own(self) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from finetune.profiling.personal import Found, Kind
 from finetune.purposes import OF_ROWS, Purpose
 from finetune.services.files.scrubbing import Change, versions_of
 from finetune.states import LIVE_LEASES
+from privatune.portal.file_rows import with_rows
 from privatune.portal.refusals import kept
 from privatune.templatetags.figures import grouped
 from tenants.models import StoredFile
@@ -91,7 +92,7 @@ def kinds_of(told: Mapping[str, Any] | None) -> list[dict[str, Any]]:
 
 def others(file: StoredFile) -> list[StoredFile]:
     """What a file can be profiled against: usable rows, and evaluations' questions."""
-    found = selectors.files().filter(purpose__in=(*OF_ROWS, Purpose.EVALS))
+    found = with_rows(selectors.files().filter(purpose__in=(*OF_ROWS, Purpose.EVALS)))
     usable = found.filter(status=FileStatus.PROCESSED).exclude(id=file.id)
     return list(usable.order_by("-created_at")[:MOST_OTHERS])
 

@@ -11,6 +11,7 @@ from faults import Fault
 from finetune.api.bodies import json_of
 from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.services.jobs.lifecycle import JobRequest
+from finetune.services.jobs.objections import objections
 from finetune.services.jobs.request import (
     MAX_NOISE,
     MAX_WEIGHT,
@@ -20,9 +21,18 @@ from finetune.services.jobs.request import (
 )
 from finetune.services.jobs.rewarding import checked_grader
 from finetune.trainer.objectives import METHODS
-from privatune.portal.dressing import dress, epochs, offer, result_name, share
+from privatune.portal import method_fields
+from privatune.portal.dressing import (
+    dress,
+    epochs,
+    offer,
+    refuse_kinds,
+    result_name,
+    share,
+    take_all,
+)
 from privatune.portal.on_offer import OnOffer
-from privatune.portal.refusals import said
+from privatune.portal.words import METHODS_TOLD
 
 # Epochs, adapter rank and alpha of each preset; "custom" uses the fields.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -31,15 +41,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "thorough": {"n_epochs": 5, "adapter": {"r": 32, "alpha": 64}},
 }
 
-METHOD = [
-    ("supervised", _("Examples: learn the answers (supervised)")),
-    ("pretrain", _("Documents: learn the text (continued pre-training)")),
-    ("dpo", _("Preferences: favour the better of two answers (DPO)")),
-    ("orpo", _("Preferences: learn the better answer, and favour it (ORPO)")),
-    ("simpo", _("Preferences: favour the better answer, without asking the base (SimPO)")),
-    ("kto", _("Ratings: favour good answers, and avoid the others (KTO)")),
-    ("reinforcement", _("Rewards: favour answers that a grader scores higher (GRPO)")),
-]
 GRADED = "reinforcement"
 OVERFLOW = [
     ("", _("By the method: refuse, or chunks")),
@@ -54,13 +55,11 @@ THINKING = [
     ("off", _("Never: reasoning in the data is left out")),
 ]
 
-# Settings that not every method has
-OF_METHODS = (
-    *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
-    *("num_generations", "max_completion_tokens"),
-)
-
 SWITCH: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
+
+
+# A request's fields that are called otherwise here
+FIELDS = {"training_files": "further_file"}
 
 
 class JobForm(forms.Form):
@@ -69,7 +68,10 @@ class JobForm(forms.Form):
         queryset=None, label=_("Training data"), empty_label=_("Choose a file")
     )
     method = forms.ChoiceField(
-        label=_("What to learn from"), choices=METHOD, required=False, initial="supervised"
+        label=_("What to learn from"),
+        choices=[*METHODS_TOLD.items()],
+        required=False,
+        initial="supervised",
     )
     grader = forms.CharField(
         required=False,
@@ -353,8 +355,9 @@ class JobForm(forms.Form):
 
     OWN = ("n_epochs", "batch_size", "learning_rate_multiplier", "learning_rate",
            "schedule", "warmup_ratio", "weight_decay", "max_grad_norm",
-           "loraplus_lr_ratio", *OF_METHODS, "r", "alpha", "dropout", "init_lora_weights",
-           "use_rslora", "use_dora", "neftune_noise_alpha", "targets", "max_length", "overflow",
+           "loraplus_lr_ratio", *method_fields.OF_METHODS, "r", "alpha", "dropout",
+           "init_lora_weights", "use_rslora", "use_dora", "neftune_noise_alpha", "targets",
+           "max_length", "overflow",
            "thinking", "packing", "stability", "gradient_checkpointing", "micro_batch_tokens",
            "seed")  # fmt: skip
 
@@ -364,16 +367,35 @@ class JobForm(forms.Form):
         offer(self, offered.files, "training_file", "validation_file", "further_file")
         dress(self)
 
-    def main_fields(self) -> list[Any]:
-        """The fields that are always shown, before the presets."""
-        return [field for field in self if field.name not in (*self.OWN, "preset")]
+    def main_fields(self) -> list[dict[str, Any]]:
+        """The fields before the presets, each with the methods that have it."""
+        main = [field for field in self if field.name not in (*self.OWN, "preset")]
+        return [method_fields.shown(field, self._method) for field in main]
 
-    def own_fields(self) -> list[Any]:
+    def own_fields(self) -> list[dict[str, Any]]:
         """The fields that "My own settings" opens."""
-        return [self[name] for name in self.OWN]
+        return [method_fields.shown(self[name], self._method) for name in self.OWN]
+
+    @property
+    def _method(self) -> str:
+        """That is chosen at this moment."""
+        chosen = self["method"].value()
+        return chosen if chosen in METHODS else "supervised"
+
+    def clean(self) -> dict[str, Any]:
+        """What files hold is looked at beside the other fields, so that all is said at once."""
+        data = super().clean() or {}
+        method = data.get("method") or "supervised"
+        for name in self.fields:
+            if not method_fields.has(method, name):  # typed for another one, and hidden by now
+                self.errors.pop(name, None)
+                data[name] = None
+        self.cleaned_data = data
+        refuse_kinds(self, method, "training_file", "validation_file", "further_file")
+        return data
 
     def clean_grader(self) -> dict[str, Any] | None:
-        if self.cleaned_data.get("method") != GRADED:
+        if not method_fields.has(self.cleaned_data.get("method") or "supervised", "grader"):
             return None
         try:
             found = json_of(self.cleaned_data["grader"])
@@ -436,12 +458,16 @@ class JobForm(forms.Form):
         return {
             "optimizer": optimizer or None,
             "hyperparameters": {n: data[n] for n in numbers if data[n] is not None},
-            "settings": {n: data[n] for n in OF_METHODS if data[n] not in (None, "")},
+            "settings": {
+                name: data[name]
+                for name in method_fields.OF_METHODS
+                if data[name] not in (None, "")
+            },
             "adapter": adapter or None,
             "max_length": data["max_length"],
             **({"overflow": data["overflow"]} if data["overflow"] else {}),
             "thinking": data["thinking"] or "auto",
-            "packing": data["packing"],
+            "packing": bool(data["packing"]),
             "neftune_noise_alpha": data["neftune_noise_alpha"] or 0.0,
             "stability": data["stability"] or "auto",
             "gradient_checkpointing": SWITCH[data["gradient_checkpointing"] or "auto"],
@@ -450,6 +476,11 @@ class JobForm(forms.Form):
         }
 
     def take(self, error: Fault) -> None:
-        """Puts a refusal of the service beside the field it is about."""
-        field = (error.param or "").rsplit(".", 1)[-1]
-        self.add_error(field if field in self.fields else None, said(error))
+        """Puts a refusal of the service beside the field it is about, and whatever else speaks
+        against the request beside its own."""
+        take_all(error, objections(self.job_request()), self._place)
+
+    def _place(self, param: str | None, said: str) -> None:
+        field = (param or "").rsplit(".", 1)[-1]
+        field = FIELDS.get(field, field)
+        self.add_error(field if field in self.fields else None, said)

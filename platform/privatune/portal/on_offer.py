@@ -3,22 +3,32 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from finetune import selectors
-from finetune.models import Artifact, CatalogModel
-from finetune.purposes import OF_ROWS
+from finetune.models import Artifact, CatalogModel, Job
+from finetune.purposes import OF_ROWS, Purpose
+from finetune.records.check.spec import RowFormat
+from finetune.services.evaluations import lifecycle
+from finetune.states import FINAL_JOB_STATES
 from privatune.portal.file_rows import with_rows
-from tenants.models import StoredFile
+from tenants.models import License, LicenseState, StoredFile
 from tenants.states import FileStatus
 
 MODELS_SHOWN = 100
+JOBS_SHOWN = 20
+# Formats whose rows a suite can ask: with messages, or a prompt, question or input of their own
+ASKING: tuple[RowFormat, ...] = (
+    *("chat", "completion", "fengshenbang", "prompt", "rated", "alpaca"),
+)
 
 
 @dataclass(frozen=True)
 class OnOffer:
-    """`models`: one's own, to train on from; `files`: of rows, told with how many."""
+    """`models`: one's own that are not withheld, to train on from; `files`: of rows, told with how
+    many."""
 
     bases: QuerySet[CatalogModel]
     models: QuerySet[Artifact]
@@ -35,11 +45,45 @@ class OnOffer:
         return [*listed, (_("Train on from"), [(name, name) for name in own])] if own else listed
 
 
+def questions() -> QuerySet[StoredFile]:
+    """Files whose rows a model can be asked, the newest first: brought for it, of training rows
+    that ask something, or lines of JSON by their name."""
+    named = Q()
+    for ending in (".jsonl", ".ndjson", ".json"):
+        named |= Q(filename__iendswith=ending)
+    asks = Q(purpose__in=OF_ROWS, status=FileStatus.PROCESSED, format__in=ASKING) & named
+    other = Q(purpose=Purpose.USER_DATA) & named
+    found = with_rows(selectors.files().filter(bytes__lte=lifecycle.LARGEST_FILE))
+    return found.filter(Q(purpose=Purpose.EVALS) | asks | other).order_by("-created_at", "-id")
+
+
+def askable() -> tuple[list[Any], list[str]]:
+    """(choices, bases) of what may be evaluated: one's own models, the newest first, the bases of
+    one's licences, and last what jobs under way will make; and these bases."""
+    tuned = selectors.artifacts().order_by("-created_at").values_list("model_name", flat=True)
+    licensed = License.objects.filter(state=LicenseState.ACTIVE).values_list("model", flat=True)
+    known = selectors.catalogue().filter(name__in=list(licensed)).order_by("name")
+    bases = list(known.values_list("name", flat=True))
+    live = selectors.jobs().exclude(state__in=FINAL_JOB_STATES).order_by("-created_at")
+    to_come = [(each.public_id, _result_of(each)) for each in live[:JOBS_SHOWN]]
+    groups = (
+        (_("My models"), [(name, name) for name in tuned]),
+        (_("Base models"), [(name, name) for name in bases]),
+        (_("Results of jobs that have not ended"), to_come),
+    )
+    return [(name, each) for name, each in groups if each], bases
+
+
+def _result_of(job: Job) -> str:
+    made = timezone.localtime(job.created_at)
+    return f"{job.suffix or job.public_id} · {made:%Y-%m-%d %H:%M}"
+
+
 def on_offer() -> OnOffer:
     bases = selectors.trainable()
     usable = selectors.files().filter(purpose__in=OF_ROWS).exclude(status=FileStatus.ERROR)
     return OnOffer(
         bases=bases,
-        models=selectors.artifacts().filter(base__in=bases),
+        models=selectors.artifacts().filter(base__in=bases, withheld=False),
         files=with_rows(usable).order_by("-created_at"),
     )

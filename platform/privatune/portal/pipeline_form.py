@@ -1,20 +1,37 @@
 """The form of a new pipeline: a model, and stages in a row, as many as are filled in."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.http import QueryDict
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
+from finetune.services.jobs.objections import objections
 from finetune.services.jobs.request import Hyperparameters, JobRequest
-from finetune.services.pipelines.request import FEWEST, MOST, PipelineRequest, StageRequest
+from finetune.services.pipelines.request import (
+    FEWEST,
+    MOST,
+    PipelineRequest,
+    StageRequest,
+    placed,
+    wrong_stages,
+)
 from finetune.trainer.objectives import METHODS
-from privatune.portal.dressing import dress, epochs, offer, result_name, share
-from privatune.portal.job_form import GRADED, METHOD, PRESETS
+from privatune.portal.dressing import (
+    dress,
+    epochs,
+    offer,
+    refuse_kinds,
+    result_name,
+    share,
+    take_all,
+)
+from privatune.portal.job_form import GRADED, PRESETS
 from privatune.portal.on_offer import OnOffer
-from privatune.portal.refusals import said
-from privatune.portal.words import GATES
+from privatune.portal.words import GATES, METHODS_TOLD
 
 
 class WholeForm(forms.Form):
@@ -40,7 +57,7 @@ class StageForm(forms.Form):
 
     method = forms.ChoiceField(
         label=_("What to learn from"),
-        choices=[each for each in METHOD if each[0] != GRADED],
+        choices=[each for each in METHODS_TOLD.items() if each[0] != GRADED],
         required=False,
     )
     training_file: Any = forms.ModelChoiceField(
@@ -54,6 +71,12 @@ class StageForm(forms.Form):
     gate = forms.ChoiceField(
         required=False, label=_("Before the next stage"), choices=[*GATES.items()]
     )
+
+    def clean(self) -> dict[str, Any]:
+        data = super().clean() or {}
+        method = data.get("method") or "supervised"
+        refuse_kinds(self, method, "training_file", "validation_file")
+        return data
 
     def request(self, whole: dict[str, Any]) -> StageRequest:
         data = self.cleaned_data
@@ -72,6 +95,31 @@ class StageForm(forms.Form):
         return StageRequest(job=job, gate=data["gate"] or "none")
 
 
+def _is_given(stage: StageForm) -> bool:
+    """Whether a file was chosen, of whatever kind."""
+    return bool(stage["training_file"].value())
+
+
+def _of_stage(initial: Mapping[str, Any], number: int) -> dict[str, Any]:
+    own = f"{number}-"
+    return {name[len(own) :]: value for name, value in initial.items() if name.startswith(own)}
+
+
+def without(data: QueryDict, gone: str) -> dict[str, Any]:
+    """What was filled in, less the stage of that number, from 0: those behind it move up by one."""
+    left: dict[str, Any] = {}
+    for name, value in data.items():
+        place, dash, field = name.partition("-")
+        if not (dash and place.isdecimal() and gone.isdecimal()) or int(place) < int(gone):
+            left[name] = value
+        elif int(place) > int(gone):
+            left[f"{int(place) - 1}-{field}"] = value
+    shown = str(left.get("stages", ""))
+    if shown.isdecimal():
+        left["stages"] = str(max(FEWEST, int(shown) - 1))
+    return left
+
+
 class PipelineForm:
     """Both together, as the page shows and sends them."""
 
@@ -79,18 +127,22 @@ class PipelineForm:
         self.whole = WholeForm(data, initial=initial)
         self.whole.fields["model"].choices = offered.choices(initial.get("model"))  # type: ignore[attr-defined]
         dress(self.whole)
-        self.stages = [StageForm(data, prefix=str(number)) for number in range(MOST)]
+        self.shown = initial.get("stages", "") if data is None else data.get("stages", "")
+        self.stages = [
+            StageForm(data, prefix=str(number), initial=_of_stage(initial, number))
+            for number in range(MOST)
+        ]
         for stage in self.stages:
             offer(stage, offered.files, "training_file", "validation_file")
             dress(stage)
 
     def is_valid(self) -> bool:
         right = [form.is_valid() for form in (self.whole, *self.stages)]
-        return all(right) and self._in_a_row()
+        return self._in_a_row() and all(right)
 
     def _in_a_row(self) -> bool:
         """The first stages are filled in, two at least."""
-        filled = [stage.cleaned_data["training_file"] is not None for stage in self.stages]
+        filled = [_is_given(stage) for stage in self.stages]
         count = max([FEWEST, *(place for place, given in enumerate(filled, 1) if given)])
         for stage, given in zip(self.stages[:count], filled, strict=False):
             if not given:
@@ -109,11 +161,19 @@ class PipelineForm:
         )
 
     def take(self, error: Fault) -> None:
-        """Puts a refusal of the service beside the field it is about."""
-        of, _, rest = (error.param or "").partition(".")
+        """Puts a refusal of the service beside the field it is about, and whatever else speaks
+        against the request beside its own."""
+        request = self.request(auto_start=True)
+        others: list[Fault] = [*wrong_stages(request)]
+        for number, stage in enumerate(request.stages, 1):
+            others += [placed(each, number) for each in objections(stage.job)]
+        take_all(error, others, self._place)
+
+    def _place(self, param: str | None, said: str) -> None:
+        of, _, rest = (param or "").partition(".")
         place, _, name = rest.partition(".")
         form: forms.Form = self.whole
         if of == "stages" and place.isdecimal():
             form, of = self.stages[int(place)], name
         field = of.rsplit(".", 1)[-1]
-        form.add_error(field if field in form.fields else None, said(error))
+        form.add_error(field if field in form.fields else None, said)

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from django.utils.translation import gettext
 
 from finetune.services.jobs.base_files import UnknownLayer
-from privatune.portal import waits
+from finetune.services.jobs.files import WrongKind
+from privatune.portal import kinds, waits
 from privatune.portal.sentences import SENTENCES
 
 # Told in the person's language already: by Django's own rules for passwords.
@@ -29,7 +30,10 @@ class Told(Protocol):
 
 
 def said(error: Told) -> str:
-    """What a refusal tells the person, in their language. An UnknownLayer's sentence has names."""
+    """What a refusal tells the person, in their language. An UnknownLayer's sentence has
+    names, a WrongKind's what was found and what is wanted."""
+    if isinstance(error, WrongKind):
+        return kinds.refusal(**error.values)
     told = said_of(error.code, error.message, error.fix)
     return told % error.values if isinstance(error, UnknownLayer) else told
 
@@ -46,6 +50,8 @@ def kept(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not error:
         return None
     told = said_of(str(error.get("code")), str(error.get("message") or ""), error.get("fix"))
+    if error.get("code") == "wrong_kind_of_record" and error.get("values"):
+        told = kinds.refusal(**error["values"])
     if reason := waits.told(str(error.get("waits_for")), error.get("about") or {}):
         told = gettext("Waiting: %(reason)s The check goes on by itself.") % {"reason": reason}
     if attempts := error.get("attempts"):

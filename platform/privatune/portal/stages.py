@@ -4,7 +4,7 @@ from typing import Any
 
 from finetune.models import Artifact
 from finetune.services.jobs import lineage
-from privatune.portal.job_form import METHOD
+from privatune.portal.words import METHODS_TOLD
 
 
 def stages(artifact: Artifact) -> list[dict[str, Any]]:
@@ -20,7 +20,7 @@ def _stage(link: lineage.Link) -> dict[str, Any]:
         "artifact": link.artifact,
         "gone": link.artifact.deleted_at is not None,
         "step": link.step,
-        "method": dict(METHOD).get(method, method),
+        "method": METHODS_TOLD.get(method, method),
         "before": report.get("start_valid_loss", report.get("base_valid_loss")),
         "after": report.get("valid_loss"),
     }

@@ -30,7 +30,7 @@ SCOPE_NAMES: dict[Scope, Any] = {
     Scope.JOBS_READ: _("follow jobs"),
     Scope.JOBS_WRITE: _("start and stop jobs"),
     Scope.MODELS_READ: _("see models"),
-    Scope.MODELS_WRITE: _("delete models"),
+    Scope.MODELS_WRITE: _("delete models, and release withheld ones"),
     Scope.INFER: _("ask models"),
     Scope.ARTIFACTS_READ: _("take the weights away"),
     Scope.TENANT_READ: _("see licences, usage, members and the audit log"),
@@ -62,6 +62,15 @@ PIPELINE_STATES: dict[str, Badge] = {
     "succeeded": Badge(_("succeeded"), "green"),
     "failed": Badge(_("failed"), "red"),
     "cancelled": Badge(_("cancelled")),
+}
+METHODS_TOLD: dict[str, Any] = {
+    "supervised": _("Examples: learn the answers (supervised)"),
+    "pretrain": _("Documents: learn the text (continued pre-training)"),
+    "dpo": _("Preferences: favour the better of two answers (DPO)"),
+    "orpo": _("Preferences: learn the better answer, and favour it (ORPO)"),
+    "simpo": _("Preferences: favour the better answer, without asking the base (SimPO)"),
+    "kto": _("Ratings: favour good answers, and avoid the others (KTO)"),
+    "reinforcement": _("Rewards: favour answers that a grader scores higher (GRPO)"),
 }
 STAGE_WAITS = Badge(_("not begun"))
 GATES: dict[str, Any] = {

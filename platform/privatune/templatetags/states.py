@@ -1,6 +1,7 @@
 """What is said of a state, and in which colour."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from django import template
 from django.utils import timezone
@@ -8,8 +9,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext
 
-from finetune.models import Evaluation, Job
-from finetune.states import LIVE_JOB_STATES, JobState, LeaseState
+from finetune.models import Evaluation, Job, Stage
+from finetune.states import LIVE_JOB_STATES, LIVE_LEASES, JobState, LeaseState
+from privatune.portal.file_rows import label
 from privatune.portal.verdicts import ROLES, SIDES
 from privatune.portal.words import (
     EVALUATION_STATES,
@@ -40,6 +42,14 @@ def any_live(jobs: Iterable[Job]) -> bool:
     return any(job.state in LIVE_JOB_STATES and job.state != JobState.PAUSED for job in jobs)
 
 
+@register.filter
+def to_approve(stage: Stage) -> bool:
+    """Whether the pipeline waits for a person's yes to the stage, whose job is at hand."""
+    asked = stage.gate == "approval" and stage.approved_at is None
+    done = stage.job is not None and stage.job.state == JobState.SUCCEEDED
+    return asked and done and stage.pipeline.state in LIVE_LEASES
+
+
 @register.simple_tag
 def evaluation_state(evaluation: Evaluation) -> SafeString:
     if evaluation.state == LeaseState.LEASED and evaluation.cancel_requested_at:
@@ -53,6 +63,18 @@ def side_name(side: str) -> str:
 
 
 @register.simple_tag
+def answered(side: str, told: Mapping[str, Any], sides: Mapping[str, Any]) -> SafeString:
+    """Whether the side's answer was right; its name, where there are several."""
+    word, colour = gettext("wrong"), "yellow"
+    if told["errored"]:
+        word, colour = gettext("error"), "red"
+    elif told["passed"]:
+        word, colour = gettext("right"), "green"
+    name = f"{SIDES.get(side, side)}: " if len(sides) > 1 else ""
+    return shown(Badge(f"{name}{word}", colour))
+
+
+@register.simple_tag
 def role_name(role: str) -> str:
     return str(ROLES.get(role, role))
 
@@ -60,6 +82,11 @@ def role_name(role: str) -> str:
 @register.simple_tag
 def file_status(file: StoredFile) -> SafeString:
     return shown(FILE_STATUSES[file.status])
+
+
+@register.filter
+def file_label(file: StoredFile) -> str:
+    return label(file)
 
 
 @register.simple_tag

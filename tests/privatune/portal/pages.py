@@ -17,6 +17,7 @@ from django.contrib import admin
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from finetune.events import LossAtChance
 from finetune.models import (
@@ -101,6 +102,7 @@ class Scene:
             self.evaluation = self._evaluation()
             self.pipeline = self._pipeline()
             self._profiles()
+        self._to_approve()
 
     def _upload(self, name: str, content: bytes) -> uuid.UUID:
         sent = {"file": SimpleUploadedFile(name, content)}
@@ -137,6 +139,26 @@ class Scene:
                 gate="approval" if number == 1 else "none", request={"method": "supervised"},
             )  # fmt: skip
         return pipeline
+
+    def _to_approve(self) -> None:
+        """A pipeline that waits for somebody's yes to its first stage."""
+        with tenant_scope(self.customer.tenant_id):
+            base, licence = CatalogModel.objects.get(name="shelf"), License.objects.get()
+            file = StoredFile.objects.get(id=self.good)
+            job = Job.objects.create(base=base, license=licence, training_file=file)
+            pipeline = Pipeline.objects.create(
+                base=base, license=licence, model="shelf", total=2, reserved_at=timezone.now()
+            )
+            told = {"number": 1, "of": 2, "pipeline": pipeline.public_id}
+            for number in (1, 2):
+                Stage.objects.create(
+                    pipeline=pipeline, number=number, training_file=file, seed=1,
+                    job=job if number == 1 else None, gate="approval" if number == 1 else "none",
+                    request={"model": "shelf", "training_file": str(file.id)},
+                )  # fmt: skip
+            Event.objects.create(job=job, seq=1, code="stage_of_pipeline", message="1", data=told)
+        give_result(self.customer, job.public_id)
+        self.to_approve, self.approved_next = pipeline, job
 
     def _evaluation(self) -> Evaluation:
         """One that has ended, with a verdict, a tag and an answer."""
@@ -206,7 +228,9 @@ class Scene:
                     each.name,
                     reverse(f"portal:{each.name}", args=(self.customer.slug, *wanted.values())),
                 )
-        for job in (self.done, self.failed):
+        at = reverse("portal:pipeline", args=(self.customer.slug, self.to_approve.id))
+        yield "pipeline-to-approve", at
+        for job in (self.done, self.failed, self.approved_next):
             yield f"job-{job.id}", reverse("portal:job", args=(self.customer.slug, job.id))
         good = reverse("portal:file", args=(self.customer.slug, self.good))
         yield "file-good", good

@@ -193,7 +193,7 @@ def withholding(role: Role) -> tuple[Scene, Client]:
     """The scene whose evaluation withholds its model, and somebody of that role."""
     scene = Scene()
     with tenant_scope(scene.customer.tenant_id):
-        job = Artifact.objects.get().job
+        job = scene.done
         Evaluation.objects.update(job=job, withholds=True)
     client = Client()
     client.force_login(member(scene.customer, role))
@@ -254,3 +254,88 @@ def test_the_result_of_a_job_under_way_is_judged_and_withheld_by_the_form() -> N
     assert evaluation.requested["gate"]["verdict"] == "deploy"
     page = client.get(answer["Location"]).content.decode()
     assert "waiting for the end of the job" in page
+
+
+@pytest.fixture
+def answered() -> Scene:
+    """45 questions in two parts: of each ten, the model fails the third and the base the second
+    and third."""
+    scene = Scene()
+    parts = []
+    with tenant_scope(scene.customer.tenant_id):
+        vault = open_vault()
+        for number, rows in enumerate((range(1, 26), range(26, 46))):
+            name = f"evaluations/many-{number}"
+            vault.put_bytes(name, b"".join(_line(row) for row in rows))
+            parts.append({"name": name, "rows": len(rows), "bytes": 9})
+        Evaluation.objects.filter(id=scene.evaluation.id).update(parts=parts)
+    return scene
+
+
+def _line(row: int) -> bytes:
+    def side(passed: bool) -> dict[str, Any]:
+        return {"answer": "on", "error": None, "passed": passed, "errored": False}
+
+    item = {
+        "row": row, "tags": [], "item": {"reference": "on"},
+        "input": [{"role": "user", "content": f"lamp {row}?"}],
+        "sides": {"base": side(row % 10 not in (2, 3)), "model": side(row % 10 != 3)},
+    }  # fmt: skip
+    return json.dumps(item).encode() + b"\n"
+
+
+def rows_on(scene: Scene, query: str) -> list[int]:
+    page = scene.client.get(f"/t/{scene.customer.slug}/evaluations/{scene.evaluation.id}/?{query}")
+    assert page.status_code == 200
+    return [int(row) for row in re.findall(r'id="row-(\d+)"', page.content.decode())]
+
+
+def test_every_answer_is_on_a_page_and_the_wrong_ones_or_those_that_differ_alone(
+    answered: Scene,
+) -> None:
+    assert rows_on(answered, "") == list(range(1, 21))
+    assert rows_on(answered, "page=2") == list(range(21, 41))
+    assert rows_on(answered, "page=3") == list(range(41, 46))
+    assert rows_on(answered, "show=wrong") == [3, 13, 23, 33, 43]
+    assert rows_on(answered, "show=differ") == [2, 12, 22, 32, 42]
+    assert rows_on(answered, "show=differ&page=2") == []
+    for odd in ("show=nothing", "page=0", "page=-1", "page=x", "page=99999999999999"):
+        assert rows_on(answered, odd) == list(range(1, 21)), odd
+
+
+def test_a_page_of_answers_leads_to_the_next_and_says_each_sides_outcome(answered: Scene) -> None:
+    address = f"/t/{answered.customer.slug}/evaluations/{answered.evaluation.id}/"
+    first = answered.client.get(address).content.decode()
+    assert 'href="?show=all&amp;page=2#items"' in first
+    assert "1 – 20 / 45" in first
+    last = answered.client.get(f"{address}?page=3").content.decode()
+    assert "page=4" not in last
+    assert 'href="?show=all&amp;page=2#items"' in last
+    differ = answered.client.get(f"{address}?show=differ").content.decode()
+    assert 'bg-yellow-lt">base: wrong</span>' in differ
+    assert 'bg-green-lt">your model: right</span>' in differ
+    chinese = answered.client.get(f"{address}?show=wrong", headers={"accept-language": "zh-hans"})
+    assert "各方不一致" in chinese.content.decode()
+
+
+def test_what_can_be_evaluated_is_offered_the_newest_model_first(answered: Scene) -> None:
+    """Results of jobs under way come last, and no picture is among the questions."""
+    with tenant_scope(answered.customer.tenant_id):
+        newest = Artifact.objects.order_by("-created_at").values_list("model_name", flat=True)
+        for name, purpose in (("lamp.png", "user_data"), ("more.jsonl", "user_data")):
+            StoredFile.objects.create(
+                filename=name, purpose=purpose, bytes=9, sha256="0", object_name=name,
+                status="processed",
+            )  # fmt: skip
+        names = list(newest)
+    page = answered.client.get(f"/t/{answered.customer.slug}/evaluations/new").content.decode()
+    offered = page.partition('name="model"')[2].partition("</select>")[0]
+    values = re.findall(r'<option value="([^"]+)"', offered)
+    assert values[: len(names)] == names
+    assert values[len(names)] == "shelf"
+    assert values[-1].startswith("ftjob-")
+    files = page.partition('name="file"')[2].partition("</select>")[0]
+    assert "more.jsonl" in files
+    assert "lamp.png" not in files
+    assert "bad.jsonl" not in files, "its check found it unusable"
+    assert re.search(r"good\.jsonl · \d+ rows · conversations · [^<]+ · \d{4}-\d\d-\d\d", files)

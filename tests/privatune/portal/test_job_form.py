@@ -1,6 +1,7 @@
 """The form of a new job says beside its field what cannot be started, in the person's language."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ from django.utils.translation import override
 
 from finetune.models import Job
 from finetune.records.check.spec import LONGEST_DEFAULT
+from finetune.services.jobs.objections import objections
 from privatune.portal.job_form import JobForm
+from privatune.portal.method_fields import OF_METHODS
 from tenants.database.scope import tenant_scope
 from tenants.roles import Role
 from tenants.services.tenants import add_member
+from tests.finetune.services.jobs.test_validation import check
 from tests.fixtures.jobs import LETTER_GRADER, Bench, chat_rows, jsonl, new_bench
 from tests.fixtures.people import browser_of, new_person
 
@@ -180,7 +184,7 @@ def test_what_is_no_grader_is_said_at_its_field(
 ) -> None:
     own = {"preset": "custom", "max_completion_tokens": "8"}
     page = reward(bench, language, grader=grader, **own).content.decode()
-    assert said in page.partition('id="of-reinforcement"')[2].partition("</div>\n    \n")[0]
+    assert said in page.partition('name="grader"')[2].partition("form-label")[0]
     with tenant_scope(bench.tenant.id):
         assert not Job.objects.exists()
 
@@ -189,3 +193,103 @@ def test_a_grader_that_was_typed_before_another_method_was_chosen_is_no_matter(
     bench: Bench,
 ) -> None:
     assert ask(bench, "en", grader="{", method="supervised").status_code == 302
+
+
+PAIR = {"prompt": "lamp?", "chosen": " on", "rejected": " off"}
+
+
+def pairs(bench: Bench) -> str:
+    file, _ = check(bench, jsonl([PAIR | {"prompt": f"lamp {n}?"} for n in range(8)]))
+    return str(file.id)
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "This file holds pairs (chosen and rejected). The method supervised learns from"),
+        ("zh-hans", "此文件包含的是成对回答（chosen 与 rejected）。方法 supervised 需要的是"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_by_the_names_of_both(
+    bench: Bench, language: str, said: str
+) -> None:
+    page = ask(bench, language, training_file=pairs(bench)).content.decode()
+    at_field = page.partition('name="training_file"')[2].partition("form-label")[0]
+    assert said in at_field
+    assert ("conversations (messages)" if language == "en" else "对话（messages）") in at_field
+    with tenant_scope(bench.tenant.id):
+        assert not Job.objects.exists()
+
+
+def test_all_that_is_wrong_is_said_at_once_each_beside_its_field(bench: Bench) -> None:
+    """What the form sees, and then what only the services do."""
+    page = ask(bench, "en", training_file=pairs(bench), n_epochs="0", r="-1").content.decode()
+    for field in ("training_file", "n_epochs", "r"):
+        at_field = page.partition(f'name="{field}"')[2].partition("form-label")[0]
+        assert "invalid-feedback" in at_field, field
+    wrong = {"targets": "v_porj", "init_lora_weights": "pissa", "dropout": "0.1"}
+    wrong |= {"learning_rate": "0.1", "learning_rate_multiplier": "2"}
+    page = ask(bench, "en", **wrong).content.decode()
+    assert page.count("invalid-feedback") == 3
+    assert "Did you mean: v_proj?" in page
+    with tenant_scope(bench.tenant.id):
+        assert not Job.objects.exists()
+
+
+def test_nothing_else_than_the_refusal_is_said_of_a_request_that_is_right(bench: Bench) -> None:
+    request = bench.request(adapter={"r": 4, "alpha": 8})
+    with tenant_scope(bench.tenant.id):
+        assert objections(request) == []
+
+
+def shown_fields(page: str) -> set[str]:
+    """Of the settings that only some methods have, those that are shown without scripts."""
+    divs = re.findall(
+        r'<div class="[^"]+" data-methods="[^"]+"( hidden)?>\s*<label[^>]*for="id_(\w+)"', page
+    )
+    assert len(divs) >= len(OF_METHODS)
+    return {name for hidden, name in divs if not hidden}
+
+
+@pytest.mark.parametrize(
+    ("method", "own"),
+    [
+        ("supervised", {"packing", "further_file", "further_weight"}),
+        ("dpo", {"beta", "loss_type", "label_smoothing", "packing", "further_file",
+                 "further_weight"}),
+        ("kto", {"beta", "desirable_weight", "undesirable_weight", "packing", "further_file",
+                 "further_weight"}),
+        ("reinforcement", {"beta", "num_generations", "max_completion_tokens", "grader"}),
+    ],
+)  # fmt: skip
+def test_only_the_chosen_methods_settings_are_shown_also_without_scripts(
+    bench: Bench, method: str, own: set[str]
+) -> None:
+    answer = ask(bench, "en", method=method, look="1", n_epochs="7", suffix="mine")
+    page = answer.content.decode()
+    assert shown_fields(page) == own
+    assert 'value="7"' in page
+    assert 'value="mine"' in page
+    assert "invalid-feedback" not in page
+    with tenant_scope(bench.tenant.id):
+        assert not Job.objects.exists()
+
+
+def test_what_was_typed_for_another_method_is_neither_asked_nor_refused(bench: Bench) -> None:
+    typed = {"method": "supervised", "beta": "-3", "num_generations": "4", "gamma": "1"}
+    assert ask(bench, "en", **typed).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        assert Job.objects.get().requested["settings"] == {}
+
+
+def test_a_file_that_is_trained_with_brings_a_method_that_learns_from_it(bench: Bench) -> None:
+    file = pairs(bench)
+    person = new_person()
+    add_member(tenant_id=bench.tenant.id, user=person, role=Role.ENGINEER, actor="test")
+    page = browser_of(person).get(f"/t/{bench.tenant.slug}/jobs/new?training_file={file}")
+    told = page.content.decode()
+    assert '<option value="dpo" selected>' in told
+    assert re.search(
+        rf'<option value="{file}" data-format="chosen"[^>]*selected', told
+    ) or re.search(rf'<option value="{file}" selected data-format="chosen"', told)
+    assert "8 rows · pairs" in told

@@ -10,6 +10,7 @@ from finetune.models import Pipeline, Stage
 from tenants.database.scope import tenant_scope
 from tenants.roles import Role
 from tenants.services.tenants import add_member
+from tests.finetune.services.jobs.test_validation import check
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 from tests.fixtures.people import browser_of, new_person
 
@@ -86,3 +87,49 @@ def test_what_the_service_refuses_is_said_at_its_stage_and_nothing_is_lost(bench
     assert not beside(page, "1-validation_file")
     assert 'value="7"' in page
     assert 'value="in stages"' in page
+
+
+def test_a_stage_is_taken_away_and_those_behind_it_move_up(bench: Bench) -> None:
+    answer = ask(
+        bench, remove="0", stages="3",
+        s0_training_file=file_of(bench, 0), s0_n_epochs="7",
+        s1_training_file=(second := file_of(bench, 100)), s1_n_epochs="8", s1_gate="approval",
+        s2_training_file=file_of(bench, 200), s2_n_epochs="9",
+    )  # fmt: skip
+    page = answer.content.decode()
+    assert answer.status_code == 200
+    epochs = re.findall(r'name="(\d)-n_epochs"(?: value="(\d+)")?', page)
+    assert dict(epochs) | {"0": "8", "1": "9", "2": ""} == dict(epochs)
+    first = page.partition('name="0-training_file"')[2].partition("</select>")[0]
+    assert re.search(rf'value="{second}"[^>]*selected', first)
+    assert '<input type="hidden" name="stages" value="2">' in page
+    assert 'value="in stages"' in page
+    assert "invalid-feedback" not in page, "nothing is asked yet"
+    with tenant_scope(bench.tenant.id):
+        assert not Pipeline.objects.exists()
+
+
+@pytest.mark.parametrize("odd", ["x", "-1", "99", "²", "1" * 9])
+def test_a_stage_that_is_none_takes_nothing_away(bench: Bench, odd: str) -> None:
+    page = ask(bench, remove=odd, s0_n_epochs="7", s1_n_epochs="8").content.decode()
+    epochs = dict(re.findall(r'name="(\d)-n_epochs"(?: value="(\d+)")?', page))
+    assert (epochs["0"], epochs["1"]) == ("7", "8")
+
+
+def test_all_that_is_wrong_with_stages_is_said_at_once(bench: Bench) -> None:
+    rows = [{"prompt": f"lamp {n}?", "chosen": " on", "rejected": " off"} for n in range(8)]
+    other, chats = check(bench, jsonl(rows))[0], check(bench, jsonl(chat_rows(8)))[0]
+    given = {"s0_training_file": str(other.id), "s1_training_file": str(chats.id)}
+    answer = ask(bench, **given, s1_method="dpo")
+    page = answer.content.decode()
+    assert "This file holds pairs" in beside(page, "0-training_file")
+    assert "This file holds conversations" in beside(page, "1-training_file")
+    answer = ask(
+        bench,
+        s0_training_file=file_of(bench, 0), s0_gate="better",
+        s1_training_file=file_of(bench, 100), s1_gate="better",
+        s2_training_file=file_of(bench, 200),
+    )  # fmt: skip
+    page = answer.content.decode()
+    assert beside(page, "0-validation_file")
+    assert beside(page, "1-validation_file")

@@ -10,7 +10,6 @@ from django.db import transaction
 from django.http import HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404, render
-from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST
 
 from faults import Fault
@@ -18,18 +17,18 @@ from finetune import selectors
 from finetune.api.streams import download as download_stream
 from finetune.models import Evaluation
 from finetune.services.evaluations import lifecycle, reading, subjects
-from finetune.states import FINAL_JOB_STATES, LIVE_LEASES, LeaseState
-from privatune.portal import verdicts
+from finetune.states import LIVE_LEASES, LeaseState
+from privatune.portal import evaluation_items, verdicts
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.evaluation_form import EvaluationForm
+from privatune.portal.on_offer import askable, questions
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
-from tenants.models import License, LicenseState, StoredFile
+from tenants.models import StoredFile
 from tenants.roles import Scope
 
 PAGE = 20
-ROWS_SHOWN = 20
 
 
 @room(Scope.MODELS_READ)
@@ -45,15 +44,14 @@ def index(request: RoomRequest) -> HttpResponse:
 @room(Scope.INFER)
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
-    models, bases = _models()
-    files = selectors.files().filter(purpose__in=lifecycle.ASKABLE).order_by("-created_at")
+    models, bases = askable()
     posted = request.method == "POST"
     form = EvaluationForm(
         request.POST if posted else None,
         request.FILES if posted else None,
         models=models,
         bases=bases,
-        files=files,
+        files=questions(),
         initial={"model": request.GET.get("model"), "file": request.GET.get("file")},
     )
     if posted and form.is_valid():
@@ -86,21 +84,6 @@ def _locked(file: StoredFile) -> StoredFile:
     return selectors.find(selectors.files().select_for_update(), file.public_id)
 
 
-def _models() -> tuple[list[tuple[str, str]], list[str]]:
-    """(value, name) of what the tenant may evaluate: what its jobs under way will make, its own
-    models, newest first, and the bases of its licences; and these bases."""
-    live = selectors.jobs().exclude(state__in=FINAL_JOB_STATES).order_by("-created_at")
-    to_come = [
-        (each.public_id, _("the result of %(job)s") % {"job": each.suffix or each.public_id})
-        for each in live[:PAGE]
-    ]
-    licensed = License.objects.filter(state=LicenseState.ACTIVE).values_list("model", flat=True)
-    known = selectors.catalogue().filter(name__in=list(licensed)).order_by("name")
-    bases = list(known.values_list("name", flat=True))
-    tuned = selectors.artifacts().order_by("-created_at").values_list("model_name", flat=True)
-    return to_come + [(name, name) for name in (*tuned, *bases)], bases
-
-
 @room(Scope.MODELS_READ)
 def detail(request: RoomRequest, evaluation_id: UUID) -> HttpResponse:
     evaluation = _evaluation(evaluation_id)
@@ -112,9 +95,6 @@ def detail(request: RoomRequest, evaluation_id: UUID) -> HttpResponse:
 def _context(request: RoomRequest, evaluation: Evaluation) -> dict[str, Any]:
     total, by = evaluation.total or 0, request.principal
     others = selectors.evaluations().filter(digest=evaluation.digest).exclude(id=evaluation.id)
-    items = []
-    if evaluation.parts and Scope.FILES_READ in by.scopes:
-        items = reading.items_between(evaluation=evaluation, first=0, last=ROWS_SHOWN, by=by)
     tags = reading.tags_of(evaluation=evaluation, by=by)
     return {
         "evaluation": evaluation,
@@ -124,7 +104,7 @@ def _context(request: RoomRequest, evaluation: Evaluation) -> dict[str, Any]:
         "lines": verdicts.lines(evaluation.report),
         "tags": verdicts.tag_lines(tags),
         "compared": list(verdicts.compared(evaluation, others.order_by("-created_at")[:PAGE])),
-        "items": items,
+        "answers": evaluation_items.shown(evaluation, request.GET, by),
         "percent": round(100 * evaluation.done / total) if total else 0,
         "live": evaluation.state in LIVE_LEASES,
         "early": subjects.is_too_early(evaluation),

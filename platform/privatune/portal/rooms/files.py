@@ -26,8 +26,9 @@ from finetune.records.check.columns import as_written, parse_columns
 from finetune.services.files import intake
 from finetune.services.files.columns import map_columns
 from finetune.services.files.datasets import full_report, open_errors
+from finetune.services.files.needs import StillNeeded
 from finetune.states import LIVE_DATASET_STATES, DatasetState
-from privatune.portal import file_profile, findings
+from privatune.portal import file_profile, findings, needed
 from privatune.portal.access import RoomRequest, address_of, go, room
 from privatune.portal.file_rows import with_rows
 from privatune.portal.refusals import kept, said
@@ -39,6 +40,7 @@ from tenants.roles import Scope
 from tenants.states import FileStatus
 
 PAGE = 20
+EVALS = Purpose.EVALS
 
 
 @room(Scope.FILES_READ)
@@ -74,7 +76,7 @@ def upload(request: RoomRequest) -> HttpResponse:
         with tenant_scope(tenant_id):
             file = intake.receive_file(
                 filename=sent.name or "file",
-                purpose=Purpose.TRAINING,
+                purpose=EVALS if request.POST.get("purpose") == EVALS else Purpose.TRAINING,
                 kept=kept,
                 actor=request.principal.actor,
             )
@@ -90,14 +92,14 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
     """The file and its readings; the part with the report asks again while a check goes on."""
     file = _file(file_id)
     readings = list(file.datasets.select_related("base", "file").order_by("created_at"))
-    shown = [_shown(reading, request.principal) for reading in readings]
+    shown = _each_once([_shown(reading, request.principal) for reading in readings])
     trainable = file.purpose in OF_ROWS and file.status == FileStatus.PROCESSED
     profiles = file_profile.shown_profiles(file) if trainable else []
     versions = file_profile.shown_versions(file)
     context = {
         "file": file,
         "readings": shown,
-        "asked": _asked(shown),
+        "asked": [problem for each in shown for problem in each["asked"]],
         "one_row": any(each["report"].get("rows_usable") == 1 for each in shown),
         "trainable": trainable,
         "profiles": profiles,
@@ -136,6 +138,9 @@ def delete(request: RoomRequest, file_id: UUID) -> HttpResponse:
     file = _file(file_id)
     try:
         intake.delete_file(file_id=file.id, actor=request.principal.actor)
+    except StillNeeded as error:
+        messages.error(request, needed.said(request, error))
+        return go(request, "file", file.id)
     except UserFault as error:
         messages.error(request, said(error))
         return go(request, "file", file.id)
@@ -171,15 +176,28 @@ def _why(file: StoredFile, readings: list[Dataset]) -> str | None:
     return next((each for each in said if each), file.status_details)
 
 
-def _asked(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Of the structure's findings those that a person should answer before anything is trained."""
-    structure = [each for each in shown if each["reading"].base is None]
-    return [
-        problem
-        for each in structure
-        for problem in each["problems"]
-        if problem["code"] in findings.ASKED
-    ]
+def _each_once(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the file's structure has wrong, each reading for a model finds again, and what is asked
+    above need not stand below: a problem is told once."""
+
+    def key(problem: dict[str, Any]) -> tuple[Any, ...]:
+        return problem["code"], problem.get("line"), problem.get("field")
+
+    told: set[Any] = set()
+    for each in sorted(shown, key=lambda each: each["reading"].base is not None):
+        structure = each["reading"].base is None
+        above = findings.ASKED if structure else frozenset()
+        counted = {(code, count) for code, _title, count, _colour in each["counts"]}
+        each["asked"] = [one for one in each["problems"] if one["code"] in above]
+        each["problems"] = [
+            one for one in each["problems"] if key(one) not in told and one["code"] not in above
+        ]
+        each["counts"] = [
+            one for one in each["counts"] if (one[0], one[2]) not in told and one[0] not in above
+        ]
+        if structure:
+            told |= {key(one) for one in (*each["problems"], *each["asked"])} | counted
+    return shown
 
 
 def _shown(reading: Dataset, by: Principal) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from finetune.models import CatalogModel, Job
 from finetune.purposes import OF_ROWS
 from finetune.states import JobState
 from privatune.portal.access import RoomRequest, room
+from privatune.portal.pipeline_stages import with_stage
 from tenants.models import License, LicenseState
 from tenants.roles import Scope
 from tenants.services.licences import tokens_left
@@ -21,7 +22,8 @@ def home(request: RoomRequest) -> HttpResponse:
         request,
         "portal/home.html",
         {
-            "jobs": selectors.jobs().order_by("-created_at")[:5],
+            "jobs": with_stage(selectors.jobs().order_by("-created_at"))[:5],
+            "to_approve": selectors.stages_to_approve().order_by("created_at"),
             "running": Job.objects.filter(state=JobState.RUNNING).count(),
             "files": selectors.files()
             .filter(purpose__in=OF_ROWS, status=FileStatus.PROCESSED)

@@ -16,27 +16,31 @@ from faults import Fault
 from finetune import selectors
 from finetune.api.paging import whole_number
 from finetune.events import CHOICES
-from finetune.models import Event, Job
+from finetune.models import Checkpoint, Event, Job
 from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES, JobState
-from privatune.portal import history, outlook, phases
+from privatune.portal import history, measures, outlook, phases
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import JobForm
+from privatune.portal.method_fields import formats, method_for
 from privatune.portal.on_offer import on_offer
+from privatune.portal.pipeline_stages import stage_of, with_stage
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import watch
+from privatune.portal.words import METHODS_TOLD
 from tenants.database.scope import tenant_scope
 from tenants.roles import Scope
 
 PAGE = 20
 EVENTS_SHOWN = 200
+CHECKPOINTS_SHOWN = 50
 POINTS = 2000
 LONGEST_HISTORY = 2**63 - 1
 
 
 @room(Scope.JOBS_READ)
 def index(request: RoomRequest) -> HttpResponse:
-    found = selectors.jobs().order_by("-created_at", "-id")
+    found = with_stage(selectors.jobs().order_by("-created_at", "-id"))
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
     return render(request, "portal/jobs.html", {"page": page})
 
@@ -45,8 +49,13 @@ def index(request: RoomRequest) -> HttpResponse:
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
     offered = on_offer()
-    form = JobForm(request.POST or None, offered=offered, initial=request.GET.dict())
-    if request.method == "POST" and form.is_valid():
+    looks = "look" in request.POST  # at the fields of another method; nothing is asked yet
+    posted = None if looks else request.POST or None
+    shown = request.POST.dict() if looks else request.GET.dict()
+    if "method" not in shown and (file := shown.get("training_file")):
+        shown |= {"method": method_for(offered.files, file) or "supervised"}
+    form = JobForm(posted, offered=offered, initial=shown)
+    if posted and form.is_valid():
         wish = form.job_request().model_copy(update={"auto_start": "hold" not in request.POST})
         try:
             job = lifecycle.create_job(request=wish, actor=request.principal.actor)
@@ -54,13 +63,23 @@ def new(request: RoomRequest) -> HttpResponse:
             form.take(error)
         else:
             return go(request, "job", job.id)
-    return render(request, "portal/job_new.html", {"form": form, "offered": offered})
+    context = {"form": form, "offered": offered, "formats": formats()}
+    return render(request, "portal/job_new.html", context)
 
 
 @room(Scope.JOBS_READ)
 def detail(request: RoomRequest, job_id: UUID) -> HttpResponse:
     job = _job(job_id)
-    context = {"job": job, "error": kept(job.error), **_progress(job), **outlook.of(job)}
+    context = {
+        "job": job,
+        "error": kept(job.error),
+        "stage": stage_of(job),
+        "method": METHODS_TOLD[job.method],
+        "charts": measures.charts(job),
+        "checkpoints": _checkpoints(job),
+        **_progress(job),
+        **outlook.of(job),
+    }
     part = "portal/parts/job.html" if request.headers.get("HX-Request") else "portal/job.html"
     return render(request, part, context)
 
@@ -154,6 +173,7 @@ def _progress(job: Job) -> dict[str, Any]:
     return {
         "metrics": data,
         "valid_loss": evaluated.data["valid_loss"] if evaluated else None,
+        "measures": measures.figures(job, data, evaluated.data if evaluated else {}),
         "phase": phases.told(job),
         "until": job.finished_at or timezone.now(),
         "percent": round(100 * step / total) if total else 0,
@@ -172,6 +192,16 @@ def _progress(job: Job) -> dict[str, Any]:
         "pauses": job.state in lifecycle.PAUSABLE and not stopping,
         "reasons": history.reasons(reasons, said.filter(code__in=CHOICES)),
     }
+
+
+def _checkpoints(job: Job) -> list[dict[str, Any]]:
+    """The newest first. `model`: what to train on from it is called, where it may be."""
+    result = selectors.artifacts().filter(job=job).first()
+    name = result.model_name if result is not None and not result.withheld else None  # type: ignore[attr-defined]
+    found = Checkpoint.objects.filter(job=job).order_by("-step")[:CHECKPOINTS_SHOWN]
+    return [
+        {"row": each, "model": f"{name}:ckpt-step-{each.step}" if name else None} for each in found
+    ]
 
 
 def _job(job_id: UUID) -> Job:

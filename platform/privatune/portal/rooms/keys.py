@@ -21,6 +21,7 @@ from tenants.services.key_changes import MOST_NAME, change_key
 from tenants.services.keys import make_key, revoke_key, rotate_key
 
 DAYS = (30, 90, 365)
+SELDOM = {Scope.TENANT_WRITE, Scope.MODELS_WRITE}  # what few programs need, and cannot be undone
 
 
 @never_cache
@@ -109,7 +110,7 @@ def _page(
     by = request.principal
     found = ApiKey.objects.select_related("created_by__user", "made_with").order_by("-created_at")
     making = typed if typed and typed.get("do") == "make" else None
-    ticked = set(making.getlist("scopes")) if making else by.scopes - {Scope.TENANT_WRITE}
+    ticked = set(making.getlist("scopes")) if making else by.scopes - SELDOM
     rows = [_shown(request, key) for key in found]
     context = {
         "rows": rows,

@@ -50,7 +50,9 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "stages": stages(artifact),
             "evaluations": [
                 {"row": each, "verdict": verdict(each.report)}
-                for each in selectors.evaluations().filter(artifact=artifact)[:EVALUATIONS_SHOWN]
+                for each in selectors.evaluations()
+                .filter(artifact=artifact)
+                .order_by("-created_at", "-id")[:EVALUATIONS_SHOWN]
             ],
             "abilities": _abilities(artifact, request.principal),
             "system": prompting.trained_system_message(artifact=artifact, by=request.principal),

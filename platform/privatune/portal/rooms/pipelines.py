@@ -1,6 +1,5 @@
 """Pipelines: stages of training in a row, looked at and steered as a whole."""
 
-from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -14,14 +13,15 @@ from finetune import selectors
 from finetune.models import Pipeline
 from finetune.services.pipelines import lifecycle
 from finetune.services.pipelines.request import FEWEST
-from finetune.services.pipelines.told import AWAITING, WAITING, status_of, told
+from finetune.services.pipelines.told import AWAITING, status_of
 from finetune.states import LIVE_LEASES, LeaseState
+from privatune.portal import pipeline_stages
 from privatune.portal.access import RoomRequest, go, room
-from privatune.portal.job_form import METHOD
+from privatune.portal.method_fields import formats
 from privatune.portal.on_offer import on_offer
-from privatune.portal.pipeline_form import PipelineForm
+from privatune.portal.pipeline_form import PipelineForm, without
 from privatune.portal.refusals import kept, said
-from privatune.portal.words import GATES, JOB_STATES, PIPELINE_STATES, STAGE_WAITS
+from privatune.portal.words import PIPELINE_STATES
 from tenants.roles import Scope
 
 PAGE = 20
@@ -32,15 +32,24 @@ def index(request: RoomRequest) -> HttpResponse:
     found = selectors.pipelines().order_by("-created_at", "-id")
     page = Paginator(found, PAGE).get_page(request.GET.get("page"))
     shown = [{"row": each, "badge": PIPELINE_STATES[status_of(each)]} for each in page]
-    return render(request, "portal/pipelines.html", {"page": page, "shown": shown})
+    context = {
+        "page": page,
+        "shown": shown,
+        "live": any(each.state in LIVE_LEASES for each in page),
+        "to_approve": selectors.stages_to_approve().order_by("created_at"),
+    }
+    return render(request, "portal/pipelines.html", context)
 
 
 @room(Scope.JOBS_WRITE)
 def new(request: RoomRequest) -> HttpResponse:
     """The form; what cannot be started is said beside the field at fault, and nothing is lost."""
     offered = on_offer()
-    form = PipelineForm(request.POST or None, offered=offered, initial=request.GET.dict())
-    if request.method == "POST" and form.is_valid():
+    gone = request.POST.get("remove")  # a stage is taken away, and nothing else is done yet
+    posted = request.POST or None if gone is None else None
+    shown = request.GET.dict() if gone is None else without(request.POST, gone)
+    form = PipelineForm(posted, offered=offered, initial=shown)
+    if posted and form.is_valid():
         wish = form.request(auto_start="hold" not in request.POST)
         try:
             pipeline = lifecycle.create_pipeline(request=wish, actor=request.principal.actor)
@@ -48,14 +57,14 @@ def new(request: RoomRequest) -> HttpResponse:
             form.take(error)
         else:
             return go(request, "pipeline", pipeline.id)
-    context = {"form": form, "fewest": FEWEST, "offered": offered}
+    context = {"form": form, "fewest": FEWEST, "offered": offered, "formats": formats()}
     return render(request, "portal/pipeline_new.html", context)
 
 
 @room(Scope.JOBS_READ)
 def detail(request: RoomRequest, pipeline_id: UUID) -> HttpResponse:
     pipeline = _pipeline(pipeline_id)
-    status, whole = status_of(pipeline), told(pipeline)
+    status = status_of(pipeline)
     context = {
         "pipeline": pipeline,
         "badge": PIPELINE_STATES[status],
@@ -65,8 +74,7 @@ def detail(request: RoomRequest, pipeline_id: UUID) -> HttpResponse:
         "awaits": status == AWAITING,
         "failed": pipeline.state == LeaseState.FAILED,
         "error": kept(pipeline.error),
-        "estimate": whole["estimate"],
-        "stages": [_shown(each) for each in whole["stages"]],
+        **pipeline_stages.shown(pipeline),
     }
     return render(request, "portal/pipeline.html", context)
 
@@ -88,15 +96,6 @@ def act(request: RoomRequest, pipeline_id: UUID, verb: str) -> HttpResponse:
     except Fault as error:
         messages.error(request, said(error))
     return go(request, "pipeline", pipeline.id)
-
-
-def _shown(stage: dict[str, Any]) -> dict[str, Any]:
-    status = stage["status"]
-    return stage | {
-        "badge": STAGE_WAITS if status == WAITING else JOB_STATES[status],
-        "told_method": dict(METHOD).get(stage["method"], stage["method"]),
-        "told_gate": GATES[stage["gate"]],
-    }
 
 
 def _pipeline(pipeline_id: UUID) -> Pipeline:

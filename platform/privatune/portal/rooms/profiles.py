@@ -15,6 +15,7 @@ from finetune.api.streams import download
 from finetune.models import Profile, Scrub
 from finetune.profiling.personal import Kind
 from finetune.services.files import profiling, scrubbing
+from finetune.states import LeaseState
 from privatune.portal import file_profile
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.refusals import said
@@ -24,18 +25,24 @@ from tenants.models import StoredFile
 from tenants.roles import Scope
 
 PAGE = 20
+ENDED_BADLY = (LeaseState.FAILED, LeaseState.CANCELLED)
 MOST_DIGITS = 12  # of a row's number in an address
 
 
 @require_POST
 @room(Scope.FILES_WRITE)
 def ask(request: RoomRequest, file_id: UUID) -> HttpResponse:
-    """Of the file alone, or against the one that the form names."""
+    """Of the file alone, where that was not asked before, and against the one that the form
+    names."""
     file = _file(file_id)
     try:
         other = request.POST.get("against")
         against = selectors.find(selectors.files(), other, param="against") if other else None
-        profiling.request_profile(file=file, against=against, by=request.principal)
+        known = Profile.objects.filter(file=file, against=None).exclude(state__in=ENDED_BADLY)
+        if against is None or not known.exists():
+            profiling.request_profile(file=file, against=None, by=request.principal)
+        if against is not None:
+            profiling.request_profile(file=file, against=against, by=request.principal)
     except Fault as error:
         messages.error(request, said(error))
     return go(request, "file", file.id)

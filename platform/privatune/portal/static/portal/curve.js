@@ -12,17 +12,20 @@
   const beside = (_, least, most) => [Math.min(1, least), Math.max(2, most)];
 
   // `lines`: what is drawn once there are figures of it; `left`: what the scale on the left is of;
-  // `ranges`: scales on the right with their bounds, null where the figures give them.
-  function chart(box, { lines, left, ranges, without = () => false }) {
+  // `ranges`: scales on the right with their bounds, null where the figures give them, and `right` what
+  // each is of.
+  function chart(box, { lines, left, right = (scale) => box.dataset[scale], ranges, small = false, without = () => false }) {
     lines = lines.map((line) => ({ ...line, figures: [], value: (_, figure) => figure?.toFixed(4) ?? "–" }));
     let plot = null, drawn = "";
-    const sizes = () => ({ width: Math.max(280, box.clientWidth), height: 300 });
+    const sizes = () => ({ width: Math.max(280, box.clientWidth), height: small ? 200 : 300 });
     window.addEventListener("resize", () => plot && plot.setSize(sizes()));
 
     // The legend names what there is; a curve that comes later has the whole drawn anew.
     function draw() {
       const found = lines.filter((line) => line.figures.some((each) => each !== null));
       const present = found.filter((line) => !without(line.of, found));
+      if (small) box.parentElement.hidden = !present.length;
+      if (small && !present.length) return;
       const data = [steps, ...present.map((line) => line.figures)];
       const names = present.map((line) => line.of).join();
       if (plot && names === drawn) return plot.setData(data);
@@ -32,7 +35,7 @@
       const scales = { x: { time: false, range: beside } };
       for (const [scale, range] of Object.entries(ranges)) {
         if (!present.some((line) => line.scale === scale)) continue;
-        axes.push({ scale, side: 1, grid: { show: false }, label: box.dataset[scale] });
+        axes.push({ scale, side: 1, grid: { show: false }, label: right(scale) });
         if (range) scales[scale] = { range };
       }
       const series = present.map(({ of, figures, ...each }) => each);
@@ -44,23 +47,21 @@
   }
 
   const held = { points: { show: true }, spanGaps: true };
-  const charts = [
-    chart(box, {
-      lines: [
-        { of: "train_loss", label: label.train, stroke: "#0b6e4f", width: 2 },
-        { of: "valid_loss", label: label.valid, stroke: "#c2410c", width: 2, ...held },
-        { of: "train_accuracy", label: label.accuracy, stroke: "#64748b", width: 1, scale: "accuracy" },
-        { of: "train_rewards_accuracies", label: label.preferred, stroke: "#64748b", width: 1, scale: "accuracy" },
-        { of: "train_reward", label: label.reward, stroke: "#0369a1", width: 2, scale: "reward" },
-        { of: "train_reward_std", label: label.spread, stroke: "#0369a1", width: 1, dash: [4, 4], scale: "reward" },
-        { of: "valid_reward", label: label.validReward, stroke: "#7c3aed", width: 2, scale: "reward", ...held },
-      ],
-      left: label.loss,
-      ranges: { accuracy: [0, 1], reward: null },
+  // What a method measures, each line under its own name: portal/measures.py.
+  const told = JSON.parse(document.getElementById("curves").textContent);
+  const charts = told.map(({ at, axis, own, share, lines }, place) =>
+    chart(document.getElementById(at), {
+      lines: lines.map(({ of, label, ink, dots, dash, right }) => ({
+        of, label, stroke: ink, width: 2, ...(dots ? held : {}), ...(dash ? { dash: [4, 4], width: 1 } : {}), ...(right ? { scale: "own" } : {}),
+      })),
+      left: axis,
+      right: () => own,
+      ranges: own ? { own: share ? [0, 1] : null } : {},
+      small: place > 0,
       // The loss of rewarded answers is their reward with its sign turned
       without: (of, found) => of === "valid_loss" && found.some((line) => line.of === "valid_reward"),
     }),
-  ];
+  );
   const answers = document.getElementById("curve-answers");
   if (answers) {
     const of = answers.dataset;

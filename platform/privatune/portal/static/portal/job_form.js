@@ -1,4 +1,4 @@
-// Shows the own settings only when they are chosen, and the grader where answers are rewarded.
+// Shows the own settings only when they are chosen, and of them those that the chosen method has.
 "use strict";
 (() => {
   const own = document.getElementById("own-settings");
@@ -11,8 +11,11 @@
   document.querySelectorAll("input[name=preset]").forEach((each) => each.addEventListener("change", update));
   update();
   const method = document.querySelector("select[name=method]");
-  const grader = document.getElementById("of-reinforcement");
-  const reward = () => { grader.hidden = method.value !== "reinforcement"; };
-  method.addEventListener("change", reward);
-  reward();
+  const choose = () =>
+    document.querySelectorAll("[data-methods]").forEach((each) => {
+      each.hidden = !each.dataset.methods.split(" ").includes(method.value);
+      each.querySelectorAll("input, select, textarea").forEach((field) => (field.disabled = each.hidden));
+    });
+  method.addEventListener("change", choose);
+  choose();
 })();

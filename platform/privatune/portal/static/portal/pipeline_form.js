@@ -1,4 +1,4 @@
-// Shows as many stages as are filled in, and one more when it is asked for.
+// Shows as many stages as are filled in, or were shown before, and one more when it is asked for.
 "use strict";
 (() => {
   const form = document.getElementById("pipeline-form");
@@ -6,8 +6,11 @@
   if (!form || !add) return;
   const stages = [...form.querySelectorAll("[data-stage]")];
   const filled = (stage) => stage.querySelector("select[name$=training_file]").value || stage.querySelector("[role=alert]");
-  let shown = Math.max(Number(form.dataset.fewest), stages.findLastIndex(filled) + 1);
+  const count = form.querySelector("input[name=stages]");
+  let shown = Math.max(Number(form.dataset.fewest), Number(count.value), stages.findLastIndex(filled) + 1);
+  shown = Math.min(shown, stages.length);
   const update = () => {
+    count.value = shown;
     stages.forEach((stage, place) => { stage.hidden = place >= shown; });
     // Nothing comes after the last stage
     stages.forEach((stage, place) => {

@@ -32,6 +32,35 @@
   });
   window.addEventListener("afterprint", () => unfolded.forEach((each) => (each.open = false)));
 
+  // A form that is half filled in stays so while the language changes: what was typed goes with it.
+  // Passwords and files do not, nor what a form says of itself.
+  const KEPT = "typed";
+  const fields = () =>
+    [...document.querySelectorAll("main form[method=post] :is(input, select, textarea)[name]")].filter(
+      (each) => !["hidden", "password", "file", "submit"].includes(each.type),
+    );
+  const key = (field) => `${[...document.forms].indexOf(field.form)} ${field.name} ${/radio|checkbox/.test(field.type) ? field.value : ""}`;
+  const ticks = (field) => /radio|checkbox/.test(field.type);
+  document.querySelectorAll("form.language").forEach((form) =>
+    form.addEventListener("submit", () => {
+      const typed = fields().map((each) => [key(each), { value: ticks(each) ? each.checked : each.value, open: each.closest("details")?.open }]);
+      sessionStorage.setItem(KEPT, JSON.stringify({ page: location.pathname, typed }));
+    }),
+  );
+  const left = JSON.parse(sessionStorage.getItem(KEPT) || "null");
+  sessionStorage.removeItem(KEPT);
+  if (left?.page === location.pathname) {
+    const typed = new Map(left.typed);
+    const found = fields().filter((each) => typed.has(key(each)));
+    for (const each of found) {
+      const { value, open } = typed.get(key(each));
+      if (ticks(each)) each.checked = value;
+      else each.value = value;
+      if (open) each.closest("details").open = true;
+    }
+    window.addEventListener("load", () => found.forEach((each) => each.dispatchEvent(new Event("change", { bubbles: true }))));
+  }
+
   // A menu closes as menus do, and the focus goes back to what opened it.
   document.addEventListener("keydown", (event) => {
     const menu = event.key === "Escape" && document.querySelector(".switcher[open]");

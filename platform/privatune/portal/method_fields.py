@@ -1,0 +1,75 @@
+"""Which fields of a form, and which files, are of which method: the rest is neither shown nor
+read."""
+
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+
+from finetune.services.jobs.files import formats_of, trains_on
+from finetune.trainer.objectives import METHODS
+from tenants.models import StoredFile
+
+# Settings that not every method has
+OF_METHODS = (
+    *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
+    *("num_generations", "max_completion_tokens"),
+)
+# Where it is not the method's settings that decide
+DRAWING = [name for name, method in METHODS.items() if "generation" in method.needs]
+ON_ROWS = [name for name, method in METHODS.items() if not method.records.with_rows]
+SOME = {
+    "grader": DRAWING,
+    "packing": ON_ROWS,
+    "further_file": ON_ROWS,
+    "further_weight": ON_ROWS,
+    "loss_type": ["dpo"],  # what GRPO calls so is other losses, which the form does not offer
+}
+
+
+def methods_of(field: str) -> list[str] | None:
+    """None: every method has it."""
+    if field in SOME or field not in OF_METHODS:
+        return SOME.get(field)
+    return [
+        name
+        for name, method in METHODS.items()
+        if method.settings is not None and field in method.settings.model_fields
+    ]
+
+
+def has(method: str, field: str) -> bool:
+    methods = methods_of(field)
+    return methods is None or method in methods
+
+
+def shown(field: forms.BoundField, method: str) -> dict[str, Any]:
+    """For `job_form.js`, and for a browser without scripts: hidden where the method has it not."""
+    methods = methods_of(field.name)
+    return {
+        "field": field,
+        "methods": " ".join(methods) if methods is not None else "",
+        "hidden": methods is not None and method not in methods,
+    }
+
+
+def formats() -> dict[str, list[str]]:
+    """By method, the formats of files that it trains on."""
+    return {method: list(formats_of(method)) for method in METHODS}
+
+
+def method_for(files: QuerySet[StoredFile], file_id: str) -> str | None:
+    """The first method that trains on what the file holds; None: that is not known."""
+    found = next((each for each in files if str(each.id) == file_id), None)
+    kind: Any = getattr(found, "format", None)
+    return next((each for each in METHODS if trains_on(each, kind)), None) if kind else None
+
+
+class FileSelect(forms.Select):
+    """Each file is told with the format of its rows, as far as that is known."""
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)
+        if kind := getattr(getattr(value, "instance", None), "format", None):
+            option["attrs"]["data-format"] = kind
+        return option
