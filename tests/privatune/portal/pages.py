@@ -17,7 +17,6 @@ from django.contrib import admin
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
 from finetune.events import LossAtChance
 from finetune.models import (
@@ -146,9 +145,7 @@ class Scene:
             base, licence = CatalogModel.objects.get(name="shelf"), License.objects.get()
             file = StoredFile.objects.get(id=self.good)
             job = Job.objects.create(base=base, license=licence, training_file=file)
-            pipeline = Pipeline.objects.create(
-                base=base, license=licence, model="shelf", total=2, reserved_at=timezone.now()
-            )
+            pipeline = Pipeline.objects.create(base=base, license=licence, model="shelf", total=2)
             told = {"number": 1, "of": 2, "pipeline": pipeline.public_id}
             for number in (1, 2):
                 Stage.objects.create(

@@ -94,7 +94,7 @@ def test_no_chance_is_told_as_zero() -> None:
     change = {"difference": 0.1, "interval": [0.05, 0.2], "p_value": 0.0004}
     (line,) = verdicts.lines({"sides": {"base": side}, "changes": {"base": change}})
     assert line.change.endswith("p\u00a0<\u00a00.001")
-    assert evaluations._changed(change).endswith("p < 0.001")
+    assert evaluations._change(change).endswith("p < 0.001")
     assert [chance(each) for each in (0.0, 0.0009, 0.001, 0.0314)] == [
         "p < 0.001", "p < 0.001", "p = 0.001", "p = 0.031",
     ]  # fmt: skip
