@@ -3,6 +3,9 @@
 from datetime import date, datetime, timedelta
 
 from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 from django.utils.translation import gettext, ngettext
 
 from tenants import dates
@@ -33,6 +36,30 @@ def time_left(seconds: float) -> str:
         return told % {"minutes": minutes}
     hours, minutes = divmod(minutes, 60)
     return gettext("%(hours)s h %(minutes)s min left") % {"hours": hours, "minutes": minutes}
+
+
+@register.filter(expects_localtime=True)
+def moment(when: datetime | None) -> SafeString | str:
+    """Like `2026-11-28 10:57`, in the page's zone, which it names when one points at it."""
+    if when is None:
+        return ""
+    shown = f"{when:%Y-%m-%d %H:%M}"
+    told = format_html('<time datetime="{}" title="{} {}">', when.isoformat(), shown, offset(when))
+    return format_html("{}{}</time>", told, shown)
+
+
+@register.simple_tag
+def zone() -> str:
+    """In which the page shows times, like `Asia/Shanghai (UTC+08:00)`."""
+    now = timezone.localtime()
+    name = timezone.get_current_timezone_name()
+    return "UTC" if name == "UTC" else f"{getattr(now.tzinfo, 'key', name)} ({offset(now)})"
+
+
+def offset(when: datetime) -> str:
+    """Like `UTC+08:00`."""
+    told = f"{when:%z}"
+    return f"UTC{told[:3]}:{told[3:]}"
 
 
 @register.filter

@@ -12,6 +12,7 @@ from finetune.services.files.profiling import PROFILE
 from finetune.services.files.scrubbing import SCRUB
 from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
+from tenants.models import StoredFile
 from tests.finetune.api.customers import Customer, chat_rows, new_customer
 from tests.fixtures.people import browser_of, member
 
@@ -104,3 +105,24 @@ def test_what_cannot_be_done_is_said_at_the_page() -> None:
         assert 'class="alert' in answer.content.decode()
     assert client.get(f"{address}changes/{'0' * 8}-0000-4000-8000-{'0' * 12}").status_code == 404
     assert client.get(f"{address}findings/{'0' * 8}-0000-4000-8000-{'0' * 12}").status_code == 404
+
+
+def test_alone_and_beside_another_file_take_one_click() -> None:
+    customer = new_customer()
+    client = browser_of(member(customer))
+    address, other = (
+        brought(customer, client, chat_rows(3)),
+        brought(customer, client, chat_rows(4)),
+    )
+    with tenant_scope(customer.tenant_id):
+        against = StoredFile.objects.get(id=other.rstrip("/").rpartition("/")[2])
+    for _ in range(2):  # what was seen through alone is not asked again
+        client.post(f"{address}profile", {"against": against.public_id})
+        work(customer)
+        with tenant_scope(customer.tenant_id):
+            kinds = Profile.objects.values_list("against", "state").order_by("created_at")
+            assert list(kinds)[:2] == [(None, "succeeded"), (against.id, "succeeded")]
+            assert Profile.objects.filter(against=None).count() == 1
+    page = client.get(address).content.decode()
+    assert "The file alone" in page
+    assert "Compared with rows.jsonl" in page
