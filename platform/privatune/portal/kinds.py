@@ -19,6 +19,8 @@ KINDS: dict[str, object] = {
     "chosen": _("pairs (chosen and rejected)"),
     "rated": _("rated answers (label)"),
     "prompt": _("prompts to be answered and graded"),
+    "retrieval": _("queries with their passages (retrieval)"),
+    "scored": _("pairs of texts with a score"),
 }
 # As a list of many files tells them, in a word
 SHORT: dict[str, object] = {
@@ -32,6 +34,8 @@ SHORT: dict[str, object] = {
     "chosen": _("pairs"),
     "rated": _("rated answers"),
     "prompt": _("prompts"),
+    "retrieval": _("queries"),
+    "scored": _("scored pairs"),
 }
 
 

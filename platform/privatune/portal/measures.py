@@ -72,7 +72,7 @@ class Measured:
 
     @property
     def label(self) -> Any:
-        return NAMES[self.name]
+        return NAMES.get(self.name, self.name)
 
 
 def measured(job: Job) -> list[Measured]:

@@ -12,6 +12,7 @@ from finetune import selectors
 from finetune.models import Artifact, Event, Job
 from finetune.trainer.objectives import METHODS
 from privatune.portal import measures
+from privatune.portal.words import METHODS_TOLD
 from tenants.database.scope import tenant_scope
 from tests.finetune.api.customers import Customer
 from tests.finetune.api.rows import give_checkpoint, give_result
@@ -32,7 +33,7 @@ POINT = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS_TOLD)
 def test_each_method_is_drawn_by_its_own_measures_and_none_is_left_out(method: str) -> None:
     job = Job(method=method, requested={})
     first, *further = measures.charts(job)

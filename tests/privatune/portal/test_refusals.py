@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from django.utils.translation import override
 
+from finetune.records.check.formats import KINDS as FORMATS
+from privatune.portal import kinds
 from privatune.portal.refusals import IN_THEIR_LANGUAGE, kept, said
 from privatune.portal.sentences import SENTENCES
 from tenants.errors import NotFound
@@ -115,3 +117,11 @@ def test_an_error_is_told_by_its_code_and_one_of_an_older_version_by_its_own_wor
         assert (
             said(NotFound("gone_long_ago", "It was so.", fix="Do that.")) == "It was so. Do that."
         )
+
+
+def test_every_format_of_rows_has_its_words_in_both_languages() -> None:
+    """However the formats grow: a refusal names what it found."""
+    for words in (kinds.KINDS, kinds.SHORT):
+        assert set(words) == set(FORMATS)
+        with override("zh-hans"):
+            assert all(WORDS["zh-hans"].search(str(each)) for each in words.values())

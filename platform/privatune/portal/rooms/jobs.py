@@ -74,7 +74,7 @@ def detail(request: RoomRequest, job_id: UUID) -> HttpResponse:
         "job": job,
         "error": kept(job.error),
         "stage": stage_of(job),
-        "method": METHODS_TOLD[job.method],
+        "method": METHODS_TOLD.get(job.method, job.method),
         "charts": measures.charts(job),
         "checkpoints": _checkpoints(job),
         **_progress(job),
