@@ -11,10 +11,9 @@ from typing import Any, get_args
 from faults import UserFault
 from finetune.families.contract import Family, FamilyName
 from finetune.families.libraries import importing
+from finetune.records.recipe import has_recipe, read_recipe
 
 NAMES: tuple[FamilyName, ...] = get_args(FamilyName)
-IMPORTED: tuple[FamilyName, ...] = ("causal_lm",)
-"""Those whose bases come into the model store; the others' are trained from a folder alone."""
 
 
 def family(name: str) -> Family:
@@ -33,11 +32,14 @@ def family(name: str) -> Family:
     raise LookupError(f"there is no model family {name!r}")
 
 
-def family_of(config: dict[str, Any], where: str) -> tuple[FamilyName, str]:
-    """The family that knows a config.json's model, and transformers' class for it. Raises the first
-    family's UserFault when none does."""
+def family_of(
+    config: dict[str, Any], where: str, *, embeds: bool = False
+) -> tuple[FamilyName, str]:
+    """The family that knows a config.json's model, and transformers' class for it. `embeds`: the
+    folder says how a text becomes a vector, so that a model of an architecture that writes is none.
+    Raises the first family's UserFault when none does."""
     refusals: list[UserFault] = []
-    for name in IMPORTED:
+    for name in ("embedding",) if embeds else NAMES:
         try:
             return name, family(name).architecture(config, where)
         except UserFault as refusal:
@@ -51,7 +53,10 @@ def context_length(folder: Path) -> int:
 
     try:
         told = json.loads((folder / "config.json").read_text("utf-8"))
-        name, _ = family_of(told, "config.json")
+        embeds = has_recipe(folder)
+        name, _ = family_of(told, "config.json", embeds=embeds)
+        if embeds:
+            return read_recipe(folder).max_length
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return family(name).shape(config).context_length
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

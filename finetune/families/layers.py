@@ -8,9 +8,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from finetune.records.recipe import has_recipe
+
 HEADER = 8  # bytes that say how long a safetensors file's header is
 # Matrices that are no linear layer of the body: "all-linear" leaves them as they are.
-NOT_LINEAR = frozenset({"lm_head", "embed_out", "embed_tokens", "embed_in", "wte", "wpe"})
+NOT_LINEAR = frozenset(
+    [
+        *("lm_head", "embed_out", "embed_tokens", "embed_in", "wte", "wpe"),
+        *("word_embeddings", "position_embeddings", "token_type_embeddings", "tok_embeddings"),
+        "relative_attention_bias",
+    ]
+)
 # The text model of a base that reads images, too: as the hub's files name it, and as modules are
 TEXT_WITHIN = re.compile(r"(language_model\.model|model\.language_model)\.")
 ADAPTER_TENSOR = re.compile(
@@ -44,6 +52,9 @@ def linear_layers(base_dir: Path) -> tuple[LinearLayer, ...]:
             found.append(LinearLayer(module, shape[0], shape[1]))
     if not found:
         raise FileNotFoundError(f"{base_dir} holds no weights")
+    if has_recipe(base_dir):  # its body alone is loaded, and no pooler
+        named = (layer._replace(name=layer.name.removeprefix("model.")) for layer in found)
+        found = [layer for layer in named if not layer.name.startswith("pooler.")]
     if any(TEXT_WITHIN.match(name) for name in tensors):
         found = [
             LinearLayer(TEXT_WITHIN.sub("model.language_model.", layer.name), *layer[1:])

@@ -117,6 +117,8 @@ def load_base(path: Path, digest: str, precision: Precision = "auto") -> AnyBase
     device = placement.device()
     chosen = choose_precision(precision, device)
     if kind == "embedding":
+        # Vectors are kept for long and compared with others: they shall not tell the machine
+        chosen = "fp32" if precision == "auto" else chosen
         embedder = cast(
             ResidentEmbedder, family(kind).resident(path, precision=chosen, device=device)
         )

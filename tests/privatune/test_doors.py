@@ -122,11 +122,12 @@ MODELS: dict[str, Right | str] = {
     "finetune.services.models.eviction.reconcile": "looks and forgets",
     "finetune.services.models.gateway._permitted_or_evicted": "asks, and forgets",
     "finetune.services.models.gateway._provide": "puts in what load_adapter gave",
-    "finetune.services.models.gateway.reserve": "counts tokens and runs nothing",
+    "finetune.services.models.gateway._reserve": "counts tokens and runs nothing",
     "finetune.services.models.gateway._generate": Right.SERVE,
+    "finetune.services.models.gateway._embed": Right.SERVE,
 }
 # Addresses that ask a model and answer with a figure, in no stream.
-FIGURES = {"v1/fine_tuning/alpha/graders/run": Right.SERVE}
+FIGURES = {"v1/fine_tuning/alpha/graders/run": Right.SERVE, "v1/embeddings": Right.SERVE}
 # Addresses whose answer is a stream, which is how bytes and answers leave.
 STREAMS: dict[str, Right | str] = {
     "v1/files/<str:file_id>/content": OWN,
@@ -152,6 +153,7 @@ ENTRIES = {
     "v1/chat/completions": "model.ask",
     "v1/completions": "model.ask",
     "v1/responses": "model.ask",
+    "v1/embeddings": "model.ask",
     "v1/fine_tuning/alpha/graders/run": "model.ask",
     "api/v1/artifacts/<str:artifact_id>/content": "artifact.download",
     "api/v1/datasets": "report.list",
@@ -185,6 +187,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "v1/chat/completions": {"messages": [{"role": "user", "content": "hi"}]},
     "v1/completions": {"prompt": "hi"},
     "v1/responses": {"input": "hi"},
+    "v1/embeddings": {"input": "hi"},
     "v1/fine_tuning/alpha/graders/run": {"model_sample": "hi", "grader": {
         "type": "score_model", "name": "judge", "model": "?",
         "input": [{"role": "user", "content": "hi"}],
@@ -194,7 +197,7 @@ QUERIES = {address: "?model=shelf" for address in ENTRIES if address.endswith("/
 # What gives a tenant's bytes to a caller; what loads weights into serving gives them to none.
 GIVING = (OWN, Right.EXPORT, Right.TRAIN)
 GIVERS = {name for name, kind in VAULTS.items() if kind in GIVING} | {
-    "finetune.services.models.gateway.reserve",  # without what it gives nothing is generated
+    "finetune.services.models.gateway._reserve",  # without what it gives nothing is generated
     "finetune.services.trail.export",
 }
 
@@ -230,14 +233,15 @@ def test_each_door_with_a_right_asks_for_it_itself() -> None:
     for name, right in (VAULTS | WEIGHTS).items():
         if isinstance(right, Right):
             assert {asked, f"tenants.rights.Right.{right.name}"} <= GRAPH[name], name
-    assert (
-        "finetune.services.models.gateway._generate"
-        in GRAPH["finetune.services.models.gateway.generate"]
-    )
-    assert (
-        "finetune.services.models.gateway._permitted"
-        in GRAPH["finetune.services.models.gateway._generate"]
-    )
+    for verb in ("generate", "embed"):
+        assert (
+            f"finetune.services.models.gateway._{verb}"
+            in (GRAPH[f"finetune.services.models.gateway.{verb}"])
+        )
+        assert (
+            "finetune.services.models.gateway._permitted"
+            in GRAPH[f"finetune.services.models.gateway._{verb}"]
+        )
     assert (
         "finetune.services.models.gateway._require_same"
         in GRAPH["finetune.services.models.gateway._permitted"]
@@ -253,7 +257,7 @@ def test_whatever_gives_bytes_to_a_caller_writes_an_entry_itself() -> None:
     written = {f"tenants.services.audit.{name}" for name in ("note", "record")}
     assert [name for name in sorted(GIVERS) if not GRAPH[name] & written] == []
     makers = users_of(GRAPH, "finetune.services.models.tokens.reserve")
-    assert makers == {"finetune.services.models.gateway.reserve"}
+    assert makers == {"finetune.services.models.gateway._reserve"}
 
 
 def test_training_runs_by_its_claim_alone() -> None:
@@ -300,11 +304,11 @@ def test_every_address_that_streams_is_in_the_table() -> None:
 
 def test_every_address_by_which_weights_leave_or_a_model_runs_says_so_in_the_table() -> None:
     doors = {
-        Right.EXPORT: "finetune.services.models.artifacts.open_bundle",
-        Right.SERVE: "finetune.services.models.gateway.generate",
+        Right.EXPORT: ["finetune.services.models.artifacts.open_bundle"],
+        Right.SERVE: [f"finetune.services.models.gateway.{n}" for n in ("generate", "embed")],
     }
-    for right, service in doors.items():
-        through = {address for address, name in routes() if name in reaching(GRAPH, service)}
+    for right, services in doors.items():
+        through = {address for address, name in routes() if name in reaching(GRAPH, *services)}
         table = STREAMS | FIGURES
         assert through == {address for address, needed in table.items() if needed == right}
 

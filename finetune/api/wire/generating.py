@@ -92,8 +92,13 @@ def whole_reply(body: dict[str, Any], opening: Opening) -> HttpResponseBase:
 def named(response: HttpResponseBase, opening: Opening) -> HttpResponseBase:
     """Says what is left of the tokens a minute as the answer begins, where that is known by then,
     and which bytes answered; without an adapter's digest it was the plain base."""
-    target = opening.target
-    for name, value in (opening.reserved.headers if opening.reserved else {}).items():
+    return told_of(response, opening.target, opening.reserved)
+
+
+def told_of(
+    response: HttpResponseBase, target: Target, reserved: Reservation | None
+) -> HttpResponseBase:
+    for name, value in (reserved.headers if reserved else {}).items():
         response[name] = value
     response["x-privatune-base-digest"] = target.base_digest
     if target.adapter_digest is not None:

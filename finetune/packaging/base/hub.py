@@ -12,12 +12,15 @@ ALLOWED = (
     "model.safetensors.index.json",
     *CONFIG_FILES,
     *PLAIN_FILES,
+    # of a model that makes vectors (see records/recipe.py)
+    *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
+    "1_Pooling/config.json",
     "LICENSE*",
     "NOTICE*",
     "USE_POLICY*",
 )
 # the same weights a second time, in the publisher's own layout
-IGNORED = ("consolidated*", "original/*", "*/*")
+IGNORED = ("consolidated*", "original/*", "*/*.safetensors")
 
 
 def download_base(hub_id: str, cache: Path, *, revision: str | None = None) -> tuple[Path, str]:

@@ -21,7 +21,8 @@ from finetune.packaging.base.tokenizer import (
     require_tokenizer,
 )
 from finetune.packaging.base.weights import check_weights
-from finetune.packaging.files import copy_hashed, digest_of, sha256_file
+from finetune.packaging.files import copy_hashed, digest_of, pretty_json, sha256_file
+from finetune.records.recipe import RECIPE, Recipe, has_recipe, read_recipe
 
 Progress = Callable[[str, int, int], None]  # phase (unpack, copy, check), bytes done, bytes in all
 
@@ -41,10 +42,19 @@ def stage(source: Path, staging: Path, chat_template: Path | None, told: Progres
         source, notices = _unpack(source, staging / "unpacked", told)
     names, left_behind = select_files(source)
     config = read_json(source / "config.json", code="bad_config")
-    name, architecture = family_of(config, "config.json")
+    name, architecture = family_of(config, "config.json", embeds=has_recipe(source))
+    recipe = read_recipe(source) if name == "embedding" else None
     _refuse_quantised(config)
     require_tokenizer(source)
-    require_template(source, chat_template)
+    if recipe is None:
+        require_template(source, chat_template)
+    elif chat_template is not None:
+        raise UserFault(
+            "not_a_chat_model",
+            "This model makes vectors of texts, and no chat template is asked.",
+            fix="Leave --chat-template out.",
+            param="chat_template",
+        )
     _require_space(source, names, staging)
     target = staging / "model"
     target.mkdir()
@@ -52,7 +62,9 @@ def stage(source: Path, staging: Path, chat_template: Path | None, told: Progres
     notices += left_behind + _clean_configs(target)
     if chat_template is not None:
         install_template(target, chat_template)
-    facts, found = _check(target, names, told, family(name))
+    if recipe is not None:
+        (target / RECIPE).write_bytes(pretty_json(recipe.model_dump(mode="json")))
+    facts, found = _check(target, names, told, family(name), recipe)
     return Staged(
         target,
         {
@@ -135,9 +147,10 @@ def _clean_configs(folder: Path) -> list[str]:
 
 
 def _check(
-    folder: Path, names: list[str], told: Progress, kind: Family
+    folder: Path, names: list[str], told: Progress, kind: Family, recipe: Recipe | None
 ) -> tuple[dict[str, Any], list[str]]:
-    """Load the copy as training will; returns facts of the model and notices."""
+    """Load the copy as training will; returns facts of the model and notices. `recipe`: of one that
+    makes vectors, which is asked for none of what a chat needs."""
     from transformers import AutoConfig
 
     try:
@@ -150,7 +163,7 @@ def _check(
             fix="Download the file again; compare its SHA-256 with the publisher's.",
         ) from error
     shape = _shape(config, kind)
-    notices = check_tokenizer(folder, shape.vocabulary_size)
+    notices = check_tokenizer(folder, shape.vocabulary_size, writes=recipe is None)
     size = sum((folder / name).stat().st_size for name in names)
     told("check", 0, size)
     weights = check_weights(folder, names, config, kind)
@@ -159,9 +172,9 @@ def _check(
         "parameters": weights.parameters,
         "dtype": weights.dtype,
         "tied_head": weights.tied_head,
-        "context_length": shape.context_length,
+        "context_length": recipe.max_length if recipe else shape.context_length,
         "vocab_size": shape.vocabulary_size,
-        "chat_template": True,  # one without is refused
+        "chat_template": recipe is None,  # one that writes and has none is refused
     }, notices
 
 

@@ -57,8 +57,9 @@ def install_template(folder: Path, given: Path) -> None:
         config_path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def check_tokenizer(folder: Path, vocab_size: int) -> list[str]:
-    """Load it without remote code, compare with the model, render one question.
+def check_tokenizer(folder: Path, vocab_size: int, *, writes: bool = True) -> list[str]:
+    """Load it without remote code, compare with the model; of one that `writes`, render one
+    question.
 
     Returns notices. UserFault: `tokenizer_unreadable`, `vocabulary_too_small`, `no_eos_token`,
     `chat_template_broken`.
@@ -74,6 +75,8 @@ def check_tokenizer(folder: Path, vocab_size: int) -> list[str]:
             where="config.json",
             fix="Use the tokenizer that belongs to these weights.",
         )
+    if not writes:
+        return notices
     if tokenizer.eos_token_id is None:
         raise UserFault(
             "no_eos_token",

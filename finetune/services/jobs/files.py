@@ -4,7 +4,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from faults import UserFault
-from finetune.models import Dataset
+from finetune.models import CatalogModel, Dataset
 from finetune.purposes import OF_ROWS, Purpose
 from finetune.records.check.formats import KINDS
 from finetune.records.check.spec import RowFormat
@@ -78,6 +78,24 @@ def require_kind(file: StoredFile, method: str, param: str) -> None:
 def formats_of(method: str) -> list[RowFormat]:
     """That the method trains on."""
     return [each for each in sorted(KINDS) if trains_on(method, each)]
+
+
+def require_family(method: str, base: CatalogModel) -> None:
+    """Raises UserFault `wrong_family` for a method of another kind of model than the base."""
+    wanted = METHODS[method].family
+    if wanted == base.family:
+        return
+    kinds = {"causal_lm": "writes text", "embedding": "makes vectors of texts"}
+    fitting = [name for name, each in METHODS.items() if each.family == base.family]
+    raise UserFault(
+        "wrong_family",
+        f"The method {method!r} trains a model that {kinds[wanted]}, and {base.name} "
+        f"{kinds[base.family]}.",
+        fix=f"Use {' or '.join(fitting)}, or a model that {kinds[wanted]}."
+        if fitting
+        else f"Choose a model that {kinds[wanted]}; this one cannot be trained yet.",
+        param="method",
+    )
 
 
 def trains_on(method: str, row_format: RowFormat) -> bool:

@@ -28,7 +28,7 @@ from finetune.events import (
 )
 from finetune.models import CatalogModel, Dataset, Job, JobFile, Run, Validation
 from finetune.services.jobs.base_files import require_targets, require_width
-from finetune.services.jobs.files import require_kind, usable_file
+from finetune.services.jobs.files import require_family, require_kind, usable_file
 from finetune.services.jobs.request import (
     MAX_SEED,
     EvaluationRequest,
@@ -131,6 +131,7 @@ def admit(request: JobRequest, *, lock: bool = True) -> Admitted:
     base = start.base if start else base_of(request.model)
     if start:
         request = with_start(request, start)
+    require_family(request.method, base)
     request.method_settings()  # before a file is judged by the method: what was written comes first
     request.grader_spec()
     training = usable_file(request.training_file, "training_file", lock=lock)

@@ -3,9 +3,10 @@ process, which holds no data of its own. Never answers with another model than t
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,13 +17,14 @@ from django.conf import settings
 from faults import Fault, OurFault, UserFault
 from finetune import selectors
 from finetune.models import Artifact, CatalogModel
+from finetune.records.recipe import Side
 from finetune.services.models import artifacts, tokens
 from finetune.services.models.eviction import label
 from finetune.services.models.tokens import Reservation
 from finetune.services.models.withholding import require_given_out
 from finetune.serving import costs
 from finetune.serving.client import ServingClient
-from finetune.serving.protocol import CostLimits, Delta, GenerateRequest
+from finetune.serving.protocol import CostLimits, Delta, Embedded, EmbedRequest, GenerateRequest
 from tenants.access import Principal
 from tenants.database.scope import current_tenant_id, release_connection, tenant_scope
 from tenants.errors import NotFound
@@ -124,6 +126,67 @@ async def reserve(
     Raises Refused without the scope to ask models or the licence, UserFault `request_too_costly`,
     TokensUsedUp (429), ServingDown (503), and what the model cannot be asked.
     """
+    return await _reserve(
+        target, [partial(_request, target, each) for each in generations], by, still
+    )
+
+
+async def embed(
+    *,
+    target: Target,
+    inputs: list[str | list[int]],
+    side: Side,
+    dimensions: int | None,
+    by: Principal,
+    still: Still = lambda: None,
+) -> tuple[Embedded, Reservation]:
+    """Vectors of the inputs, and what was taken of the tenant's tokens a minute for them. `side`
+    and `dimensions` are EmbedRequest's. Raises what `reserve` and `generate` raise."""
+
+    def request() -> EmbedRequest:
+        return EmbedRequest(
+            tenant=str(target.tenant_id),
+            base_path=str(target.base_path),
+            base_digest=target.base_digest,
+            adapter_digest=target.adapter_digest,
+            limits=_limits(),
+            inputs=inputs,
+            side=side,
+            dimensions=dimensions,
+        )
+
+    reserved = await _reserve(target, [request], by, still)
+    try:
+        found = await _embed(target, request(), by, still)
+    except Exception:
+        reserved.release()
+        raise
+    reserved.spend(found.prompt_tokens)
+    return found, reserved
+
+
+async def _embed(target: Target, request: EmbedRequest, by: Principal, still: Still) -> Embedded:
+    client = ServingClient(settings.SERVING_SOCKET)
+    asked = await _permitted(target, still)
+    for attempt in range(ATTEMPTS):
+        try:
+            coming = asyncio.ensure_future(client.embed(request))
+            await _until_there(coming, target, still, asked)
+            return coming.result()
+        except Fault as fault:
+            if fault.code != "adapter_not_loaded" or attempt == ATTEMPTS - 1:
+                raise told(fault) from fault
+        await _provide(client, target, by)
+        asked = await _permitted_or_evicted(client, target, still)
+    raise AssertionError  # the last attempt returns or raises
+
+
+async def _reserve(
+    target: Target,
+    asked: Sequence[Callable[[], GenerateRequest | EmbedRequest]],
+    by: Principal,
+    still: Still,
+) -> Reservation:
     _require(by, target)
 
     def ask() -> None:
@@ -133,7 +196,7 @@ async def reserve(
     await _in_scope(target, ask)
     client = ServingClient(settings.SERVING_SOCKET)
     try:
-        requests = [_request(target, each) for each in generations]
+        requests = [make() for make in asked]
         coming = asyncio.ensure_future(client.measure(requests))
         await _until_there(coming, target, still, time.monotonic())
         cost = coming.result()
@@ -144,7 +207,7 @@ async def reserve(
         tenant_id=target.tenant_id,
         per_minute=target.tokens_per_minute,
         amount=cost.tokens,
-        answers=len(generations),
+        answers=len(asked),
     )
 
 

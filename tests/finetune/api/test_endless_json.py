@@ -18,7 +18,6 @@ ENDLESS = [HUGE, *DEEPS]
 WRITES = [(route, method) for route, method in calls() if method in ("post", "patch", "put")]
 NO_JSON = {
     *("v1/files", "v1/uploads/<str:upload_id>/parts"),  # forms
-    "v1/embeddings",  # refused whatever it was sent
 }
 
 

@@ -246,4 +246,4 @@ def test_a_real_model_answers_whole_streamed_and_by_a_schema(
     assert "Leave `reasoning.effort` out" in thoughtless.value.message
     with pytest.raises(BadRequestError) as none:
         client.embeddings.create(model=TINY, input="x")
-    assert none.value.code == "embeddings_not_offered"
+    assert none.value.code == "model_writes"

@@ -29,6 +29,8 @@ ANSWERS: dict[str, Any] = {
         "write it with a space in it."
     ),
     "context_length_exceeded": _("The question is longer than this model can read. Shorten it."),
+    "model_embeds": _("This model makes vectors of texts and writes none. Ask another one."),
+    "model_writes": _("This model writes text and makes no vectors. Name an embedding model."),
     "invalid_prompt": _("The question is empty or cannot be read by this model."),
     "invalid_request": _("The model server did not understand the question. Ask in another way."),
     "suffix_unsupported": _(

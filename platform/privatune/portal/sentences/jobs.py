@@ -84,6 +84,10 @@ JOBS: dict[str, Any] = {
     "invalid_columns": _(
         "The columns are given as field=column, each once: instruction=question, output=answer."
     ),
+    "wrong_family": _(
+        "This method trains another kind of model: one makes vectors of texts, the other writes. "
+        "Choose another base model or another method."
+    ),
     "wrong_kind_of_record": _(
         "This method trains on records of another kind than this file holds. Choose another file or"
         " another method."
