@@ -12,13 +12,14 @@ from pathlib import Path
 
 from finetune.families.contract import AdapterSpec, Precision
 from finetune.families.layers import is_target, tensor_shapes
+from finetune.records.recipe import has_recipe
 
 WIDTHS: dict[Precision, int] = {"bf16": 2, "fp32": 4, "fp64": 8}  # bytes of a number
 HEAD_SIZE = 64  # at least, so that there are not more scores than are counted
 HEAP = 1.5  # a C heap that gives freed tensors back late holds so much more than they are
 CHUNK_BYTES = 32 << 20  # of logits at a time (families/causal_lm/head.py)
 FLASH_FROM = {2: 256, 4: 64, 8: 64}  # shorter rows have their scores in memory on a CPU
-BLOCK = re.compile(r"(.*\blayers\.\d+)\.(.+?)(?:\.weight)?")
+BLOCK = re.compile(r"(.*\blayers?\.\d+)\.(.+?)(?:\.weight)?")
 NOT_RUN = re.compile(r"vision|multi_modal")  # parts of a base that no text goes through
 EXPERT = re.compile(r"experts\.(\d+\.)?")
 
@@ -91,7 +92,9 @@ def footprint(
             tables.append((shape[0], shape[1]))
     table = max(tables, key=prod)  # of the embeddings, or the head
     of_token = _experts_of_a_token(base_dir)
-    parts = [_Layer(found, adapter, width, table[1], of_token) for found in layers.values()]
+    embeds = has_recipe(base_dir)
+    layer = _TextLayer if embeds else _Layer
+    parts = [layer(found, adapter, width, table[1], of_token) for found in layers.values()]
     scores = longest if on_cpu and longest <= FLASH_FROM[width] else 0
     return Footprint(
         weights=width * sum(map(prod, shapes.values())),
@@ -99,7 +102,7 @@ def footprint(
         gathered=sum(part.gathered for part in parts),
         blocks=tuple(Block(part.kept(scores), part.at_once) for part in parts),
         stream=width * table[1],
-        vocabulary=table[0],
+        vocabulary=0 if embeds else table[0],  # nothing is predicted
         width=width,
         lanes=lanes,
         heap=HEAP if on_cpu else 1.0,
@@ -216,3 +219,23 @@ class _Layer:
         """Bytes a token of gradients on their way through the widest part."""
         gradients = 4 * self.inner + 4 * self.hidden + 2 * self.queries
         return self.width * gradients + self._beyond_plain()
+
+
+class _TextLayer(_Layer):
+    """Of a base that embeds, whatever its layers are called: what goes into each linear layer and
+    comes out of it is counted as kept, and heads as narrow as they come."""
+
+    NARROW_HEAD = 32
+
+    def kept(self, scores: int) -> int:
+        numbers = sum(map(sum, self.linear.values())) + 4 * self.hidden
+        numbers += self.spec.written_rank * len(self.adapted)
+        total = self.width * numbers + max(self.width, 4) * 2 * self.hidden
+        if scores:
+            total += self.width * max(1, self.hidden // self.NARROW_HEAD) * scores
+        return total + self._beyond_plain()
+
+    @property
+    def at_once(self) -> int:
+        widest = max((max(shape) for shape in self.linear.values()), default=0)
+        return self.width * (2 * widest + 4 * self.hidden) + self._beyond_plain()

@@ -15,13 +15,14 @@ from finetune.packaging.card import model_card
 from finetune.packaging.files import pretty_json, publish_folder, sha256_file, walk
 from finetune.packaging.manifest import MANIFEST, SIGNATURE, SIGNER_KEY, Manifest
 from finetune.packaging.needs import lowest_peft
-from finetune.packaging.passport import Parity, Passport
+from finetune.packaging.passport import Parity, Passport, RecipeUsed
 from finetune.packaging.sbom import software_bill
 from finetune.packaging.serve import serve_files
 from finetune.packaging.signing import Signer
 
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 TOKENIZER = "tokenizer"
+EMBEDDER = "embedder"
 # how training went, for whoever judges the result
 TRAINING_FILES = ("metrics.csv", "report.json", "validation_rows.csv")
 
@@ -60,7 +61,10 @@ def build(
     try:
         _copy_adapter(adapter_dir, staging)
         _require_adapter_alone(staging / "adapter" / ADAPTER_FILES[0], base_dir)
-        switch = _add_answering(base_dir, staging / TOKENIZER)
+        if passport.family == "embedding":
+            passport, switch = _add_embedder(base_dir, staging, passport), ""
+        else:
+            switch = _add_answering(base_dir, staging / TOKENIZER)
         parity = _compare(passport, base_dir, adapter_dir, staging / "adapter")
         passport = passport.model_copy(update={"parity": passport.parity | parity})
         _write_documents(staging, passport, license_terms, signer, switch)
@@ -131,6 +135,15 @@ def _add_answering(base_dir: Path, folder: Path) -> str:
     return write_answering(base_dir, folder)
 
 
+def _add_embedder(base_dir: Path, staging: Path, passport: Passport) -> Passport:
+    """The passport with how a text becomes a vector."""
+    from finetune.packaging.embedder import write_embedder  # transformers
+
+    recipe = write_embedder(base_dir, staging)
+    told = recipe.model_dump(exclude={"lower_case"})
+    return passport.model_copy(update={"recipe": RecipeUsed.model_validate(told)})
+
+
 def _compare(passport: Passport, base_dir: Path, trained: Path, packed: Path) -> dict[str, Parity]:
     from finetune.packaging.parity import compare_adapters  # torch and peft
 
@@ -144,7 +157,7 @@ def _write_documents(
     adapter = staging / "adapter"
     config = json.loads((adapter / "adapter_config.json").read_bytes())
     adapter_sha256 = sha256_file(adapter / "adapter_model.safetensors")
-    handed_on = _hashes(staging / TOKENIZER)
+    handed_on = _hashes(staging / (EMBEDDER if passport.recipe else TOKENIZER))
     licence = str(license_terms.get("licence", passport.base.licence))
     texts = {
         "passport.json": pretty_json(passport.model_dump(mode="json")),

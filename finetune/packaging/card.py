@@ -2,13 +2,21 @@
 
 import json
 
-from finetune.packaging.passport import Change, DatasetUsed, Evaluation, Passport, SplitUsed
+from finetune.packaging.passport import (
+    Change,
+    DatasetUsed,
+    Evaluation,
+    Passport,
+    RecipeUsed,
+    SplitUsed,
+)
 from finetune.records.check.columns import as_written
 
 
 def model_card(passport: Passport, licence: str) -> str:
     """Markdown with the front matter that Hugging Face tools read."""
-    parts = [_front_matter(passport, licence), _about(passport), _lineage(passport)]
+    parts = [_front_matter(passport, licence), _about(passport), _vectors(passport.recipe)]
+    parts += [_lineage(passport)]
     parts += [_data(passport)]
     parts += [_training(passport), _evaluation(passport), _use(passport)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -19,7 +27,7 @@ def _front_matter(passport: Passport, licence: str) -> str:
         "base_model": passport.base.hub_id or passport.base.name,
         "library_name": "peft",
         "license": licence,
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": "sentence-similarity" if passport.recipe else "text-generation",
     }
     # JSON strings are YAML strings, so no name can break out of the front matter
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
@@ -34,6 +42,23 @@ def _about(passport: Passport) -> str:
         f"licence {_plain(base.licence)}), made for {_plain(passport.tenant)} on "
         f"{passport.created.date().isoformat()}. It works only with the base of digest "
         f"`{base.digest}`."
+    )
+
+
+def _vectors(recipe: RecipeUsed | None) -> str:
+    if recipe is None:
+        return ""
+    prompts = [f"| {_plain(name)} | {_plain(text)} |" for name, text in recipe.prompts.items()]
+    table = ["", "| prompt | stands before |", "|---|---|", *prompts] if prompts else []
+    length = "of length 1" if recipe.normalize else "of any length"
+    return "\n".join(
+        [
+            "## Vectors",
+            "",
+            f"It makes vectors of texts: pooling {recipe.pooling}, {length}, at most "
+            f"{recipe.max_length:,} tokens of a text.",
+            *table,
+        ]
     )
 
 

@@ -19,6 +19,8 @@ from finetune.packaging.passport import Parity
 # in, and differ by the order of their sums: with SmolLM2-135M, in fp32 and bf16, by 3e-5 without an
 # adapter and by 1e-4 with one that moves its answers by 28.
 FLOOR = 1e-3
+# By family, where vectors are compared: of a component
+MEASURES = {"embedding": (1e-4, "in a vector's component")}
 # How much further apart they may be with an adapter than without: it makes activations larger
 NOISE_FACTOR = 8
 # A base whose own answers differ so much is another base, or another code
@@ -39,7 +41,8 @@ def compare_adapters(
         text = f"What training said of its adapter cannot be read: {error}"
         raise OurFault("parity_failed", text, where=str(trained)) from error
     found = family(family_name).compare(base_dir, packed, told, precision=precision)
-    if reason := _reason(found):
+    floor, unit = MEASURES.get(family_name, (FLOOR, "nats"))
+    if reason := _reason(found, floor, unit):
         raise OurFault("parity_failed", reason, where=str(packed))
     if found.moved == 0:
         raise UserFault(
@@ -52,13 +55,15 @@ def compare_adapters(
     return Parity(**asdict(found))
 
 
-def _reason(found: Difference) -> str | None:
+def _reason(found: Difference, floor: float, unit: str) -> str | None:
     if not found.base_diff <= BASE_LIMIT:  # NaN fails too
-        return f"The base alone answers otherwise than in training, by {found.base_diff:.3g} nats."
-    allowed = max(FLOOR, NOISE_FACTOR * found.base_diff)
+        return (
+            f"The base alone answers otherwise than in training, by {found.base_diff:.3g} {unit}."
+        )
+    allowed = max(floor, NOISE_FACTOR * found.base_diff)
     if not found.max_abs_diff <= allowed:
         return (
             f"The packed adapter answers otherwise than the trained one, by "
-            f"{found.max_abs_diff:.3g} nats; rounding explains {allowed:.3g}."
+            f"{found.max_abs_diff:.3g} {unit}; rounding explains {allowed:.3g}."
         )
     return None

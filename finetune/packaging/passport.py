@@ -143,6 +143,17 @@ class Receipt(_Part):
     expected: dict[str, float | None] | None = None
 
 
+class RecipeUsed(_Part):
+    """Of a base that makes vectors: how a text becomes one. `prompts`: by name, what stands before
+    a text."""
+
+    pooling: str
+    normalize: bool
+    max_length: int
+    prompts: dict[str, str] = {}
+    default_prompt: str | None = None
+
+
 class Passport(_Part):
     format: Literal["privatune-passport/1"] = "privatune-passport/1"
     name: str
@@ -153,6 +164,7 @@ class Passport(_Part):
     datasets: list[DatasetUsed]
     split: SplitUsed | None = None  # None: validation rows are of a file, or there are none
     family: str
+    recipe: RecipeUsed | None = None  # None: the base writes text
     method: str  # the objective that ran; this key of the format is older than the word
     hyperparameters: dict[str, Any]
     seed: int

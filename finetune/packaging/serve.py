@@ -66,6 +66,36 @@ settings.save_pretrained("../merged")
 ```
 """
 
+_EMBEDDER = """\
+# Making vectors with {name}
+
+{base}
+
+Start everything below in this folder. Check first that nothing was changed, with the operator's
+public key from a source that you trust:
+
+    privatune verify . --key ../operator.pem
+
+## sentence-transformers
+
+`embedder/` is a folder for sentence-transformers, with peft {peft} or later: the adapter, the
+tokenizer, pooling, prompts and length as in training. It takes the base's weights from `../base`,
+in {dtype}.
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("embedder", model_kwargs={{"dtype": "{dtype}"}})
+queries = model.encode_query(["what is searched with"])
+documents = model.encode_document(["what is found", "and what is not"])
+print(model.similarity(queries, documents))
+```
+
+## peft
+
+`adapter/` is the same adapter by itself, for the base's body as `transformers.AutoModel` loads it.
+"""
+
 _THINKING = """
 
 The model is asked as it was trained to be asked: thinking {word}. Tools that take requests name it
@@ -83,6 +113,12 @@ _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 def serve_files(passport: Passport, config: dict[str, Any], switch: str) -> dict[str, str]:
     """File name -> text, for an adapter of that adapter_config.json. `switch`: what the base's chat
     template calls the one for thinking."""
+    if passport.recipe is not None:
+        readme = _EMBEDDER.format(
+            name=passport.name, base=_base(passport.base), peft=lowest_peft(config),
+            dtype=_DTYPES[passport.precision],
+        )  # fmt: skip
+        return {"serve/README.md": readme}
     readme = _README.format(
         name=passport.name,
         dtype=_DTYPES[passport.precision],
