@@ -160,7 +160,7 @@ def _write_documents(
     handed_on = _hashes(staging / (EMBEDDER if passport.recipe else TOKENIZER))
     licence = str(license_terms.get("licence", passport.base.licence))
     texts = {
-        "passport.json": pretty_json(passport.model_dump(mode="json")),
+        "passport.json": pretty_json(_told(passport)),
         "license.json": pretty_json(license_terms),
         "model-card.md": model_card(passport, licence).encode(),
         "sbom.cdx.json": pretty_json(software_bill(passport, adapter_sha256, handed_on)),
@@ -170,6 +170,12 @@ def _write_documents(
     for name, content in texts.items():
         (staging / name).parent.mkdir(exist_ok=True)
         (staging / name).write_bytes(content)
+
+
+def _told(passport: Passport) -> dict[str, Any]:
+    """As the file has it: only of a base that makes vectors is there a recipe."""
+    left_out = {"recipe"} if passport.recipe is None else set()
+    return passport.model_dump(mode="json", exclude=left_out)
 
 
 def _hashes(folder: Path) -> dict[str, str]:

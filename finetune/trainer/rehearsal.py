@@ -35,7 +35,7 @@ def rehearse(run_dir: Path, stop: Stop) -> None:
     with TemporaryDirectory(dir=run_dir) as scratch, watched(strict=spec.deterministic):
         events = EventLog(Path(scratch) / "events.jsonl")
         try:
-            objective = usable(spec.objective, OBJECTIVES).told(spec.settings)
+            objective = usable(spec.objective, OBJECTIVES, family=spec.family).told(spec.settings)
             run = prepare(spec, objective, run_dir, events, stop, rewarded=False)
             _refer_to_nothing(run)
             run.checkpoints = Checkpoints(Path(scratch))
