@@ -9,6 +9,8 @@ from typing import Any
 
 from django.http import HttpResponse, JsonResponse
 
+from finetune.api import words
+
 WIRE, OWN = "/v1/", "/api/"
 
 
@@ -30,6 +32,11 @@ class Problem:
     def text(self) -> str:
         parts = [self.message, f"({self.where})" if self.where else "", self.fix or ""]
         return " ".join(part for part in parts if part)
+
+    @property
+    def told(self) -> str:
+        """In the reader's language."""
+        return words.error(self.code, self.text)
 
     @property
     def permanent(self) -> bool:
@@ -107,7 +114,7 @@ def wire_error(problem: Problem) -> dict[str, Any]:
     """OpenAI's shape: the body of an answer, or the last event of a stream that broke off."""
     return {
         "error": {
-            "message": problem.text,
+            "message": problem.told,
             "type": wire_kind(problem),
             "param": problem.param,
             "code": problem.code,
@@ -130,9 +137,9 @@ def _wire(problem: Problem) -> JsonResponse:
 def _rfc9457(problem: Problem) -> JsonResponse:
     body: dict[str, Any] = {
         "type": f"urn:privatune:problem:{problem.code}",
-        "title": problem.message,
+        "title": words.error(problem.code, problem.message),
         "status": problem.status,
-        "detail": problem.text,
+        "detail": problem.told,
         "code": problem.code,
     }
     extra = {"param": problem.param, "where": problem.where, "fix": problem.fix}

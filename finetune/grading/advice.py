@@ -6,6 +6,8 @@ from enum import StrEnum
 from finetune.grading.resampling import Change
 
 FEWEST_ROWS = 30  # of a suite: below, one answer more or less is several per cent
+MOST_SEEN = 0.1  # of the rows: what is known by heart makes too much of the figures
+MOST_ERRORS = 0.1  # of the rows
 SMALL_GAIN = 0.05  # of the score: less is no reason to train, serve and look after a model
 
 
@@ -37,8 +39,8 @@ CALLED = {
     Decision.DO_NOT: "Not worth putting to work",
 }
 SAID = {
-    Reason.TRAINED_ON: "The suite's file is one that the model was trained or chosen with: it "
-    "shows what the model knows by heart. Bring rows that training has not seen.",
+    Reason.TRAINED_ON: "More than one question in ten stands in what the model was trained or "
+    "chosen with, which shows what it knows by heart. Bring rows that training has not seen.",
     Reason.TOO_FEW_ROWS: f"The suite has fewer than {FEWEST_ROWS} rows, too few to tell. "
     "Bring more.",
     Reason.TOO_MANY_ERRORS: "More than one answer in ten could not be had or graded, so the "
@@ -72,16 +74,17 @@ def advise(
     examples: Change | None = None,
     *,
     errors: float = 0.0,
-    trained_on: bool = False,
+    seen: float = 0.0,
 ) -> Advice:
     """`base` and `examples`: the tuned model's scores minus those of the base, and of the base with
-    examples in its prompt. `errors`: the share of rows without a mark, of the worst side.
+    examples in its prompt. `errors`: the share of rows without a mark, of the worst side; `seen`:
+    the share of rows that stand in what the model was trained or chosen with.
 
     What makes the figures worthless comes first; then what was shown; what was not shown last.
     """
-    if trained_on:
+    if seen > MOST_SEEN:
         return Advice(Decision.MORE_DATA, Reason.TRAINED_ON)
-    if errors > 0.1:
+    if errors > MOST_ERRORS:
         return Advice(Decision.MORE_DATA, Reason.TOO_MANY_ERRORS)
     if base.rows < FEWEST_ROWS:
         return Advice(Decision.MORE_DATA, Reason.TOO_FEW_ROWS)

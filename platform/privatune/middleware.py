@@ -5,15 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 from django.middleware.locale import LocaleMiddleware
 from django.utils import translation
+from django.utils.cache import patch_vary_headers
 
 from faults import Fault
 from finetune.api.explaining import foreseen, of_database, told
 from finetune.api.problems import is_api
+from finetune.api.words import language_of
 from privatune import problem_pages
 from tenants.database.scope import release_connection
 
@@ -55,23 +56,22 @@ class RequestMiddleware(_Layer):
 
 
 class Language(LocaleMiddleware):
-    """Pages speak the person's language. The APIs speak English whatever is asked for, and say so:
-    else the REST framework's sentences came translated among ours, and English was called Chinese.
-    """
+    """Pages speak the person's language, whom a cookie may name; the APIs that of the request."""
 
     def process_request(self, request: HttpRequest) -> None:
         if not is_api(request.path):
             super().process_request(request)
             return
-        translation.activate(settings.LANGUAGE_CODE)
-        request.LANGUAGE_CODE = settings.LANGUAGE_CODE
+        request.LANGUAGE_CODE = language_of(request.headers.get("accept-language", ""))
+        translation.activate(request.LANGUAGE_CODE)
 
     def process_response(
         self, request: HttpRequest, response: HttpResponseBase
     ) -> HttpResponseBase:
         if not is_api(request.path):
             return super().process_response(request, response)
-        response.headers.setdefault("Content-Language", settings.LANGUAGE_CODE)
+        response.headers.setdefault("Content-Language", translation.get_language())
+        patch_vary_headers(response, ("Accept-Language",))
         return response
 
 

@@ -317,6 +317,7 @@ CONTENT_SECURITY_POLICY = {
 
 LANGUAGE_CODE = "en"
 LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
+API_SENTENCES = "privatune.portal.speaking.Sentences"  # what the APIs tell in those others
 LOCALE_PATHS = [ROOT / "platform" / "privatune" / "locale"]
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -9,8 +9,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from finetune import selectors
+from finetune.api import words
 from finetune.api.own.base import OwnView
-from finetune.api.own.fields import IdField, ReferenceField, TextField
+from finetune.api.own.fields import IdField, KeptErrorField, ReferenceField, TextField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Dataset
@@ -31,7 +32,7 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
     file = ReferenceField(StoredFile, "file_id")
     model = serializers.CharField(source="base.name", default=None, allow_null=True)
     report = serializers.SerializerMethodField()
-    error = serializers.JSONField(allow_null=True)
+    error = KeptErrorField(allow_null=True)
 
     class Meta:
         model = Dataset
@@ -43,8 +44,7 @@ class DatasetSerializer(serializers.ModelSerializer[Dataset]):
 
     @extend_schema_field({"type": ["object", "null"], "additionalProperties": True})
     def get_report(self, dataset: Dataset) -> dict[str, Any] | None:
-        report: dict[str, Any] | None = self.context["reports"][dataset.id]
-        return report
+        return words.report(self.context["reports"][dataset.id])
 
 
 class DatasetWishSerializer(serializers.Serializer[Any]):

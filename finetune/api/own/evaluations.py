@@ -18,7 +18,7 @@ from faults import UserFault
 from finetune import selectors
 from finetune.api.bodies import fit
 from finetune.api.own.base import OwnView
-from finetune.api.own.fields import IdField, ReferenceField
+from finetune.api.own.fields import IdField, KeptErrorField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.api.wire.sampling import Metadata
@@ -54,7 +54,7 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
     settings = serializers.JSONField(source="requested")
     criteria = serializers.JSONField(source="suite.criteria")
     report = serializers.JSONField()
-    error = serializers.JSONField()
+    error = KeptErrorField()
     metadata = serializers.JSONField()
     tags = serializers.SerializerMethodField(
         help_text="By side and tag, what its rows scored; only of one evaluation, not in lists."

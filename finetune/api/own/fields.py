@@ -4,6 +4,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from finetune.api import words
 from tenants.models import TenantOwned
 from tenants.public_ids import PublicId
 
@@ -22,6 +23,13 @@ class IdField(serializers.CharField):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(source="public_id", read_only=True, **kwargs)
+
+
+class KeptErrorField(serializers.JSONField):
+    """An error as its row keeps it, in the reader's language."""
+
+    def to_representation(self, value: Any) -> Any:
+        return words.kept(value)
 
 
 class ReferenceField(serializers.CharField):

@@ -13,7 +13,7 @@ from faults import UserFault
 from finetune import selectors
 from finetune.api.bodies import fit
 from finetune.api.own.base import OwnView
-from finetune.api.own.fields import IdField
+from finetune.api.own.fields import IdField, KeptErrorField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.wire.job_create import JobCreate
 from finetune.api.wire.sampling import Metadata
@@ -179,7 +179,7 @@ class PipelineSerializer(serializers.ModelSerializer[Pipeline]):
     base_model = serializers.CharField(source="base.name")
     status = serializers.SerializerMethodField()
     waits_for = serializers.CharField(source="wait_reason")
-    error = serializers.JSONField()
+    error = KeptErrorField()
     metadata = serializers.JSONField()
 
     class Meta:

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from finetune import selectors
 from finetune.api.bodies import fit
 from finetune.api.own.base import OwnView
-from finetune.api.own.fields import IdField, ReferenceField
+from finetune.api.own.fields import IdField, KeptErrorField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.streams import download
 from finetune.models import Profile
@@ -33,7 +33,7 @@ class ProfileSerializer(serializers.ModelSerializer[Profile]):
     report = serializers.SerializerMethodField(
         help_text="Figures; null until it has succeeded. Rows are those that can be used, from 1."
     )
-    error = serializers.JSONField()
+    error = KeptErrorField()
 
     class Meta:
         model = Profile

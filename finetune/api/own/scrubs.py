@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from finetune import selectors
 from finetune.api.bodies import fit, query
 from finetune.api.own.base import OwnView
-from finetune.api.own.fields import IdField, ReferenceField
+from finetune.api.own.fields import IdField, KeptErrorField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
 from finetune.api.paging import whole_number
 from finetune.models import Scrub
@@ -37,7 +37,7 @@ class ScrubSerializer(serializers.ModelSerializer[Scrub]):
     rows_done = serializers.IntegerField(source="done")
     rows_total = serializers.IntegerField(source="total", allow_null=True)
     report = serializers.SerializerMethodField()
-    error = serializers.JSONField()
+    error = KeptErrorField()
 
     class Meta:
         model = Scrub

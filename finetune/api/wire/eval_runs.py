@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from faults import UserFault
 from finetune import selectors
+from finetune.api import words
 from finetune.api.bodies import parse
 from finetune.api.paging import Paging
 from finetune.api.wire.base import WireView
@@ -189,7 +190,8 @@ def _error(run: Evaluation) -> dict[str, Any] | None:
     if not run.error:
         return None
     where = f" ({run.error['where']})" if run.error.get("where") else ""
-    return {"code": run.error["code"], "message": f"{run.error['message']}{where}"}
+    own = f"{run.error['message']}{where}"
+    return {"code": run.error["code"], "message": words.error(run.error["code"], own, run.error)}
 
 
 class Runs(WireView):

@@ -1,5 +1,6 @@
 """/v1/files: upload, list, retrieve, read back, delete."""
 
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO, cast
 
 from django.http import HttpRequest
@@ -7,6 +8,7 @@ from django.http.response import HttpResponseBase
 
 from faults import UserFault
 from finetune import selectors
+from finetune.api import words
 from finetune.api.bodies import form_file, read_form
 from finetune.api.paging import Paging
 from finetune.api.streams import download
@@ -24,6 +26,16 @@ FIELDS = frozenset({"file", "purpose", "expires_after[anchor]", "expires_after[s
 
 
 def file_object(file: StoredFile) -> dict[str, Any]:
+    return file_objects([file])(file)
+
+
+def file_objects(rows: Sequence[StoredFile]) -> Callable[[StoredFile], dict[str, Any]]:
+    """Shows any of `rows`."""
+    refused = words.refusals(rows)
+    return lambda file: _shown(file, refused.get(file.id, file.status_details))
+
+
+def _shown(file: StoredFile, why: str | None) -> dict[str, Any]:
     return {
         "id": file.public_id,
         "object": "file",
@@ -33,7 +45,7 @@ def file_object(file: StoredFile) -> dict[str, Any]:
         "filename": file.filename,
         "purpose": file.purpose,
         "status": file.status,
-        "status_details": file.status_details,
+        "status_details": why,
     }
 
 
@@ -45,7 +57,8 @@ class Files(KeepingView):
         rows = selectors.files()
         if "purpose" in asked:
             rows = rows.filter(purpose=asked["purpose"])
-        return listing(PAGING.page(asked, rows), file_object)
+        page = PAGING.page(asked, rows)
+        return listing(page, file_objects(page.rows))
 
     def post(self, request: HttpRequest) -> HttpResponseBase:
         fields = read_form(request)

@@ -6,6 +6,7 @@ from typing import Any
 from django.http import HttpRequest
 
 from finetune import phases, selectors
+from finetune.api import words
 from finetune.api.bodies import parse
 from finetune.api.paging import Paging, read_metadata
 from finetune.api.wire.base import WireView
@@ -37,7 +38,7 @@ def phase_object(job: Job) -> dict[str, Any] | None:
     phase = phases.of(job)
     if phase is None:
         return None
-    return {"code": phase.code, "message": phase.text, "place": phase.place}
+    return {"code": phase.code, "message": words.phase(job, phase.text), "place": phase.place}
 
 
 def job_objects(rows: Sequence[Job]) -> Callable[[Job], dict[str, Any]]:
@@ -102,10 +103,10 @@ def shown_grader(job: Job) -> dict[str, Any]:
 def shown_error(job: Job) -> dict[str, Any] | None:
     if not job.error:
         return None
-    fix = job.error.get("fix")
+    code, own = job.error.get("code"), (job.error.get("message"), job.error.get("fix"))
     return {
-        "code": job.error.get("code"),
-        "message": " ".join(part for part in (job.error.get("message"), fix) if part),
+        "code": code,
+        "message": words.error(str(code), " ".join(part for part in own if part), job.error),
         "param": job.error.get("param"),
     }
 
@@ -116,7 +117,7 @@ def event_object(event: Event) -> dict[str, Any]:
         "object": "fine_tuning.job.event",
         "created_at": created(event),
         "level": event.level,
-        "message": event.message,
+        "message": words.event(event),
         "type": "metrics" if event.type == "metrics" else "message",
         "data": event.data,
         "code": event.code or None,

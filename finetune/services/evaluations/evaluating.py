@@ -23,6 +23,7 @@ from finetune.services.evaluations.asking import Asked, Asker
 from finetune.services.evaluations.examples import examples_of
 from finetune.services.evaluations.report import report_of, scores_of, tags_of
 from finetune.services.evaluations.request import EvaluationRequest
+from finetune.services.evaluations.seen import readings_of, seen_of
 from finetune.services.files.room import require_room
 from finetune.services.models import gateway
 from finetune.services.models.graders import judges_of
@@ -142,7 +143,9 @@ def _evaluate(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         if more and time.monotonic() > ends and EVALUATE.others(lease.tenant_id):
             leases.wait(lease, reason=None, seconds=ASIDE_SECONDS)
             return
-    _finish(lease, plan, vault, items)
+    with tenant_scope(lease.tenant_id):
+        readings = readings_of(evaluation.artifact)
+    _finish(lease, plan, vault, items, seen_of(plan.questions, readings, vault, still))
 
 
 def _total(plan: Plan) -> int:
@@ -206,16 +209,16 @@ def _keep(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]]) -
         raise
 
 
-def _finish(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]]) -> None:
+def _finish(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]], seen: int) -> None:
     name = f"{evaluation_prefix(lease.row_id)}{secrets.token_hex(8)}.json"
     vault.put_bytes(name, orjson.dumps(tags_of(items)))
     ended = False
     try:
         with leases.fenced(lease) as row:
             if not leases.grant_wishes(lease, row):
-                columns = {"report": report_of(plan.evaluation, items), "marks": scores_of(items)}
-                leases.finish(lease, tags_object=name, **columns)
-                _open_gate(plan.evaluation, columns["report"])
+                report = report_of(plan.evaluation, items, seen)
+                leases.finish(lease, tags_object=name, report=report, marks=scores_of(items))
+                _open_gate(plan.evaluation, report)
                 ended = True
     finally:
         if not ended:  # cancelled meanwhile, or the lease lost

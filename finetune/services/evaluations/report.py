@@ -18,8 +18,9 @@ Items = Sequence[dict[str, Any]]
 OTHERS: tuple[Side, ...] = ("base", "base_with_examples")
 
 
-def report_of(evaluation: Evaluation, items: Items) -> dict[str, Any]:
-    """In the open scope."""
+def report_of(evaluation: Evaluation, items: Items, seen: int | None) -> dict[str, Any]:
+    """`seen`: of the rows, how many stand in what the model was trained with, if that can be told.
+    In the open scope."""
     sides = {side: _marks(items, side) for side in _names(items)}
     scores = {side: [mark.score for mark in found] for side, found in sides.items()}
     changes = {
@@ -27,6 +28,7 @@ def report_of(evaluation: Evaluation, items: Items) -> dict[str, Any]:
     }
     report: dict[str, Any] = {
         "rows": len(items),
+        "rows_seen": seen,
         "sides": {side: _side(items, side, found) for side, found in sides.items()},
         "changes": {side: marks.told(found) for side, found in changes.items()},
     }
@@ -36,7 +38,7 @@ def report_of(evaluation: Evaluation, items: Items) -> dict[str, Any]:
             changes.get("base_with_examples"),
             errors=max(sum(mark.errored for mark in found) for found in sides.values())
             / len(items),
-            trained_on=_trained_on(evaluation),
+            seen=1.0 if _trained_on(evaluation) else (seen or 0) / len(items),
         )
         report["advice"] = {
             "decision": advice.decision, "reason": advice.reason, "message": advice.said,

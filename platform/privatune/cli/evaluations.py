@@ -231,6 +231,7 @@ def show(evaluation: dict[str, Any], *, as_json: bool) -> None:
             "waits for": evaluation["waits_for"] or None,
             "error": error.get("message"),
             "where": error.get("where"),
+            "seen in training": _seen(evaluation.get("report") or {}),
             "verdict": advice and f"{_verdict(evaluation)}: {advice['message']}",
         }
     )
@@ -276,6 +277,10 @@ def _sides(evaluation: dict[str, Any]) -> dict[str, Any]:
 
 def _advice(evaluation: dict[str, Any]) -> dict[str, Any] | None:
     return (evaluation.get("report") or {}).get("advice")
+
+
+def _seen(report: dict[str, Any]) -> str | None:
+    return f"{report['rows_seen']} of {report['rows']} rows" if report.get("rows_seen") else None
 
 
 def _verdict(evaluation: dict[str, Any]) -> str:

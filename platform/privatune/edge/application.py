@@ -14,9 +14,11 @@ from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils import translation
 
 from finetune.api.explaining import explain
 from finetune.api.problems import Problem, Refusal, answer, is_api, too_large
+from finetune.api.words import language_of
 from privatune import problem_pages
 from privatune.edge import doors, origins, routes
 from privatune.edge.body import Body, Message, Pace, Receive
@@ -161,7 +163,9 @@ class Application(ASGIHandler):
 
 def _told(scope: dict[str, Any], problem: Problem) -> HttpResponse:
     if is_api(str(scope["path"])):
-        return answer(str(scope["path"]), problem)
+        accepted = dict(scope["headers"]).get(b"accept-language", b"").decode("latin-1")
+        with translation.override(language_of(accepted)):
+            return answer(str(scope["path"]), problem)
     return problem_pages.bare(ASGIRequest(scope, BytesIO()), problem)
 
 

@@ -4,6 +4,7 @@ finding says more (numbers, names, lines), a sentence with that.
 In English it is the check's own message, which the API gives as well.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.utils.translation import get_language, gettext
@@ -11,7 +12,9 @@ from django.utils.translation import gettext_lazy as _
 
 from finetune.models import Dataset
 from finetune.records.check.codes import CODES
+from finetune.states import DatasetState
 from privatune.portal.refusals import kept
+from tenants.models import StoredFile
 
 # Used where the finding has every value that the sentence names.
 DETAILED: dict[str, Any] = {
@@ -103,6 +106,14 @@ def summary(reading: Dataset) -> str | None:
     if not first.get("line"):
         return what
     return gettext("Line %(line)s: %(what)s") % {"line": first["line"], "what": what}
+
+
+def refusal(file: StoredFile, readings: Iterable[Dataset]) -> str | None:
+    """Why the file cannot be used; its own words are the API's, in English."""
+    if not file.status_details:
+        return None
+    said = (summary(each) for each in readings if each.state == DatasetState.REFUSED)
+    return next((each for each in said if each), file.status_details)
 
 
 def _fix(code: str, problem: dict[str, Any]) -> str:

@@ -41,8 +41,8 @@ CRITERIA: dict[str, Any] = {
 }
 REASONS: dict[str, Any] = {
     Reason.TRAINED_ON: _(
-        "The questions are a file that the model was trained or chosen with: they show what it "
-        "knows by heart. Bring rows that training has not seen."
+        "More than one question in ten stands in what the model was trained or chosen with, which "
+        "shows what it knows by heart. Bring rows that training has not seen."
     ),
     Reason.TOO_FEW_ROWS: _("There are fewer than 30 questions, too few to tell. Bring more."),
     Reason.TOO_MANY_ERRORS: _(

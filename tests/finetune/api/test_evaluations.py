@@ -51,7 +51,7 @@ def rows(count: int) -> list[dict[str, Any]]:
     return [
         {
             "messages": [
-                {"role": "user", "content": f"Say {number}."},
+                {"role": "user", "content": f"Count to {number}."},
                 {"role": "assistant", "content": f"It is {number}."},
             ],
             "tags": ["even" if number % 2 == 0 else "odd", SECRET],
@@ -515,6 +515,23 @@ def test_a_suite_that_was_trained_on_praises_nothing(
         assert Evaluation.objects.get().suite.name == "alike"
     again = evaluated(customer, model=tuned, file=training_file, criteria=[ALIKE])
     assert again["suite"] == found["suite"], "equal criteria are one suite"
+
+
+@pytest.mark.parametrize(("known", "reason"), [(3, "undecided"), (4, "trained_on")])
+def test_questions_that_stand_in_the_training_rows_are_counted_whatever_their_file(
+    customer: Customer, tuned: str, training_file: str, known: int, reason: str
+) -> None:
+    with customer.http() as http:
+        trained = http.get(f"/v1/files/{training_file}/content").text.splitlines()
+    asked = [json.loads(line)["messages"][-2]["content"] for line in trained][:known]
+    again = [{"question": f" {text.upper()}  ", "reference": "?"} for text in asked]
+    suite = suite_file(customer, again + rows(36 - known))
+    found = evaluated(customer, model=tuned, file=suite, criteria=[ALWAYS])
+    assert (found["report"]["rows"], found["report"]["rows_seen"]) == (36, known)
+    assert found["report"]["advice"]["reason"] == reason
+    customer.client().files.delete(training_file)
+    again = evaluated(customer, model=tuned, file=suite, criteria=[ALWAYS])
+    assert again["report"]["rows_seen"] is None, "what it was trained on is gone"
 
 
 def test_scores_and_words_that_cannot_be_kept_are_the_rows_errors(

@@ -202,7 +202,7 @@ def test_a_gate_that_could_never_open_is_refused_and_withholds_nothing(
     """Only the same rows open it again, so they have to be rows that can say something."""
     few = refusal(asked(customer, tuned, file=suite_file(customer, rows(29))))
     assert (few["code"], few["param"]) == ("gate_too_few_rows", "gate")
-    assert "has 29 rows" in few["message"]
+    assert "has 29 rows" in few["detail"]
     trained = suite_file(customer, rows(30), "fine-tune")
     job = customer.client().fine_tuning.jobs.create(model=TINY, training_file=trained)
     for same in (trained, suite_file(customer, rows(30))):

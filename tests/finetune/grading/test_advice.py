@@ -28,7 +28,8 @@ BETTER, WORSE, NOTHING = gain(0.1, 0.2), gain(-0.2, -0.1), gain(-0.1, 0.1)
         (gain(0.1, 0.2, FEWEST_ROWS), None, {}, "deploy", "better_than_base"),
         (BETTER, BETTER, {"errors": 0.11}, "more_data", "too_many_errors"),
         (BETTER, BETTER, {"errors": 0.1}, "deploy", "better_than_both"),
-        (BETTER, BETTER, {"trained_on": True, "errors": 0.5}, "more_data", "trained_on"),
+        (BETTER, BETTER, {"seen": 0.11, "errors": 0.5}, "more_data", "trained_on"),
+        (BETTER, BETTER, {"seen": 0.1}, "deploy", "better_than_both"),
     ],
 )
 def test_the_verdict_and_its_reason(

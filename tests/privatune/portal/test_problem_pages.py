@@ -111,18 +111,3 @@ def test_a_script_gets_the_words_without_a_page() -> None:
 
 def test_what_a_page_may_not_take_is_still_told_by_its_header() -> None:
     assert Client().get("/accounts/sessions/end-others").headers["Allow"] == "POST"
-
-
-@pytest.mark.parametrize("path", ["/api/v1/invitations", "/v1/fine_tuning/jobs", "/v1/nothing"])
-def test_an_api_tells_errors_in_english_and_says_so(customer: Customer, path: str) -> None:
-    """Those of the REST framework, too, which has a Chinese catalogue of its own."""
-    answer = Client().post(
-        path,
-        {"email": "no address", "role": "viewer"},
-        content_type="application/json",
-        headers={"authorization": f"Bearer {customer.key}", "accept-language": "zh-CN"},
-    )
-    assert answer.status_code in (400, 404)
-    assert not WORDS["zh-hans"].search(str(answer.json()))
-    assert answer["content-language"] == "en"
-    assert "accept-language" not in answer.get("vary", "").lower()

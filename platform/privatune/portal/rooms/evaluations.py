@@ -101,6 +101,7 @@ def _context(request: RoomRequest, evaluation: Evaluation) -> dict[str, Any]:
         "criteria": verdicts.criteria(evaluation.suite),
         "error": kept(evaluation.error),
         "verdict": verdicts.verdict(evaluation.report),
+        "report": evaluation.report,
         "lines": verdicts.lines(evaluation.report),
         "tags": verdicts.tag_lines(tags),
         "compared": list(verdicts.compared(evaluation, others.order_by("-created_at")[:PAGE])),

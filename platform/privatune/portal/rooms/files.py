@@ -27,7 +27,7 @@ from finetune.services.files import intake
 from finetune.services.files.columns import map_columns
 from finetune.services.files.datasets import full_report, open_errors
 from finetune.services.files.needs import StillNeeded
-from finetune.states import LIVE_DATASET_STATES, DatasetState
+from finetune.states import LIVE_DATASET_STATES
 from privatune.portal import file_profile, findings, needed
 from privatune.portal.access import RoomRequest, address_of, go, room
 from privatune.portal.file_rows import with_rows
@@ -105,7 +105,7 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
         "profiles": profiles,
         "versions": versions,
         "others": file_profile.others(file) if trainable else [],
-        "refused": _why(file, readings),
+        "refused": findings.refusal(file, readings),
         "waiting": any(each["live"] for each in (*profiles, *versions))
         or (
             file.purpose in OF_ROWS
@@ -166,14 +166,6 @@ def errors(request: RoomRequest, file_id: UUID, dataset_id: UUID) -> HttpRespons
 
 def _file(file_id: UUID) -> StoredFile:
     return get_object_or_404(selectors.files(), id=file_id)
-
-
-def _why(file: StoredFile, readings: list[Dataset]) -> str | None:
-    """Why the file cannot be used; its own words are the API's, in English."""
-    if not file.status_details:
-        return None
-    said = (findings.summary(each) for each in readings if each.state == DatasetState.REFUSED)
-    return next((each for each in said if each), file.status_details)
 
 
 def _each_once(shown: list[dict[str, Any]]) -> list[dict[str, Any]]:
