@@ -209,7 +209,9 @@ def _keep(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]]) -
         raise
 
 
-def _finish(lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]], seen: int) -> None:
+def _finish(
+    lease: Lease, plan: Plan, vault: Vault, items: list[dict[str, Any]], seen: int | None
+) -> None:
     name = f"{evaluation_prefix(lease.row_id)}{secrets.token_hex(8)}.json"
     vault.put_bytes(name, orjson.dumps(tags_of(items)))
     ended = False

@@ -8,6 +8,8 @@ from uuid import UUID
 from finetune.models import Dataset, Event, Job
 from finetune.states import DatasetState
 from privatune.portal import findings, history, phases, refusals
+from privatune.portal.sentences import SENTENCES
+from privatune.portal.sentences.programs import NOT_FOUND, PROGRAMS
 from tenants.models import StoredFile
 
 
@@ -15,8 +17,11 @@ class Sentences:
     """In the active language; see finetune/api/words.py."""
 
     def error(self, code: str, about: Mapping[str, Any]) -> str | None:
-        told = refusals.kept({**about, "code": code, "message": ""})
-        return (told or {})["said"] or None
+        if code not in SENTENCES:
+            missing = NOT_FOUND if code.endswith("_not_found") else None
+            return str(PROGRAMS.get(code) or missing or "") or None
+        told = refusals.kept({**about, "code": code})
+        return str(told["said"]) if told else None
 
     def event(self, event: Event) -> str:
         return history.told(event)

@@ -1,4 +1,4 @@
-"""What the APIs tell is in the language that the request asks for, and never without the figures."""
+"""What the APIs tell is in the language that a request asks for, and never without the figures."""
 
 import re
 from typing import Any
@@ -6,10 +6,14 @@ from typing import Any
 import httpx
 import pytest
 
+from faults import UserFault
+from finetune.events import JobFailed
+from finetune.models import Job
+from finetune.services.jobs.steps import step
+from finetune.states import JobState
 from tenants.database.scope import tenant_scope
-from tenants.models import StoredFile
 from tests.finetune.api.conftest import TINY
-from tests.finetune.api.customers import Customer
+from tests.finetune.api.customers import Customer, chat_rows
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
 CHINESE = {"accept-language": "zh-CN,zh;q=0.9,en;q=0.8"}
@@ -51,7 +55,7 @@ def test_the_first_language_that_is_spoken_here_is_taken(
     ("path", "body", "figures"),
     [
         ("/v1/fine_tuning/jobs", {"model": TINY, "training_file": "file-x", "seed": "a"}, "seed"),
-        ("/v1/fine_tuning/jobs", {"model": TINY, "extra": 1}, "extra"),
+        ("/v1/fine_tuning/jobs", {"model": TINY, "training_file": "file-x", "extra": 1}, "extra"),
         ("/v1/chat/completions", {"model": "nobodys", "messages": []}, "messages"),
         ("/api/v1/invitations", {"email": "no address", "role": "viewer"}, ""),
         ("/api/v1/estimates", {"model": TINY}, "training_file"),
@@ -81,7 +85,7 @@ def test_a_body_that_is_refused_before_it_is_read_is_told_so_too(base_url: str) 
 
 
 def test_what_a_check_found_is_told_with_its_place(customer: Customer) -> None:
-    bad = b'{"messages": [{"role": "user", "content": "a"}]}\n{"messages": NaN}\n' * 2
+    bad = b'{"messages": [{"role": "user", "content": "a"}]}\n{"messages": \n' * 2
     sent = customer.client().files.create(file=("bad.jsonl", bad), purpose="fine-tune")
     customer.check_files()
     with customer.http() as http:
@@ -113,11 +117,12 @@ def test_a_jobs_history_phase_and_error_are_told_so(customer: Customer, training
 
 def test_the_error_that_a_job_keeps_is_told_so(customer: Customer) -> None:
     client = customer.client()
-    sent = client.files.create(file=("bad.jsonl", b'{"messages": 1}\n'), purpose="fine-tune")
+    sent = client.files.create(file=("rows.jsonl", chat_rows()), purpose="fine-tune")
     job = client.fine_tuning.jobs.create(model=TINY, training_file=sent.id)
-    customer.check_files()
     with tenant_scope(customer.tenant_id):
-        assert StoredFile.objects.get().status == "error"
+        fault = UserFault("invalid_training_file", "Line 3 is no row.", fix="Mend it.")
+        why = JobFailed(error=fault.code, reason=fault.message, attempts=1)
+        step(Job.objects.get(), JobState.FAILED, why, error=fault.fields())
     with customer.http() as http:
         error = http.get(f"/v1/fine_tuning/jobs/{job.id}", headers=CHINESE).json()["error"]
         own = http.get(f"/v1/fine_tuning/jobs/{job.id}").json()["error"]
