@@ -3,18 +3,18 @@
 import hashlib
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
 from faults.nesting import NO_JSON, loads
-from finetune.profiling.personal import Found, Kind, find, masked_row
+from finetune.profiling.personal import Found, Kind, found_in, masked_row
 from finetune.profiling.repeats import Repeat, Texts, across, within
 from finetune.profiling.scripts import script_of
 from finetune.profiling.spec import HeldOut, Places, ProfileReport, ProfileSpec, ScrubReport
-from finetune.profiling.texts import question_of, texts_of, whole_of
+from finetune.profiling.texts import question_of, whole_of
 from finetune.records.check.tokens import TokenCounts
 
 REPORT, FINDINGS, TAGS, SCRUBBED = "report.json", "findings.jsonl", "tags.json", "scrubbed.jsonl"
@@ -140,7 +140,7 @@ class _Profile:
         self._tags.update(tags)
         self._tagged += bool(tags)
         kinds = set()
-        for place, each in _found(row):
+        for place, each in found_in(row):
             kinds.add(each.kind)
             self._places[each.kind] += 1
             self._listing.add(
@@ -191,7 +191,7 @@ def scrub(spec: ProfileSpec, out_dir: Path, tell: Tell) -> ScrubReport:
     with (out_dir / SCRUBBED).open("wb") as written:
         for rows, row in enumerate(lines.rows(), 1):
             found: dict[str, list[Found]] = {}
-            for place, each in _found(row, kinds):
+            for place, each in found_in(row, kinds):
                 found.setdefault(place, []).append(each)
             made = masked_row(row, found)
             told = _numbered(row, made, found, groups)
@@ -245,12 +245,6 @@ def as_brought(row: Row) -> Row:
     if all(each["role"] in ("assistant", "tool") for side in sides.values() for each in side):
         return {"prompt": prompt, **sides, **rest}
     return {**{side: [*prompt, *said] for side, said in sides.items()}, **rest}
-
-
-def _found(row: Row, kinds: Iterable[Kind] = Kind) -> Iterator[tuple[str, Found]]:
-    wanted = frozenset(kinds)
-    for place, text in texts_of(row):
-        yield from ((place, each) for each in find(text, wanted))
 
 
 def _told(found: dict[str, list[Found]]) -> dict[str, list[tuple[int, int, str]]]:

@@ -1,5 +1,6 @@
 """Where words stand in a row: every string with its place, the question, and all of it."""
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -8,7 +9,18 @@ from typing import Any
 # Of a format and not of a person
 _STRUCTURE = frozenset({"role", "type", "id", "tool_call_id"})
 _ASKED = ("prompt", "question", "input", "text")
+_NAME = re.compile(r'[^.\[\]"\\\x00-\x1f]+')
 _SPACE = re.compile(r"\s+")
+
+
+def place_of(place: str, step: str | int) -> str:
+    """Of what stands under `step` there: messages[0].content, and of a name with signs of its own
+    a["b.c"], so that no two places are called the same."""
+    if isinstance(step, int):
+        return f"{place}[{step}]"
+    if not _NAME.fullmatch(step):
+        return f"{place}[{json.dumps(step, ensure_ascii=False)}]"
+    return f"{place}.{step}" if place else step
 
 
 def texts_of(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
@@ -17,11 +29,11 @@ def texts_of(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
         yield place, value
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from texts_of(item, f"{place}[{index}]")
+            yield from texts_of(item, place_of(place, index))
     elif isinstance(value, dict):
         for name, item in value.items():
             if not (name in _STRUCTURE and isinstance(item, str)):
-                yield from texts_of(item, f"{place}.{name}" if place else name)
+                yield from texts_of(item, place_of(place, name))
 
 
 def whole_of(row: dict[str, Any]) -> str:

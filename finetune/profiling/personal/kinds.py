@@ -22,6 +22,7 @@ class Kind(StrEnum):
         return f"[{self.name}]"
 
 
+ALL = frozenset(Kind)
 SECRETS = frozenset({Kind.URL_CREDENTIALS, Kind.API_KEY, Kind.PASSWORD, Kind.PRIVATE_KEY})
 
 

@@ -16,10 +16,9 @@ from django.db.models.functions import Now
 from faults import UserFault
 from finetune.models import Dataset, Scrub
 from finetune.profiling.child import profile_in_child
-from finetune.profiling.personal import Found, Kind, masked
+from finetune.profiling.personal import Found, Kind, masked, texts
 from finetune.profiling.run import FINDINGS, SCRUBBED
 from finetune.profiling.spec import ProfileSpec, ScrubReport
-from finetune.profiling.texts import texts_of
 from finetune.services.files.datasets import request_check
 from finetune.services.files.profiling import Watched, readable_rows
 from finetune.services.files.room import require_room
@@ -244,7 +243,7 @@ def _changed(rows: Any, told_of: dict[int, dict[str, Any]]) -> Iterator[ChangedR
             number,
             [
                 _change(place, text, places[place], group if place in GROUPS else None)
-                for place, text in texts_of(orjson.loads(line))
+                for place, text, _ in texts(orjson.loads(line))
                 if place in places
             ],
         )
