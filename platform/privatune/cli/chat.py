@@ -11,6 +11,7 @@ import typer
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import AsJson, notes, print_json
+from privatune.cli.visible import visible
 
 COMPLETIONS = "/v1/chat/completions"
 
@@ -66,7 +67,7 @@ def _answer(client: Client, wish: dict[str, Any], messages: list[dict[str, str]]
             for choice in chunk.get("choices", []):
                 text = choice.get("delta", {}).get("content") or ""
                 said.append(text)
-                sys.stdout.write(text)
+                sys.stdout.write(visible(text) if sys.stdout.isatty() else text)
                 sys.stdout.flush()
     sys.stdout.write("\n")
     return "".join(said)

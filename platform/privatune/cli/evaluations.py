@@ -28,6 +28,7 @@ from privatune.cli.output import (
     print_json,
     print_table,
 )
+from privatune.cli.visible import json_visible
 from tenants import public_ids
 
 app = typer.Typer(no_args_is_help=True, help="List, read, compare and end evaluations.")
@@ -154,7 +155,7 @@ def show_items(evaluation_id: EvaluationId, as_json: AsJson = False) -> None:
             rows = response.read().split(b"\n")
             return print_json({"data": [json.loads(row) for row in rows if row]})
         for piece in response.iter_text():
-            typer.echo(piece, nl=False)
+            typer.echo(json_visible(piece), nl=False)
     return None
 
 

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from faults import Fault
 from privatune.cli.exits import Stop
+from privatune.cli.visible import VisibleConsole, json_visible, visible
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Machine output: JSON on standard output, nothing else.")
@@ -26,21 +27,22 @@ AsJson = Annotated[
 
 def notes() -> Console:
     """Progress, hints and errors. Made anew, so that a redirected stream is honoured."""
-    return Console(stderr=True, highlight=False)
+    return VisibleConsole(stderr=True, highlight=False)
 
 
 def results() -> Console:
-    return Console(highlight=False)
+    return VisibleConsole(highlight=False)
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
+    said = json.dumps(value, ensure_ascii=False, default=str)
+    sys.stdout.write(json_visible(said) + "\n")
     sys.stdout.flush()
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Aligned in a terminal; in a pipe or a file a line each, its values between tabs."""
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    cells = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
     console = results()
     if not console.is_terminal:
         for line in ([str(name) for name in columns], *cells):

@@ -11,6 +11,7 @@ from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import fail, notes, print_json, when
 from privatune.cli.progress import JobBar
+from privatune.cli.visible import visible
 
 JOBS = "/v1/fine_tuning/jobs"
 POLL_SECONDS = 1.0
@@ -63,7 +64,8 @@ def going_on(job_id: str) -> Iterator[None]:
 def _show(event: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         return print_json(event)
-    sys.stdout.write(f"{when(event['created_at'])}  {event['level']:5}  {event['message']}\n")
+    told = visible(event["message"])
+    sys.stdout.write(f"{when(event['created_at'])}  {event['level']:5}  {told}\n")
     sys.stdout.flush()
     return None
 
