@@ -17,10 +17,20 @@ _UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {
     ast.UAdd: operator.pos,
     ast.USub: operator.neg,
 }
+
+
+def _least(*values: float) -> float:
+    return min(values)  # of one, too, which Python's own does not take
+
+
+def _most(*values: float) -> float:
+    return max(values)
+
+
 # By name: the function, and how many arguments it takes (None: one or more).
 _FUNCTIONS: dict[str, tuple[Callable[..., float], int | None]] = {
-    "min": (min, None),
-    "max": (max, None),
+    "min": (_least, None),
+    "max": (_most, None),
     "abs": (abs, 1),
     "floor": (math.floor, 1),
     "ceil": (math.ceil, 1),
@@ -36,8 +46,9 @@ def parse(text: str, names: frozenset[str]) -> ast.expr:
         tree = ast.parse(text.replace("^", "**"), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError("calculate_output is no formula") from None
+    called = {node.func for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
-        _require(node, names)
+        _require(node, names, called=node in called)
     return tree
 
 
@@ -52,11 +63,11 @@ def evaluate(text: str, scores: Mapping[str, float]) -> float:
     return value
 
 
-def _require(node: ast.AST, names: frozenset[str]) -> None:
+def _require(node: ast.AST, names: frozenset[str], *, called: bool) -> None:
     match node:
         case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
             return
-        case ast.Name(id=name) if name in names or name in _FUNCTIONS:
+        case ast.Name(id=name) if name in (_FUNCTIONS if called else names):
             return
         case ast.BinOp(op=op) if type(op) in _BINARY:
             return
@@ -80,8 +91,6 @@ def _value(node: Any, scores: Mapping[str, float]) -> float:
         case ast.Constant(value=int() | float() as value):
             return float(value)
         case ast.Name(id=name):
-            if name not in scores:
-                raise ValueError(f"{name} is a function")
             return scores[name]
         case ast.BinOp(left=left, op=op, right=right):
             return _BINARY[type(op)](_value(left, scores), _value(right, scores))

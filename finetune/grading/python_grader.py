@@ -1,13 +1,14 @@
 """Runs a customer's Python grader in a sandbox: no network, no files, bounded memory and time."""
 
+import fcntl
 import json
 import math
+import os
 import subprocess
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from faults.nesting import NO_JSON
 from finetune.sandbox.levels import Level
@@ -67,9 +68,7 @@ def run_on_all(
         told = "This machine has no isolation for the code of strangers."
         return [Ran(error=told, ours=True) for _ in asked]
     listed = [{"sample": sample, "item": item} for sample, item in asked]
-    with tempfile.TemporaryFile() as given:
-        given.write(json.dumps({"source": source, "asked": listed}).encode())
-        given.seek(0)
+    with _sealed(json.dumps({"source": source, "asked": listed}).encode()) as given:
         child = start(
             level,
             replace(ROOM, seconds=seconds),
@@ -92,6 +91,17 @@ def run_on_all(
         _read(lines[at] if at < len(lines) else b"", child.process.returncode, seconds)
         for at in range(len(asked))
     ]
+
+
+def _sealed(data: bytes) -> IO[bytes]:
+    """To be read by a stranger's code: in memory, as a file of the disk would take whatever is
+    written to it, and whoever is given one may open it anew to write."""
+    file = os.fdopen(os.memfd_create("grader", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "w+b")
+    file.write(data)
+    file.seek(0)
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(file, fcntl.F_ADD_SEALS, seals)
+    return file
 
 
 def _text(said: Any) -> str:

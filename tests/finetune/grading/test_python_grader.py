@@ -80,6 +80,25 @@ def grade(sample, item):
     assert (ran(source).error or "").startswith("RuntimeError: got []")
 
 
+def test_what_it_is_given_takes_no_more_bytes_and_is_not_on_the_disk() -> None:
+    """Also opened anew, by the way that /proc gives."""
+    source = """
+import os
+def tried(*opening):
+    try:
+        fd = os.open(*opening) if opening else 0
+        os.lseek(fd, 0, 2)
+        return os.write(fd, b"x" * (1 << 20))
+    except OSError:
+        return 0
+def grade(sample, item):
+    again = "/proc/self/fd/0"
+    wrote = [tried(), tried(again, os.O_RDWR), tried(again, os.O_APPEND | os.O_WRONLY)]
+    return sum(wrote) + (not os.readlink(again).startswith("/memfd:"))
+"""
+    assert ran(source) == Ran(score=0.0)
+
+
 def test_one_that_never_ends_is_ended() -> None:
     source = "def grade(sample, item):\n    while True: pass\n"
     told = run_python(source, sample_of(""), {}, level=require("require"), seconds=3)
