@@ -98,7 +98,10 @@ def _timed(run: Run) -> Iterator[tuple[int, float]]:
     began, worked = time.monotonic(), time.process_time()
     for done, number in enumerate(numbers):
         spent = time.process_time() - worked > PROCESSOR_SECONDS
-        if done >= LEAST_STEPS and (spent or time.monotonic() - began > MOST_SECONDS):
+        waited = time.monotonic() - began
+        if done >= LEAST_STEPS and (spent or waited > MOST_SECONDS):
+            return
+        if done and waited > 2 * MOST_SECONDS:  # whatever is measured by then
             return
         seconds = _seconds(run, number)
         yield sum(len(run.rows[row]) for row in run.plan.rows_of(number)), seconds

@@ -6,6 +6,7 @@ from typing import Any
 
 from faults import Fault, UserFault
 from finetune.models import Dataset, Estimate, Job, Pace
+from finetune.selectors import is_held
 from finetune.services.estimates.asking import files_of, job_of, readings_of
 from finetune.services.jobs import resolution
 from finetune.services.jobs.budget import promised
@@ -116,8 +117,8 @@ def _licence(estimate: Estimate, job: Job) -> dict[str, Any]:
     """Trained tokens. `promised`: to live jobs, of which a held one is none of its own estimate;
     null: the licence has no limit."""
     left = tokens_left(job.license)
-    before = job if estimate.job_id is not None else None
-    others, own = promised(job.license, before=before), int((job.resolved or {})["trained_tokens"])
+    own = int((job.resolved or {})["trained_tokens"])
+    others = promised(job.license) - (own if estimate.job_id is not None and is_held(job) else 0)
     after = None if left is None else left - others - own
     return {
         "tokens_left": left,

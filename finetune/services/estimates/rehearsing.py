@@ -4,6 +4,7 @@ by the training process itself; nothing of them is kept but figures."""
 import json
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from faults import OurFault
+from faults import OurFault, UserFault
 from finetune import selectors
 from finetune.events.waits import Wait
 from finetune.models import Dataset, Estimate, Job
@@ -42,6 +43,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
 REHEARSAL = "rehearsal.json"  # of finetune/trainer/rehearsal.py, whose import takes torch
+MOST_SECONDS = 600.0  # of a try: meanwhile nobody is trained on this machine
+WANTED_SECONDS = 5.0  # until it is looked again whether anybody still asks
 READ_SECONDS = 5  # until files that others read are looked at again
 
 
@@ -108,6 +111,11 @@ def _is_wanted(job: Job) -> bool:
     return selectors.is_held(job)
 
 
+def _is_still_wanted(lease: Lease) -> bool:
+    with tenant_scope(lease.tenant_id):
+        return _is_wanted(job_of(Estimate.objects.get(id=lease.row_id), lock=False))
+
+
 def _measure(lease: Lease, job: Job, folder: Path, pulse: "Pulse[Wishes]") -> None:
     with tenant_scope(lease.tenant_id):
         vault = vault_for(lease.tenant_id)
@@ -118,9 +126,12 @@ def _measure(lease: Lease, job: Job, folder: Path, pulse: "Pulse[Wishes]") -> No
     preparation.lay_out(job, spec, vault, folder, tell=tell)
     child = launch_rehearsal(folder, threads=spec.threads or 1, level=isolation())
     try:
-        code = _supervise(child, pulse)
+        code = _supervise(child, pulse, partial(_is_still_wanted, lease))
     finally:
         child.kill()
+    if code is None:
+        _finish(lease)
+        return
     if code != ExitCode.DONE:
         failed(lease, _why(folder, code))
         return
@@ -131,14 +142,32 @@ def _measure(lease: Lease, job: Job, folder: Path, pulse: "Pulse[Wishes]") -> No
         leases.finish(lease)
 
 
-def _supervise(child: Child, pulse: "Pulse[Wishes]") -> int:
+def _supervise(child: Child, pulse: "Pulse[Wishes]", is_wanted: Callable[[], bool]) -> int | None:
+    """The exit code; None where it is of no use any more. Raises UserFault where it takes too
+    long."""
+    began = looked = time.monotonic()
     while (code := child.poll()) is None:
         if pulse.lost:
             raise LeaseLost
         if shutdown.asked or pulse.seen.cancel:
             raise Stopped
+        now = time.monotonic()
+        if now - began > MOST_SECONDS:
+            raise _too_slow()
+        if now - looked > WANTED_SECONDS:
+            if not is_wanted():
+                return None
+            looked = now
         time.sleep(LOOK_SECONDS)
     return code
+
+
+def _too_slow() -> UserFault:
+    return UserFault(
+        "rehearsal_too_long",
+        f"A few steps of the job take more than {MOST_SECONDS / 60:.0f} minutes on this machine.",
+        fix="Lower `batch_size` or `max_length`, or start the job without an estimate of its time.",
+    )
 
 
 def _measured(told: dict[str, Any], start_seconds: float) -> Measured:

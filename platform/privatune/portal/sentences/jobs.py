@@ -43,6 +43,10 @@ JOBS: dict[str, Any] = {
     "estimate_not_found": _("There is no such estimate."),
     "not_measured": _("Nothing alike was measured before the job was started or ended."),
     "rehearsal_failed": _("The try of a few steps failed. Ask for the estimate once more."),
+    "rehearsal_too_long": _(
+        "A few steps take too long to be tried. Lower the batch size or the longest row, or start "
+        "the training without knowing its time."
+    ),
     "job_too_large": _(
         "The training needs more memory than any known machine has. Lower the longest row or the "
         "adapter's rank, or choose a smaller model."

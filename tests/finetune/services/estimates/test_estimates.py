@@ -8,7 +8,8 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from finetune.models import Estimate, Job, Machine, Pace
-from finetune.services.estimates import asking, figures
+from finetune.sandbox.start import Child
+from finetune.services.estimates import asking, figures, rehearsing
 from finetune.services.estimates.rehearsing import REHEARSE
 from finetune.services.files.checking import CHECK
 from finetune.services.jobs import lifecycle
@@ -149,6 +150,47 @@ def test_a_held_job_has_an_estimate_and_its_own_tokens_are_not_promised_twice(
     assert (left["status"], left["error"]["code"]) == ("failed", "not_measured")
     assert left["trained_tokens"] == found["trained_tokens"]
     assert not Pace.objects.exists(), "nothing is measured for a job that nobody waits for"
+
+
+@pytest.mark.slow
+def test_a_try_ends_when_its_job_is_cancelled_meanwhile(
+    committed_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever holds a job and cancels it would keep the machine from everybody."""
+    bench = committed_bench
+    job = bench.create(hyperparameters=SMALL, auto_start=False)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    with tenant_scope(bench.tenant.id):
+        estimate = Estimate.objects.get(job=job)
+    monkeypatch.setattr(rehearsing, "WANTED_SECONDS", 0.1)
+    supervised = rehearsing._supervise
+    codes: list[int | None] = []
+
+    def cancelled_meanwhile(child: Child, *rest: Any) -> int | None:
+        with tenant_scope(bench.tenant.id):
+            lifecycle.cancel_job(job_id=job.id, actor="test")
+        codes.append(supervised(child, *rest))
+        return codes[-1]
+
+    monkeypatch.setattr(rehearsing, "_supervise", cancelled_meanwhile)
+    rehearse(bench, estimate)
+    assert codes == [None]
+    with tenant_scope(bench.tenant.id):
+        assert Estimate.objects.get(id=estimate.id).state == LeaseState.SUCCEEDED
+    assert not Pace.objects.exists()
+
+
+@pytest.mark.slow
+def test_a_try_that_takes_too_long_fails_the_estimate_once_and_for_all(
+    committed_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rehearsing, "MOST_SECONDS", 0.5)
+    estimate = ask(committed_bench, hyperparameters=SMALL)
+    read(committed_bench, estimate)
+    rehearse(committed_bench, estimate)
+    found = told(committed_bench, estimate)
+    assert (found["status"], found["error"]["code"]) == ("failed", "rehearsal_too_long")
+    assert found["steps"] == 12, "what was counted stays"
 
 
 def test_a_file_that_is_no_good_fails_the_estimate_with_its_line(bench: Bench) -> None:
