@@ -19,6 +19,7 @@ _HEAD = (
 )
 
 _FLOOR = -9999.0  # OpenAI's figure for "never"; JSON knows no infinity
+LEAST_TEMPERATURE = 1e-6  # logits are divided by it
 
 
 def stream(seed: int | None, index: int) -> random.Random:
@@ -29,7 +30,8 @@ def stream(seed: int | None, index: int) -> random.Random:
 
 @dataclass
 class Sampler:
-    """How one choice picks its tokens; `temperature` 0 takes the likeliest, as does `top_p` 0."""
+    """How one choice picks its tokens; `temperature` 0 takes the likeliest, as does `top_p` 0, and
+    as the least temperatures would but for the range of numbers."""
 
     temperature: float
     top_p: float
@@ -44,7 +46,7 @@ def sample(logits: Tensor, samplers: list[Sampler]) -> list[int]:
             sampler.preferences.move(logits[row])
     chosen: list[int] = logits.argmax(dim=-1).tolist()
     for row, sampler in enumerate(samplers):
-        if sampler.temperature > 0:
+        if sampler.temperature >= LEAST_TEMPERATURE:
             chosen[row] = _draw(logits[row], sampler)
     return chosen
 

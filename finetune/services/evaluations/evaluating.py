@@ -227,6 +227,10 @@ def _finish(
             vault.delete(name)
 
 
+# Beside the digest's: a luckier seed, or no examples beside the base, is another question
+OF_A_GATE = ("gate", "sampling", "examples", "beside")
+
+
 def _open_gate(evaluation: Evaluation, report: dict[str, Any]) -> None:
     """Also of those before it that asked the same of the model and were not answered to."""
     gate = EvaluationRequest.model_validate(evaluation.requested).gate
@@ -235,7 +239,7 @@ def _open_gate(evaluation: Evaluation, report: dict[str, Any]) -> None:
     alike = Evaluation.objects.filter(
         job=evaluation.job_id,
         digest=evaluation.digest,
-        requested__gate=evaluation.requested["gate"],
+        **{f"requested__{name}": evaluation.requested[name] for name in OF_A_GATE},
         withholds=True,
     )
     if alike.update(withholds=False):

@@ -164,6 +164,8 @@ def create_evaluation(
         gateway.resolve(name=judge)
     if request.gate is not None:
         gating.require_gate(request, asked, file, by)
+    elif asked.job is not None and gating.withholding(asked.job):
+        by.require(Scope.MODELS_WRITE)  # its answers stand in the items
     evaluation = Evaluation.objects.create(
         suite=suite,
         file=file,

@@ -9,6 +9,9 @@ from tenants.models import License
 from tenants.rights import Right
 from tenants.services.licences import require_license, tokens_left
 
+# Whose budget was found; nothing of it is charged yet
+HELD_TO = (JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
+
 
 def tokens_needed(job: Job) -> int:
     """Trained tokens of this job and of the live jobs before it under the same licence.
@@ -20,13 +23,14 @@ def tokens_needed(job: Job) -> int:
 
 
 def promised(licence: License, *, before: Job | None = None) -> int:
-    """To the live jobs under the licence, or to those that were made before a job, and to stages of
-    pipelines that have no such job yet."""
-    live = Job.objects.filter(
-        license=licence, state__in=(JobState.QUEUED, JobState.RUNNING, JobState.PAUSED)
-    )
+    """To the live jobs under the licence, or to those that come before a job, and to stages of
+    pipelines that have no such job yet. Before a job that its budget was not found for yet come all
+    whose budget was, however old it is; before one of these those that are older, or running."""
+    live = Job.objects.filter(license=licence, state__in=HELD_TO)
     if before is not None:
-        live = live.filter(created_at__lt=before.created_at)
+        live = live.exclude(id=before.id)
+    if before is not None and before.state in HELD_TO:
+        live = live.filter(Q(created_at__lt=before.created_at) | Q(state=JobState.RUNNING))
     tokens = live.values_list("resolved__trained_tokens", flat=True)
     return sum(int(each or 0) for each in tokens) + _reserved(licence, but=before)
 
@@ -44,7 +48,10 @@ def _reserved(licence: License, *, but: Job | None) -> int:
 
 
 def require_budget(job: Job) -> None:
-    """Of a resolved job. Raises Refused, which says how many epochs the licence has tokens for."""
+    """Of a resolved job, inside a transaction. Raises Refused, which says how many epochs the
+    licence has tokens for."""
+    # One after the other: two jobs must not be promised the same tokens
+    License.objects.select_for_update().get(id=job.license_id)
     try:
         require_license(model=job.base.name, right=Right.TRAIN, tokens=tokens_needed(job))
     except Refused as refused:

@@ -33,6 +33,7 @@ from finetune.packaging.request import BuildRequest, BuiltBundle
 from finetune.purposes import Purpose
 from finetune.sandbox.levels import Level
 from finetune.services.jobs.steps import step
+from finetune.services.models.withholding import require_given_out
 from finetune.services.runs.ancestors import ancestors_of
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.outturn import settle
@@ -117,6 +118,8 @@ def _commit(
         if job.cancel_requested_at is not None:
             leases.grant_wishes(lease, job)
             return
+        if job.parent is not None:  # withheld meanwhile: its weights are in these
+            require_given_out(job.parent)
         name = model_name(job, Tenant.objects.get(id=lease.tenant_id))
         metrics_file = files.create_file(
             filename=f"step_metrics_{job.public_id}.csv",

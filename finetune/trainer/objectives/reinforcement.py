@@ -28,7 +28,7 @@ class ReinforcementSettings(Settings):
 
     algorithm: Literal["grpo", "rloo"] = "grpo"
     num_generations: int = Field(default=8, ge=2, le=64)
-    temperature: float = Field(default=1.0, gt=0, le=2)
+    temperature: float = Field(default=1.0, ge=0.01, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     max_completion_tokens: int = Field(default=512, ge=1, le=32_768)
     beta: float = Field(default=0.0, ge=0, le=10)

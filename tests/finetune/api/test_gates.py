@@ -14,7 +14,7 @@ from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry
 from tenants.roles import ALL_SCOPES, Scope
 from tests.finetune.api.conftest import TINY
-from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.customers import Customer, new_customer, new_member, with_key_of
 from tests.finetune.api.rows import give_result
 from tests.finetune.api.test_chat import adapter as adapter  # noqa: PLC0414  the fixture
 from tests.finetune.api.test_evaluations import ALWAYS, NEVER, get, post, rows, suite_file, work
@@ -224,3 +224,34 @@ def test_who_is_refused_a_withheld_model_is_told_by_which_evaluations(
         told = refusal(http.post("/v1/responses", json={"model": tuned, "input": "Say 1."}))
     assert withholds in told["message"]
     assert made[1]["id"] not in told["message"]
+
+
+def test_only_who_may_release_a_withheld_model_may_evaluate_it(
+    customer: Customer, tuned: str, base_url: str
+) -> None:
+    """Its answers stand in the items: up to 5,000 questions of one's own would be asking it."""
+    file = suite_file(customer, rows(30))
+    asked(customer, tuned, file=file, criteria=[NEVER])
+    with tenant_scope(customer.tenant_id):
+        job = Job.objects.get().public_id
+    user, _ = new_member(customer)
+    narrow = with_key_of(customer, user, {Scope.INFER, Scope.FILES_READ, Scope.MODELS_READ})
+    for model in (tuned, job):
+        refused = asked(narrow, model, file=file, gate=None)
+        assert (refused.status_code, refusal(refused)["code"]) == (403, "missing_scope")
+        assert asked(customer, model, file=file, gate=None).status_code == 200
+
+
+@pytest.mark.parametrize("other", [{"sampling": {"max_tokens": 1, "temperature": 2.0}},
+                                   {"sampling": {"max_tokens": 1, "seed": 7}},
+                                   {"examples": 2}])  # fmt: skip
+def test_a_luckier_draw_opens_no_gate_but_its_own(
+    customer: Customer, tuned: str, other: dict[str, Any]
+) -> None:
+    file = suite_file(customer, rows(30))
+    first = asked(customer, tuned, file=file).json()
+    post(customer, f"/{first['id']}/cancel")
+    lucky = asked(customer, tuned, file=file, **other).json()
+    work(customer)
+    assert get(customer, f"/{lucky['id']}").json()["withholds"] is False
+    assert doors(customer, tuned) == [403] * 4

@@ -82,3 +82,12 @@ def test_a_bias_decides_and_leaves_neighbours_and_logprobs_alone() -> None:
     biased.preferences = Preferences(bias={3: 100.0})
     assert sample(LOGITS.repeat(2, 1), [plain, biased]) == [0, 3]
     assert math.isclose(score(LOGITS[None], [3], top=0)[0].logprob, math.log(0.05), rel_tol=1e-5)
+
+
+def test_the_least_temperatures_are_as_none() -> None:
+    logits = torch.tensor([[0.1, 3.0, 2.9], [5.0, 1.0, 4.9]])
+    for tiny in (5e-324, 1e-320, 1e-308, 1e-30):
+        assert sample(logits.clone(), [Sampler(tiny, 1.0, stream(n, 0)) for n in range(2)]) == [
+            1,
+            0,
+        ]

@@ -14,6 +14,7 @@ from finetune.models import Artifact, CatalogModel, Checkpoint, Evaluation, Job,
 from finetune.services.jobs import lifecycle, lineage
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.models.artifacts import delete_model
+from finetune.services.runs import publishing
 from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, RunState
 from finetune.work import leases
@@ -189,6 +190,28 @@ def test_a_job_that_waits_does_not_begin_from_a_model_that_is_withheld_meanwhile
     assert leases.claim(TRAIN, tenant_id=bench.tenant.id, key=job.id, worker="test") is None
     ended = bench.job(job)
     assert (ended.state, ended.error["code"]) == (JobState.FAILED, "model_withheld")
+
+
+@pytest.mark.slow
+def test_a_job_that_runs_does_not_give_out_the_weights_of_a_model_that_is_withheld_meanwhile(
+    committed_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = committed_bench
+    model = trained(bench)
+    job = bench.create(model=model.model_name, hyperparameters={"n_epochs": 1, "batch_size": 8})
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    packed = publishing._package
+
+    def withheld_meanwhile(*args: Any) -> Any:
+        withhold(bench, model)
+        return packed(*args)
+
+    monkeypatch.setattr(publishing, "_package", withheld_meanwhile)
+    perform(TRAIN, tenant_id=bench.tenant.id, key=job.id)
+    ended = bench.job(job)
+    assert (ended.state, ended.error["code"]) == (JobState.FAILED, "model_withheld")
+    with tenant_scope(bench.tenant.id):
+        assert not Artifact.objects.filter(job=job).exists()
 
 
 def trained(bench: Bench, **changes: Any) -> Artifact:

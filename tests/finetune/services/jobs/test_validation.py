@@ -214,6 +214,23 @@ def test_rows_that_stand_in_both_files_are_told(bench: Bench) -> None:
     assert bench.job(job).resolved["overlap"] == 6, "for the report of the model"
 
 
+def test_a_budget_is_promised_once_however_old_the_job_whose_files_are_read_last(
+    bench: Bench,
+) -> None:
+    older, newer = bench.create(auto_start=False), bench.create(auto_start=False)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=newer.id)
+    tokens = bench.job(newer).resolved["trained_tokens"]
+    change_license(
+        tenant_id=bench.tenant.id, license_id=bench.license.id, actor="t",
+        token_budget=2 * tokens - 1,
+    )  # fmt: skip
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=older.id)
+    assert bench.job(newer).state == JobState.PAUSED
+    assert (bench.job(older).state, bench.job(older).error["code"]) == (
+        JobState.FAILED, "license_required",
+    )  # fmt: skip
+
+
 def test_a_job_beyond_the_budget_fails_before_it_runs(bench: Bench) -> None:
     change_license(
         tenant_id=bench.tenant.id, license_id=bench.license.id, actor="t", token_budget=100
