@@ -2,7 +2,8 @@
 
 `objects/<uuid>`, `datasets/<id>/<reading>/`, `runs/<run>/<epoch>/checkpoints/<step>/`,
 `runs/<run>/<epoch>/samples/<step>.jsonl`, `artifacts/<id>/`, `evaluations/<id>/`,
-`profiles/<id>/`. Names hold our own ids only, never a customer's file name.
+`profiles/<id>/`, `jobs/<id>/judgements/<digest>.json`. Names hold our own ids only, never a
+customer's file name.
 """
 
 import hashlib
@@ -43,6 +44,15 @@ def checkpoint_prefix(run_id: UUID, epoch: int, step: int) -> str:
 
 def sample_object(run_id: UUID, epoch: int, step: int) -> str:
     return f"{run_prefix(run_id)}{epoch}/samples/{step}.jsonl"
+
+
+def judgements_prefix(job_id: UUID) -> str:
+    """Of the job's attempts together: none may get other rewards than the one before."""
+    return f"jobs/{job_id}/judgements/"
+
+
+def judgements_object(job_id: UUID, digest: str) -> str:
+    return f"{judgements_prefix(job_id)}{digest}.json"
 
 
 def attempt_artifact(run_id: UUID, epoch: int) -> UUID:

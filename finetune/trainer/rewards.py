@@ -1,8 +1,8 @@
 """What graders say of completions.
 
 Graders of texts are computed here. A customer's Python is not run in this process, which holds the
-weights: it is asked for in RUN_DIR/grading, whose keeper runs it in a sandbox of its own and
-answers there.
+weights, and no other model is asked by it, which has no network: both are asked for in
+RUN_DIR/grading, whose keeper answers there.
 """
 
 import json
@@ -25,6 +25,14 @@ ASKED, TOLD = ".asked.json", ".told.json"
 LOOK_SECONDS = 0.05
 
 
+Told = list[Any]  # of a judging model: score, tokens, and why there is no score, or None
+
+
+def judges_in(spec: "specs.Grader") -> list[specs.ScoreModel]:
+    """The parts that ask a model, in their order."""
+    return [part for part in specs.parts_of(spec) if isinstance(part, specs.ScoreModel)]
+
+
 def sources_of(spec: "specs.Grader") -> list[str]:
     """The Python sources that a grader runs, each once."""
     parts = [part for part in specs.parts_of(spec) if isinstance(part, specs.Python)]
@@ -42,12 +50,16 @@ def sample_told(answer: Answer) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Hands:
-    """`ran`: by source, what came of one completion."""
+    """What came of one completion: `ran` by source, `judged` by part."""
 
     ran: Mapping[str, Ran]
+    judged: Sequence[tuple[specs.ScoreModel, Told]] = ()
 
     def judge(self, spec: specs.ScoreModel, messages: list[dict[str, str]]) -> Judged:
-        raise JudgeFailed("There is no model that judges in a training.")
+        score, tokens, error = next(told for part, told in self.judged if part is spec)
+        if error is not None:
+            raise JudgeFailed(error)
+        return Judged(score, tokens, spec.model)
 
     def python(self, source: str, sample: dict[str, Any], item: Any) -> Ran:
         return self.ran[source]
@@ -55,16 +67,16 @@ class _Hands:
 
 class Rewards:
     def __init__(self, grader: Mapping[str, Any] | None, run_dir: Path, stop: Stop) -> None:
-        """Raises OurFault `no_grader` where the spec has none, or nobody runs its Python."""
+        """Raises OurFault `no_grader` where the spec has none, or nobody runs what it asks for."""
         if grader is None:
             raise OurFault("no_grader", "A training by rewards needs a grader.")
         self._spec = specs.GRADER.validate_python(grader)
-        self._sources = sources_of(self._spec)
+        self._sources, self._judges = sources_of(self._spec), judges_in(self._spec)
         self._folder, self._stop = run_dir / FOLDER, stop
-        if self._sources and not self._folder.is_dir():
+        if (self._sources or self._judges) and not self._folder.is_dir():
             raise OurFault(
                 "no_grader",
-                "Nobody runs the Python of this run's grader.",
+                "Nobody runs the Python of this run's grader, or asks the model that judges.",
                 fix=f"A worker does, which makes the folder {FOLDER} in the run's.",
             )
 
@@ -72,20 +84,20 @@ class Rewards:
         """Of each completion, with its row's item, in the order given. `name` is that of the
         occasion. Yielded may come. Raises UserFault `grader_failed` where none has a reward."""
         samples = [(sample_told(answer), item) for answer, item in given]
-        ran = self._run(name, samples)
+        hands = self._asked(name, samples)
         graded = [
-            grade(self._spec, sample, item, _Hands(each))
-            for (sample, item), each in zip(samples, ran, strict=True)
+            grade(self._spec, sample, item, each)
+            for (sample, item), each in zip(samples, hands, strict=True)
         ]
         kinds = sorted({kind for each in graded for kind in each.errors.kinds})
         if kinds and all(each.errors.kinds for each in graded):
-            raise _failed(kinds, ours=all(r.ours for each in ran for r in each.values()))
+            raise _failed(kinds, ours=all(r.ours for each in hands for r in each.ran.values()))
         return graded
 
-    def _run(self, name: str, samples: list[tuple[dict[str, Any], Any]]) -> list[dict[str, Ran]]:
-        """By completion, what came of each source."""
-        if not self._sources:
-            return [{} for _ in samples]
+    def _asked(self, name: str, samples: list[tuple[dict[str, Any], Any]]) -> list[_Hands]:
+        """By completion, what came of each source, and of each part that asks a model."""
+        if not self._sources and not self._judges:
+            return [_Hands({}) for _ in samples]
         told = self._folder / f"{name}{TOLD}"
         asked = [{"sample": sample, "item": item} for sample, item in samples]
         part = self._folder / f".{name}{ASKED}"
@@ -94,11 +106,15 @@ class Rewards:
         while not told.exists():
             self._stop.check()
             time.sleep(LOOK_SECONDS)
-        by_source = json.loads(told.read_bytes())
+        answers = json.loads(told.read_bytes())
         told.unlink()
+        by_source, by_judge = answers[: len(self._sources)], answers[len(self._sources) :]
         return [
-            {source: Ran(*by_source[at][number]) for at, source in enumerate(self._sources)}
-            for number in range(len(samples))
+            _Hands(
+                {source: Ran(*by_source[at][n]) for at, source in enumerate(self._sources)},
+                [(judge, by_judge[at][n]) for at, judge in enumerate(self._judges)],
+            )
+            for n in range(len(samples))
         ]
 
 

@@ -5,6 +5,7 @@ A dead worker's lease is ended by the test, so that the reaper need not be waite
 keeps its own however slow the machine is.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from celery import Celery
 from django.conf import settings
 from django.utils import timezone
 
-from finetune.models import Artifact, Checkpoint, Event, Job, Run
+from finetune.models import Artifact, Checkpoint, Event, Job, Run, StepSample
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.runs.training import TRAIN
@@ -32,6 +33,7 @@ from finetune.work.perform import perform
 from finetune.workspace import in_use, remove_leftovers
 from tenants.database.scope import tenant_scope
 from tenants.models import UsageEntry
+from tenants.services.vaults import open_vault
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 from tests.fixtures.waiting import until
 
@@ -192,11 +194,15 @@ def queued_job(bench: Bench, *, epochs: int = EPOCHS) -> Job:
     """Validated here, with the machine's choice made: precision decides the bits."""
     rows = chat_rows(ROWS)
     rows[0]["messages"][0]["content"] = SENTINEL
-    job = bench.create(
-        file=bench.add_file(jsonl(rows)),
-        seed=11,
+    return made_ready(
+        bench,
+        rows,
         hyperparameters={"n_epochs": epochs, "batch_size": BATCH, "learning_rate_multiplier": 1},
     )
+
+
+def made_ready(bench: Bench, rows: list[dict[str, Any]], **asked: Any) -> Job:
+    job = bench.create(file=bench.add_file(jsonl(rows)), seed=11, **asked)
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     with tenant_scope(bench.tenant.id):
         job = Job.objects.get(id=job.id)
@@ -212,7 +218,7 @@ def undisturbed() -> dict[str, str]:
     return {}
 
 
-def finish(floor: Floor, job: Job) -> Artifact:
+def finish(floor: Floor, job: Job, steps_wanted: int = STEPS) -> Artifact:
     floor.until(lambda: floor.state(job) == JobState.SUCCEEDED, "success")
     with tenant_scope(floor.bench.tenant.id):
         artifact = Artifact.objects.get(job=job)
@@ -228,7 +234,7 @@ def finish(floor: Floor, job: Job) -> Artifact:
     assert run.state == RunState.SUCCEEDED
     assert usage.tokens == artifact.report["trained_tokens"]
     assert seqs == list(range(1, len(seqs) + 1))
-    assert steps == list(range(1, STEPS + 1)), "each step's metrics, once"
+    assert steps == list(range(1, steps_wanted + 1)), "each step's metrics, once"
     assert floor.worker is not None
     floor.worker.send_signal(signal.SIGTERM)
     assert floor.worker.wait() == 0
@@ -318,6 +324,82 @@ def stopped(floor: Floor) -> tuple[Job, Run]:
 def in_the_middle(stopped: tuple[Job, Run]) -> bool:
     """Not over before it was asked."""
     return stopped[1].state != RunState.SUCCEEDED
+
+
+REWARDED = 24  # steps of the job below
+
+
+def rewarded_job(bench: Bench) -> Job:
+    rows = [
+        {"messages": [{"role": "user", "content": f"{SENTINEL} {n}"}], "letter": "e"}
+        for n in range(16)
+    ]
+    return made_ready(
+        bench,
+        rows,
+        method="reinforcement",
+        grader={"type": "string_check", "name": "letter", "operation": "like",
+                "input": "{{ sample.output_text }}", "reference": "{{ item.letter }}"},
+        max_length=128,
+        hyperparameters={"n_epochs": 6, "batch_size": 4},
+        settings={"max_completion_tokens": 12, "num_generations": 4},
+    )  # fmt: skip
+
+
+def samples(bench: Bench, job: Job) -> dict[int, list[dict[str, Any]]]:
+    """By step; no step has two."""
+    with tenant_scope(bench.tenant.id):
+        vault = open_vault()
+        rows = list(StepSample.objects.filter(job=job).order_by("step"))
+        assert len({row.step for row in rows}) == len(rows)
+        return {
+            row.step: [json.loads(line) for line in vault.read_bytes(row.object_name).splitlines()]
+            for row in rows
+        }
+
+
+def test_a_training_by_rewards_that_is_killed_twice_keeps_each_steps_answers_once(
+    floor: Floor,
+) -> None:
+    floor.start_worker()
+    whole = rewarded_job(floor.bench)
+    wanted = finish(floor, whole, REWARDED).adapter_sha256
+    floor.start_worker()
+    job = next(filter(None, (rewarded_and_killed(floor) for _ in range(TRIES))), None)
+    assert job is not None, "it was over before it could be disturbed, again and again"
+    assert finish(floor, job, REWARDED).adapter_sha256 == wanted
+    kept = samples(floor.bench, job)
+    assert list(kept) == list(range(1, REWARDED + 1))
+    assert kept == samples(floor.bench, whole), "and they are those of the undisturbed one"
+    with tenant_scope(floor.bench.tenant.id):
+        told = Event.objects.filter(job=job, type="metrics").values_list("data", flat=True)
+        rewards = {each["step"]: each["train_reward"] for each in told}
+        assert len(list(open_vault().list("runs/"))) >= 2 * REWARDED
+    means = {step: sum(each["reward"] for each in found) / 16 for step, found in kept.items()}
+    assert means == pytest.approx(rewards)
+    text = max((each["text"] for each in kept[1]), key=len).encode()
+    objects = [path for path in (settings.DATA / "objects").rglob("*") if path.is_file()]
+    assert len(text) > 8
+    assert not [path for path in objects if text in path.read_bytes()]
+
+
+def rewarded_and_killed(floor: Floor) -> Job | None:
+    """A new job, whose trainer and whose worker are killed at two moments; None if one of them had
+    passed unseen."""
+    job = rewarded_job(floor.bench)
+
+    def over() -> bool:
+        return floor.state(job) == JobState.SUCCEEDED
+
+    for victim, least in (("trainer", 2), ("both", 10)):
+        floor.until(
+            lambda least=least: len(samples(floor.bench, job)) >= least or over(),  # type: ignore[misc]
+            "the moment to kill",
+        )
+        if over() or not floor.is_training():
+            return None
+        floor.kill(victim)
+    return job
 
 
 def test_pause_resume_and_cancel_reach_a_training_while_it_runs(floor: Floor) -> None:

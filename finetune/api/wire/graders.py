@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from finetune.api.bodies import parse
 from finetune.api.wire.base import AsyncWireView, WireView
 from finetune.grading import specs
-from finetune.grading.grade import Graded
+from finetune.grading.grade import Graded, sample_of
 from finetune.services.models import gateway
 from finetune.services.models.graders import judges_of, run_grader
 from tenants.roles import Scope
@@ -53,7 +53,7 @@ class Run(AsyncWireView):
         targets = await self.in_scope(lambda: {each: gateway.resolve(name=each) for each in judges})
         graded = await run_grader(
             spec=asked.grader,
-            sample=asked.model_sample,
+            sample=sample_of(asked.model_sample),
             item=asked.item,
             targets=targets,
             by=self.caller.principal,

@@ -157,7 +157,8 @@ class Jobs(WireView):
     def post(self, request: HttpRequest) -> dict[str, Any]:
         asked = parse(JobCreate, request)
         with asked.named():
-            job = lifecycle.create_job(request=asked.request(), actor=self.caller.actor)
+            by = self.caller.principal
+            job = lifecycle.create_job(request=asked.request(), actor=by.actor, by=by)
         return job_object(job)
 
 

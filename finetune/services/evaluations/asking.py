@@ -2,30 +2,26 @@
 once, each in the tenant's own turn at the model server, like any request of its."""
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from faults import Fault, UserFault
+from faults import UserFault
 from finetune.grading import criteria as held
 from finetune.grading import specs
+from finetune.grading.grade import sample_of
 from finetune.grading.questions import Message, Question
 from finetune.services.evaluations.request import Sampling, Side
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Still, Target
 from finetune.services.models.graders import run_grader
+from finetune.services.models.patience import of_the_row, patiently
 from tenants.access import Principal
-from tenants.errors import NotFound, Refused
 
 AT_ONCE = 4  # questions; the tenant's own chats must still find a place
-PATIENCE = 600.0  # seconds that the model server, or a grader, may be busy
 LONGEST_ERROR = 500  # characters: a grader's own words stand beside every answer, in memory too
-LONGEST_PAUSE = 5.0  # seconds, until it is asked again whether the work is still wanted
-
-Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -83,7 +79,7 @@ class Asker:
         try:
             told |= await self._answer(asked, question.messages)
         except UserFault as fault:
-            if not _of_the_row(fault):
+            if not of_the_row(fault):
                 raise
             told["error"] = {"code": fault.code, "message": fault.message}
             return told | {"results": [], "score": 0.0, "passed": False, "errored": True}
@@ -101,7 +97,7 @@ class Asker:
         while True:
             generated = partial(self._generated, asked, examples, messages)
             try:
-                told = await self._patiently(generated)
+                told = await patiently(generated, self._still)
             except UserFault as fault:
                 if fault.code != "context_length_exceeded" or not examples:
                     raise
@@ -136,7 +132,7 @@ class Asker:
         def grade() -> Awaitable[Any]:
             return run_grader(
                 spec=criterion,
-                sample=answer,
+                sample=sample_of(answer),
                 item=question.item,
                 targets=self._judges,
                 by=self._by,
@@ -148,11 +144,11 @@ class Asker:
         try:
             if _runs_code(criterion):
                 async with self._python:  # a tenant's code runs one at a time
-                    graded = await self._patiently(grade)
+                    graded = await patiently(grade, self._still)
             else:
-                graded = await self._patiently(grade)
+                graded = await patiently(grade, self._still)
         except UserFault as fault:  # of a judging model, which is asked by the row's own words
-            if not _of_the_row(fault):
+            if not of_the_row(fault):
                 raise
             return told | nothing | {"errors": {fault.code: fault.message}}
         if abs(graded.reward) > held.LARGEST_SCORE:
@@ -167,23 +163,6 @@ class Asker:
             "errors": {},
             "tokens": graded.tokens,
         }
-
-    async def _patiently(self, work: Callable[[], Awaitable[Done]]) -> Done:
-        """Tries again what says that it may be tried again: most often it waits for a turn."""
-        ends = time.monotonic() + PATIENCE
-        while True:
-            self._still()
-            try:
-                return await work()
-            except Fault as fault:
-                if fault.retry_after is None or time.monotonic() > ends:
-                    raise
-                await asyncio.sleep(min(fault.retry_after, LONGEST_PAUSE))
-
-
-def _of_the_row(fault: UserFault) -> bool:
-    """Another row may be answered all the same."""
-    return not isinstance(fault, Refused | NotFound) and fault.retry_after is None
 
 
 def shown(examples: Sequence[list[Message]], messages: Sequence[Message]) -> list[Message]:

@@ -37,12 +37,14 @@ from finetune.services.jobs.request import (
     check_request,
     named_twice,
 )
+from finetune.services.jobs.rewarding import judges_asked, require_asker, require_judges
 from finetune.services.jobs.room import require_room_of
 from finetune.services.jobs.starting import Start, no_model, start_of, with_start
 from finetune.services.jobs.steps import lock_job, note, step
 from finetune.services.jobs.waiting import require_reading
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
 from finetune.work import nudges
+from tenants.access import Principal
 from tenants.models import StoredFile
 from tenants.rights import Right
 from tenants.services import audit
@@ -62,15 +64,16 @@ __all__ = [
 PAUSABLE = (JobState.QUEUED, JobState.RUNNING)
 
 
-def create_job(*, request: JobRequest, actor: str) -> Job:
+def create_job(*, request: JobRequest, actor: str, by: Principal | None = None) -> Job:
     """A job in `validating_files`, with its first events. A file that is still being checked is
-    waited for there.
+    waited for there. `by`: whose wish it is, where it is somebody's.
 
     Raises NotFound for a model or file that is not the tenant's to use, Refused without the licence
     to train, UserFault for a file of the wrong purpose or kind of records, a value out of range, a
     target that is no layer of the base, a storage that has no room for what the job may write, or
     too many jobs that wait for their files.
     """
+    require_asker(judges_asked(request.grader_spec()), by)
     asked = admit(request)
     base, training, start, request = asked.base, asked.training, asked.start, asked.request
     licence = require_license(
@@ -133,7 +136,7 @@ def admit(request: JobRequest, *, lock: bool = True) -> Admitted:
         request = with_start(request, start)
     require_family(request.method, base)
     request.method_settings()  # before a file is judged by the method: what was written comes first
-    request.grader_spec()
+    require_judges(judges_asked(request.grader_spec()))
     training = usable_file(request.training_file, "training_file", lock=lock)
     validation = (
         usable_file(request.validation_file, "validation_file", lock=lock)

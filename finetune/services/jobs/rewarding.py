@@ -1,16 +1,16 @@
 """The grader of a job by reinforcement: whether it can reward a training."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from faults import UserFault
 from finetune.grading import specs
-
-# What a training cannot ask, and why
-NOT_IN_TRAINING = {
-    "score_model": "a training asks no other model",
-}
+from finetune.services.models import gateway
+from finetune.services.models.graders import judges_of
+from tenants.access import Principal
+from tenants.roles import Scope
 
 
 def checked_grader(given: dict[str, Any] | None) -> dict[str, Any]:
@@ -18,20 +18,43 @@ def checked_grader(given: dict[str, Any] | None) -> dict[str, Any]:
     if given is None:
         raise _invalid("A training by rewards needs a grader.")
     try:
-        spec = specs.GRADER.validate_python(given)
+        specs.GRADER.validate_python(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(["grader", *(str(part) for part in first["loc"])])
         raise _invalid(f"{place}: {first['msg']}.") from None
-    for part in specs.parts_of(spec):
-        if why := NOT_IN_TRAINING.get(part.type):
-            raise UserFault(
-                "unsupported_parameter",
-                f"A grader of the type {part.type!r} is not offered in a training: {why}.",
-                fix="Use string_check, json_equal, text_similarity, python, or multi of those.",
-                param="grader",
-            )
     return given
+
+
+def judges_asked(grader: dict[str, Any] | None) -> list[str]:
+    """Names of the models that judge."""
+    return sorted(judges_of(specs.GRADER.validate_python(grader))) if grader else []
+
+
+def require_judges(names: Iterable[str]) -> None:
+    """In the open scope. Raises NotFound and Refused, with `param` `grader`, for a model that the
+    tenant may not ask, or not yet."""
+    for name in names:
+        try:
+            gateway.resolve(name=name)
+        except UserFault as fault:
+            fault.param = "grader"
+            raise
+
+
+def require_asker(names: Sequence[str], by: Principal | None) -> None:
+    """A model is asked as whoever makes the job may ask it. Raises Refused without that scope, and
+    UserFault where nobody makes it: of a pipeline's stage."""
+    if not names:
+        return
+    if by is None:
+        raise UserFault(
+            "unsupported_parameter",
+            "A model judges in a job of its own, and in no stage of a pipeline.",
+            fix="Use another grader, or create the job by itself.",
+            param="grader",
+        )
+    by.require(Scope.INFER)
 
 
 def _invalid(message: str) -> UserFault:

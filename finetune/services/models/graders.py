@@ -21,7 +21,6 @@ from finetune.grading.grade import (
     JudgeFailed,
     grade,
     judgement_schema,
-    sample_of,
 )
 from finetune.grading.python_grader import SECONDS, Ran, run_python
 from finetune.services.models import gateway
@@ -46,19 +45,20 @@ class GraderBusy(UserFault):
 async def run_grader(
     *,
     spec: "specs.Grader",
-    sample: str,
+    sample: dict[str, Any],
     item: Any,
     targets: dict[str, Target],
     by: Principal,
     still: Still,
 ) -> Graded:
-    """Outside any scope. `targets`: the judging models by name, resolved in the caller's scope.
+    """Outside any scope. `sample`: the answer, as graders see it. `targets`: the judging models by
+    name, resolved in the caller's scope.
 
     Raises Refused without the scope to ask models, GraderBusy (429), and what asking a model does.
     """
     by.require(Scope.INFER)
     hands = _Hands(asyncio.get_running_loop(), targets, by, still)
-    work = partial(grade, spec, sample_of(sample), item, hands)
+    work = partial(grade, spec, sample, item, hands)
     turns = [_GRADERS]
     if _has_python(spec):
         isolation()  # raises where no stranger's code can be run here

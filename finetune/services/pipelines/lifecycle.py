@@ -13,6 +13,7 @@ from finetune.models import Job, Pipeline, Stage
 from finetune.services.jobs import lifecycle as jobs
 from finetune.services.jobs.lifecycle import Admitted, admit
 from finetune.services.jobs.request import MAX_SEED
+from finetune.services.jobs.rewarding import judges_asked, require_asker
 from finetune.services.pipelines.advancing import ADVANCE
 from finetune.services.pipelines.position import At, Position, position, stages_of
 from finetune.services.pipelines.request import PipelineRequest, check_pipeline, placed
@@ -196,6 +197,7 @@ def _admitted(request: PipelineRequest) -> list[Admitted]:
             own = {"model": first.base.name, "adapter": first.request.adapter}
             job = job.model_copy(update=own | {"keep_optimizer": False})
         try:
+            require_asker(judges_asked(job.grader_spec()), None)
             asked.append(admit(job))
         except UserFault as fault:
             raise placed(fault, number) from fault

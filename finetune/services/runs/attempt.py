@@ -18,6 +18,7 @@ from finetune.sandbox.groups import ended_for_memory
 from finetune.sandbox.start import Child
 from finetune.services.runs import grading, memory, preparation, publishing
 from finetune.services.runs.history import History
+from finetune.services.runs.judging import Judging
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.samples import Sampler
 from finetune.services.runs.tail import EventTail
@@ -64,10 +65,12 @@ def _work(lease: RunLease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
     if shutdown.asked or pulse.seen.pause or pulse.seen.cancel:
         leases.give_back(lease)  # asked while the folder was filled: nothing need be started
         return
+    with tenant_scope(lease.tenant_id):
+        judging = Judging.of(lease, vault, spec)
     history = History(lease, vault, Sampler.of(spec))
     taking = Taking(EventTail.of_what_comes(run_dir / "events.jsonl"), history, run_dir)
     ended_before = ended_for_memory()
-    with grading.kept(run_dir, spec, isolation()) as graders:
+    with grading.kept(run_dir, spec, isolation(), judging) as graders:
         training = launch_trainer(run_dir, threads=spec.threads or 1, level=isolation())
         log.info("run %s epoch %s: trainer %s", lease.run_id, lease.epoch, training.process.pid)
         try:

@@ -1,5 +1,6 @@
-"""Runs the Python of a training's grader beside it, in a sandbox of its own: the training process
-holds the weights and asks for it in RUN_DIR/grading (trainer/rewards.py)."""
+"""Does beside a training what its grader needs and the training process, which holds the weights,
+must not: runs Python in a sandbox of its own, and asks models that judge. It is asked in
+RUN_DIR/grading (trainer/rewards.py)."""
 
 import json
 import logging
@@ -11,14 +12,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from faults import OurFault
+from django.db import Error as DatabaseError
+from django.db import connections
+
+from faults import Fault, OurFault
 from faults.nesting import NO_JSON
 from finetune.grading import specs
 from finetune.grading.python_grader import run_on_all
 from finetune.sandbox.levels import Level
 from finetune.sandbox.start import Child
+from finetune.services.runs.judging import Judging
 from finetune.trainer.rewards import ASKED, FOLDER, TOLD, sources_of
 from finetune.trainer.spec import RunSpec
+from finetune.work.signals import Stopped
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +34,17 @@ LARGEST = 256 << 20  # bytes of what is asked at once
 
 
 @contextmanager
-def kept(run_dir: Path, spec: RunSpec, level: Level) -> "Iterator[Keeper | None]":
-    """While the training runs; None where its grader has no Python."""
+def kept(
+    run_dir: Path, spec: RunSpec, level: Level, judging: Judging | None = None
+) -> "Iterator[Keeper | None]":
+    """While the training runs; None where its grader has no Python and asks no model."""
     sources = sources_of(specs.GRADER.validate_python(spec.grader)) if spec.grader else []
-    if not sources:
+    if not sources and judging is None:
         yield None
         return
     folder = run_dir / FOLDER
     folder.mkdir()
-    keeper = Keeper(folder, sources, level)
+    keeper = Keeper(folder, sources, level, judging)
     thread = threading.Thread(target=keeper.work, name="grading", daemon=True)
     thread.start()
     try:
@@ -47,10 +55,12 @@ def kept(run_dir: Path, spec: RunSpec, level: Level) -> "Iterator[Keeper | None]
 
 
 class Keeper:
-    def __init__(self, folder: Path, sources: list[str], level: Level) -> None:
+    def __init__(
+        self, folder: Path, sources: list[str], level: Level, judging: Judging | None = None
+    ) -> None:
         # What the training process makes of the folder's name afterwards is no matter
         self._folder = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
-        self._sources, self._level = sources, level
+        self._sources, self._level, self._judging = sources, level, judging
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self._child: Child | None = None
@@ -62,16 +72,21 @@ class Keeper:
                 for name in sorted(os.listdir(self._folder)):
                     if name.endswith(ASKED) and not name.startswith("."):
                         self._answer(name)
-        except (OSError, *NO_JSON, KeyError, TypeError) as error:
-            log.exception("the Python graders of a training are not run any more")
+        except Stopped:
+            log.info("a training ended while its answers were graded")
+        except (OSError, *NO_JSON, KeyError, TypeError, Fault, DatabaseError) as error:
+            log.exception("the answers of a training are not graded any more")
             self._broken = error
         finally:
             os.close(self._folder)
+            connections.close_all()  # this thread's own
 
     def require(self) -> None:
-        """Raises OurFault where nobody answers any more: the training would wait for ever."""
+        """Raises Fault where nobody answers any more: the training would wait for ever."""
+        if isinstance(self._broken, Fault):
+            raise self._broken
         if self._broken is not None:
-            said = f"The Python of the grader cannot be run: {self._broken}"
+            said = f"The grader cannot be run: {self._broken}"
             raise OurFault("grader_unavailable", said) from self._broken
 
     def end(self) -> None:
@@ -90,8 +105,14 @@ class Keeper:
                 source, asked, level=self._level, seconds=SECONDS, started=self._started
             )
             told.append([list(asdict(each).values()) for each in ran])
+        if self._judging is not None:
+            told += self._judging.told(asked, self._still)
         if not self._ended.is_set():
             self._tell(name.removesuffix(ASKED) + TOLD, told)
+
+    def _still(self) -> None:
+        if self._ended.is_set():
+            raise Stopped
 
     def _take(self, name: str) -> list[dict[str, Any]]:
         """What is asked, once."""

@@ -2,11 +2,12 @@
 told, and to a model whose answers earn more."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import BadRequestError
+from openai import BadRequestError, NotFoundError, PermissionDeniedError
 
 from finetune.models import Job
 from finetune.services.runs import preparation
@@ -15,6 +16,8 @@ from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train
 from finetune.trainer.spec import RunSpec
 from tenants.database.scope import tenant_scope
+from tenants.roles import ALL_SCOPES, Scope
+from tenants.services.tenants import create_key
 from tenants.services.vaults import vault_for
 from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, chat_rows
@@ -88,8 +91,6 @@ def test_ours_stand_beside_them_and_more_steps_learn_from_the_same_answers(
         ({"grader": None}, "grader", "invalid_value"),
         ({"grader": {"type": "string_check"}}, "grader", "invalid_value"),
         ({"grader": PYTHON | {"source": "def grade("}}, "grader", "invalid_value"),
-        ({"grader": {"type": "multi", "name": "m", "graders": {"j": JUDGE},
-                     "calculate_output": "j"}}, "grader", "unsupported_parameter"),
         ({"response_format": {"type": "json_object"}}, "response_format", "unsupported_parameter"),
         ({"hyperparameters": {"reasoning_effort": "high"}}, "hyperparameters.reasoning_effort",
          "unsupported_parameter"),
@@ -112,6 +113,22 @@ def test_what_is_not_offered_is_refused_by_its_place(
     with pytest.raises(BadRequestError) as refused:
         start(customer, file, **method)
     assert (refused.value.param, refused.value.code) == (f"method.reinforcement.{param}", code)
+
+
+def test_a_judge_is_a_model_that_the_caller_may_ask(customer: Customer) -> None:
+    file = upload(customer, prompts(), "prompts.jsonl")
+    several = {"type": "multi", "name": "m", "graders": {"j": JUDGE}, "calculate_output": "j"}
+    with pytest.raises(NotFoundError) as missing:
+        start(customer, file, grader=several)
+    assert missing.value.param == "method.reinforcement.grader"
+    judge = JUDGE | {"model": TINY}
+    job = validated(customer, start(customer, file, grader=judge).id)
+    assert (job.state, job.error) == (JobState.QUEUED, None)
+    assert job.resolved["spec"]["grader"] == judge
+    scopes = ALL_SCOPES - {Scope.INFER}
+    _, key = create_key(tenant_id=customer.tenant_id, name="k", actor="t", scopes=scopes)
+    with pytest.raises(PermissionDeniedError, match="infer"):
+        start(replace(customer, key=key), file, grader=judge)
 
 
 def test_prompt_and_answer_fit_the_context_and_evaluation_needs_rows(customer: Customer) -> None:

@@ -58,7 +58,8 @@ def new(request: RoomRequest) -> HttpResponse:
     if posted and form.is_valid():
         wish = form.job_request().model_copy(update={"auto_start": "hold" not in request.POST})
         try:
-            job = lifecycle.create_job(request=wish, actor=request.principal.actor)
+            by = request.principal
+            job = lifecycle.create_job(request=wish, actor=by.actor, by=by)
         except Fault as error:
             form.take(error)
         else:

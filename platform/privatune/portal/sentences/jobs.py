@@ -156,6 +156,14 @@ JOBS: dict[str, Any] = {
     "unknown_objective": ASK_AGAIN,
     "unmet_need": ASK_AGAIN,
     "no_grader": ASK_AGAIN,
+    "too_many_judgements": _(
+        "The judging model would have to judge too many answers at once. Lower the batch size, the "
+        "answers of a prompt, or the rows of the validation file."
+    ),
+    "judge_too_slow": _(
+        "The judging model took longer than an hour for the answers of one step. Lower the batch "
+        "size or the answers of a prompt, or have a smaller model judge."
+    ),
     "grader_failed": _(
         "The grader gave no reward for any answer. Try it on an answer and its row, and mend it."
     ),

@@ -1,0 +1,139 @@
+"""Has models judge the answers of a training beside it, in the tenant's own turns at the model
+server, of which the training process knows nothing."""
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+from asgiref.sync import async_to_sync
+
+from faults import UserFault
+from finetune.grading import specs
+from finetune.services.models import gateway
+from finetune.services.models.gateway import Still, Target
+from finetune.services.models.graders import run_grader
+from finetune.services.models.patience import of_the_row, patiently
+from finetune.services.runs.lease import RunLease
+from finetune.storage import judgements_object
+from finetune.trainer.rewards import Told, judges_in
+from finetune.trainer.spec import RunSpec
+from tenants.access import Principal
+from tenants.actor import Actor
+from tenants.database.scope import release_connection
+from tenants.roles import Role, Scope
+from tenants.vault.errors import ObjectMissing
+from tenants.vault.vault import Vault
+
+AT_ONCE = 4  # judgements; the tenant's own chats must still find a place
+MOST = 1024  # answers of a step, or of an evaluation
+SECONDS = 3600.0  # for all of them
+LONGEST_ERROR = 500  # characters
+Sample = tuple[dict[str, Any], Any]  # as graders see it, and its row's item
+
+
+@dataclass(frozen=True)
+class Judging:
+    """`parts`: the parts of the grader that ask a model."""
+
+    lease: RunLease
+    vault: Vault
+    parts: Sequence[specs.ScoreModel]
+    targets: Mapping[str, Target]
+
+    @classmethod
+    def of(cls, lease: RunLease, vault: Vault, spec: RunSpec) -> "Judging | None":
+        """In the open scope. None where its grader asks no model. Raises NotFound and Refused for
+        one that the tenant may not ask."""
+        parts = judges_in(specs.GRADER.validate_python(spec.grader)) if spec.grader else []
+        if not parts:
+            return None
+        targets = {each.model: gateway.resolve(name=each.model) for each in parts}
+        return cls(lease, vault, parts, targets)
+
+    def told(self, samples: Sequence[Sample], still: Still) -> list[list[Told]]:
+        """By part, of each sample. What was judged once stays so: it is kept until the job ends,
+        and a step that is done again after a crash learns from the same rewards.
+
+        Raises UserFault for what is too much, and what asking a model does; and what `still` does.
+        """
+        if len(samples) > MOST:
+            raise UserFault(
+                "too_many_judgements",
+                f"A model would have to judge {len(samples)} answers at once; {MOST} is the most.",
+                param="method.reinforcement.grader",
+                fix="Lower batch_size, num_generations or the rows of the validation file.",
+            )
+        name = judgements_object(self.lease.job_id, self._digest(samples))
+        try:
+            kept: list[list[Told]] = json.loads(self.vault.read_bytes(name))
+        except ObjectMissing:
+            kept = self._asked(samples, still)
+            self.vault.put_bytes(name, json.dumps(kept).encode())
+        return kept
+
+    def _digest(self, samples: Sequence[Sample]) -> str:
+        models = [
+            [each.model, each.base_digest, each.adapter_digest] for each in self.targets.values()
+        ]
+        parts = [each.model_dump(mode="json") for each in self.parts]
+        return sha256(json.dumps([models, parts, samples], sort_keys=True).encode()).hexdigest()
+
+    def _asked(self, samples: Sequence[Sample], still: Still) -> list[list[Told]]:
+        try:
+            found = async_to_sync(self._all)(samples, still)
+        except TimeoutError:
+            raise UserFault(
+                "judge_too_slow",
+                f"The judging model had not scored {len(samples)} answers in {SECONDS:.0f} s.",
+                param="method.reinforcement.grader",
+                fix="Lower batch_size or num_generations, or have a smaller model judge.",
+            ) from None
+        finally:
+            release_connection()
+        return [found[at :: len(self.parts)] for at in range(len(self.parts))]
+
+    async def _all(self, samples: Sequence[Sample], still: Still) -> list[Told]:
+        """The samples in their order, of each its parts."""
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def one(part: specs.ScoreModel, sample: Sample) -> Told:
+            async with places:
+                return await self._judged(part, sample, still)
+
+        tasks = [
+            asyncio.ensure_future(one(part, sample)) for sample in samples for part in self.parts
+        ]
+        try:
+            async with asyncio.timeout(SECONDS):
+                return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _judged(self, part: specs.ScoreModel, sample: Sample, still: Still) -> Told:
+        by = Principal(
+            self.lease.tenant_id, Actor.system("worker"), frozenset({Scope.INFER}), Role.VIEWER
+        )
+        asked = partial(
+            run_grader,
+            spec=part,
+            sample=sample[0],
+            item=sample[1],
+            targets=dict(self.targets),
+            by=by,
+            still=still,
+        )
+        try:
+            graded = await patiently(asked, still)
+        except UserFault as fault:  # the judge is asked by the answer's own words
+            if not of_the_row(fault):
+                raise
+            return [0.0, 0, fault.message[:LONGEST_ERROR]]
+        error = next(iter(graded.errors.details.values()), None)
+        tokens = sum(graded.tokens.values())
+        return [graded.reward, tokens, error and error[:LONGEST_ERROR]]

@@ -1,0 +1,275 @@
+"""Models that judge the answers of a training: asked beside it, once for each step, in the tenant's
+own name; a judge that cannot be asked ends the attempt and says why."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from faults import Fault, OurFault, UserFault
+from finetune.grading.grade import Errors, Graded, sample_of
+from finetune.models import Job, Run
+from finetune.sandbox.levels import require
+from finetune.services.jobs.validation import VALIDATE
+from finetune.services.models import patience
+from finetune.services.models.gateway import ServingDown
+from finetune.services.runs import judging as module
+from finetune.services.runs.grading import Keeper, kept
+from finetune.services.runs.judging import Judging
+from finetune.services.runs.lease import RunLease
+from finetune.services.runs.training import TRAIN
+from finetune.states import JobState
+from finetune.trainer.generating import Answer
+from finetune.trainer.lifeline import Stop
+from finetune.trainer.rewards import ASKED, FOLDER, TOLD, Rewards
+from finetune.trainer.spec import RunSpec
+from finetune.work import leases
+from finetune.work.perform import perform
+from finetune.work.signals import Stopped
+from tenants.access import Principal
+from tenants.actor import Actor
+from tenants.database.scope import tenant_scope
+from tenants.errors import NotFound, Refused
+from tenants.models import AuditEntry
+from tenants.roles import Role, Scope
+from tenants.services.vaults import open_vault
+from tests.finetune.api.conftest import model_server
+from tests.fixtures.jobs import Bench, jsonl, new_bench
+from tests.fixtures.principals import somebody
+from tests.fixtures.waiting import until
+
+__all__ = ["model_server"]
+
+JUDGE: Any = {
+    "type": "score_model", "name": "judge", "model": "tiny", "range": [1, 5],
+    "input": [{"role": "user", "content": "Rate {{ sample.output_text }} for {{ item.letter }}."}],
+    "sampling_params": {"seed": 7, "temperature": 1.0},
+}  # fmt: skip
+SAMPLES = [(sample_of(text), {"letter": "e"}) for text in ("eel", "cat", "hen")]
+
+
+def never() -> None:
+    """It goes on."""
+
+
+def claimed(bench: Bench, grader: Any = JUDGE) -> Judging:
+    job = bench.create(
+        file=bench.add_file(jsonl(rows(4))), method="reinforcement", grader=grader, max_length=128,
+        by=somebody(bench.tenant.id), settings={"max_completion_tokens": 8},
+    )  # fmt: skip
+    with tenant_scope(bench.tenant.id):
+        Job.objects.filter(id=job.id).update(state=JobState.QUEUED, resolved={"trained_tokens": 1})
+        Run.objects.create(job=job)
+    lease = leases.claim(TRAIN, tenant_id=bench.tenant.id, key=job.id, worker="test")
+    assert isinstance(lease, RunLease)
+    with tenant_scope(bench.tenant.id):
+        found = Judging.of(lease, open_vault(), RunSpec(grader=grader))
+    assert found is not None
+    return found
+
+
+def rows(count: int) -> list[dict[str, Any]]:
+    return [
+        {"messages": [{"role": "user", "content": f"Say it {n}"}], "letter": "e"}
+        for n in range(count)
+    ]
+
+
+class Desk:
+    """In the place of the graders: says how often it was asked, and answers or refuses."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *faults: Exception) -> None:
+        self.asked: list[dict[str, Any]] = []
+        self.faults = list(faults)
+        monkeypatch.setattr(module, "run_grader", self.run)
+
+    async def run(self, **asked: Any) -> Graded:
+        self.asked.append(asked)
+        if self.faults:
+            raise self.faults.pop(0)
+        text = asked["sample"]["output_text"]
+        return Graded(float(text.count("e")), 0.1, Errors(), {}, {"tiny": 9})
+
+
+def test_what_was_judged_is_kept_and_not_asked_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging, desk = claimed(bench), Desk(monkeypatch)
+    told = judging.told(SAMPLES, never)
+    assert told == [[[2.0, 9, None], [0.0, 9, None], [1.0, 9, None]]]
+    assert len(desk.asked) == 3
+    assert all(each["by"].scopes == {Scope.INFER} for each in desk.asked)
+    desk.faults = [AssertionError("it is asked again")]
+    assert judging.told(SAMPLES, never) == told
+    assert len(desk.asked) == 3
+    desk.faults = []
+    judging.told([(sample_of("bee"), {"letter": "e"})], never)
+    assert len(desk.asked) == 4
+
+
+def test_an_answer_that_the_judge_cannot_read_stands_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_long = UserFault("context_length_exceeded", "The prompt is too long.")
+    Desk(monkeypatch, too_long)
+    ((first, *others),) = claimed(bench).told(SAMPLES, never)
+    assert first == [0.0, 0, "The prompt is too long."]
+    assert [each[2] for each in others] == [None, None]
+
+
+def test_a_judge_that_is_busy_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.01)
+    desk = Desk(monkeypatch, ServingDown("serving_unavailable", "away"))
+    told = claimed(bench).told(SAMPLES, never)
+    assert [each[2] for each in told[0]] == [None] * 3
+    assert len(desk.asked) == 4
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (ServingDown("serving_unavailable", "away"), "serving_unavailable"),
+        (Refused("license_missing", "It was taken back."), "license_missing"),
+        (NotFound("model_not_found", "It was deleted."), "model_not_found"),
+    ],
+)
+def test_a_judge_that_cannot_be_asked_ends_it_and_keeps_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Fault, code: str
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE", -1)
+    judging, _ = claimed(bench), Desk(monkeypatch, fault)
+    with pytest.raises(Fault) as raised:
+        judging.told(SAMPLES, never)
+    assert raised.value.code == code
+    with tenant_scope(bench.tenant.id):
+        assert list(open_vault().list(f"jobs/{judging.lease.job_id}/")) == []
+
+
+def test_too_many_answers_and_too_slow_a_judge_are_said(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging, _ = claimed(bench), Desk(monkeypatch)
+    with pytest.raises(UserFault, match="1024 is the most") as raised:
+        judging.told(SAMPLES[:1] * 1025, never)
+    assert raised.value.code == "too_many_judgements"
+    monkeypatch.setattr(module, "SECONDS", 0)
+    with pytest.raises(UserFault) as raised:
+        judging.told(SAMPLES, never)
+    assert raised.value.code == "judge_too_slow"
+
+
+def test_who_ends_the_training_ends_the_asking(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging, desk = claimed(bench), Desk(monkeypatch)
+
+    def ended() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        judging.told(SAMPLES, ended)
+    assert desk.asked == []
+
+
+class Judges:
+    """In the place of Judging."""
+
+    def __init__(self, fault: Exception | None = None) -> None:
+        self.fault = fault
+
+    def told(self, samples: Any, still: Any) -> list[list[Any]]:
+        if self.fault is not None:
+            raise self.fault
+        return [[[float(len(sample["output_text"])), 3, None] for sample, _ in samples]]
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def keeper(run_dir: Path, grader: Any, judges: Any) -> Any:
+    return kept(run_dir, RunSpec(grader=grader), require("require"), judges)
+
+
+MULTI = {
+    "type": "multi", "name": "both", "calculate_output": "p + j",
+    "graders": {
+        "j": JUDGE,
+        "p": {"type": "python", "name": "p", "source": "def grade(sample, item):\n    return 10\n"},
+    },
+}  # fmt: skip
+
+
+def test_the_training_process_gets_what_both_kinds_said(run_dir: Path) -> None:
+    with keeper(run_dir, MULTI, Judges()):
+        found = Rewards(MULTI, run_dir, Stop()).of(
+            "1", [(Answer(text="eel"), {"letter": "e"}), (Answer(text="hello"), {"letter": "e"})]
+        )
+    assert [each.reward for each in found] == [13.0, 15.0]
+    assert found[0].scores == {"j": 3.0, "p": 10.0}
+
+
+def test_without_anybody_who_asks_it_the_run_does_not_begin(run_dir: Path) -> None:
+    with pytest.raises(OurFault, match="asks the model that judges"):
+        Rewards(JUDGE, run_dir, Stop())
+
+
+@pytest.mark.parametrize("code", ["serving_unavailable", "license_missing"])
+def test_the_attempt_ends_with_what_the_judge_lacked(run_dir: Path, code: str) -> None:
+    family = OurFault if code == "serving_unavailable" else UserFault
+    with keeper(run_dir, JUDGE, Judges(family(code, "away"))) as found:
+        assert isinstance(found, Keeper)
+        (run_dir / FOLDER / ".1").write_text(json.dumps({"samples": []}))
+        os.replace(run_dir / FOLDER / ".1", run_dir / FOLDER / f"1{ASKED}")
+        until(lambda: found._broken is not None, "it goes on")
+        with pytest.raises(family, match="away") as raised:
+            found.require()
+    assert raised.value.code == code
+    assert not (run_dir / FOLDER / f"1{TOLD}").exists()
+
+
+def reader(bench: Bench) -> Principal:
+    scopes = frozenset({Scope.JOBS_WRITE, Scope.FILES_READ})
+    return Principal(bench.tenant.id, Actor.system("test"), scopes, Role.ENGINEER)
+
+
+def test_a_judge_is_asked_for_by_who_may_ask_it(bench: Bench) -> None:
+    wish: dict[str, Any] = {"file": bench.add_file(jsonl(rows(4))), "method": "reinforcement"}
+    with pytest.raises(Refused, match="infer"):
+        bench.create(**wish, grader=JUDGE, by=reader(bench))
+    with pytest.raises(UserFault, match="no stage of a pipeline") as refused:
+        bench.create(**wish, grader=JUDGE)
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "grader")
+    for named in ("nobody", "ft:somebody:else"):
+        with pytest.raises(NotFound) as missing:
+            bench.create(**wish, grader=JUDGE | {"model": named}, by=somebody(bench.tenant.id))
+        assert missing.value.param == "grader"
+
+
+@pytest.fixture
+def served(committed: None, model_server: Any, tiny_base: Path) -> Bench:
+    return new_bench(tiny_base)
+
+
+@pytest.mark.slow
+def test_a_job_learns_from_what_a_model_says_of_its_answers(served: Bench) -> None:
+    bench = served
+    job = bench.create(
+        file=bench.add_file(jsonl(rows(4))), method="reinforcement", grader=JUDGE, max_length=128,
+        hyperparameters={"n_epochs": 1, "batch_size": 2}, by=somebody(bench.tenant.id),
+        settings={"max_completion_tokens": 8, "num_generations": 2},
+    )  # fmt: skip
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    perform(TRAIN, tenant_id=bench.tenant.id, key=job.id)
+    ended = bench.job(job)
+    assert (ended.state, ended.error) == (JobState.SUCCEEDED, None)
+    with tenant_scope(bench.tenant.id):
+        metrics = list(job.events.filter(type="metrics").values_list("data", flat=True))
+        asked = AuditEntry.objects.filter(action="model.ask", target="tiny")
+        assert asked.get().actor == "system:worker"
+        assert list(open_vault().list(f"jobs/{job.id}/")) == [], "what was judged goes at the end"
+    assert len(metrics) == 2
+    assert all(1 <= each["train_reward"] <= 5 for each in metrics)
