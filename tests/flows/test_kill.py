@@ -372,6 +372,7 @@ def test_a_training_by_rewards_that_is_killed_twice_keeps_each_steps_answers_onc
     assert list(kept) == list(range(1, REWARDED + 1))
     assert kept == samples(floor.bench, whole), "and they are those of the undisturbed one"
     with tenant_scope(floor.bench.tenant.id):
+        assert Run.objects.get(job=job).epoch == 3
         told = Event.objects.filter(job=job, type="metrics").values_list("data", flat=True)
         rewards = {each["step"]: each["train_reward"] for each in told}
         assert len(list(open_vault().list("runs/"))) >= 2 * REWARDED

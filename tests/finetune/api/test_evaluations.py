@@ -12,10 +12,11 @@ from openai import BadRequestError, NotFoundError, PermissionDeniedError
 
 from finetune.grading.criteria import EXACT, shown
 from finetune.models import Dataset, Evaluation, Job
-from finetune.services.evaluations import asking, evaluating
+from finetune.services.evaluations import evaluating
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.evaluations.evaluating import _keep as keep_part
 from finetune.services.evaluations.lifecycle import MOST_WAITING
+from finetune.services.models import patience
 from finetune.work import leases
 from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
@@ -500,7 +501,7 @@ def test_while_the_model_server_is_away_it_waits_and_can_be_cancelled(
         return plan(*args)
 
     monkeypatch.setattr(evaluating, "_plan", cancelled_meanwhile)
-    monkeypatch.setattr(asking, "LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr(patience, "LONGEST_PAUSE", 0.1)
     work(customer)
     found = get(customer, f"/{made['id']}").json()
     assert (found["state"], found["answers"]) == ("cancelled", 0)
