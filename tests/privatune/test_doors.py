@@ -70,6 +70,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.evaluations.lifecycle._drop_objects": WRITES,
     "finetune.services.evaluations.lifecycle.kept_file": WRITES,
     "finetune.services.evaluations.reading.items_between": OWN,
+    "finetune.services.evaluations.reading.items_where": OWN,
     "finetune.services.evaluations.reading.open_items": OWN,
     "finetune.services.evaluations.reading.tags_of": OWN,
     "finetune.services.estimates.rehearsing._measure": WORKER,

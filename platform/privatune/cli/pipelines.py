@@ -127,12 +127,17 @@ def show(pipeline: dict[str, Any], *, as_json: bool) -> None:
             "fine-tuned model": pipeline["fine_tuned_model"],
             "trained tokens": estimate["trained_tokens"],
             "seconds expected": estimate["seconds"],
+            "memory expected": _megabytes(estimate["peak_memory_mb"]),
             "created": moment(pipeline["created_at"]),
             "error": " ".join(filter(None, (error.get("message"), error.get("fix")))) or None,
         }
     )
     heads = ["STAGE", "METHOD", "STATUS", "JOB", "LOSS BEFORE", "AFTER", "GATE", "MODEL"]
     print_table(heads, [_row(stage) for stage in pipeline["stages"]])
+
+
+def _megabytes(told: int | None) -> str | None:
+    return None if told is None else f"{told:,} MB"
 
 
 def _row(stage: dict[str, Any]) -> list[Any]:

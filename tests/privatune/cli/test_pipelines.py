@@ -15,7 +15,7 @@ STAGE: dict[str, Any] = {
 PIPELINE: dict[str, Any] = {
     "id": "pipeline-1", "name": "two", "status": "awaiting_approval", "model": "tiny",
     "fine_tuned_model": None, "created_at": "2026-01-02T03:04:05Z", "error": None,
-    "estimate": {"trained_tokens": 90, "seconds": 12.5},
+    "estimate": {"trained_tokens": 90, "seconds": 12.5, "peak_memory_mb": 1700},
     "stages": [STAGE, STAGE | {"number": 2, "method": "dpo", "status": "waiting", "job": None,
                                "fine_tuned_model": None, "valid_loss": None}],
 }  # fmt: skip

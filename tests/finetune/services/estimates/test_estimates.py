@@ -14,7 +14,7 @@ from finetune.services.estimates.rehearsing import REHEARSE
 from finetune.services.files.checking import CHECK
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.validation import VALIDATE
-from finetune.services.runs import pace
+from finetune.services.runs import memory, pace
 from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, LeaseState
 from finetune.work.perform import perform
@@ -127,6 +127,18 @@ def test_a_job_that_nobody_measured_leaves_a_receipt_without_seconds_expected(
     assert expected["seconds"] is expected["training_seconds"] is None
     assert not expected["measured"]
     assert expected["peak_memory_mb"] > 512, "the formula's, with Python and torch"
+
+
+def test_the_reason_for_a_setting_tells_the_memory_that_the_estimate_does(bench: Bench) -> None:
+    """Steps of few rows fill no micro-batch: one place had told what a full one would take."""
+    job = bench.create(hyperparameters=SMALL)
+    perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+    machine = {"device": "cpu", "precision": "fp32", "threads": 1, "lanes": 1}
+    with tenant_scope(bench.tenant.id):
+        job = Job.objects.select_related("base", "training_data").get(id=job.id)
+        chosen, said = memory.choose(job, machine, gpu_free=64 << 30)
+        expected = pace.figures(job, None, machine | chosen)["peak_memory_mb"]
+    assert {each.params["need_mb"] for each in said} == {expected}
 
 
 def test_a_held_job_has_an_estimate_and_its_own_tokens_are_not_promised_twice(
