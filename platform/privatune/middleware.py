@@ -129,5 +129,8 @@ def _with_words(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 
 
 def _marked(response: HttpResponse, request_id: str) -> HttpResponse:
+    """Nothing stays on a disk on the way, or is shown again when its reader has signed out; files
+    that are everybody's say for themselves how long they may be kept."""
     response["x-request-id"] = request_id
+    response.headers.setdefault("Cache-Control", "private, no-store")
     return response

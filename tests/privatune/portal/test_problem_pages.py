@@ -12,6 +12,7 @@ from django.test import Client
 from tests.finetune.api.customers import Customer, new_customer
 from tests.fixtures.language import WORDS, english_sentences
 from tests.fixtures.people import browser_of, member
+from tests.privatune.portal.pages import Scene
 
 pytestmark = pytest.mark.django_db
 
@@ -111,3 +112,16 @@ def test_a_script_gets_the_words_without_a_page() -> None:
 
 def test_what_a_page_may_not_take_is_still_told_by_its_header() -> None:
     assert Client().get("/accounts/sessions/end-others").headers["Allow"] == "POST"
+
+
+def test_no_page_and_no_answer_may_be_kept() -> None:
+    """A proxy's disk, or the button back after signing out, must not show them."""
+    scene, browser = Scene(), Client()
+    browser.force_login(member(scene.customer))
+    pages = [address for _, address in scene.rooms()]
+    assert len(pages) > 10
+    for address in pages:
+        assert "no-store" in browser.get(address)["Cache-Control"], address
+    for address in ("/v1/files", "/api/v1/artifacts", "/v1/nothing"):
+        answer = Client().get(address, headers={"authorization": f"Bearer {scene.customer.key}"})
+        assert answer["Cache-Control"] == "private, no-store"
