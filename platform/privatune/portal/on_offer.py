@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from finetune import selectors
+from finetune.families.contract import FamilyName
 from finetune.models import Artifact, CatalogModel, Job
 from finetune.purposes import OF_ROWS, Purpose
 from finetune.records.check.spec import RowFormat
@@ -19,6 +20,7 @@ from tenants.states import FileStatus
 
 MODELS_SHOWN = 100
 JOBS_SHOWN = 20
+WRITES: FamilyName = "causal_lm"  # of models that answer; others make vectors
 # Formats whose rows a suite can ask: with messages, or a prompt, question or input of their own
 ASKING: tuple[RowFormat, ...] = (
     *("chat", "completion", "fengshenbang", "prompt", "rated", "alpaca"),
@@ -60,12 +62,15 @@ def questions() -> QuerySet[StoredFile]:
 def askable() -> tuple[list[Any], list[str]]:
     """(choices, bases) of what may be evaluated: one's own models, the newest first, the bases of
     one's licences, and last what jobs under way will make; and these bases."""
-    tuned = selectors.artifacts().order_by("-created_at").values_list("model_name", flat=True)
+    written = selectors.artifacts().filter(base__family=WRITES)
+    tuned = written.order_by("-created_at").values_list("model_name", flat=True)
     licensed = License.objects.filter(state=LicenseState.ACTIVE).values_list("model", flat=True)
-    known = selectors.catalogue().filter(name__in=list(licensed)).order_by("name")
+    known = selectors.catalogue().filter(name__in=list(licensed), family=WRITES).order_by("name")
     bases = list(known.values_list("name", flat=True))
-    live = selectors.jobs().exclude(state__in=FINAL_JOB_STATES).order_by("-created_at")
-    to_come = [(each.public_id, _result_of(each)) for each in live[:JOBS_SHOWN]]
+    live = selectors.jobs().filter(base__family=WRITES).exclude(state__in=FINAL_JOB_STATES)
+    to_come = [
+        (each.public_id, _result_of(each)) for each in live.order_by("-created_at")[:JOBS_SHOWN]
+    ]
     groups = (
         (_("My models"), [(name, name) for name in tuned]),
         (_("Base models"), [(name, name) for name in bases]),

@@ -12,6 +12,7 @@ from tenants.models import StoredFile
 from tenants.roles import ALL_SCOPES
 from tenants.services.tenants import create_key
 from tests.finetune.api.test_fuzz import NASTY, spoiled
+from tests.finetune.services.pipelines import test_pipelines as pipelines
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 
 pytestmark = pytest.mark.django_db
@@ -111,3 +112,20 @@ def test_a_strange_body_is_told_and_breaks_nothing(bench: Bench, key: str) -> No
     for nasty in NASTY:
         status, told = send(key, "", raw=f'{{"model": "tiny", "stages": {nasty}}}')
         assert status == 400, told
+
+
+def test_a_job_tells_the_pipeline_whose_stage_it_is(bench: Bench, key: str) -> None:
+    """One that was asked for by itself tells none; a list leaves it out, as it does the phase."""
+    pipeline = pipelines.ask(bench, "none", "none")
+    pipelines.advance(bench, pipeline)
+    staged, alone = pipelines.job_of(bench, pipeline, 1), bench.create()
+    headers = {"Authorization": f"Bearer {key}"}
+
+    def told(path: str) -> Any:
+        return CLIENT.get(f"/v1/fine_tuning/jobs{path}", headers=headers).json()
+
+    assert told(f"/{staged.public_id}")["pipeline"] == {
+        "id": pipeline.public_id, "stage": 1, "stages": 2,
+    }  # fmt: skip
+    assert told(f"/{alone.public_id}")["pipeline"] is None
+    assert all("pipeline" not in each for each in told("")["data"])

@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils.translation import override
 
 from finetune.grading.advice import CALLED, Reason
-from finetune.models import Artifact, Evaluation, Job
+from finetune.models import Artifact, CatalogModel, Evaluation, Job
 from finetune.states import FINAL_JOB_STATES
 from privatune.portal import verdicts
 from tenants.database.scope import tenant_scope
@@ -338,4 +338,8 @@ def test_what_can_be_evaluated_is_offered_the_newest_model_first(answered: Scene
     assert "more.jsonl" in files
     assert "lamp.png" not in files
     assert "bad.jsonl" not in files, "its check found it unusable"
+    with tenant_scope(answered.customer.tenant_id):
+        CatalogModel.objects.update(family="embedding")
+    page = answered.client.get(f"/t/{answered.customer.slug}/evaluations/new").content.decode()
+    assert "<option" not in page.partition('name="model"')[2].partition("</select>")[0]
     assert re.search(r"good\.jsonl · \d+ rows · conversations · [^<]+ · \d{4}-\d\d-\d\d", files)
