@@ -28,6 +28,7 @@ from finetune.models import (
     Profile,
     Scrub,
     Stage,
+    StepSample,
     Suite,
 )
 from finetune.services.estimates.rehearsing import REHEARSE
@@ -181,6 +182,7 @@ def _empty_rows(tenant_id: UUID) -> None:
         no_objects = dict.fromkeys(("rows_object", "tokens_object", "errors_object"), "")
         Dataset.objects.update(report=None, error=None, **no_objects)
         Checkpoint.objects.all().delete()
+        StepSample.objects.all().delete()
         nothing_told: dict[str, Any] = {
             "requested": {},
             "metadata": {},

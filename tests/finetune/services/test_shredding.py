@@ -12,7 +12,7 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.test import Client
 
-from finetune.models import Event, Job
+from finetune.models import Event, Job, StepSample
 from finetune.services import shredding
 from finetune.services.files import datasets
 from finetune.services.files.checking import CHECK
@@ -61,6 +61,11 @@ def settled(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     with tenant_scope(bench.tenant.id):
         StoredFile.objects.update(filename=f"{SECRET}.jsonl")
         IdempotencyRecord.objects.create(key="k", route="r", body_sha256="x", sealed=b"noise")
+        open_vault().put_bytes("runs/r/1/samples/1.jsonl", b"{}")
+        StepSample.objects.create(
+            job=bench.queued,  # type: ignore[attr-defined]
+            step=1, object_name="runs/r/1/samples/1.jsonl", completions=1, bytes=2,
+        )  # fmt: skip
     return bench
 
 
@@ -119,6 +124,7 @@ def test_a_shredded_tenant_is_gone_for_everybody_and_the_operator_signs_it(
     with tenant_scope(settled.tenant.id):
         assert Job.objects.get().state == JobState.CANCELLED
         assert not Event.objects.exists()
+        assert not StepSample.objects.exists()
 
     assert check_certificate(certificate, public=public_key_pem()).problem is None
     assert certificate["destroyed"]["objects"] == len(ciphertext)
