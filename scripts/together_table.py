@@ -50,12 +50,14 @@ def page() -> str:
     from finetune.trainer.objectives import METHODS
 
     def cell(spec: object) -> str:
-        if any(clash.holds(spec) for clash in together.CLASHES):
+        if any(clash.holds(spec) for clash in (*together.CLASHES, *together.OF_FAMILIES)):
             return "refused"
         held = [str(n) for n, each in enumerate(together.YIELDINGS, 1) if each.holds(spec)]
         return "yes" + (f" ({', '.join(held)})" if held else "")
 
-    columns = [(name, {"objective": METHODS[name].name}) for name in METHODS]
+    columns = [
+        (name, {"objective": each.name, "family": each.family}) for name, each in METHODS.items()
+    ]
     columns += [(device, {"device": device}) for device in ("cpu", "cuda")]
     table = "| setting | " + " | ".join(name for name, _ in columns) + " |\n"
     table += "|---" * (len(columns) + 1) + "|\n"

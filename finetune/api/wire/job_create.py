@@ -43,6 +43,15 @@ def _switch_or_auto(value: Any) -> Any:
     raise ValueError('must be true, false or "auto"')
 
 
+def _dimensions(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(type(each) is int for each in value):
+        return ", ".join(map(str, value))
+    raise ValueError('must be a list of whole numbers or "auto"')
+
+
+Dimensions = Annotated[Any, AfterValidator(_dimensions)]
 Whole = Annotated[Any, AfterValidator(_whole_or_auto)]
 Number = Annotated[Any, AfterValidator(_number_or_auto)]
 Switch = Annotated[Any, AfterValidator(_switch_or_auto)]
@@ -126,6 +135,17 @@ class Reinforcement(_Strict):
     hyperparameters: ReinforcementHyperparameters = ReinforcementHyperparameters()
 
 
+class VectorHyperparameters(WireHyperparameters):
+    """`dimensions`: a list of numbers, or them in a string with commas between."""
+
+    scale: Number = "auto"
+    dimensions: Dimensions = "auto"
+
+
+class Vectors(_Strict):
+    hyperparameters: VectorHyperparameters = VectorHyperparameters()
+
+
 class Method(_Strict):
     type: str
     supervised: Supervised | None = None
@@ -135,6 +155,8 @@ class Method(_Strict):
     simpo: Simpo | None = None
     kto: Kto | None = None
     reinforcement: Reinforcement | None = None
+    contrastive: Vectors | None = None
+    cosent: Vectors | None = None
 
 
 class TrainingFile(_Strict):
@@ -231,7 +253,7 @@ class JobCreate(_Strict):
         return self.method.type if self.method else "supervised"
 
     def chosen(self) -> WireHyperparameters:
-        own: Supervised | Dpo | Orpo | Simpo | Kto | Reinforcement | None = getattr(
+        own: Supervised | Dpo | Orpo | Simpo | Kto | Reinforcement | Vectors | None = getattr(
             self.method, self.kind, None
         )
         return (own.hyperparameters if own else self.hyperparameters) or WireHyperparameters()

@@ -24,7 +24,8 @@ class Subject:
 
 
 def find(name: str) -> Subject:
-    """Raises NotFound, Refused without the licence to serve, UserFault `job_without_result`."""
+    """Raises NotFound, Refused without the licence to serve, UserFault `job_without_result`, and
+    `model_embeds` for what writes no answer."""
     if Job.public.read(name) is not None:
         job = selectors.find(selectors.jobs(), name, param="model")
         artifact = selectors.artifacts().filter(job=job).first()
@@ -34,15 +35,28 @@ def find(name: str) -> Subject:
     gateway.resolve(name=name, withheld_too=True)
     found = gateway.find_model(name=name)
     if isinstance(found, Artifact):
-        return Subject(name, found.base, found.job, found)
-    return Subject(name, found)
+        return Subject(name, _writing(found.base), found.job, found)
+    return Subject(name, _writing(found))
 
 
 def _to_come(job: Job) -> Subject:
     if job.state in FINAL_JOB_STATES:
         raise without_result(job)
     gateway.resolve(name=job.base.name)
-    return Subject(model_name(job, Tenant.objects.get(id=job.tenant_id)), job.base, job)
+    name = model_name(job, Tenant.objects.get(id=job.tenant_id))
+    return Subject(name, _writing(job.base), job)
+
+
+def _writing(base: CatalogModel) -> CatalogModel:
+    """What is evaluated answers in text."""
+    if base.family == "embedding":
+        raise UserFault(
+            "model_embeds",
+            "This model makes vectors of texts and writes none.",
+            fix="Evaluate a model that writes.",
+            param="model",
+        )
+    return base
 
 
 def with_model(evaluations: QuerySet[Evaluation]) -> QuerySet[Evaluation]:

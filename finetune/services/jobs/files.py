@@ -91,9 +91,7 @@ def require_family(method: str, base: CatalogModel) -> None:
         "wrong_family",
         f"The method {method!r} trains a model that {kinds[wanted]}, and {base.name} "
         f"{kinds[base.family]}.",
-        fix=f"Use {' or '.join(fitting)}, or a model that {kinds[wanted]}."
-        if fitting
-        else f"Choose a model that {kinds[wanted]}; this one cannot be trained yet.",
+        fix=f"Use {' or '.join(fitting)}, or a model that {kinds[wanted]}.",
         param="method",
     )
 

@@ -154,6 +154,7 @@ class JobRequest(_Frozen):
         """What the request alone says of the training: the rest, such as an "auto", at defaults."""
         asked = self.optimizer_spec().model_dump(exclude_none=True)
         return RunSpec(
+            family=METHODS[self.method].family,
             objective=METHODS[self.method].name,
             adapter=self.adapter_spec(),
             optim=OptimSpec.model_validate(asked),
@@ -278,6 +279,13 @@ REQUEST_CLASHES: tuple[Clash[JobRequest], ...] = (
         "Prompts are answered one by one, and are not packed.",
         "Leave `packing` out.",
         "invalid_value",
+    ),
+    Clash(
+        ("thinking", "a method of vectors"),
+        "thinking",
+        lambda request: request.thinking != "auto" and METHODS[request.method].records.embedded,
+        "A base that makes vectors does not think.",
+        "Leave `thinking` out.",
     ),
     Clash(
         ("evaluation", "no validation rows"),

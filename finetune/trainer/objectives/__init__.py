@@ -27,9 +27,11 @@ METHODS = {
     "simpo": SIMPO,
     "kto": KTO,
     "reinforcement": REINFORCEMENT,
+    "contrastive": CONTRASTIVE,
+    "cosent": COSENT,
 }
 
-OBJECTIVES = {objective.name: objective for objective in (*METHODS.values(), CONTRASTIVE, COSENT)}
+OBJECTIVES = {objective.name: objective for objective in METHODS.values()}
 
 # Of what an objective may need besides a model and rows
 GIVEN: frozenset[Need] = frozenset({"reference", "generation"})

@@ -29,7 +29,7 @@ def contrastive(
         scores = scores.masked_fill(torch.tensor(unfair, device=device), float("-inf"))
         right = torch.arange(len(items), device=device)
         first = (scores.detach().argmax(1) == right).double()
-        return cross_entropy(scores, right, reduction="none"), {"accuracy": first}
+        return cross_entropy(scores, right, reduction="none"), {"nearest": first}
 
     return placed(items, embed, losses, settings)
 
@@ -76,7 +76,7 @@ CONTRASTIVE = Objective(
     name="contrastive",
     records=RETRIEVAL,
     sums=vectors.sums,
-    metrics=(Metric("accuracy"),),
+    metrics=(Metric("nearest"),),
     each=vectors.each,
     together=contrastive,
     family="embedding",

@@ -148,6 +148,16 @@ def job_wish(
         str | None,
         typer.Option(help="Of dpo: the share of preferences that may be the wrong way round."),
     ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(help="Of contrastive, cosent: similarities times this; 20 if not given."),
+    ] = None,
+    dimensions: Annotated[
+        str | None,
+        typer.Option(
+            help='Of contrastive, cosent: lengths at which a cut vector is of use, "384, 128".'
+        ),
+    ] = None,
     grader: Annotated[
         Path | None,
         typer.Option(
@@ -258,6 +268,8 @@ def job_wish(
         "undesirable_weight": _number(undesirable_weight, "--undesirable-weight"),
         "loss_type": loss_type,
         "label_smoothing": _number(label_smoothing, "--label-smoothing"),
+        "scale": _number(scale, "--scale"),
+        "dimensions": dimensions,
         "algorithm": algorithm,
         "num_generations": num_generations,
         "temperature": temperature,

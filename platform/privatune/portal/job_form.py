@@ -187,6 +187,19 @@ class JobForm(forms.Form):
         label=_("Rewards: longest answer, in tokens"),
         help_text=_("Empty: 512. With the longest prompt it has to fit what the model can read."),
     )
+    scale = forms.FloatField(
+        required=False,
+        min_value=0.01,
+        max_value=1000,
+        label=_("Vectors: scale"),
+        help_text=_("0.01 to 1000. Empty: 20. Higher: near misses count more."),
+    )
+    dimensions = forms.CharField(
+        required=False,
+        max_length=200,
+        label=_("Vectors: dimensions that are of use when cut"),
+        help_text=_("Numbers with commas between, such as 384, 128. Empty: only the whole."),
+    )
     r = forms.IntegerField(
         required=False,
         min_value=1,

@@ -31,15 +31,16 @@ NAMES: dict[str, Any] = {
     "truncated": _("answers that were cut off"),
     "grader_errors": _("answers that could not be graded"),
     "clip_ratio": _("clipped tokens"),
+    "nearest": _("queries nearest to their own text"),
 }
 SHARES = frozenset(
     {
         *("accuracy", "rewards_accuracies", "silent_groups", "truncated", "grader_errors"),
-        "clip_ratio",
+        *("clip_ratio", "nearest"),
     }
 )
 # Beside the loss: a method's own measure of getting better, the first that it has
-MAIN = ("accuracy", "rewards_accuracies", "reward", "rewards_margins")
+MAIN = ("accuracy", "rewards_accuracies", "reward", "rewards_margins", "nearest")
 # Drawn below, each group by one axis
 GROUPS: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
     (

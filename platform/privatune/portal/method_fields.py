@@ -13,14 +13,16 @@ from tenants.models import StoredFile
 # Settings that not every method has
 OF_METHODS = (
     *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
-    *("num_generations", "max_completion_tokens"),
+    *("num_generations", "max_completion_tokens", "scale", "dimensions"),
 )
 # Where it is not the method's settings that decide
 DRAWING = [name for name, method in METHODS.items() if "generation" in method.needs]
+OF_TEXT = [name for name, method in METHODS.items() if not method.records.embedded]
 ON_ROWS = [name for name, method in METHODS.items() if not method.records.with_rows]
 SOME = {
     "grader": DRAWING,
-    "packing": ON_ROWS,
+    "packing": [name for name in ON_ROWS if name in OF_TEXT],
+    **dict.fromkeys(("thinking", "dropout", "neftune_noise_alpha"), OF_TEXT),
     "further_file": ON_ROWS,
     "further_weight": ON_ROWS,
     "loss_type": ["dpo"],  # what GRPO calls so is other losses, which the form does not offer

@@ -119,11 +119,35 @@ def test_who_has_no_right_gets_no_vector(base_url: str, embeds: str, asker: Cust
     assert isinstance(refused.value, NotFoundError | PermissionDeniedError)
 
 
+def subjects_of(client: Any) -> None:
+    """Has it evaluated, as if it wrote answers."""
+    suite = client.evals.create(
+        data_source_config={"type": "custom", "item_schema": {"type": "object"}},
+        testing_criteria=[{"type": "string_check", "name": "s", "operation": "eq",
+                           "input": "{{ sample.output_text }}", "reference": "x"}],
+    )  # fmt: skip
+    client.evals.runs.create(
+        eval_id=suite.id,
+        data_source={
+            "type": "completions",
+            "model": EMBEDS,
+            "source": {"type": "file_content", "content": [{"item": {"q": "a"}}]},
+            "input_messages": {
+                "type": "template",
+                "template": [{"role": "user", "content": "{{ item.q }}"}],
+            },
+        },
+    )
+
+
 def test_it_writes_no_text_and_is_not_trained_by_what_writes(asker: Customer) -> None:
     client = asker.client()
     with pytest.raises(BadRequestError) as refused:
         client.chat.completions.create(model=EMBEDS, messages=[{"role": "user", "content": "hi"}])
     assert refused.value.code == "model_embeds"
+    with pytest.raises(BadRequestError) as unwritten:
+        subjects_of(client)
+    assert (unwritten.value.code, unwritten.value.param) == ("model_embeds", "model")
     rows = b'{"query": "a", "positive": "b"}\n{"query": "c", "positive": "d"}\n'
     sent = client.files.create(file=("rows.jsonl", rows), purpose="fine-tune")
     asker.check_files()

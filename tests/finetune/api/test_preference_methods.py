@@ -11,7 +11,8 @@ from finetune.api.wire.job_create import Method
 from finetune.services.jobs.request import Hyperparameters
 from finetune.states import JobState
 from finetune.trainer.objectives import METHODS
-from privatune.portal.job_form import METHOD, OF_METHODS
+from privatune.portal.method_fields import OF_METHODS
+from privatune.portal.words import METHODS_TOLD
 from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, chat_rows
 from tests.finetune.api.test_dpo import preferences
@@ -111,7 +112,7 @@ def test_ratings_are_trained_by_the_method_for_them_alone(customer: Customer) ->
 def test_the_portal_offers_every_one_and_asks_for_each_of_its_settings() -> None:
     ours = {name: each for name, each in METHODS.items() if "pair" in each.records.names}
     assert ours.keys() >= {"dpo", "orpo", "simpo", "kto"}
-    assert ours.keys() <= {name for name, _ in METHOD}
+    assert ours.keys() <= METHODS_TOLD.keys()
     for each in ours.values():
         assert each.settings is not None
         assert each.settings.model_fields.keys() <= set(OF_METHODS)
