@@ -102,7 +102,7 @@ def charts(job: Job) -> list[dict[str, Any]]:
     for code, title, names in GROUPS:
         group = [known[name] for name in names if name in known and known[name] != own]
         if group:
-            drawn.append(_chart(f"curve-{code}", title, title, _of(group)))
+            drawn.append(_chart(f"curve-{code}", title, "", _of(group)))  # the title says it
     return drawn
 
 
