@@ -107,7 +107,9 @@ def run_main_job(stack: Stack, tenant: StackTenant, folder: Path) -> None:
     assert report.ok, report.problems
     with tarfile.open(bundle) as tar:
         tar.extractall(folder / "bundle", filter="data")
-    assert_loads_with_peft(folder / "bundle" / "adapter", stack)
+    digest = artifact["passport"]["base"]["digest"]
+    base = stack.data / "models" / digest.removeprefix("sha256:")
+    assert_loads_with_peft(folder / "bundle" / "adapter", base)
 
     asked = {"messages": [{"role": "user", "content": "turn on lamp 3 now"}], "max_tokens": 8}
     raw = client.chat.completions.with_raw_response.create(model=done.fine_tuned_model, **asked)
@@ -121,11 +123,10 @@ def run_main_job(stack: Stack, tenant: StackTenant, folder: Path) -> None:
     assert isinstance(kept.choices[0].message.parsed, Lamp)
 
 
-def assert_loads_with_peft(adapter: Path, stack: Stack) -> None:
+def assert_loads_with_peft(adapter: Path, base: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    [base] = [path for path in (stack.data / "models").iterdir() if (path / "base.json").exists()]
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
     assert any("lora_B" in name for name, _ in model.named_parameters())
 

@@ -4,6 +4,7 @@ what the portal's page shows of it. They tell the same."""
 import html
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from openai import BadRequestError
 from typer.testing import CliRunner
 
 from finetune import selectors
+from finetune.records.check.codes import CODES
 from privatune.cli.app import app
+from privatune.portal.findings import ASKED
 from tenants.database.scope import tenant_scope
 from tests.finetune.api.customers import Customer, new_customer
 from tests.fixtures.odd_files import ODD
@@ -44,6 +47,7 @@ def by_command(folder: Path, name: str, data: bytes) -> Told:
 
 
 def by_page(customer: Customer, browser: Client, file_id: str) -> Told:
+    """What a person has to answer stands above the list, and not in it again."""
     with tenant_scope(customer.tenant_id):
         file = selectors.find(selectors.files(), file_id)
     page = browser.get(f"/t/{customer.slug}/files/{file.id}/").content.decode()
@@ -51,16 +55,23 @@ def by_page(customer: Customer, browser: Client, file_id: str) -> Told:
     counts = re.findall(r' title="(\w+)">[^<]+ × (\d+)</span>', page)
     usable = re.search(r"Usable</div><div>(\d+)</div>", page)
     assert usable
+    above = [
+        (code, html.unescape(said).removesuffix(f" {CODES[code].fix}"))
+        for said in re.findall(r'<div class="alert alert-warning" role="status">(.*?)</div>', page)
+        for code in ASKED
+        if html.unescape(said).endswith(f" {CODES[code].fix}")
+    ]
+    listed = [
+        (
+            html.unescape(message.removeprefix(NOTICE)),
+            int(line) if line else None,
+            message.startswith(NOTICE),
+        )
+        for line, message, _ in rows
+    ]
     return (
-        [
-            (
-                html.unescape(message.removeprefix(NOTICE)),
-                int(line) if line else None,
-                message.startswith(NOTICE),
-            )
-            for line, message, _ in rows
-        ],
-        {code: int(count) for code, count in counts},
+        [*((said, None, True) for _, said in above), *listed],
+        Counter(code for code, _ in above) | {code: int(count) for code, count in counts},
         int(usable[1]),
     )
 
