@@ -29,6 +29,7 @@ from finetune.events import (
 from finetune.models import CatalogModel, Dataset, Job, JobFile, Run, Validation
 from finetune.services.jobs.base_files import require_targets, require_width
 from finetune.services.jobs.files import require_family, require_kind, usable_file
+from finetune.services.jobs.judges import judges_asked, require_asker, require_judges
 from finetune.services.jobs.request import (
     MAX_SEED,
     EvaluationRequest,
@@ -37,7 +38,6 @@ from finetune.services.jobs.request import (
     check_request,
     named_twice,
 )
-from finetune.services.jobs.rewarding import judges_asked, require_asker, require_judges
 from finetune.services.jobs.room import require_room_of
 from finetune.services.jobs.starting import Start, no_model, start_of, with_start
 from finetune.services.jobs.steps import lock_job, note, step

@@ -1,16 +1,11 @@
 """The grader of a job by reinforcement: whether it can reward a training."""
 
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
 from faults import UserFault
 from finetune.grading import specs
-from finetune.services.models import gateway
-from finetune.services.models.graders import judges_of
-from tenants.access import Principal
-from tenants.roles import Scope
 
 
 def checked_grader(given: dict[str, Any] | None) -> dict[str, Any]:
@@ -24,37 +19,6 @@ def checked_grader(given: dict[str, Any] | None) -> dict[str, Any]:
         place = ".".join(["grader", *(str(part) for part in first["loc"])])
         raise _invalid(f"{place}: {first['msg']}.") from None
     return given
-
-
-def judges_asked(grader: dict[str, Any] | None) -> list[str]:
-    """Names of the models that judge."""
-    return sorted(judges_of(specs.GRADER.validate_python(grader))) if grader else []
-
-
-def require_judges(names: Iterable[str]) -> None:
-    """In the open scope. Raises NotFound and Refused, with `param` `grader`, for a model that the
-    tenant may not ask, or not yet."""
-    for name in names:
-        try:
-            gateway.resolve(name=name)
-        except UserFault as fault:
-            fault.param = "grader"
-            raise
-
-
-def require_asker(names: Sequence[str], by: Principal | None) -> None:
-    """A model is asked as whoever makes the job may ask it. Raises Refused without that scope, and
-    UserFault where nobody makes it: of a pipeline's stage."""
-    if not names:
-        return
-    if by is None:
-        raise UserFault(
-            "unsupported_parameter",
-            "A model judges in a job of its own, and in no stage of a pipeline.",
-            fix="Use another grader, or create the job by itself.",
-            param="grader",
-        )
-    by.require(Scope.INFER)
 
 
 def _invalid(message: str) -> UserFault:

@@ -11,9 +11,9 @@ from django.utils import timezone
 from faults import UserFault
 from finetune.models import Job, Pipeline, Stage
 from finetune.services.jobs import lifecycle as jobs
+from finetune.services.jobs.judges import judges_asked, require_asker
 from finetune.services.jobs.lifecycle import Admitted, admit
 from finetune.services.jobs.request import MAX_SEED
-from finetune.services.jobs.rewarding import judges_asked, require_asker
 from finetune.services.pipelines.advancing import ADVANCE
 from finetune.services.pipelines.position import At, Position, position, stages_of
 from finetune.services.pipelines.request import PipelineRequest, check_pipeline, placed
