@@ -24,7 +24,7 @@ ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 TOKENIZER = "tokenizer"
 EMBEDDER = "embedder"
 # how training went, for whoever judges the result
-TRAINING_FILES = ("metrics.csv", "report.json", "validation_rows.csv")
+TRAINING_FILES = ("metrics.csv", "report.json", "validation_rows.csv", "retrieval.csv")
 
 
 class BundleInfo(BaseModel):

@@ -31,6 +31,7 @@ from finetune.trainer.result import result_step, result_weights, write_result
 from finetune.trainer.rewards import Rewards
 from finetune.trainer.rollouts import Rollouts
 from finetune.trainer.run import Run, Speedometer, sequences
+from finetune.trainer.searching import search
 from finetune.trainer.settling import Settled, act, prove, rows_of, settle, summary, watch
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.starting import begin
@@ -63,12 +64,13 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
                     run_to_the_end(run)
                     kept = result_weights(run)
                     measured = measure(run, kept)
+                    searched = search(run, kept)
             except Yielded:
                 save(run, yielded=True)
                 raise
             warned = judge_run(run)
             probed = (run.valid or run.rows)[:PROBED_ROWS]
-            write_result(run_dir, run, kept, warned, probed, measured)
+            write_result(run_dir, run, kept, warned, probed, measured, searched)
         events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()

@@ -19,10 +19,12 @@ from finetune.trainer.measuring import RowLosses
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import Objective
 from finetune.trainer.run import Run
+from finetune.trainer.searching import Searched
 from finetune.trainer.spec import ADAPTER, RunSpec
 from finetune.trainer.state import StepMetrics, TrainerState
 
 ROW_LOSSES = "validation_rows.csv"
+RETRIEVAL_TABLE = "retrieval.csv"
 
 
 def write_result(
@@ -32,6 +34,7 @@ def write_result(
     warned: Sequence[Message],
     probed: Sequence[Item],
     measured: RowLosses | None,
+    searched: Searched | None,
 ) -> None:
     """`kept`: its weights. `probed`: rows that the adapter is asked about, so that packing can ask
     its files again."""
@@ -43,6 +46,8 @@ def write_result(
     report = _report(spec, state, history, step, hashlib.sha256(adapter).hexdigest())
     report["skipped_rows"] = [line_of(run.rows, row) for row in state.steadied.skipped_rows]
     report["validation_change"] = measured.said() if measured is not None else None
+    if searched is not None:
+        report["retrieval"] = searched.said()
     report["printed_day"] = run.printed_day
     report["warnings"] = [each.entry() for each in warned]
     if spec.relief is not None:
@@ -56,6 +61,8 @@ def write_result(
     }
     if measured is not None:
         files[ROW_LOSSES] = measured.table()
+    if searched is not None:
+        files[RETRIEVAL_TABLE] = searched.table()
     write_folder(run_dir / "result", files)
 
 

@@ -253,10 +253,18 @@ def _passport(
             validation_rows=report.get("valid_rows"),
             validation_rows_in_training=report.get("valid_rows_in_training"),
             validation_change=report.get("validation_change"),
+            metrics=_found(report.get("retrieval")),
         ),
         parents=[lineage[-1].model] if lineage else [],
         lineage=lineage,
     )
+
+
+def _found(retrieval: dict[str, Any] | None) -> dict[str, float]:
+    """Of queries held out, how much the base and the result find."""
+    measures = (retrieval or {}).get("measures", {})
+    tuned = {name: float(each["tuned"]) for name, each in measures.items()}
+    return tuned | {f"{name} of the base": float(each["base"]) for name, each in measures.items()}
 
 
 def _receipt(job: Job, report: dict[str, Any]) -> Receipt:

@@ -53,7 +53,7 @@ def _known_to_fit(items: Sequence[Item]) -> list[list[bool]]:
     They are masked here, and not kept apart by the order of the data, so that this stays a function
     of seed and step and every step is full.
     """
-    texts = [[_key(sequence) for sequence in item.sequences] for item in items]
+    texts = [[key_of(sequence) for sequence in item.sequences] for item in items]
     fitting: dict[bytes, set[bytes]] = {}
     for query, positive, *_ in texts:
         fitting.setdefault(query, set()).add(positive)
@@ -68,7 +68,8 @@ def _known_to_fit(items: Sequence[Item]) -> list[list[bool]]:
     ]
 
 
-def _key(sequence: Any) -> bytes:
+def key_of(sequence: Any) -> bytes:
+    """By which equal texts are told."""
     return b",".join(b"%d" % token for token in sequence.input_ids)
 
 

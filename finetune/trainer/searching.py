@@ -1,0 +1,91 @@
+"""Whether the result finds more than the base does: each query held out searches among all texts
+held out, by the base's vectors and by the result's.
+
+Measured once, when training has ended. Texts to be found are those of the validation rows, their
+hard negatives among them: figures grow with fewer of them, and are compared on equal rows only.
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from finetune.grading.resampling import change
+from finetune.grading.retrieval import MEASURES, measures
+from finetune.records.kinds import RETRIEVAL, Item
+from finetune.trainer.objectives.contrastive import key_of
+from finetune.trainer.run import Run
+from finetune.trainer.step_rows import Embedding
+
+
+@dataclass(frozen=True)
+class Searched:
+    """By measure, of each query."""
+
+    documents: int
+    base: dict[str, list[float]]
+    tuned: dict[str, list[float]]
+
+    def said(self) -> dict[str, Any]:
+        """Means of the base and of the result, and what the difference is worth."""
+        return {
+            "queries": len(self.base[MEASURES[0]]),
+            "documents": self.documents,
+            "measures": {name: self._change(name) for name in MEASURES},
+        }
+
+    def _change(self, name: str) -> dict[str, Any]:
+        base, tuned = self.base[name], self.tuned[name]
+        found = change(base, tuned)
+        return {
+            "base": sum(base) / len(base),
+            "tuned": sum(tuned) / len(tuned),
+            "difference": found.difference,
+            "interval": list(found.interval) if found.interval else None,
+            "p_value": found.p_value,
+        }
+
+    def table(self) -> bytes:
+        """Comma-separated: figures, and nothing of what stands in a row."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        names = [f"{side}{name}" for name in MEASURES for side in ("base_", "")]
+        writer.writerow(("query", *names))
+        columns = [side[name] for name in MEASURES for side in (self.base, self.tuned)]
+        for number, values in enumerate(zip(*columns, strict=True), 1):
+            writer.writerow((number, *values))
+        return out.getvalue().encode()
+
+
+def search(run: Run, kept: dict[str, Tensor]) -> Searched | None:
+    """`kept`: the result's weights, which the model then has. None: there are no validation rows of
+    queries. Yielded may come of it."""
+    if not run.valid or run.objective.records is not RETRIEVAL:
+        return None
+    run.model.load_adapter_state(kept)
+    queries, documents, belonging = _texts(run.valid)
+
+    def told(plain: bool) -> dict[str, list[float]]:
+        embed = Embedding(run, plain=plain)
+        vectors = [embed(each).cpu().numpy() for each in (queries, documents)]
+        return measures(vectors[0], vectors[1], belonging)
+
+    return Searched(len(documents), told(True), told(False))
+
+
+def _texts(rows: Sequence[Item]) -> tuple[list[Any], list[Any], list[set[int]]]:
+    """(queries, documents, which of them belong to each query), each text once."""
+    queries: dict[bytes, tuple[Any, set[int]]] = {}
+    documents: dict[bytes, tuple[int, Any]] = {}
+    for row in rows:
+        query, positive, *negatives = row.sequences
+        for text in (positive, *negatives):
+            documents.setdefault(key_of(text), (len(documents), text))
+        _, own = queries.setdefault(key_of(query), (query, set()))
+        own.add(documents[key_of(positive)][0])
+    asked = list(queries.values())
+    found = [text for _, text in documents.values()]
+    return [query for query, _ in asked], found, [own for _, own in asked]
