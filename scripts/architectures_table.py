@@ -1,5 +1,5 @@
-"""Writes docs/reference/architectures.md from the lists in finetune/families/causal_lm and the tiny
-bases that the tests run; a test keeps it current."""
+"""Writes docs/reference/architectures.md from the lists in finetune/families and the tiny bases
+that the tests run; a test keeps it current."""
 
 import sys
 from pathlib import Path
@@ -39,6 +39,31 @@ COLUMNS = (
 ALL = "all linear layers"
 ATTENTION = "attention (`q_proj`, `k_proj`, `v_proj`, `o_proj`)"
 TEXT = "the text model's linear layers"
+
+EMBEDDING = """
+## Bases that embed
+
+Read from a folder as sentence-transformers saves one (`modules.json`, pooling, prompts), made from
+`finetune/families/embedding/architectures.py`. Of each `model_type` a tiny base with random weights
+is imported, and its vectors equal those of sentence-transformers to 1e-5; of some, jobs are
+trained, packed and loaded by sentence-transformers in another process. Pooling is by mean, maximum,
+first or last token; dense layers behind it are refused (`recipe_unsupported`).
+
+| `architectures` in config.json | `model_type` | models |
+|---|---|---|
+"""
+
+# architecture -> models
+EMBEDDING_MODELS = {
+    "BertModel": "MiniLM, BGE (English and Chinese), E5, GTE",
+    "RobertaModel": "all-distilroberta",
+    "XLMRobertaModel": "multilingual-e5, BGE-M3 (its dense vectors)",
+    "MPNetModel": "all-mpnet-base, multi-qa-mpnet",
+    "DistilBertModel": "multi-qa-distilbert",
+    "ModernBertModel": "gte-modernbert, modernbert-embed",
+    "Qwen3Model": "Qwen3-Embedding",
+    "Qwen3ForCausalLM": "Qwen3-Embedding as it is published",
+}
 
 # architecture -> (models, what is special, what all-linear adapts)
 MODELS = {
@@ -146,6 +171,7 @@ wrong. The model server does the same when it loads a base.
 def page() -> str:
     sys.path[:0] = [str(ROOT)]
     from finetune.families.causal_lm.architectures import ARCHITECTURES, REFUSED
+    from finetune.families.embedding.architectures import ARCHITECTURES as EMBEDDING_ARCHITECTURES
     from tests.finetune.families.bases import BASES
 
     rows = [f"| {' | '.join(COLUMNS)} |\n", "|---" * len(COLUMNS) + "|\n"]
@@ -159,7 +185,11 @@ def page() -> str:
     for model_type, reason in REFUSED.items():
         reasons.setdefault(reason, []).append(f"`{model_type}`")
     refused = [f"| {', '.join(types)} | {reason} |\n" for reason, types in reasons.items()]
-    return "".join((HEAD, *rows, MIDDLE, *refused, TAIL))
+    embedding = [
+        f"| `{name}` | `{model_type}` | {EMBEDDING_MODELS[name]} |\n"
+        for name, model_type in EMBEDDING_ARCHITECTURES.items()
+    ]
+    return "".join((HEAD, *rows, MIDDLE, *refused, TAIL, EMBEDDING, *embedding))
 
 
 if __name__ == "__main__":
