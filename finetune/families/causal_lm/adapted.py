@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from faults import OurFault
+from finetune.families.adapters.adapted import Adapted
 from finetune.families.adapters.assignment import Adapter, Assignment
 from finetune.families.adapters.fresh import TrainableAdapter, fresh_adapter
 from finetune.families.adapters.switch import AdapterSwitch
@@ -32,8 +33,8 @@ PROBE_TOKENS = 32
 PROBE_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1}
 
 
-class CausalLM:
-    """A frozen base with a trainable adapter, which applies unless the switch is told of others."""
+class CausalLM(Adapted):
+    """A frozen base with a trainable adapter."""
 
     def __init__(
         self,
@@ -42,17 +43,12 @@ class CausalLM:
         trained: TrainableAdapter,
         noise: EmbeddingNoise | None = None,
     ) -> None:
+        super().__init__(switch, trained)
         self.inner = model
-        self.switch = switch
-        self.trained = trained
         self.noise = noise
         self.body: nn.Module = getattr(model, model.base_model_prefix)
         self.head: Tensor = model.get_output_embeddings().weight
         self.head_math = _head_math(model.config.get_text_config())
-        self.parameter_names = list(trained.named)
-        self.parameters = list(trained.named.values())
-        self._begun = Assignment()
-        switch.always(Assignment.whole(trained.adapter))
 
     @property
     def vocabulary_size(self) -> int:
@@ -138,10 +134,6 @@ class CausalLM:
         """The plain base, for the calls of this thread inside."""
         return self.switch.using(Assignment())
 
-    def as_begun(self) -> AbstractContextManager[None]:
-        """What training began from: the plain base, or the adapter that it was given."""
-        return self.switch.using(self._begun)
-
     @torch.no_grad()
     def check_faithful(self, rows: Sequence[Row]) -> None:
         """Packed rows must give what transformers gives for each row alone, on this very base.
@@ -203,21 +195,6 @@ class CausalLM:
 
     def train(self, mode: bool) -> None:
         self.inner.train(mode)
-
-    def adapter_state(self) -> dict[str, Tensor]:
-        """peft's names -> contiguous CPU tensors."""
-        return self.trained.state()
-
-    def load_adapter_state(self, state: dict[str, Tensor]) -> None:
-        self.trained.load_state(state)
-
-    def begin_from(self, state: dict[str, Tensor]) -> None:
-        self.trained.load_state(state)
-        self._begun = Assignment.whole(self.trained.adapter.copied())
-
-    def adapter_config(self, base_name: str) -> dict[str, Any]:
-        """What peft writes as adapter_config.json, naming the base instead of a local folder."""
-        return self.trained.described(base_name)
 
 
 def load(

@@ -1,7 +1,6 @@
 """A base that embeds with the adapter that it is trained with."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor
 
 from faults import OurFault
-from finetune.families.adapters.assignment import Assignment
+from finetune.families.adapters.adapted import Adapted
 from finetune.families.adapters.fresh import TrainableAdapter, fresh_adapter
 from finetune.families.contract import AdapterSpec, Device, Precision
 from finetune.families.embedding.embedder import TOLERANCE, Embedder
@@ -38,16 +37,12 @@ class Text:
         return (self,)
 
 
-class AdaptedEmbedder:
-    """The adapter applies unless the switch is told of others."""
+class AdaptedEmbedder(Adapted):
+    """A frozen base that embeds, with a trainable adapter."""
 
     def __init__(self, model: Any, recipe: Recipe, trained: TrainableAdapter) -> None:
         self.embedder = Embedder(model, recipe)
-        self.trained = trained
-        self.parameter_names = list(trained.named)
-        self.parameters = list(trained.named.values())
-        self._begun = Assignment()
-        self.embedder.switch.always(Assignment.whole(trained.adapter))
+        super().__init__(self.embedder.switch, trained)
 
     @property
     def side_by_side(self) -> bool:
@@ -61,9 +56,6 @@ class AdaptedEmbedder:
     def embed(self, batch: Texts) -> Tensor:
         """[texts, d], float32 or wider."""
         return self.embedder.vectors(batch)
-
-    def as_begun(self) -> AbstractContextManager[None]:
-        return self.embedder.switch.using(self._begun)
 
     def check_faithful(self, sequences: Sequence[Any]) -> None:
         """A text's vector is its own, whatever stands beside it. Raises OurFault
@@ -86,19 +78,6 @@ class AdaptedEmbedder:
     def train(self, mode: bool) -> None:
         self.embedder.model.train(mode)
 
-    def adapter_state(self) -> dict[str, Tensor]:
-        return self.trained.state()
-
-    def load_adapter_state(self, state: dict[str, Tensor]) -> None:
-        self.trained.load_state(state)
-
-    def begin_from(self, state: dict[str, Tensor]) -> None:
-        self.trained.load_state(state)
-        self._begun = Assignment.whole(self.trained.adapter.copied())
-
-    def adapter_config(self, base_name: str) -> dict[str, Any]:
-        return self.trained.described(base_name)
-
 
 def load(
     base_dir: Path,
@@ -116,8 +95,7 @@ def load(
     model = load_base(base_dir, dtype=DTYPES[precision]).to(device)
     adapted = attach(model, recipe, adapter, seed=seed)
     if gradient_checkpointing:
-        switch = adapted.embedder.switch
-        again = {"use_reentrant": False, "context_fn": switch.recomputing}
+        again = {"use_reentrant": False, "context_fn": adapted.switch.recomputing}
         model.gradient_checkpointing_enable(again)
     return adapted
 

@@ -49,11 +49,6 @@ def require_gate(
         )
 
 
-def withholding(job: Job) -> bool:
-    """Whether the job's result is withheld, or will be. In the open scope."""
-    return Evaluation.objects.filter(job=job, withholds=True).exists()
-
-
 def trained_with(job: Job) -> set[str]:
     """SHA-256 of the files that a job trains and validates on. In the open scope."""
     files = (job.training_file, *(each.file for each in job.further), job.validation_file)

@@ -19,6 +19,7 @@ from finetune.services.evaluations.request import EvaluationRequest, digest_of
 from finetune.services.files import intake
 from finetune.services.models import gateway
 from finetune.services.models.graders import judges_of
+from finetune.services.models.withholding import withholding_result
 from finetune.states import LIVE_LEASES
 from finetune.work import leases, nudges
 from finetune.work.turns import require_turn
@@ -164,7 +165,7 @@ def create_evaluation(
         gateway.resolve(name=judge)
     if request.gate is not None:
         gating.require_gate(request, asked, file, by)
-    elif asked.job is not None and gating.withholding(asked.job):
+    elif asked.job is not None and withholding_result(asked.job.id).exists():
         by.require(Scope.MODELS_WRITE)  # its answers stand in the items
     evaluation = Evaluation.objects.create(
         suite=suite,

@@ -1,6 +1,8 @@
 """Models that nobody may ask or take away yet: an evaluation with a gate has not shown them to be
 good enough. The only place that says so, and the only one that lets a person decide otherwise."""
 
+from uuid import UUID
+
 from django.db.models import QuerySet
 
 from finetune.models import Artifact, Evaluation
@@ -14,7 +16,12 @@ NAMED = 3  # evaluations, in a refusal
 
 def withholding(artifact: Artifact) -> QuerySet[Evaluation]:
     """The evaluations that do, the oldest first. In the open scope."""
-    found = Evaluation.objects.filter(job=artifact.job_id, withholds=True)
+    return withholding_result(artifact.job_id)
+
+
+def withholding_result(job_id: UUID) -> QuerySet[Evaluation]:
+    """The same of what a job has made, or has yet to make."""
+    found = Evaluation.objects.filter(job=job_id, withholds=True)
     return found.order_by("created_at", "id")
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from uuid import UUID
 
 from finetune import selectors
-from finetune.models import Artifact, Checkpoint, Job, Run, StepSample
+from finetune.models import Artifact, CatalogModel, Checkpoint, Job, Run, StepSample
 from finetune.services.jobs.steps import take_over
 from finetune.states import JobState, RunState
 from tenants.database.scope import tenant_scope
+from tenants.models import License
 from tenants.services.files import create_file, keep
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer
@@ -80,6 +81,18 @@ def sample(text: str = "hi", **changes: Any) -> dict[str, Any]:
         "row": 1, "text": text, "reasoning": "", "tool_calls": [], "shortened": False, "tokens": 2,
         "truncated": False, "reward": 1.0, "scores": {}, "grader_errors": {}, "advantage": 0.5,
     } | changes  # fmt: skip
+
+
+def running_job(customer: Customer, **changes: Any) -> Job:
+    """On the shelf's model, with a file of its own, as a worker has it at work."""
+    with tenant_scope(customer.tenant_id):
+        kept = keep(vault=open_vault(), pieces=[b"rows"], limit=100)
+        file = create_file(
+            filename="a", purpose="fine-tune", kept=kept, status="processed", life=None, actor="t"
+        )
+        base, licence = CatalogModel.objects.get(name="shelf"), License.objects.get()
+        made = {"base": base, "license": licence, "training_file": file} | changes
+        return Job.objects.create(**made, state=JobState.RUNNING)
 
 
 def give_samples(customer: Customer, job_id: str, step: int, *texts: str, **changes: Any) -> None:

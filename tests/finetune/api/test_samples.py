@@ -7,20 +7,19 @@ import pytest
 from django.test import Client
 
 from finetune import selectors
-from finetune.models import CatalogModel, Job, Run, StepSample
+from finetune.models import Job, Run, StepSample
 from finetune.services.files import intake
 from finetune.services.files.orphans import remove_orphans
 from finetune.services.files.room import storage
 from finetune.services.models import artifacts
-from finetune.states import JobState, RunState
+from finetune.states import RunState
 from tenants.database.scope import tenant_scope
-from tenants.models import AuditEntry, License
+from tenants.models import AuditEntry
 from tenants.roles import Scope
-from tenants.services.files import create_file, keep
 from tenants.services.tenants import create_key
 from tenants.services.vaults import object_store, open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
-from tests.finetune.api.rows import give_result, give_samples
+from tests.finetune.api.rows import give_result, give_samples, running_job
 from tests.finetune.api.test_fuzz import WORDS
 
 pytestmark = pytest.mark.django_db
@@ -35,15 +34,7 @@ def customer() -> Customer:
 
 @pytest.fixture
 def job(customer: Customer) -> Job:
-    with tenant_scope(customer.tenant_id):
-        kept = keep(vault=open_vault(), pieces=[b"rows"], limit=100)
-        file = create_file(
-            filename="a", purpose="fine-tune", kept=kept, status="processed", life=None, actor="t"
-        )
-        base, licence = CatalogModel.objects.get(name="shelf"), License.objects.get()
-        return Job.objects.create(
-            base=base, license=licence, training_file=file, state=JobState.RUNNING
-        )
+    return running_job(customer)
 
 
 def ask(customer: Customer, job: Job, *, key: str = "", **query: Any) -> Any:

@@ -5,15 +5,14 @@ from typing import Any
 
 import pytest
 
-from finetune.models import CatalogModel, Job
+from finetune.models import Job
 from finetune.states import JobState
 from tenants.database.scope import tenant_scope
-from tenants.models import AuditEntry, License
+from tenants.models import AuditEntry
 from tenants.roles import Role
-from tenants.services.files import create_file, keep
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
-from tests.finetune.api.rows import give_samples
+from tests.finetune.api.rows import give_samples, running_job
 from tests.fixtures.people import browser_of, member
 
 pytestmark = pytest.mark.django_db
@@ -29,14 +28,7 @@ def customer() -> Customer:
 
 @pytest.fixture
 def job(customer: Customer) -> Job:
-    with tenant_scope(customer.tenant_id):
-        kept = keep(vault=open_vault(), pieces=[b"rows"], limit=100)
-        file = create_file(
-            filename="a", purpose="fine-tune", kept=kept, status="processed", life=None, actor="t"
-        )
-        base, licence = CatalogModel.objects.get(name="shelf"), License.objects.get()
-        made = {"base": base, "license": licence, "training_file": file}
-        return Job.objects.create(**made, method="reinforcement", state=JobState.RUNNING)
+    return running_job(customer, method="reinforcement")
 
 
 class Reader:
