@@ -2,8 +2,8 @@
 
 `objects/<uuid>`, `datasets/<id>/<reading>/`, `runs/<run>/<epoch>/checkpoints/<step>/`,
 `runs/<run>/<epoch>/samples/<step>.jsonl`, `artifacts/<id>/`, `evaluations/<id>/`,
-`profiles/<id>/`, `jobs/<id>/judgements/<digest>.json`. Names hold our own ids only, never a
-customer's file name.
+`profiles/<id>/`, `forms/<id>/<epoch>/`, `jobs/<id>/judgements/<digest>.json`. Names hold our own
+ids only, never a customer's file name.
 """
 
 import hashlib
@@ -32,6 +32,14 @@ def evaluation_prefix(evaluation_id: UUID) -> str:
 def profile_prefix(profile_id: UUID) -> str:
     """Of a profile or a scrub."""
     return f"profiles/{profile_id}/"
+
+
+def form_prefix(form_id: UUID) -> str:
+    return f"forms/{form_id}/"
+
+
+def form_object(form_id: UUID, epoch: int) -> str:
+    return f"{form_prefix(form_id)}{epoch}/form.tar"
 
 
 def run_prefix(run_id: UUID) -> str:

@@ -27,8 +27,9 @@ them, or revoking their keys. Nobody gives a role that holds a scope they lack t
 LICENCES = """
 ## What a licence allows
 
-A licence is for one model of the catalogue and holds some of these rights, by default all. Whatever
-gives weights out or runs a model asks for the right itself, each time.
+A licence is for one model of the catalogue and holds some of these rights, by default all but
+`merge`, which gives the base itself. Whatever gives weights out or runs a model asks for the right
+itself, each time.
 
 | right | the organisation |
 |---|---|

@@ -20,7 +20,7 @@ from tenants.limits import FIELDS
 from tenants.models import License, LicenseState, SupportConsent, Tenant, UsageEntry, User
 from tenants.names import readable as readable_text
 from tenants.operator_site import OPERATOR, OperatorAdmin, ReadOnlyAdmin, actor_of, readable
-from tenants.rights import Right
+from tenants.rights import BY_DEFAULT, Right
 from tenants.services.licences import change_license, issue_license
 from tenants.services.tenants import create_tenant
 
@@ -67,7 +67,7 @@ class LicenseForm(forms.ModelForm):  # type: ignore[type-arg]
     tenant = forms.ModelChoiceField(queryset=Tenant._base_manager.none(), label=_("tenant"))
     rights = forms.MultipleChoiceField(
         choices=[(right.value, _(right.label)) for right in Right],
-        initial=list(Right),
+        initial=[right for right in Right if right in BY_DEFAULT],
         required=False,
         widget=forms.CheckboxSelectMultiple,
         label=_("rights"),

@@ -22,3 +22,8 @@ class Right(StrEnum):
     TRAIN = _("train"), _("may train")
     EXPORT = _("export"), _("may take weights away")
     SERVE = _("serve"), _("may ask models here")
+    MERGE = _("merge"), _("may take the base's weights away, with what was trained in them")
+
+
+# Of a licence that names none. The base itself is given only where somebody says so.
+BY_DEFAULT = frozenset(Right) - {Right.MERGE}

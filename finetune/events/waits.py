@@ -61,6 +61,15 @@ class SomethingAway(Wait):
 # --- what this worker lacks, and another may have ---
 
 
+class FormNeedsDisk(Wait):
+    code = "form_needs_disk"
+    words = (
+        "a form of this model needs {needed} MB free on the worker's disk; the operator should "
+        "free space there."
+    )
+    needed: int
+
+
 class DiskLow(Wait):
     """Without what is free: that changes at each look, and the reason is told once."""
 

@@ -266,6 +266,26 @@ class Difference:
     same_top_token: bool
 
 
+@dataclass(frozen=True)
+class Said:
+    """By a model: its logits, [tokens, vocab], the rows end to end, and what it goes on with after
+    each row, the likeliest token every time."""
+
+    logits: "Tensor"
+    answers: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Of a merged model, asked about `rows` (tokens) in float32: what base and adapter say side by
+    side, the same with each weight rounded as the merged files hold it, and the base alone."""
+
+    rows: list[list[int]]
+    adapted: Said
+    rounded: Said
+    plain: Said
+
+
 class Family(Protocol):
     gguf_architectures: tuple[str, ...]
     """What `general.architecture` may say in a GGUF file."""
@@ -332,4 +352,19 @@ class Family(Protocol):
     ) -> Difference:
         """An adapter's folder on this base, loaded as a customer will, against what `probe` told
         when it was trained. Raises OurFault `parity_failed` where it does not load."""
+        ...
+
+    def merge(
+        self, base_dir: Path, packed: Path, folder: Path, *, shard_bytes: int
+    ) -> dict[str, str]:
+        """Writes base and adapter as one model's safetensors, computed in float32, each tensor
+        under the base's name for it and in its type. Returns the types of those that are merged, by
+        tensor. Raises UserFault `form_unsupported` or `adapter_mismatch`."""
+        ...
+
+    def expected(
+        self, base_dir: Path, packed: Path, merged: dict[str, str], *, tokens: int
+    ) -> Expected:
+        """Of what `merge` wrote, by stock peft and `tokens` tokens an answer. Raises OurFault
+        `parity_failed` where the adapter does not load."""
         ...

@@ -66,6 +66,12 @@ def linear_layers(base_dir: Path) -> tuple[LinearLayer, ...]:
     return tuple(found)
 
 
+def module_of(tensor: str) -> str:
+    """The linear layer, as `linear_layers` names it, whose weight a tensor of the base's files
+    is."""
+    return TEXT_WITHIN.sub("model.language_model.", tensor.removesuffix(".weight"), count=1)
+
+
 @lru_cache(maxsize=64)
 def tensor_shapes(base_dir: Path) -> dict[str, tuple[int, ...]]:
     """Of every tensor of a base, by name. Raises OSError or ValueError when it cannot be read."""

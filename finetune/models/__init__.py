@@ -2,6 +2,7 @@ from finetune.models.catalog import CatalogModel
 from finetune.models.data import Dataset
 from finetune.models.estimates import Estimate, Machine, Pace
 from finetune.models.evaluations import Evaluation, Suite
+from finetune.models.forms import Form
 from finetune.models.jobs import (
     Artifact,
     Checkpoint,
@@ -23,6 +24,7 @@ __all__ = [
     "Estimate",
     "Evaluation",
     "Event",
+    "Form",
     "Job",
     "JobFile",
     "Machine",

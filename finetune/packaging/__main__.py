@@ -3,7 +3,8 @@
 Asking the packed adapter loads the base: that memory goes back when the process ends, and a worker
 that supervises many runs stays small. FOLDER/request.json says what to build; the signing key comes
 on standard input, so that it stands in no file and no environment. Leaves FOLDER/bundle,
-FOLDER/bundle.tar and FOLDER/info.json, or error.json and exit code 70; 74 for a full disk.
+FOLDER/bundle.tar and FOLDER/info.json, or of a form FOLDER/form.tar and info.json; else error.json
+and exit code 70; 74 for a full disk.
 """
 
 import json
@@ -16,8 +17,9 @@ from faults.disk import is_full
 from finetune.families.libraries import importing
 from finetune.lifeline import die_with_parent
 from finetune.packaging.bundle import build, tar
-from finetune.packaging.request import BuildRequest, BuiltBundle
-from finetune.packaging.signing import load_signer
+from finetune.packaging.merged import build_merged
+from finetune.packaging.request import REQUESTS, BuildRequest, BuiltBundle, BuiltForm, FormRequest
+from finetune.packaging.signing import Signer, load_signer
 from finetune.states import ExitCode
 
 
@@ -36,7 +38,16 @@ def main(folder: Path) -> int:
 
 def _build(folder: Path) -> None:
     signer = load_signer(sys.stdin.read())
-    request = BuildRequest.model_validate_json((folder / "request.json").read_bytes())
+    request = REQUESTS.validate_json((folder / "request.json").read_bytes())
+    built = (
+        _bundle(folder, request, signer)
+        if isinstance(request, BuildRequest)
+        else _form(folder, request, signer)
+    )
+    (folder / "info.json").write_text(built.model_dump_json(), encoding="utf-8")
+
+
+def _bundle(folder: Path, request: BuildRequest, signer: Signer) -> BuiltBundle:
     with importing("finetune.packaging.parity"):  # which the built is held to
         import finetune.packaging.parity  # noqa: F401
     info = build(
@@ -49,8 +60,21 @@ def _build(folder: Path) -> None:
     )
     sha256 = tar(folder / "bundle", folder / "bundle.tar")
     size = (folder / "bundle.tar").stat().st_size
-    built = BuiltBundle(bundle=info, sha256=sha256, bytes=size)
-    (folder / "info.json").write_text(built.model_dump_json(), encoding="utf-8")
+    return BuiltBundle(bundle=info, sha256=sha256, bytes=size)
+
+
+def _form(folder: Path, request: FormRequest, signer: Signer) -> BuiltForm:
+    info, digest = build_merged(
+        folder / "form",
+        bundle=request.bundle,
+        artifact=request.artifact,
+        license_terms=request.license_terms,
+        signer=signer,
+        base_dir=request.base_dir,
+    )
+    sha256 = tar(folder / "form", folder / "form.tar")
+    size = (folder / "form.tar").stat().st_size
+    return BuiltForm(info=info, digest=digest, sha256=sha256, bytes=size)
 
 
 def _fault(error: Exception) -> Fault:

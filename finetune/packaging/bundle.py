@@ -1,5 +1,6 @@
 """Build the artifact: adapter, passport, licence, card, bill of software, manifest, signature."""
 
+import hashlib
 import json
 import shutil
 import uuid
@@ -182,18 +183,21 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {f"{folder.name}/{name}": sha256_file(path) for name, path in walk(folder)}
 
 
-def _seal(staging: Path, passport: Passport, signer: Signer) -> BundleInfo:
-    """List and sign what is there; nothing may be written afterwards."""
-    import hashlib
-
-    config = json.loads((staging / "adapter" / "adapter_config.json").read_bytes())
-    manifest = Manifest.of(staging, needs={"peft": f">={lowest_peft(config)}"})
-    listed = manifest.encoded()
+def seal(staging: Path, signer: Signer, *, needs: dict[str, str]) -> str:
+    """List and sign what is there; nothing may be written afterwards. Returns the digest."""
+    listed = Manifest.of(staging, needs=needs).encoded()
     (staging / MANIFEST).write_bytes(listed)
     signer.sign(staging, staging / SIGNATURE)
+    return "sha256:" + hashlib.sha256(listed).hexdigest()
+
+
+def _seal(staging: Path, passport: Passport, signer: Signer) -> BundleInfo:
+    config = json.loads((staging / "adapter" / "adapter_config.json").read_bytes())
+    digest = seal(staging, signer, needs={"peft": f">={lowest_peft(config)}"})
+    manifest = Manifest.model_validate_json((staging / MANIFEST).read_bytes())
     sealed = (staging / MANIFEST, staging / SIGNATURE)
     return BundleInfo(
-        digest="sha256:" + hashlib.sha256(listed).hexdigest(),
+        digest=digest,
         files={name: file.sha256 for name, file in manifest.files.items()},
         bytes=sum(file.bytes for file in manifest.files.values())
         + sum(path.stat().st_size for path in sealed),

@@ -23,6 +23,7 @@ from finetune.models import (
     Dataset,
     Estimate,
     Evaluation,
+    Form,
     Job,
     Pipeline,
     Profile,
@@ -35,6 +36,7 @@ from finetune.services.estimates.rehearsing import REHEARSE
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.files.profiling import PROFILE
 from finetune.services.files.scrubbing import SCRUB
+from finetune.services.forms.making import MAKE_FORM
 from finetune.services.jobs import lifecycle
 from finetune.services.kinds import KINDS
 from finetune.services.models.eviction import evict
@@ -121,7 +123,7 @@ def _stop_jobs(tenant_id: UUID, actor: Actor) -> None:
 
 def _stop_operations(tenant_id: UUID) -> None:
     with tenant_scope(tenant_id):
-        for kind in (EVALUATE, PROFILE, SCRUB):
+        for kind in (EVALUATE, PROFILE, SCRUB, MAKE_FORM):
             live = kind.rows().filter(state__in=LIVE_LEASES)
             for row_id in list(live.values_list("id", flat=True)):
                 leases.cancel(kind, key=row_id)
@@ -192,6 +194,7 @@ def _empty_rows(tenant_id: UUID) -> None:
         Evaluation.objects.update(name="", parts=[], tags_object="", marks={}, **nothing_told)
         Profile.objects.all().delete()
         Scrub.objects.all().delete()
+        Form.objects.all().delete()
         Suite.objects.update(name="", criteria=[], source_config={}, metadata={})
         cleared: dict[str, Any] = {"requested": {}, "metadata": {}, "error": None}
         Job.objects.update(resolved=None, receipt=None, start=None, suffix="", **cleared)

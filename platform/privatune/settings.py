@@ -195,6 +195,7 @@ CELERY_TASK_DEFAULT_QUEUE = "io"
 CELERY_TASK_ROUTES = {
     "finetune.tasks.run_job": {"queue": "train"},
     "finetune.tasks.rehearse_job": {"queue": "train"},
+    "finetune.tasks.make_form": {"queue": "train"},
 }
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 SWEEP_SECONDS = read_int("PRIVATUNE_SWEEP_SECONDS")

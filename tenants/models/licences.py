@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 
 from tenants import public_ids
 from tenants.models.base import TenantForeignKey, TenantOwned
-from tenants.rights import Right
+from tenants.rights import BY_DEFAULT, Right
 
 
 class LicenseState(models.TextChoices):
@@ -17,7 +17,8 @@ class LicenseState(models.TextChoices):
 
 
 def all_rights() -> list[str]:
-    return [right.value for right in Right]
+    """Those that a licence has of itself; the name is older than a right that it has not."""
+    return [right.value for right in Right if right in BY_DEFAULT]
 
 
 class License(TenantOwned):

@@ -11,7 +11,7 @@ from tenants.database.scope import tenant_scope
 from tenants.dates import last_day
 from tenants.errors import Conflict, Invalid, NotFound, Refused
 from tenants.models import License, LicenseState, UsageEntry
-from tenants.rights import Right
+from tenants.rights import BY_DEFAULT, Right
 from tenants.services.audit import record
 
 
@@ -20,7 +20,7 @@ def issue_license(
     tenant_id: uuid.UUID,
     model: str,
     actor: str,
-    rights: frozenset[Right] = frozenset(Right),
+    rights: frozenset[Right] = BY_DEFAULT,
     valid_from: datetime | None = None,
     valid_until: datetime | None = None,
     token_budget: int | None = None,

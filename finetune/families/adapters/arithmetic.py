@@ -73,6 +73,15 @@ class LoraLayer:
         fit = partial(Tensor.to, device=weight.device, dtype=weight.dtype)
         return LoraLayer(fit(self.down), fit(scaled), gain=None if gain is None else fit(gain))
 
+    def merged(self, weight: Tensor) -> Tensor:
+        """[out, in]: W + s B A, of DoRA by each output's magnitude; in `weight`'s type."""
+        down, up = (factor.to(weight.dtype) for factor in self.factors)
+        merged = weight + self.scale * (up @ down)
+        if self.magnitude is None:
+            return merged
+        norm = torch.linalg.norm(merged, dim=1)
+        return merged * (self.magnitude.to(weight.dtype) / norm).unsqueeze(1)
+
     def apply(self, x: Tensor, y: Tensor, linear: nn.Linear) -> Tensor:
         """x [..., in] and the base's y [..., out] -> the adapted output, for what is not plain."""
         if self.gain is not None:

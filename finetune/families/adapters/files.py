@@ -39,16 +39,29 @@ def read_adapter(model: nn.Module, safetensors: bytes, config: dict[str, Any]) -
 
     Raises UserFault `adapter_unsupported` or `adapter_mismatch`.
     """
-    _check_config(config)
-    parts = _sort_tensors(safetensors)
     modules = dict(model.named_modules())
     layers = {}
-    for name, tensors in parts.items():
+    for name, read in read_layers(safetensors, config).items():
         module = modules.get(name)
         if not isinstance(module, nn.Linear):
             raise _mismatch(f"the base has no linear layer {name}")
-        layers[name] = _layer(name, module, tensors, config)
+        _require_fit(name, read, module.weight)
+        layers[name] = read.settled(module.weight)
     return Adapter(layers)
+
+
+def read_layers(safetensors: bytes, config: dict[str, Any]) -> dict[str, LoraLayer]:
+    """By the module's name, as they lie in the files. Raises as `read_adapter`."""
+    _check_config(config)
+    parts = _sort_tensors(safetensors)
+    return {name: _layer(name, tensors, config) for name, tensors in parts.items()}
+
+
+def merged_weight(name: str, layer: LoraLayer, weight: Tensor) -> Tensor:
+    """The layer taken into the base's weight, in `weight`'s type. Raises UserFault
+    `adapter_mismatch`."""
+    _require_fit(name, layer, weight)
+    return layer.merged(weight)
 
 
 def _check_config(config: dict[str, Any]) -> None:
@@ -83,21 +96,21 @@ def _sort_tensors(safetensors: bytes) -> dict[str, dict[str, Tensor]]:
     return parts
 
 
-def _layer(
-    name: str, module: nn.Linear, tensors: dict[str, Tensor], config: dict[str, Any]
-) -> LoraLayer:
+def _layer(name: str, tensors: dict[str, Tensor], config: dict[str, Any]) -> LoraLayer:
     down, up = tensors.get("lora_A"), tensors.get("lora_B")
     if down is None or up is None:
         raise _mismatch(f"{name} lacks one of lora_A and lora_B")
-    rank = down.shape[0]
-    expected = (rank, module.in_features), (module.out_features, rank)
-    if (tuple(down.shape), tuple(up.shape)) != expected:
-        raise _mismatch(f"{name} has shapes {tuple(down.shape)}, {tuple(up.shape)}")
     magnitude = tensors.get("lora_magnitude_vector")
     if (magnitude is not None) != bool(config.get("use_dora")):
         raise _mismatch(f"{name}: use_dora and the magnitude vectors disagree")
-    read = LoraLayer(down, up, _scaling(name, rank, config), magnitude=magnitude)
-    return read.settled(module.weight)
+    return LoraLayer(down, up, _scaling(name, down.shape[0], config), magnitude=magnitude)
+
+
+def _require_fit(name: str, layer: LoraLayer, weight: Tensor) -> None:
+    rank, (out, into) = layer.down.shape[0], weight.shape
+    found = tuple(layer.down.shape), tuple(layer.up.shape)
+    if found != ((rank, into), (out, rank)):
+        raise _mismatch(f"{name} has shapes {found[0]}, {found[1]}")
 
 
 def _scaling(name: str, rank: int, config: dict[str, Any]) -> float:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from finetune.families.causal_lm import adapted, architectures, comparing
+from finetune.families.causal_lm import adapted, architectures, comparing, merging
 from finetune.families.causal_lm.adapted import attach
 from finetune.families.causal_lm.attention import NAME as PACKED
 from finetune.families.causal_lm.layout import Row
@@ -30,6 +30,8 @@ class _CausalLMs:
     load = staticmethod(adapted.load)
     resident = staticmethod(load_resident)
     compare = staticmethod(comparing.compare)
+    merge = staticmethod(merging.merge)
+    expected = staticmethod(merging.expected)
 
     def rehearsal(self, base_dir: Path, precision: Precision) -> Iterator[Callable[[], None]]:
         with torch.random.fork_rng(devices=[]):

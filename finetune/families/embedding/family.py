@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from finetune.families.contract import AdapterSpec, Precision, Shape
+from faults import UserFault
+from finetune.families.contract import AdapterSpec, Expected, Precision, Shape
 from finetune.families.embedding import adapted, comparing
 from finetune.families.embedding.adapted import Text, attach
 from finetune.families.embedding.architectures import native_architecture
@@ -34,6 +35,16 @@ class _Embedders:
     def shape(self, config: Any) -> Shape:
         return Shape(int(config.vocab_size), positions_of(config.to_dict()))
 
+    def merge(
+        self, base_dir: Path, packed: Path, folder: Path, *, shard_bytes: int
+    ) -> dict[str, str]:
+        raise _no_form()
+
+    def expected(
+        self, base_dir: Path, packed: Path, merged: dict[str, str], *, tokens: int
+    ) -> Expected:
+        raise _no_form()
+
     def rehearsal(self, base_dir: Path, precision: Precision) -> Iterator[Callable[[], None]]:
         with torch.random.fork_rng(devices=[]):
             base = sketch_base(base_dir, precision, layers=REHEARSAL_LAYERS)
@@ -47,6 +58,14 @@ class _Embedders:
 
         for _ in range(REHEARSAL_STEPS):
             yield step
+
+
+def _no_form() -> UserFault:
+    return UserFault(
+        "form_unsupported",
+        "A model that makes vectors has no merged form.",
+        fix="Take its bundle: `embedder/` in it loads as a whole with sentence-transformers.",
+    )
 
 
 EMBEDDING = _Embedders()

@@ -4,7 +4,16 @@ takes long, so this is done once a day and not at every sweep."""
 import logging
 from uuid import UUID
 
-from finetune.models import Artifact, Checkpoint, Dataset, Evaluation, Profile, Scrub, StepSample
+from finetune.models import (
+    Artifact,
+    Checkpoint,
+    Dataset,
+    Evaluation,
+    Form,
+    Profile,
+    Scrub,
+    StepSample,
+)
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Tenant, UploadPart
 from tenants.services.vaults import object_store
@@ -63,6 +72,7 @@ def _named() -> set[str]:
     for profile in Profile.objects.only("findings_object", "tags_object"):
         names |= set(profile.objects_named)
     names |= set(Scrub.objects.values_list("findings_object", flat=True))
+    names |= set(Form.objects.values_list("object_name", flat=True))
     for prefix, files in Checkpoint.objects.values_list("prefix", "files"):
         names |= {prefix + name for name in files}
     return names | set(StepSample.objects.values_list("object_name", flat=True))

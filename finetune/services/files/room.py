@@ -1,5 +1,5 @@
 """How much a tenant may store, and what it stores: files, parts of uploads, unpacked rows, reports,
-checkpoints, models, and what its jobs under way have yet to write."""
+checkpoints, models and their forms, and what its jobs under way have yet to write."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +35,7 @@ SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at 
        + (SELECT COALESCE(SUM(bytes), 0) FROM sampled),
        (SELECT COALESCE(SUM(bytes), 0) FROM kept),
        (SELECT COALESCE(SUM(bundle_bytes + adapter_bytes), 0) FROM finetune_artifact
-        WHERE deleted_at IS NULL),
+        WHERE deleted_at IS NULL) + (SELECT COALESCE(SUM(bytes), 0) FROM finetune_form),
        (SELECT COALESCE(SUM(GREATEST(
             0, j.room_bytes - COALESCE(k.bytes, 0) - COALESCE(s.bytes, 0))), 0)
         FROM finetune_job j LEFT JOIN kept k ON k.job_id = j.id LEFT JOIN sampled s

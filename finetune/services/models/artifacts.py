@@ -13,7 +13,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
-from finetune.models import Artifact, Checkpoint, Job, Pipeline, Run, StepSample
+from finetune.models import Artifact, Checkpoint, Form, Job, Pipeline, Run, StepSample
 from finetune.services.models.eviction import evict
 from finetune.services.models.withholding import is_withheld, require_given_out
 from finetune.signing import public_key_pem
@@ -26,7 +26,7 @@ from tenants.rights import Right
 from tenants.roles import Scope
 from tenants.services import audit
 from tenants.services.licences import require_license
-from tenants.services.vaults import open_vault
+from tenants.services.vaults import drop_when_committed, open_vault
 
 __all__ = [
     "delete_model",
@@ -83,9 +83,9 @@ def load_adapter(
 
 
 def delete_model(*, name: str, actor: str) -> UUID:
-    """Destroys a fine-tuned model's weights: adapter, bundle, checkpoints, what attempts that were
-    cut off had stored, what serving has in memory, and samples of what it wrote while it was
-    trained. Its job's history and metrics file stay.
+    """Destroys a fine-tuned model's weights: adapter, bundle, forms, checkpoints, what attempts
+    that were cut off had stored, what serving has in memory, and samples of what it wrote while it
+    was trained. Its job's history and metrics file stay.
 
     Returns the artifact's id. Raises NotFound, also when it is deleted already, and Conflict while
     a job goes on from it.
@@ -101,6 +101,9 @@ def delete_model(*, name: str, actor: str) -> UUID:
     attempts = list(Run.objects.filter(job=artifact.job).values_list("id", "epoch"))
     Checkpoint.objects.filter(job=artifact.job).delete()
     StepSample.objects.filter(job=artifact.job).delete()
+    forms = Form.objects.filter(artifact=artifact)
+    gone = [name for name in forms.values_list("object_name", flat=True) if name]
+    forms.delete()
     artifact.deleted_at = timezone.now()
     artifact.save(update_fields=["deleted_at"])
     audit.record(
@@ -110,6 +113,7 @@ def delete_model(*, name: str, actor: str) -> UUID:
         data={"artifact": artifact.public_id, "digest": artifact.digest},
     )
     vault = open_vault()
+    drop_when_committed(vault, gone)
 
     def destroy() -> None:
         vault.delete(artifact.bundle_object)

@@ -6,7 +6,6 @@ result file, the charge and the job's end, all or nothing.
 
 import json
 import re
-import time
 import uuid
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,8 +14,7 @@ from typing import Any
 
 from django.conf import settings
 
-from faults import OurFault, from_dict
-from faults.disk import DiskFull
+from faults import OurFault
 from finetune.events import JobSucceeded
 from finetune.models import Artifact, CatalogModel, Checkpoint, Dataset, Job, Run, StepSample
 from finetune.packaging.passport import (
@@ -37,8 +35,8 @@ from finetune.services.models.withholding import require_given_out
 from finetune.services.runs.ancestors import ancestors_of
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.outturn import settle
-from finetune.signing import signing_key
-from finetune.states import ENDED_FOR, ExitCode, JobState
+from finetune.services.runs.packing import pack
+from finetune.states import JobState
 from finetune.storage import (
     artifact_prefix,
     attempt_artifact,
@@ -49,8 +47,6 @@ from finetune.storage import (
 )
 from finetune.trainer.spec import RunSpec
 from finetune.work import leases
-from finetune.work.isolation import isolation
-from finetune.work.launcher import launch_packaging
 from finetune.work.pulse import Pulse
 from finetune.work.signals import LeaseLost, Wishes
 from tenants.database.scope import tenant_scope
@@ -61,7 +57,6 @@ from tenants.states import FileStatus
 from tenants.vault.errors import VaultError
 from tenants.vault.vault import Vault
 
-LOOK_SECONDS = 0.1
 ACTOR = "system:worker"
 AWKWARD = re.compile(r"[^A-Za-z0-9._-]+")  # in the name of a model, which stands in addresses
 
@@ -178,31 +173,11 @@ def _shortened(suffix: str) -> str:
 def _package(
     run_dir: Path, request: BuildRequest, threads: int, pulse: "Pulse[Wishes]"
 ) -> BuiltBundle:
-    (run_dir / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
-    child = launch_packaging(
-        run_dir,
-        base_dir=request.base_dir,
-        key=signing_key(),
-        threads=threads,
-        level=isolation(),
-    )
-    try:
-        while (code := child.poll()) is None:
-            if pulse.lost:
-                raise LeaseLost
-            time.sleep(LOOK_SECONDS)
-    finally:
-        child.kill()
-    if code == ExitCode.DONE:
-        return BuiltBundle.model_validate_json((run_dir / "info.json").read_bytes())
-    if code == ExitCode.FULL:
-        raise DiskFull
-    try:
-        told = json.loads((run_dir / "error.json").read_bytes())
-    except FileNotFoundError:
-        how = ENDED_FOR.get(code, f"ended with exit code {code}")
-        raise OurFault("packaging_died", f"Packaging {how}.") from None
-    raise from_dict(told)
+    def look() -> None:
+        if pulse.lost:
+            raise LeaseLost
+
+    return BuiltBundle.model_validate_json(pack(run_dir, request, threads=threads, look=look))
 
 
 def _isolation(job: Job) -> Any:

@@ -10,7 +10,7 @@ from privatune.cli.lists import Columns, show_list
 from privatune.cli.operator.session import DataFolder, TenantSlug, actor, services, show
 from privatune.cli.output import AsJson
 from tenants.dates import end_of, last_day
-from tenants.rights import Right
+from tenants.rights import BY_DEFAULT, Right
 
 if TYPE_CHECKING:
     from tenants.models import License
@@ -36,7 +36,8 @@ def issue_license(
     tenant: TenantSlug,
     model: Annotated[str, typer.Option(help="The model's name in the catalogue.")],
     right: Annotated[
-        list[Right] | None, typer.Option(help="Only this right; repeatable. Default: all.")
+        list[Right] | None,
+        typer.Option(help="Only this right; repeatable. Default: all but merge."),
     ] = None,
     valid_until: Day = None,
     token_budget: Annotated[
@@ -62,7 +63,7 @@ def issue_license(
         issued = licences.issue_license(
             tenant_id=tenants.find_tenant(slug=tenant),
             model=model,
-            rights=frozenset(right or Right),
+            rights=frozenset(right or BY_DEFAULT),
             valid_until=_end_of(valid_until),
             token_budget=token_budget,
             note=note,

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from django.conf import settings
 from django.db import IntegrityError
+from django.test import TestCase
 
 from finetune.families.contract import AdapterSpec
-from finetune.models import Artifact, Job
+from finetune.models import Artifact, Form, Job
 from finetune.packaging.verify import verify
 from finetune.services.files.room import storage
+from finetune.services.forms import asking, leaving
+from finetune.services.forms.making import MAKE_FORM
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.room import DOCUMENTS
 from finetune.services.jobs.validation import VALIDATE
@@ -19,15 +22,16 @@ from finetune.services.models import artifacts
 from finetune.services.runs import preparation, publishing
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.training import TRAIN
-from finetune.states import JobState
+from finetune.states import JobState, LeaseState
 from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
 from finetune.work import leases
 from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
-from finetune.work.signals import LeaseLost, Wishes
+from finetune.work.signals import LeaseLost, Stopped, Wishes
 from tenants.database.scope import tenant_scope
-from tenants.errors import NotFound, Refused
-from tenants.models import AuditEntry, LicenseState, StoredFile, UsageEntry
+from tenants.errors import Conflict, NotFound, Refused
+from tenants.models import AuditEntry, License, LicenseState, StoredFile, UsageEntry
+from tenants.rights import BY_DEFAULT, Right
 from tenants.services.licences import change_license
 from tenants.services.vaults import open_vault
 from tests.finetune.services.runs.test_runs import expire, leased, reap
@@ -110,7 +114,8 @@ def test_the_result_is_published_once_and_is_what_the_customer_takes_away(
 
     _check_the_estimate(bench, artifact, run_dir)
     _check_the_bundle(bench, artifact, tmp_path)
-    _check_deletion(bench, artifact)
+    form = _check_the_form(bench, artifact, tmp_path)
+    _check_deletion(bench, artifact, form)
 
 
 def _check_the_estimate(bench: Bench, artifact: Artifact, run_dir: Path) -> None:
@@ -166,19 +171,75 @@ def _check_the_bundle(bench: Bench, artifact: Artifact, tmp_path: Path) -> None:
         assert member is not None
         assert member.read() == weights
     assert config["base_model_name_or_path"] == "tiny"
-    change_license(
-        tenant_id=bench.tenant.id,
-        license_id=bench.license.id,
-        actor="t",
-        state=LicenseState.SUSPENDED,
-    )
+    set_state(bench, LicenseState.SUSPENDED)
     with tenant_scope(bench.tenant.id), pytest.raises(Refused, match="is suspended"):
         artifacts.open_bundle(artifact=artifact, by=somebody(artifact.tenant_id))
+    set_state(bench, LicenseState.ACTIVE)
 
 
-def _check_deletion(bench: Bench, artifact: Artifact) -> None:
+def set_state(bench: Bench, state: LicenseState) -> None:
+    change_license(tenant_id=bench.tenant.id, license_id=bench.license.id, actor="t", state=state)
+
+
+def make(form: Form, pulse: Pulse[Wishes]) -> Form:
+    """As work/perform.py, in the test's transaction: no other connection would see the row."""
+    lease = leases.claim(MAKE_FORM, tenant_id=form.tenant_id, key=form.id, worker="w")
+    assert lease is not None
+    try:
+        MAKE_FORM.run(lease, pulse)
+    except Stopped:
+        leases.give_back(lease)
+    with tenant_scope(form.tenant_id):
+        return Form.objects.select_related("artifact__base").get(id=form.id)
+
+
+def _check_the_form(bench: Bench, artifact: Artifact, tmp_path: Path) -> Form:
+    by = somebody(artifact.tenant_id)
+
+    def ask() -> Form:
+        with tenant_scope(bench.tenant.id):
+            return asking.request_form(artifact=artifact, form="merged", by=by)
+
+    with pytest.raises(Refused, match="does not include the right to merge"):
+        ask()
     with tenant_scope(bench.tenant.id):
-        artifacts.delete_model(name=artifact.model_name, actor="t")
+        License.objects.update(rights=list(Right))
+    beginning = ask()
+    assert ask() == beginning
+    cancelled = make(beginning, Pulse(lambda: None, Wishes, Wishes(cancel=True)))
+    assert cancelled.state == LeaseState.WAITING, "nobody has asked for the end in its row"
+    with tenant_scope(bench.tenant.id):
+        asking.cancel_form(form=cancelled, by=by)
+        assert Form.objects.get().state == LeaseState.CANCELLED
+        with pytest.raises(Conflict, match="no bytes"):
+            leaving.open_form(form=cancelled, by=by)
+    form = make(ask(), Pulse(lambda: None, Wishes, Wishes()))
+    assert form.state == LeaseState.SUCCEEDED, form.error
+    assert form.id != beginning.id
+    assert (form.info["artifact"], form.done) == (artifact.digest, form.total)
+    with tenant_scope(bench.tenant.id):
+        assert storage().models == (artifact.bundle_bytes + artifact.adapter_bytes + form.bytes)
+        stream = leaving.open_form(form=form, by=by)
+        assert AuditEntry.objects.get(action="form.download").data["sha256"] == form.sha256
+    taken = tmp_path / "form.tar"
+    with stream:
+        taken.write_bytes(stream.read())
+    report = verify(taken, artifacts.public_key_pem())
+    assert report.ok, report.problems
+    assert report.digest == form.digest
+    for rights in (list(BY_DEFAULT), list(Right)):
+        with tenant_scope(bench.tenant.id):
+            License.objects.update(rights=rights)
+        assert leaving.may_leave(form=form) == (Right.MERGE in rights)
+    return form
+
+
+def _check_deletion(bench: Bench, artifact: Artifact, form: Form) -> None:
+    with tenant_scope(bench.tenant.id):
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            artifacts.delete_model(name=artifact.model_name, actor="t")
+        assert not Form.objects.exists()
+        assert form.object_name not in open_vault().list("forms/")
         with pytest.raises(NotFound):
             artifacts.delete_model(name=artifact.model_name, actor="t")
 

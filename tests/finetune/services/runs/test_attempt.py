@@ -14,7 +14,7 @@ from finetune.events import PrecisionChosen, PrecisionWithoutBf16
 from finetune.models import Checkpoint, Event, Job, Run
 from finetune.services.jobs.steps import take_over
 from finetune.services.jobs.validation import VALIDATE
-from finetune.services.runs import attempt, preparation, publishing
+from finetune.services.runs import attempt, packing, preparation, publishing
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.tail import EventTail
 from finetune.services.runs.training import TRAIN
@@ -211,8 +211,8 @@ def test_what_packaging_finds_about_the_run_is_the_customers_to_mend(
     def publish(lease: Any, _: Any) -> None:
         publishing._package(tmp_path, Asked(), 1, pulse())  # type: ignore[arg-type]
 
-    monkeypatch.setattr(publishing, "launch_packaging", lambda *_, **__: Packaging())
-    monkeypatch.setattr(publishing, "signing_key", lambda: b"")
+    monkeypatch.setattr(packing, "launch_packaging", lambda *_, **__: Packaging())
+    monkeypatch.setattr(packing, "signing_key", lambda: b"")
     monkeypatch.setattr(attempt, "work", publish)
     perform(bench, job)
     assert bench.job(job).state == JobState.FAILED

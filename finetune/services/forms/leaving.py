@@ -1,0 +1,73 @@
+"""Forms of a model, as they leave. Each door asks for both rights itself: `export` for what was
+trained, `merge` for the base that is in it."""
+
+from typing import BinaryIO
+
+from faults import UserFault
+from finetune.models import Artifact, Form
+from finetune.services.models.withholding import is_withheld, require_given_out
+from finetune.states import LeaseState
+from tenants.access import Principal
+from tenants.database.scope import tenant_scope
+from tenants.errors import Conflict, Refused
+from tenants.rights import Right
+from tenants.roles import Scope
+from tenants.services import audit
+from tenants.services.licences import require_license
+from tenants.services.vaults import open_vault
+
+
+def require_may_leave(artifact: Artifact) -> None:
+    """In the open scope. Raises Refused without a right, and for a model that is withheld."""
+    require_license(model=artifact.base.name, right=Right.EXPORT)
+    require_license(model=artifact.base.name, right=Right.MERGE)
+    require_given_out(artifact)
+
+
+def require_form(artifact: Artifact) -> None:
+    """Raises UserFault for a model of a family that has no merged form."""
+    if artifact.base.family != "causal_lm":
+        raise UserFault(
+            "form_unsupported",
+            "A model that makes vectors has no merged form.",
+            fix="Take its bundle: `embedder/` in it loads as a whole with sentence-transformers.",
+        )
+
+
+def open_form(*, form: Form, by: Principal) -> BinaryIO:
+    """The signed .tar, as a stream that outlives the open scope; the tenant's log says who took it.
+
+    Raises Refused without the scope to take weights away or the rights, and for a model that is
+    withheld; Conflict until it is made; ObjectMissing, ObjectDamaged, StorageDown.
+    """
+    by.require_of(Scope.ARTIFACTS_READ, form)
+    require_license(model=form.artifact.base.name, right=Right.EXPORT)
+    require_license(model=form.artifact.base.name, right=Right.MERGE)
+    require_given_out(form.artifact)
+    if form.state != LeaseState.SUCCEEDED:
+        raise Conflict(
+            "form_not_made",
+            f"The form is {form.state} and has no bytes.",
+            fix="Wait until it has succeeded, or ask for it again.",
+        )
+    stream = open_vault().open(form.object_name)
+    audit.record(
+        actor=by.actor,
+        action="form.download",
+        target=form.artifact.model_name,
+        data={"form": form.form, "id": form.public_id, "sha256": form.sha256},
+    )
+    return stream
+
+
+def may_leave(*, form: Form) -> bool:
+    """Whether its bytes may still leave: asked again while they do, in a scope of its own."""
+    with tenant_scope(form.tenant_id):
+        kept = Form.objects.select_related("artifact__base").filter(id=form.id).first()
+        if kept is None or is_withheld(kept.artifact):
+            return False
+        try:
+            require_may_leave(kept.artifact)
+        except Refused:
+            return False
+        return True
