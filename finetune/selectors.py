@@ -14,6 +14,7 @@ from finetune.models import (
     Artifact,
     CatalogModel,
     Evaluation,
+    Form,
     Job,
     Pipeline,
     Run,
@@ -54,6 +55,12 @@ def artifacts() -> QuerySet[Artifact]:
     gates = Evaluation.objects.filter(job=OuterRef("job"), withholds=True)
     made = Artifact.objects.filter(deleted_at=None).annotate(withheld=Exists(gates))
     return made.select_related("base", "job", "metrics_file")
+
+
+def forms() -> QuerySet[Form]:
+    """Of models that there still are."""
+    whole = Form.objects.select_related("artifact__base").filter(artifact__deleted_at=None)
+    return whole.order_by("created_at", "id")
 
 
 def jobs() -> QuerySet[Job]:

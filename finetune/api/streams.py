@@ -12,6 +12,7 @@ from django.conf import settings
 from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
+from finetune.api.spans import Span, tag
 from tenants.database.scope import release_connection
 
 PIECE = 1 << 18
@@ -30,8 +31,10 @@ def download(
     still: Still,
     size: int | None = None,
     content_type: str = "application/octet-stream",
+    span: Span | None = None,
 ) -> StreamingHttpResponse:
-    """`stream` as an attachment. Under ASGI a plain iterator would be read into memory whole.
+    """`stream` as an attachment, or a `span` of it. Under ASGI a plain iterator would be read into
+    memory whole.
 
     `still` says whether the caller may go on; a slow reader can draw a download out for hours.
 
@@ -43,11 +46,34 @@ def download(
     except BaseException:
         stream.close()
         raise
-    response = attachment(
-        _pieces(first, stream), filename=filename, still=still, content_type=content_type
-    )
-    if size is not None:
+    pieces = _pieces(first, stream)
+    if span is not None:
+        pieces = _cut(pieces, span)
+    response = attachment(pieces, filename=filename, still=still, content_type=content_type)
+    if span is not None:
+        response.status_code = 206
+        response["Content-Range"] = span.content_range
+        response["Content-Length"] = str(span.length)
+    elif size is not None:
         response["Content-Length"] = str(size)
+    return response
+
+
+def resumable(
+    stream: BinaryIO, *, span: Span | None, filename: str, still: Still, size: int, sha256: str
+) -> StreamingHttpResponse:
+    """A .tar that can be asked for in parts, as `span_of` read them from the request."""
+    response = download(
+        stream,
+        still=still,
+        filename=filename,
+        size=size,
+        content_type="application/x-tar",
+        span=span,
+    )
+    response["Accept-Ranges"] = "bytes"
+    response["ETag"] = tag(sha256)
+    response["x-privatune-sha256"] = sha256
     return response
 
 
@@ -68,6 +94,18 @@ async def _pieces(first: bytes, stream: BinaryIO) -> AsyncGenerator[bytes]:
             piece = await asyncio.to_thread(stream.read, PIECE)
     finally:
         stream.close()
+
+
+async def _cut(pieces: AsyncGenerator[bytes], span: Span) -> AsyncGenerator[bytes]:
+    """An object is only read forwards: what stands before the span is decrypted and dropped."""
+    at = 0
+    async with aclosing(pieces):
+        async for piece in pieces:
+            part = piece[max(0, span.first - at) : span.last + 1 - at]
+            at += len(piece)
+            yield part  # an empty one, too: between two of them it is asked whether it may go on
+            if at > span.last:
+                return
 
 
 async def _while_allowed(pieces: AsyncGenerator[bytes], still: Still) -> AsyncGenerator[bytes]:

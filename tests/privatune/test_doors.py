@@ -22,6 +22,7 @@ from finetune.models import (
     CatalogModel,
     Dataset,
     Evaluation,
+    Form,
     Job,
     Profile,
     Scrub,
@@ -74,6 +75,9 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.evaluations.reading.open_items": OWN,
     "finetune.services.evaluations.reading.tags_of": OWN,
     "finetune.services.estimates.rehearsing._measure": WORKER,
+    "finetune.services.forms.asking.delete_form": WRITES,
+    "finetune.services.forms.leaving.open_form": Right.MERGE,
+    "finetune.services.forms.making._make": WORKER,
     "finetune.services.files.checking._check": INSIDE,
     "finetune.services.files.columns._read_anew": WRITES,
     "finetune.services.files.datasets.full_report": OWN,
@@ -109,6 +113,7 @@ WEIGHTS: dict[str, Right | str] = {
     "finetune.services.models.artifacts.delete_model": WRITES,
     "finetune.services.models.artifacts.load_adapter": Right.SERVE,
     "finetune.services.models.artifacts.open_bundle": Right.EXPORT,
+    "finetune.services.forms.making._unpacked": WORKER,
     "finetune.services.runs.history.History": WORKER,
     "finetune.services.runs.publishing._commit": WORKER,
     "finetune.services.runs.publishing._drop_unless_published": WORKER,
@@ -136,6 +141,8 @@ STREAMS: dict[str, Right | str] = {
     "v1/completions": Right.SERVE,
     "v1/responses": Right.SERVE,
     "api/v1/artifacts/<str:artifact_id>/content": Right.EXPORT,
+    "api/v1/forms/<str:form_id>/content": Right.MERGE,
+    "t/<slug:slug>/models/<model:artifact_id>/forms/<uuid:form_id>": Right.MERGE,
     "api/v1/datasets/<str:dataset_id>/errors": OWN,
     "api/v1/audit/export": OWN,
     "api/v1/profiles/<str:profile_id>/findings": OWN,
@@ -157,6 +164,8 @@ ENTRIES = {
     "v1/embeddings": "model.ask",
     "v1/fine_tuning/alpha/graders/run": "model.ask",
     "api/v1/artifacts/<str:artifact_id>/content": "artifact.download",
+    "api/v1/forms/<str:form_id>/content": "form.download",
+    "t/<slug:slug>/models/<model:artifact_id>/forms/<uuid:form_id>": "form.download",
     "api/v1/datasets": "report.list",
     "api/v1/datasets/<str:dataset_id>": "report.read",
     "api/v1/datasets/<str:dataset_id>/errors": "report.download",
@@ -196,7 +205,7 @@ ASKED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 QUERIES = {address: "?model=shelf" for address in ENTRIES if address.endswith("/preview")}
 # What gives a tenant's bytes to a caller; what loads weights into serving gives them to none.
-GIVING = (OWN, Right.EXPORT, Right.TRAIN)
+GIVING = (OWN, Right.EXPORT, Right.MERGE, Right.TRAIN)
 GIVERS = {name for name, kind in VAULTS.items() if kind in GIVING} | {
     "finetune.services.models.gateway._reserve",  # without what it gives nothing is generated
     "finetune.services.trail.export",
@@ -306,6 +315,7 @@ def test_every_address_that_streams_is_in_the_table() -> None:
 def test_every_address_by_which_weights_leave_or_a_model_runs_says_so_in_the_table() -> None:
     doors = {
         Right.EXPORT: ["finetune.services.models.artifacts.open_bundle"],
+        Right.MERGE: ["finetune.services.forms.leaving.open_form"],
         Right.SERVE: [f"finetune.services.models.gateway.{n}" for n in ("generate", "embed")],
     }
     for right, services in doors.items():
@@ -366,7 +376,13 @@ def artifact(customer: Customer) -> Artifact:
     give_result(customer, job.public_id)
     give_samples(customer, job.public_id, 1)
     with tenant_scope(customer.tenant_id):
-        return Artifact.objects.select_related("base", "job").get()
+        artifact = Artifact.objects.select_related("base", "job").get()
+        tar = open_vault().put_bytes("forms/tar", b"a tar")
+        Form.objects.create(
+            artifact=artifact, form="merged", state="succeeded", object_name="forms/tar",
+            bytes=tar.plaintext_bytes, sha256=tar.sha256,
+        )  # fmt: skip
+        return artifact
 
 
 def revoke(customer: Customer) -> None:
@@ -381,7 +397,7 @@ def revoke(customer: Customer) -> None:
 
 
 LEAVING = set(ENTRIES.values())
-EACH_TIME = {"artifact.download", "audit.export"}
+EACH_TIME = {"artifact.download", "audit.export", "form.download"}
 
 
 def entries_of(customer: Customer) -> list[tuple[Any, ...]]:
@@ -400,7 +416,9 @@ def knock(customer: Customer, artifact: Artifact, address: str, person: User | N
     with tenant_scope(customer.tenant_id):
         reading = Dataset.objects.select_related("file").get()
         evaluation = Evaluation.objects.select_related("suite").get()
-        profile, scrub = Profile.objects.get(), Scrub.objects.get()
+        profile, scrub, form = Profile.objects.get(), Scrub.objects.get(), Form.objects.get()
+    path = path.replace("<uuid:form_id>", str(form.id))
+    path = path.replace("<str:form_id>", form.public_id)
     path = path.replace("<uuid:profile_id>", str(profile.id))
     path = path.replace("<uuid:scrub_id>", str(scrub.id))
     path = path.replace("<str:profile_id>", profile.public_id)

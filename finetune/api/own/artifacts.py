@@ -12,7 +12,8 @@ from finetune import selectors
 from finetune.api.own.base import OwnView
 from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
-from finetune.api.streams import download
+from finetune.api.spans import span_of
+from finetune.api.streams import resumable
 from finetune.models import Artifact, Job
 from finetune.services.jobs.lineage import Link, chain
 from finetune.services.models import artifacts, withholding
@@ -122,22 +123,23 @@ class Bundle(OwnView):
 
     @extend_schema(
         responses={(200, "application/x-tar"): OpenApiTypes.BINARY},
-        summary="The signed bundle, as a .tar",
+        summary="The signed bundle, as a .tar; `Range` gives a part of it",
     )
     def get(self, request: Request, artifact_id: str) -> HttpResponseBase:
         artifact = selectors.find(selectors.artifacts(), artifact_id)
         principal = self.caller.principal
+        size, sha256 = artifact.bundle_bytes, artifact.bundle_sha256
+        span = span_of(request._request, size=size, sha256=sha256)
 
         def still() -> bool:
             may = still_allowed(principal, Scope.ARTIFACTS_READ)
             return may and artifacts.may_export(artifact=artifact)
 
-        response = download(
+        return resumable(
             artifacts.open_bundle(artifact=artifact, by=principal),
+            span=span,
             still=still,
             filename=f"{artifact.model_name.replace(':', '_')}.tar",
-            size=artifact.bundle_bytes,
-            content_type="application/x-tar",
+            size=size,
+            sha256=sha256,
         )
-        response["x-privatune-sha256"] = artifact.bundle_sha256
-        return response

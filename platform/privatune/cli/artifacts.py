@@ -1,16 +1,17 @@
 """`privatune artifacts`: list what training made, take it away, and verify it offline."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from privatune.cli.client import Client
+from privatune.cli.downloads import fetch_whole
+from privatune.cli.forms import FORMS, Form, made
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import AsJson, moment, notes, print_json, size
 from privatune.cli.verify import verify
+from tenants import public_ids
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and verify signed artifacts.")
 
@@ -24,6 +25,15 @@ COLUMNS: Columns = {
     "SIZE": lambda artifact: size(artifact["bytes"]),
     "DIGEST": "digest",
     "CREATED": lambda artifact: moment(artifact["created_at"]),
+}
+
+FORM_COLUMNS: Columns = {
+    "ID": "id",
+    "FORM": "form",
+    "STATE": "state",
+    "SIZE": lambda form: size(form["bytes"]) if form["bytes"] else "",
+    "DIGEST": "digest",
+    "CREATED": lambda form: moment(form["created_at"]),
 }
 
 LINKS: Columns = {
@@ -70,16 +80,80 @@ def pull_artifact(
     ] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Fetch an artifact as ID.tar, with the signer's public key beside it, and verify it."""
+    """Fetch an artifact as ID.tar, with the signer's public key beside it, and verify it.
+
+    What broke off goes on where it ended, also when the command is given again.
+    """
     client = Client.from_environment()
     artifact = client.get(f"{ARTIFACTS}/{_id_of(client, artifact_id)}")
-    output.mkdir(parents=True, exist_ok=True)
-    key = output / "signing-key.pem"
-    key.write_text(client.get(SIGNING_KEY)["public_key_pem"], encoding="utf-8")
+    key = _key_in(client, output)
     path = output / f"{artifact['id']}.tar"
     fetch(client, artifact, path)
     notes().print(f"{path} written, {size(path.stat().st_size)}")
     verify(path, key=key, as_json=as_json)
+
+
+@app.command("export")
+def export_form(
+    artifact_id: Annotated[str, typer.Argument(help="The artifact's id, or its model's name.")],
+    form: Annotated[
+        Form, typer.Option(help="merged: base and adapter as one transformers model.")
+    ] = Form.MERGED,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", file_okay=False, help="The folder to put it in.")
+    ] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Have another form of a model made, fetch it as ID.tar with the signer's key, and verify it.
+
+    It holds the base's weights, so the licence must include the right `merge`. Exit code 1 if it
+    cannot be made.
+    """
+    client = Client.from_environment()
+    address = f"{ARTIFACTS}/{_id_of(client, artifact_id)}/forms"
+    found = made(client, client.post(address, {"form": form.value}))
+    key = _key_in(client, output)
+    path = output / f"{found['id']}.tar"
+    content = f"{FORMS}/{found['id']}/content"
+    fetch_whole(client, content, path, sha256=found["sha256"], size=found["bytes"])
+    notes().print(f"{path} written, {size(path.stat().st_size)}")
+    verify(path, key=key, as_json=as_json)
+
+
+@app.command("forms")
+def list_forms(
+    artifact_id: Annotated[str, typer.Argument(help="The artifact's id, or its model's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """List the other forms of a model that were asked for."""
+    client = Client.from_environment()
+    rows = client.get(f"{ARTIFACTS}/{_id_of(client, artifact_id)}/forms")["data"]
+    show_list(rows, FORM_COLUMNS, as_json=as_json)
+
+
+@app.command("cancel-form")
+def cancel_form(
+    form_id: Annotated[str, typer.Argument(help=f"The form's id, like {public_ids.FORM}")],
+    as_json: AsJson = False,
+) -> None:
+    """Stop making a form."""
+    _tell(Client.from_environment().post(f"{FORMS}/{form_id}/cancel"), as_json=as_json)
+
+
+@app.command("delete-form")
+def delete_form(
+    form_id: Annotated[str, typer.Argument(help=f"The form's id, like {public_ids.FORM}")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete a form with its bytes; the model stays."""
+    _tell(Client.from_environment().delete(f"{FORMS}/{form_id}"), as_json=as_json)
+
+
+def _tell(told: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+    else:
+        notes().print(f"{told['id']} is {'deleted' if told.get('deleted') else told['state']}.")
 
 
 @app.command("release")
@@ -99,6 +173,14 @@ def release_artifact(
 app.command("verify")(verify)
 
 
+def _key_in(client: Client, output: Path) -> Path:
+    """The signer's public key, put there."""
+    output.mkdir(parents=True, exist_ok=True)
+    key = output / "signing-key.pem"
+    key.write_text(client.get(SIGNING_KEY)["public_key_pem"], encoding="utf-8")
+    return key
+
+
 def _id_of(client: Client, wanted: str) -> str:
     """The id of an artifact given by id or by its model's name (`ft:…`); an unknown one as it is,
     so that the server says that there is none."""
@@ -109,24 +191,6 @@ def _id_of(client: Client, wanted: str) -> str:
 
 
 def fetch(client: Client, artifact: dict[str, Any], path: Path) -> None:
-    """The tar, whole or not at all: it gets its name only when all of it is there."""
-    partial = path.with_name(f".{path.name}.part")
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=notes(),
-        transient=True,
-    )
-    try:
-        with client.stream("GET", f"{ARTIFACTS}/{artifact['id']}/content") as response, bar:
-            total = int(response.headers.get("content-length", 0)) or None
-            task = bar.add_task(path.name, total=total)
-            with partial.open("wb") as target:
-                for chunk in response.iter_bytes():
-                    target.write(chunk)
-                    bar.advance(task, len(chunk))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """The bundle's tar. What broke off goes on where it ended."""
+    address = f"{ARTIFACTS}/{artifact['id']}/content"
+    fetch_whole(client, address, path, sha256=artifact["sha256"], size=artifact["bytes"])

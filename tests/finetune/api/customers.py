@@ -16,6 +16,7 @@ from finetune.work.perform import perform
 from tenants.access import Principal, belongings_of
 from tenants.database.scope import tenant_scope
 from tenants.models import Membership, User
+from tenants.rights import Right
 from tenants.roles import Role
 from tenants.services.licences import issue_license
 from tenants.services.people import create_user
@@ -66,7 +67,7 @@ def new_customer(
     slug = f"t-{uuid.uuid4().hex[:10]}"
     tenant = create_tenant(slug=slug, name=name, actor="test")
     for model in models:
-        issue_license(tenant_id=tenant.id, model=model, actor="test")
+        issue_license(tenant_id=tenant.id, model=model, rights=frozenset(Right), actor="test")
     _, secret = create_key(tenant_id=tenant.id, name="test", actor="test", scopes=scopes)
     return Customer(tenant.id, slug, secret, base_url)
 

@@ -98,6 +98,7 @@ EXAMPLES = {
     "api/v1/artifacts/<str:artifact_id>": Example("artifact"),
     "api/v1/artifacts/<str:artifact_id>/chain": Example("artifact"),
     "api/v1/artifacts/<str:artifact_id>/content": Example("artifact"),
+    "api/v1/artifacts/<str:artifact_id>/forms": Example("artifact", {"post": {"form": "merged"}}),
     "api/v1/audit": Example(),
     "api/v1/artifacts/<str:artifact_id>/release": Example("artifact"),
     "api/v1/audit/check": Example(),
@@ -123,6 +124,9 @@ EXAMPLES = {
     "api/v1/jobs/<str:job_id>/samples": Example("job"),
     "api/v1/files/<str:file_id>/preview": Example("file", query="?model=shelf"),
     "api/v1/files/<str:file_id>/versions": Example("file"),
+    "api/v1/forms/<str:form_id>": Example("form"),
+    "api/v1/forms/<str:form_id>/cancel": Example("form"),
+    "api/v1/forms/<str:form_id>/content": Example("form"),
     "api/v1/pipelines": Example(bodies={"post": PIPELINE}),
     "api/v1/pipelines/<str:pipeline_id>": Example("pipeline"),
     "api/v1/pipelines/<str:pipeline_id>/approve": Example("pipeline"),
@@ -190,7 +194,7 @@ def owner() -> Customer:
 @pytest.fixture
 def ids(owner: Customer) -> dict[str, str]:
     """The public id of each kind of the owner's rows."""
-    from finetune.models import Estimate, Job, Pipeline, Profile, Scrub, Stage
+    from finetune.models import Estimate, Form, Job, Pipeline, Profile, Scrub, Stage
 
     with tenant_scope(owner.tenant_id):
         kept = keep(vault=open_vault(), pieces=[b"secret"], limit=100)
@@ -251,6 +255,11 @@ def ids(owner: Customer) -> dict[str, str]:
             "suite": suite, "evaluation": evaluation,
             "estimate": estimate, "pipeline": pipeline, "profile": profile, "scrub": scrub,
         }  # fmt: skip
+        open_vault().put_bytes("forms/tar", b"a tar")
+        rows["form"] = Form.objects.create(
+            artifact=Artifact.objects.get(), form="merged", state="succeeded",
+            object_name="forms/tar", bytes=5,
+        )  # fmt: skip
         public = {kind: row.public_id for kind, row in rows.items() if row is not None}
         return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}
 

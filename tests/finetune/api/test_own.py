@@ -212,7 +212,7 @@ def test_licences_and_usage_tell_what_is_left(api: Api, customer: Customer) -> N
         charge(licence=licence, kind="train", tokens=60, reference="job-1")
     (shown,) = api("get", "licences")["data"]
     assert shown["tokens_left"] == 40
-    assert shown["rights"] == ["train", "export", "serve"]
+    assert shown["rights"] == ["train", "export", "serve", "merge"]
     assert api("get", f"licences/{shown['id']}") == shown
     usage = api("get", "usage")
     kinds = usage["storage"]["by_kind"]

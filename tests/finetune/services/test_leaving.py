@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 
-from finetune.models import Artifact, CatalogModel, Dataset, Job
+from finetune.models import Artifact, CatalogModel, Dataset, Form, Job
 from finetune.services import trail
 from finetune.services.files import datasets
+from finetune.services.forms import leaving
 from finetune.services.models import artifacts, gateway, tokens
 from finetune.services.models.gateway import ServingDown, Target
 from tenants.access import Principal
@@ -38,6 +39,7 @@ class Held:
     reading: Dataset
     artifact: Artifact
     target: Target
+    form: Form
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ DOORS = {
         Scope.ARTIFACTS_READ,
         Right.EXPORT,
     ),
+    "form": Door(
+        lambda held, by: leaving.open_form(form=held.form, by=by),
+        Scope.ARTIFACTS_READ,
+        Right.MERGE,
+    ),
     "adapter": Door(
         lambda held, by: artifacts.load_adapter(artifact=held.artifact, by=by),
         Scope.INFER,
@@ -112,7 +119,11 @@ def held(db: None) -> Held:
     with tenant_scope(customer.tenant_id):
         artifact = Artifact.objects.select_related("base", "metrics_file").get()
         target = gateway.resolve(name=artifact.model_name)
-    return Held(customer, file, reading, artifact, target)
+        open_vault().put_bytes("forms/tar", b"a tar")
+        form = Form.objects.create(
+            artifact=artifact, form="merged", state="succeeded", object_name="forms/tar"
+        )
+    return Held(customer, file, reading, artifact, target, form)
 
 
 def ask(held: Held, door: Door, by: Principal) -> Any:

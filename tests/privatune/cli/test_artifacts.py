@@ -1,8 +1,10 @@
 """Artifacts from the command line: fetched whole, verified offline against the operator's key."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +23,7 @@ from tests.privatune.cli.conftest import Run, Scripted
 ROW = {
     "id": "artifact-1", "job": "ftjob-1", "model": "ft:tiny:acme::1", "bytes": 4096,
     "digest": "sha256:0a", "created_at": "2026-01-02T03:04:05Z",
-    "withheld": False,
+    "withheld": False, "sha256": "0" * 64,
 }  # fmt: skip
 
 
@@ -84,7 +86,8 @@ def test_a_changed_file_fails_and_is_named(
 def test_pull_fetches_and_verifies_with_the_operators_key(
     run: Run, server: Scripted, packed: Path, key: Path, tmp_path: Path
 ) -> None:
-    server.on("GET /api/v1/artifacts/artifact-1", (200, ROW))
+    told = facts(packed)
+    server.on("GET /api/v1/artifacts/artifact-1", (200, ROW | told))
     server.on("GET /api/v1/artifacts/artifact-1/content", (200, packed.read_bytes()))
     server.on("GET /api/v1/signing-key", (200, {"public_key_pem": key.read_text()}))
     done = run("artifacts", "pull", "artifact-1", "-o", str(tmp_path / "out"), "--json")
@@ -92,6 +95,68 @@ def test_pull_fetches_and_verifies_with_the_operators_key(
     assert json.loads(done.stdout)["trust"] == "key"
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["artifact-1.tar", "signing-key.pem"]
+
+
+def facts(path: Path) -> dict[str, Any]:
+    content = path.read_bytes()
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+FORM = {"id": "form-1", "artifact": "artifact-1", "form": "merged", "waits_for": "",
+        "bytes_done": 0, "bytes_total": 9, "bytes": 0, "error": None}  # fmt: skip
+
+
+def test_export_waits_for_the_form_and_goes_on_where_an_earlier_call_ended(
+    run: Run,
+    server: Scripted,
+    packed: Path,
+    key: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("privatune.cli.forms.POLL_SECONDS", 0.0)
+    told, whole, out = facts(packed), packed.read_bytes(), tmp_path / "out"
+    server.on("POST /api/v1/artifacts/artifact-1/forms", (200, FORM | {"state": "waiting"}))
+    server.on(
+        "GET /api/v1/forms/form-1",
+        (200, FORM | {"state": "leased", "bytes_done": 4}),
+        (200, FORM | told | {"state": "succeeded"}),
+    )
+    content = "GET /api/v1/forms/form-1/content"
+    server.on(content, (206, whole[1000:3000]), (206, whole[3000:]))
+    server.on("GET /api/v1/signing-key", (200, {"public_key_pem": key.read_text()}))
+    out.mkdir()
+    (out / f".form-1.tar.{told['sha256'][:12]}.part").write_bytes(whole[:1000])
+    done = run("artifacts", "export", "artifact-1", "-o", str(out), "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["trust"] == "key"
+    assert "4 B of 9 B" in done.stderr
+    assert (out / "form-1.tar").read_bytes() == whole
+    asked = [headers for name, headers, _ in server.seen if name == content]
+    assert [each["Range"] for each in asked] == ["bytes=1000-", "bytes=3000-"]
+    assert {each["If-Range"] for each in asked} == {f'"{told["sha256"]}"'}
+    assert sorted(path.name for path in out.iterdir()) == ["form-1.tar", "signing-key.pem"]
+
+
+def test_what_is_not_what_was_told_of_is_not_kept_and_a_failed_form_says_why(
+    run: Run, server: Scripted, packed: Path, key: Path, tmp_path: Path
+) -> None:
+    told, out = facts(packed), tmp_path / "out"
+    asked = "POST /api/v1/artifacts/artifact-1/forms"
+    server.on(asked, (200, FORM | told | {"state": "succeeded"}))
+    server.on("GET /api/v1/forms/form-1/content", (200, bytes(told["bytes"])))
+    server.on("GET /api/v1/signing-key", (200, {"public_key_pem": key.read_text()}))
+    done = run("artifacts", "export", "artifact-1", "-o", str(out))
+    assert (done.exit_code, "its SHA-256 is another" in done.stderr) == (Exit.FAILED, True)
+    assert [path.name for path in out.iterdir()] == ["signing-key.pem"]
+    error = {
+        "code": "form_rounded_away",
+        "message": "Too much is lost.",
+        "fix": "Take the adapter.",
+    }
+    server.on(asked, (200, FORM | {"state": "failed", "error": error}))
+    done = run("artifacts", "export", "artifact-1", "-o", str(out))
+    assert (done.exit_code, "Too much is lost." in done.stderr) == (Exit.FAILED, True)
 
 
 def test_a_refused_pull_leaves_no_half_file(run: Run, server: Scripted, tmp_path: Path) -> None:

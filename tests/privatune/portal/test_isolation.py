@@ -14,6 +14,7 @@ from finetune.models import (
     CatalogModel,
     Dataset,
     Evaluation,
+    Form,
     Job,
     Pipeline,
     Profile,
@@ -44,7 +45,7 @@ PLAIN = {
 }  # fmt: skip
 POSTED = {
     "columns", "profile", "scrub", "delete", "cancel", "pause", "resume", "chat", "release",
-    "approve", "retry",
+    "approve", "retry", "merge",
 }  # fmt: skip
 ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]
 WITH_ID = [route for route in ROUTES if "<" in route]
@@ -83,7 +84,12 @@ def ids(owner: Customer) -> dict[str, uuid.UUID]:
     give_result(owner, job.public_id)
     with tenant_scope(owner.tenant_id):
         artifact = Artifact.objects.get()
+        open_vault().put_bytes("forms/tar", b"a tar")
+        form = Form.objects.create(
+            artifact=artifact, form="merged", state="succeeded", object_name="forms/tar"
+        )
     return {
+        "form_id": form.id,
         "file_id": file.id, "dataset_id": dataset.id, "job_id": job.id, "artifact_id": artifact.id,
         "pipeline_id": pipeline.id,
         "evaluation_id": evaluation.id, "profile_id": profile.id, "scrub_id": scrub.id,

@@ -3,10 +3,14 @@
 from pathlib import Path
 
 import pytest
+from django.test import Client
 
-from finetune.models import Artifact, Job
+from finetune.models import Artifact, Form, Job
 from privatune.portal.outcome import outcome
 from tenants.database.scope import tenant_scope
+from tenants.models import License
+from tenants.rights import Right
+from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer
 from tests.finetune.services.jobs.test_starting import ADAPTER, made
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
@@ -53,6 +57,57 @@ def test_the_page_of_a_model_made_in_stages_tells_each_with_its_losses(bench: Be
     assert "27.9% lower: better" in page
     alone = browser.get(f"/t/{customer.slug}/models/{first.id}/").content.decode()
     assert "Made in stages" not in alone
+    _check_its_merged_form(bench, browser, first)
+
+
+def _check_its_merged_form(bench: Bench, browser: Client, model: Artifact) -> None:
+    """Asked for, stopped, made and deleted on the model's page, by who may have the base."""
+    at = f"/t/{bench.tenant.slug}/models/{model.id}/"
+
+    def section() -> str:
+        page = browser.get(at).content.decode()
+        return page.partition('id="forms"')[2].partition("</section>")[0]
+
+    assert "Have it made" not in section()
+    assert 'id="forms-refused"' in section()
+    with tenant_scope(bench.tenant.id):
+        License.objects.update(rights=list(Right))
+    assert "Have it made" in section()
+    browser.post(f"{at}merge")
+    assert "waiting for its turn" in section()
+    with tenant_scope(bench.tenant.id):
+        form = Form.objects.get()
+    browser.post(f"{at}forms/{form.id}/cancel")
+    assert "cancelled" in section()
+    assert "Have it made" in section()
+    with tenant_scope(bench.tenant.id):
+        why = {"code": "form_rounded_away", "message": "Too much is lost.", "fix": None}
+        Form.objects.update(state="failed", error=why)
+    assert "lose too much of what was trained" in section()
+    with tenant_scope(bench.tenant.id):
+        tar = open_vault().put_bytes("forms/tar", b"0123456789")
+        Form.objects.update(
+            state="succeeded", object_name="forms/tar", error=None, bytes=10, sha256=tar.sha256
+        )
+    assert f'href="{at}forms/{form.id}"' in section()
+    assert "Have it made" not in section()
+    for asked, status, got in (
+        ("", 200, b"0123456789"),
+        ("bytes=3-", 206, b"3456789"),
+        ("bytes=3-4", 206, b"34"),
+        ("bytes=-2", 206, b"89"),
+        ("bytes=0-0,4-5", 200, b"0123456789"),
+    ):
+        answer = browser.get(f"{at}forms/{form.id}", headers={"range": asked} if asked else {})
+        assert (answer.status_code, b"".join(answer)) == (status, got), asked
+        assert answer["ETag"] == f'"{tar.sha256}"'
+    headers = {"range": "bytes=3-", "if-range": '"of something else"'}
+    assert browser.get(f"{at}forms/{form.id}", headers=headers).status_code == 200
+    beyond = browser.get(f"{at}forms/{form.id}", headers={"range": "bytes=10-"})
+    assert (beyond.status_code, beyond.streaming) == (416, False)
+    browser.post(f"{at}forms/{form.id}/delete")
+    with tenant_scope(bench.tenant.id):
+        assert not Form.objects.exists()
 
 
 def test_a_preset_goes_on_with_the_models_own_adapter(bench: Bench) -> None:

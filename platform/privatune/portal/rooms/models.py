@@ -17,6 +17,7 @@ from finetune.services.evaluations.abilities import abilities_of
 from finetune.services.models import artifacts, prompting, withholding
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, go, room
+from privatune.portal.model_forms import forms_of
 from privatune.portal.outcome import outcome
 from privatune.portal.stages import stages
 from privatune.portal.verdicts import ability_lines, verdict
@@ -46,6 +47,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "report": report,
             "withheld_by": withholding.withholding(artifact),
             "releases": Scope.MODELS_WRITE in request.principal.scopes,
+            "forms": forms_of(artifact, request.principal),
             "outcome": outcome(report),
             "stages": stages(artifact),
             "evaluations": [

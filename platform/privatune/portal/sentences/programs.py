@@ -36,6 +36,7 @@ PROGRAMS: dict[str, Any] = {
     "schema_too_large": _("The schema is too large. Ask for less."),
     "schema_too_complex": _("The schema is too complex. Make it simpler."),
     "schema_unsupported": _("The schema has a keyword that cannot be held to. Leave it out."),
+    "no_such_range": _("There are no such bytes. Ask for the whole."),
     "no_errors_file": _("There is no list of problems for this reading."),
     "upload_not_pending": _("The upload is ended already."),
     "upload_size_mismatch": _("The parts have another size than was said."),
