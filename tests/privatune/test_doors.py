@@ -54,6 +54,7 @@ OWN = "the tenant's own words and figures: no licence is asked"
 INSIDE = "gives nothing to a caller"
 AGAIN = "what the same caller was answered before"
 WRITES = "puts into the vault or deletes, gives nothing out"
+ALONE = "serves what was taken away, where there is no tenant; its signed licence is asked"
 WORKER = "under a lease, whose claim asks to train"
 
 # Who opens a vault, and for what.
@@ -131,6 +132,8 @@ MODELS: dict[str, Right | str] = {
     "finetune.services.models.gateway._reserve": "counts tokens and runs nothing",
     "finetune.services.models.gateway._generate": Right.SERVE,
     "finetune.services.models.gateway._embed": Right.SERVE,
+    "privatune.alone.engine.Engine": ALONE,
+    "privatune.alone.engine.running": ALONE,
 }
 # Addresses that ask a model and answer with a figure, in no stream.
 FIGURES = {"v1/fine_tuning/alpha/graders/run": Right.SERVE, "v1/embeddings": Right.SERVE}

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 
 from faults import UserFault
 from finetune import selectors
-from finetune.api.bodies import fit
+from finetune.api.json_bodies import fit
 from finetune.api.own.base import OwnView
 from finetune.api.own.fields import IdField, KeptErrorField, ReferenceField
 from finetune.api.own.pages import page_schema, paged

@@ -14,7 +14,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 
 from finetune import selectors
-from finetune.api.bodies import fit, query
+from finetune.api.bodies import query
+from finetune.api.json_bodies import fit
 from finetune.api.own.base import OwnView
 from finetune.api.own.fields import IdField, KeptErrorField, ReferenceField
 from finetune.api.own.pages import page_schema, paged

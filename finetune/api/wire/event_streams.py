@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from django.http import StreamingHttpResponse
 
 from finetune.api.explaining import explain, foreseen
 from finetune.api.problems import wire_error
-from finetune.serving.protocol import Delta
+from finetune.api.wire.chat_answer import Deltas
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,6 @@ FIRST = 5.0  # seconds for which the first token is waited for: what fails by th
 QUIET = 15.0  # seconds of silence after which a comment says that the connection lives
 COMMENT = b": the answer is on its way\n\n"  # event streams' readers skip lines with a colon first
 
-Deltas = AsyncIterator[Delta]
 Event = dict[str, Any]
 Show = Callable[[Deltas], AsyncGenerator[Event]]
 

@@ -7,11 +7,12 @@ from typing import Any
 from django.http.response import HttpResponseBase
 
 from finetune.api.wire.base import AsyncWireView, reply
-from finetune.api.wire.event_streams import Deltas, Dialect, Show, stream
+from finetune.api.wire.chat_answer import Deltas
+from finetune.api.wire.event_streams import Dialect, Show, stream
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Target
 from finetune.services.models.tokens import Reservation
-from finetune.serving.protocol import Delta, Usage
+from finetune.serving.protocol import Delta
 from tenants.roles import Scope
 
 
@@ -104,11 +105,3 @@ def told_of(
     if target.adapter_digest is not None:
         response["x-privatune-adapter-digest"] = target.adapter_digest
     return response
-
-
-def usage_object(usage: Usage) -> dict[str, Any]:
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
-    }

@@ -6,8 +6,8 @@ from typing import Any
 from uuid import uuid4
 
 from finetune.api.explaining import explain
-from finetune.api.wire.chat import logprobs_of
-from finetune.api.wire.event_streams import Deltas, data_line
+from finetune.api.wire.chat_answer import Deltas, logprobs_of
+from finetune.api.wire.event_streams import data_line
 from finetune.api.wire.sampling import now
 from finetune.serving.protocol import Delta, ToolCall, Usage
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from faults import UserFault
-from finetune.api.bodies import fit
+from finetune.api.json_bodies import fit
 from finetune.api.wire.chat_request import ChatRequest, Effort
 from finetune.api.wire.sampling import Metadata, refuse_unoffered
 

@@ -29,6 +29,7 @@ from privatune.cli.operator import keys, licences, limits, models, people, tenan
 from privatune.cli.operator.session import folder
 from privatune.cli.output import AsJson, print_fault
 from privatune.cli.preview import preview
+from privatune.cli.serve import serve
 from privatune.cli.verify import verify
 
 
@@ -96,6 +97,7 @@ app.command("verify", short_help="Verify an artifact, offline.")(verify)
 app.command("verify-certificate", short_help="Verify a deletion certificate, offline.")(
     verify_certificate
 )
+app.command(short_help="Serve a model that was taken away, offline.")(serve)
 app.command()(chat)
 tenants.tenant_app.command("limits")(limits.limits)
 app.add_typer(tenants.tenant_app, name="tenant")

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from pydantic import TypeAdapter, ValidationError
 
 from faults import Fault
-from finetune.api.bodies import json_of
+from finetune.api.json_bodies import json_of
 from finetune.grading.advice import FEWEST_ROWS
 from finetune.grading.criteria import NAMED, Criterion, shown
 from finetune.grading.gate import Gate

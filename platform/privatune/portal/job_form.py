@@ -8,7 +8,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
-from finetune.api.bodies import json_of
+from finetune.api.json_bodies import json_of
 from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.services.jobs.lifecycle import JobRequest
 from finetune.services.jobs.objections import objections

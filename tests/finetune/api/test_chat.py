@@ -23,7 +23,7 @@ from openai import (
 )
 
 from faults import UserFault
-from finetune.api.bodies import fit
+from finetune.api.json_bodies import fit
 from finetune.api.wire import chat
 from finetune.api.wire.chat_request import ChatRequest
 from finetune.models import Artifact

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from faults import UserFault
 from finetune.api.bodies import parse
 from finetune.api.wire.chat_request import ChatRequest
-from finetune.api.wire.completions import CompletionRequest
+from finetune.api.wire.completion_request import CompletionRequest
 
 Body = TypeVar("Body", bound=BaseModel)
 

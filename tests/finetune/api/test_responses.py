@@ -10,7 +10,7 @@ from openai import BadRequestError, OpenAI
 from pydantic import BaseModel, Field
 
 from faults import UserFault
-from finetune.api.bodies import fit
+from finetune.api.json_bodies import fit
 from finetune.api.wire.event_streams import Dialect, stream
 from finetune.api.wire.response_events import Telling, event_line
 from finetune.api.wire.response_request import ResponseRequest

@@ -1,0 +1,1 @@
+"""One model served away from the platform: no database, no framework, no network but the port."""

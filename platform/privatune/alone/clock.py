@@ -1,0 +1,64 @@
+"""The time that a licence is held to. The latest that was seen is kept in a file, so that a clock
+that is turned back does not make a licence longer."""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from faults import UserFault
+
+TOLERANCE = timedelta(hours=1)  # a clock that is set right is no clock that is turned back
+WRITTEN_EVERY = timedelta(minutes=1)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class HighWater:
+    """`least`: what the time cannot be before, by what was signed."""
+
+    def __init__(self, path: Path, *, least: datetime, now: Callable[[], datetime] = utc_now):
+        self._path = path
+        self._now = now
+        self._mark = max(least, self._written())
+        self._kept: datetime | None = None  # the last that was written
+
+    def time(self) -> datetime:
+        """The latest that was seen, this moment's among them. Raises UserFault `clock_behind`."""
+        now = self._now()
+        if now < self._mark - TOLERANCE:
+            raise UserFault(
+                "clock_behind",
+                f"This machine's clock says {_told(now)}, and it was {_told(self._mark)} already.",
+                fix="Set the clock right.",
+            )
+        self._mark = max(self._mark, now)
+        if self._kept is None or self._mark - self._kept >= WRITTEN_EVERY:
+            self._write()
+        return self._mark
+
+    def _written(self) -> datetime:
+        try:
+            return datetime.fromisoformat(self._path.read_text("ascii").strip()).astimezone(UTC)
+        except FileNotFoundError:
+            return datetime.min.replace(tzinfo=UTC)
+        except ValueError as error:
+            raise UserFault(
+                "clock_unreadable",
+                "The file that keeps the latest time that was seen is no time.",
+                where=str(self._path),
+                fix="Take the folder from a backup, or ask whoever gave you the model.",
+            ) from error
+
+    def _write(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = self._path.with_name(f".{self._path.name}-{os.getpid()}")
+        partial.write_text(self._mark.isoformat(), "ascii")
+        os.replace(partial, self._path)
+        self._kept = self._mark
+
+
+def _told(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,237 @@
+"""OpenAI's addresses for one model, as an ASGI application: models, chat completions and
+completions, whole or streamed."""
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from faults import Fault, OurFault, UserFault
+from finetune.api.json_bodies import fit_object, read_bytes
+from finetune.api.wire import chat_answer, completion_answer
+from finetune.api.wire.chat_answer import Deltas
+from finetune.api.wire.chat_request import ChatRequest
+from finetune.api.wire.completion_answer import in_turn
+from finetune.api.wire.completion_request import CompletionRequest
+from finetune.api.wire.sampling import now
+from finetune.discretion import told
+from privatune.alone.clock import HighWater
+from privatune.alone.engine import Engine
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 4 << 20  # bytes
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Event = dict[str, Any]
+Show = Callable[[Deltas], AsyncGenerator[Event]]
+
+
+class NotFound(UserFault):
+    status = 404
+
+
+class NotAllowed(UserFault):
+    status = 401
+
+
+class WrongMethod(UserFault):
+    status = 405
+
+
+class TooLarge(UserFault):
+    status = 413
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is asked of the engine, and how it is shown: whole, or event by event."""
+
+    begin: Callable[[], Awaitable[Deltas]]
+    whole: Callable[[Deltas], Awaitable[dict[str, Any]]]
+    events: Show
+    streamed: bool
+
+
+class Door:
+    """`key`: what a caller has to send as its API key; None: nothing."""
+
+    def __init__(self, engine: Engine, clock: HighWater, key: str | None) -> None:
+        self._engine, self._clock, self._key = engine, clock, key
+        self._model = engine.model
+        self._since = now()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        try:
+            await self._answer(scope, receive, send)
+        except Fault as fault:
+            await _send_json(send, fault.status, error_of(fault))
+        except Exception as error:
+            log.error("a request failed: %s", told(error))
+            broke = OurFault("internal_error", "Something on our side broke.")
+            await _send_json(send, broke.status, error_of(broke))
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._require_key(scope)
+        path, method = scope["path"], scope["method"]
+        known = {
+            "/v1/models": "GET",
+            f"/v1/models/{self._model.name}": "GET",
+            "/v1/chat/completions": "POST",
+            "/v1/completions": "POST",
+        }
+        if path not in known:
+            raise NotFound("not_found", "There is nothing at this address.")
+        if method != known[path]:
+            raise WrongMethod("method_not_allowed", f"This address takes {known[path]} alone.")
+        if path == "/v1/models":
+            await _send_json(send, 200, {"object": "list", "data": [self._described()]})
+        elif method == "GET":
+            await _send_json(send, 200, self._described())
+        else:
+            body = read_bytes(await _body(receive))
+            await self._generate(self._asked(path, body), receive, send)
+
+    def _require_key(self, scope: Scope) -> None:
+        if self._key is None:
+            return
+        sent = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
+        if not hmac.compare_digest(sent, self._key.encode()):
+            raise NotAllowed("invalid_api_key", "The API key is not the one of this server.")
+
+    def _described(self) -> dict[str, Any]:
+        return {
+            "id": self._model.name,
+            "object": "model",
+            "created": int(self._model.signed_at.timestamp()),
+            "owned_by": "organization",
+        }
+
+    def _asked(self, path: str, body: Any) -> Answer:
+        head = {"created": now(), "model": self._model.name, "system_fingerprint": self._print}
+        if path == "/v1/chat/completions":
+            chat = fit_object(ChatRequest, body)
+            chat.check()
+            self._require_model(chat.model)
+            generation = chat.generation()
+            head = {"id": f"chatcmpl-{uuid4().hex}"} | head
+            return Answer(
+                partial(self._engine.begun, generation),
+                partial(chat_answer.whole, head, chat),
+                partial(chat_answer.events, head, chat),
+                bool(chat.stream),
+            )
+        asked = fit_object(CompletionRequest, body)
+        asked.check()
+        self._require_model(asked.model)
+        generations = [asked.generation(prompt) for prompt in asked.prompts()]
+        head = {"id": f"cmpl-{uuid4().hex}", "object": "text_completion"} | head
+        return Answer(
+            partial(in_turn, asked, generations, self._engine.begun),
+            partial(completion_answer.whole, head, asked, prompts=len(generations)),
+            partial(completion_answer.events, head, asked),
+            bool(asked.stream),
+        )
+
+    @property
+    def _print(self) -> str:
+        """Which bytes answer."""
+        return f"fp_{self._model.digest.removeprefix('sha256:')[:12]}"
+
+    def _require_model(self, name: str) -> None:
+        if name != self._model.name:
+            raise NotFound(
+                "model_not_found",
+                f"The model `{name[:200]}` is not served here.",
+                fix=f"Ask `{self._model.name}`.",
+                param="model",
+            )
+
+    async def _generate(self, asked: Answer, receive: Receive, send: Send) -> None:
+        self._model.terms.require(self._clock)
+        answering = asyncio.create_task(_told(asked, send))
+        leaving = asyncio.create_task(_gone(receive))
+        try:
+            await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                answering.result()
+        finally:  # whoever hung up is answered no further
+            for task in (answering, leaving):
+                task.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _told(asked: Answer, send: Send) -> None:
+    async with aclosing(await asked.begin()) as deltas:  # type: ignore[type-var]
+        if not asked.streamed:
+            await _send_json(send, 200, await asked.whole(deltas))
+            return
+        await _send_head(send, 200, b"text/event-stream; charset=utf-8")
+        try:
+            async with aclosing(asked.events(deltas)) as events:
+                async for event in events:
+                    await _send_part(send, _line(event))
+        except Fault as fault:  # the status is sent: it is told where the answer would stand
+            await _send_part(send, _line(error_of(fault)), more=False)
+            return
+        await _send_part(send, b"data: [DONE]\n\n", more=False)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue
+
+
+async def _body(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise UserFault("malformed_request", "The body ended early.")
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise TooLarge("request_too_large", f"A body has at most {MAX_BODY >> 20} MB.")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def error_of(fault: Fault) -> dict[str, Any]:
+    """OpenAI's shape."""
+    text = fault.message
+    text = f"{text} ({fault.where})" if fault.where else text
+    kind = "server_error" if fault.status >= 500 else "invalid_request_error"
+    return {
+        "error": {
+            "message": f"{text} {fault.fix}" if fault.fix else text,
+            "type": kind,
+            "param": fault.param,
+            "code": fault.code,
+        }
+    }
+
+
+def _line(event: Event) -> bytes:
+    return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
+
+
+async def _send_json(send: Send, status: int, body: dict[str, Any]) -> None:
+    await _send_head(send, status, b"application/json")
+    await _send_part(send, json.dumps(body, ensure_ascii=False).encode(), more=False)
+
+
+async def _send_head(send: Send, status: int, content_type: bytes) -> None:
+    headers = [(b"content-type", content_type), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+
+
+async def _send_part(send: Send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})

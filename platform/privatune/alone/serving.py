@@ -1,0 +1,115 @@
+"""Serves one bundle until it is told to stop."""
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from faults import UserFault
+from privatune.alone.clock import HighWater
+from privatune.alone.opened import Opened, opened, unpacked
+
+STATE = "privatune"
+LOOK_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Wish:
+    """`state`: the folder that keeps the time and bases; `api_key` None: nobody has to have one."""
+
+    bundle: Path
+    base: Path | None
+    key: str | None
+    fingerprint: str | None
+    host: str
+    port: int
+    state: Path
+    api_key: str | None = None
+    precision: str = "auto"
+    threads: int | None = None
+
+
+def state_folder() -> Path:
+    """Where programs of this user keep what lasts (XDG's `$XDG_STATE_HOME`)."""
+    root = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(root) / STATE
+
+
+def serve(wish: Wish, ready: Callable[[Opened], None]) -> None:
+    """Raises UserFault where the bundle is not what was signed, its licence does not hold, its base
+    is another, or something else listens at the address."""
+    _require_free(wish.host, wish.port)
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    with tempfile.TemporaryDirectory(prefix="privatune-serve-") as place:
+        folder = Path(place) / "bundle"
+        folder.mkdir()
+        model = opened(
+            unpacked(wish.bundle, folder),
+            base=wish.base,
+            store=wish.state / "bases",
+            key=wish.key,
+            fingerprint=wish.fingerprint,
+        )
+        clock = HighWater(wish.state / "clock", least=model.signed_at)
+        model.terms.require(clock)
+        asyncio.run(_serve(wish, model, clock, Path(place) / "engine.sock", ready))
+
+
+def _require_free(host: str, port: int) -> None:
+    """Before a base is read, which takes long."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise UserFault(
+            "address_in_use",
+            f"{host} port {port} cannot be listened on: {error.strerror}.",
+            fix="Give another --port, or --host.",
+            param="port",
+        ) from error
+
+
+async def _serve(
+    wish: Wish, model: Opened, clock: HighWater, path: Path, ready: Callable[[Opened], None]
+) -> None:
+    from granian.constants import Interfaces
+    from granian.server.embed import Server
+
+    from privatune.alone.door import Door
+    from privatune.alone.engine import running
+
+    async with running(model, path, precision=wish.precision, threads=wish.threads) as engine:
+        http = Server(
+            Door(engine, clock, wish.api_key),
+            address=wish.host,
+            port=wish.port,
+            interface=Interfaces.ASGINL,
+            log_enabled=False,
+            websockets=False,
+        )
+        for name in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(name, http.stop)
+        serving = asyncio.create_task(http.serve())
+        if await _answers(wish, serving):
+            ready(model)
+        await serving
+
+
+async def _answers(wish: Wish, serving: "asyncio.Task[None]") -> bool:
+    """Once it does; False where it ended instead."""
+    while not serving.done():
+        try:
+            _, writer = await asyncio.open_connection(wish.host, wish.port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(LOOK_SECONDS)
+            continue
+        writer.close()
+        return True
+    return False

@@ -1,0 +1,104 @@
+"""`privatune serve`: answer OpenAI's requests with a model that was taken away. No database."""
+
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from privatune.cli.exits import Exit, Stop
+from privatune.cli.output import AsJson, notes, print_json
+from privatune.cli.trust import Fingerprint
+
+if TYPE_CHECKING:
+    from privatune.alone.opened import Opened
+
+
+def serve(
+    bundle: Annotated[
+        Path, typer.Argument(exists=True, help="An artifact or a merged form: folder or .tar.")
+    ],
+    base: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="The base's folder; a merged form needs none."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="The operator's public key (PEM)."),
+    ] = None,
+    fingerprint: Fingerprint = None,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8001,
+    api_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, dir_okay=False, help="A file with the key that callers have to send."
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            file_okay=False, help="Keeps the latest time that was seen, and bases that it read."
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option(help="In which the base stands in memory.")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the processor.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Serve a model that was taken away, without a server of Privatune's and without a network.
+
+    Before anything is answered, every file is held to the signature, the base to the passport, and
+    the licence to the clock. OpenAI's clients take http://HOST:PORT/v1 as their base URL.
+    """
+    from privatune.alone.serving import Wish, state_folder
+    from privatune.alone.serving import serve as run
+
+    if key is None and fingerprint is None:
+        raise Stop(
+            Exit.USAGE,
+            "Whose signature is expected?",
+            code="signer_missing",
+            fix="give --key with the operator's public key, or --fingerprint.",
+        )
+    api_key = api_key_file.read_text(encoding="utf-8").strip() if api_key_file else None
+    if api_key is None and not _only_this_machine(host):
+        raise Stop(
+            Exit.USAGE,
+            f"On {host} others reach it, so callers have to send a key.",
+            code="api_key_missing",
+            fix="give --api-key-file with a file that holds one.",
+        )
+
+    def ready(model: "Opened") -> None:
+        url = f"http://{host}:{port}/v1"
+        if as_json:
+            print_json({"base_url": url, "model": model.name, "digest": model.digest})
+        else:
+            notes().print(f"{model.name} answers at {url}. Ctrl-C stops it.", soft_wrap=True)
+
+    run(
+        Wish(
+            bundle=bundle,
+            base=base,
+            key=key.read_text(encoding="utf-8") if key else None,
+            fingerprint=fingerprint,
+            host=host,
+            port=port,
+            api_key=api_key,
+            state=state or state_folder(),
+            precision=precision,
+            threads=threads,
+        ),
+        ready,
+    )
+
+
+def _only_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
