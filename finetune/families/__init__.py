@@ -6,14 +6,12 @@ Below training, packaging and serving, and above the records; each family is a f
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast
 
 from faults import UserFault
-from finetune.families.contract import Family, FamilyName
+from finetune.families.contract import BASES, Family, FamilyName
 from finetune.families.libraries import importing
 from finetune.records.recipe import has_recipe, read_recipe
-
-NAMES: tuple[FamilyName, ...] = get_args(FamilyName)
 
 
 def family(name: str) -> Family:
@@ -29,6 +27,11 @@ def family(name: str) -> Family:
                 from finetune.families.embedding.family import EMBEDDING
 
             return EMBEDDING
+        case "scoring":
+            with importing("finetune.families.scoring.family"):
+                from finetune.families.scoring.family import SCORING
+
+            return cast(Family, SCORING)
     raise LookupError(f"there is no model family {name!r}")
 
 
@@ -39,7 +42,7 @@ def family_of(
     folder says how a text becomes a vector, so that a model of an architecture that writes is none.
     Raises the first family's UserFault when none does."""
     refusals: list[UserFault] = []
-    for name in ("embedding",) if embeds else NAMES:
+    for name in ("embedding",) if embeds else BASES:
         try:
             return name, family(name).architecture(config, where)
         except UserFault as refusal:
@@ -70,4 +73,4 @@ def context_length(folder: Path) -> int:
 
 def gguf_architectures() -> tuple[str, ...]:
     """Of all families."""
-    return tuple(each for name in NAMES for each in family(name).gguf_architectures)
+    return tuple(each for name in BASES for each in family(name).gguf_architectures)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from finetune.records.frozen import FrozenItems
 
-FamilyName = Literal["causal_lm", "embedding"]
+FamilyName = Literal["causal_lm", "embedding", "scoring"]
+BASES: tuple[FamilyName, ...] = ("causal_lm", "embedding")
+"""Families of bases; one that scores is trained on a base that writes."""
 Precision = Literal["fp32", "bf16", "fp64"]
 Device = Literal["cpu", "cuda"]
 
@@ -63,6 +65,11 @@ class AdapterSpec(Growing):
     def written_rank(self) -> int:
         """Of its files: what stands still is written beside what is trained."""
         return 2 * self.r if self.begins_in_the_base else self.r
+
+
+def base_of(name: FamilyName) -> FamilyName:
+    """The family of the bases that models of this family are trained on."""
+    return "causal_lm" if name == "scoring" else name
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,14 @@ class Writes(Adapted, Protocol):
     def answering(self) -> "AbstractContextManager[tuple[ResidentBase, ReadAdapter]]":
         """For the calls inside the same weights as a base that answers, and the adapter as it is
         now. Raises UserFault `architecture_unsupported`."""
+        ...
+
+
+class Scores(Adapted, Protocol):
+    """One that scores whole sequences."""
+
+    def scores(self, batch: Any) -> "Tensor":
+        """[sequences], float32 or wider."""
         ...
 
 

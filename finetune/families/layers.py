@@ -28,6 +28,10 @@ ADAPTER_TENSOR = re.compile(
 """A tensor in peft's adapter_model.safetensors: LoRA's two factors, DoRA's magnitudes."""
 
 
+SCORE = "base_model.model.score.weight"
+"""The head of a reward model, which is trained with its adapter and goes with it."""
+
+
 class LinearLayer(NamedTuple):
     name: str  # as the model's modules are named, "model.layers.0.self_attn.q_proj"
     out: int
@@ -98,11 +102,12 @@ def unmatched(targets: Sequence[str], names: Iterable[str]) -> list[str]:
     return [each for each in targets if each not in known]
 
 
-def foreign_tensors(names: Iterable[str], base_dir: Path) -> list[str]:
+def foreign_tensors(names: Iterable[str], base_dir: Path, *, scores: bool = False) -> list[str]:
     """Those of an adapter's tensors that are no part of an adapter on the base's linear layers:
-    weights of the base among them."""
+    weights of the base among them. `scores`: the head of a reward model is none of these."""
     layers = {layer.name for layer in linear_layers(base_dir)}
-    matches = {name: ADAPTER_TENSOR.fullmatch(name) for name in names}
+    own = {SCORE} if scores else set()
+    matches = {name: ADAPTER_TENSOR.fullmatch(name) for name in names if name not in own}
     return [name for name, found in matches.items() if not found or found["module"] not in layers]
 
 

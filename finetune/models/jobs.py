@@ -259,3 +259,8 @@ class Artifact(TenantOwned):
                 fields=["tenant", "model_name"], name="finetune_artifact_model_name"
             ),
         ]
+
+    @property
+    def scores(self) -> bool:
+        """Whether it is a reward model, which writes nothing."""
+        return bool(self.passport.get("family") == "scoring")

@@ -61,7 +61,9 @@ def build(
     staging.mkdir(parents=True)
     try:
         _copy_adapter(adapter_dir, staging)
-        _require_adapter_alone(staging / "adapter" / ADAPTER_FILES[0], base_dir)
+        _require_adapter_alone(
+            staging / "adapter" / ADAPTER_FILES[0], base_dir, scores=passport.family == "scoring"
+        )
         if passport.family == "embedding":
             passport, switch = _add_embedder(base_dir, staging, passport), ""
         else:
@@ -118,13 +120,13 @@ def _require_finite(path: Path) -> None:
         raise OurFault("adapter_broken", f"The adapter cannot be read: {error}") from error
 
 
-def _require_adapter_alone(path: Path, base_dir: Path) -> None:
+def _require_adapter_alone(path: Path, base_dir: Path, *, scores: bool) -> None:
     """The base is licensed, and none of its weights leave with an adapter: an allow-list, not a
     list of what peft is known to add."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as tensors:
-        if foreign := foreign_tensors(tensors.keys(), base_dir):
+        if foreign := foreign_tensors(tensors.keys(), base_dir, scores=scores):
             raise OurFault(
                 "foreign_tensor", f"The adapter holds {foreign[0]}, which is no part of one."
             )
@@ -174,8 +176,11 @@ def _write_documents(
 
 
 def _told(passport: Passport) -> dict[str, Any]:
-    """As the file has it: only of a base that makes vectors is there a recipe."""
-    left_out = {"recipe"} if passport.recipe is None else set()
+    """As the file has it: only of a base that makes vectors is there a recipe, and only of a reward
+    model are there preferences."""
+    left_out: dict[str, Any] = {} if passport.recipe else {"recipe": True}
+    if passport.evaluation.preferences is None:
+        left_out["evaluation"] = {"preferences"}
     return passport.model_dump(mode="json", exclude=left_out)
 
 

@@ -7,10 +7,17 @@ from finetune.packaging.passport import (
     DatasetUsed,
     Evaluation,
     Passport,
+    Preferences,
     RecipeUsed,
     SplitUsed,
 )
 from finetune.records.check.columns import as_written
+
+_SCORES = (
+    "\n\nIt is a reward model: it writes nothing, and gives a whole conversation one number, the "
+    "higher the better its last answer. Numbers compare answers to one prompt; by themselves they "
+    "have no unit."
+)
 
 
 def model_card(passport: Passport, licence: str) -> str:
@@ -27,11 +34,17 @@ def _front_matter(passport: Passport, licence: str) -> str:
         "base_model": passport.base.hub_id or passport.base.name,
         "library_name": "peft",
         "license": licence,
-        "pipeline_tag": "sentence-similarity" if passport.recipe else "text-generation",
+        "pipeline_tag": _task(passport),
     }
     # JSON strings are YAML strings, so no name can break out of the front matter
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     return "\n".join(["---", *lines, "tags:", "- lora", "- peft", "---"])
+
+
+def _task(passport: Passport) -> str:
+    if passport.recipe is not None:
+        return "sentence-similarity"
+    return "text-classification" if passport.family == "scoring" else "text-generation"
 
 
 def _about(passport: Passport) -> str:
@@ -41,7 +54,7 @@ def _about(passport: Passport) -> str:
         f"An adapter for {_plain(base.name)} ({base.architecture}, {base.parameters:,} parameters, "
         f"licence {_plain(base.licence)}), made for {_plain(passport.tenant)} on "
         f"{passport.created.date().isoformat()}. It works only with the base of digest "
-        f"`{base.digest}`."
+        f"`{base.digest}`." + (_SCORES if passport.family == "scoring" else "")
     )
 
 
@@ -165,7 +178,8 @@ def _evaluation(passport: Passport) -> str:
     table = ["| measure | value |", "|---|---|", *lines]
     before = "the base" if found.start_validation_loss is None else "what training went on from"
     changed = ["", _changed(found.validation_change, before)] if found.validation_change else []
-    return "\n".join(["## Evaluation", "", *shared, *table, *changed])
+    preferred = ["", _preferred(found.preferences)] if found.preferences else []
+    return "\n".join(["## Evaluation", "", *shared, *table, *changed, *preferred])
 
 
 def _changed(change: Change, before: str) -> str:
@@ -174,6 +188,15 @@ def _changed(change: Change, before: str) -> str:
     return (
         f"The validation loss changed by {change.difference:+.4f} against {before} over "
         f"{change.rows:,} rows{within}; paired permutation test p = {change.p_value:.4f}."
+    )
+
+
+def _preferred(found: Preferences) -> str:
+    (low, high), (first, last) = found.after.interval, found.before.interval
+    return (
+        f"Of {found.pairs:,} pairs held out it scores the preferred answer higher in "
+        f"{found.after.accuracy:.1%} (95% interval {low:.1%} to {high:.1%}); before training it "
+        f"was {found.before.accuracy:.1%} ({first:.1%} to {last:.1%})."
     )
 
 

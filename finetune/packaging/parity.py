@@ -20,7 +20,10 @@ from finetune.packaging.passport import Parity
 # adapter and by 1e-4 with one that moves its answers by 28.
 FLOOR = 1e-3
 # By family, where vectors are compared: of a component
-MEASURES = {"embedding": (1e-4, "in a vector's component")}
+MEASURES = {
+    "embedding": (1e-4, "in a vector's component"),
+    "scoring": (FLOOR, "of a score"),
+}
 # How much further apart they may be with an adapter than without: it makes activations larger
 NOISE_FACTOR = 8
 # A base whose own answers differ so much is another base, or another code

@@ -101,6 +101,27 @@ class Change(_Part):
     p_value: float
 
 
+class Accuracy(_Part):
+    """Of a reward model: the share of pairs whose preferred answer scores higher, and its 95%
+    interval (Wilson)."""
+
+    accuracy: float
+    interval: tuple[float, float]
+
+
+class Preferences(_Part):
+    """Over the pairs held out: as training began, under a head drawn by lot unless it went on from
+    a reward model, and after it; their difference with its 95% interval (bootstrap over pairs) and
+    the p of the paired permutation test, two-sided."""
+
+    pairs: int
+    before: Accuracy
+    after: Accuracy
+    difference: float
+    interval: tuple[float, float] | None = None
+    p_value: float
+
+
 class Evaluation(_Part):
     """Mean losses in nats per trained token; `base_` is the base without the adapter, and `start_`,
     in its place where training went on from a model, that model.
@@ -117,6 +138,7 @@ class Evaluation(_Part):
     validation_rows: int | None = None
     validation_rows_in_training: int | None = None
     validation_change: Change | None = None
+    preferences: Preferences | None = None  # of a reward model alone
     metrics: dict[str, float] = {}
 
 

@@ -96,6 +96,43 @@ print(model.similarity(queries, documents))
 `adapter/` is the same adapter by itself, for the base's body as `transformers.AutoModel` loads it.
 """
 
+_SCORER = """\
+# Scoring with {name}
+
+{base}
+
+Start everything below in this folder. Check first that nothing was changed, with the operator's
+public key from a source that you trust:
+
+    privatune verify . --key ../operator.pem
+
+## peft
+
+With peft {peft} or later. `adapter/` holds the adapter and the head that was trained with it
+(`score`); that transformers says it had to draw one anew is of the base alone. `tokenizer/` has the
+base's tokenizer and its chat template. A higher number is a better last answer.
+
+```python
+import torch
+from peft import PeftModel
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("tokenizer")
+base = AutoModelForSequenceClassification.from_pretrained(
+    "../base", num_labels=1, dtype="{dtype}"
+){widened}
+base.config.pad_token_id = None
+model = PeftModel.from_pretrained(base, "adapter").eval()
+chat = [{{"role": "user", "content": "..."}}, {{"role": "assistant", "content": "..."}}]
+tokens = tokenizer.apply_chat_template(chat, return_tensors="pt", return_dict=True)
+with torch.no_grad():
+    print(model(**tokens).logits.item())
+```
+
+One conversation at a time needs no padding, and without a padding token the number is read off the
+last one, as in training. For batches, set `pad_token_id` to a token that no conversation ends with.
+"""
+
 _THINKING = """
 
 The model is asked as it was trained to be asked: thinking {word}. Tools that take requests name it
@@ -117,6 +154,13 @@ def serve_files(passport: Passport, config: dict[str, Any], switch: str) -> dict
         readme = _EMBEDDER.format(
             name=passport.name, base=_base(passport.base), peft=lowest_peft(config),
             dtype=_DTYPES[passport.precision],
+        )  # fmt: skip
+        return {"serve/README.md": readme}
+    if passport.family == "scoring":
+        readme = _SCORER.format(
+            name=passport.name, base=_base(passport.base), peft=lowest_peft(config),
+            dtype=_DTYPES[passport.precision],
+            widened="" if passport.precision == "fp64" else ".float()",
         )  # fmt: skip
         return {"serve/README.md": readme}
     readme = _README.format(

@@ -25,6 +25,7 @@ from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.measuring import measure, validation_parts
 from finetune.trainer.objectives import OBJECTIVES, Objective, usable
+from finetune.trainer.preferring import prefer
 from finetune.trainer.reading import day_of, open_rows
 from finetune.trainer.reference import refer
 from finetune.trainer.result import result_step, result_weights, write_result
@@ -65,12 +66,13 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
                     kept = result_weights(run)
                     measured = measure(run, kept)
                     searched = search(run, kept)
+                    preferred = prefer(run, kept)
             except Yielded:
                 save(run, yielded=True)
                 raise
             warned = judge_run(run)
             probed = (run.valid or run.rows)[:PROBED_ROWS]
-            write_result(run_dir, run, kept, warned, probed, measured, searched)
+            write_result(run_dir, run, kept, warned, probed, measured, searched, preferred)
         events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()

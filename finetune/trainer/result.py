@@ -18,6 +18,7 @@ from finetune.trainer.data import line_of
 from finetune.trainer.measuring import RowLosses
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import Objective
+from finetune.trainer.preferring import Preferred
 from finetune.trainer.run import Run
 from finetune.trainer.searching import Searched
 from finetune.trainer.spec import ADAPTER, RunSpec
@@ -35,6 +36,7 @@ def write_result(
     probed: Sequence[Item],
     measured: RowLosses | None,
     searched: Searched | None,
+    preferred: Preferred | None,
 ) -> None:
     """`kept`: its weights. `probed`: rows that the adapter is asked about, so that packing can ask
     its files again."""
@@ -48,6 +50,8 @@ def write_result(
     report["validation_change"] = measured.said() if measured is not None else None
     if searched is not None:
         report["retrieval"] = searched.said()
+    if preferred is not None:
+        report["preferences"] = preferred.said()
     report["printed_day"] = run.printed_day
     report["warnings"] = [each.entry() for each in warned]
     if spec.relief is not None:

@@ -7,6 +7,7 @@ import tarfile
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
 from finetune.trainer.objectives import METHODS
@@ -20,6 +21,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "orpo": {"beta": 0.5},
     "simpo": {"gamma": 1.0},
     "kto": {"undesirable_weight": 1.5},
+    "reward": {"margin": 0.5},
 }
 
 
@@ -83,7 +85,8 @@ def test_each_method_trains_to_its_end_and_its_model_answers(stack: Stack) -> No
         assert told[kind]["hyperparameters"].items() >= ASKED[kind].items()
         [result] = done.result_files
         columns = client.files.content(result).text.splitlines()[0].split(",")
-        assert {"train_loss", "train_rewards_margins", "valid_logps_chosen"} <= set(columns)
+        assert {"train_loss", "train_rewards_margins", "valid_rewards_chosen"} <= set(columns)
+        assert ("valid_logps_chosen" in columns) == (kind != "reward")
         metrics = [
             event.data
             for event in client.fine_tuning.jobs.list_events(job.id, limit=100)
@@ -93,6 +96,13 @@ def test_each_method_trains_to_its_end_and_its_model_answers(stack: Stack) -> No
         passport = passport_of(own, job.id)
         assert passport["method"] == kind
         assert passport["hyperparameters"].items() >= ASKED[kind].items()
+        assert done.fine_tuned_model is not None
+        if kind == "reward":
+            told_apart = passport["evaluation"]["preferences"]
+            assert (passport["family"], told_apart["pairs"]) == ("scoring", 3)
+            assert passport["parity"]["adapter"]["max_abs_diff"] < 1e-3
+            refuses_to_write(client, done.fine_tuned_model)
+            continue
         answer = client.chat.completions.create(
             model=done.fine_tuned_model,
             messages=[{"role": "user", "content": "turn on lamp 3"}],
@@ -100,6 +110,12 @@ def test_each_method_trains_to_its_end_and_its_model_answers(stack: Stack) -> No
         )
         assert answer.usage is not None
         assert answer.usage.completion_tokens > 0
+
+
+def refuses_to_write(client: openai.OpenAI, model: str) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model=model, messages=[{"role": "user", "content": "hi"}])
+    assert refused.value.code == "model_scores"
 
 
 def passport_of(own: httpx.Client, job_id: str) -> dict[str, Any]:

@@ -135,6 +135,17 @@ class Reinforcement(_Strict):
     hyperparameters: ReinforcementHyperparameters = ReinforcementHyperparameters()
 
 
+class RewardHyperparameters(WireHyperparameters):
+    """Named as TRL names them."""
+
+    margin: Number = "auto"
+    center_rewards_coefficient: Number = "auto"
+
+
+class Reward(_Strict):
+    hyperparameters: RewardHyperparameters = RewardHyperparameters()
+
+
 class VectorHyperparameters(WireHyperparameters):
     """`dimensions`: a list of numbers, or them in a string with commas between."""
 
@@ -155,6 +166,7 @@ class Method(_Strict):
     simpo: Simpo | None = None
     kto: Kto | None = None
     reinforcement: Reinforcement | None = None
+    reward: Reward | None = None
     contrastive: Vectors | None = None
     cosent: Vectors | None = None
 
@@ -253,8 +265,8 @@ class JobCreate(_Strict):
         return self.method.type if self.method else "supervised"
 
     def chosen(self) -> WireHyperparameters:
-        own: Supervised | Dpo | Orpo | Simpo | Kto | Reinforcement | Vectors | None = getattr(
-            self.method, self.kind, None
+        own: Supervised | Dpo | Orpo | Simpo | Kto | Reinforcement | Reward | Vectors | None = (
+            getattr(self.method, self.kind, None)
         )
         return (own.hyperparameters if own else self.hyperparameters) or WireHyperparameters()
 

@@ -10,6 +10,7 @@ from finetune.models import Artifact, CatalogModel, Evaluation, Job
 from finetune.services.models import gateway
 from finetune.services.runs.publishing import model_name
 from finetune.states import FINAL_JOB_STATES
+from finetune.trainer.objectives import METHODS
 from tenants.models import Tenant
 
 
@@ -25,7 +26,7 @@ class Subject:
 
 def find(name: str) -> Subject:
     """Raises NotFound, Refused without the licence to serve, UserFault `job_without_result`, and
-    `model_embeds` for what writes no answer."""
+    `model_embeds` and `model_scores` for what writes no answer."""
     if Job.public.read(name) is not None:
         job = selectors.find(selectors.jobs(), name, param="model")
         artifact = selectors.artifacts().filter(job=job).first()
@@ -42,6 +43,8 @@ def find(name: str) -> Subject:
 def _to_come(job: Job) -> Subject:
     if job.state in FINAL_JOB_STATES:
         raise without_result(job)
+    if METHODS[job.method].family == "scoring":
+        raise gateway.model_scores()
     gateway.resolve(name=job.base.name)
     name = model_name(job, Tenant.objects.get(id=job.tenant_id))
     return Subject(name, _writing(job.base), job)

@@ -26,6 +26,12 @@ def require_may_leave(artifact: Artifact) -> None:
 
 def require_form(artifact: Artifact) -> None:
     """Raises UserFault for a model of a family that has no merged form."""
+    if artifact.scores:
+        raise UserFault(
+            "form_unsupported",
+            "A reward model has no merged form.",
+            fix="Take its bundle: serve/README.md in it says how stock transformers load it.",
+        )
     if artifact.base.family != "causal_lm":
         raise UserFault(
             "form_unsupported",

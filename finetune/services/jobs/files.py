@@ -4,6 +4,8 @@ from typing import Any, cast
 from uuid import UUID
 
 from faults import UserFault
+from finetune.families.contract import base_of
+from finetune.families.scored import require_architecture
 from finetune.models import CatalogModel, Dataset
 from finetune.purposes import OF_ROWS, Purpose
 from finetune.records.check.formats import KINDS
@@ -81,12 +83,16 @@ def formats_of(method: str) -> list[RowFormat]:
 
 
 def require_family(method: str, base: CatalogModel) -> None:
-    """Raises UserFault `wrong_family` for a method of another kind of model than the base."""
-    wanted = METHODS[method].family
+    """Raises UserFault `wrong_family` for a method of another kind of model than the base, and
+    `base_without_score` where it makes a reward model of what stock transformers cannot."""
+    family = METHODS[method].family
+    wanted = base_of(family)
     if wanted == base.family:
+        if family == "scoring":
+            require_architecture(base.architecture)
         return
     kinds = {"causal_lm": "writes text", "embedding": "makes vectors of texts"}
-    fitting = [name for name, each in METHODS.items() if each.family == base.family]
+    fitting = [name for name, each in METHODS.items() if base_of(each.family) == base.family]
     raise UserFault(
         "wrong_family",
         f"The method {method!r} trains a model that {kinds[wanted]}, and {base.name} "

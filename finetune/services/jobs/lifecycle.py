@@ -39,7 +39,13 @@ from finetune.services.jobs.request import (
     named_twice,
 )
 from finetune.services.jobs.room import require_room_of
-from finetune.services.jobs.starting import Start, no_model, start_of, with_start
+from finetune.services.jobs.starting import (
+    Start,
+    no_model,
+    require_same_head,
+    start_of,
+    with_start,
+)
 from finetune.services.jobs.steps import lock_job, note, step
 from finetune.services.jobs.waiting import require_reading
 from finetune.states import FINAL_JOB_STATES, DatasetState, JobState, LeaseState
@@ -133,6 +139,7 @@ def admit(request: JobRequest, *, lock: bool = True) -> Admitted:
     start = start_of(request.model, keep_optimizer=request.keep_optimizer, lock=lock)
     base = start.base if start else base_of(request.model)
     if start:
+        require_same_head(start, request.method)
         request = with_start(request, start)
     require_family(request.method, base)
     request.method_settings()  # before a file is judged by the method: what was written comes first

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 
 from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
 from finetune.models import Dataset, Job, JobFile
@@ -193,7 +193,7 @@ def _spec(
 ) -> RunSpec:
     evaluation = request.evaluation_spec()
     return RunSpec(
-        family=cast(Any, job.base.family),  # a name that pydantic knows, or it raises
+        family=METHODS[request.method].family,
         objective=METHODS[request.method].name,
         base_digest=job.base.digest,
         base_name=job.base.name,

@@ -10,6 +10,7 @@ from finetune.families.contract import AdapterSpec
 from finetune.models import Artifact, CatalogModel, Checkpoint
 from finetune.services.jobs.request import JobRequest
 from finetune.services.models.withholding import require_given_out
+from finetune.trainer.objectives import METHODS
 from finetune.trainer.spec import ADAPTER, OPTIMIZER
 from tenants.errors import NotFound
 
@@ -71,6 +72,19 @@ def start_of(model: str, *, keep_optimizer: bool = False, lock: bool = True) -> 
     if keep_optimizer:
         raise _no_optimizer()
     return Start(model, artifact, adapter, artifact.adapter_sha256)
+
+
+def require_same_head(start: Start, method: str) -> None:
+    """A reward model goes on as one; any other model may become one. Raises UserFault
+    `model_scores`."""
+    if start.artifact.scores and METHODS[method].family != "scoring":
+        raise UserFault(
+            "model_scores",
+            f"{start.artifact.model_name} scores answers, and the method {method!r} trains a "
+            "model that writes.",
+            fix="Use the method `reward`, or start from a model that writes.",
+            param="model",
+        )
 
 
 def with_start(request: JobRequest, start: Start) -> JobRequest:

@@ -95,7 +95,7 @@ def resolve(*, name: str, withheld_too: bool = False) -> Target:
     `withheld_too`: to evaluate it.
 
     Raises NotFound for an unknown or foreign model, Refused (403) without the licence to serve and
-    for a model that is withheld.
+    for a model that is withheld, UserFault for a reward model.
     """
     found: CatalogModel | Artifact | None
     if name.startswith("ft:"):
@@ -107,6 +107,8 @@ def resolve(*, name: str, withheld_too: bool = False) -> Target:
     base = found.base if isinstance(found, Artifact) else found
     require_license(model=base.name, right=Right.SERVE)
     artifact = found if isinstance(found, Artifact) else None
+    if artifact is not None and artifact.scores:
+        raise model_scores()
     if artifact is not None and not withheld_too:
         require_given_out(artifact)
     return _target(name, base, artifact, withheld_too)
@@ -380,6 +382,17 @@ def told(fault: Fault) -> Fault:
         fault.code,
         "The model server does not answer or is too busy.",
         fix="Try again in a moment.",
+    )
+
+
+def model_scores() -> UserFault:
+    """Of a reward model, where text or vectors are asked for."""
+    return UserFault(
+        "model_scores",
+        "This model scores answers and writes none.",
+        fix="Take its bundle away and score with it as its serve/README.md says; ask another "
+        "model.",
+        param="model",
     )
 
 

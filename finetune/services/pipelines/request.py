@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from faults import Fault, UserFault
 from finetune.services.jobs.request import JobRequest, check_metadata
+from finetune.trainer.objectives import METHODS
 
 Gate = Literal["none", "better", "approval"]
 FEWEST, MOST = 2, 8  # stages
@@ -63,6 +64,14 @@ def wrong_stages(request: PipelineRequest) -> Iterator[UserFault]:
                 "A stage of a pipeline trains on one file.",
                 fix="Put the rows into one file, or make the job by itself.",
                 param=field(number, "training_files"),
+            )
+        scores = METHODS[stage.job.method].family == "scoring"
+        if scores and number < len(request.stages):
+            yield UserFault(
+                "settings_clash",
+                "A reward model ends a pipeline: it writes nothing that a stage could go on from.",
+                fix="Make it the last stage, or a job by itself.",
+                param=field(number, "method"),
             )
         rows = stage.job.validation_file or stage.job.validation_split
         if stage.gate == "better" and rows is None:

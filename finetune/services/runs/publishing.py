@@ -228,6 +228,7 @@ def _passport(
             validation_rows=report.get("valid_rows"),
             validation_rows_in_training=report.get("valid_rows_in_training"),
             validation_change=report.get("validation_change"),
+            preferences=report.get("preferences"),
             metrics=_found(report.get("retrieval")),
         ),
         parents=[lineage[-1].model] if lineage else [],

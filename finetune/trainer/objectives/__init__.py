@@ -16,6 +16,7 @@ from finetune.trainer.objectives.kto import KTO
 from finetune.trainer.objectives.orpo import ORPO
 from finetune.trainer.objectives.pretrain import PRETRAIN
 from finetune.trainer.objectives.reinforcement import REINFORCEMENT
+from finetune.trainer.objectives.reward import REWARD
 from finetune.trainer.objectives.sft import SFT
 from finetune.trainer.objectives.simpo import SIMPO
 
@@ -27,6 +28,7 @@ METHODS = {
     "simpo": SIMPO,
     "kto": KTO,
     "reinforcement": REINFORCEMENT,
+    "reward": REWARD,
     "contrastive": CONTRASTIVE,
     "cosent": COSENT,
 }

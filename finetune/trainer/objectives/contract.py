@@ -105,6 +105,8 @@ class Objective:
     # finds it as each item's `known`, a micro-batch's gradient is exact whatever is in it, and a
     # step may have more rows than stand in memory at once (Gao et al. 2021, GradCache)
     together: Callable[[Sequence[Any], Embed], Sequence[Placed]] | None = None
+    # Of each pair of a batch, whether the model favours what is preferred
+    favours: Callable[[Any, Any, Sequence[Item]], Sequence[bool]] | None = None
     family: FamilyName = "causal_lm"  # whose models compute it
     shown: Callable[[Item], Item] | None = None  # an item as it is laid out, where not as it is
     formats: frozenset[RowFormat] | None = None  # that it takes of its kind of record; None: all

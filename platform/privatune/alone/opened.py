@@ -55,7 +55,7 @@ def opened(
     folder: Path, *, base: Path | None, store: Path, key: str | None, fingerprint: str | None
 ) -> Opened:
     """Raises UserFault `not_verified`, `base_needed`, `other_base`, `unnecessary_base`,
-    `bundle_embeds`, `license_unreadable`, and what the import of a base raises."""
+    `bundle_embeds`, `bundle_scores`, `license_unreadable`, and what the import of a base raises."""
     report = verify(folder, key, trusted_fingerprint=fingerprint)
     if not report.ok or report.digest is None:
         problem = report.problems[0] if report.problems else "it has no manifest"
@@ -67,6 +67,12 @@ def opened(
             "bundle_embeds",
             "This model makes vectors and writes nothing that could be served.",
             fix="`embedder/` in it loads with sentence-transformers.",
+        )
+    if passport.family == "scoring":
+        raise UserFault(
+            "bundle_scores",
+            "This is a reward model: it scores answers and writes nothing that could be served.",
+            fix="serve/README.md in it says how stock transformers and peft load it.",
         )
     terms = Terms.of(json.loads(read("license.json")))
     if "form.json" in read.manifest.files:

@@ -148,6 +148,14 @@ def job_wish(
         str | None,
         typer.Option(help="Of dpo: the share of preferences that may be the wrong way round."),
     ] = None,
+    margin: Annotated[
+        str | None,
+        typer.Option(help="Of reward: by how much the better answer is to score higher."),
+    ] = None,
+    center_rewards_coefficient: Annotated[
+        str | None,
+        typer.Option(help="Of reward: how strongly scores are kept about zero; 0.01 is usual."),
+    ] = None,
     scale: Annotated[
         str | None,
         typer.Option(help="Of contrastive, cosent: similarities times this; 20 if not given."),
@@ -268,6 +276,10 @@ def job_wish(
         "undesirable_weight": _number(undesirable_weight, "--undesirable-weight"),
         "loss_type": loss_type,
         "label_smoothing": _number(label_smoothing, "--label-smoothing"),
+        "margin": _number(margin, "--margin"),
+        "center_rewards_coefficient": _number(
+            center_rewards_coefficient, "--center-rewards-coefficient"
+        ),
         "scale": _number(scale, "--scale"),
         "dimensions": dimensions,
         "algorithm": algorithm,

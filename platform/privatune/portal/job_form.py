@@ -187,6 +187,20 @@ class JobForm(forms.Form):
         label=_("Rewards: longest answer, in tokens"),
         help_text=_("Empty: 512. With the longest prompt it has to fit what the model can read."),
     )
+    margin = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=100,
+        label=_("Reward model: margin"),
+        help_text=_("0 to 100. Empty: 0. By how much the better answer is to score higher."),
+    )
+    center_rewards_coefficient = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=100,
+        label=_("Reward model: keep scores about zero"),
+        help_text=_("0 to 100. Empty: 0. 0.01 is usual; higher holds them nearer."),
+    )
     scale = forms.FloatField(
         required=False,
         min_value=0.01,

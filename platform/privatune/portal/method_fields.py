@@ -14,6 +14,7 @@ from tenants.models import StoredFile
 OF_METHODS = (
     *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
     *("num_generations", "max_completion_tokens", "scale", "dimensions"),
+    *("margin", "center_rewards_coefficient"),
 )
 # Where it is not the method's settings that decide
 DRAWING = [name for name, method in METHODS.items() if "generation" in method.needs]

@@ -14,7 +14,8 @@ from tenants.roles import Scope
 
 def forms_of(artifact: Artifact, by: Principal) -> dict[str, Any] | None:
     """In the open scope. None for a model that has none, and for who may not take weights away."""
-    if artifact.base.family != "causal_lm" or Scope.ARTIFACTS_READ not in by.scopes:
+    writes = artifact.base.family == "causal_lm" and not artifact.scores
+    if not writes or Scope.ARTIFACTS_READ not in by.scopes:
         return None
     rows = [
         {

@@ -14,13 +14,16 @@ from finetune.purposes import OF_ROWS, Purpose
 from finetune.records.check.spec import RowFormat
 from finetune.services.evaluations import lifecycle
 from finetune.states import FINAL_JOB_STATES
+from finetune.trainer.objectives import METHODS
 from privatune.portal.file_rows import with_rows
 from tenants.models import License, LicenseState, StoredFile
 from tenants.states import FileStatus
 
 MODELS_SHOWN = 100
 JOBS_SHOWN = 20
-WRITES: FamilyName = "causal_lm"  # of models that answer; others make vectors
+WRITES: FamilyName = "causal_lm"  # of bases that answer; others make vectors
+SCORES: FamilyName = "scoring"  # of models that were trained to, on a base that answers
+SCORING = [name for name, method in METHODS.items() if method.family == SCORES]
 # Formats whose rows a suite can ask: with messages, or a prompt, question or input of their own
 ASKING: tuple[RowFormat, ...] = (
     *("chat", "completion", "fengshenbang", "prompt", "rated", "alpaca"),
@@ -62,12 +65,13 @@ def questions() -> QuerySet[StoredFile]:
 def askable() -> tuple[list[Any], list[str]]:
     """(choices, bases) of what may be evaluated: one's own models, the newest first, the bases of
     one's licences, and last what jobs under way will make; and these bases."""
-    written = selectors.artifacts().filter(base__family=WRITES)
+    written = selectors.artifacts().filter(base__family=WRITES).exclude(passport__family=SCORES)
     tuned = written.order_by("-created_at").values_list("model_name", flat=True)
     licensed = License.objects.filter(state=LicenseState.ACTIVE).values_list("model", flat=True)
     known = selectors.catalogue().filter(name__in=list(licensed), family=WRITES).order_by("name")
     bases = list(known.values_list("name", flat=True))
-    live = selectors.jobs().filter(base__family=WRITES).exclude(state__in=FINAL_JOB_STATES)
+    live = selectors.jobs().filter(base__family=WRITES).exclude(method__in=SCORING)
+    live = live.exclude(state__in=FINAL_JOB_STATES)
     to_come = [
         (each.public_id, _result_of(each)) for each in live.order_by("-created_at")[:JOBS_SHOWN]
     ]

@@ -71,6 +71,7 @@ METHODS_TOLD: dict[str, Any] = {
     "simpo": _("Preferences: favour the better answer, without asking the base (SimPO)"),
     "kto": _("Ratings: favour good answers, and avoid the others (KTO)"),
     "reinforcement": _("Rewards: favour answers that a grader scores higher (GRPO)"),
+    "reward": _("Reward model: score the better of two answers higher"),
     "contrastive": _("Vectors: bring queries near what they shall find (contrastive)"),
     "cosent": _("Vectors: order pairs by how alike they are (CoSENT)"),
 }

@@ -24,6 +24,7 @@ def start(customer: Customer, file: str, kind: str, **hyperparameters: Any) -> A
     return customer.client().fine_tuning.jobs.create(model=TINY, training_file=file, method=method)
 
 
+REWARD = {"margin": 0.0, "center_rewards_coefficient": 0.0}
 KTO = {"beta": 0.1, "desirable_weight": 1.0, "undesirable_weight": 1.0}
 
 
@@ -41,6 +42,7 @@ def ratings(count: int = 12) -> bytes:
         ("orpo", {"beta": 0.2}, {"beta": 0.2}, 0.25),
         ("simpo", {"gamma": 1.5}, {"beta": 2.0, "gamma": 1.5}, 0.1),
         ("simpo", {"beta": "auto"}, {"beta": 2.0, "gamma": 0.5}, 0.1),
+        ("reward", {"margin": 1}, REWARD | {"margin": 1.0}, 0.5),
         ("kto", {"beta": 0.3}, KTO | {"beta": 0.3}, 0.1),
         ("kto", {"undesirable_weight": 2}, KTO | {"undesirable_weight": 2.0}, 0.1),
     ],
@@ -72,6 +74,8 @@ def test_what_is_asked_is_what_the_trainer_is_told(
         ("orpo", {"gamma": 1}, "gamma"),
         ("simpo", {"gamma": -1}, "gamma"),
         ("simpo", {"label_smoothing": 0.1}, "label_smoothing"),
+        ("reward", {"margin": -1}, "margin"),
+        ("reward", {"beta": 1}, "beta"),
         ("kto", {"desirable_weight": 0}, "desirable_weight"),
         ("kto", {"gamma": 1}, "gamma"),
         ("kto", {"batch_size": 1}, "batch_size"),
@@ -86,7 +90,7 @@ def test_what_is_out_of_range_or_of_another_method_is_named(
     assert refused.value.param == f"method.{kind}.hyperparameters.{param}", refused.value.message
 
 
-@pytest.mark.parametrize("kind", ["orpo", "simpo"])
+@pytest.mark.parametrize("kind", ["orpo", "simpo", "reward"])
 def test_chats_are_no_pairs(customer: Customer, kind: str) -> None:
     chats = upload(customer, chat_rows(), "chat.jsonl")
     with pytest.raises(BadRequestError, match="formats chosen, preference") as refused:
@@ -111,7 +115,7 @@ def test_ratings_are_trained_by_the_method_for_them_alone(customer: Customer) ->
 
 def test_the_portal_offers_every_one_and_asks_for_each_of_its_settings() -> None:
     ours = {name: each for name, each in METHODS.items() if "pair" in each.records.names}
-    assert ours.keys() >= {"dpo", "orpo", "simpo", "kto"}
+    assert ours.keys() >= {"dpo", "orpo", "simpo", "kto", "reward"}
     assert ours.keys() <= METHODS_TOLD.keys()
     for each in ours.values():
         assert each.settings is not None

@@ -52,7 +52,7 @@ def test_each_setting_trains_with_each_method(
     way: Way, method: str, tiny_base: Path, tmp_path: Path
 ) -> None:
     objective = METHODS[method]
-    spec = with_ways(way, objective=objective.name)
+    spec = with_ways(way, objective=objective.name, family=objective.family)
     told = trained(spec, tmp_path / "run", tiny_base, objective.records.name)
     assert (told["steps"], told["skipped_steps"]) == (2, 0) or spec.packing
 

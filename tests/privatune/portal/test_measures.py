@@ -25,6 +25,7 @@ OWN = {
     "supervised": "token accuracy", "pretrain": "token accuracy",
     "dpo": "preferred answers favoured", "orpo": "preferred answers favoured",
     "simpo": "preferred answers favoured", "kto": "reward margin", "reinforcement": "reward",
+    "reward": "preferred answers favoured",
     "contrastive": "queries nearest to their own text", "cosent": None,
 }  # fmt: skip
 POINT = {

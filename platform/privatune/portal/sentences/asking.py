@@ -30,6 +30,10 @@ ANSWERS: dict[str, Any] = {
     ),
     "context_length_exceeded": _("The question is longer than this model can read. Shorten it."),
     "model_embeds": _("This model makes vectors of texts and writes none. Ask another one."),
+    "model_scores": _(
+        "This is a reward model: it scores answers and writes none. Choose another one, or the "
+        "method for reward models."
+    ),
     "model_writes": _("This model writes text and makes no vectors. Name an embedding model."),
     "invalid_prompt": _("The question is empty or cannot be read by this model."),
     "invalid_request": _("The model server did not understand the question. Ask in another way."),

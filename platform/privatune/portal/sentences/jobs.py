@@ -92,6 +92,9 @@ JOBS: dict[str, Any] = {
         "This method trains another kind of model: one makes vectors of texts, the other writes. "
         "Choose another base model or another method."
     ),
+    "base_without_score": _(
+        "This base model cannot become a reward model. Choose another base model."
+    ),
     "wrong_kind_of_record": _(
         "This method trains on records of another kind than this file holds. Choose another file or"
         " another method."

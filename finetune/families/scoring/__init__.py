@@ -1,0 +1,1 @@
+"""Language models with a head that scores a whole answer: reward models."""

@@ -1,0 +1,51 @@
+"""The family's face to training and packaging (see finetune.families.contract): bases are those of
+the causal language models, and only what is trained of them is other."""
+
+from pathlib import Path
+from typing import Any, NoReturn
+
+from faults import UserFault
+from finetune.families.causal_lm.family import CAUSAL_LM
+from finetune.families.contract import Device, Expected, Precision
+from finetune.families.scoring import adapted, comparing
+
+
+class _Scoring:
+    gguf_architectures: tuple[str, ...] = ()  # of bases: none is imported as one that scores
+    architecture = staticmethod(CAUSAL_LM.architecture)
+    shape = staticmethod(CAUSAL_LM.shape)
+    fit = staticmethod(CAUSAL_LM.fit)
+    reader = CAUSAL_LM.reader
+    frozen = staticmethod(CAUSAL_LM.frozen)
+    load = staticmethod(adapted.load)
+    rehearsal = staticmethod(CAUSAL_LM.rehearsal)
+    compare = staticmethod(comparing.compare)
+
+    def resident(self, base_dir: Path, *, precision: Precision, device: Device) -> NoReturn:
+        raise UserFault(
+            "architecture_unsupported",
+            f"The base {base_dir.name} answers and scores nothing by itself.",
+            fix="Load the reward model's adapter with peft, as its serve/README.md says.",
+        )
+
+    def merge(
+        self, base_dir: Path, packed: Path, folder: Path, *, shard_bytes: int
+    ) -> dict[str, str]:
+        raise _no_form()
+
+    def expected(
+        self, base_dir: Path, packed: Path, merged: dict[str, str], *, tokens: int
+    ) -> Expected:
+        raise _no_form()
+
+
+def _no_form() -> UserFault:
+    return UserFault(
+        "form_unsupported",
+        "A reward model has no merged form.",
+        fix="Take its bundle: serve/README.md in it says how stock transformers load it.",
+    )
+
+
+SCORING: Any = _Scoring()
+"""Reward models on decoder-only language models."""
