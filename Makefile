@@ -1,4 +1,4 @@
-.PHONY: help setup setup-run demo up test clients stutter check fast clean
+.PHONY: help setup setup-run demo demo-retrieval up test clients stutter check fast clean
 
 PY := .venv/bin/python
 # One thread a process in tests: the thread count changes the bits of a result.
@@ -11,6 +11,7 @@ SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 
 help:
 	@echo "make demo    set up, then run the main job end to end (ends by itself)"
+	@echo "make demo-retrieval  the same for a search by vectors, with a smaller base"
 	@echo "make up      set up, then keep the whole stack running at http://127.0.0.1:8000"
 	@echo "make test    set up, then run every test"
 	@echo "make clients set up LiteLLM, LangChain, the AI SDK and others too (275 MB), then run the tests of them"
@@ -26,6 +27,10 @@ setup:
 
 demo: setup-run
 	@$(PY) -m privatune.demo
+
+demo-retrieval:
+	@scripts/setup retrieval
+	@$(PY) -m privatune.demo.retrieval
 
 up: setup-run
 	@$(PY) -m privatune.cli up --data var/data --port 8000

@@ -172,7 +172,8 @@ def set_up(tree: Path, what: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize(
-    ("ready", "what"), [("test", "run"), ("clients", "run"), ("clients", "test")]
+    ("ready", "what"),
+    [("test", "run"), ("retrieval", "run"), ("test", "retrieval"), ("clients", "test")],
 )
 def test_what_was_set_up_for_more_installs_nothing_again(tree: Path, ready: str, what: str) -> None:
     """The demo after the tests, as in CI."""
@@ -182,7 +183,7 @@ def test_what_was_set_up_for_more_installs_nothing_again(tree: Path, ready: str,
 
 
 @pytest.mark.parametrize(
-    ("ready", "what"), [("run", "test"), ("run", "clients"), ("test", "clients")]
+    ("ready", "what"), [("run", "retrieval"), ("retrieval", "test"), ("test", "clients")]
 )
 def test_what_was_set_up_for_less_is_set_up_again(tree: Path, ready: str, what: str) -> None:
     (tree / ".venv" / f".ready-{ready}").touch()

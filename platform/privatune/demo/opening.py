@@ -54,19 +54,21 @@ class Access:
     base_digest: str
 
 
-def admit(stack: Stack, source: Path, console: Console) -> Access:
+def admit(
+    stack: Stack, source: Path, console: Console, *, model: str = MODEL, licence: str = LICENCE
+) -> Access:
     """What the operator does for a new customer."""
-    importing = stack.begin("models", "import", str(source), "--name", MODEL, "--licence", LICENCE)
-    with Phase(console, lambda: f"importing {source.name}: {importing.newest}"):
+    importing = stack.begin("models", "import", str(source), "--name", model, "--licence", licence)
+    with Phase(console, lambda: f"importing {model}: {importing.newest}"):
         tenant = f"acme-{secrets.token_hex(3)}"
         stack.operate("tenant", "create", tenant, "--name", "Acme Homes")
         key = stack.operate("key", "create", "--tenant", tenant, "--name", "demo")
-        model = importing()
+        base = importing()
     console.print(
-        f"base {model['name']}, {model['parameters']:,} parameters, {model['digest']}",
+        f"base {base['name']}, {base['parameters']:,} parameters, {base['digest']}",
         soft_wrap=True,
     )
     with Phase(console, lambda: f"issuing a licence to {tenant}"):
-        licence = stack.operate("license", "issue", "--tenant", tenant, "--model", MODEL)
-    console.print(f"tenant {tenant} may {', '.join(licence['rights'])}")
-    return Access(tenant, key["api_key"], model["digest"])
+        issued = stack.operate("license", "issue", "--tenant", tenant, "--model", model)
+    console.print(f"tenant {tenant} may {', '.join(issued['rights'])}")
+    return Access(tenant, key["api_key"], base["digest"])
