@@ -18,6 +18,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 LOOK_SECONDS = 0.25
@@ -46,8 +47,9 @@ class Keeper:
         # What outlives its own parent comes to us and is ended here
         _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
-    def keep(self, command: list[str]) -> int:
-        """Runs the command to its end; its wait status."""
+    def keep(self, become: Callable[[], None]) -> int:
+        """Starts a process that becomes the command, and stays with it to its end; the wait
+        status."""
         signal.set_wakeup_fd(self.waker, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -55,7 +57,7 @@ class Keeper:
         # Blocked and not ignored: whoever has no handler yet gets it when it is ready, and the
         # processes of the wrapper between, which have none, are not ended by it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-        child = _start(command, self.tells)
+        child = _start(become, self.tells)
         os.close(self.tells)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         _look_in_time()
@@ -118,7 +120,7 @@ class Keeper:
         return os.getppid() != self.parent
 
 
-def _start(command: list[str], tells: int) -> int:
+def _start(become: Callable[[], None], tells: int) -> int:
     """A session of its own: the terminal's signals reach the keeper only, which passes them on."""
     os.set_inheritable(tells, True)
     keeper = os.getpid()
@@ -130,12 +132,21 @@ def _start(command: list[str], tells: int) -> int:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() == keeper:
             _go_first()
-            for number in (signal.SIGPIPE, signal.SIGXFSZ):
-                signal.signal(number, signal.SIG_DFL)
-            os.execvpe(command[0], command, os.environ | {"SANDBOX_READY": str(tells)})
+            os.environ["SANDBOX_READY"] = str(tells)
+            become()
+    except OSError as error:
+        print(f"the command could not be started: {error}", file=sys.stderr, flush=True)
+    os._exit(127)
+
+
+def execute(command: list[str]) -> None:
+    """Returns only where the command cannot be started."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        os.execvp(command[0], command)
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr, flush=True)
-    os._exit(127)
 
 
 def _look_in_time() -> None:
@@ -247,7 +258,7 @@ def _signal(pid: int, number: int) -> None:
         return
 
 
-def _end_as(status: int) -> None:
+def end_as(status: int) -> None:
     """Ends this process the way the command ended, by its code or by its signal."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
@@ -265,4 +276,4 @@ def _end_as(status: int) -> None:
 
 if __name__ == "__main__":
     bounds = float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-    _end_as(Keeper(int(sys.argv[1]), *bounds).keep(sys.argv[5:]))
+    end_as(Keeper(int(sys.argv[1]), *bounds).keep(lambda: execute(sys.argv[5:])))

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from faults import Outage
 from finetune.sandbox import bubblewrap
@@ -30,6 +31,10 @@ class Level(StrEnum):
     NONE = "none"
 
 
+# By itself each gives the same; only in the first can a process be forked that is loaded already.
+LEVELS = (Level.NAMESPACES, Level.BUBBLEWRAP)
+
+
 class SandboxMissing(Outage):
     """This machine gives no isolation and the operator has not allowed to go without."""
 
@@ -45,12 +50,13 @@ _found = _Found()
 
 
 def require(setting: str) -> Level:
-    """The isolation to use. `setting` is PRIVATUNE_SANDBOX: `require` or `allow-none`.
+    """The isolation to use. `setting` is PRIVATUNE_SANDBOX: `require`, `bubblewrap` (only that one)
+    or `allow-none`.
 
     Tried once per process. Raises SandboxMissing.
     """
     if _found.level is None and time.monotonic() - _found.asked_at > FORGET_SECONDS:
-        _look()
+        _look(LEVELS[-1:] if setting == "bubblewrap" else LEVELS)
     if _found.level is not None:
         return _found.level
     if setting == "allow-none":
@@ -63,9 +69,9 @@ def require(setting: str) -> Level:
     )
 
 
-def _look() -> None:
+def _look(levels: tuple[Level, ...]) -> None:
     failed = []
-    for level in (Level.BUBBLEWRAP, Level.NAMESPACES):
+    for level in levels:
         missing = attempt(level)
         if not missing:
             _found.level = level
@@ -107,26 +113,35 @@ def _shortfall(seen: dict[str, str]) -> str:
 
 def command(level: Level, room: Room, module: str, arguments: list[str], *, cwd: Path) -> list[str]:
     """The command line, without its keeper, that runs `python -m module` in the room."""
-    tasks = room.tasks if level is not Level.NONE else 0  # it would count the user's others
-    limits = json.dumps({"memory_mb": room.memory_mb, "tasks": tasks})
-    inner = [sys.executable, "-P", "-m", "finetune.sandbox.inside", limits, module, *arguments]
+    inner = [sys.executable, "-P", "-m", "finetune.sandbox.inside", limits(level, room), module]
+    inner += arguments
     if level is Level.BUBBLEWRAP:
         bwrap = bubblewrap.program()
         assert bwrap is not None
         return [*bubblewrap.prefix(bwrap, room, cwd), *inner]
     if level is Level.NAMESPACES:
-        told = {
-            "read": room.readable(),
-            "write": room.writable(),
-            "devices": devices(),
-            "links": links(),
-            "chdir": str(cwd),
-        }
-        return [*ALONE, str(HERE / "namespaces.py"), json.dumps(told), *inner]
+        return [*ALONE, str(HERE / "namespaces.py"), json.dumps(namespaced(room, cwd)), *inner]
     return inner
+
+
+def limits(level: Level, room: Room) -> str:
+    """What `finetune.sandbox.inside` is told."""
+    tasks = room.tasks if level is not Level.NONE else 0  # it would count the user's others
+    return json.dumps({"memory_mb": room.memory_mb, "tasks": tasks})
+
+
+def namespaced(room: Room, cwd: Path) -> dict[str, Any]:
+    """The room as `namespaces.py` is told of it."""
+    return {
+        "read": room.readable(),
+        "write": room.writable(),
+        "devices": devices(),
+        "links": links(),
+        "chdir": str(cwd),
+    }
 
 
 def kept(line: list[str], room: Room, *, lifeline: int) -> list[str]:
     """The command line under its keeper."""
-    bounds = [str(bound) for bound in (lifeline, room.seconds, room.tasks, room.tree_mb)]
+    bounds = [str(bound) for bound in (lifeline, *room.bounds())]
     return [*ALONE, str(HERE / "keeper.py"), *bounds, *line]

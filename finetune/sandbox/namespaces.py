@@ -14,8 +14,8 @@ import select
 import signal
 import struct
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = (
     0x00020000, 0x02000000, 0x04000000, 0x08000000, 0x10000000, 0x20000000, 0x40000000,
@@ -35,14 +35,23 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-def run(room: dict[str, Any], command: list[str]) -> int:
-    """Enters new namespaces and watches their first process; its exit code."""
+def run(room: dict[str, Any], become: Callable[[], None]) -> NoReturn:
+    """A process in new namespaces becomes the command; this one ends with its exit code."""
+    try:
+        code = _watched(room, become)
+    except OSError as error:
+        code = _not_built(error)
+    os._exit(code)
+
+
+def _watched(room: dict[str, Any], become: Callable[[], None]) -> int:
+    """The exit code of the namespaces' first process."""
     _enter()
     held, holds = os.pipe()  # closed by the kernel when this process dies
     init = os.fork()
     if init == 0:
         os.close(holds)
-        _first_process(room, command, held)
+        _first_process(room, become, held)
     os.close(held)
     return os.waitstatus_to_exitcode(os.waitpid(init, 0)[1]) & 0xFF
 
@@ -64,7 +73,7 @@ def _enter() -> None:
             file.write(text)
 
 
-def _first_process(room: dict[str, Any], command: list[str], held: int) -> None:
+def _first_process(room: dict[str, Any], become: Callable[[], None], held: int) -> None:
     """PID 1 inside: builds the room, starts the command, reaps; when it ends, all end."""
     try:
         _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -75,11 +84,15 @@ def _first_process(room: dict[str, Any], command: list[str], held: int) -> None:
         _give_up_rights()
         child = os.fork()
         if child == 0:
-            os.execvp(command[0], command)
+            become()
         os._exit(_reap(child))
     except OSError as error:
-        print(f"the sandbox could not be built: {error}", file=sys.stderr, flush=True)
-        os._exit(NO_ROOM)
+        os._exit(_not_built(error))
+
+
+def _not_built(error: OSError) -> int:
+    print(f"the sandbox could not be built: {error}", file=sys.stderr, flush=True)
+    return NO_ROOM
 
 
 def _reap(child: int) -> int:
@@ -183,8 +196,4 @@ def _check(done: int, what: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(run(json.loads(sys.argv[1]), sys.argv[2:]))
-    except OSError as error:
-        print(f"the sandbox could not be built: {error}", file=sys.stderr, flush=True)
-        sys.exit(NO_ROOM)
+    run(json.loads(sys.argv[1]), lambda: os.execvp(sys.argv[2], sys.argv[2:]))

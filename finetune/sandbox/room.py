@@ -39,6 +39,10 @@ class Room:
     tasks: int = 4096
     seconds: float = 0
 
+    def bounds(self) -> tuple[float, int, int]:
+        """What the keeper holds it to: seconds, tasks, MB of all together."""
+        return self.seconds, self.tasks, self.tree_mb
+
     def readable(self) -> list[tuple[str, str]]:
         """Pairs (real path outside, path inside), without doubles."""
         return list(dict.fromkeys(_pairs([*_programs(), *CODE, *self.read])))

@@ -9,16 +9,16 @@ import json
 import logging
 import os
 import subprocess
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import finetune
 from faults import OurFault
 from finetune.events import PrecisionChosen, read
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room, machine_memory_mb, tree_memory_mb
-from finetune.sandbox.start import Child, start
+from finetune.sandbox.start import Child, start_loaded
 from finetune.trainer.cores import SPINS, available_cores, lanes_for
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,16 @@ PROBE_SECONDS = 600
 REHEARSAL_SECONDS = 3600
 PACKAGING_SECONDS = 6 * 3600
 PACKAGE_ROOT = Path(finetune.__file__).resolve().parents[1]
+# What takes seconds to load: one process does, and the others are forked from it.
+LOADED = (
+    "finetune.families.placement",
+    "finetune.packaging.bundle",
+    "finetune.packaging.parity",
+    "finetune.trainer.loop",
+    "finetune.trainer.rehearsal",
+    "peft",
+    "transformers.models.llama.modeling_llama",
+)
 # What the process may inherit: how to find programs and devices. Everything else stays here.
 INHERITED = (
     "PATH",
@@ -56,13 +66,15 @@ def launch_packaging(
 ) -> Child:
     """`python -m finetune.packaging folder`, with the signing key on its standard input."""
     room = _room(folder, base_dir, seconds=PACKAGING_SECONDS)
-    child = _execute(
-        "finetune.packaging", folder, threads, "packaging.log", level, room, stdin=subprocess.PIPE
-    )
-    assert child.process.stdin is not None
-    with suppress(BrokenPipeError), child.process.stdin as pipe:  # it died; its exit code says so
-        pipe.write(key)
-    return child
+    reads, writes = os.pipe()
+    try:
+        with os.fdopen(writes, "wb") as pipe:
+            pipe.write(key)  # far less than a pipe holds while nobody reads
+        return _execute(
+            "finetune.packaging", folder, threads, "packaging.log", level, room, stdin=reads
+        )
+    finally:
+        os.close(reads)
 
 
 def probe_machine(
@@ -77,23 +89,26 @@ def probe_machine(
     """
     threads = threads or available_cores()
     lanes = lanes_for(rows, threads)
-    child = start(
-        level,
-        _room(home, base_dir, seconds=PROBE_SECONDS),
-        "finetune.families.placement",
-        [family, str(base_dir)],
-        cwd=home,
-        environment=scrubbed_environment(home, threads=threads // lanes),
-        stderr=subprocess.PIPE,
-    )
-    try:
-        output, errors = child.process.communicate()
-    finally:
-        child.kill()
-    if child.process.returncode != 0:
-        last = errors.decode(errors="replace").strip().rpartition("\n")[2]
-        raise OurFault("probe_failed", f"The machine could not be probed: {last}")
-    told: dict[str, Any] = json.loads(output.splitlines()[-1])
+    with TemporaryFile() as output, TemporaryFile() as errors:
+        child = start_loaded(
+            level,
+            _room(home, base_dir, seconds=PROBE_SECONDS),
+            "finetune.families.placement",
+            [family, str(base_dir)],
+            cwd=home,
+            environment=scrubbed_environment(home, threads=threads // lanes),
+            stdout=output,
+            stderr=errors,
+            loaded=LOADED,
+        )
+        try:
+            code = child.process.wait()
+        finally:
+            child.kill()
+        if code != 0:
+            last = _said(errors).strip().rpartition("\n")[2]
+            raise OurFault("probe_failed", f"The machine could not be probed: {last}")
+        told: dict[str, Any] = json.loads(_said(output).splitlines()[-1])
     chosen = read(told["code"], told["data"])
     if not isinstance(chosen, PrecisionChosen):
         raise OurFault("probe_failed", f"The machine could not be probed: {told['code']}")
@@ -105,6 +120,11 @@ def probe_machine(
         "lanes": lanes if on == "cpu" else 1,
     }
     return machine, chosen, told["free"]
+
+
+def _said(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def scrubbed_environment(home: Path, *, threads: int) -> dict[str, str]:
@@ -149,7 +169,7 @@ def _execute(
     more: tuple[str, ...] = (),
 ) -> Child:
     with (folder / log_name).open("ab") as output:
-        return start(
+        return start_loaded(
             level,
             room,
             module,
@@ -158,4 +178,5 @@ def _execute(
             environment=scrubbed_environment(folder, threads=threads),
             stdin=stdin,
             stdout=output,
+            loaded=LOADED,
         )

@@ -70,7 +70,7 @@ VARIABLES = (
     Variable("PRIVATUNE_TRAINER_THREADS", "CPU threads of a training process.", ""),
     Variable("PRIVATUNE_STRICT_DETERMINISM", "1: jobs that begin here run deterministic algorithms only (slower attention on a GPU); one that needs an operation without fails.", "0"),
     Variable("PRIVATUNE_MAX_ROLLBACKS", "How often a training that blows up is rolled back; once more fails the job and names the rows. For jobs that begin here.", "10"),
-    Variable("PRIVATUNE_SANDBOX", "`require`: processes that handle data run in namespaces of their own, or not at all; `allow-none`: also without, and every run says so.", "require"),
+    Variable("PRIVATUNE_SANDBOX", "`require`: processes that handle data run in namespaces of their own, or not at all; `bubblewrap`: in those that bubblewrap makes, or not at all; `allow-none`: also without, and every run says so.", "require"),
     Variable("PRIVATUNE_MAX_FILE_MB", "Largest file.", "512"),
     Variable("PRIVATUNE_ADDRESS_REQUESTS", "Requests a minute of one address without a good key.", "6000"),
     Variable("PRIVATUNE_KEY_REQUESTS", "Requests a minute of one API key, unless the operator gave its tenant another limit.", "6000"),

@@ -20,7 +20,7 @@ from finetune.records.check import CheckSpec
 from finetune.records.check import child as check_child
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
-from finetune.sandbox.start import start
+from finetune.sandbox.start import start, start_loaded
 from finetune.work import launcher
 from tests.conftest import ROOT
 
@@ -112,9 +112,10 @@ def probing(monkeypatch: pytest.MonkeyPatch) -> None:
             memory_mb=room.memory_mb,
             seconds=room.seconds,
         )
-        return start(level, seen, PROBE, [str(rest["cwd"])], **rest)
+        begin = start_loaded if "loaded" in rest else start
+        return begin(level, seen, PROBE, [str(rest["cwd"])], **rest)
 
-    monkeypatch.setattr(launcher, "start", instead)
+    monkeypatch.setattr(launcher, "start_loaded", instead)
     monkeypatch.setattr(check_child, "start", instead)
 
 

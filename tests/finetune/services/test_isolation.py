@@ -124,17 +124,30 @@ def test_a_machine_that_gave_none_is_asked_again(monkeypatch: pytest.MonkeyPatch
             require("require")
     assert len(asked) == 2, "at most once a minute"
     levels._found.asked_at -= levels.FORGET_SECONDS + 1
-    assert require("require") is Level.BUBBLEWRAP
-    assert require("require") is Level.BUBBLEWRAP
+    assert require("require") is Level.NAMESPACES
+    assert require("require") is Level.NAMESPACES
     assert len(asked) == 3
 
 
-def test_without_bubblewrap_the_kernels_namespaces_are_used(
+def test_the_kernels_namespaces_are_used_unless_it_must_be_bubblewrap(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(levels, "_found", levels._Found())
-    monkeypatch.setattr("finetune.sandbox.bubblewrap.program", lambda: None)
     assert require("require") is Level.NAMESPACES
+    monkeypatch.setattr(levels, "_found", levels._Found())
+    assert require("bubblewrap") is Level.BUBBLEWRAP
+    monkeypatch.setattr(levels, "_found", levels._Found())
+    monkeypatch.setattr("finetune.sandbox.bubblewrap.program", lambda: None)
+    with pytest.raises(SandboxMissing, match="bwrap is not installed"):
+        require("bubblewrap")
+
+
+def test_where_the_kernel_gives_no_namespaces_of_ours_bubblewrap_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(levels, "_found", levels._Found())
+    monkeypatch.setattr(levels, "attempt", lambda level: "" if level is Level.BUBBLEWRAP else "no")
+    assert require("require") is Level.BUBBLEWRAP
 
 
 def test_a_level_that_is_only_claimed_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
