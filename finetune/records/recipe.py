@@ -1,16 +1,27 @@
 """How a base makes one vector of a text: what stands before it, where it ends, how its tokens'
 states become one. Read from a folder for sentence-transformers, or as the store keeps it."""
 
-import json
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    RootModel,
+    ValidationError,
+)
 
 from faults import UserFault
+from faults.nesting import loads
+from finetune.records.folders import lies_in
+from finetune.records.printing import printable
 
 RECIPE = "embedding.json"
 MODULES = "modules.json"
+LARGEST = 16 << 20  # bytes of such a file
 Pooling = Literal["mean", "cls", "max", "lasttoken"]
 Side = Literal["query", "document", "text"]
 """What a text is: what is searched with, what is found, or either (one of two compared ones)."""
@@ -55,9 +66,9 @@ def has_recipe(folder: Path) -> bool:
 
 def read_recipe(folder: Path) -> Recipe:
     """Raises UserFault `no_recipe` for a folder without one, `recipe_unsupported` for one that asks
-    for more than is done here."""
+    for more than is done here, or that cannot be read."""
     if (folder / RECIPE).is_file():
-        return Recipe.model_validate(_json(folder / RECIPE))
+        return _read(folder, RECIPE, Recipe)
     if not (folder / MODULES).is_file():
         raise UserFault(
             "no_recipe",
@@ -67,62 +78,110 @@ def read_recipe(folder: Path) -> Recipe:
             "1_Pooling/config.json).",
         )
     parts = _modules(folder)
-    first = folder / parts[0][1]
-    if first.resolve() != folder.resolve():
-        raise _unsupported("its transformer lies in a folder of its own", parts[0][1])
-    told = _json(folder / "sentence_bert_config.json", {})
-    general = _json(folder / "config_sentence_transformers.json", {})
-    prompts = {str(name): str(text) for name, text in (general.get("prompts") or {}).items()}
-    default = general.get("default_prompt_name")
+    if parts[0].path not in ("", "."):
+        raise _unsupported("its transformer lies in a folder of its own", MODULES)
+    told = _read(folder, "sentence_bert_config.json", _Transformer, missing=_Transformer())
+    general = _read(folder, "config_sentence_transformers.json", _General, missing=_General())
+    prompts, default = general.prompts or {}, general.default_prompt_name
     if default is not None and default not in prompts:
         raise _unsupported(f"its default prompt {default!r} is none of its prompts", MODULES)
     return Recipe(
-        pooling=_pooling(folder / parts[1][1]),
+        pooling=_pooling(folder, f"{parts[1].path}/config.json"),
         normalize=len(parts) > 2,
-        max_length=_max_length(folder, told),
+        max_length=_max_length(folder, told.max_seq_length),
         prompts={name: text for name, text in prompts.items() if text},
-        default_prompt=default if prompts.get(default) else None,
-        lower_case=bool(told.get("do_lower_case")),
+        default_prompt=default if default and prompts[default] else None,
+        lower_case=told.do_lower_case,
     )
 
 
-def _modules(folder: Path) -> list[tuple[str, str]]:
-    """(class, folder) of each, in order: a transformer, its pooling, and maybe the norm."""
-    written = _json(folder / MODULES)
-    try:
-        ordered = sorted(written, key=lambda each: each["idx"])
-        found = [(each["type"].rpartition(".")[2], str(each["path"])) for each in ordered]
-    except (TypeError, KeyError, AttributeError) as error:
-        raise _unsupported("its modules cannot be read", MODULES) from error
-    kinds = [kind for kind, _ in found]
+Read = TypeVar("Read", bound=BaseModel)
+
+
+class _File(BaseModel):
+    """What of a file of sentence-transformers says something here; it may hold more."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Module(_File):
+    idx: int
+    type: str
+    path: str
+
+
+class _Modules(RootModel[list[_Module]]):
+    pass
+
+
+class _Transformer(_File):
+    max_seq_length: PositiveInt | None = None
+    do_lower_case: bool = False
+
+
+def _sound(text: str) -> str:
+    """Raises ValueError for half a character, which no file could keep."""
+    text.encode()
+    return text
+
+
+Text = Annotated[str, AfterValidator(_sound)]
+
+
+class _General(_File):
+    prompts: dict[Text, Text] | None = None
+    default_prompt_name: str | None = None
+
+
+class _Pooling(_File):
+    pooling_mode: str | list[str] | None = None
+    pooling_mode_cls_token: bool = False
+    pooling_mode_max_tokens: bool = False
+    pooling_mode_mean_tokens: bool = False
+    pooling_mode_lasttoken: bool = False
+    pooling_mode_mean_sqrt_len_tokens: bool = False
+    pooling_mode_weightedmean_tokens: bool = False
+    include_prompt: bool = True
+
+
+class _Tokenizer(_File):
+    model_max_length: float | None = None
+
+
+class _Config(_File):
+    max_position_embeddings: PositiveInt
+    model_type: str | None = None
+    pad_token_id: NonNegativeInt | None = None
+
+
+def _modules(folder: Path) -> list[_Module]:
+    """In order: a transformer, its pooling, and maybe the norm."""
+    found = sorted(_read(folder, MODULES, _Modules).root, key=lambda each: each.idx)
+    kinds = [each.type.rpartition(".")[2] for each in found]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
-        raise _unsupported(f"its modules are {', '.join(kinds) or 'none'}", MODULES)
-    if any(".." in Path(path).parts or Path(path).is_absolute() for _, path in found):
-        raise _unsupported("a module lies outside the folder", MODULES)
+        raise _unsupported(f"its modules are {', '.join(map(printable, kinds)) or 'none'}", MODULES)
     return found
 
 
-def _pooling(folder: Path) -> Pooling:
-    told = _json(folder / "config.json")
-    modes = told.get("pooling_mode") or [mode for key, mode in _OLDER.items() if told.get(key)]
-    modes = [modes] if isinstance(modes, str) else list(modes) or ["mean"]
-    where = f"{folder.name}/config.json"
+def _pooling(folder: Path, name: str) -> Pooling:
+    told = _read(folder, name, _Pooling)
+    modes = told.pooling_mode or [mode for key, mode in _OLDER.items() if getattr(told, key)]
+    modes = [modes] if isinstance(modes, str) else modes or ["mean"]
     if len(modes) != 1 or modes[0] not in get_args(Pooling):
-        raise _unsupported(f"its pooling is {' and '.join(map(str, modes))}", where)
-    if told.get("include_prompt") is False:
-        raise _unsupported("its pooling leaves the prompt out", where)
-    found: Pooling = modes[0]
+        raise _unsupported(f"its pooling is {' and '.join(map(printable, modes))}", name)
+    if not told.include_prompt:
+        raise _unsupported("its pooling leaves the prompt out", name)
+    found: Pooling = modes[0]  # type: ignore[assignment]
     return found
 
 
-def _max_length(folder: Path, told: dict[str, Any]) -> int:
+def _max_length(folder: Path, named: float | None) -> int:
     """What the folder says, and no more than the model has positions for."""
-    config = _json(folder / "config.json", {})
-    named = told.get("max_seq_length")
     if named is None:
-        named = _json(folder / "tokenizer_config.json", {}).get("model_max_length")
-    positions = positions_of(config)
-    if not isinstance(named, int | float) or not 0 < named < _UNBOUNDED:
+        told = _read(folder, "tokenizer_config.json", _Tokenizer, missing=_Tokenizer())
+        named = told.model_max_length
+    positions = positions_of(_read(folder, "config.json", _Config).model_dump())
+    if named is None or not 1 <= named < _UNBOUNDED:
         return positions
     return min(int(named), positions)
 
@@ -136,15 +195,25 @@ def positions_of(config: dict[str, Any]) -> int:
     )
 
 
-def _json(path: Path, default: Any = None) -> Any:
+def _read(folder: Path, name: str, kind: type[Read], *, missing: Read | None = None) -> Read:
+    """A file of the folder's own: a stranger's, which may be endless, a device, a link to another's
+    or nothing that was expected."""
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        if default is not None:
-            return default
-        raise _unsupported(f"{path.name} is missing", path.name) from None
-    except ValueError as error:
-        raise _unsupported(f"{path.name} is not JSON", path.name) from error
+        path = folder / name
+        if not lies_in(folder, path):
+            raise _unsupported(f"{printable(name)[:80]} lies outside the folder", MODULES)
+        if not path.is_file() and missing is not None:
+            return missing
+        if not path.is_file() or path.stat().st_size > LARGEST:
+            raise _unsupported(f"{name} is missing, or larger than {LARGEST >> 20} MB", name)
+        return kind.model_validate(loads(path.read_bytes()))
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _unsupported(f"{name} cannot be read: {place} {first['msg']}", name) from error
+    except (OSError, ValueError) as error:
+        said = type(error).__name__
+        raise _unsupported(f"{printable(name)[:80]} cannot be read ({said})", MODULES) from error
 
 
 def _unsupported(reason: str, where: str) -> UserFault:

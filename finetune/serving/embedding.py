@@ -2,8 +2,9 @@
 that a request of thousands holds up no short one."""
 
 import base64
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +16,9 @@ from finetune.serving.bases import EmbeddingBase
 from finetune.serving.protocol import MAX_LINE, Embedded, EmbedRequest
 
 STEP_TEXTS = 64  # of a step
-STEP_TOKENS = 8192  # of a step, padding counted
+STEP_TOKENS = 8192  # of a step, padding counted, at most
+STEP_SECONDS = 0.25  # of a step: between any two of it, every other base has one
+LEAST_TOKENS = 256
 _CHARACTERS = 6  # of a reply, for each number of a vector
 
 
@@ -34,9 +37,8 @@ class EmbeddingTicket:
     vectors: dict[int, Tensor] = field(default_factory=dict)  # by text
 
     @property
-    def choices(self) -> Sequence[list[int]]:
-        """What waits is counted by these, as a generation's."""
-        return self.texts
+    def places(self) -> int:
+        return places_of(len(self.texts))
 
     def deliver(self, number: int, vector: Tensor) -> None:
         if self.done:
@@ -63,6 +65,11 @@ def _written(vector: Tensor, request: EmbedRequest) -> str:
     return base64.b64encode(vector.numpy().astype("<f4").tobytes()).decode()
 
 
+def places_of(texts: int) -> int:
+    """In the queue, where an answer that is written takes one: by the steps that texts need."""
+    return -(-texts // STEP_TEXTS)
+
+
 class Queued:
     """Texts that wait, by tenant; `rows` may be read from any thread."""
 
@@ -73,14 +80,18 @@ class Queued:
     def __bool__(self) -> bool:
         return bool(self._of)
 
+    @property
+    def places(self) -> Counter[str]:
+        return Counter({tenant: places_of(texts) for tenant, texts in self.rows.copy().items()})
+
     def join(self, ticket: EmbeddingTicket) -> None:
         tenant = ticket.request.tenant
         self._of.setdefault(tenant, deque()).extend((ticket, n) for n in range(len(ticket.texts)))
         self.rows[tenant] += len(ticket.texts)
 
-    def take(self) -> list[tuple[EmbeddingTicket, int]]:
-        """What the next step does: one text of each tenant in turn, as long as there is room; who
-        came last in this step comes first in the next."""
+    def take(self, room: int = STEP_TOKENS) -> list[tuple[EmbeddingTicket, int]]:
+        """What the next step does: one text of each tenant in turn, as long as there is room for
+        its tokens; who came last in this step comes first in the next."""
         taken: list[tuple[EmbeddingTicket, int]] = []
         longest = 0
         while self._of:
@@ -88,7 +99,7 @@ class Queued:
             ticket, number = queue[0]
             if not (ticket.cancelled or ticket.done):
                 wider = max(longest, len(ticket.texts[number]))
-                full = len(taken) == STEP_TEXTS or wider * (len(taken) + 1) > STEP_TOKENS
+                full = len(taken) == STEP_TEXTS or wider * (len(taken) + 1) > room
                 if taken and full:
                     break
                 taken.append((ticket, number))
@@ -113,6 +124,7 @@ class EmbeddingLane:
         self.base = base
         self.waiting = Queued()
         self.running: list[tuple[EmbeddingTicket, int]] = []
+        self._room = LEAST_TOKENS
 
     @property
     def idle(self) -> bool:
@@ -122,12 +134,16 @@ class EmbeddingLane:
         self.waiting.join(ticket)
 
     def step(self) -> None:
-        self.running = self.waiting.take()
+        self.running = self.waiting.take(self._room)
         if self.running:
+            begun = time.perf_counter()
             # of equal lengths side by side little is padded, and each adapter's rows stand together
             texts = [ticket.texts[number] for ticket, number in self.running]
             adapters = [ticket.adapter for ticket, _ in self.running]
             vectors = self.base.model.embed(texts, adapters).float().cpu().clone()
+            self._room = room_after(
+                max(map(len, texts)) * len(texts), time.perf_counter() - begun, self._room
+            )
             for (ticket, number), vector in zip(self.running, vectors, strict=True):
                 ticket.deliver(number, vector)
         self.running = []
@@ -137,6 +153,13 @@ class EmbeddingLane:
         for ticket in [*self.waiting.tickets(), *(ticket for ticket, _ in self.running)]:
             ticket.fail(error)
         self.waiting, self.running = Queued(), []
+
+
+def room_after(tokens: int, seconds: float, room: int) -> int:
+    """The next step's tokens, by how long so many took: in STEP_SECONDS, at most twice as many as
+    there was room for (the first ones after a pause are slow)."""
+    fitting = int(tokens * STEP_SECONDS / max(seconds, 1e-6))
+    return max(LEAST_TOKENS, min(fitting, 2 * room, STEP_TOKENS))
 
 
 def texts_of(base: EmbeddingBase, request: EmbedRequest) -> list[list[int]]:

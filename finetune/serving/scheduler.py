@@ -54,7 +54,9 @@ class Scheduler:
             waiting = self._waiting(list(self._lanes.values()), self._inbox)
             if waiting[ticket.request.tenant] >= self._tenant_waiting:
                 raise _too_many_waiting(self._tenant_waiting)
-            if waiting.total() >= self._max_waiting:
+            # Of the room for all none takes more than its own bound, whatever its last one holds
+            held = sum(min(places, self._tenant_waiting) for places in waiting.values())
+            if held >= self._max_waiting:
                 raise OurFault(
                     "overloaded",
                     f"{self._max_waiting} answers are waiting to be begun already.",
@@ -64,7 +66,7 @@ class Scheduler:
             self._wake.notify()
 
     def load(self, base: AnyBase) -> tuple[int, int]:
-        """(running, waiting) choices of a base."""
+        """(running, waiting) choices of a base; of texts to embed, the steps that wait."""
         with self._wake:
             lane = self._lanes.get(base)
             arriving = [ticket for ticket in self._inbox if ticket.base is base]
@@ -72,12 +74,12 @@ class Scheduler:
         return len(lane.running) if lane else 0, waiting.total()
 
     def _waiting(self, lanes: list[AnyLane], arriving: list[AnyTicket]) -> Counter[str]:
-        """Choices that wait to be begun, by tenant."""
+        """Places of what waits to be begun, by tenant."""
         waiting: Counter[str] = Counter()
         for lane in lanes:
-            waiting.update(lane.waiting.rows.copy())  # the model thread goes on changing it
+            waiting.update(lane.waiting.places)
         for ticket in arriving:
-            waiting[ticket.request.tenant] += len(ticket.choices)
+            waiting[ticket.request.tenant] += ticket.places
         return waiting
 
     def stop(self) -> None:

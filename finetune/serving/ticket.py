@@ -45,6 +45,11 @@ class Ticket:
         self.choices = [self._choice(index, shown) for index in range(self.request.n)]
 
     @property
+    def places(self) -> int:
+        """In the queue."""
+        return len(self.choices)
+
+    @property
     def top_logprobs(self) -> int | None:
         return self.request.top_logprobs if self.request.logprobs else None
 

@@ -22,6 +22,11 @@ class Turns:
     def __bool__(self) -> bool:
         return bool(self._waiting)
 
+    @property
+    def places(self) -> Counter[str]:
+        """In the queue, by tenant."""
+        return self.rows.copy()  # the model thread goes on changing it
+
     def join(self, prompt: Prompt, busy: Iterable[str]) -> None:
         """Queue a new prompt. Who had nothing to do saved nothing up meanwhile: it starts level
         with the least served of `busy`, the tenants that are being answered or wait."""

@@ -4,6 +4,7 @@
 | an outage: storage, key, disk or sandbox missing | waits, no attempt counted |
 | the customer's fault, or the customer's key destroyed | failed |
 | ours | tried again, a bounded number of times, then failed |
+| the database ended a step for another's sake (a deadlock) | as ours |
 | the database itself | nothing is written: the lease runs out, and the reaper takes it back |
 | the lease lost | nothing is written |
 | the worker told to stop | given back: free again at once, no attempt counted |
@@ -26,6 +27,7 @@ from finetune.work.kinds import Kind, Lease
 from finetune.work.pulse import Pulse
 from finetune.work.signals import LeaseLost, Stopped, Wishes
 from finetune.work.waiting import reason_of
+from tenants.database.away import is_conflict
 from tenants.services.vaults import object_store
 from tenants.vault.errors import KeyDestroyed, VaultError
 
@@ -85,10 +87,13 @@ def _attempt(lease: Lease, pulse: "Pulse[Wishes]") -> None:
     except Fault as error:
         log.warning("%s: %s", name, error)
         failed(lease, error)
-    except DatabaseError:
-        # Nothing can be written now. The lease runs out and the reaper takes the row back.
+    except DatabaseError as error:
         log.exception("%s: the database failed", name)
         connection.close()
+        if is_conflict(error):
+            why = "The database ended the step in favour of another."
+            failed(lease, kind.fault("database_conflict", why))
+        # Else nothing can be written now. The lease runs out and the reaper takes the row back.
     except OSError as error:
         if is_full(error):
             leases.wait(lease, reason=DiskFull(), seconds=kind.wait_seconds)

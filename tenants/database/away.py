@@ -15,6 +15,7 @@ import psycopg
 # disk. https://www.postgresql.org/docs/current/errcodes-appendix.html
 PASSING = ("08", "25006", "25P03", "25P04", "40", "53", "55P03", "57", "58")
 DISK_FULL = "53100"
+FOR_ANOTHER = "40"  # rolled back for another's sake: a deadlock, for one
 # Of these, ones that no server sent are about the line to it: psycopg gets nothing, or one result
 # too many, when the connection ends or PgBouncer adds an error of its own.
 _OF_THE_LINE = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
@@ -36,6 +37,14 @@ def is_full(error: BaseException) -> bool:
     for found in _raised_from(error):
         if isinstance(found, psycopg.Error):
             return found.sqlstate == DISK_FULL
+    return False
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether the transaction was rolled back for another's sake: it may do at once."""
+    for found in _raised_from(error):
+        if isinstance(found, psycopg.Error):
+            return (found.sqlstate or "").startswith(FOR_ANOTHER)
     return False
 
 

@@ -107,7 +107,7 @@ class Estimates(OwnView):
     def post(self, request: Request) -> Any:
         wish = parse(JobCreate, request._request)
         with wish.named():
-            estimate = asking.ask(request=wish.request(), actor=self.caller.actor)
+            estimate = asking.ask(request=wish.request(), by=self.caller.principal)
         return shown(estimate)
 
 

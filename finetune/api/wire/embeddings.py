@@ -1,17 +1,19 @@
 """/v1/embeddings: vectors of texts, or of lists of token ids, by a base that embeds or one's own
 model tuned on it."""
 
+import asyncio
 import base64
+import json
 from array import array
 from typing import Any, Literal
 
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from pydantic import BaseModel, ConfigDict, Field
 
 from faults import UserFault
 from finetune.api.bodies import parse
-from finetune.api.wire.base import AsyncWireView, reply
+from finetune.api.wire.base import AsyncWireView
 from finetune.api.wire.generating import told_of
 from finetune.records.recipe import Side
 from finetune.services.models import gateway
@@ -64,22 +66,23 @@ class Embeddings(AsyncWireView):
             by=self.caller.principal,
             still=self.still_admitted,
         )
-        return told_of(reply(_body(asked, found)), target, reserved)
+        # Millions of numbers take seconds to write: in a thread, which gives way after each vector
+        body = await asyncio.to_thread(_body, asked, found)
+        answer = HttpResponse(body, content_type="application/json")
+        return told_of(answer, target, reserved)
 
 
-def _body(asked: EmbeddingRequest, found: Embedded) -> dict[str, Any]:
-    shown = [
-        each if asked.encoding_format == "base64" else _numbers(each) for each in found.vectors
-    ]
-    return {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": each}
-            for index, each in enumerate(shown)
-        ],
-        "model": asked.model,
-        "usage": {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens},
-    }
+def _body(asked: EmbeddingRequest, found: Embedded) -> bytes:
+    """The answer as JSON."""
+    vectors = []
+    for index, written in enumerate(found.vectors):
+        shown = written if asked.encoding_format == "base64" else _numbers(written)
+        vectors.append(
+            json.dumps({"object": "embedding", "index": index, "embedding": shown}).encode()
+        )
+    usage = {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens}
+    rest = json.dumps({"model": asked.model, "usage": usage}, ensure_ascii=False).encode()
+    return b'{"object": "list", "data": [' + b", ".join(vectors) + b"], " + rest[1:]
 
 
 def _numbers(written: str) -> list[float]:

@@ -52,8 +52,10 @@ def fit_of(folder: Path) -> Fit:
             trust_remote_code=False,
             local_files_only=True,
         )
-    except (RuntimeError, ValueError) as error:
-        return Fit(0, f"the tensors of experts cannot be put together ({error})")
+    except Exception as error:  # whatever a stranger's numbers break in any of its modules
+        return Fit(
+            0, f"the tensors of experts cannot be put together ({type(error).__name__}: {error})"
+        )
     return Fit(sum(p.numel() for p in model.parameters()), _misfit(told))
 
 

@@ -45,8 +45,8 @@ def fit_of(folder: Path) -> Fit:
             trust_remote_code=False,
             local_files_only=True,
         )
-    except (RuntimeError, ValueError) as error:
-        return Fit(0, f"the tensors cannot be put together ({error})")
+    except Exception as error:  # whatever a stranger's numbers break in any of its modules
+        return Fit(0, f"the tensors cannot be put together ({type(error).__name__}: {error})")
     return Fit(sum(p.numel() for p in _without_pooler(model).parameters()), _misfit(told))
 
 

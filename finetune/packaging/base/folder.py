@@ -5,6 +5,7 @@ from pathlib import Path
 
 from faults import UserFault
 from finetune.packaging.base.weights import PICKLES, weight_files
+from finetune.records.folders import lies_in
 
 PLAIN_FILES = (
     "tokenizer.json",
@@ -66,16 +67,18 @@ def _left_behind(names: set[str]) -> list[str]:
 
 
 def _require_inside(source: Path, path: Path) -> None:
-    """A link may stay in the folder, or lead to the blobs of its own Hugging Face cache entry."""
-    target = path.resolve()
-    root = source.resolve()
-    if target.is_relative_to(root):
-        return
-    if root.parent.name == "snapshots" and target.parent == root.parent.parent / "blobs":
-        return
-    raise UserFault(
-        "link_outside",
-        f"{path.name} is a link that leads out of the folder, to {target}.",
-        where=path.name,
-        fix="Copy the file itself into the folder.",
-    )
+    """It is a file of the folder's own."""
+    if not lies_in(source, path):
+        raise UserFault(
+            "link_outside",
+            f"{path.name} is a link that leads out of the folder, to {path.resolve()}.",
+            where=path.name,
+            fix="Copy the file itself into the folder.",
+        )
+    if not path.is_file():
+        raise UserFault(
+            "not_a_file",
+            f"{path.name} is no file that can be copied.",
+            where=path.name,
+            fix="Download the model's folder again.",
+        )

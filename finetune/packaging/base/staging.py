@@ -24,6 +24,7 @@ from finetune.packaging.base.weights import check_weights
 from finetune.packaging.files import copy_hashed, digest_of, pretty_json, sha256_file
 from finetune.records.recipe import RECIPE, Recipe, has_recipe, read_recipe
 
+MOST_LAYERS = 1000
 Progress = Callable[[str, int, int], None]  # phase (unpack, copy, check), bytes done, bytes in all
 
 
@@ -155,13 +156,14 @@ def _check(
 
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except Exception as error:  # of its many classes' own checks: whatever they find, it is no base
         raise UserFault(
             "bad_config",
             f"transformers cannot read config.json: {error}",
             where="config.json",
             fix="Download the file again; compare its SHA-256 with the publisher's.",
         ) from error
+    _require_plausible(config)
     shape = _shape(config, kind)
     notices = check_tokenizer(folder, shape.vocabulary_size, writes=recipe is None)
     size = sum((folder / name).stat().st_size for name in names)
@@ -176,6 +178,17 @@ def _check(
         "vocab_size": shape.vocabulary_size,
         "chat_template": recipe is None,  # one that writes and has none is refused
     }, notices
+
+
+def _require_plausible(config: Any) -> None:
+    """To build a model of millions of layers takes hours before the first of its weights lacks."""
+    layers = getattr(config, "num_hidden_layers", 1)
+    if not isinstance(layers, int) or not 1 <= layers <= MOST_LAYERS:
+        raise UserFault(
+            "bad_config",
+            f"config.json says num_hidden_layers {str(layers)[:20]}; 1 to {MOST_LAYERS} can be.",
+            where="config.json",
+        )
 
 
 def _shape(config: Any, kind: Family) -> Shape:

@@ -8,7 +8,7 @@ from typing import Any
 from faults.nesting import loads
 from finetune.records.check.fields import Fields, json_type
 from finetune.records.check.problems import Finding
-from finetune.records.check.strict_json import printable
+from finetune.records.printing import printable
 from finetune.records.rows import ChatRow, Message
 from finetune.records.thinking import CLOSE, OPEN, split
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from faults import UserFault
 from faults.unseen import unseen
-from finetune.records.check.strict_json import printable
+from finetune.records.printing import printable
 
 Columns = Mapping[str, str]
 """Field of a format -> what the file calls it."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from finetune.records.check.problems import Finding
-from finetune.records.check.strict_json import printable
+from finetune.records.printing import printable
 
 GROUP = "group"  # of a row of any format: rows of one are not parted (records/splitting.py)
 _NAMES = {str: "a string", list: "a list", dict: "an object", bool: "true or false"}

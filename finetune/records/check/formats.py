@@ -25,8 +25,8 @@ from finetune.records.check.problems import Finding, RowUnusable
 from finetune.records.check.prompts import is_prompt, read_prompt
 from finetune.records.check.ratings import RATED_FIELDS, is_verdict, read_rated
 from finetune.records.check.spec import RowFormat
-from finetune.records.check.strict_json import printable, some_of
 from finetune.records.kinds import PAIR, PROMPT, RATED, RETRIEVAL, ROW, SCORED, RecordKind
+from finetune.records.printing import printable, some_of
 from finetune.records.rows import ChatRow, CompletionRow, Message, Record, TextRow
 
 Reader = Callable[[dict[str, Any], list[Finding]], Record]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from faults import UserFault
 from finetune.records.check.problems import FileUnusable, Finding
 from finetune.records.check.source import Source
-from finetune.records.check.strict_json import printable
+from finetune.records.printing import printable
 
 # Small, as one batch is unpacked at once: 2.5 kB of Parquet can claim a terabyte
 _BATCH_ROWS = 64

@@ -19,10 +19,10 @@ from finetune.records.check.fields import GROUP, Fields
 from finetune.records.check.formats import KINDS, KNOWN, READERS, detect
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
 from finetune.records.check.spec import CheckSpec, RowFormat
-from finetune.records.check.strict_json import printable
 from finetune.records.check.tokens import TokenCounter, TokenCounts
 from finetune.records.encode import load_tokenizer
 from finetune.records.frozen import Block
+from finetune.records.printing import printable
 from finetune.records.rows import Record, label_of, score_of
 from finetune.records.tags import tags_of
 

@@ -7,13 +7,13 @@ orjson refuses NaN, bad UTF-8 and surrogates, but lets the last of two equal key
 import json
 import math
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from faults.nesting import DEEPEST, TooDeep, levels
 from finetune.records.check.problems import Finding, RowUnusable
+from finetune.records.printing import printable
 
 # Two that begin with a letter of their own: a line is searched for those many times faster
 _KEY_END = re.compile(rb'"[ \t\r\n]*:')
@@ -134,18 +134,3 @@ def _refuse_surrogates(value: Any, field: str) -> None:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _refuse_surrogates(item, f"{field}[{index}]")
-
-
-def some_of(names: Iterable[str], shown: int = 5) -> str:
-    """The first of the customer's names and how many more there are, in no language's words: a file
-    may have a million."""
-    ordered = sorted(names)
-    some = ", ".join(map(printable, ordered[:shown]))
-    more = len(ordered) - shown
-    return f"{some}, … (+{more})" if more > 0 else some
-
-
-def printable(text: str, limit: int = 80) -> str:
-    """A piece of the customer's text that is safe to put into a message or a JSON file."""
-    short = text if len(text) <= limit else text[:limit] + "..."
-    return short.encode("utf-8", "backslashreplace").decode()

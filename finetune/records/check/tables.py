@@ -13,7 +13,8 @@ from finetune.records.check.columns import Columns, field_of, spelt, splitter_of
 from finetune.records.check.containers import Item, decoded
 from finetune.records.check.problems import FileUnusable, Finding, Problems, RowUnusable
 from finetune.records.check.source import Source
-from finetune.records.check.strict_json import loads, printable
+from finetune.records.check.strict_json import loads
+from finetune.records.printing import printable
 
 JSON_COLUMNS = ("messages", "conversations", "tools", "history")
 CELL_MOST = 32_767  # UTF-16 units; Excel cuts what is longer and says nothing

@@ -8,11 +8,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from finetune.models import Dataset, Estimate, Job
+from finetune.services.jobs.judges import judges_asked, require_asker
 from finetune.services.jobs.lifecycle import admit
 from finetune.services.jobs.request import MAX_SEED, JobRequest
 from finetune.services.jobs.validation import is_done, reading_for
 from finetune.work import nudges
 from finetune.work.turns import require_turn
+from tenants.access import Principal
 from tenants.models import StoredFile
 from tenants.rights import Right
 from tenants.services import audit
@@ -21,20 +23,21 @@ from tenants.services.licences import require_license
 KEPT_FOR = timedelta(days=30)
 
 
-def ask(*, request: JobRequest, actor: str) -> Estimate:
+def ask(*, request: JobRequest, by: Principal) -> Estimate:
     """In the open scope. Raises what creating the job would, but for its budget and room, which an
     estimate tells; TooManyLive for too many that are not measured yet."""
     asked = admit(request)
+    require_asker(judges_asked(request.grader_spec()), by)
     require_license(model=asked.base.name, right=Right.TRAIN)
     _require_turn()
     Estimate.objects.filter(job=None, created_at__lt=timezone.now() - KEPT_FOR).delete()
     estimate = Estimate.objects.create(
         requested=request.model_dump(mode="json"),
         seed=secrets.randbelow(MAX_SEED) if request.seed is None else request.seed,
-        created_by=actor,
+        created_by=by.actor,
     )
     audit.record(
-        actor=actor,
+        actor=by.actor,
         action="estimate.create",
         target=estimate.public_id,
         data={"model": request.model},

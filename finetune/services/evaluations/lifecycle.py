@@ -162,7 +162,7 @@ def create_evaluation(
     )
     asked = subjects.find(request.model)
     for judge in judges(suite):
-        gateway.resolve(name=judge)
+        gateway.resolve_judge(name=judge)
     if request.gate is not None:
         gating.require_gate(request, asked, file, by)
     elif asked.job is not None and withholding_result(asked.job.id).exists():

@@ -52,13 +52,7 @@ def _to_come(job: Job) -> Subject:
 
 def _writing(base: CatalogModel) -> CatalogModel:
     """What is evaluated answers in text."""
-    if base.family == "embedding":
-        raise UserFault(
-            "model_embeds",
-            "This model makes vectors of texts and writes none.",
-            fix="Evaluate a model that writes.",
-            param="model",
-        )
+    gateway.require_writing(base.family)
     return base
 
 

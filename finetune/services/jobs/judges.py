@@ -17,14 +17,10 @@ def judges_asked(grader: dict[str, Any] | None) -> list[str]:
 
 
 def require_judges(names: Iterable[str]) -> None:
-    """In the open scope. Raises NotFound and Refused, with `param` `grader`, for a model that the
-    tenant may not ask, or not yet."""
+    """In the open scope. Raises NotFound, Refused and UserFault, with `param` `grader`, for a model
+    that the tenant may not ask, or not yet, or that writes nothing."""
     for name in names:
-        try:
-            gateway.resolve(name=name)
-        except UserFault as fault:
-            fault.param = "grader"
-            raise
+        gateway.resolve_judge(name=name)
 
 
 def require_asker(names: Sequence[str], by: Principal | None) -> None:

@@ -9,8 +9,10 @@ import orjson
 from finetune import selectors
 from finetune.models import Job
 from tenants.access import Principal
+from tenants.rights import Right
 from tenants.roles import Scope
 from tenants.services import audit
+from tenants.services.licences import require_license
 from tenants.services.vaults import open_vault
 
 MOST = 16  # completions of a step
@@ -32,10 +34,12 @@ def samples_of(
     """Up to `limit` completions of one step, or of all from the newest on, those that stand beyond
     `after`. The tenant's log says who saw them.
 
-    Raises Refused without the scopes to read jobs and files; ObjectLost, StorageDown.
+    Raises Refused without the scopes to read jobs and files, or without the licence to ask the
+    model, whose answers these are; ObjectLost, StorageDown.
     """
     by.require_of(Scope.JOBS_READ, job)
     by.require_of(Scope.FILES_READ, job)
+    require_license(model=job.base.name, right=Right.SERVE)
     rows = selectors.step_samples(job)
     if step is not None:
         rows = rows.filter(step=step)

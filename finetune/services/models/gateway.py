@@ -66,6 +66,7 @@ class Target:
     tokens_per_minute: int = field(compare=False)  # may change while an answer goes on
     thinking: bool | None = None  # as the adapter was trained to be asked; None: not told
     withheld_too: bool = False  # it is only evaluated
+    family: str = "causal_lm"
 
     @property
     def fingerprint(self) -> str:
@@ -112,6 +113,29 @@ def resolve(*, name: str, withheld_too: bool = False) -> Target:
     if artifact is not None and not withheld_too:
         require_given_out(artifact)
     return _target(name, base, artifact, withheld_too)
+
+
+def resolve_judge(*, name: str) -> Target:
+    """As `resolve`, of a model that is to score answers: one that writes. Raises UserFault
+    `model_embeds` as well; each names `grader`."""
+    try:
+        target = resolve(name=name)
+        require_writing(target.family)
+    except UserFault as fault:
+        fault.param = "grader"
+        raise
+    return target
+
+
+def require_writing(family: str) -> None:
+    """Raises UserFault `model_embeds`."""
+    if family == "embedding":
+        raise UserFault(
+            "model_embeds",
+            "This model makes vectors of texts and writes none.",
+            fix="Choose a model that writes.",
+            param="model",
+        )
 
 
 async def reserve(
@@ -417,6 +441,7 @@ def _target(name: str, base: CatalogModel, artifact: Artifact | None, withheld_t
         adapter_digest=label(artifact.adapter_sha256 if artifact else None),
         tokens_per_minute=limits_of(Tenant.objects.get(id=current_tenant_id())).tokens,
         thinking=_trained_thinking(artifact) if artifact else None,
+        family=base.family,
     )
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from django.db import Error as DatabaseError
 from django.db import connections
 
-from faults import Fault, OurFault
+from faults import Fault, OurFault, UserFault
 from faults.nesting import NO_JSON
 from finetune.grading import specs
 from finetune.grading.python_grader import run_on_all
@@ -118,8 +118,16 @@ class Keeper:
         """What is asked, once."""
         file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._folder)
         with open(file, "rb") as opened:
-            written = opened.read(LARGEST)
+            written = opened.read(LARGEST + 1)
         os.unlink(name, dir_fd=self._folder)
+        if len(written) > LARGEST:
+            raise UserFault(
+                "too_much_to_grade",
+                f"A step's answers, with their rows, hold more than {LARGEST >> 20} MB.",
+                param="method.reinforcement.grader",
+                fix="Lower batch_size or num_generations, or shorten the rows: each answer is "
+                "graded with the whole of its row.",
+            )
         found: list[dict[str, Any]] = json.loads(written)["samples"]
         return found
 

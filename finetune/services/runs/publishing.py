@@ -41,7 +41,6 @@ from finetune.storage import (
     artifact_prefix,
     attempt_artifact,
     delete_prefix,
-    judgements_prefix,
     run_prefix,
     store_file,
 )
@@ -385,7 +384,6 @@ def _tidy(lease: RunLease, vault: Vault, *, keep: uuid.UUID) -> None:
         named |= set(samples.values_list("object_name", flat=True))
         attempts = list(Run.objects.filter(job_id=lease.job_id).values_list("id", "epoch"))
     try:
-        delete_prefix(vault, judgements_prefix(lease.job_id))
         for run_id, epochs in attempts:
             delete_prefix(vault, run_prefix(run_id), keep=frozenset(named))
             for epoch in range(1, epochs + 1):

@@ -1,6 +1,9 @@
 """A base that embeds comes into the store with its recipe in one file, and gives the same vectors
 from there."""
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,6 +86,102 @@ def test_without_its_recipe_it_is_refused(gone: str, code: str, tmp_path: Path) 
         imported(source, tmp_path / "store")
     assert fault.value.code == code
     assert not list((tmp_path / "store").iterdir())
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("modules.json", DEEP),
+        ("modules.json", '[{"idx": 0, "type": "a.Transformer", "path": ["x"]}]'),
+        ("1_Pooling/config.json", "[]"),
+        ("1_Pooling/config.json", '{"pooling_mode": 5}'),
+        ("1_Pooling/config.json", '{"pooling_mode": [["mean"]]}'),
+        ("config_sentence_transformers.json", "[]"),
+        ("config_sentence_transformers.json", '{"prompts": ["a"]}'),
+        ("config_sentence_transformers.json", '{"prompts": {"query": ' + DEEP + "}}"),
+        ("config_sentence_transformers.json", '{"prompts": {"query": "\\ud800"}}'),
+        ("config_sentence_transformers.json", '{"default_prompt_name": ["a"]}'),
+        ("config_sentence_transformers.json", '{"prompts": {"a": "' + "x" * (17 << 20) + '"}}'),
+        ("sentence_bert_config.json", "[]"),
+        ("sentence_bert_config.json", '{"max_seq_length": 0.5}'),
+        ("sentence_bert_config.json", '{"max_seq_length": NaN}'),
+    ],
+)
+def test_whatever_a_stranger_wrote_into_its_recipe_is_refused_by_name(
+    name: str, text: str, tmp_path: Path
+) -> None:
+    source = build_embedder(tmp_path / "base")
+    (source / name).write_text(text)
+    with pytest.raises(UserFault) as fault:
+        imported(source, tmp_path / "store")
+    assert fault.value.code == "recipe_unsupported"
+
+
+@pytest.mark.parametrize("path", ["a" * 5000, "a\0b", "../elsewhere", "/etc"])
+def test_a_module_that_lies_nowhere_or_elsewhere_is_refused(path: str, tmp_path: Path) -> None:
+    source = build_embedder(tmp_path / "base")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(source / "1_Pooling" / "config.json", tmp_path / "elsewhere")
+    modules = json.loads((source / "modules.json").read_text())
+    modules[1]["path"] = path
+    (source / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(UserFault) as fault:
+        imported(source, tmp_path / "store")
+    assert fault.value.code == "recipe_unsupported"
+
+
+def test_a_module_behind_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    source = build_embedder(tmp_path / "base")
+    (source / "1_Pooling").rename(tmp_path / "elsewhere")
+    (source / "1_Pooling").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserFault, match="outside the folder"):
+        imported(source, tmp_path / "store")
+
+
+def test_a_cache_of_the_hubs_links_to_its_own_blobs(tmp_path: Path) -> None:
+    entry = tmp_path / "models--x"
+    source = build_embedder(entry / "snapshots" / "1")
+    (entry / "blobs").mkdir()
+    for path in [each for each in source.rglob("*") if each.is_file()]:
+        blob = entry / "blobs" / f"{path.parent.name}-{path.name}"
+        path.rename(blob)
+        path.symlink_to(blob)
+    assert imported(source, tmp_path / "store").family == "embedding"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_act", "__import__"),
+        ("num_attention_heads", 0),
+        ("num_hidden_layers", 10**7),
+        ("num_hidden_layers", 0),
+        ("num_hidden_layers", "x"),
+        ("pad_token_id", 10**9),
+        ("pad_token_id", [1]),
+        ("max_position_embeddings", "abc"),
+        ("max_position_embeddings", -5),
+    ],
+)
+def test_numbers_that_make_no_model_are_refused(name: str, value: object, tmp_path: Path) -> None:
+    source = build_embedder(tmp_path / "base")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {name: value}))
+    with pytest.raises(UserFault) as fault:
+        imported(source, tmp_path / "store")
+    assert fault.value.code in ("bad_config", "weights_mismatch", "recipe_unsupported")
+
+
+def test_weights_that_are_a_pipe_are_not_waited_for(tmp_path: Path) -> None:
+    source = build_embedder(tmp_path / "base")
+    (source / "model.safetensors").unlink()
+    os.mkfifo(source / "model.safetensors")
+    with pytest.raises(UserFault) as fault:
+        imported(source, tmp_path / "store")
+    assert fault.value.code == "not_a_file"
 
 
 def test_a_real_one() -> None:

@@ -18,9 +18,17 @@ from finetune.families.contract import AdapterSpec
 from finetune.records.texts import TextEncoder
 from finetune.serving.bases import EmbeddingBase, embedding, load_base, writing
 from finetune.serving.client import ServingClient
-from finetune.serving.embedding import STEP_TEXTS, EmbeddingTicket, Queued, texts_of
+from finetune.serving.embedding import (
+    LEAST_TOKENS,
+    STEP_TEXTS,
+    STEP_TOKENS,
+    EmbeddingTicket,
+    Queued,
+    room_after,
+    texts_of,
+)
 from finetune.serving.lane import Limits
-from finetune.serving.protocol import Embedded, EmbedRequest
+from finetune.serving.protocol import MOST_INPUTS, Embedded, EmbedRequest
 from finetune.serving.scheduler import Scheduler
 from finetune.serving.server import Server
 from finetune.serving.store import ModelStore
@@ -163,6 +171,34 @@ def test_long_texts_make_small_steps(base: EmbeddingBase, folder: Path) -> None:
     request = asked(folder, inputs=["x"] * 8)
     queue.join(EmbeddingTicket(request, base, None, [[1] * 3000] * 8, lambda _: None))
     assert [len(queue.take()) for _ in range(4)] == [2, 2, 2, 2]
+
+
+def test_one_request_of_thousands_leaves_the_queue_to_others(
+    base: EmbeddingBase, folder: Path
+) -> None:
+    """Its texts took every place, and each other tenant was told that the server is too busy."""
+    scheduler = Scheduler(Limits(), max_waiting=40, tenant_waiting=20, threads=1)  # never started
+    scheduler.submit(ticket(base, folder, "many", MOST_INPUTS, []))
+    with pytest.raises(UserFault) as full:
+        scheduler.submit(ticket(base, folder, "many", 1, []))
+    assert full.value.code == "too_many_waiting"
+    for tenant in ("one", "another"):
+        scheduler.submit(ticket(base, folder, tenant, 1, []))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "seconds", "before", "room"),
+    [
+        (8192, 2.0, 8192, 1024),  # a slow processor: others wait a quarter of a second
+        (256, 0.01, 256, 512),  # a fast one is found out step by step
+        (8192, 0.001, 8192, STEP_TOKENS),
+        (256, 100.0, 256, LEAST_TOKENS),
+    ],
+)
+def test_a_step_is_as_large_as_a_quarter_of_a_second_allows(
+    tokens: int, seconds: float, before: int, room: int
+) -> None:
+    assert room_after(tokens, seconds, before) == room
 
 
 def test_a_vector_that_is_no_number_is_told(base: EmbeddingBase, folder: Path) -> None:

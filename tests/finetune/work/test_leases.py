@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from django.apps import apps
 from django.conf import settings
@@ -237,6 +238,16 @@ def test_a_database_that_fails_lets_the_lease_run_out(customer: Customer) -> Non
     expire(tally)
     leases.reap(KIND, tenant_id=tally.tenant_id, row_id=tally.id)
     assert now(tally).state == LeaseState.WAITING
+
+
+def test_a_step_that_the_database_ended_for_anothers_sake_is_tried_again_soon(
+    customer: Customer,
+) -> None:
+    """A deadlock: nothing is away, and the lease's time need not run out first."""
+    deadlock = DatabaseError("deadlock detected")
+    deadlock.__cause__ = psycopg.errors.DeadlockDetected()
+    tally = tried(made(customer), raising(deadlock))
+    assert (tally.state, tally.attempts) == (LeaseState.WAITING, 1)
 
 
 def test_it_is_cancelled_at_once_while_it_waits(customer: Customer) -> None:

@@ -117,6 +117,7 @@ JOBS: dict[str, Any] = {
     "file_deleted": _("The file was deleted."),
     "check_failed": _("The check failed several times. Tell the operator the code."),
     "trainer_died": ASK_AGAIN,
+    "database_conflict": ASK_AGAIN,
     "worker_disk": _("The disk of the machine failed. Tell the operator."),
     "worker_lost": _(
         "The worker that ran this was lost. Ask for it once more; if it is lost again, tell the "
@@ -166,6 +167,10 @@ JOBS: dict[str, Any] = {
     "judge_too_slow": _(
         "The judging model took longer than an hour for the answers of one step. Lower the batch "
         "size or the answers of a prompt, or have a smaller model judge."
+    ),
+    "too_much_to_grade": _(
+        "The answers of one step, each with its whole row, are more than a grader is given at once. "
+        "Lower the batch size or the answers of a prompt, or shorten the rows."
     ),
     "grader_failed": _(
         "The grader gave no reward for any answer. Try it on an answer and its row, and mend it."
