@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from faults.nesting import NO_JSON, loads
 from finetune.grading import formula, specs
-from finetune.grading.places import NoSuchPlace, TooLong, fill
+from finetune.grading.places import NoSuchPlace, TooLong, fill, fill_all
 from finetune.grading.python_grader import Ran
 
 # What a judging model has to write: its grounds first, as it cannot change its mind afterwards.
@@ -153,8 +153,10 @@ class _Work:
         return None
 
     def _judged(self, spec: specs.ScoreModel) -> float:
+        texts = fill_all([each.text for each in spec.input], self._spaces)
         messages = [
-            {"role": each.role, "content": fill(each.text, self._spaces)} for each in spec.input
+            {"role": each.role, "content": text}
+            for each, text in zip(spec.input, texts, strict=True)
         ]
         judged = self._hands.judge(spec, messages)
         self.tokens[judged.model] = self.tokens.get(judged.model, 0) + judged.tokens

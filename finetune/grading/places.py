@@ -5,7 +5,7 @@ Names, dots and indexes only: no expressions, so nothing of a customer's is exec
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _PATH = re.compile(r"\s*((?:item|sample)(?:\.\w+|\[\d{1,6}\])*)\s*")
@@ -35,14 +35,24 @@ def require_places(text: str) -> str:
 def fill(text: str, spaces: Mapping[str, Any]) -> str:
     """The text with what its places name: strings as they are, anything else as JSON. Raises
     NoSuchPlace, and TooLong before more than that is put together."""
-    filled, left = [], LONGEST
-    for plain, place in _parts(text):
-        more = plain if place is None else plain + _shown(place.strip(), spaces)
-        left -= len(more)
-        if left < 0:
-            raise TooLong(f"A text has more than {LONGEST} characters once its places are filled.")
-        filled.append(more)
-    return "".join(filled)
+    return fill_all([text], spaces)[0]
+
+
+def fill_all(texts: Sequence[str], spaces: Mapping[str, Any]) -> list[str]:
+    """The same for texts of one question, which together are no longer than one may be."""
+    found, left = [], LONGEST
+    for text in texts:
+        filled = []
+        for plain, place in _parts(text):
+            more = plain if place is None else plain + _shown(place.strip(), spaces)
+            left -= len(more)
+            if left < 0:
+                raise TooLong(
+                    f"More than {LONGEST} characters are to be read once the places are filled."
+                )
+            filled.append(more)
+        found.append("".join(filled))
+    return found
 
 
 def _parts(text: str) -> Iterator[tuple[str, str | None]]:

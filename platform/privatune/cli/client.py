@@ -5,6 +5,7 @@ read here, so that no command looks at a status code.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,9 @@ from privatune.cli.exits import Exit, Stop, exit_for
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 FROM_US = "x-request-id"
 CONNECT_SECONDS, READ_SECONDS = 10.0, 300.0
+
+
+_PLAIN = re.compile(r"[\w/:.~%@+-]+", re.ASCII)  # of an address, as it is sent
 
 
 class Client:
@@ -80,6 +84,7 @@ class Client:
     @contextmanager
     def stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
         """A response whose body is still to come; an error status has raised already."""
+        _require_plain(path)
         try:
             with self._http.stream(method, path, **options) as response:
                 if not response.is_success or FROM_US not in response.headers:
@@ -90,6 +95,7 @@ class Client:
             raise self._no_answer(error) from error
 
     def _json(self, method: str, path: str, **options: Any) -> Any:
+        _require_plain(path)
         try:
             response = self._http.request(method, path, **options)
         except httpx.TransportError as error:
@@ -127,6 +133,17 @@ class Client:
             f"No answer from {self.root}: {error or type(error).__name__}",
             code="no_answer",
             fix="start the server (`privatune up`) or set PRIVATUNE_BASE_URL to where it runs.",
+        )
+
+
+def _require_plain(path: str) -> None:
+    """An id or name in it that is none would ask at another address."""
+    if _PLAIN.fullmatch(path) is None or {".", ".."} & set(path.split("/")):
+        raise Stop(
+            Exit.USAGE,
+            "An id or a model's name holds characters that none has.",
+            code="bad_id",
+            fix="Copy it as a list shows it, such as `privatune jobs list`.",
         )
 
 

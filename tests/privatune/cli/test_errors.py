@@ -182,3 +182,11 @@ def test_without_a_key_one_is_told_how_to_give_one_and_the_address(
     assert "PRIVATUNE_API_KEY is not set" in told.stderr
     assert "PRIVATUNE_BASE_URL=" in told.stderr
     assert "DATABASE_URL" not in told.stderr
+
+
+@pytest.mark.parametrize("job", ["a/../../keys", "..", "a?b", "x\x1b]0;owned\x07", "a\nb", "a#b"])
+def test_what_is_no_id_is_asked_nowhere(run: Run, server: Scripted, job: str) -> None:
+    """It reached another address, or ended in a traceback."""
+    done = run("jobs", "samples", job)
+    assert (done.exit_code, server.seen) == (Exit.USAGE, [])
+    assert "as a list shows it" in done.stderr

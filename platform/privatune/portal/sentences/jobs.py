@@ -169,8 +169,8 @@ JOBS: dict[str, Any] = {
         "size or the answers of a prompt, or have a smaller model judge."
     ),
     "too_much_to_grade": _(
-        "The answers of one step, each with its whole row, are more than a grader is given at once. "
-        "Lower the batch size or the answers of a prompt, or shorten the rows."
+        "The answers of one step, each with its whole row, are more than a grader is given at "
+        "once. Lower the batch size or the answers of a prompt, or shorten the rows."
     ),
     "grader_failed": _(
         "The grader gave no reward for any answer. Try it on an answer and its row, and mend it."
