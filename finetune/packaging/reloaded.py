@@ -51,6 +51,7 @@ def _ask(folder: Path, asked: Asked) -> None:
     model = loader.from_pretrained(asked.model, dtype=torch.float32, local_files_only=True).eval()
     tokenizer = AutoTokenizer.from_pretrained(asked.model, local_files_only=True)
     settings = GenerationConfig.from_pretrained(asked.model, local_files_only=True)
+    settings.do_sample, settings.max_new_tokens = False, asked.tokens
     logits, answers = [], []
     for row in asked.rows:
         ids = torch.tensor([row])
@@ -59,8 +60,6 @@ def _ask(folder: Path, asked: Asked) -> None:
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             generation_config=settings,
-            do_sample=False,
-            max_new_tokens=asked.tokens,
         )
         answers.append(found[0, len(row) :].tolist())
     save_file({"logits": torch.cat(logits)}, folder / LOGITS)

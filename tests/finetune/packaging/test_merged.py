@@ -13,10 +13,15 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from faults import OurFault, UserFault
+from finetune.families import family
+from finetune.families.contract import AdapterSpec
+from finetune.families.layers import linear_layers
 from finetune.packaging import merged, reloaded
+from finetune.packaging.answering import write_answering
 from finetune.packaging.merged import FormInfo, build_merged
 from finetune.packaging.signing import Signer
 from finetune.packaging.verify import verify
+from tests.finetune.families.bases import BASES
 
 DIGEST = "sha256:" + "1" * 64
 
@@ -39,7 +44,7 @@ def build(out: Path, bundle: Path, signer: Signer, base: Path, **more: Any) -> F
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same lines, without a start of Python: one test has that."""
+    """The same lines, without a start of Python: services/models/test_artifacts.py has that."""
 
     def run(command: list[str], **_: Any) -> "subprocess.CompletedProcess[bytes]":
         reloaded.main(Path(command[-1]))
@@ -62,7 +67,7 @@ def logits(model: Any) -> torch.Tensor:
 
 
 def test_the_form_loads_by_itself_and_says_what_base_and_adapter_say(
-    artifact: Path, signer: Signer, tiny_base: Path, tmp_path: Path
+    artifact: Path, signer: Signer, tiny_base: Path, tmp_path: Path, in_this_process: None
 ) -> None:
     out = tmp_path / "form"
     info = build(out, artifact, signer, tiny_base, shard_bytes=20_000)
@@ -116,6 +121,33 @@ def test_of_dora_and_a_narrow_base_each_weight_is_what_peft_makes_of_it_rounded_
         if name in found:
             assert torch.equal(found[name], tensor.bfloat16()), name
     assert found.keys() == narrow.keys()
+
+
+@pytest.mark.parametrize("name", ["Mistral Small 3.1", "Qwen3-MoE", "Phi-3"])
+def test_bases_with_eyes_experts_or_fused_layers_are_merged_too(
+    name: str, tmp_path: Path, in_this_process: None
+) -> None:
+    base, packed, model = (tmp_path / each for each in ("base", "packed", "model"))
+    kind, made = family("causal_lm"), BASES[name]
+    made.write(base)
+    fresh = kind.load(base, AdapterSpec(r=4), precision="fp32", device="cpu", seed=0)
+    random = torch.Generator().manual_seed(0)
+    packed.mkdir()
+    save_file(
+        {
+            each: torch.randn(tensor.shape, generator=random) * 0.2
+            for each, tensor in fresh.adapter_state().items()
+        },
+        packed / "adapter_model.safetensors",
+    )
+    (packed / "adapter_config.json").write_text(json.dumps(fresh.adapter_config("tiny")))
+    write_answering(base, model)
+    types = kind.merge(base, packed, model, shard_bytes=50_000)
+    assert len(types) == len(linear_layers(base))
+    expected = kind.expected(base, packed, types, tokens=merged.ANSWER_TOKENS)
+    parity = merged._compared(expected, model, made.architecture, tmp_path)
+    assert parity.same_answers
+    assert parity.rounding < 1e-3 < parity.moved
 
 
 def test_a_form_that_is_not_what_base_and_adapter_are_is_not_made(

@@ -11,9 +11,10 @@ from django.test import TestCase
 
 from finetune.families.contract import AdapterSpec
 from finetune.models import Artifact, Form, Job
+from finetune.packaging.request import BuiltForm
 from finetune.packaging.verify import verify
 from finetune.services.files.room import storage
-from finetune.services.forms import asking, leaving
+from finetune.services.forms import asking, leaving, making
 from finetune.services.forms.making import MAKE_FORM
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.room import DOCUMENTS
@@ -25,6 +26,7 @@ from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, LeaseState
 from finetune.trainer.adapter_size import adapter_bytes, checkpoint_bytes
 from finetune.work import leases
+from finetune.work.kinds import Lease
 from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
 from finetune.work.signals import LeaseLost, Stopped, Wishes
@@ -227,11 +229,25 @@ def _check_the_form(bench: Bench, artifact: Artifact, tmp_path: Path) -> Form:
     report = verify(taken, artifacts.public_key_pem())
     assert report.ok, report.problems
     assert report.digest == form.digest
+    _check_a_lost_lease(form, taken)
     for rights in (list(BY_DEFAULT), list(Right)):
         with tenant_scope(bench.tenant.id):
             License.objects.update(rights=rights)
         assert leaving.may_leave(form=form) == (Right.MERGE in rights)
     return form
+
+
+def _check_a_lost_lease(form: Form, tar: Path) -> None:
+    """A worker that was presumed dead, and is done all the same, leaves nothing."""
+    with tenant_scope(form.tenant_id):
+        vault = open_vault()
+    late = Lease(MAKE_FORM, form.tenant_id, form.id, form.id, form.epoch + 1)
+    built = BuiltForm.model_validate(
+        {"info": form.info, "digest": "another", "sha256": form.sha256, "bytes": form.bytes}
+    )
+    with pytest.raises(LeaseLost):
+        making._keep(late, form, built, tar, vault)
+    assert list(vault.list("forms/")) == [form.object_name]
 
 
 def _check_deletion(bench: Bench, artifact: Artifact, form: Form) -> None:
