@@ -21,7 +21,7 @@ class Embeddings:
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> None:
     causal = family("causal_lm")
-    monkeypatch.setattr(families, "NAMES", ("causal_lm", "embedding"))
+    monkeypatch.setattr(families, "BASES", ("causal_lm", "embedding"))
     monkeypatch.setattr(
         families, "family", lambda name: causal if name == "causal_lm" else Embeddings()
     )

@@ -74,7 +74,7 @@ def test_a_clean_process_scores_as_training_did(
     model.load_adapter_state(load_file(out / "adapter" / "adapter_model.safetensors"))
     model.train(False)
     layout = model.lay_out(encoded(tiny_base, [{"messages": CHAT}]), share_prefixes=False)
-    expected = pytest.approx(float(model.scores(layout)), abs=1e-5)
+    expected = pytest.approx(float(model.scores(layout).detach()), abs=1e-5)
     assert float(done.stdout.splitlines()[-1]) == expected
     told = json.loads((out / "passport.json").read_bytes())
     assert told["family"] == "scoring"
