@@ -28,6 +28,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "orpo": {"beta": 0.1},
     "simpo": {"beta": 2.0, "gamma": 0.5},
     "kto": {"beta": 0.1},
+    "reward": {},
 }
 SIDES = ("trl", "ours")
 
@@ -68,11 +69,13 @@ def one_side(options: argparse.Namespace) -> dict[str, Any]:
     """Runs in the child: WARM_UP + steps optimizer steps of one trainer."""
     import torch
 
+    from finetune.trainer.objectives import OBJECTIVES
     from finetune.trainer.spec import OptimSpec, RunSpec
 
     torch.set_num_threads(1)
     (objective,) = options.objectives
     spec = RunSpec(
+        family=OBJECTIVES[objective].family,
         objective=objective,
         batch_size=options.batch_size,
         optim=OptimSpec(learning_rate=1e-4, warmup_ratio=0),
@@ -170,9 +173,9 @@ def ours(base: Path, spec: Any, rows: Any, plan: Any) -> tuple[list[float], floa
 
 
 def start(base: Path, spec: Any) -> Any:
-    from finetune.families.causal_lm import adapted
+    from finetune.families import family
 
-    return adapted.load(base, spec.adapter, precision="fp32", device="cpu", seed=0)
+    return family(spec.family).load(base, spec.adapter, precision="fp32", device="cpu", seed=0)
 
 
 def step(run: Any) -> None:
@@ -188,12 +191,18 @@ def trl(
 ) -> tuple[list[float], float]:
     from tests.finetune.trainer.oracle import Stopwatch
     from tests.finetune.trainer.oracle_pairs import align_with_trl, rate_with_trl
+    from tests.finetune.trainer.oracle_rewards import reward_with_trl
 
     adapter, watch = start(base, spec).adapter_state(), Stopwatch()
     with tempfile.TemporaryDirectory() as folder:
         if spec.objective == "kto":
             told = rate_with_trl(
                 base, spec, list(unpaired(plan, texts)), adapter, out=Path(folder),
+                callbacks=[watch],
+            )  # fmt: skip
+        elif spec.objective == "reward":
+            told = reward_with_trl(
+                base, spec, rows, plan, adapter, out=Path(folder), max_steps=plan.total_steps,
                 callbacks=[watch],
             )  # fmt: skip
         else:

@@ -32,6 +32,7 @@ def reward_with_trl(
     *,
     out: Path,
     max_steps: int,
+    callbacks: Sequence[Any] = (),
 ) -> Told:
     """The rows in our plan's order, pre-tokenised, taken sequentially; every step is full."""
     order = [number for step in range(max_steps) for number in plan.rows_of(step)]
@@ -60,6 +61,7 @@ def reward_with_trl(
             target_modules=sorted(name.removeprefix("base_model.model.") for name in layers),
             task_type="SEQ_CLS",
         ),
+        callbacks=list(callbacks),
     )
     give(trainer.model, adapter)
     trainer.losses = []
