@@ -14,7 +14,8 @@ from finetune.services.files.room import storage
 from finetune.services.models import artifacts
 from finetune.states import RunState
 from tenants.database.scope import tenant_scope
-from tenants.models import AuditEntry
+from tenants.models import AuditEntry, License
+from tenants.rights import Right
 from tenants.roles import Scope
 from tenants.services.tenants import create_key
 from tenants.services.vaults import object_store, open_vault
@@ -101,6 +102,18 @@ def test_an_odd_query_is_told_and_breaks_nothing(customer: Customer, job: Job, n
         answer = ask(customer, job, **{name: word})
         assert answer.status_code == 400, (word, answer.content)
         assert answer.json()["param"] == name
+
+
+def test_who_may_train_a_base_and_not_ask_it_reads_no_answers_of_its(
+    customer: Customer, job: Job
+) -> None:
+    """A job by rewards was a way to have questions answered without the licence for it."""
+    give_samples(customer, job.public_id, 1, "a")
+    assert ask(customer, job).status_code == 200
+    with tenant_scope(customer.tenant_id):
+        License.objects.update(rights=[Right.TRAIN])
+    answer = ask(customer, job)
+    assert (answer.status_code, answer.json()["code"]) == (403, "license_required")
 
 
 def test_an_object_that_is_lost_is_said(customer: Customer, job: Job) -> None:

@@ -21,6 +21,7 @@ from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
 from tests.finetune.services.jobs.test_starting import made
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.fixtures.principals import somebody
 
 SMALL = {"n_epochs": 2, "batch_size": 4}
 
@@ -42,7 +43,7 @@ def committed_bench(committed: None, tiny_base: Path) -> Bench:
 def ask(bench: Bench, **changes: Any) -> Estimate:
     request = bench.request(**changes)
     with tenant_scope(bench.tenant.id):
-        return asking.ask(request=request, actor="test")
+        return asking.ask(request=request, by=somebody(bench.tenant.id))
 
 
 def told(bench: Bench, estimate: Estimate) -> dict[str, Any]:

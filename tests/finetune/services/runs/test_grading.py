@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from faults import OurFault
+from faults import OurFault, UserFault
 from finetune.sandbox.levels import require
 from finetune.services.jobs.validation import VALIDATE
+from finetune.services.runs import grading
 from finetune.services.runs.grading import Keeper, kept
 from finetune.services.runs.training import TRAIN
 from finetune.states import JobState
@@ -95,6 +96,18 @@ def test_what_cannot_be_read_ends_the_attempt_and_not_in_waiting_for_ever(
     with pytest.raises(OurFault) as refused:
         keeper.require()
     assert refused.value.code == "grader_unavailable"
+
+
+def test_more_than_can_be_graded_at_once_is_the_customers_to_mend(
+    tmp_path: Path, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was cut off, taken for a fault of ours, and tried again."""
+    monkeypatch.setattr(grading, "LARGEST", 100)
+    ask(tmp_path / FOLDER, "1", "e" * 100)
+    until(lambda: keeper._broken is not None, "it was read")
+    with pytest.raises(UserFault) as refused:
+        keeper.require()
+    assert refused.value.code == "too_much_to_grade"
 
 
 @pytest.mark.slow

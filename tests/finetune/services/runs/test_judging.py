@@ -10,8 +10,10 @@ import pytest
 
 from faults import Fault, OurFault, UserFault
 from finetune.grading.grade import Errors, Graded, sample_of
-from finetune.models import Job, Run
+from finetune.models import CatalogModel, Job, Run
 from finetune.sandbox.levels import require
+from finetune.services.jobs.judges import require_judges
+from finetune.services.jobs.lifecycle import cancel_job
 from finetune.services.jobs.validation import VALIDATE
 from finetune.services.models import patience
 from finetune.services.models.gateway import ServingDown
@@ -247,6 +249,36 @@ def test_a_judge_is_asked_for_by_who_may_ask_it(bench: Bench) -> None:
         with pytest.raises(NotFound) as missing:
             bench.create(**wish, grader=JUDGE | {"model": named}, by=somebody(bench.tenant.id))
         assert missing.value.param == "grader"
+
+
+def test_a_model_that_writes_nothing_is_no_judge(bench: Bench) -> None:
+    with tenant_scope(bench.tenant.id):
+        CatalogModel.objects.filter(name="tiny").update(family="embedding")
+        with pytest.raises(UserFault) as refused:
+            require_judges(["tiny"])
+    assert (refused.value.code, refused.value.param) == ("model_embeds", "grader")
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled"])
+def test_what_was_judged_goes_with_the_job_however_it_ends(
+    committed: None, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """It stayed with a job that failed, and went with no file of it."""
+    bench = new_bench(tiny_base)
+    judging, _ = claimed(bench), Desk(monkeypatch)
+    judging.told(SAMPLES, never)
+    kept = f"jobs/{judging.lease.job_id}/"
+    with tenant_scope(bench.tenant.id):
+        assert len(list(open_vault().list(kept))) == 1
+        job = Job.objects.get(id=judging.lease.job_id)
+        if end == "cancelled":
+            cancel_job(job_id=job.id, actor="test")
+    if end == "failed":
+        leases.fail(judging.lease, fault=UserFault("grader_failed", "No."))
+    else:
+        leases.give_back(judging.lease)
+    with tenant_scope(bench.tenant.id):
+        assert list(open_vault().list(kept)) == []
 
 
 @pytest.fixture
