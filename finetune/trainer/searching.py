@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from finetune.grading.resampling import change
+from finetune.grading.resampling import change, interval_of_mean
 from finetune.grading.retrieval import MEASURES, measures
 from finetune.records.kinds import RETRIEVAL, Item
 from finetune.trainer.objectives.contrastive import key_of
@@ -42,7 +42,9 @@ class Searched:
         found = change(base, tuned)
         return {
             "base": sum(base) / len(base),
+            "base_interval": _interval(base),
             "tuned": sum(tuned) / len(tuned),
+            "tuned_interval": _interval(tuned),
             "difference": found.difference,
             "interval": list(found.interval) if found.interval else None,
             "p_value": found.p_value,
@@ -58,6 +60,11 @@ class Searched:
         for number, values in enumerate(zip(*columns, strict=True), 1):
             writer.writerow((number, *values))
         return out.getvalue().encode()
+
+
+def _interval(values: Sequence[float]) -> list[float] | None:
+    found = interval_of_mean(values)
+    return list(found) if found else None
 
 
 def search(run: Run, kept: dict[str, Tensor]) -> Searched | None:

@@ -41,6 +41,9 @@ def test_the_base_finds_what_sentence_transformers_says(tmp_path: Path) -> None:
     assert (told["queries"], told["documents"]) == (len(wanted), len(documents))
     for name, each in told["measures"].items():
         assert each["base"] == pytest.approx(theirs[f"cosine_{name}"], abs=1e-9), name
+        for side in ("base", "tuned"):
+            low, high = each[f"{side}_interval"]
+            assert 0 <= low <= each[side] <= high <= 1
         assert each["difference"] == pytest.approx(each["tuned"] - each["base"])
     better = told["measures"]["mrr@10"]
     assert better["interval"][0] <= better["difference"] <= better["interval"][1]

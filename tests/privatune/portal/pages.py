@@ -19,6 +19,7 @@ from django.test import Client
 from django.urls import reverse
 
 from finetune.events import LossAtChance
+from finetune.grading.retrieval import MEASURES
 from finetune.models import (
     Artifact,
     CatalogModel,
@@ -53,6 +54,7 @@ NO_PAGES = {
     "file-findings", "job-curve", "job-stream",
     "pipeline-cancel", "pipeline-pause", "pipeline-resume", "pipeline-approve", "pipeline-retry",
     "evaluation-items", "evaluation-cancel", "evaluation-delete", "model-release",
+    "model-form-ask", "model-form", "model-form-cancel", "model-form-delete",
     "job-cancel", "job-pause", "job-resume", "model-download", "model-chat", "audit-export",
     "account_logout", "account_oidc_start", "account_oidc_callback", "account_end_other_sessions",
     "account_end_session", "mfa_generate_recovery_codes", "mfa_download_recovery_codes",
@@ -96,6 +98,14 @@ class Scene:
             warned = LossAtChance(end_loss=10.8, guessing_loss=10.8).entry()
             losses = {"base_valid_loss": 2.0, "valid_loss": 2.5, "steps": 3, "trained_tokens": 9}
             losses |= {"valid_rows": 4, "valid_rows_in_training": 1}
+            found = {"base": 0.527, "base_interval": [0.478, 0.575], "tuned": 0.886}
+            found |= {"tuned_interval": [0.858, 0.913], "difference": 0.36}
+            found |= {"interval": [0.312, 0.408], "p_value": 0.0001}
+            losses["retrieval"] = {
+                "queries": 200,
+                "documents": 38,
+                "measures": dict.fromkeys(MEASURES, found),
+            }
             Artifact.objects.update(report={"warnings": [warned]} | losses)
             self.artifact = Artifact.objects.get()
             self.evaluation = self._evaluation()

@@ -22,20 +22,29 @@ pytestmark = pytest.mark.django_db
 WARNED = LossAtChance(end_loss=10.8102, guessing_loss=10.8027)
 CHINESE = "训练结束时的损失为 10.8102，并不比在全部词元中随机猜测（10.8027）更好。"
 
+LOST = {"base": 0.75, "tuned": 0.5, "difference": -0.25, "interval": [-0.3, -0.2], "p_value": 0.01}
+RETRIEVAL = {"queries": 1, "documents": 9, "measures": {"mrr@10": LOST}}
+
 
 @pytest.mark.parametrize("language", ["en", "zh-hans"])
-def test_a_warning_is_told_in_the_persons_language(tiny_base: Path, language: str) -> None:
+def test_a_warning_and_what_a_search_finds_are_told_in_the_persons_language(
+    tiny_base: Path, language: str
+) -> None:
     bench = new_bench(tiny_base)
     customer = Customer(bench.tenant.id, bench.tenant.slug, key="", base_url="")
     job = bench.create()
     give_result(customer, job.public_id)
     with tenant_scope(customer.tenant_id):
-        Artifact.objects.update(report={"warnings": [WARNED.entry()]})
+        Artifact.objects.update(report={"warnings": [WARNED.entry()], "retrieval": RETRIEVAL})
     address = f"/t/{customer.slug}/jobs/{job.id}/"
     page = browser_of(member(customer)).get(address, headers={"accept-language": language})
     assert page.status_code == 200
     assert (CHINESE if language == "zh-hans" else WARNED.text) in page.content.decode()
     assert "loss_at_chance" in page.content.decode()
+    chinese = ("检索效果", "-0.250：不如基础模型", "1 条查询")
+    english = ("What it finds", "-0.250: worse than the base", "1 query of the validation rows")
+    for words in chinese if language == "zh-hans" else english:
+        assert words in page.content.decode()
 
 
 @pytest.mark.parametrize(

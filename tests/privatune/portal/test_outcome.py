@@ -10,6 +10,7 @@ from finetune.services.models.prompting import most_common
 from privatune.cli import evaluations
 from privatune.portal import verdicts
 from privatune.portal.outcome import outcome
+from privatune.portal.searched import searched
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,49 @@ def test_a_single_validation_row_has_no_interval_to_tell() -> None:
 @pytest.mark.parametrize("report", [{}, {"valid_loss": None, "base_valid_loss": None}])
 def test_without_validation_rows_nothing_is_told(report: dict[str, Any]) -> None:
     assert outcome(report) is None
+
+
+@pytest.mark.parametrize(
+    ("difference", "interval", "p", "english", "chinese", "colour"),
+    [
+        (0.36, [0.31, 0.41], 0.0001, "better than the base", "优于基础模型", "green"),
+        (-0.36, [-0.41, -0.31], 0.0001, "worse than the base", "不如基础模型", "red"),
+        (0.02, [-0.01, 0.05], 0.0123, "no difference shown", "未显示差异", ""),
+        (0.36, [0.3, 0.4], 0.125, "no difference shown", "未显示差异", ""),  # four, all alike
+        (0.36, None, 1.0, "no difference shown", "未显示差异", ""),
+    ],
+)
+def test_what_a_search_finds_is_told_by_its_sign(
+    difference: float,
+    interval: list[float] | None,
+    p: float,
+    english: str,
+    chinese: str,
+    colour: str,
+) -> None:
+    told = {"base": 0.5, "tuned": 0.5 + difference, "base_interval": [0.45, 0.55]}
+    told |= {"difference": difference, "interval": interval, "p_value": p}
+    report = {
+        "retrieval": {"queries": 4, "documents": 9, "measures": {"mrr@10": told, "ndcg@10": told}}
+    }
+    for language, words in (("en", english), ("zh-hans", chinese)):
+        with override(language):
+            found = searched(report)
+        assert found is not None
+        assert (found["queries"], found["documents"]) == (4, 9)
+        line, other = found["lines"]
+        assert other.name == "MRR@10", "in their own order, whatever the database's"
+        mark = "：" if language == "zh-hans" else ": "
+        assert (line.words, line.colour) == (f"{difference:+.3f}{mark}{words}", colour)
+        assert (line.name, line.base, line.base_within) == (
+            *("nDCG@10", "0.500"),
+            "0.450\u00a0–\u00a00.550",
+        )
+        assert line.tuned_within == "", "of a model from before they were measured"
+    by_heart = searched(report | {"valid_rows_in_training": 1})
+    assert by_heart is not None
+    assert by_heart["lines"][0].colour == ("red" if colour == "red" else "")
+    assert searched({}) is None
 
 
 def test_the_system_message_that_most_rows_have_is_found() -> None:

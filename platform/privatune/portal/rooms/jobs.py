@@ -26,6 +26,7 @@ from privatune.portal.method_fields import formats, method_for
 from privatune.portal.on_offer import on_offer
 from privatune.portal.pipeline_stages import stage_of, with_stage
 from privatune.portal.refusals import kept, said
+from privatune.portal.searched import searched
 from privatune.portal.watching import watch
 from privatune.portal.words import METHODS_TOLD
 from tenants.database.scope import tenant_scope
@@ -183,6 +184,7 @@ def _progress(job: Job) -> dict[str, Any]:
             for each in said.order_by("-seq")[:EVENTS_SHOWN]
         ],
         "artifact": artifact,
+        "searched": searched(artifact.report) if artifact else None,
         "warnings": [(each["code"], history.told(Event(**each))) for each in warned],
         "final": job.state in FINAL_JOB_STATES,
         "training": job.state == JobState.RUNNING and not stopping,

@@ -19,6 +19,7 @@ from privatune import problem_pages
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.model_forms import forms_of
 from privatune.portal.outcome import outcome
+from privatune.portal.searched import searched
 from privatune.portal.stages import stages
 from privatune.portal.verdicts import ability_lines, verdict
 from privatune.portal.watching import may_look
@@ -49,6 +50,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "releases": Scope.MODELS_WRITE in request.principal.scopes,
             "forms": forms_of(artifact, request.principal),
             "outcome": outcome(report),
+            "searched": searched(report),
             "stages": stages(artifact),
             "evaluations": [
                 {"row": each, "verdict": verdict(each.report)}
