@@ -16,6 +16,7 @@ from typing import Any
 from faults import OurFault, UserFault
 from finetune.grading import specs
 from finetune.grading.grade import Graded, Judged, JudgeFailed, grade, sample_of
+from finetune.grading.judges import judges_in
 from finetune.grading.python_grader import Ran
 from finetune.trainer.generating import Answer
 from finetune.trainer.lifeline import Stop
@@ -26,11 +27,6 @@ LOOK_SECONDS = 0.05
 
 
 Told = list[Any]  # of a judging model: score, tokens, and why there is no score, or None
-
-
-def judges_in(spec: "specs.Grader") -> list[specs.ScoreModel]:
-    """The parts that ask a model, in their order."""
-    return [part for part in specs.parts_of(spec) if isinstance(part, specs.ScoreModel)]
 
 
 def sources_of(spec: "specs.Grader") -> list[str]:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
+from finetune.grading import specs
+from finetune.grading.judges import judges_in, require_few
 from finetune.models import Dataset, Job, JobFile
 from finetune.records.thinking import Thinking, setting_of
 from finetune.services.jobs.request import JobRequest, row_limit
@@ -100,6 +102,7 @@ def resolve(
     items = rows if packs is None else packs.count
     steps = math.ceil(items / values.batch_size) * values.n_epochs
     if request.draws:
+        _require_few_judgements(spec, rows, valid.rows if valid else 0)
         steps *= int(spec.settings["num_iterations"])
         trained = _most_drawn(spec, rows)
     else:
@@ -120,6 +123,14 @@ def resolve(
         split=parted,
         files=files,
     )
+
+
+def _require_few_judgements(spec: RunSpec, rows: int, held_out: int) -> None:
+    """Before anything is drawn, and not when the first step has been. Raises UserFault."""
+    settings = ReinforcementSettings.model_validate(spec.settings)
+    parts = len(judges_in(specs.GRADER.validate_python(spec.grader)))
+    step = min(spec.batch_size, rows) * settings.num_generations
+    require_few(parts, max(step, held_out * settings.num_generations_eval))
 
 
 def _most_drawn(spec: RunSpec, rows: int) -> int:

@@ -13,13 +13,14 @@ from asgiref.sync import async_to_sync
 
 from faults import UserFault
 from finetune.grading import specs
+from finetune.grading.judges import judges_in, require_few
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Still, Target
 from finetune.services.models.graders import run_grader
 from finetune.services.models.patience import of_the_row, patiently
 from finetune.services.runs.lease import RunLease
 from finetune.storage import judgements_object
-from finetune.trainer.rewards import Told, judges_in
+from finetune.trainer.rewards import Told
 from finetune.trainer.spec import RunSpec
 from tenants.access import Principal
 from tenants.actor import Actor
@@ -29,7 +30,6 @@ from tenants.vault.errors import ObjectMissing
 from tenants.vault.vault import Vault
 
 AT_ONCE = 4  # judgements; the tenant's own chats must still find a place
-MOST = 1024  # answers of a step, or of an evaluation
 SECONDS = 3600.0  # for all of them
 LONGEST_ERROR = 500  # characters
 Sample = tuple[dict[str, Any], Any]  # as graders see it, and its row's item
@@ -60,13 +60,7 @@ class Judging:
 
         Raises UserFault for what is too much, and what asking a model does; and what `still` does.
         """
-        if len(samples) > MOST:
-            raise UserFault(
-                "too_many_judgements",
-                f"A model would have to judge {len(samples)} answers at once; {MOST} is the most.",
-                param="method.reinforcement.grader",
-                fix="Lower batch_size, num_generations or the rows of the validation file.",
-            )
+        require_few(len(self.parts), len(samples))
         name = judgements_object(self.lease.job_id, self._digest(samples))
         try:
             kept: list[list[Told]] = json.loads(self.vault.read_bytes(name))

@@ -251,6 +251,22 @@ def test_a_judge_is_asked_for_by_who_may_ask_it(bench: Bench) -> None:
         assert missing.value.param == "grader"
 
 
+def test_too_many_judgements_are_refused_before_anything_is_drawn(bench: Bench) -> None:
+    """Each part that asks a model asks about each answer."""
+    both = {"type": "multi", "name": "m", "calculate_output": "a + b",
+            "graders": {"a": JUDGE | {"name": "a"}, "b": JUDGE | {"name": "b"}}}  # fmt: skip
+    wish: dict[str, Any] = {
+        "file": bench.add_file(jsonl(rows(16))), "method": "reinforcement",
+        "hyperparameters": {"batch_size": 16}, "max_length": 128, "by": somebody(bench.tenant.id),
+    }  # fmt: skip
+    short = {"max_completion_tokens": 8}
+    for grader, generations, code in ((JUDGE, 64, None), (both, 64, "too_many_judgements")):
+        job = bench.create(**wish, grader=grader, settings=short | {"num_generations": generations})
+        perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
+        error = bench.job(job).error
+        assert (error or {}).get("code") == code
+
+
 def test_a_model_that_writes_nothing_is_no_judge(bench: Bench) -> None:
     with tenant_scope(bench.tenant.id):
         CatalogModel.objects.filter(name="tiny").update(family="embedding")
