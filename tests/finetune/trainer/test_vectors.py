@@ -15,7 +15,7 @@ from finetune.families.embedding.adapted import Text
 from finetune.records.kinds import Group, Scored
 from finetune.trainer import optim
 from finetune.trainer.data import make_plan
-from finetune.trainer.lifeline import Stop
+from finetune.trainer.lifeline import Stop, Yielded
 from finetune.trainer.loop import train
 from finetune.trainer.objectives import OBJECTIVES, usable
 from finetune.trainer.objectives.contrastive import CONTRASTIVE
@@ -290,19 +290,56 @@ def run_folder(folder: Path, objective: str, **more: Any) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("objective", "checks"), [("contrastive", 13), ("cosent", 8)])
-def test_the_same_bytes_though_it_is_stopped_again_and_again(
-    objective: str, checks: int, tmp_path: Path
+class StopBehindEachStep(Stop):
+    """Yields at the first check after a step that it has seen being trained."""
+
+    def __init__(self, run: Path) -> None:
+        super().__init__()
+        self.log = run / "events.jsonl"
+        self.before = self.trained()
+
+    def trained(self) -> int:
+        return self.log.read_bytes().count(b'"type": "metrics"') if self.log.exists() else 0
+
+    def check(self) -> None:
+        self.requested = self.trained() > self.before
+        super().check()
+
+
+def train_step_by_step(run: Path) -> int:
+    """To its end, each step in a training of its own; how many there were."""
+    for trainings in range(1, 20):
+        try:
+            train(run, StopBehindEachStep(run))
+        except Yielded:
+            continue
+        return trainings
+    raise AssertionError("it does not end")
+
+
+@pytest.mark.parametrize(
+    ("objective", "checks", "settings"),
+    [
+        ("contrastive", 13, {}),
+        ("contrastive", 13, {"dimensions": "32, 16, 8"}),
+        ("cosent", 8, {}),
+        ("cosent", 8, {"dimensions": "32, 8"}),
+    ],
+)
+def test_the_same_bytes_though_it_is_stopped_within_steps_and_behind_each(
+    objective: str, checks: int, settings: dict[str, Any], tmp_path: Path
 ) -> None:
-    whole = run_folder(tmp_path / "whole", objective)
+    whole, parts, steps = (
+        run_folder(tmp_path / name, objective, settings=settings)
+        for name in ("whole", "parts", "steps")
+    )
     train(whole, Stop())
-    parts = run_folder(tmp_path / "parts", objective)
-    again = train_interrupted(parts, checks, most=20)
-    assert again >= 2
-    assert result_hash(parts) == result_hash(whole)
-    assert (parts / "result" / "metrics.csv").read_bytes() == (
-        whole / "result" / "metrics.csv"
-    ).read_bytes()
+    assert train_interrupted(parts, checks, most=20) >= 2
+    assert train_step_by_step(steps) >= 6
+    for other in (parts, steps):
+        assert result_hash(other) == result_hash(whole)
+        table = (other / "result" / "metrics.csv").read_bytes()
+        assert table == (whole / "result" / "metrics.csv").read_bytes()
     told = report(whole)
     assert told["steps"] == 6
     assert told["valid_loss"] < told["base_valid_loss"]
