@@ -97,6 +97,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.files.intake._drop_spent_checkpoints": WRITES,
     "finetune.services.jobs.preview._asked": Right.TRAIN,
     "finetune.services.jobs.samples.samples_of": OWN,
+    "finetune.services.jobs.steps._forget_judgements": WRITES,
     "finetune.services.jobs.validation._overlap": INSIDE,
     "finetune.services.jobs.validation._parted": INSIDE,
     "privatune.portal.rooms.files.upload": WRITES,
