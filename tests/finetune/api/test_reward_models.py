@@ -17,6 +17,7 @@ from finetune.services.jobs.request import JobRequest
 from finetune.services.models import gateway
 from finetune.services.pipelines.request import PipelineRequest, StageRequest, wrong_stages
 from privatune.portal.on_offer import askable
+from privatune.portal.preferred import preferred
 from tenants.database.scope import tenant_scope
 from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, chat_rows
@@ -25,6 +26,12 @@ from tests.finetune.api.test_dpo import preferences
 from tests.finetune.api.test_preference_methods import start
 from tests.finetune.api.test_pretrain import upload, validated
 from tests.fixtures.people import browser_of, member
+
+PREFERENCES = {
+    "pairs": 40, "before": {"accuracy": 0.5, "interval": [0.35, 0.65]},
+    "after": {"accuracy": 0.9, "interval": [0.77, 0.96]},
+    "difference": 0.4, "interval": [0.2, 0.6], "p_value": 0.001,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -36,7 +43,9 @@ def made(customer: Customer) -> tuple[str, str]:
     name = give_result(customer, job.public_id)
     told = {"family": "scoring", "hyperparameters": {"adapter": AdapterSpec().model_dump()}}
     with tenant_scope(customer.tenant_id):
-        Artifact.objects.filter(model_name=name).update(passport=told)
+        Artifact.objects.filter(model_name=name).update(
+            passport=told, report={"preferences": PREFERENCES}
+        )
     return job.public_id, name
 
 
@@ -61,6 +70,29 @@ def test_nobody_asks_it_for_text(customer: Customer, made: tuple[str, str]) -> N
     text = page.content.decode()
     assert "scores answers and writes none" in text
     assert 'id="chat"' not in text
+    assert "Of 40 pairs: 90.0% (77.0%\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}96.0%)" in text
+    assert '<p class="outcome-green">+40.0 points: better than before</p>' in text
+
+
+@pytest.mark.parametrize(
+    ("told", "shared", "words", "colour"),
+    [
+        ({}, 0, "better than before", "green"),
+        ({}, 3, "better than before", ""),
+        ({"interval": [-0.1, 0.6]}, 0, "no difference shown", ""),
+        ({"interval": None}, 0, "no difference shown", ""),
+        ({"p_value": 0.3}, 0, "no difference shown", ""),
+        ({"difference": -0.4, "interval": [-0.6, -0.2]}, 3, "worse than before", "red"),
+    ],
+)
+def test_a_page_praises_only_what_is_shown(
+    told: dict[str, Any], shared: int, words: str, colour: str
+) -> None:
+    found = preferred({"preferences": PREFERENCES | told, "valid_rows_in_training": shared})
+    assert found is not None
+    assert words in found["words"]
+    assert found["colour"] == colour
+    assert preferred({}) is None
 
 
 def test_an_evaluation_of_a_job_to_come_is_refused(customer: Customer) -> None:

@@ -19,6 +19,7 @@ from privatune import problem_pages
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.model_forms import forms_of
 from privatune.portal.outcome import outcome
+from privatune.portal.preferred import preferred
 from privatune.portal.searched import searched
 from privatune.portal.stages import stages
 from privatune.portal.verdicts import ability_lines, verdict
@@ -51,6 +52,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "forms": forms_of(artifact, request.principal),
             "outcome": outcome(report),
             "searched": searched(report),
+            "preferred": preferred(report),
             "stages": stages(artifact),
             "evaluations": [
                 {"row": each, "verdict": verdict(each.report)}
