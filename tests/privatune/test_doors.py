@@ -96,7 +96,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.files.intake._drop_samples": WRITES,
     "finetune.services.files.intake._drop_spent_checkpoints": WRITES,
     "finetune.services.jobs.preview._asked": Right.TRAIN,
-    "finetune.services.jobs.samples.samples_of": OWN,
+    "finetune.services.jobs.samples.samples_of": Right.SERVE,
     "finetune.services.jobs.steps._forget_judgements": WRITES,
     "finetune.services.jobs.validation._overlap": INSIDE,
     "finetune.services.jobs.validation._parted": INSIDE,
@@ -211,6 +211,7 @@ QUERIES = {address: "?model=shelf" for address in ENTRIES if address.endswith("/
 # What gives a tenant's bytes to a caller; what loads weights into serving gives them to none.
 GIVING = (OWN, Right.EXPORT, Right.MERGE, Right.TRAIN)
 GIVERS = {name for name, kind in VAULTS.items() if kind in GIVING} | {
+    "finetune.services.jobs.samples.samples_of",  # with the right to ask the model, as answers are
     "finetune.services.models.gateway._reserve",  # without what it gives nothing is generated
     "finetune.services.trail.export",
 }
