@@ -65,7 +65,11 @@ def questions() -> QuerySet[StoredFile]:
 def askable() -> tuple[list[Any], list[str]]:
     """(choices, bases) of what may be evaluated: one's own models, the newest first, the bases of
     one's licences, and last what jobs under way will make; and these bases."""
-    written = selectors.artifacts().filter(base__family=WRITES).exclude(passport__family=SCORES)
+    written = (
+        selectors.artifacts()
+        .filter(base__family=WRITES)
+        .exclude(passport__contains={"family": SCORES})
+    )
     tuned = written.order_by("-created_at").values_list("model_name", flat=True)
     licensed = License.objects.filter(state=LicenseState.ACTIVE).values_list("model", flat=True)
     known = selectors.catalogue().filter(name__in=list(licensed), family=WRITES).order_by("name")
