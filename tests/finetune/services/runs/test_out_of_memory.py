@@ -21,7 +21,7 @@ from tests.tiny import build_tiny_base
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("committed")]
 
-LIMIT_MB = 700  # torch alone takes 320; the graph of 2048 tokens takes 600 or more, of 512 some 60
+LIMIT_MB = 850  # the libraries take 400; the graph of 2048 tokens takes 600 or more, of 512 some 60
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_it_is_tried_once_with_less_and_succeeds(bench: Bench, limited: None) ->
         assert Run.objects.get(job=job).attempts == 0, "it is nobody's fault yet"
     perform(TRAIN, tenant_id=bench.tenant.id, key=job.id)
     ended = bench.job(job)
-    assert (ended.state, ended.error) == (JobState.SUCCEEDED, None)
+    assert (ended.state, ended.error) == (JobState.SUCCEEDED, None), bench.messages(job)
     with tenant_scope(bench.tenant.id):
         artifact = Artifact.objects.get(job=job)
     assert artifact.passport["hyperparameters"]["relief"] == less | {"after_step": 0}
