@@ -378,8 +378,14 @@ class Family(Protocol):
         ...
 
     def expected(
-        self, base_dir: Path, packed: Path, merged: dict[str, str], *, tokens: int
+        self,
+        base_dir: Path,
+        packed: Path,
+        merged: dict[str, str],
+        *,
+        tokens: int,
+        texts: Sequence[str] | None = None,
     ) -> Expected:
-        """Of what `merge` wrote, by stock peft and `tokens` tokens an answer. Raises OurFault
-        `parity_failed` where the adapter does not load."""
+        """Of what `merge` wrote, by stock peft and `tokens` tokens an answer, asked `texts` or the
+        family's own questions. Raises OurFault `parity_failed` where the adapter does not load."""
         ...

@@ -11,12 +11,14 @@ import json
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from faults import Fault, OurFault
 from faults.disk import is_full
 from finetune.families.libraries import importing
 from finetune.lifeline import die_with_parent
 from finetune.packaging.bundle import build, tar
+from finetune.packaging.llama_cpp.build import build_gguf
 from finetune.packaging.merged import build_merged
 from finetune.packaging.request import REQUESTS, BuildRequest, BuiltBundle, BuiltForm, FormRequest
 from finetune.packaging.signing import Signer, load_signer
@@ -64,13 +66,17 @@ def _bundle(folder: Path, request: BuildRequest, signer: Signer) -> BuiltBundle:
 
 
 def _form(folder: Path, request: FormRequest, signer: Signer) -> BuiltForm:
-    info, digest = build_merged(
-        folder / "form",
-        bundle=request.bundle,
-        artifact=request.artifact,
-        license_terms=request.license_terms,
-        signer=signer,
-        base_dir=request.base_dir,
+    how: Any = {
+        "bundle": request.bundle,
+        "artifact": request.artifact,
+        "license_terms": request.license_terms,
+        "signer": signer,
+        "base_dir": request.base_dir,
+    }
+    info, digest = (
+        build_merged(folder / "form", **how)
+        if request.form == "merged"
+        else build_gguf(folder / "form", form=request.form, **how)
     )
     sha256 = tar(folder / "form", folder / "form.tar")
     size = (folder / "form.tar").stat().st_size

@@ -1,6 +1,5 @@
 """The merged form: base and adapter as one model, held to what the two say side by side, signed."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -13,9 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from faults import OurFault, UserFault
 from finetune.families import family
-from finetune.packaging.bundle import seal
-from finetune.packaging.files import pretty_json, publish_folder
-from finetune.packaging.manifest import SIGNER_KEY
+from finetune.packaging.form_documents import publish_form
 from finetune.packaging.passport import Passport
 from finetune.packaging.reloaded import ANSWERS, ASKED, LOGITS, Answers, Asked
 from finetune.packaging.serve import loader_of
@@ -117,10 +114,16 @@ def build_merged(
             code_version=version("privatune"),
             parity=parity,
         )
-        _write_documents(staging, bundle, passport, info, license_terms, signer)
-        digest = seal(staging, signer, needs={"transformers": f">={info.transformers}"})
-        if not publish_folder(staging, out_dir):
-            raise OurFault("artifact_exists", "The form's place is taken.", where=str(out_dir))
+        digest = publish_form(
+            staging,
+            out_dir,
+            bundle=bundle,
+            info=info,
+            readme=_readme(passport, info, license_terms),
+            license_terms=license_terms,
+            signer=signer,
+            needs={"transformers": f">={info.transformers}"},
+        )
         return info, digest
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -200,16 +203,8 @@ def _reloaded(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _write_documents(
-    staging: Path,
-    bundle: Path,
-    passport: Passport,
-    info: FormInfo,
-    license_terms: dict[str, Any],
-    signer: Signer,
-) -> None:
-    shutil.copyfile(bundle / "passport.json", staging / "passport.json")
-    readme = _README.format(
+def _readme(passport: Passport, info: FormInfo, license_terms: dict[str, Any]) -> str:
+    return _README.format(
         name=passport.name,
         base=passport.base.name,
         digest=passport.base.digest,
@@ -217,7 +212,3 @@ def _write_documents(
         loader=loader_of(passport.base.architecture),
         licence=license_terms.get("licence", passport.base.licence),
     )
-    (staging / "README.md").write_text(readme, encoding="utf-8")
-    (staging / "form.json").write_bytes(pretty_json(json.loads(info.model_dump_json())))
-    (staging / "license.json").write_bytes(pretty_json(license_terms))
-    (staging / SIGNER_KEY).write_text(signer.public_pem, encoding="utf-8")

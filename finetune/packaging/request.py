@@ -1,11 +1,13 @@
 """What the packaging process is told (request.json) and what it answers (info.json)."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from finetune.packaging.bundle import BundleInfo
+from finetune.packaging.forms import FormName
+from finetune.packaging.llama_cpp.build import GgufInfo
 from finetune.packaging.merged import FormInfo
 from finetune.packaging.passport import Passport
 
@@ -34,7 +36,7 @@ class FormRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    form: Literal["merged"]
+    form: FormName
     bundle: Path
     artifact: str
     base_dir: Path
@@ -46,7 +48,7 @@ class BuiltForm(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    info: FormInfo
+    info: Annotated[FormInfo | GgufInfo, Field(discriminator="form")]
     digest: str
     sha256: str
     bytes: int

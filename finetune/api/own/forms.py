@@ -1,6 +1,7 @@
-"""/api/v1/forms: a model merged into its base, made on request, for who may have the base."""
+"""/api/v1/forms: a model merged into its base, or as GGUF, made on request, for who may have the
+base."""
 
-from typing import Any, Literal
+from typing import Any
 
 from django.http.response import HttpResponseBase
 from drf_spectacular.types import OpenApiTypes
@@ -16,6 +17,7 @@ from finetune.api.own.fields import IdField, KeptErrorField, ReferenceField
 from finetune.api.spans import span_of
 from finetune.api.streams import resumable
 from finetune.models import Artifact, Form
+from finetune.packaging.forms import FormName
 from finetune.services.forms import asking, leaving
 from tenants.access import still_allowed
 from tenants.roles import Scope
@@ -30,7 +32,8 @@ class FormSerializer(serializers.ModelSerializer[Form]):
     bytes_total = serializers.IntegerField(source="total", allow_null=True)
     digest = serializers.CharField(help_text="Of its manifest; empty until it has succeeded.")
     info = serializers.DictField(
-        allow_null=True, help_text="form.json: types, and how it compares with base and adapter."
+        allow_null=True,
+        help_text="form.json: types, and how it compares with base and adapter.",
     )
     error = KeptErrorField()
 
@@ -45,7 +48,7 @@ class FormSerializer(serializers.ModelSerializer[Form]):
 class FormWish(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    form: Literal["merged"]
+    form: FormName
 
 
 class Forms(OwnView):

@@ -1,7 +1,7 @@
 """An adapter taken into its base: one model's files, and what they are held to."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,9 +100,16 @@ def _shard(number: int, of: int) -> str:
 # --- what the files are held to -----------------------------------------------------------------
 
 
-def expected(base_dir: Path, packed: Path, merged: dict[str, str], *, tokens: int) -> Expected:
+def expected(
+    base_dir: Path,
+    packed: Path,
+    merged: dict[str, str],
+    *,
+    tokens: int,
+    texts: Sequence[str] | None = None,
+) -> Expected:
     encoder = RowEncoder(load_tokenizer(base_dir))
-    rows = [encoder.render_prompt([{"role": "user", "content": text}]) for text in PROBES]
+    rows = [encoder.render_prompt([{"role": "user", "content": text}]) for text in texts or PROBES]
     base = load_base(base_dir, dtype=FLOAT32).eval()
     ends = sorted(encoder.stop_ids | _ends(base))
     plain = _said(base, rows, ends, 0)

@@ -1,6 +1,6 @@
 """The family's face to training, packaging and serving (see finetune.families.contract)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,13 @@ class _Embedders:
         raise _no_form()
 
     def expected(
-        self, base_dir: Path, packed: Path, merged: dict[str, str], *, tokens: int
+        self,
+        base_dir: Path,
+        packed: Path,
+        merged: dict[str, str],
+        *,
+        tokens: int,
+        texts: Sequence[str] | None = None,
     ) -> Expected:
         raise _no_form()
 

@@ -1,6 +1,7 @@
 """The family's face to training and packaging (see finetune.families.contract): bases are those of
 the causal language models, and only what is trained of them is other."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -34,7 +35,13 @@ class _Scoring:
         raise _no_form()
 
     def expected(
-        self, base_dir: Path, packed: Path, merged: dict[str, str], *, tokens: int
+        self,
+        base_dir: Path,
+        packed: Path,
+        merged: dict[str, str],
+        *,
+        tokens: int,
+        texts: Sequence[str] | None = None,
     ) -> Expected:
         raise _no_form()
 

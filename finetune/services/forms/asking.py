@@ -1,9 +1,10 @@
 """Forms of a model: asked for, cancelled and deleted."""
 
 from finetune.models import Artifact, Form
+from finetune.packaging.forms import room
 from finetune.services.files.room import require_room
 from finetune.services.forms.leaving import require_form, require_may_leave
-from finetune.services.forms.making import MAKE_FORM, TWICE
+from finetune.services.forms.making import MAKE_FORM
 from finetune.states import LIVE_LEASES, LeaseState
 from finetune.work import leases, nudges
 from finetune.work.turns import require_turn
@@ -26,7 +27,7 @@ def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
     """
     by.require_of(Scope.ARTIFACTS_READ, artifact)
     require_may_leave(artifact)
-    require_form(artifact)
+    require_form(artifact, form)
     lock(f"forms:{current_tenant_id()}")
     earlier = Form.objects.filter(artifact=artifact, form=form).first()
     if earlier is not None and earlier.state in (*LIVE_LEASES, LeaseState.SUCCEEDED):
@@ -41,7 +42,7 @@ def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
         retry_after=60,
     )
     require_room(artifact.base.bytes)
-    made = Form.objects.create(artifact=artifact, form=form, total=TWICE * artifact.base.bytes)
+    made = Form.objects.create(artifact=artifact, form=form, total=room(form, artifact.base.bytes))
     nudges.wake(Form, made.tenant_id, made.id)
     audit.record(
         actor=by.actor,

@@ -5,6 +5,7 @@ from typing import BinaryIO
 
 from faults import UserFault
 from finetune.models import Artifact, Form
+from finetune.packaging.forms import forms_of
 from finetune.services.models.withholding import is_withheld, require_given_out
 from finetune.states import LeaseState
 from tenants.access import Principal
@@ -24,8 +25,8 @@ def require_may_leave(artifact: Artifact) -> None:
     require_given_out(artifact)
 
 
-def require_form(artifact: Artifact) -> None:
-    """Raises UserFault for a model of a family that has no merged form."""
+def require_form(artifact: Artifact, form: str) -> None:
+    """Raises UserFault for a model that cannot be had in it."""
     if artifact.scores:
         raise UserFault(
             "form_unsupported",
@@ -37,6 +38,12 @@ def require_form(artifact: Artifact) -> None:
             "form_unsupported",
             "A model that makes vectors has no merged form.",
             fix="Take its bundle: `embedder/` in it loads as a whole with sentence-transformers.",
+        )
+    if form not in forms_of(artifact.base.architecture):
+        raise UserFault(
+            "form_unsupported",
+            f"A model of the architecture {artifact.base.architecture} has no {form}.",
+            fix="Have it merged, and convert that with llama.cpp's own tools.",
         )
 
 

@@ -12,6 +12,7 @@ from django.conf import settings
 from finetune.events.waits import FormNeedsDisk, Wait
 from finetune.models import Form
 from finetune.packaging.archive import unpack_tar
+from finetune.packaging.forms import room
 from finetune.packaging.request import BuiltForm, FormRequest
 from finetune.services.forms.leaving import require_form, require_may_leave
 from finetune.services.runs.packing import pack
@@ -35,7 +36,6 @@ from tenants.vault.vault import Vault
 ACTOR = Actor.system("worker")
 MB = 1024 * 1024
 TELL_SECONDS = 1.0
-TWICE = 2  # on the worker's disk: as a folder and as a .tar
 
 
 class Making(OperationKind):
@@ -54,7 +54,7 @@ class Making(OperationKind):
     def on_claim(self, subject: Form, lease: Lease) -> None:
         """Licence and gates are asked again here."""
         require_may_leave(subject.artifact)
-        require_form(subject.artifact)
+        require_form(subject.artifact, subject.form)
 
     def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
         _make(lease, pulse)
@@ -73,8 +73,9 @@ def _make(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         leases.wait(lease, reason=lacking, seconds=lease.kind.wait_seconds)
         return
     with private_folder(settings.WORK_DIR, f"{lease.row_id}-{lease.epoch}") as folder:
+        asked: dict[str, Any] = {"form": form.form}  # which the request looks at itself
         request = FormRequest(
-            form="merged",
+            **asked,
             bundle=_unpacked(form, vault, folder),
             artifact=form.artifact.digest,
             base_dir=settings.MODEL_STORE / form.artifact.base.path,
@@ -118,7 +119,8 @@ def _written(folder: Path) -> int:
 
 def _lack_of_disk(form: Form) -> Wait | None:
     artifact = form.artifact
-    needed = TWICE * (artifact.base.bytes + artifact.bundle_bytes) + fitness.LEAST_FREE_BYTES
+    needed = room(form.form, artifact.base.bytes + artifact.bundle_bytes)
+    needed += fitness.LEAST_FREE_BYTES
     if shutil.disk_usage(settings.WORK_DIR).free >= needed:
         return None
     return FormNeedsDisk(needed=needed // MB)

@@ -55,7 +55,8 @@ def opened(
     folder: Path, *, base: Path | None, store: Path, key: str | None, fingerprint: str | None
 ) -> Opened:
     """Raises UserFault `not_verified`, `base_needed`, `other_base`, `unnecessary_base`,
-    `bundle_embeds`, `bundle_scores`, `license_unreadable`, and what the import of a base raises."""
+    `bundle_embeds`, `bundle_scores`,
+    `form_not_served`, `license_unreadable`, and what the import of a base raises."""
     report = verify(folder, key, trusted_fingerprint=fingerprint)
     if not report.ok or report.digest is None:
         problem = report.problems[0] if report.problems else "it has no manifest"
@@ -78,11 +79,21 @@ def opened(
     if "form.json" in read.manifest.files:
         if base is not None:
             raise UserFault("unnecessary_base", "A merged form has its base in it.", param="base")
+        require_merged(json.loads(read("form.json"))["form"])
         where, digest, adapter = folder / "model", f"{report.digest}", None
     else:
         where, digest = _base(base, store, passport), passport.base.digest
         adapter = _adapter(read)
     return Opened(passport.name, report.digest, where, digest, adapter, terms, passport.created)
+
+
+def require_merged(form: str) -> None:
+    if form != "merged":
+        raise UserFault(
+            "form_not_served",
+            f"This is the form {form}, which other programs serve.",
+            fix="README.md in it says how llama.cpp and Ollama do; or take the merged form.",
+        )
 
 
 class _Read:

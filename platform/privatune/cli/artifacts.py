@@ -97,7 +97,11 @@ def pull_artifact(
 def export_form(
     artifact_id: Annotated[str, typer.Argument(help="The artifact's id, or its model's name.")],
     form: Annotated[
-        Form, typer.Option(help="merged: base and adapter as one transformers model.")
+        Form,
+        typer.Option(
+            help="merged: base and adapter as one transformers model; gguf-*: as one file for "
+            "llama.cpp and Ollama, in 16, 8 or 4 bits."
+        ),
     ] = Form.MERGED,
     output: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="The folder to put it in.")

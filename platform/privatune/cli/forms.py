@@ -15,6 +15,9 @@ POLL_SECONDS = 1.0
 
 class Form(StrEnum):
     MERGED = "merged"
+    GGUF_F16 = "gguf-f16"
+    GGUF_Q8_0 = "gguf-q8_0"
+    GGUF_Q4_K_M = "gguf-q4_k_m"
 
 
 def made(client: Client, form: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,25 @@
 
 from typing import Any
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 from faults import Fault
 from finetune import selectors
 from finetune.models import Artifact
+from finetune.packaging import forms as names
 from finetune.services.forms import leaving
 from finetune.states import LIVE_LEASES, LeaseState
 from privatune.portal.refusals import kept, said
 from tenants.access import Principal
 from tenants.roles import Scope
+
+WORDS: dict[str, Promise] = {
+    "merged": _("merged: a transformers model"),
+    "gguf-f16": _("GGUF in 16 bits, for llama.cpp and Ollama"),
+    "gguf-q8_0": _("GGUF in 8 bits (Q8_0)"),
+    "gguf-q4_k_m": _("GGUF in 4 bits (Q4_K_M)"),
+}
 
 
 def forms_of(artifact: Artifact, by: Principal) -> dict[str, Any] | None:
@@ -17,9 +28,11 @@ def forms_of(artifact: Artifact, by: Principal) -> dict[str, Any] | None:
     writes = artifact.base.family == "causal_lm" and not artifact.scores
     if not writes or Scope.ARTIFACTS_READ not in by.scopes:
         return None
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "row": each,
+            "words": WORDS[each.form],
+            "evaluation": (each.info or {}).get("evaluation"),
             "live": each.state in LIVE_LEASES,
             "made": each.state == LeaseState.SUCCEEDED,
             "error": kept(each.error),
@@ -27,11 +40,16 @@ def forms_of(artifact: Artifact, by: Principal) -> dict[str, Any] | None:
         }
         for each in selectors.forms().filter(artifact=artifact)
     ]
+    there = {each["row"].form for each in rows if each["live"] or each["made"]}
     return {
         "rows": rows,
         "live": any(each["live"] for each in rows),
         "refused": _refusal(artifact),
-        "asks": not any(each["live"] or each["made"] for each in rows),
+        "asks": [
+            (form, WORDS[form])
+            for form in names.forms_of(artifact.base.architecture)
+            if form not in there
+        ],
         "deletes": Scope.MODELS_WRITE in by.scopes,
     }
 

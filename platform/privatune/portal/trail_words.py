@@ -125,13 +125,13 @@ ACTS: dict[str, Act] = {
     ),
     "artifact.publish": Act(Kind.MODELS, _("Finished the model %(model)s")),
     "artifact.download": Act(Kind.MODELS, _("Downloaded the weights of %(target)s")),
-    "form.create": Act(Kind.MODELS, _("Had %(target)s merged into its base")),
-    "form.publish": Act(Kind.MODELS, _("Merged %(target)s into its base")),
-    "form.cancel": Act(Kind.MODELS, _("Stopped the merging of %(target)s into its base")),
+    "form.create": Act(Kind.MODELS, _("Asked for another form of %(target)s, with its base in it")),
+    "form.publish": Act(Kind.MODELS, _("Made another form of %(target)s, with its base in it")),
+    "form.cancel": Act(Kind.MODELS, _("Stopped the making of another form of %(target)s")),
     "form.download": Act(
-        Kind.MODELS, _("Downloaded the weights of %(target)s and of its base, merged")
+        Kind.MODELS, _("Downloaded another form of %(target)s, with its base in it")
     ),
-    "form.delete": Act(Kind.MODELS, _("Deleted the merged form of %(target)s")),
+    "form.delete": Act(Kind.MODELS, _("Deleted another form of %(target)s")),
     "model.ask": Act(Kind.MODELS, _("Asked the model %(target)s")),
     "model.delete": Act(Kind.MODELS, _("Deleted the model %(target)s")),
     "model.accept": Act(Kind.MODELS, _("Gave out %(target)s, which passed its evaluation")),

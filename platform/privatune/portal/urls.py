@@ -99,7 +99,7 @@ rooms = [
     path("models/", models.index, name="models"),
     path("models/<model:artifact_id>/", models.detail, name="model"),
     path("models/<model:artifact_id>/download", models.download, name="model-download"),
-    path("models/<model:artifact_id>/merge", forms.ask, name="model-form-ask"),
+    path("models/<model:artifact_id>/forms", forms.ask, name="model-form-ask"),
     path("models/<model:artifact_id>/forms/<uuid:form_id>", forms.download, name="model-form"),
     path(
         "models/<model:artifact_id>/forms/<uuid:form_id>/cancel",

@@ -21,13 +21,14 @@ from faults import UserFault
 from finetune.packaging import merged, reloaded
 from finetune.packaging.base import import_base
 from finetune.packaging.bundle import build, tar
+from finetune.packaging.forms import FORMS
 from finetune.packaging.merged import build_merged
 from finetune.packaging.passport import Passport
 from finetune.packaging.signing import Signer, generate_key, load_signer
 from privatune.alone.clock import HighWater
 from privatune.alone.door import Door
 from privatune.alone.engine import running
-from privatune.alone.opened import Opened, opened, unpacked
+from privatune.alone.opened import Opened, opened, require_merged, unpacked
 from privatune.alone.serving import _require_free
 from privatune.alone.terms import Terms
 from tests.finetune.packaging.conftest import adapter, passport, signer  # noqa: F401  fixtures
@@ -174,6 +175,13 @@ def test_the_openai_client_asks_a_bundle_where_no_server_and_no_framework_is(
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert said.strip() == "loaded: []"
+
+
+@pytest.mark.parametrize("form", [each for each in FORMS if each != "merged"])
+def test_a_form_for_other_programs_is_not_served(form: str) -> None:
+    with pytest.raises(UserFault, match="other programs serve") as caught:
+        require_merged(form)
+    assert caught.value.code == "form_not_served"
 
 
 def test_a_merged_form_answers_as_the_bundle_without_a_base_beside_it(

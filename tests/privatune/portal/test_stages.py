@@ -73,7 +73,10 @@ def _check_its_merged_form(bench: Bench, browser: Client, model: Artifact) -> No
     with tenant_scope(bench.tenant.id):
         License.objects.update(rights=list(Right))
     assert "Have it made" in section()
-    browser.post(f"{at}merge")
+    for option in ("merged", "gguf-f16", "gguf-q8_0", "gguf-q4_k_m"):
+        assert f'<option value="{option}">' in section()
+    browser.post(f"{at}forms", {"form": "onnx"})
+    browser.post(f"{at}forms", {"form": "gguf-q8_0"})
     assert "waiting for its turn" in section()
     with tenant_scope(bench.tenant.id):
         form = Form.objects.get()
@@ -87,10 +90,17 @@ def _check_its_merged_form(bench: Bench, browser: Client, model: Artifact) -> No
     with tenant_scope(bench.tenant.id):
         tar = open_vault().put_bytes("forms/tar", b"0123456789")
         Form.objects.update(
-            state="succeeded", object_name="forms/tar", error=None, bytes=10, sha256=tar.sha256
+            state="succeeded",
+            object_name="forms/tar",
+            error=None,
+            bytes=10,
+            sha256=tar.sha256,
+            info={"evaluation": {"perplexity": 12.5, "original": 12.25}},
         )
     assert f'href="{at}forms/{form.id}"' in section()
-    assert "Have it made" not in section()
+    assert "GGUF in 8 bits" in section()
+    assert '<option value="gguf-q8_0">' not in section()
+    assert "perplexity 12.500, of the model itself 12.250" in section()
     for asked, status, got in (
         ("", 200, b"0123456789"),
         ("bytes=3-", 206, b"3456789"),

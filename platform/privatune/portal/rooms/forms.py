@@ -13,6 +13,7 @@ from finetune import selectors
 from finetune.api.spans import span_of
 from finetune.api.streams import resumable
 from finetune.models import Form
+from finetune.packaging.forms import FORMS
 from finetune.services.forms import asking, leaving
 from privatune import problem_pages
 from privatune.portal.access import RoomRequest, go, room
@@ -27,7 +28,10 @@ from tenants.roles import Scope
 def ask(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
     artifact = get_object_or_404(selectors.artifacts(), id=artifact_id)
     try:
-        asking.request_form(artifact=artifact, form="merged", by=request.principal)
+        form = request.POST.get("form", "")
+        if form not in FORMS:
+            raise UserFault("form_unsupported", f"There is no form {form[:40]!r}.", param="form")
+        asking.request_form(artifact=artifact, form=form, by=request.principal)
     except Fault as error:
         messages.error(request, said(error))
     return go(request, "model", artifact_id)
