@@ -22,7 +22,7 @@ class CatalogAdmin(ReadOnlyAdmin):
     ordering = ("name",)
     fields = (
         "name", "family", "task", "edition", "architecture", "parameters", "context_length",
-        "bytes", "digest", "licence", "source", "terms", "retired_at", "created_at",
+        "infilling", "bytes", "digest", "licence", "source", "terms", "retired_at", "created_at",
     )  # fmt: skip
 
 

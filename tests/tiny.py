@@ -3,6 +3,7 @@
 The weights are random but a pure function of the seed, so hashes of results can be compared.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -62,8 +63,11 @@ TEMPLATES: dict[str, str] = {
 }
 
 
-def build_tokenizer(template: Template = "plain", vocab_size: int = 320) -> PreTrainedTokenizerFast:
-    """Byte-level BPE: every string encodes, nothing is unknown; pad differs from end-of-turn."""
+def build_tokenizer(
+    template: Template = "plain", vocab_size: int = 320, *, control: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
+    """Byte-level BPE: every string encodes, nothing is unknown; pad differs from end-of-turn.
+    `control`: further control tokens, behind all others."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -78,7 +82,7 @@ def build_tokenizer(template: Template = "plain", vocab_size: int = 320) -> PreT
         tokenizer_object=core,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>"],
+        additional_special_tokens=["<|im_start|>", *control],
         clean_up_tokenization_spaces=False,
         model_max_length=512,
     )
@@ -95,10 +99,11 @@ def build_tiny_base(
     layers: int = 2,
     template: Template = "plain",
     tied: bool = True,
+    control: Sequence[str] = (),
 ) -> Path:
     """Write config, safetensors (fp32), tokenizer and chat template into `folder`; return it."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = build_tokenizer(template)
+    tokenizer = build_tokenizer(template, control=control)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,

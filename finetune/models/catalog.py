@@ -11,8 +11,8 @@ class CatalogModel(models.Model):
 
     operator_reads = (
         "id", "name", "family", "task", "edition", "digest", "architecture",
-        "parameters", "context_length", "bytes", "licence", "source", "terms", "retired_at",
-        "created_at",
+        "parameters", "context_length", "infilling", "bytes", "licence", "source", "terms",
+        "retired_at", "created_at",
     )  # fmt: skip
 
     name = models.SlugField(max_length=120, unique=True, verbose_name=_("name"))
@@ -34,6 +34,13 @@ class CatalogModel(models.Model):
     parameters = models.BigIntegerField(verbose_name=_("parameters"))
     context_length = models.IntegerField(
         verbose_name=_("context length"), help_text=_("In tokens.")
+    )
+    infilling = models.CharField(
+        max_length=20,
+        null=True,  # imported before it was looked for
+        blank=True,
+        verbose_name=_("fills in the middle"),
+        help_text=_("Whose control tokens for it the tokenizer has; empty: none."),
     )
     bytes = models.BigIntegerField(verbose_name=_("bytes"))
     licence = models.CharField(max_length=120, verbose_name=_("licence"))

@@ -21,6 +21,7 @@ from finetune.records.encoded import (
     cut,
     trained_behind_its_first,
 )
+from finetune.records.infilling import Infilling, cannot_infill, infilling_of
 from finetune.records.labels import between, mask, places_of
 from finetune.records.rendering import Tools
 from finetune.records.rows import (
@@ -151,6 +152,37 @@ class RowEncoder:
     def encode_prompt(self, prompt: str) -> list[int]:
         """Tokens of an untemplated prompt, as in the training of prompt/completion rows."""
         return self._start_ids + self._ids(prompt)
+
+    @cached_property
+    def infilling(self) -> Infilling | None:
+        """How the base fills in the middle of a text; None where its tokenizer has no such
+        tokens."""
+        return infilling_of(self.tokenizer)
+
+    def infill_prompt(self, prefix: str, suffix: str) -> list[int]:
+        """Tokens of a hole's surroundings, up to where what stands in it is to be written. Raises
+        UserFault `cannot_infill`."""
+        if self.infilling is None:
+            raise cannot_infill("suffix", fix="Leave `suffix` out, or ask a code model.")
+        before, behind = self._ids(prefix), self.inner_ids(suffix)
+        return self._start_ids + self.infilling.before_middle(before, behind, "psm")
+
+    def inner_ids(self, text: str) -> list[int]:
+        """Tokens of a piece from within a text: SentencePiece adds a space to a text's start."""
+        if not self._adds_space:
+            return self._ids(text)
+        found = self._after(list(self.line_break), "\n", text)
+        return self._ids(text) if found is None else [token for token, _ in found]
+
+    @cached_property
+    def line_break(self) -> tuple[int, ...]:
+        """What may stand before a piece from within a text."""
+        return tuple(self._ids("\n"))
+
+    @cached_property
+    def _adds_space(self) -> bool:
+        found = self._after(self._ids("\n"), "\n", "a")
+        return found is not None and [token for token, _ in found] != self._ids("a")
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:

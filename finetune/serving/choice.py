@@ -40,6 +40,8 @@ class Choice:
     thoughts: ThoughtReader | PartReader | None = None
     gate: Gate | None = None  # what its text is held to
     marks: frozenset[int] = frozenset()  # control tokens that `tools` reads
+    ends: frozenset[int] = frozenset()  # tokens at which it is over; none: the base's own
+    before: tuple[int, ...] = ()  # see Detokenizer
     offset: int = 0  # characters shown before the answer (an echoed prompt)
     generated: int = 0
     finished: bool = False
@@ -48,7 +50,8 @@ class Choice:
     _shown: int = 0  # characters of the answer that passed the stop watch
 
     def __post_init__(self) -> None:
-        self._text = Detokenizer(self.base.tokenizer, self.marks)
+        self._text = Detokenizer(self.base.tokenizer, self.marks, self.before)
+        self.ends = self.ends or self.base.stop_ids
 
     def accept(self, token: int, scored: Scored | None) -> Delta | None:
         """Take the next token; None while there is nothing new to show.
@@ -59,7 +62,7 @@ class Choice:
         self.generated += 1
         if self.sampler.preferences is not None:
             self.sampler.preferences.note(token)
-        if token in self.base.stop_ids:
+        if token in self.ends:
             return self._finish("stop", self._text.flush())
         self._note(token, scored)
         fresh = self._text.push(token)

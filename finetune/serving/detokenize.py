@@ -1,5 +1,6 @@
 """Token ids to text as they come: never half a character, and in the end the whole decode."""
 
+from collections.abc import Sequence
 from typing import Any
 
 REPLACEMENT = "\ufffd"
@@ -12,13 +13,19 @@ class Detokenizer:
     (leading spaces, bytes of one character). The scheme is that of vLLM and TGI.
     """
 
-    def __init__(self, tokenizer: Any, kept: frozenset[int] = frozenset()) -> None:
-        """`kept`: control tokens that are text here; others are left out."""
+    def __init__(
+        self,
+        tokenizer: Any,
+        kept: frozenset[int] = frozenset(),
+        before: Sequence[int] = (),
+    ) -> None:
+        """`kept`: control tokens that are text here; others are left out. `before`: tokens that
+        stand before the text and are not told, as some decoders leave out a text's first space."""
         self._tokenizer = tokenizer
         self._silent = frozenset(tokenizer.all_special_ids) - kept if kept else None
-        self._ids: list[int] = []
+        self._ids = list(before)
         self._window = 0  # where the decoded window begins
-        self._read = 0  # tokens before this one have been returned as text
+        self._read = len(self._ids)  # tokens before this one have been returned as text
 
     def push(self, token: int) -> str:
         """The text that `token` completes; "" while it ends in part of a character."""

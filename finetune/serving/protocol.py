@@ -62,8 +62,9 @@ class GenerateRequest(_Frame):
     client. `adapter_digest` None asks for the plain base. `max_tokens` None goes on to the end of
     the context, 0 asks for an echo alone. `logit_bias` is added to tokens' logits; the penalties
     are taken off those that the answer has already, once (`presence`) or for each time
-    (`frequency`). `logprobs` asks for each chosen token's, `top_logprobs` for that many
-    alternatives. `must_call` wants one or several of `tools` called, `must_call_tool` that one,
+    (`frequency`). `suffix` follows the hole that is to be filled in. `logprobs` asks for each
+    chosen token's, `top_logprobs` for that many alternatives. `must_call` wants one or several of
+    `tools` called, `must_call_tool` that one,
     `callable_tools` lets no others be called, and without `parallel_calls` there is one call at
     most. `form` is what the text has to be. `thinking` asks a chat's model to think before it
     answers, or not to; None leaves it to the base's template; `thinking_place` is the request's
@@ -108,6 +109,8 @@ class GenerateRequest(_Frame):
             raise ValueError("echo goes with prompt, not with messages")
         if self.max_tokens == 0 and not self.echo:
             raise ValueError("max_tokens 0 needs echo")
+        if self.suffix and (self.echo or not isinstance(self.prompt, str)):
+            raise ValueError("suffix goes with a prompt that is text, without echo")
         if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs")
         return self

@@ -121,7 +121,15 @@ class Ticket:
             top_logprobs=self.top_logprobs,
             marks=self._marks(),
             offset=shown,
+            ends=self._ends,
+            before=self.base.encoder.line_break if request.suffix else (),
         )
+
+    @property
+    def _ends(self) -> frozenset[int]:
+        """A middle ends where any of the dialect's tokens would come, the next file's too."""
+        infilling = self.base.encoder.infilling if self.request.suffix else None
+        return self.base.stop_ids | (infilling.ends if infilling else frozenset())
 
     def _call_reader(self) -> ToolCallReader | None:
         if not self.request.tools:
@@ -165,19 +173,12 @@ class Ticket:
 def encode_prompt(base: Base, request: GenerateRequest) -> list[int]:
     """The request's prompt in tokens, as training saw it.
 
-    Raises UserFault: `context_length_exceeded`, `suffix_unsupported`, `invalid_prompt`,
+    Raises UserFault: `context_length_exceeded`, `cannot_infill`, `invalid_prompt`,
     `invalid_value` (of `logit_bias`), or what the chat template refuses.
     """
-    if request.suffix:
-        raise UserFault(
-            "suffix_unsupported",
-            "These models complete text at its end and cannot fill in before a suffix.",
-            fix="Leave out suffix.",
-            param="suffix",
-        )
     _check_bias(base, request)
     given: list[Any] = [each.get("content") for each in request.messages or ()]
-    given += [request.prompt]
+    given += [request.prompt, request.suffix]
     _refuse_hopeless(base, request, sum(len(text) for text in given if isinstance(text, str)))
     ids = _tokens(base, request)
     if len(ids) >= base.context_length:
@@ -233,7 +234,10 @@ def _chat_tokens(base: Base, request: GenerateRequest) -> list[int]:
 def _tokens(base: Base, request: GenerateRequest) -> list[int]:
     if request.messages is not None:
         return _chat_tokens(base, request)
-    if isinstance(request.prompt, list):
+    if request.suffix:
+        assert isinstance(request.prompt, str)
+        ids = base.encoder.infill_prompt(request.prompt, request.suffix)
+    elif isinstance(request.prompt, list):
         ids = request.prompt
     else:
         ids = base.encoder.encode_prompt(request.prompt or "")

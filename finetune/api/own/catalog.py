@@ -26,8 +26,8 @@ class CatalogModelSerializer(serializers.ModelSerializer[CatalogModel]):
         model = CatalogModel
         fields = [
             "name", "family", "task", "edition", "digest", "architecture", "parameters",
-            "context_length", "bytes", "licence", "hub_id", "revision", "terms", "created_at",
-            "licence_held",
+            "context_length", "infilling", "bytes", "licence", "hub_id", "revision", "terms",
+            "created_at", "licence_held",
         ]  # fmt: skip
 
     def get_hub_id(self, model: CatalogModel) -> str | None:

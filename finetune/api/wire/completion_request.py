@@ -12,13 +12,13 @@ DEFAULT_TOKENS = 16  # OpenAI's
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
-    "suffix": ("",),
 }
 
 
 class CompletionRequest(Sampling):
     prompt: str | list[str] | list[int] | list[list[int]]
     max_tokens: int | None = Field(None, ge=0)
+    suffix: str | None = None
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=5)
 
@@ -32,13 +32,27 @@ class CompletionRequest(Sampling):
                 fix="Add `echo: true` to have the prompt scored, or ask for a token or more.",
                 param="max_tokens",
             )
+        if self.suffix and self.echo:
+            raise UserFault(
+                "invalid_value",
+                "What fills in before a `suffix` is told without the prompt.",
+                fix="Leave `echo` out.",
+                param="echo",
+            )
 
     def prompts(self) -> list[str | list[int]]:
-        """Raises UserFault for none, too many, or an empty one."""
+        """Raises UserFault for none, too many, or an empty one; before a suffix, nothing need stand
+        before the hole."""
         given: list[Any] = self.prompt if isinstance(self.prompt, list) else [self.prompt]
         if given and all(isinstance(each, int) for each in given):
             given = [given]
-        if not 1 <= len(given) <= MAX_PROMPTS or not all(given):
+        if self.suffix and not all(isinstance(each, str) for each in given):
+            raise UserFault(
+                "invalid_value",
+                "With a `suffix`, `prompt` must be text: what is laid out around it is text, too.",
+                param="prompt",
+            )
+        if not 1 <= len(given) <= MAX_PROMPTS or not (self.suffix or all(given)):
             raise UserFault(
                 "invalid_value",
                 f"`prompt` must be 1 to {MAX_PROMPTS} texts or lists of token ids, none empty.",
@@ -49,6 +63,7 @@ class CompletionRequest(Sampling):
     def generation(self, prompt: str | list[int]) -> dict[str, Any]:
         return self.drawing() | {
             "prompt": prompt,
+            "suffix": self.suffix or None,
             "echo": bool(self.echo),
             "max_tokens": DEFAULT_TOKENS if self.max_tokens is None else self.max_tokens,
             "logprobs": self.logprobs is not None,

@@ -39,6 +39,11 @@ class BaseModelInfo(BaseModel):
     licence: str
     source: str
     chat_template: bool
+    infilling: str | None = Field(
+        default=None,
+        description="whose control tokens for filling in the middle its tokenizer has; empty: "
+        "none; None: imported before they were looked for",
+    )
     path: str
     notices: list[str] = []
     files: dict[str, StoredFileInfo] = {}

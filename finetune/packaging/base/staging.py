@@ -16,6 +16,7 @@ from finetune.packaging.base.gguf import unpack_gguf
 from finetune.packaging.base.info import StoredFileInfo
 from finetune.packaging.base.tokenizer import (
     check_tokenizer,
+    infilling_dialect,
     install_template,
     require_template,
     require_tokenizer,
@@ -176,6 +177,7 @@ def _check(
         "tied_head": weights.tied_head,
         "context_length": recipe.max_length if recipe else shape.context_length,
         "vocab_size": shape.vocabulary_size,
+        "infilling": infilling_dialect(folder) if recipe is None else "",
         "chat_template": recipe is None,  # one that writes and has none is refused
     }, notices
 

@@ -7,6 +7,7 @@ from typing import Any
 from faults import UserFault
 from finetune.packaging.base.config import read_json
 from finetune.records.encode import RowEncoder
+from finetune.records.infilling import infilling_of
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 TEMPLATE = "chat_template.jinja"
@@ -101,6 +102,12 @@ def _stops(folder: Path, tokenizer: Any) -> list[str]:
         f"The model's generation settings do not stop at {named}, which ends an answer: elsewhere "
         "its answers may run on. Here they stop, and artifacts carry settings that do."
     ]
+
+
+def infilling_dialect(folder: Path) -> str:
+    """Whose tokens for filling in the middle the tokenizer has; "" where it has none."""
+    found = infilling_of(_load(folder))
+    return found.name if found else ""
 
 
 def stop_ids(folder: Path) -> set[int]:

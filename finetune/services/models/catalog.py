@@ -155,6 +155,7 @@ def _catalogue(
         architecture=info.architecture,
         parameters=info.parameters,
         context_length=info.context_length,
+        infilling=info.infilling,
         bytes=info.bytes,
         licence=info.licence,
         source=info.source,

@@ -26,7 +26,8 @@ from faults import UserFault
 from finetune.api.json_bodies import fit
 from finetune.api.wire import chat
 from finetune.api.wire.chat_request import ChatRequest
-from finetune.models import Artifact
+from finetune.models import Artifact, CatalogModel
+from finetune.services.models.catalog import import_model
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import Delta, Status, Usage
 from tenants.database.scope import tenant_scope
@@ -34,6 +35,7 @@ from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, new_customer, strict
 from tests.finetune.api.rows import give_result
 from tests.fixtures.waiting import until
+from tests.tiny import build_tiny_base
 
 HELLO: list[Any] = [{"role": "user", "content": "Say 3."}]
 
@@ -51,6 +53,18 @@ def adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
     get_peft_model(base, config).save_pretrained(str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def coder(
+    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """A base with Qwen2.5-Coder's control tokens, in the store and in the catalogue."""
+    names = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|file_sep|>", "<|fim_pad|>"]
+    folder = build_tiny_base(tmp_path_factory.mktemp("coder") / "base", seed=3, control=names)
+    with django_db_blocker.unblock():
+        import_model(source=str(folder), name="coder", licence="Apache-2.0", actor="test")
+    return "coder"
 
 
 @pytest.fixture
@@ -192,6 +206,53 @@ def test_completions_answer_each_prompt_in_order(customer: Customer, tuned: str)
         for choice in chunk.choices:
             texts[choice.index] += choice.text
     assert texts == [choice.text for choice in many.choices]
+
+
+def test_a_suffix_is_filled_in_before_by_a_base_that_can(
+    base_url: str, tiny_model: str, coder: str, model_server: None
+) -> None:
+    client = new_customer(base_url, models=[coder, tiny_model]).client()
+    options: dict[str, Any] = {"model": coder, "temperature": 0, "max_tokens": 6}
+    filled = client.completions.create(prompt="turn on", suffix=" please", **options)
+    strict(filled)
+    assert filled.usage is not None
+    alone = client.completions.create(prompt="turn on", **options)
+    behind = client.completions.create(prompt=" please", **options)
+    assert alone.usage is not None
+    assert behind.usage is not None
+    both = alone.usage.prompt_tokens + behind.usage.prompt_tokens
+    assert filled.usage.prompt_tokens == both + 3
+    assert filled.choices[0].text != alone.choices[0].text
+    chunks = list(
+        client.completions.create(
+            prompt=["", "turn on"], suffix=" please", stream=True,
+            stream_options={"include_usage": True}, **options,
+        )
+    )  # fmt: skip
+    told = "".join(c.text for chunk in chunks for c in chunk.choices if c.index == 1)
+    assert told == filled.choices[0].text
+    assert chunks[-1].usage is not None
+    assert (
+        chunks[-1].usage.prompt_tokens
+        == filled.usage.prompt_tokens + behind.usage.prompt_tokens + 3
+    )
+
+    refused: list[tuple[dict[str, Any], str, str]] = [
+        ({"model": tiny_model}, "cannot_infill", "suffix"),
+        ({"prompt": [5, 6]}, "invalid_value", "prompt"),
+        ({"prompt": []}, "invalid_value", "prompt"),
+        ({"echo": True}, "invalid_value", "echo"),
+        ({"prompt": "a" * 4000}, "context_length_exceeded", "prompt"),
+    ]
+    for given, code, param in refused:
+        with pytest.raises(BadRequestError) as error:
+            client.completions.create(**(options | {"prompt": "a", "suffix": "b"} | given))
+        assert (error.value.code, error.value.param) == (code, param)
+    with pytest.raises(APIStatusError) as error:
+        new_customer(base_url).client().completions.create(prompt="a", suffix="b", **options)
+    assert error.value.status_code == 403
+    assert CatalogModel.objects.get(name=coder).infilling == "qwen"
+    assert CatalogModel.objects.get(name=tiny_model).infilling == ""
 
 
 UNOFFERED: list[tuple[dict[str, Any], str]] = [

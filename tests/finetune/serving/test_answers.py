@@ -9,15 +9,16 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from faults import OurFault, UserFault
-from finetune.serving.bases import Base
+from finetune.serving.bases import Base, load_base
 from finetune.serving.choice import Choice
 from finetune.serving.lane import Limits
-from finetune.serving.protocol import Delta
+from finetune.serving.protocol import Delta, Usage
 from finetune.serving.sampling import Sampler, stream
 from finetune.serving.scheduler import Scheduler
 from finetune.serving.stops import StopWatch
 from finetune.serving.ticket import Ticket, encode_prompt
 from finetune.serving.tools import MarkedCalls
+from tests.tiny import build_tiny_base
 
 from .conftest import Batch, ask
 
@@ -59,10 +60,38 @@ def test_prompts_without_a_usable_token_are_refused(base: Base, prompt: Any) -> 
     assert caught.value.code == "invalid_prompt"
 
 
-def test_a_suffix_is_refused(base: Base) -> None:
+def test_a_suffix_is_refused_where_the_base_cannot_fill_in(base: Base) -> None:
     with pytest.raises(UserFault) as caught:
         encode_prompt(base, ask(prompt="a", suffix="b"))
-    assert (caught.value.code, caught.value.param) == ("suffix_unsupported", "suffix")
+    assert (caught.value.code, caught.value.param) == ("cannot_infill", "suffix")
+
+
+def test_a_hole_is_filled_in_from_both_sides_until_a_token_of_the_dialect(
+    batch: Batch, tmp_path: Path
+) -> None:
+    names = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|file_sep|>", "<|fim_pad|>"]
+    coder = load_base(build_tiny_base(tmp_path, control=names), "coder", "fp32")
+    assert isinstance(coder, Base)
+    number = coder.tokenizer.convert_tokens_to_ids
+    before, behind = (coder.tokenizer.encode(text) for text in ("turn on", "the light"))
+    asked = ask(prompt="turn on", suffix="the light", max_tokens=6)
+    [free] = batch(asked, on=coder)
+    assert free.ticket.prompt == [
+        number("<|fim_prefix|>"), *before, number("<|fim_suffix|>"), *behind,
+        number("<|fim_middle|>"),
+    ]  # fmt: skip
+    assert free.deltas[-1].usage == Usage(
+        prompt_tokens=len(free.ticket.prompt), completion_tokens=len(free.ids())
+    )
+    # Each of the dialect's tokens ends the middle; in a plain completion none of them does
+    for name in names:
+        bias = {number(name): 100.0}
+        [ended] = batch(asked.model_copy(update={"logit_bias": bias}), on=coder)
+        assert (ended.text(), ended.ids(), ended.reason()) == ("", [number(name)], "stop")
+        [plain] = batch(ask(prompt="turn on", logit_bias=bias, max_tokens=2), on=coder)
+        assert (plain.ids(), plain.reason()) == ([number(name)] * 2, "length")
+    [empty] = batch(ask(prompt="", suffix="the light", max_tokens=1), on=coder)
+    assert empty.ticket.prompt[0] == number("<|fim_prefix|>")
 
 
 def test_the_end_of_turn_ends_the_answer_and_is_not_shown(base: Base) -> None:

@@ -147,7 +147,7 @@ def test_full_queues_are_said_by_name(server: Process, request_for: Any) -> None
     ("fields", "code", "param"),
     [
         ({"prompt": [5] * 600}, "context_length_exceeded", "prompt"),
-        ({"prompt": "a", "suffix": "b"}, "suffix_unsupported", "suffix"),
+        ({"prompt": "a", "suffix": "b"}, "cannot_infill", "suffix"),
     ],
 )
 def test_the_callers_faults_arrive_as_such(

@@ -164,6 +164,9 @@ def test_the_openai_client_asks_a_bundle_where_no_server_and_no_framework_is(
         client.chat.completions.create(**(asked | {"model": "tiny"}))
     with pytest.raises(openai.BadRequestError, match="There is no parameter `temprature`"):
         client.chat.completions.create(**asked, extra_body={"temprature": 1})
+    with pytest.raises(openai.BadRequestError, match="for filling in the middle") as cannot:
+        client.completions.create(model=name, prompt="turn", suffix="light")
+    assert cannot.value.code == "cannot_infill"
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=url, api_key="another", max_retries=0).models.list()
     assert client.chat.completions.create(**asked, max_tokens=1).choices, "it answers on"

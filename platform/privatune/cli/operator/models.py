@@ -20,6 +20,7 @@ COLUMNS: Columns = {
     "PARAMETERS": "parameters",
     "SIZE": lambda model: size(model["bytes"]),
     "TASK": "task",
+    "FIM": lambda model: model["infilling"] or "-",
     "EDITION": "edition",
     "LICENCE": "licence",
     "STATE": "state",
@@ -146,8 +147,8 @@ def restore_model(name: Name, data: DataFolder = None, as_json: AsJson = False) 
 
 def _facts(model: Any) -> dict[str, Any]:
     names = (
-        "name", "digest", "architecture", "family", "parameters", "context_length", "bytes",
-        "task", "edition", "licence", "source",
+        "name", "digest", "architecture", "family", "parameters", "context_length", "infilling",
+        "bytes", "task", "edition", "licence", "source",
     )  # fmt: skip
     state = "retired" if model.retired_at else "on the shelf"
     return {name: getattr(model, name) for name in names} | {"state": state}

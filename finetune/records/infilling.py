@@ -1,0 +1,140 @@
+"""Filling in the middle (Bavarian et al. 2022, arXiv:2207.14255): the control tokens that families
+of code models were trained with, found in a tokenizer, and how a hole's surroundings are laid out.
+
+That a tokenizer has them says nothing of how well its model fills in: Qwen3's has Qwen2.5-Coder's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from faults import UserFault
+
+Order = Literal["psm", "spm"]
+"""The prefix first, or the suffix first with the prefix beside the middle."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Names of control tokens. `middle` None: the answer begins where the prefix ends, and the
+    suffix always comes first. `end` stands behind a middle where that is not the end of the text.
+    `file`, `repository`: what stands before a file and before a repository's name; `others`: what
+    else no middle has in it."""
+
+    name: str
+    prefix: str
+    suffix: str
+    middle: str | None
+    end: str | None = None
+    file: str | None = None
+    repository: str | None = None
+    others: tuple[str, ...] = ()
+
+
+# As the models' own publications have them. Of two that fit, the first is meant
+DIALECTS = (
+    Dialect(
+        "qwen",
+        "<|fim_prefix|>",
+        "<|fim_suffix|>",
+        "<|fim_middle|>",
+        file="<|file_sep|>",
+        repository="<|repo_name|>",
+        others=("<|fim_pad|>",),
+    ),
+    Dialect(
+        "codegemma",
+        "<|fim_prefix|>",
+        "<|fim_suffix|>",
+        "<|fim_middle|>",
+        file="<|file_separator|>",
+    ),
+    Dialect(
+        "starcoder2",
+        "<fim_prefix>",
+        "<fim_suffix>",
+        "<fim_middle>",
+        file="<file_sep>",
+        repository="<repo_name>",
+        others=("<fim_pad>",),
+    ),
+    Dialect("starcoder", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", others=("<fim_pad>",)),
+    Dialect("santacoder", "<fim-prefix>", "<fim-suffix>", "<fim-middle>", others=("<fim-pad>",)),
+    Dialect("codellama", "▁<PRE>", "▁<SUF>", "▁<MID>", end="▁<EOT>"),
+    Dialect("deepseek", "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),
+    Dialect("codestral", "[PREFIX]", "[SUFFIX]", None, others=("[MIDDLE]",)),
+)
+
+
+@dataclass(frozen=True)
+class Infilling:
+    """A dialect in a tokenizer's ids. `ends`: where an answer is over, besides the end of the
+    text."""
+
+    dialect: Dialect
+    prefix: int
+    suffix: int
+    middle: int | None
+    end: int | None
+    file: int | None
+    repository: int | None
+    ends: frozenset[int]
+
+    @property
+    def name(self) -> str:
+        return self.dialect.name
+
+    def before_middle(self, prefix: list[int], suffix: list[int], order: Order) -> list[int]:
+        """Up to where the middle begins. The suffix-first order is the paper's variant 2, which a
+        model learns beside the other one."""
+        if self.middle is None:
+            return [self.suffix, *suffix, self.prefix, *prefix]
+        if order == "psm":
+            return [self.prefix, *prefix, self.suffix, *suffix, self.middle]
+        return [self.prefix, self.suffix, *suffix, self.middle, *prefix]
+
+
+def found_in(number_of: Callable[[str], int | None]) -> Infilling | None:
+    """`number_of`: a token's id in the tokenizer, None where it has none such."""
+    for dialect in DIALECTS:
+        needed = (dialect.prefix, dialect.suffix, dialect.middle, dialect.end, dialect.file)
+        if all(name is None or number_of(name) is not None for name in needed):
+            return _numbered(dialect, number_of)
+    return None
+
+
+def infilling_of(tokenizer: Any) -> Infilling | None:
+    """Of a fast tokenizer."""
+    return found_in(tokenizer.backend_tokenizer.token_to_id)
+
+
+def cannot_infill(param: str | None = None, *, fix: str) -> UserFault:
+    return UserFault(
+        "cannot_infill",
+        "The base's tokenizer has no control tokens for filling in the middle.",
+        fix=fix,
+        param=param,
+    )
+
+
+def _numbered(dialect: Dialect, number_of: Callable[[str], int | None]) -> Infilling:
+    def number(name: str | None) -> int | None:
+        return None if name is None else number_of(name)
+
+    prefix, suffix = number(dialect.prefix), number(dialect.suffix)
+    assert prefix is not None
+    assert suffix is not None
+    middle, end = number(dialect.middle), number(dialect.end)
+    file, repository = number(dialect.file), number(dialect.repository)
+    others = [number(name) for name in dialect.others]
+    ends = {prefix, suffix, middle, end, file, repository, *others} - {None}
+    return Infilling(
+        dialect,
+        prefix,
+        suffix,
+        middle,
+        end,
+        file,
+        repository,
+        frozenset(each for each in ends if each is not None),
+    )
