@@ -15,9 +15,12 @@ from finetune.records.kinds import Item, RecordKind
 from finetune.records.thinking import Thinking
 
 if TYPE_CHECKING:
+    from random import Random
+
     from torch import Tensor, dtype, nn
 
     from finetune.records.frozen import FrozenItems
+    from finetune.records.infilling import Holes
 
 FamilyName = Literal["causal_lm", "embedding", "scoring"]
 BASES: tuple[FamilyName, ...] = ("causal_lm", "embedding")
@@ -107,6 +110,15 @@ class Read(Protocol):
 
     def freeze(self, items: Iterable[Item], path: Path) -> None:
         """Writes such items as a check does, for `Family.frozen`: equal ones make equal bytes."""
+        ...
+
+
+class ReadsText(Read, Protocol):
+    """Of a family that is trained on documents."""
+
+    def rearranging(self, holes: "Holes") -> "Callable[[Item, Random], Item]":
+        """What makes of a document the same one rearranged, as it is drawn. Raises UserFault
+        `cannot_infill`."""
         ...
 
 

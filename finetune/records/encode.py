@@ -151,7 +151,7 @@ class RowEncoder:
 
     def encode_prompt(self, prompt: str) -> list[int]:
         """Tokens of an untemplated prompt, as in the training of prompt/completion rows."""
-        return self._start_ids + self._ids(prompt)
+        return self.start_ids + self._ids(prompt)
 
     @cached_property
     def infilling(self) -> Infilling | None:
@@ -165,7 +165,7 @@ class RowEncoder:
         if self.infilling is None:
             raise cannot_infill("suffix", fix="Leave `suffix` out, or ask a code model.")
         before, behind = self._ids(prefix), self.inner_ids(suffix)
-        return self._start_ids + self.infilling.before_middle(before, behind, "psm")
+        return self.start_ids + self.infilling.before_middle(before, behind, "psm")
 
     def inner_ids(self, text: str) -> list[int]:
         """Tokens of a piece from within a text: SentencePiece adds a space to a text's start."""
@@ -271,8 +271,8 @@ class RowEncoder:
         return Encoded((Sequence(prompt + completion, labels),))
 
     def _text(self, row: TextRow) -> Encoded:
-        ids = [*self._start_ids, *self._ids(row["text"]), self._eos]
-        fixed = len(self._start_ids)
+        ids = [*self.start_ids, *self._ids(row["text"]), self._eos]
+        fixed = len(self.start_ids)
         return Encoded((Sequence(ids, [False] * fixed + [True] * (len(ids) - fixed)),))
 
     # --- tokens
@@ -286,7 +286,7 @@ class RowEncoder:
         return Borders(self.tokenizer)
 
     @cached_property
-    def _start_ids(self) -> list[int]:
+    def start_ids(self) -> list[int]:
         """The begin-of-sequence token, if this tokenizer puts one before a text by itself."""
         bos = self.tokenizer.bos_token_id
         ids = self._fast.encode("", add_special_tokens=True).ids

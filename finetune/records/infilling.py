@@ -14,6 +14,19 @@ Order = Literal["psm", "spm"]
 """The prefix first, or the suffix first with the prefix beside the middle."""
 
 
+Cut = Literal["character", "line"]
+
+
+@dataclass(frozen=True)
+class Holes:
+    """`rate`: the share of texts that are rearranged; `spm_rate`: of those, the share whose suffix
+    comes first; `cut`: where a hole may begin and end."""
+
+    rate: float
+    spm_rate: float = 0.5
+    cut: Cut = "character"
+
+
 @dataclass(frozen=True)
 class Dialect:
     """Names of control tokens. `middle` None: the answer begins where the prefix ends, and the

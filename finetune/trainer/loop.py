@@ -27,6 +27,7 @@ from finetune.trainer.measuring import measure, validation_parts
 from finetune.trainer.objectives import OBJECTIVES, Objective, usable
 from finetune.trainer.preferring import prefer
 from finetune.trainer.reading import day_of, open_rows
+from finetune.trainer.rearranged import rearranged
 from finetune.trainer.reference import refer
 from finetune.trainer.result import result_step, result_weights, write_result
 from finetune.trainer.rewards import Rewards
@@ -143,6 +144,7 @@ def prepare(
         stop=stop,
         speed=Speedometer(),
         printed_day=day_of(rows, read),
+        rearranged=rearranged(spec, objective, read),
     )
     begin(run, run_dir)
     if generates:

@@ -19,6 +19,7 @@ from finetune.trainer.lanes import Lanes
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.objectives import Objective
 from finetune.trainer.objectives.contract import Placed
+from finetune.trainer.rearranged import HELD_OUT, Rearranged
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.state import TrainerState
 
@@ -115,6 +116,7 @@ class Run:
     # By row, where the objective needs it: see finetune.trainer.reference
     reference: Sequence[Likelihoods] | None = None
     valid_reference: Sequence[Likelihoods] | None = None
+    rearranged: Rearranged | None = None  # where rows are not trained as they stand
     rollouts: "Rollouts | None" = None  # where the objective needs generation
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
 
@@ -135,11 +137,17 @@ class Run:
         return cast(Embeds, self.model)
 
     def row(self, number: int) -> Item:
-        """A row to train, as the objective takes it by itself."""
-        return self._known(self.rows[number], self.reference, number)
+        """A row to train, as the objective takes it by itself in the step that is next."""
+        item = self.rows[number]
+        if self.rearranged is not None:
+            item = self.rearranged(item, number, self.state.step // self.plan.steps_per_epoch)
+        return self._known(item, self.reference, number)
 
     def held_out(self, number: int) -> Item:
-        return self._known(self.valid[number], self.valid_reference, number)
+        item = self.valid[number]
+        if self.rearranged is not None:
+            item = self.rearranged(item, number, HELD_OUT)
+        return self._known(item, self.valid_reference, number)
 
     def _known(self, item: Item, reference: Sequence[Likelihoods] | None, number: int) -> Item:
         shown = self.objective.shown

@@ -67,6 +67,18 @@ class Supervised(_Strict):
     hyperparameters: WireHyperparameters = WireHyperparameters()
 
 
+class PretrainHyperparameters(WireHyperparameters):
+    fim_rate: Number = "auto"
+    fim_spm_rate: Number = "auto"
+    fim_cut: str = "auto"
+
+
+class Pretrain(_Strict):
+    """Ours."""
+
+    hyperparameters: PretrainHyperparameters = PretrainHyperparameters()
+
+
 class DpoHyperparameters(WireHyperparameters):
     """`loss_type` and `label_smoothing` are ours."""
 
@@ -160,7 +172,7 @@ class Vectors(_Strict):
 class Method(_Strict):
     type: str
     supervised: Supervised | None = None
-    pretrain: Supervised | None = None
+    pretrain: Pretrain | None = None
     dpo: Dpo | None = None
     orpo: Orpo | None = None
     simpo: Simpo | None = None

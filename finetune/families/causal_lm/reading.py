@@ -2,9 +2,10 @@
 
 import json
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
+from random import Random
 from typing import Any, cast
 
 from faults import UserFault
@@ -13,6 +14,8 @@ from finetune.families.causal_lm.layout import Row
 from finetune.records import rows
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.frozen import Block, Frozen, FrozenItems, Writer
+from finetune.records.holes import Rearranging
+from finetune.records.infilling import Holes
 from finetune.records.kinds import Group, Item, Rated, RecordKind
 from finetune.records.rendering import printed_day
 from finetune.records.thinking import Thinking
@@ -83,6 +86,19 @@ class RowReader:
             )
             writer.extend(block)
         writer.close(self._kind.name)
+
+    def rearranging(self, holes: Holes) -> Callable[[Item, Random], Item]:
+        rearrange = Rearranging(self._encoder, holes, self._max_length)
+
+        def rearranged(item: Item, draw: Random) -> Item:
+            row = cast(Row, item)
+            ids = [token for piece in rearrange(row.input_ids, draw) for token in piece.ids]
+            if ids == list(row.input_ids):
+                return row
+            fixed = max(1, len(self._encoder.start_ids)) if row.labels[0] == 0 else 1
+            return Row(array("i", ids), bytes(fixed) + b"\1" * (len(ids) - fixed))
+
+        return rearranged
 
     def _encode(self, row: rows.Row) -> Item:
         # 5 bytes a token instead of Python's 40

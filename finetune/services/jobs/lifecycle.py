@@ -158,7 +158,7 @@ def admit(request: JobRequest, *, lock: bool = True) -> Admitted:
     ):
         if file is not None:
             require_kind(file, request.method, param)
-    check_request(request, context_length=base.context_length)
+    check_request(request, context_length=base.context_length, infilling=base.infilling)
     require_targets(request.adapter_spec(), base)
     require_width(request.adapter_spec(), base)
     return Admitted(request, base, training, validation, further, start)

@@ -28,8 +28,13 @@ def _checks(request: JobRequest) -> Iterator[Callable[[], object]]:
         yield partial(_serves, file_id, param, request.method)
     yield from (partial(refuse, request, [clash]) for clash in REQUEST_CLASHES)
     yield from (partial(_apart, request, clash) for clash in CLASHES)
-    yield lambda: check_request(request, context_length=base_of(request.model).context_length)
+    yield partial(_in_range, request)
     yield partial(_fits_layers, request)
+
+
+def _in_range(request: JobRequest) -> None:
+    base = base_of(request.model)
+    check_request(request, context_length=base.context_length, infilling=base.infilling)
 
 
 def _fault(check: Callable[[], object]) -> Fault | None:

@@ -13,6 +13,7 @@ from faults import UserFault
 from faults.unseen import unseen
 from finetune.families.contract import AdapterSpec
 from finetune.records.check.spec import Overflow, longest_by_default
+from finetune.records.infilling import cannot_infill
 from finetune.records.splitting import LARGEST_SHARE
 from finetune.records.thinking import Asked
 from finetune.services.jobs.rewarding import checked_grader
@@ -167,8 +168,12 @@ class JobRequest(_Frozen):
         return _parse(EvaluationRequest, self.evaluation, "evaluation")
 
 
-def check_request(request: JobRequest, *, context_length: int) -> None:
-    """Raises UserFault `invalid_value` with `param` for the first value out of its range."""
+def check_request(
+    request: JobRequest, *, context_length: int, infilling: str | None = None
+) -> None:
+    """Raises UserFault `invalid_value` with `param` for the first value out of its range, and
+    `cannot_infill` where holes are asked for and the base has no `infilling`; None: the training
+    will see whether it has."""
     asked = request.hyperparameters
     within("hyperparameters.n_epochs", asked.n_epochs, 1, 50)
     fewest = METHODS[request.method].fewest
@@ -176,6 +181,10 @@ def check_request(request: JobRequest, *, context_length: int) -> None:
     _positive("hyperparameters.learning_rate_multiplier", asked.learning_rate_multiplier)
     settings = request.method_settings()
     request.grader_spec()
+    if settings.get("fim_rate") and infilling == "":
+        raise cannot_infill(
+            "hyperparameters.fim_rate", fix="Leave `fim_rate` out, or choose a base for code."
+        )
     if request.draws:
         _check_drawing(request, settings, context_length)
     within("max_length", request.max_length, 8, context_length)
@@ -241,6 +250,17 @@ REQUEST_CLASHES: tuple[Clash[JobRequest], ...] = (
         lambda request: request.overflow == "chunk" and METHODS[request.method].overflow != "chunk",
         "Only documents are read in chunks, by the method `pretrain`.",
         "Leave `overflow` out, or let long rows be refused, dropped or cut.",
+        "invalid_value",
+    ),
+    Clash(
+        ("fim_spm_rate, fim_cut", "no fim_rate"),
+        "hyperparameters.fim_rate",
+        lambda request: (
+            bool({"fim_spm_rate", "fim_cut"} & request.settings.keys())
+            and not request.settings.get("fim_rate")
+        ),
+        "How holes are cut is said, and none are.",
+        "Give a `fim_rate` above 0, or leave `fim_spm_rate` and `fim_cut` out.",
         "invalid_value",
     ),
     Clash(

@@ -112,6 +112,9 @@ class Objective:
     formats: frozenset[RowFormat] | None = None  # that it takes of its kind of record; None: all
     overflow: Overflow = "refuse"  # what becomes of long records where nothing else is asked
     settings: type[Settings] | None = None  # what `sums` and `each` take under that name
+    # Settings say how rows are rearranged before they are laid out (`PretrainSettings.holes`), and
+    # change no sums
+    rearranges: bool = False
     fewest: int = 1  # rows that a step may have
     rate: float = 1.0  # of the base's learning rate: what suits this objective
     # What it measures with settings, where that follows from them
@@ -122,6 +125,8 @@ class Objective:
         if self.settings is None:
             return self
         settings = self.settings.model_validate(values)
+        if self.rearranges:
+            return self
         sums: Callable[..., Sums] = self.sums
         each: Callable[..., Any] | None = self.each
         together: Callable[..., Any] | None = self.together

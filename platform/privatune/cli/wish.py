@@ -124,6 +124,18 @@ def job_wish(
     n_epochs: Auto = None,
     batch_size: Auto = None,
     learning_rate_multiplier: Auto = None,
+    fim_rate: Annotated[
+        str | None,
+        typer.Option(help="Of pretrain: the share of texts in which a hole is filled in; 0.5."),
+    ] = None,
+    fim_spm_rate: Annotated[
+        str | None,
+        typer.Option(help="Of pretrain: of those, the share whose suffix comes first; 0.5 if not."),
+    ] = None,
+    fim_cut: Annotated[
+        str | None,
+        typer.Option(help="Of pretrain: holes begin and end at a character (the default) or line."),
+    ] = None,
     beta: Annotated[
         str | None,
         typer.Option(
@@ -270,6 +282,9 @@ def job_wish(
         "n_epochs": _number(n_epochs, "--n-epochs"),
         "batch_size": _number(batch_size, "--batch-size"),
         "learning_rate_multiplier": _number(learning_rate_multiplier, "--learning-rate-multiplier"),
+        "fim_rate": _number(fim_rate, "--fim-rate"),
+        "fim_spm_rate": _number(fim_spm_rate, "--fim-spm-rate"),
+        "fim_cut": fim_cut,
         "beta": _number(beta, "--beta"),
         "gamma": _number(gamma, "--gamma"),
         "desirable_weight": _number(desirable_weight, "--desirable-weight"),

@@ -129,6 +129,31 @@ class JobForm(forms.Form):
         label=_("Learning rate multiplier"),
         help_text=_("0.0001 to 1000. Empty: 1, the rate that suits the model's size."),
     )
+    fim_rate = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        label=_("Code: share of texts with a hole"),
+        help_text=_(
+            "0 to 1. Empty: 0. With 0.5, half of the texts teach to fill in the middle. Only for a "
+            "base model that has the control tokens for it."
+        ),
+    )
+    fim_spm_rate = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        label=_("Code: of those, share with the suffix first"),
+        help_text=_("0 to 1. Empty: 0.5."),
+    )
+    fim_cut = forms.ChoiceField(
+        required=False,
+        label=_("Code: where a hole begins and ends"),
+        choices=[
+            ("", _("Between any two characters")),
+            ("line", _("With whole lines")),
+        ],
+    )
     beta = forms.FloatField(
         required=False,
         min_value=0.0001,

@@ -12,6 +12,7 @@ from tenants.models import StoredFile
 
 # Settings that not every method has
 OF_METHODS = (
+    *("fim_rate", "fim_spm_rate", "fim_cut"),
     *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
     *("num_generations", "max_completion_tokens", "scale", "dimensions"),
     *("margin", "center_rewards_coefficient"),

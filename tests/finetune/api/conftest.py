@@ -88,6 +88,21 @@ def tiny_model(django_db_setup: None, django_db_blocker: object, tiny_base: Path
     return TINY
 
 
+@pytest.fixture(scope="session")
+def coder(
+    django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """A base with Qwen2.5-Coder's control tokens, in the store and in the catalogue."""
+    from finetune.services.models.catalog import import_model
+    from tests.tiny import build_tiny_base
+
+    names = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|file_sep|>", "<|repo_name|>"]
+    folder = build_tiny_base(tmp_path_factory.mktemp("coder") / "base", seed=3, control=names)
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        import_model(source=str(folder), name="coder", licence="Apache-2.0", actor="test")
+    return "coder"
+
+
 @pytest.fixture
 def customer(base_url: str, tiny_model: str) -> Customer:
     return new_customer(base_url, models=[tiny_model])

@@ -27,7 +27,6 @@ from finetune.api.json_bodies import fit
 from finetune.api.wire import chat
 from finetune.api.wire.chat_request import ChatRequest
 from finetune.models import Artifact, CatalogModel
-from finetune.services.models.catalog import import_model
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import Delta, Status, Usage
 from tenants.database.scope import tenant_scope
@@ -35,7 +34,6 @@ from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, new_customer, strict
 from tests.finetune.api.rows import give_result
 from tests.fixtures.waiting import until
-from tests.tiny import build_tiny_base
 
 HELLO: list[Any] = [{"role": "user", "content": "Say 3."}]
 
@@ -53,18 +51,6 @@ def adapter(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("adapter")
     get_peft_model(base, config).save_pretrained(str(folder))
     return folder
-
-
-@pytest.fixture(scope="session")
-def coder(
-    django_db_setup: None, django_db_blocker: Any, tmp_path_factory: pytest.TempPathFactory
-) -> str:
-    """A base with Qwen2.5-Coder's control tokens, in the store and in the catalogue."""
-    names = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|file_sep|>", "<|fim_pad|>"]
-    folder = build_tiny_base(tmp_path_factory.mktemp("coder") / "base", seed=3, control=names)
-    with django_db_blocker.unblock():
-        import_model(source=str(folder), name="coder", licence="Apache-2.0", actor="test")
-    return "coder"
 
 
 @pytest.fixture

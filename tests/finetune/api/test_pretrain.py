@@ -12,10 +12,14 @@ from finetune.trainer.spec import RunSpec
 from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
 from tests.finetune.api.conftest import TINY
-from tests.finetune.api.customers import Customer, chat_rows
+from tests.finetune.api.customers import Customer, chat_rows, new_customer
 
 BOOK = "\n\n".join(f"Paragraph {n}. It tells of room {n * 7} and lamp {n}." for n in range(80))
 PRETRAIN: Any = {"type": "pretrain", "pretrain": {"hyperparameters": {"n_epochs": 2}}}
+
+
+def holes(**asked: Any) -> dict[str, Any]:
+    return {"type": "pretrain", "pretrain": {"hyperparameters": asked}}
 
 
 def upload(customer: Customer, data: bytes, name: str) -> str:
@@ -24,10 +28,12 @@ def upload(customer: Customer, data: bytes, name: str) -> str:
     return sent.id
 
 
-def start(customer: Customer, file: str, method: Any = PRETRAIN, **options: Any) -> Any:
+def start(
+    customer: Customer, file: str, method: Any = PRETRAIN, model: str = TINY, **options: Any
+) -> Any:
     asked = {"method": method, "max_length": 128} | options
     return customer.client().fine_tuning.jobs.create(
-        model=TINY, training_file=file, extra_body=asked
+        model=model, training_file=file, extra_body=asked
     )
 
 
@@ -62,6 +68,18 @@ def test_a_book_is_trained_in_chunks_whose_steps_are_told(customer: Customer) ->
     assert told["method"]["pretrain"]["hyperparameters"]["n_epochs"] == 2
 
 
+def test_holes_are_cut_where_the_base_has_the_tokens(base_url: str, coder: str) -> None:
+    customer = new_customer(base_url, models=[coder])
+    asked = holes(n_epochs=1, fim_rate=0.5, fim_cut="line")
+    created = start(customer, upload(customer, BOOK.encode(), "book.txt"), asked, model=coder)
+    job = validated(customer, created.id)
+    assert (job.state, job.error) == (JobState.QUEUED, None)
+    told = customer.client().fine_tuning.jobs.retrieve(created.id).to_dict()
+    own = {"fim_rate": 0.5, "fim_spm_rate": 0.5, "fim_cut": "line"}
+    assert job.resolved["spec"]["settings"] == own
+    assert told["method"]["pretrain"]["hyperparameters"].items() >= own.items()
+
+
 @pytest.mark.parametrize(
     ("method", "options", "param"),
     [
@@ -70,6 +88,10 @@ def test_a_book_is_trained_in_chunks_whose_steps_are_told(customer: Customer) ->
         ({"type": "pretrain", "pretrain": {"hyperparameters": {"n_epochs": 0}}}, {},
          "method.pretrain.hyperparameters.n_epochs"),
         ({"type": "supervised"}, {"overflow": "chunk"}, "overflow"),
+        (holes(fim_rate=0.5), {}, "method.pretrain.hyperparameters.fim_rate"),  # of this base
+        (holes(fim_rate=1.5), {}, "method.pretrain.hyperparameters.fim_rate"),
+        (holes(fim_cut="line"), {}, "method.pretrain.hyperparameters.fim_rate"),
+        (holes(fim_rate=1, fim_cut="word"), {}, "method.pretrain.hyperparameters.fim_cut"),
         (PRETRAIN, {"overflow": "fold"}, "overflow"),
     ],
 )  # fmt: skip

@@ -37,7 +37,9 @@ ANSWERS: dict[str, Any] = {
     "model_writes": _("This model writes text and makes no vectors. Name an embedding model."),
     "invalid_prompt": _("The question is empty or cannot be read by this model."),
     "invalid_request": _("The model server did not understand the question. Ask in another way."),
-    "cannot_infill": _("The model server did not understand the question. Ask in another way."),
+    "cannot_infill": _(
+        "This base model has no control tokens for filling in the middle. Choose one for code."
+    ),
     "adapter_unsupported": _("This adapter cannot be asked here. Take it away and serve it."),
     "adapter_mismatch": _("This adapter does not fit its base model."),
     "adapter_too_large": _(
