@@ -27,6 +27,11 @@ class Holes:
     cut: Cut = "character"
 
 
+def holes_in_all(order: Order | None, cut: Cut) -> Holes | None:
+    """What shows a document with a hole for certain; None: without."""
+    return Holes(rate=1.0, spm_rate=float(order == "spm"), cut=cut) if order else None
+
+
 @dataclass(frozen=True)
 class Dialect:
     """Names of control tokens. `middle` None: the answer begins where the prefix ends, and the

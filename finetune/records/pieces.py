@@ -1,5 +1,7 @@
 """The shape of a preview: what a model is shown of a record. No tokenizer is needed to read one."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from finetune.records.check.spec import Problem
@@ -10,12 +12,14 @@ class _Frame(BaseModel):
 
 
 class Piece(_Frame):
-    """A token, or the few that make one character together. `special`: a control token."""
+    """A token, or the few that make one character together. `special`: a control token; `part`: of
+    a document with a hole, which of its three parts it is of."""
 
     ids: list[int]
     text: str
     trained: bool
     special: bool = False
+    part: Literal["prefix", "suffix", "middle"] | None = None
 
 
 class Preview(_Frame):

@@ -5,18 +5,25 @@ from what is trained."""
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
+from random import Random
 from typing import Any, cast
 
+from faults import UserFault
 from finetune.records.check.formats import KINDS
 from finetune.records.check.problems import Finding, Problems
 from finetune.records.check.spec import CheckSpec, Problem, RowFormat
 from finetune.records.check.tokens import TokenCounter, TokenCounts
-from finetune.records.encoded import Encoded
+from finetune.records.encoded import Encoded, Sequence
+from finetune.records.holes import Rearranging, Role
+from finetune.records.infilling import Holes, cannot_infill
 from finetune.records.pieces import Piece, Preview
 from finetune.records.rows import Record
 from finetune.records.vocabulary import Vocabulary
 
+MOST_TOKENS = 1 << 30  # of a record where no limit is asked
 SHOWN_TOKENS = 20_000  # of a record; more nobody reads, and they have to be sent
+
+_Part = tuple[Sequence, Role | None]
 
 
 @dataclass(frozen=True)
@@ -26,25 +33,32 @@ class Previewer:
     counter: TokenCounter
     vocabulary: Vocabulary
     special: frozenset[int]
+    longest: int
 
     @classmethod
     def of(cls, spec: CheckSpec, tokenizer: Any) -> "Previewer":
         counter = TokenCounter(spec, tokenizer)
         added = tokenizer.added_tokens_decoder
         special = frozenset(number for number, token in added.items() if token.special)
-        return cls(counter, Vocabulary(tokenizer), special)
+        return cls(counter, Vocabulary(tokenizer), special, spec.max_length or MOST_TOKENS)
 
-    def preview(self, row: Record, row_format: RowFormat) -> Preview:
-        """Of a canonical row, which is not changed."""
+    def preview(self, row: Record, row_format: RowFormat, holes: Holes | None = None) -> Preview:
+        """Of a canonical row, which is not changed. `holes`: how a document is rearranged, which
+        training does to some of them. Raises UserFault `cannot_infill`, `no_document`."""
+        if holes is not None:
+            self._require_holes(row_format)
         findings: list[Finding] = []
         self.counter.counts = TokenCounts()  # of nothing but this record
         encoded = list(self._encoded(cast(Record, dict(row)), row_format, findings))
-        shown = list(self._shown(encoded))
-        tokens = sum(len(each.input_ids) for each in encoded)
+        sequences = [each for record in encoded for each in record.sequences]
+        parts = [self._parts(each, holes, number) for number, each in enumerate(sequences)]
+        shown = list(self._shown(parts))
+        told = [part for each in parts for part, _ in each]
+        tokens = sum(len(each.input_ids) for each in told)
         return Preview(
             used=bool(encoded),
             tokens=tokens,
-            trained=sum(each.trained_count for each in encoded),
+            trained=sum(sum(each.trained) for each in told),
             hidden=tokens - sum(len(piece.ids) for pieces in shown for piece in pieces),
             sequences=shown,
             parts=list(KINDS[row_format].parts_of(row)) if encoded else [],
@@ -58,14 +72,37 @@ class Previewer:
         for piece in self.counter.pieces(row, findings):
             yield from self.counter.measure(piece, KINDS[row_format], findings) or []
 
-    def _shown(self, records: list[Encoded]) -> Iterator[list[Piece]]:
-        left = SHOWN_TOKENS
-        for record in records:
-            for each in record.sequences:
-                yield list(self._pieces(each.input_ids[:left], each.trained[:left]))
-                left -= min(left, len(each.input_ids))
+    def _require_holes(self, row_format: RowFormat) -> None:
+        if self.counter.encoder.infilling is None:
+            raise cannot_infill("fim", fix="Leave `fim` out, or choose a base for code.")
+        if row_format != "text":
+            raise UserFault(
+                "no_document",
+                "Only documents are trained with a hole.",
+                fix="Leave `fim` out, or look at a file of documents.",
+                param="fim",
+            )
 
-    def _pieces(self, ids: list[int], trained: list[bool]) -> Iterator[Piece]:
+    def _parts(self, sequence: Sequence, holes: Holes | None, number: int) -> list[_Part]:
+        """Each time the same hole: a training draws others."""
+        if holes is None:
+            return [(sequence, None)]
+        rearrange = Rearranging(self.counter.encoder, holes, self.longest)
+        pieces = rearrange(sequence.input_ids, Random(f"privatune preview {number}"))  # noqa: S311
+        parts = [(Sequence(piece.ids, [True] * len(piece.ids)), piece.role) for piece in pieces]
+        parts[0][0].trained[0] = False
+        return parts
+
+    def _shown(self, sequences: list[list[_Part]]) -> Iterator[list[Piece]]:
+        left = SHOWN_TOKENS
+        for parts in sequences:
+            shown: list[Piece] = []
+            for each, role in parts:
+                shown += self._pieces(each.input_ids[:left], each.trained[:left], role)
+                left -= min(left, len(each.input_ids))
+            yield shown
+
+    def _pieces(self, ids: list[int], trained: list[bool], role: Role | None) -> Iterator[Piece]:
         """Tokens of one label side by side are put together until they are whole characters."""
         labelled = zip(ids, trained, strict=True)
         for label, run in groupby(labelled, key=lambda each: each[1]):
@@ -74,14 +111,19 @@ class Previewer:
                 held.append(token)
                 data += self.vocabulary.bytes_of(token)
                 if _whole(data):
-                    yield self._piece(held, data, label)
+                    yield self._piece(held, data, label, role)
                     held, data = [], b""
             if held:
-                yield self._piece(held, data, label)
+                yield self._piece(held, data, label, role)
 
-    def _piece(self, ids: list[int], data: bytes, trained: bool) -> Piece:
-        special = ids[0] in self.special
-        return Piece(ids=ids, text=data.decode(errors="replace"), trained=trained, special=special)
+    def _piece(self, ids: list[int], data: bytes, trained: bool, role: Role | None) -> Piece:
+        return Piece(
+            ids=ids,
+            text=data.decode(errors="replace"),
+            trained=trained,
+            special=ids[0] in self.special,
+            part=role,
+        )
 
 
 def _whole(data: bytes) -> bool:

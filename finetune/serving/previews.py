@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from finetune.records.check.spec import CheckSpec
 from finetune.records.encode import load_tokenizer
+from finetune.records.infilling import holes_in_all
 from finetune.records.pieces import Preview
 from finetune.records.preview import Previewer
 from finetune.records.rows import Row
@@ -23,7 +24,8 @@ class Previews:
         self._tokenizer = lru_cache(KEPT)(_tokenizer)
 
     def of(self, request: PreviewRequest) -> Preview:
-        """Raises UserFault `no_tokenizer`, OurFault `base_missing`, `base_mismatch`."""
+        """Raises UserFault `no_tokenizer`, `cannot_infill`, `no_document`, OurFault `base_missing`,
+        `base_mismatch`."""
         base_dir = Path(request.base_path)
         spec = CheckSpec(
             source=base_dir,
@@ -34,7 +36,8 @@ class Previews:
             thinking=request.thinking,
         )
         previewer = Previewer.of(spec, self._tokenizer(base_dir, request.base_digest))
-        return previewer.preview(cast(Row, request.row), request.row_format)
+        holes = holes_in_all(request.fim, request.fim_cut)
+        return previewer.preview(cast(Row, request.row), request.row_format, holes)
 
 
 def _tokenizer(base_dir: Path, digest: str) -> Any:

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from finetune.records.check.spec import Overflow, RowFormat
+from finetune.records.infilling import Cut, Order
 from finetune.records.recipe import Side
 from finetune.records.thinking import Thinking
 
@@ -197,6 +198,8 @@ class PreviewRequest(_Frame):
     max_length: PositiveInt | None = None
     overflow: Overflow = "refuse"
     thinking: Thinking = "each"
+    fim: Order | None = None
+    fim_cut: Cut = "character"
 
 
 class StatusRequest(_Frame):

@@ -12,6 +12,7 @@ from finetune.api.bodies import query
 from finetune.api.own.base import OwnView
 from finetune.records.check.codes import Severity
 from finetune.records.check.spec import Overflow
+from finetune.records.infilling import Cut, Order
 from finetune.records.thinking import Asked
 from finetune.services.jobs.preview import Wish, preview_row
 from tenants.errors import Invalid, NotFound
@@ -24,6 +25,9 @@ class PieceSerializer(serializers.Serializer[Any]):
     text = serializers.CharField(trim_whitespace=False)
     trained = serializers.BooleanField()
     special = serializers.BooleanField()
+    part = serializers.ChoiceField(
+        ["prefix", "suffix", "middle"], allow_null=True, help_text="Of a document with a hole."
+    )
 
 
 class RowProblemSerializer(serializers.Serializer[Any]):
@@ -64,6 +68,10 @@ PARAMETERS = [
     OpenApiParameter("max_length", {"type": "integer", "minimum": 8}, description="As a job's."),
     OpenApiParameter("overflow", str, enum=get_args(Overflow), description="As a job's."),
     OpenApiParameter("thinking", str, enum=get_args(Asked), description="As a job's."),
+    OpenApiParameter(
+        "fim", str, enum=get_args(Order), description="A document with a hole, in that order."
+    ),
+    OpenApiParameter("fim_cut", str, enum=get_args(Cut), description="As a job's; with `fim`."),
 ]
 
 

@@ -106,7 +106,7 @@ class TokenCounter:
         from finetune.records.rendering import printed_day
 
         self.tokenizer = tokenizer
-        self._encoder = RowEncoder(self.tokenizer, spec.thinking)
+        self.encoder = RowEncoder(self.tokenizer, spec.thinking)
         self._spec = spec
         self._control = control.matcher(control.special_tokens(self.tokenizer))
         self.vocabulary = len(self.tokenizer)
@@ -207,7 +207,7 @@ class TokenCounter:
             return [row]
         row = cast(TextRow, row)
         try:
-            chunks = self._encoder.chunks(row, limit)
+            chunks = self.encoder.chunks(row, limit)
         except UserFault:
             return [row]  # `measure` tells it
         if len(chunks) == 1:
@@ -226,7 +226,7 @@ class TokenCounter:
         rows: list[Encoded] = []
 
         def encode(row: Row) -> Item:
-            rows.append(self._encoder.encode(row))
+            rows.append(self.encoder.encode(row))
             return _Counted(rows[-1])
 
         kind.item(row, encode)

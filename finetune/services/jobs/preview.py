@@ -18,6 +18,7 @@ from finetune import selectors
 from finetune.models import Dataset
 from finetune.purposes import OF_ROWS
 from finetune.records.check.spec import Overflow, RowFormat, longest_by_default
+from finetune.records.infilling import Cut, Order
 from finetune.records.pieces import Preview
 from finetune.records.thinking import Asked, setting_of
 from finetune.services.jobs.lifecycle import base_of
@@ -40,7 +41,8 @@ LARGEST_ROW = 1 << 20  # bytes: more takes the model server's processor from oth
 
 
 class Wish(BaseModel):
-    """`row`: from 1, of those that can be used. The settings are those of a job."""
+    """`row`: from 1, of those that can be used. The settings are those of a job; `fim` shows a
+    document with a hole, in that order."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,6 +51,8 @@ class Wish(BaseModel):
     max_length: int | None = None
     overflow: Overflow = "refuse"
     thinking: Asked = "auto"
+    fim: Order | None = None
+    fim_cut: Cut = "character"
 
     @field_validator("row", "max_length", mode="before")
     @classmethod
@@ -120,6 +124,8 @@ def _asked(file_id: UUID, wish: Wish, by: Principal) -> tuple[Dataset, PreviewRe
         max_length=wish.max_length or longest_by_default(base.context_length),
         overflow=wish.overflow,
         thinking=setting_of(wish.thinking),
+        fim=wish.fim,
+        fim_cut=wish.fim_cut,
     )
     return reading, request, open_vault().open(reading.rows_object)
 

@@ -10,6 +10,7 @@ import typer
 from rich.text import Text
 
 from finetune.records.check.spec import Overflow
+from finetune.records.infilling import Cut, Holes, Order, holes_in_all
 from finetune.records.thinking import Asked, setting_of
 from privatune.cli.check import MEMORY_MB, SECONDS, Format
 from privatune.cli.client import Client
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from finetune.records.pieces import Preview
 
 TRAINED, SPECIAL = "green", "cyan"
+PARTS = {"prefix": "green", "suffix": "yellow", "middle": "magenta"}  # of a document with a hole
 BEGIN, END = "⟦", "⟧"  # around what is trained: colours do not go through a pipe
 
 
@@ -43,6 +45,13 @@ def preview(
     thinking: Annotated[
         Asked, typer.Option(help="Whether answers are thought about; auto: those with reasoning.")
     ] = "auto",
+    fim: Annotated[
+        Order | None,
+        typer.Option(help="A document with a hole: the prefix first, or the suffix."),
+    ] = None,
+    fim_cut: Annotated[
+        Cut, typer.Option(help="With --fim: where a hole may begin and end.")
+    ] = "character",
     as_json: AsJson = False,
 ) -> None:
     """Show a row as a model will see it: every token, and which are trained.
@@ -51,10 +60,11 @@ def preview(
     a file on this machine, without a server. Exit code 64 if the row would not be trained on.
     """
     settings = {"max_length": max_length, "overflow": overflow, "thinking": thinking}
+    holes = {"fim": fim, "fim_cut": fim_cut} if fim else {}
     if model_dir is not None and model is None:
-        told = _here(Path(file), model_dir, row, file_format, settings)
+        told = _here(Path(file), model_dir, row, file_format, settings, holes_in_all(fim, fim_cut))
     elif model is not None and model_dir is None:
-        asked = {"model": model, "row": row, **settings}
+        asked = {"model": model, "row": row, **settings, **holes}
         told = Client.from_environment().get(f"/api/v1/files/{file}/preview", **asked)
     else:
         raise typer.BadParameter("give either --model or --model-dir", param_hint="--model")
@@ -67,7 +77,12 @@ def preview(
 
 
 def _here(
-    file: Path, model_dir: Path, number: int, file_format: Format, settings: dict[str, Any]
+    file: Path,
+    model_dir: Path,
+    number: int,
+    file_format: Format,
+    settings: dict[str, Any],
+    holes: Holes | None,
 ) -> dict[str, Any]:
     from finetune.records.check import CheckSpec
 
@@ -76,7 +91,7 @@ def _here(
     spec = CheckSpec(source=file.resolve(), source_name=file.name, format=file_format)
     with tempfile.TemporaryDirectory() as folder, notes().status(f"Reading {file.name} ..."):
         rows, row, row_format = _read(spec, Path(folder), number)
-        shown = _encoded(row, row_format, model_dir.resolve(), settings)
+        shown = _encoded(row, row_format, model_dir.resolve(), settings, holes)
     told = {"row": number, "rows": rows, "model": model_dir.name}
     return told | {"max_length": settings["max_length"]} | shown.model_dump(mode="json")
 
@@ -107,7 +122,9 @@ def _read(spec: "CheckSpec", folder: Path, number: int) -> tuple[int, Any, Any]:
     return report.rows_usable, json.loads(line), report.format
 
 
-def _encoded(row: Any, row_format: Any, model_dir: Path, settings: dict[str, Any]) -> "Preview":
+def _encoded(
+    row: Any, row_format: Any, model_dir: Path, settings: dict[str, Any], holes: Holes | None
+) -> "Preview":
     from finetune.records.check.__main__ import do_without_torch
     from finetune.records.check.spec import CheckSpec
 
@@ -117,7 +134,7 @@ def _encoded(row: Any, row_format: Any, model_dir: Path, settings: dict[str, Any
 
     wanted = settings | {"thinking": setting_of(cast(Asked, settings["thinking"]))}
     spec = CheckSpec(source=model_dir, source_name="", tokenizer_dir=model_dir, **wanted)
-    return Previewer.of(spec, load_tokenizer(model_dir)).preview(row, row_format)
+    return Previewer.of(spec, load_tokenizer(model_dir)).preview(row, row_format, holes)
 
 
 def _show(told: dict[str, Any]) -> None:
@@ -149,6 +166,6 @@ def _text(pieces: list[dict[str, Any]]) -> Text:
         if piece["trained"] != trained:
             text.append(BEGIN if piece["trained"] else END, style="bold")
             trained = piece["trained"]
-        special, label = piece["special"], piece["trained"]
-        text.append(piece["text"], style=SPECIAL if special else TRAINED if label else "")
+        style = PARTS.get(piece["part"], TRAINED if piece["trained"] else "")
+        text.append(piece["text"], style=SPECIAL if piece["special"] else style)
     return text.append(END, style="bold") if trained else text

@@ -42,6 +42,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 GRADED = "reinforcement"
+CUTS = [("", _("Between any two characters")), ("line", _("With whole lines"))]
 OVERFLOW = [
     ("", _("By the method: refuse, or chunks")),
     ("refuse", _("Refuse the file and say which")),
@@ -149,10 +150,7 @@ class JobForm(forms.Form):
     fim_cut = forms.ChoiceField(
         required=False,
         label=_("Code: where a hole begins and ends"),
-        choices=[
-            ("", _("Between any two characters")),
-            ("line", _("With whole lines")),
-        ],
+        choices=CUTS,
     )
     beta = forms.FloatField(
         required=False,

@@ -49,6 +49,9 @@ def test_a_row_is_shown_token_by_token_with_what_is_trained(
         ({"overflow": "shorten"}, 400, "invalid_value", "overflow"),
         ({"thinking": "deep"}, 400, "invalid_value", "thinking"),
         ({"rows": 1}, 400, "unknown_parameter", "rows"),
+        ({"fim": "psm"}, 400, "cannot_infill", "fim"),
+        ({"fim": "both"}, 400, "invalid_value", "fim"),
+        ({"fim_cut": "word"}, 400, "invalid_value", "fim_cut"),
         ({"model": "no-such"}, 404, "model_not_found", "model"),
     ],
 )
@@ -58,6 +61,39 @@ def test_what_cannot_be_shown_says_which_parameter(
     refused = preview(customer, training_file, **query)
     assert refused.status_code == status, refused.text
     assert (refused.json()["code"], refused.json()["param"]) == (code, param)
+
+
+def test_a_document_is_shown_with_a_hole_and_its_page_colours_the_parts(
+    base_url: str, coder: str
+) -> None:
+    customer = new_customer(base_url, models=[coder])
+    http = customer.client()
+    sent = http.files.create(file=("c.txt", b"one = 1\ntwo = 2\nsix = 6\n"), purpose="fine-tune")
+    chat = http.files.create(file=("c.jsonl", chat_rows()), purpose="fine-tune")
+    customer.check_files()
+    for order in ("psm", "spm"):
+        told = preview(customer, sent.id, model=coder, fim=order, fim_cut="line").json()
+        [pieces] = told["sequences"]
+        parts = dict.fromkeys(("prefix", "middle", "suffix"), "")
+        for piece in pieces:
+            if piece["part"]:
+                parts[piece["part"]] += piece["text"]
+        assert "".join(parts.values()) == "one = 1\ntwo = 2\nsix = 6"
+        marks = [piece["text"] for piece in pieces if piece["special"]]
+        between = ["<|fim_suffix|>", "<|fim_middle|>", "<|im_end|>"]
+        assert marks == ["<|fim_prefix|>", *between]
+        seen = next(number for number, p in enumerate(pieces) if p["text"] == "<|fim_suffix|>")
+        assert (seen == 1) == (order == "spm" or not parts["prefix"])
+    refused = preview(customer, chat.id, model=coder, fim="psm").json()
+    assert (refused["code"], refused["param"]) == ("no_document", "fim")
+    client = Client(raise_request_exception=False)
+    client.force_login(member(customer))
+    from tenants.models import StoredFile
+
+    page = f"/t/{customer.slug}/files/{StoredFile.public.read(sent.id)}/preview"
+    shown = client.get(page, {"fim": "psm"}).content.decode()
+    assert 'class="piece trained middle"' in shown
+    assert "what fills it in" in shown
 
 
 def test_a_file_that_is_not_checked_yet_is_told(customer: Customer) -> None:

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from finetune.records.check.spec import CheckSpec, RowFormat
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.records.infilling import Holes
 from finetune.records.pieces import Preview
 from finetune.records.preview import SHOWN_TOKENS, Previewer
+from tests.tiny import build_tiny_base
 
 CHAT: Any = {
     "messages": [
@@ -24,6 +26,22 @@ CHAT: Any = {
 
 def previewer(base: Path, **settings: Any) -> Previewer:
     return Previewer.of(CheckSpec(source=base, source_name="", **settings), load_tokenizer(base))
+
+
+def test_a_hole_counts_its_control_tokens_and_keeps_within_the_limit(tmp_path: Path) -> None:
+    names = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>", "<|file_sep|>"]
+    base = build_tiny_base(tmp_path, control=names)
+    row: Any = {"text": "turn on the light in the kitchen please " * 9}
+    holes = Holes(1.0, spm_rate=0.0)
+    whole = previewer(base)
+    plain, shown = whole.preview(row, "text"), whole.preview(row, "text", holes)
+    assert shown.tokens >= plain.tokens + 3
+    assert shown.trained == shown.tokens - 1
+    assert shown == whole.preview(row, "text", holes)
+    chunked = previewer(base, max_length=24, overflow="chunk").preview(row, "text", holes)
+    lengths = [sum(len(piece.ids) for piece in each) for each in chunked.sequences]
+    assert len(lengths) > 3
+    assert max(lengths) <= 24
 
 
 @pytest.fixture(scope="module")

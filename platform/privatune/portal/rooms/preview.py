@@ -14,10 +14,16 @@ from finetune.services.jobs.preview import Previewed, Wish, preview_row
 from privatune.portal import findings
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.dressing import dress
-from privatune.portal.job_form import OVERFLOW, THINKING
+from privatune.portal.job_form import CUTS, OVERFLOW, THINKING
 from privatune.portal.refusals import said
 from tenants.database.scope import tenant_scope
 from tenants.roles import Scope
+
+HOLES = [
+    ("", _("no hole")),
+    ("psm", _("prefix, suffix, middle")),
+    ("spm", _("suffix, prefix, middle")),
+]
 
 
 class PreviewForm(forms.Form):
@@ -27,6 +33,11 @@ class PreviewForm(forms.Form):
     overflow = forms.ChoiceField(label=_("Rows that are longer"), required=False, choices=OVERFLOW)
     thinking = forms.ChoiceField(
         label=_("Thinking before the answer"), required=False, choices=THINKING
+    )
+
+    fim = forms.ChoiceField(label=_("Code: with a hole"), required=False, choices=HOLES)
+    fim_cut = forms.ChoiceField(
+        label=_("Code: where a hole begins and ends"), required=False, choices=CUTS
     )
 
     def __init__(self, data: dict[str, Any], models: list[str]) -> None:

@@ -40,6 +40,7 @@ ANSWERS: dict[str, Any] = {
     "cannot_infill": _(
         "This base model has no control tokens for filling in the middle. Choose one for code."
     ),
+    "no_document": _("Only documents are trained with a hole. Look at a file of documents."),
     "adapter_unsupported": _("This adapter cannot be asked here. Take it away and serve it."),
     "adapter_mismatch": _("This adapter does not fit its base model."),
     "adapter_too_large": _(
