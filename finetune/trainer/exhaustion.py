@@ -3,10 +3,12 @@
 import errno
 from pathlib import Path
 
-# torch's allocators (CPU, CUDA, Windows), its kernels' library, Rust (safetensors), C++, the system
+# In lower case: torch's allocators (CPU, CUDA, Windows), its kernels' library, Rust (safetensors,
+# and bytes that Python had no room for), C++, the system, and a thread's stack and own data
 WORDS = (
     *("can't allocate memory", "out of memory", "not enough memory"),
-    *("could not create a memory", "memory allocation of", "bad_alloc", "Cannot allocate memory"),
+    *("could not create a memory", "memory allocation of", "pyobject pointer is null"),
+    *("bad_alloc", "cannot allocate memory", "can't start new thread"),
 )
 LOG_BYTES = 16 << 10
 
@@ -16,12 +18,16 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return True
-    return any(words in str(error) for words in WORDS)
+    return _says_so(str(error))
 
 
 def said_so(log: Path) -> bool:
     """Whether a process that could write no error said so at the end of what it printed."""
     with log.open("rb") as file:
         file.seek(max(0, log.stat().st_size - LOG_BYTES))
-        end = file.read().decode(errors="replace")
-    return any(words in end for words in WORDS)
+        return _says_so(file.read().decode(errors="replace"))
+
+
+def _says_so(text: str) -> bool:
+    lower = text.lower()
+    return any(words in lower for words in WORDS)

@@ -53,12 +53,14 @@ def test_a_relief_is_no_other_spec_and_is_written_only_where_there_is_one() -> N
 
 
 _ALLOCATORS = """
-import mmap, resource, sys
+import resource, sys, threading
 import numpy, torch
 from finetune.trainer.exhaustion import is_out_of_memory
 resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
 size = 4 << 30
-for ask in (lambda: torch.ones(size), lambda: bytes(size), lambda: numpy.ones(size)):
+threading.stack_size(1 << 30)
+start = threading.Thread(target=print).start
+for ask in (lambda: torch.ones(size), lambda: bytes(size), lambda: numpy.ones(size), start):
     try:
         ask()
     except Exception as error:
@@ -78,3 +80,19 @@ def test_what_a_process_printed_last_tells_what_it_could_not_write(tmp_path: Pat
     assert exhaustion.said_so(log)
     log.write_text("memory allocation of 5 bytes failed\n" + "x" * 40_000)
     assert not exhaustion.said_so(log), "long ago"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "pyo3_runtime.PanicException: PyObject pointer is null",
+        "cannot allocate memory for thread-local data: ABORT",
+        "RuntimeError: can't start new thread",
+    ],
+)
+def test_so_do_the_words_of_trainings_that_were_ended_by_small_limits(
+    tmp_path: Path, said: str
+) -> None:
+    log = tmp_path / "trainer.log"
+    log.write_text(f"Traceback\n{said}\n")
+    assert exhaustion.said_so(log)
