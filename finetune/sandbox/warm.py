@@ -55,16 +55,17 @@ class Forked:
             if not _readable(self._teller.fileno(), timeout):
                 raise subprocess.TimeoutExpired(f"pid {self.pid}", timeout or 0)
             self.returncode = self._ended()
+            os.close(self._handle)
         return self.returncode
 
     def _ended(self) -> int:
         with self._teller:
             told = self._teller.recv(16)
-        if not told:  # the zygote was killed, and the kernel kills its children
-            self.kill()
-            _readable(self._handle, None)
-        os.close(self._handle)
-        return os.waitstatus_to_exitcode(int(told)) if told else -signal.SIGKILL
+        if told:
+            return os.waitstatus_to_exitcode(int(told))
+        self.kill()  # the zygote was killed, and the kernel kills its children
+        _readable(self._handle, None)
+        return -signal.SIGKILL
 
     def terminate(self) -> None:
         self._send(signal.SIGTERM)
@@ -163,16 +164,25 @@ class Zygotes:
         """By the zygote that is kept for such children, or a new one. Raises as Zygote.fork."""
         shared = {k: v for k, v in request["environment"].items() if k not in OWN}
         key = modules, frozenset(shared.items())
+        how = key, shared, request, lifeline, streams
         with self._lock:
-            try:
-                return self._of(key, shared).fork(request, lifeline, streams)
-            except ZygoteLost:
-                self._drop(key)
-            try:
-                return self._of(key, shared).fork(request, lifeline, streams)
-            except ZygoteLost:
-                self._drop(key)
-                raise
+            with suppress(ZygoteLost):  # somebody may have ended the one that is kept
+                return self._forked(*how)
+            return self._forked(*how)
+
+    def _forked(
+        self,
+        key: Key,
+        shared: Mapping[str, str],
+        request: Request,
+        lifeline: int,
+        streams: Sequence[int],
+    ) -> Forked:
+        try:
+            return self._of(key, shared).fork(request, lifeline, streams)
+        except ZygoteLost:
+            self._drop(key)
+            raise
 
     def _of(self, key: Key, environment: Mapping[str, str]) -> Zygote:
         if key not in self._kept:
