@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from finetune.records.check.__main__ import Tell, main
+from finetune.records.check.bounds import Tell, bounded
 
 
 def _profile(out_dir: Path, tell: Tell) -> None:
@@ -16,4 +16,4 @@ def _profile(out_dir: Path, tell: Tell) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), _profile, "profile"))
+    sys.exit(bounded(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), _profile, "profile"))

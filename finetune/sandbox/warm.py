@@ -1,7 +1,7 @@
 """The worker's side of `zygote.py`: which zygotes there are, and a process that one of them forked.
 
-One is kept for each environment that children have (but for the folders that are theirs), two at
-most: what differs are the threads, and a job has at most two numbers of them.
+One is kept for what children load and the environment they have (but for the folders that are
+theirs), three at most: checks load less, and a job has at most two numbers of threads.
 """
 
 import json
@@ -25,7 +25,7 @@ from finetune.sandbox.zygote import HANDED, Request
 
 log = logging.getLogger(__name__)
 
-MOST = 2
+MOST = 3
 OWN = ("HOME", "TMPDIR")  # a child's own variables
 LOAD_SECONDS = 600  # the slowest machine loads in less than a minute
 SPARE = "-" * 1024  # for names in the process list

@@ -9,9 +9,9 @@ import json
 import os
 import queue
 import signal
-import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -21,18 +21,19 @@ from pydantic import BaseModel
 import finetune
 from faults import Fault, OurFault, UserFault, from_dict
 from faults.disk import DiskFull
-from finetune.records.check.__main__ import memory_fault
+from finetune.records.check.bounds import memory_fault
 from finetune.records.check.pool import OUT_OF_MEMORY
 from finetune.records.check.run import ERRORS, REPORT, ROWS, TOKENS
 from finetune.records.check.spec import CheckReport, CheckSpec
 from finetune.sandbox.groups import ended_for_memory
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
-from finetune.sandbox.start import start
+from finetune.sandbox.start import Child, start_loaded
 from finetune.states import ENDED_FOR, ExitCode
 
 Progress = Callable[[int, int, int], None]  # bytes of the source read, its size, rows taken
 
+LOADED = ("finetune.records.check.loaded",)
 AROUND_MB = 256  # of the sandbox around it, and stacks: what its own limit does not count
 _STDERR_KEPT = 64 * 1024
 _SILENCE = 1.0  # seconds after which the progress is told again
@@ -92,27 +93,38 @@ def run_in_child(
     (out_dir / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
     # The process's own memory is bounded by itself, which can then say so.
     room = Room(read=read, write=(out_dir,), tree_mb=memory_mb + AROUND_MB, seconds=seconds)
-    child = start(
-        level,
-        room,
-        module,
-        [str(out_dir), str(memory_mb), str(seconds)],
-        cwd=out_dir,
-        environment=_environment(),
-        stderr=subprocess.PIPE,
-    )
     ended_before = ended_for_memory()
-    with child.process:  # closes the pipes
+    with ExitStack() as ends:
+        (output, stdout), (errors, stderr) = _pipe(ends), _pipe(ends)
+        with stdout, stderr:
+            child = start_loaded(
+                level,
+                room,
+                module,
+                [str(out_dir), str(memory_mb), str(seconds)],
+                loaded=LOADED,
+                cwd=out_dir,
+                environment=_environment(),
+                stdout=stdout,
+                stderr=stderr,
+            )
         try:
-            stderr = _communicate(child.process, progress)
+            said = _communicate(child, output, errors, progress)
         finally:
             child.kill()
     code = child.process.returncode
+    assert code is not None
     if code == 0:
         return
     if code == -signal.SIGKILL and ended_for_memory() > ended_before:
         raise _worker_memory_fault(work)
-    raise _fault(work, out_dir, code, stderr, memory_mb, seconds)
+    raise _fault(work, out_dir, code, said, memory_mb, seconds)
+
+
+def _pipe(ends: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    """The end to read, closed with `ends`, and the one to write."""
+    read, write = os.pipe()
+    return ends.enter_context(open(read, "rb")), open(write, "wb", buffering=0)
 
 
 def _environment() -> dict[str, str]:
@@ -129,16 +141,16 @@ def _environment() -> dict[str, str]:
     }
 
 
-def _communicate(child: "subprocess.Popen[bytes]", progress: Progress | None) -> str:
+def _communicate(
+    child: Child, output: IO[bytes], errors: IO[bytes], progress: Progress | None
+) -> str:
     """Feed progress until the child ends, the last again while it says nothing, as one row may
     take it long; returns the end of its standard error."""
-    assert child.stdout is not None
-    assert child.stderr is not None
     kept = bytearray()
     lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     readers = [
-        threading.Thread(target=_keep_end, args=(child.stderr, kept)),
-        threading.Thread(target=_pass_on, args=(child.stdout, lines)),
+        threading.Thread(target=_keep_end, args=(errors, kept)),
+        threading.Thread(target=_pass_on, args=(output, lines)),
     ]
     for reader in readers:
         reader.start()
@@ -148,7 +160,7 @@ def _communicate(child: "subprocess.Popen[bytes]", progress: Progress | None) ->
             told = json.loads(line)
         if progress:
             progress(told["read"], told["total"], told["rows"])
-    child.wait()
+    child.process.wait()
     for reader in readers:
         reader.join()
     return kept.decode(errors="replace")

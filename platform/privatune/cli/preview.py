@@ -125,7 +125,7 @@ def _read(spec: "CheckSpec", folder: Path, number: int) -> tuple[int, Any, Any]:
 def _encoded(
     row: Any, row_format: Any, model_dir: Path, settings: dict[str, Any], holes: Holes | None
 ) -> "Preview":
-    from finetune.records.check.__main__ import do_without_torch
+    from finetune.records.check.bounds import do_without_torch
     from finetune.records.check.spec import CheckSpec
 
     do_without_torch()

@@ -21,6 +21,7 @@ from finetune.records.check import child as child_module
 from finetune.records.check.codes import LIMIT_CODES
 from finetune.sandbox import groups
 from finetune.sandbox.levels import require
+from finetune.sandbox.start import Child, Executed, start_loaded
 from tests.finetune.records.conftest import Check
 
 ROW = b'{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}\n'
@@ -91,9 +92,22 @@ def test_a_file_that_wants_too_much_memory_ends_the_child_alone(tmp_path: Path) 
     assert "400 MB" in found.message
 
 
-def _kill_innermost(before: set[int], killed: list[int]) -> None:
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
+    """The checks that were started, as each is."""
+    children: list[Child] = []
+
+    def begin(*args: Any, **how: Any) -> Child:
+        children.append(start_loaded(*args, **how))
+        return children[-1]
+
+    monkeypatch.setattr(child_module, "start_loaded", begin)
+    return children
+
+
+def _kill_innermost(check: Child, killed: list[int]) -> None:
     """The check itself, below its keeper and wrappers, as the kernel does it."""
-    (pid,) = set(_children()) - before
+    pid = check.process.pid
     while below := Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         pid = int(below[0])
     killed.append(pid)
@@ -102,10 +116,10 @@ def _kill_innermost(before: set[int], killed: list[int]) -> None:
 
 @pytest.mark.parametrize("counted", [0, 1])
 def test_a_check_that_the_kernel_ends_for_memory_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, counted: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: list[Child], counted: int
 ) -> None:
     """A kill that the kernel has not counted as one for memory stays a fault of ours."""
-    before, killed = set(_children()), list[int]()
+    killed: list[int] = []
     monkeypatch.setattr(groups, "PROC", tmp_path / "cgroup")
     monkeypatch.setattr(groups, "ROOT", tmp_path / "groups")
     (tmp_path / "groups/a").mkdir(parents=True)
@@ -116,7 +130,7 @@ def test_a_check_that_the_kernel_ends_for_memory_says_so(
         if total and not killed:  # it has begun to read
             told = f"low 0\noom_kill {before_all + counted}\n"
             (tmp_path / "groups/a/memory.events").write_text(told)
-            _kill_innermost(before, killed)
+            _kill_innermost(started[0], killed)
 
     with pytest.raises((UserFault, OurFault)) as caught:
         run(tmp_path, ROW * 200_000, progress=kill)
@@ -143,18 +157,19 @@ def test_the_rows_that_were_taken_are_told_on_the_way(tmp_path: Path) -> None:
     assert 0 < rows[-1] <= report.rows == 200_000
 
 
-def test_the_caller_can_cancel_and_nothing_is_left_running(tmp_path: Path) -> None:
-    started: list[int] = []
-    before = set(_children())
+def test_the_caller_can_cancel_and_nothing_is_left_running(
+    tmp_path: Path, started: list[Child]
+) -> None:
+    below: set[int] = set()
 
     def cancel(read: int, total: int, rows: int) -> None:
-        started.extend(set(_children()) - before)
+        below.update(_below(started[0].process.pid))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, ROW * 200_000, progress=cancel)
-    assert started
-    assert not set(started) & set(_children())
+    assert len(below) >= 2, "the check, and its keeper"
+    assert not [pid for pid in below if Path(f"/proc/{pid}").exists()]
 
 
 def test_a_child_that_says_nothing_more_can_be_cancelled() -> None:
@@ -170,14 +185,18 @@ def test_a_child_that_says_nothing_more_can_be_cancelled() -> None:
             raise InterruptedError
 
     with child:
+        output, errors = child.stdout, child.stderr
+        assert output is not None
+        assert errors is not None
         with pytest.raises(InterruptedError):
-            child_module._communicate(child, cancel)
+            child_module._communicate(Executed(child, -1), output, errors, cancel)
         child.kill()
 
 
-def _children() -> list[int]:
-    text = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
-    return [int(pid) for pid in text.split()]
+def _below(pid: int) -> set[int]:
+    """A process, and all that it or one of them has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {pid}.union(*(_below(int(child)) for child in children))
 
 
 def test_a_crash_is_our_fault_and_says_how_it_ended(

@@ -20,7 +20,7 @@ from finetune.records.check import CheckSpec
 from finetune.records.check import child as check_child
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
-from finetune.sandbox.start import start, start_loaded
+from finetune.sandbox.start import start_loaded
 from finetune.work import launcher
 from tests.conftest import ROOT
 
@@ -112,11 +112,10 @@ def probing(monkeypatch: pytest.MonkeyPatch) -> None:
             memory_mb=room.memory_mb,
             seconds=room.seconds,
         )
-        begin = start_loaded if "loaded" in rest else start
-        return begin(level, seen, PROBE, [str(rest["cwd"])], **rest)
+        return start_loaded(level, seen, PROBE, [str(rest["cwd"])], **rest)
 
     monkeypatch.setattr(launcher, "start_loaded", instead)
-    monkeypatch.setattr(check_child, "start", instead)
+    monkeypatch.setattr(check_child, "start_loaded", instead)
 
 
 def launch(kind: str, prey: Prey, level: Level) -> None:

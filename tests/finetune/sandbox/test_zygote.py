@@ -187,13 +187,13 @@ def test_what_cannot_be_loaded_ahead_is_loaded_by_each(
     assert "task_at_hand loads for itself" in caplog.text
 
 
-def test_two_are_kept_and_the_third_takes_the_place_of_the_one_unused_longest(
+def test_three_are_kept_and_the_fourth_takes_the_place_of_the_one_unused_longest(
     zygotes: Zygotes, begin: Begin, tmp_path: Path
 ) -> None:
     one = begin("one", HOLDS, loaded=("json",))
     until((tmp_path / "one" / "up").exists, "it did not come up", of=one.process)
     zygote = psutil.Process(psutil.Process(one.process.pid).ppid())
-    for name in ("base64", "csv"):
+    for name in ("base64", "csv", "wave"):
         assert begin(name, "pass", loaded=(name,)).process.wait() == 0
     assert one.poll() is None, "it ends after its children only"
     one.kill()
