@@ -198,9 +198,9 @@ def make(form: Form, pulse: Pulse[Wishes]) -> Form:
 def _check_the_form(bench: Bench, artifact: Artifact, tmp_path: Path) -> Form:
     by = somebody(artifact.tenant_id)
 
-    def ask(form: str = "merged") -> Form:
+    def ask() -> Form:
         with tenant_scope(bench.tenant.id):
-            return asking.request_form(artifact=artifact, form=form, by=by)
+            return asking.request_form(artifact=artifact, form="merged", by=by)
 
     with pytest.raises(Refused, match="does not include the right to merge"):
         ask()
@@ -230,11 +230,6 @@ def _check_the_form(bench: Bench, artifact: Artifact, tmp_path: Path) -> Form:
     assert report.ok, report.problems
     assert report.digest == form.digest
     _check_a_lost_lease(form, taken)
-    four = make(ask("gguf-q4_k_m"), Pulse(lambda: None, Wishes, Wishes()))
-    assert four.state == LeaseState.SUCCEEDED, four.error
-    assert four.info["evaluation"]["divergence"] < four.info["evaluation"]["moved"]
-    with tenant_scope(bench.tenant.id):
-        asking.delete_form(form=four, by=by)
     for rights in (list(BY_DEFAULT), list(Right)):
         with tenant_scope(bench.tenant.id):
             License.objects.update(rights=rights)
