@@ -32,6 +32,11 @@ class Span:
         return f"bytes {self.first}-{self.last}/{self.size}"
 
 
+def first_of(span: Span | None) -> int:
+    """Where an answer begins."""
+    return span.first if span else 0
+
+
 def tag(sha256: str) -> str:
     """The strong ETag of such bytes."""
     return f'"{sha256}"'

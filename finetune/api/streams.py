@@ -33,8 +33,8 @@ def download(
     content_type: str = "application/octet-stream",
     span: Span | None = None,
 ) -> StreamingHttpResponse:
-    """`stream` as an attachment, or a `span` of it. Under ASGI a plain iterator would be read into
-    memory whole.
+    """`stream` as an attachment, or a `span` that it begins with. Under ASGI a plain iterator would
+    be read into memory whole.
 
     `still` says whether the caller may go on; a slow reader can draw a download out for hours.
 
@@ -62,7 +62,8 @@ def download(
 def resumable(
     stream: BinaryIO, *, span: Span | None, filename: str, still: Still, size: int, sha256: str
 ) -> StreamingHttpResponse:
-    """A .tar that can be asked for in parts, as `span_of` read them from the request."""
+    """A .tar that can be asked for in parts, as `span_of` read them from the request; `stream`
+    begins with the part."""
     response = download(
         stream,
         still=still,
@@ -97,14 +98,13 @@ async def _pieces(first: bytes, stream: BinaryIO) -> AsyncGenerator[bytes]:
 
 
 async def _cut(pieces: AsyncGenerator[bytes], span: Span) -> AsyncGenerator[bytes]:
-    """An object is only read forwards: what stands before the span is decrypted and dropped."""
-    at = 0
+    """So much as the span has, of what begins with it."""
+    left = span.length
     async with aclosing(pieces):
         async for piece in pieces:
-            part = piece[max(0, span.first - at) : span.last + 1 - at]
-            at += len(piece)
-            yield part  # an empty one, too: between two of them it is asked whether it may go on
-            if at > span.last:
+            yield piece[:left]
+            left -= len(piece)
+            if left <= 0:
                 return
 
 

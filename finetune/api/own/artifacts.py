@@ -12,7 +12,7 @@ from finetune import selectors
 from finetune.api.own.base import OwnView
 from finetune.api.own.fields import IdField, ReferenceField
 from finetune.api.own.pages import page_schema, paged
-from finetune.api.spans import span_of
+from finetune.api.spans import first_of, span_of
 from finetune.api.streams import resumable
 from finetune.models import Artifact, Job
 from finetune.services.jobs.lineage import Link, chain
@@ -136,7 +136,7 @@ class Bundle(OwnView):
             return may and artifacts.may_export(artifact=artifact)
 
         return resumable(
-            artifacts.open_bundle(artifact=artifact, by=principal),
+            artifacts.open_bundle(artifact=artifact, by=principal, at=first_of(span)),
             span=span,
             still=still,
             filename=f"{artifact.model_name.replace(':', '_')}.tar",

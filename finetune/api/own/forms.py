@@ -14,7 +14,7 @@ from finetune import selectors
 from finetune.api.json_bodies import fit
 from finetune.api.own.base import OwnView
 from finetune.api.own.fields import IdField, KeptErrorField, ReferenceField
-from finetune.api.spans import span_of
+from finetune.api.spans import first_of, span_of
 from finetune.api.streams import resumable
 from finetune.models import Artifact, Form
 from finetune.packaging.forms import FormName
@@ -121,7 +121,7 @@ class FormContent(OwnView):
             return may and leaving.may_leave(form=form)
 
         return resumable(
-            leaving.open_form(form=form, by=principal),
+            leaving.open_form(form=form, by=principal, at=first_of(span)),
             span=span,
             still=still,
             filename=f"{form.artifact.model_name.replace(':', '_')}-{form.form}.tar",

@@ -47,8 +47,9 @@ def require_form(artifact: Artifact, form: str) -> None:
         )
 
 
-def open_form(*, form: Form, by: Principal) -> BinaryIO:
-    """The signed .tar, as a stream that outlives the open scope; the tenant's log says who took it.
+def open_form(*, form: Form, by: Principal, at: int = 0) -> BinaryIO:
+    """The signed .tar from byte `at` on, as a stream that outlives the open scope; the tenant's log
+    says who took it.
 
     Raises Refused without the scope to take weights away or the rights, and for a model that is
     withheld; Conflict until it is made; ObjectMissing, ObjectDamaged, StorageDown.
@@ -63,7 +64,7 @@ def open_form(*, form: Form, by: Principal) -> BinaryIO:
             f"The form is {form.state} and has no bytes.",
             fix="Wait until it has succeeded, or ask for it again.",
         )
-    stream = open_vault().open(form.object_name)
+    stream = open_vault().open(form.object_name, at=at)
     audit.record(
         actor=by.actor,
         action="form.download",

@@ -37,8 +37,9 @@ __all__ = [
 ]
 
 
-def open_bundle(*, artifact: Artifact, by: Principal) -> BinaryIO:
-    """The signed .tar, as a stream that outlives the open scope; the tenant's log says who took it.
+def open_bundle(*, artifact: Artifact, by: Principal, at: int = 0) -> BinaryIO:
+    """The signed .tar from byte `at` on, as a stream that outlives the open scope; the tenant's log
+    says who took it.
 
     Raises Refused without the scope to take weights away or the right to export, and for a model
     that is withheld; ObjectMissing, ObjectDamaged, StorageDown.
@@ -46,7 +47,7 @@ def open_bundle(*, artifact: Artifact, by: Principal) -> BinaryIO:
     by.require_of(Scope.ARTIFACTS_READ, artifact)
     require_license(model=artifact.base.name, right=Right.EXPORT)
     require_given_out(artifact)
-    stream = open_vault().open(artifact.bundle_object)
+    stream = open_vault().open(artifact.bundle_object, at=at)
     audit.record(
         actor=by.actor,
         action="artifact.download",

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given, settings
@@ -66,6 +66,8 @@ def test_what_was_put_is_read_back(store: ObjectStore, tenant: Tenant, size: int
     data = os.urandom(size)
     info = vault.put_bytes("objects/one", data)
     assert vault.read_bytes("objects/one") == data
+    with vault.open("objects/one", at=size // 2) as stream:
+        assert stream.read() == data[size // 2 :]
     assert info.key == f"{tenant.id}/objects/one"
     assert info.plaintext_bytes == size
     assert info.sha256 == hashlib.sha256(data).hexdigest()
@@ -384,3 +386,78 @@ def test_a_vault_behaves_like_bytes_in_memory(
 def test_a_missing_object_is_named(bench: Bench, use: Callable[[Vault, str], object]) -> None:
     with pytest.raises(ObjectMissing, match="objects/none"):
         use(bench.vault, "objects/none")
+
+
+class CountedStore(FolderStore):
+    """How many bytes of its files were read."""
+
+    read = 0
+
+    def open(self, key: str) -> BinaryIO:
+        store = self
+
+        class Counted(io.FileIO):
+            def readinto(self, buffer: Any, /) -> int:
+                found = super().readinto(buffer) or 0
+                store.read += found
+                return found
+
+            def readall(self) -> bytes:
+                raise NotImplementedError
+
+        return io.BufferedReader(Counted(str(self.root / key)))
+
+
+def test_an_object_is_read_on_from_any_byte_and_what_stands_before_is_not(
+    tmp_path: Path, tenant: Tenant
+) -> None:
+    store = CountedStore(tmp_path)
+    vault = tenant.vault(store)
+    whole = os.urandom(4 * MEGABYTE)  # 4 segments, and what their tags and the header take
+    vault.put_bytes("big", whole)
+    first = MEGABYTE - TINK_HEADER - 16
+    for at in (1, first - 1, first, first + 1, first + MEGABYTE - 16, len(whole) - 1):
+        store.read = 0
+        with vault.open("big", at=at) as stream:
+            assert stream.read() == whole[at:], at
+        # its own segment from its beginning, and what a buffer holds around the head
+        assert store.read <= len(whole) - at + MEGABYTE + 20_000, at
+    store.read = 0
+    with vault.open("big", at=len(whole) - 1) as stream:
+        assert stream.read() == whole[-1:]
+    assert store.read < 20_000, "the last segment is a small one"
+    for size in (2, first, first + 1):  # one segment, a full one, and one byte more
+        vault.put_bytes(f"size-{size}", whole[:size])
+        with vault.open(f"size-{size}", at=size - 1) as stream:
+            assert stream.read() == whole[size - 1 : size]
+
+
+def test_what_was_changed_cut_or_moved_is_not_read_from_its_middle_either(bench: Bench) -> None:
+    whole = os.urandom(3 * MEGABYTE)
+    bench.vault.put_bytes("big", whole)
+    path = bench.path("big")
+    sealed = path.read_bytes()
+    start = header_length(sealed)
+    second, third, fourth = (
+        slice(start + n * MEGABYTE, start + (n + 1) * MEGABYTE) for n in (1, 2, 3)
+    )
+
+    def refused(changed: bytes, at: int) -> None:
+        path.write_bytes(changed)
+        with pytest.raises(ObjectDamaged, match="big"), bench.vault.open("big", at=at) as stream:
+            stream.read()
+
+    flipped = bytearray(sealed)
+    flipped[second.start + 5] ^= 1
+    refused(bytes(flipped), MEGABYTE)
+    refused(sealed[: third.start] + sealed[second] + sealed[fourth], 2 * MEGABYTE)  # twice the same
+    refused(sealed[: fourth.start], 2 * MEGABYTE)  # its last segment is gone
+    refused(sealed[: start + 20], 1)
+    refused(sealed, 4 * MEGABYTE)  # there is nothing
+    other = bytearray(sealed)
+    other[start + 3] ^= 1  # the salt
+    refused(bytes(other), MEGABYTE)
+    path.write_bytes(sealed)
+    bench.path("else").write_bytes(sealed)
+    with pytest.raises(ObjectDamaged, match="else"):
+        bench.vault.open("else", at=MEGABYTE)

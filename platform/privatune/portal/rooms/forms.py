@@ -10,7 +10,7 @@ from django.views.decorators.http import require_POST
 
 from faults import Fault, UserFault
 from finetune import selectors
-from finetune.api.spans import span_of
+from finetune.api.spans import first_of, span_of
 from finetune.api.streams import resumable
 from finetune.models import Form
 from finetune.packaging.forms import FORMS
@@ -57,7 +57,7 @@ def download(request: RoomRequest, artifact_id: UUID, form_id: UUID) -> HttpResp
         form = _form(artifact_id, form_id)
         try:
             span = span_of(request, size=form.bytes, sha256=form.sha256)
-            stream = leaving.open_form(form=form, by=request.principal)
+            stream = leaving.open_form(form=form, by=request.principal, at=first_of(span))
         except UserFault as error:
             return problem_pages.refused(request, error)
 
