@@ -39,6 +39,40 @@ EXACT = specs.StringCheck(
     reference="{{ item.reference }}",
     operation="eq",
 )
+# Runs what was answered, and then the row's own tests. An endless answer is a wrong one
+_TESTS = """
+import re
+import signal
+
+SECONDS = 10
+
+
+def program(text, item):
+    if isinstance(item.get("suffix"), str):
+        return item.get("prompt", "") + text + item["suffix"]
+    fenced = re.findall(r"```[^\\n]*\\n(.*?)```", text, re.DOTALL)
+    return "\\n".join(fenced) if fenced else text
+
+
+def too_long(*_):
+    raise TimeoutError
+
+
+def grade(sample, item):
+    tests = compile(item["tests"], "tests.py", "exec")
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(SECONDS)
+    space = {"__name__": "answer"}
+    try:
+        exec(compile(program(sample["output_text"], item), "answer.py", "exec"), space)
+        exec(tests, space)
+    except BaseException:
+        return 0.0
+    finally:
+        signal.alarm(0)
+    return 1.0
+"""
+
 _PLACES = {"input": EXACT.input, "reference": EXACT.reference}
 # What most people ask for, by a short name, as criteria in JSON.
 NAMED: dict[str, dict[str, Any]] = {
@@ -47,6 +81,9 @@ NAMED: dict[str, dict[str, Any]] = {
     "json": _PLACES | {"name": "json", "type": "json_equal"},
     "similar": _PLACES
     | {"name": "similar", "type": "text_similarity", "evaluation_metric": "rouge_l"},
+    "edits": _PLACES
+    | {"name": "edits", "type": "text_similarity", "evaluation_metric": "fuzzy_match"},
+    "tests": {"name": "tests", "type": "python", "source": _TESTS},
 }
 
 

@@ -34,7 +34,7 @@ def summary(marks: Sequence[Mark]) -> dict[str, Any]:
     return {
         "rows": len(marks),
         "score": round(sum(scores) / len(scores), DIGITS),
-        "interval": _rounded(interval(scores)),
+        "interval": rounded(interval(scores)),
         "passed": passed,
         "failed": len(marks) - passed - errored,
         "errored": errored,
@@ -92,7 +92,7 @@ def told(found: Change) -> dict[str, Any]:
     return {
         "rows": found.rows,
         "difference": round(found.difference, DIGITS),
-        "interval": _rounded(found.interval),
+        "interval": rounded(found.interval),
         "p_value": found.p_value,
     }
 
@@ -101,5 +101,5 @@ def _all_or_nothing(scores: Sequence[float]) -> bool:
     return all(score in (0, 1) for score in scores)
 
 
-def _rounded(found: Interval | None) -> list[float] | None:
+def rounded(found: Interval | None) -> list[float] | None:
     return None if found is None else [round(end, DIGITS) for end in found]

@@ -1,7 +1,8 @@
 """A suite's file, line by line: what a model is asked, and what the graders know of the row.
 
 A line is a chat as a training file has it, whose last answer is then `item.reference`; OpenAI's
-`{"item": {...}}`; or any other object, which is the item itself. `tags`, a list of words, says what
+`{"item": {...}}`; or any other object, which is the item itself: with a `prompt` and a `suffix`, a
+hole that is to be filled in. `tags`, a list of words, says what
 the row is about. The faults name a line and quote nothing of it.
 """
 
@@ -37,6 +38,7 @@ class Question:
     item: dict[str, Any]
     messages: list[Message]
     tags: tuple[str, ...] = ()
+    suffix: str | None = None  # what follows the hole that is to be filled in behind the message
 
 
 def read_questions(
@@ -69,6 +71,7 @@ class Size:
     def add(self, row: dict[str, Any], question: Question) -> None:
         """Raises UserFault with the line that is too much."""
         self._characters += sum(len(each["content"]) for each in question.messages)
+        self._characters += len(question.suffix or "")
         self._values += sum(map(len, levels(row, DEEPEST)))
         self._tags.update(question.tags)
         if self._characters > MOST_CHARACTERS:
@@ -112,6 +115,10 @@ def _question(
         messages = [{**each, "content": _filled(number, each, item)} for each in template]
     elif not isinstance(messages, list):
         messages = [{"role": "user", "content": _asked(item)}]
+    suffix = item.get("suffix") if template is None and "messages" not in item else None
+    if isinstance(suffix, str) and suffix:
+        messages = [{"role": "user", "content": item.get("prompt")}]
+        return Question(number, item, _checked(number, messages), tags, suffix)
     return Question(number, item, _checked(number, messages), tags)
 
 

@@ -30,6 +30,7 @@ from finetune.services.evaluations import lifecycle, reading
 from finetune.services.evaluations.abilities import abilities_of
 from finetune.services.evaluations.request import (
     MOST_EXAMPLES,
+    MOST_SAMPLES,
     EvaluationRequest,
     Reference,
     Sampling,
@@ -77,7 +78,8 @@ class EvaluationSerializer(serializers.ModelSerializer[Evaluation]):
 class EvaluationWish(BaseModel):
     """What `POST /api/v1/evaluations` takes; `suite` or `criteria`, or the rows' own reference.
     `model`: a model, or a job whose result is evaluated once it has ended. With a `gate` the model
-    is withheld until the evaluation has shown that it reaches it."""
+    is withheld until the evaluation has shown that it reaches it. With several `samples`, answers
+    to each question, the report tells pass@k."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -89,6 +91,7 @@ class EvaluationWish(BaseModel):
     sampling: Sampling = Sampling()
     beside: bool = True
     examples: int = Field(4, ge=0, le=MOST_EXAMPLES)
+    samples: int = Field(1, ge=1, le=MOST_SAMPLES)
     gate: Gate | None = None
     name: str = Field("", max_length=200)
     metadata: Metadata = {}
@@ -100,6 +103,7 @@ class EvaluationWish(BaseModel):
             sampling=self.sampling,
             beside=self.beside,
             examples=self.examples if self.beside else 0,
+            samples=self.samples,
             gate=self.gate,
             name=self.name,
             metadata=self.metadata,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean as mean
 from typing import Any
 
 from faults import UserFault
@@ -41,12 +42,14 @@ class Asker:
         criteria: Sequence[Any],
         judges: Mapping[str, Target],
         sampling: Sampling,
+        samples: int = 1,
         by: Principal,
         still: Still,
     ) -> None:
-        """`still` raises when the work is no longer wanted."""
+        """`still` raises when the work is no longer wanted. `samples`: answers to a question."""
         self._sides, self._criteria, self._judges = sides, criteria, dict(judges)
         self._sampling, self._by, self._still = sampling, by, still
+        self._samples = samples
 
     async def items(self, questions: Sequence[Question]) -> list[dict[str, Any]]:
         """What was asked and answered, in the questions' order. Raises what is not the row's fault:
@@ -77,38 +80,51 @@ class Asker:
     async def _answered(self, asked: Asked, question: Question) -> dict[str, Any]:
         told: dict[str, Any] = {"model": asked.target.model, "answer": None, "error": None}
         try:
-            told |= await self._answer(asked, question.messages)
+            answers, rest = await self._answer(asked, question)
         except UserFault as fault:
             if not of_the_row(fault):
                 raise
             told["error"] = {"code": fault.code, "message": fault.message}
             return told | {"results": [], "score": 0.0, "passed": False, "errored": True}
-        results = [await self._graded(each, told["answer"], question) for each in self._criteria]
-        return told | {
+        samples = [each | await self._held(each["answer"], question) for each in answers]
+        return told | rest | (samples[0] if self._samples == 1 else together(samples))
+
+    async def _held(self, answer: str, question: Question) -> dict[str, Any]:
+        """To the criteria."""
+        results = [await self._graded(each, answer, question) for each in self._criteria]
+        return {
             "results": results,
             "score": sum(each.pop("share") for each in results) / len(results),
             "passed": all(each["passed"] for each in results),
             "errored": any(each["errors"] for each in results),
         }
 
-    async def _answer(self, asked: Asked, messages: Sequence[Message]) -> dict[str, Any]:
-        """With as many of the examples as the model's context has room for."""
-        examples = asked.examples
+    async def _answer(
+        self, asked: Asked, question: Question
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """(answers, what is told of all of them). With as many of the examples as the model's
+        context has room for; none where a hole is filled in."""
+        examples = asked.examples if question.suffix is None else ()
         while True:
-            generated = partial(self._generated, asked, examples, messages)
+            generated = partial(self._generated, asked, examples, question)
             try:
-                told = await patiently(generated, self._still)
+                answers, told = await patiently(generated, self._still)
             except UserFault as fault:
                 if fault.code != "context_length_exceeded" or not examples:
                     raise
                 examples = examples[: len(examples) // 2]
             else:
-                return told | ({"examples": len(examples)} if asked.examples else {})
+                return answers, told | ({"examples": len(examples)} if asked.examples else {})
 
     async def _generated(
-        self, asked: Asked, examples: Sequence[list[Message]], messages: Sequence[Message]
-    ) -> dict[str, Any]:
-        generation = self._sampling.model_dump() | {"messages": shown(examples, messages)}
+        self, asked: Asked, examples: Sequence[list[Message]], question: Question
+    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        generation = self._sampling.model_dump() | {"n": self._samples}
+        if question.suffix is not None:
+            prompt = question.messages[0]["content"]
+            generation |= {"prompt": prompt, "suffix": question.suffix}
+        else:
+            generation["messages"] = shown(examples, question.messages)
         reserved = await gateway.reserve(
             target=asked.target, generations=[generation], by=self._by, still=self._still
         )
@@ -119,14 +135,16 @@ class Asker:
             by=self._by,
             still=self._still,
         )
-        told: dict[str, Any] = {"answer": "", "finish_reason": "stop", "usage": {}}
+        found = [{"answer": "", "finish_reason": "stop"} for _ in range(self._samples)]
+        usage: dict[str, int] = {}
         async with aclosing(answers) as deltas:
             async for delta in deltas:
-                told["answer"] += delta.text
-                told["finish_reason"] = delta.finish_reason or told["finish_reason"]
+                one = found[delta.index]
+                one["answer"] += delta.text
+                one["finish_reason"] = delta.finish_reason or one["finish_reason"]
                 if delta.usage is not None:
-                    told["usage"] = delta.usage.model_dump(exclude_none=True)
-        return told
+                    usage = delta.usage.model_dump(exclude_none=True)
+        return found, {"usage": usage}
 
     async def _graded(self, criterion: Any, answer: str, question: Question) -> dict[str, Any]:
         def grade() -> Awaitable[Any]:
@@ -163,6 +181,27 @@ class Asker:
             "errors": {},
             "tokens": graded.tokens,
         }
+
+
+def together(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Several answers to one question: the first is shown, scores are their mean, and it is passed
+    where all of them pass."""
+    first = samples[0]
+    results = [
+        first["results"][at]
+        | {
+            "score": mean([each["results"][at]["score"] for each in samples]),
+            "passed": all(each["results"][at]["passed"] for each in samples),
+        }
+        for at in range(len(first["results"]))
+    ]
+    return first | {
+        "results": results,
+        "score": mean([each["score"] for each in samples]),
+        "passed": all(each["passed"] for each in samples),
+        "errored": any(each["errored"] for each in samples),
+        "samples": samples,
+    }
 
 
 def shown(examples: Sequence[list[Message]], messages: Sequence[Message]) -> list[Message]:

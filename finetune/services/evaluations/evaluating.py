@@ -12,7 +12,7 @@ from uuid import UUID
 
 import orjson
 from asgiref.sync import async_to_sync
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from finetune.events.waits import JobNotEnded, Wait
 from finetune.grading.criteria import CRITERIA
@@ -168,6 +168,7 @@ def _plan(evaluation: Evaluation, vault: Vault, still: Any) -> Plan:
         criteria=criteria,
         judges={name: gateway.resolve(name=name) for name in judges},
         sampling=request.sampling,
+        samples=request.samples,
         by=by,
         still=still,
     )
@@ -233,10 +234,14 @@ OF_A_GATE = ("gate", "sampling", "examples", "beside")
 
 def _open_gate(evaluation: Evaluation, report: dict[str, Any]) -> None:
     """Also of those before it that asked the same of the model and were not answered to."""
-    gate = EvaluationRequest.model_validate(evaluation.requested).gate
+    request = EvaluationRequest.model_validate(evaluation.requested)
+    gate = request.gate
     if gate is None or not gate.is_reached(report):
         return
+    # Rows of before there was a choice have none
+    others = Q(requested__samples=None) if request.samples == 1 else Q()
     alike = Evaluation.objects.filter(
+        others | Q(requested__samples=request.samples),
         job=evaluation.job_id,
         digest=evaluation.digest,
         **{f"requested__{name}": evaluation.requested[name] for name in OF_A_GATE},

@@ -160,6 +160,13 @@ def create_evaluation(
         retry_after=60,
         fix="Wait for one of them, or cancel it.",
     )
+    if request.samples > 1 and request.sampling.temperature == 0:
+        raise UserFault(
+            "invalid_value",
+            "Several answers without a temperature are one and the same.",
+            fix="Give `sampling.temperature`, 0.8 say, or leave `samples` out.",
+            param="samples",
+        )
     asked = subjects.find(request.model)
     for judge in judges(suite):
         gateway.resolve_judge(name=judge)

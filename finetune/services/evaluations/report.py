@@ -9,6 +9,7 @@ from typing import Any
 
 from finetune.grading import marks
 from finetune.grading.advice import advise
+from finetune.grading.attempts import estimates
 from finetune.grading.marks import DIGITS, Mark
 from finetune.models import Evaluation, Job
 from finetune.services.evaluations.gating import trained_with
@@ -80,7 +81,26 @@ def _side(items: Items, side: str, found: Sequence[Mark]) -> dict[str, Any]:
     told = {"model": answers[0]["model"], **marks.summary(found)}
     if any("examples" in answer for answer in answers):
         told["examples"] = max(answer.get("examples", 0) for answer in answers)
+    if any("samples" in answer for answer in answers):
+        told |= _pass_at([answer.get("samples", ()) for answer in answers])
     return told | {"criteria": marks.criteria(found), "usage": dict(usage)}
+
+
+def _pass_at(samples: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
+    """Of each question its answers; none where it could not be asked, which passes nowhere."""
+    count = max(map(len, samples))
+    passed = [sum(each["passed"] for each in row) for row in samples]
+    return {
+        "samples": count,
+        "pass_at": [
+            {
+                "k": each.k,
+                "value": round(each.value, DIGITS),
+                "interval": marks.rounded(each.interval),
+            }
+            for each in estimates(count, passed)
+        ],
+    }
 
 
 def _trained_on(evaluation: Evaluation) -> bool:

@@ -11,6 +11,7 @@ from finetune.grading.places import require_places
 
 LONGEST_ANSWER = 4096  # tokens
 MOST_EXAMPLES = 16
+MOST_SAMPLES = 32
 
 Side = Literal["base", "base_with_examples", "model"]
 
@@ -45,14 +46,15 @@ Reference = Annotated[str, Field(pattern=r"^item(\.\w+)+$", max_length=256)]
 class EvaluationRequest(_Part):
     """`model`: a name, or the id of a job whose result is meant, once it has ended. `beside`: the
     base as well, and the base with `examples` rows of the training data in its prompt, where the
-    model is a tuned one. `template`: None, the rows' own messages. `gate`: what the model has to
-    reach before it is given out."""
+    model is a tuned one. `samples`: answers to each question. `template`: None, the rows' own
+    messages. `gate`: what the model has to reach before it is given out."""
 
     model: Annotated[str, Field(min_length=1, max_length=256)]
     template: Template | Reference | None = None
     sampling: Sampling = Sampling()
     beside: bool = False
     examples: Annotated[int, Field(ge=0, le=MOST_EXAMPLES)] = 0
+    samples: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] = 1
     gate: Gate | None = None
     name: Annotated[str, Field(max_length=200)] = ""
     metadata: dict[str, str] = {}

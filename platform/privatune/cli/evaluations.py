@@ -72,6 +72,9 @@ def evaluate(
     ] = True,
     max_tokens: Annotated[int, typer.Option(min=1, help="Of an answer.")] = 256,
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
+    samples: Annotated[
+        int, typer.Option(min=1, max=32, help="Answers to each question, to tell pass@k.")
+    ] = 1,
     name: Annotated[str, typer.Option(help="What it is called.")] = "",
     gate: Annotated[
         GateVerdict | None,
@@ -111,6 +114,7 @@ def evaluate(
                 "model": model, "file": file, "criteria": criteria, "beside": beside,
                 "examples": examples if beside else 0, "name": name,
                 "sampling": {"max_tokens": max_tokens, "temperature": temperature},
+                **({"samples": samples} if samples > 1 else {}),
                 **_gate(gate, gate_minimum),
             },
         )  # fmt: skip
@@ -238,7 +242,17 @@ def show(evaluation: dict[str, Any], *, as_json: bool) -> None:
     )
     if _sides(evaluation):
         print_table(HEADINGS, list(_lines(evaluation)))
+    if tried := list(_tried(evaluation)):
+        print_table(["SIDE", "PASS@", "VALUE", "95% INTERVAL"], tried)
     return None
+
+
+def _tried(evaluation: dict[str, Any]) -> Any:
+    for side, name in SIDES.items():
+        for each in _sides(evaluation).get(side, {}).get("pass_at", ()):
+            low, high = each["interval"] or (None, None)
+            within = "" if low is None else f"{low:.3f} to {high:.3f}"
+            yield [name, str(each["k"]), f"{each['value']:.3f}", within]
 
 
 HEADINGS = ["SIDE", "TAG", "ROWS", "SCORE", "95% INTERVAL", "PASSED", "ERRORS", "MODEL MINUS SIDE"]

@@ -38,6 +38,8 @@ CRITERIA: dict[str, Any] = {
     "contains": _("it contains the reference, whatever the case"),
     "json": _("it is JSON of the same value"),
     "similar": _("it is similar to the reference (ROUGE-L from 0.5)"),
+    "edits": _("it takes few edits to become the reference (similarity from 0.5)"),
+    "tests": _("its Python passes the tests of the row (item.tests)"),
 }
 REASONS: dict[str, Any] = {
     Reason.TRAINED_ON: _(
@@ -117,6 +119,21 @@ def lines(report: Mapping[str, Any] | None) -> list[Line]:
         _line(name, "", sides[side], changes.get(side))
         for side, name in SIDES.items()
         if side in sides
+    ]
+
+
+def attempts(report: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """How likely one of several answers passes, by side; none where one answer was asked for."""
+    sides = (report or {}).get("sides", {})
+    return [
+        {
+            "side": name,
+            "k": each["k"],
+            "value": f"{each['value']:.3f}",
+            "within": "{:.3f} – {:.3f}".format(*each["interval"]) if each["interval"] else "–",
+        }
+        for side, name in SIDES.items()
+        for each in sides.get(side, {}).get("pass_at", ())
     ]
 
 

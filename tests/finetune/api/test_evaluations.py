@@ -10,7 +10,8 @@ import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, PermissionDeniedError
 
-from finetune.grading.criteria import EXACT, shown
+from finetune.grading.attempts import pass_at
+from finetune.grading.criteria import EXACT, NAMED, shown
 from finetune.models import Dataset, Evaluation, Job
 from finetune.services.evaluations import evaluating
 from finetune.services.evaluations.evaluating import EVALUATE
@@ -144,6 +145,50 @@ def test_three_sides_at_once_with_intervals_tags_items_and_a_verdict(
     assert items[7]["item"]["reference"] == "It is 7."
     in_lists = get(customer, "").json()["data"]
     assert [(each["id"], each["tags"]) for each in in_lists] == [(found["id"], None)]
+
+
+def test_several_answers_to_holes_are_run_against_tests_and_tell_pass_at_k(
+    base_url: str, coder: str, model_server: None
+) -> None:
+    customer = new_customer(base_url, models=[coder])
+    holes = [
+        {"prompt": f"x = {n}  # ", "suffix": "\ny = x\n", "tests": f"assert y == {n}"}
+        for n in range(2)
+    ]
+    row = {"prompt": "x =", "suffix": " + 1\n", "tests": "assert x == 3", "reference": " 2"}
+    file = suite_file(customer, [*holes, row])
+    criteria = [NAMED["tests"]]
+    asked: dict[str, Any] = {"model": coder, "file": file, "criteria": criteria, "samples": 3}
+    refused = post(customer, **asked)
+    assert (refused.status_code, refused.json()["param"]) == (400, "samples")
+    sampling = {"max_tokens": 4, "temperature": 1.0, "seed": 5}
+    found = evaluated(customer, **asked, sampling=sampling)
+    assert (found["state"], found["error"]) == ("succeeded", None)
+    items = [json.loads(line) for line in get(customer, f"/{found['id']}/items").text.splitlines()]
+    passed = []
+    for item in items:
+        told = item["sides"]["model"]
+        assert len(told["samples"]) == 3
+        assert told["answer"] == told["samples"][0]["answer"]
+        assert len({each["answer"] for each in told["samples"]}) > 1, "drawn apart"
+        assert told["score"] == pytest.approx(sum(s["score"] for s in told["samples"]) / 3)
+        passed.append(sum(each["passed"] for each in told["samples"]))
+    side = found["report"]["sides"]["model"]
+    assert side["samples"] == 3
+    assert [each["k"] for each in side["pass_at"]] == [1, 2, 3]
+    for each in side["pass_at"]:
+        value = sum(pass_at(3, count, each["k"]) for count in passed) / 3
+        assert each["value"] == pytest.approx(value, abs=1e-5)
+    # Asked as `suffix` of /v1/completions asks: greedily the same
+    greedy = evaluated(
+        customer, model=coder, file=file, criteria=criteria, sampling={"max_tokens": 4}
+    )
+    assert "pass_at" not in greedy["report"]["sides"]["model"]
+    lines = get(customer, f"/{greedy['id']}/items").text.splitlines()
+    answer = customer.client().completions.create(
+        model=coder, prompt="x =", suffix=" + 1\n", max_tokens=4, temperature=0
+    )
+    assert json.loads(lines[2])["sides"]["model"]["answer"] == answer.choices[0].text
 
 
 def test_no_row_of_the_database_quotes_the_suite(customer: Customer, tuned: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from finetune.grading.criteria import NAMED
 from finetune.grading.grade import sample_of
 from finetune.grading.python_grader import Ran, run_python
 from finetune.sandbox.levels import Level, require
@@ -32,6 +33,23 @@ def test_it_sees_the_answer_and_the_item_and_gives_a_number() -> None:
         "    return 0.5 * (sample['output_text'] == item['city'])\n"
     )
     assert ran(source) == Ran(score=0.5)
+
+
+def test_answers_in_python_are_held_to_the_tests_of_their_row() -> None:
+    def graded(answer: str, **item: Any) -> Ran:
+        return ran(source, answer, {"tests": "assert add(1, 2) == 3"} | item)
+
+    source = NAMED["tests"]["source"]
+    whole = "Here it is:\n```python\ndef add(a, b):\n    return a + b\n```\nIt adds."
+    hole = {"prompt": "def add(a, b):\n    return", "suffix": "\n# end\n"}
+    assert graded(whole) == graded("def add(a, b): return a + b") == Ran(score=1.0)
+    assert graded(" a + b", **hole) == Ran(score=1.0)
+    for wrong in (" a - b", "(", " exit()", " add(b, a)"):
+        assert graded(wrong, **hole) == Ran(score=0.0)
+    endless = source.replace("SECONDS = 10", "SECONDS = 1")
+    assert ran(endless, "while True: pass", {"tests": ""}) == Ran(score=0.0)
+    assert "KeyError: 'tests'" in (ran(source, whole).error or "")
+    assert "SyntaxError" in (graded(whole, tests="assert (").error or ""), "the row's own fault"
 
 
 @pytest.mark.parametrize(

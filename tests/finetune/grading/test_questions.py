@@ -39,6 +39,19 @@ def test_openais_item_and_any_other_object() -> None:
     assert own.messages == [USER]
 
 
+def test_a_prompt_with_a_suffix_is_a_hole_unless_messages_are_asked() -> None:
+    row = {"prompt": "def f(x):", "suffix": "return y", "reference": " y = x; "}
+    plain, wrapped, none = read(row, {"item": row}, {**row, "suffix": ""})
+    assert (plain.messages, plain.suffix) == (
+        [{"role": "user", "content": "def f(x):"}],
+        "return y",
+    )
+    assert wrapped.suffix == "return y"
+    assert none.suffix is None
+    (filled,) = read(row, template=[{"role": "user", "content": "{{ item.prompt }}?"}])
+    assert (filled.messages[0]["content"], filled.suffix) == ("def f(x):?", None)
+
+
 def test_a_template_is_filled_from_the_item_and_a_path_points_into_it() -> None:
     row = {"item": {"city": "Paris", "talk": {"turns": [USER]}}}
     (filled,) = read(row, template=[{"role": "user", "content": "Where is {{ item.city }}?"}])

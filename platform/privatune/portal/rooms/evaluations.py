@@ -103,6 +103,7 @@ def _context(request: RoomRequest, evaluation: Evaluation) -> dict[str, Any]:
         "verdict": verdicts.verdict(evaluation.report),
         "report": evaluation.report,
         "lines": verdicts.lines(evaluation.report),
+        "attempts": verdicts.attempts(evaluation.report),
         "tags": verdicts.tag_lines(tags),
         "compared": list(verdicts.compared(evaluation, others.order_by("-created_at")[:PAGE])),
         "answers": evaluation_items.shown(evaluation, request.GET, by),
