@@ -98,9 +98,12 @@ def test_a_verdict_to_deploy_lets_a_pipeline_go_on(run: Run, server: Scripted) -
     server.on(f"POST {URL}", (200, WAITING))
     server.on(f"GET {URL}/evalrun_1", (200, DONE | {"report": DONE["report"] | {"advice": advice}}))
     assert run("evaluate", "m", "--suite", "file-1", "--must-deploy").exit_code == Exit.OK
-    alone = DONE | {"report": {"sides": {"model": SIDE}}}
+    tried = [{"k": 1, "value": 0.25, "interval": [0.1, 0.4]}]
+    alone = DONE | {"report": {"sides": {"model": SIDE | {"samples": 4, "pass_at": tried}}}}
     server.on(f"GET {URL}/evalrun_1", (200, alone))
-    done = run("evaluate", "m", "--suite", "file-1", "--must-deploy")
+    done = run("evaluate", "m", "--suite", "file-1", "--must-deploy", "--samples", "4")
+    assert server.bodies(f"POST {URL}")[-1]["samples"] == 4
+    assert "model\t1\t0.250\t0.100 to 0.400" in done.stdout
     assert done.exit_code == Exit.FAILED
     assert "nothing stood beside the model" in done.stderr
 
@@ -159,7 +162,7 @@ def test_list_compare_items_cancel_and_delete(run: Run, server: Scripted) -> Non
 
 
 def test_the_named_graders_are_criteria_and_another_name_is_a_slip(run: Run) -> None:
-    assert len(CRITERIA.validate_python(list(NAMED.values()))) == 4
+    assert len(CRITERIA.validate_python(list(NAMED.values()))) == 6
     done = run("evaluate", "tiny", "--suite", "file-1", "--grader", "essay")
     assert done.exit_code == Exit.USAGE
     assert "no file of JSON" in done.stderr
