@@ -72,12 +72,24 @@ def show_chain(
     show_list(links, LINKS, as_json=as_json)
 
 
+OciFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--oci",
+        file_okay=False,
+        metavar="DIR",
+        help="Also write it into this new folder as an OCI image layout (CNCF ModelPack).",
+    ),
+]
+
+
 @app.command("pull")
 def pull_artifact(
     artifact_id: Annotated[str, typer.Argument(help="The artifact's id, or its model's name.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="The folder to put it in.")
     ] = Path(),
+    oci: OciFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Fetch an artifact as ID.tar, with the signer's public key beside it, and verify it.
@@ -91,6 +103,7 @@ def pull_artifact(
     fetch(client, artifact, path)
     notes().print(f"{path} written, {size(path.stat().st_size)}")
     verify(path, key=key, as_json=as_json)
+    _lay_out(path, oci)
 
 
 @app.command("export")
@@ -106,6 +119,7 @@ def export_form(
     output: Annotated[
         Path, typer.Option("--output", "-o", file_okay=False, help="The folder to put it in.")
     ] = Path(),
+    oci: OciFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Have another form of a model made, fetch it as ID.tar with the signer's key, and verify it.
@@ -122,6 +136,17 @@ def export_form(
     fetch_whole(client, content, path, sha256=found["sha256"], size=found["bytes"])
     notes().print(f"{path} written, {size(path.stat().st_size)}")
     verify(path, key=key, as_json=as_json)
+    _lay_out(path, oci)
+
+
+def _lay_out(tar: Path, oci: Path | None) -> None:
+    """Once it is verified."""
+    if oci is None:
+        return
+    from finetune.packaging.oci import write_layout
+
+    digest = write_layout(tar, oci)
+    notes().print(f"{oci} is an OCI image layout, {digest}", soft_wrap=True)
 
 
 @app.command("forms")

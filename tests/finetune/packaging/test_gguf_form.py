@@ -12,16 +12,19 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from faults import OurFault, UserFault
+from finetune.packaging.bundle import tar
 from finetune.packaging.forms import GGUF
 from finetune.packaging.llama_cpp import build, evaluated, said, writing
 from finetune.packaging.llama_cpp.build import GgufInfo, build_gguf
 from finetune.packaging.llama_cpp.mixture import Tensor, type_of
 from finetune.packaging.llama_cpp.modelfile import modelfile, turns_of
 from finetune.packaging.llama_cpp.native import opened
+from finetune.packaging.oci import write_layout
 from finetune.packaging.signing import Signer
 from finetune.packaging.verify import verify
 from finetune.records.encode import RowEncoder, load_tokenizer
 from tests.finetune.families.bases import BASES
+from tests.finetune.packaging.test_oci import read
 from tests.tiny import build_tokenizer
 
 vocabulary_tokens = writing.vocabulary._tokens
@@ -75,6 +78,10 @@ def test_llama_cpp_says_what_base_and_adapter_say(
     assert half.gap < 0.01
     assert info.types == {"F32": 5, "Q5_0": 12, "Q8_0": 3}  # rows of 32 hold no block of 256
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(GGUF)  # nothing left behind
+    tar(tmp_path / "gguf-q4_k_m", tmp_path / "form.tar")
+    write_layout(tmp_path / "form.tar", tmp_path / "layout")
+    told = read(tmp_path / "layout")[1]["config"]
+    assert (told["format"], told["quantization"]) == ("gguf", "q4_k_m")
     fields = gguf.GGUFReader(tmp_path / "gguf-f16" / "model.gguf").fields
     template = json.loads((artifact / "manifest.json").read_text())["files"]
     assert "tokenizer/chat_template.jinja" in template

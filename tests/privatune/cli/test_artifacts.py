@@ -127,8 +127,14 @@ def test_export_waits_for_the_form_and_goes_on_where_an_earlier_call_ended(
     server.on("GET /api/v1/signing-key", (200, {"public_key_pem": key.read_text()}))
     out.mkdir()
     (out / f".form-1.tar.{told['sha256'][:12]}.part").write_bytes(whole[:1000])
-    done = run("artifacts", "export", "artifact-1", "--form", "gguf-f16", "-o", str(out), "--json")
+    layout = tmp_path / "layout"
+    done = run(
+        "artifacts", "export", "artifact-1", "--form", "gguf-f16", "-o", str(out), "--json",
+        "--oci", str(layout),
+    )  # fmt: skip
     assert done.exit_code == 0, done.output
+    [manifest] = json.loads((layout / "index.json").read_text())["manifests"]
+    assert manifest["digest"] in done.stderr.replace("\n", "")
     assert server.bodies("POST /api/v1/artifacts/artifact-1/forms") == [{"form": "gguf-f16"}]
     assert json.loads(done.stdout)["trust"] == "key"
     assert "4 B of 9 B" in done.stderr
