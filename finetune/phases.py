@@ -23,6 +23,7 @@ SHOWN_OF_RUN = (
     events.ValidationGoesOn.code,
     events.StepDone.code,
     events.StepResumed.code,
+    events.CurvePartBegun.code,
     events.TrainingDone.code,
 )
 WAITS = (events.JobWaits.code, events.JobRetried.code)
@@ -42,6 +43,7 @@ WORDS = {
     "training_begins": _("Training begins."),
     "training": _("Step %(step)s of %(total)s."),
     "evaluation": _("Evaluating: row %(rows)s of %(of)s."),
+    "learning_curve": _("Learning curve: training %(number)s of %(count)s, on %(rows)s rows."),
     "writing": _("Writing the result."),
     "packaging": _("Packaging: the model is written, compared and signed."),
 }
@@ -138,6 +140,8 @@ def _running(job: Job) -> Phase:
         case events.ValidationGoesOn(rows=rows, of=total):
             values = {"rows": rows, "of": total}
             return Phase("evaluation" if figures else "base_evaluation", values)
+        case events.CurvePartBegun(number=number, of=count, rows=rows):
+            return Phase("learning_curve", {"number": number, "count": count, "rows": rows})
         case events.TrainingDone():
             return Phase("packaging")
         case events.TrainingPlanned() | events.BaseEvaluated() | events.StepDone():

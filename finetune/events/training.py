@@ -323,6 +323,41 @@ class WorseThanStart(Message):
     start_valid_loss: float
 
 
+class CurvePartBegun(Message):
+    """This and the next three: of a learning curve (see finetune.trainer.curve)."""
+
+    code = "curve_part_begun"
+    words = (
+        "Learning curve, training {number} of {of}: the same settings on {rows} of {all_rows} "
+        "rows, {steps:step|steps}."
+    )
+    number: int
+    of: int
+    rows: int
+    all_rows: int
+    steps: int
+
+
+class CurvePartDone(Message):
+    code = "curve_part_done"
+    words = "Learning curve: with {rows:row|rows} the validation loss is {loss:.4f}."
+    rows: int
+    loss: float
+
+
+class CurvePartLost(Message):
+    code = "curve_part_lost"
+    level = "warn"
+    words = "Learning curve: the training on {rows:row|rows} diverged and gives no point."
+    rows: int
+
+
+class CurveSaved(Message):
+    code = "curve_saved"
+    words = "Checkpoint of the learning curve ({parts:part|parts} done)"
+    parts: int
+
+
 class TrainingDone(Message):
     code = "training_done"
     words = "Training is done."

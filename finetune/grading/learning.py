@@ -8,9 +8,10 @@ by a fixed seed: the same points say the same.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from finetune.grading.intervals import Interval
 
 FEWEST_POINTS = 4  # three unknowns, and one point to tell how far the law is off
 FACTORS = (2, 4)
+LOWER = (0.05, 0.1)  # shares of the loss that are asked for where nothing else is
 SMALL_GAIN = 0.01  # of the loss: less is no reason to gather four times the rows
 MOST_TIMES = 1_000  # the rows that there are: further a law of these few points leads nowhere
 _EXPONENTS = np.geomspace(0.05, 2.0, 400)  # language models' lie between 0.07 and 0.5
@@ -28,10 +30,28 @@ _NOISE, _NOISE_POINTS = 0.003, 0.5
 _DRAWN = 10_000
 _SEED = 20_817
 
+SAID = {
+    "falls": "Twice the rows (%(twice_rows)s) would bring the validation loss from %(now)s to "
+    "%(twice)s (95%%: %(twice_low)s to %(twice_high)s), and four times the rows (%(four_rows)s) to "
+    "%(four)s (%(four_low)s to %(four_high)s).",
+    "flat": "More rows like these would bring next to nothing: four times as many "
+    "(%(four_rows)s) would lower the validation loss, %(now)s, by %(most)s at most.",
+    "rises": "More rows like these would do harm: the validation loss, %(now)s, is lower with "
+    "fewer of them, and four times as many (%(four_rows)s) would raise it by %(least_harm)s at "
+    "least.",
+    "unsure": "What more rows would bring cannot be told: by the trainings on fewer, four times "
+    "the rows (%(four_rows)s) would leave the validation loss, %(now)s now, anywhere between "
+    "%(four_low)s and %(four_high)s.",
+    "too_few": "What more rows would bring cannot be told: too few of the trainings on fewer rows "
+    "gave a loss.",
+}
+
 Figures = npt.NDArray[np.float64]
 
 
 class Outlook(StrEnum):
+    """What each says is written for people in `SAID`."""
+
     FALLS = "falls"
     FLAT = "flat"
     RISES = "rises"
@@ -119,6 +139,51 @@ def learning_curve(points: Sequence[Point]) -> LearningCurve:
     laws = _laws(found)
     ahead = tuple(_ahead(laws, factor) for factor in FACTORS)
     return LearningCurve(found, _outlook(ahead[-1], found[-1].loss), ahead, laws)
+
+
+def told(curve: LearningCurve) -> dict[str, Any]:
+    """As a report has it, with the rows needed for a loss that is some shares lower."""
+    wanted = [(1 - share) * curve.points[-1].loss for share in LOWER if curve.points]
+    needed = [found for loss in wanted if (found := curve.needed(loss)) is not None]
+    return {
+        "points": [asdict(point) for point in curve.points],
+        "outlook": curve.outlook.value,
+        "ahead": [asdict(each) for each in curve.ahead],
+        "needed": [asdict(each) for each in needed],
+    }
+
+
+def words(told: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """What a report says, as a template (a key of translations, too) and what fills it."""
+    template = SAID[told["outlook"]]
+    if not told["ahead"]:
+        return template, {}
+    twice, four = told["ahead"]
+    now = told["points"][-1]["loss"]
+    filling = {
+        "now": _figure(now),
+        "most": f"{max(0.0, four['gain_interval'][1]) / now:.1%}",
+        "least_harm": _figure(-four["gain_interval"][1]),
+    }
+    for name, ahead in (("twice", twice), ("four", four)):
+        low, high = ahead["interval"]
+        filling |= {
+            name: _figure(ahead["loss"]),
+            f"{name}_rows": f"{ahead['rows']:,}",
+            f"{name}_low": _figure(low),
+            f"{name}_high": _figure(high),
+        }
+    return template, filling
+
+
+def sentence(told: Mapping[str, Any]) -> str:
+    """In English, as the API gives it."""
+    template, filling = words(told)
+    return template % filling
+
+
+def _figure(loss: float) -> str:
+    return f"{loss:.4g}"
 
 
 def _outlook(furthest: Ahead, now: float) -> Outlook:

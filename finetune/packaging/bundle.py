@@ -176,11 +176,12 @@ def _write_documents(
 
 
 def _told(passport: Passport) -> dict[str, Any]:
-    """As the file has it: only of a base that makes vectors is there a recipe, and only of a reward
-    model are there preferences."""
+    """As the file has it: only of a base that makes vectors is there a recipe, only of a reward
+    model are there preferences, and a learning curve only where one was asked for."""
     left_out: dict[str, Any] = {} if passport.recipe else {"recipe": True}
-    if passport.evaluation.preferences is None:
-        left_out["evaluation"] = {"preferences"}
+    found = passport.evaluation
+    optional = ("preferences", "learning_curve")
+    left_out["evaluation"] = {name for name in optional if getattr(found, name) is None}
     return passport.model_dump(mode="json", exclude=left_out)
 
 

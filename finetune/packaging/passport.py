@@ -122,6 +122,46 @@ class Preferences(_Part):
     p_value: float
 
 
+class CurvePoint(_Part):
+    """The validation loss after the same training on so many of the rows."""
+
+    rows: int
+    loss: float
+
+
+class CurveAhead(_Part):
+    """At `factor` times the training rows: the loss, and how far it is below today's; medians and
+    95% intervals of the power laws that agree with the points."""
+
+    factor: int
+    rows: int
+    loss: float
+    interval: tuple[float, float]
+    gain: float
+    gain_interval: tuple[float, float]
+
+
+class CurveNeeded(_Part):
+    """Training rows until the loss; null: not within a thousand times the rows."""
+
+    loss: float
+    rows: int | None
+    interval: tuple[int | None, int | None]
+
+
+class LearningCurve(_Part):
+    """What more rows would bring: `outlook` is `falls`, `flat`, `rises`, `unsure` or `too_few`
+    (points). `trained_tokens`: of the smaller trainings, beside the result's own."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)  # the report tells more of each training
+
+    points: list[CurvePoint]
+    outlook: str
+    ahead: list[CurveAhead]
+    needed: list[CurveNeeded]
+    trained_tokens: int
+
+
 class Evaluation(_Part):
     """Mean losses in nats per trained token; `base_` is the base without the adapter, and `start_`,
     in its place where training went on from a model, that model.
@@ -139,6 +179,7 @@ class Evaluation(_Part):
     validation_rows_in_training: int | None = None
     validation_change: Change | None = None
     preferences: Preferences | None = None  # of a reward model alone
+    learning_curve: LearningCurve | None = None  # of a job that asked for one
     metrics: dict[str, float] = {}
 
 

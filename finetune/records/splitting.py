@@ -53,12 +53,14 @@ def digest_of(numbers: Sequence[int]) -> str:
 
 
 def split(rows: Iterable[bytes], *, share: float, seed: int) -> Split:
-    """Of canonical rows: equal rows, share and seed give an equal split.
+    """Of canonical rows: equal rows, share and seed give an equal split. Raises UserFault
+    `split_impossible` where none can be made."""
+    return split_of(clusters_of(rows), share=share, seed=seed)
 
-    Clusters are taken in a drawn order, each that still fits into `share` of the rows. Raises
-    UserFault `split_impossible` where none does, or there are too many rows.
-    """
-    clusters = _clusters(rows)
+
+def split_of(clusters: Sequence[Sequence[int]], *, share: float, seed: int) -> Split:
+    """They are taken in a drawn order, each that still fits into `share` of the rows. Raises
+    UserFault `split_impossible` where none does."""
     count = sum(map(len, clusters))
     left = max(1, round(share * count)) if count > 1 else 0
     order = list(range(len(clusters)))
@@ -80,8 +82,9 @@ def split(rows: Iterable[bytes], *, share: float, seed: int) -> Split:
     return Split(tuple(sorted(held_out)), count, together)
 
 
-def _clusters(rows: Iterable[bytes]) -> list[list[int]]:
-    """By their first rows."""
+def clusters_of(rows: Iterable[bytes]) -> list[list[int]]:
+    """Row numbers that belong together, by their first rows. Raises UserFault `split_impossible`
+    where there are too many rows."""
     same, groups, sketches = _Sets(), dict[bytes, int](), bytearray()
     for number, line in enumerate(rows):
         if number == MOST_ROWS:

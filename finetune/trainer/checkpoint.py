@@ -20,6 +20,8 @@ from finetune.trainer.state import TrainerState
 
 GOOD = "good.safetensors"  # what a blow-up is rolled back to, where it is watched for
 DRAWN = "drawn.safetensors"  # completions that the next step learns from, too
+PART = "curve.safetensors"  # of the part of a learning curve that is trained: weights, optimizer
+PART_GOOD = "curve_good.safetensors"
 STATE = "trainer_state.json"
 KEPT = 2  # newest, besides the best
 
@@ -32,6 +34,8 @@ class Saved:
     optimizer: dict[str, Tensor]
     good: dict[str, Tensor]  # empty: there was none yet
     drawn: dict[str, Tensor]  # empty: the next step draws its own
+    part: dict[str, Tensor]  # as finetune.trainer.good writes it; empty: none is trained
+    part_good: dict[str, Tensor]
 
 
 class Checkpoints:
@@ -61,6 +65,22 @@ class Checkpoints:
             files[GOOD] = to_bytes(good)
         if drawn:
             files[DRAWN] = to_bytes(drawn)
+        return self._write(state, files)
+
+    def add(
+        self, state: TrainerState, part: dict[str, Tensor], good: dict[str, Tensor]
+    ) -> dict[str, str]:
+        """The checkpoint of `state.step` once more, its weights as they are, with a part of a
+        learning curve beside them; as `save`."""
+        named = set(state.sha256) - {PART, PART_GOOD}
+        files = {name: (self.path(state.step) / name).read_bytes() for name in sorted(named)}
+        if part:
+            files[PART] = to_bytes(part)
+        if good:
+            files[PART_GOOD] = to_bytes(good)
+        return self._write(state, files)
+
+    def _write(self, state: TrainerState, files: dict[str, bytes]) -> dict[str, str]:
         state.sha256 = {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}
         files[STATE] = state.model_dump_json().encode()
         write_folder(self.path(state.step), files)
@@ -83,13 +103,14 @@ class Checkpoints:
             state = TrainerState.model_validate_json((folder / STATE).read_bytes())
         except ValidationError as error:
             raise ValueError(f"{STATE} is damaged ({error.error_count()} faults)") from error
-        tensors: dict[str, dict[str, Tensor]] = {GOOD: {}, DRAWN: {}}
+        tensors: dict[str, dict[str, Tensor]] = {GOOD: {}, DRAWN: {}, PART: {}, PART_GOOD: {}}
         for name in {ADAPTER, OPTIMIZER, *state.sha256}:
             body = (folder / name).read_bytes()
             if hashlib.sha256(body).hexdigest() != state.sha256.get(name):
                 raise ValueError(f"{name} does not match its SHA-256")
             tensors[name] = load(body)
-        parts = (tensors[name] for name in (ADAPTER, OPTIMIZER, GOOD, DRAWN))
+        names = (ADAPTER, OPTIMIZER, GOOD, DRAWN, PART, PART_GOOD)
+        parts = (tensors[name] for name in names)
         return Saved(folder, state, *parts)
 
     def prune(self, best_step: int | None) -> None:

@@ -54,8 +54,9 @@ class EventLog:
         self._append("metrics", done, data)
         return True
 
-    def checkpoint(self, data: dict[str, Any]) -> None:
-        self._append("checkpoint", CheckpointSaved(step=data["step"]), data)
+    def checkpoint(self, data: dict[str, Any], message: Message | None = None) -> None:
+        """`message`: what it is called where it is no step's."""
+        self._append("checkpoint", message or CheckpointSaved(step=data["step"]), data)
         self.sync()
 
     def sync(self) -> None:

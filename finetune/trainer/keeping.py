@@ -1,14 +1,16 @@
 """A run's checkpoints: written as it goes, and gone on from."""
 
 import platform
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from faults import OurFault
 from finetune import events as said
 from finetune.trainer import optim
 from finetune.trainer.events import events_changed
-from finetune.trainer.good import read, written
+from finetune.trainer.good import go_back, read, taken, written
 from finetune.trainer.history import History
 from finetune.trainer.run import Run
 
@@ -19,6 +21,10 @@ def save(run: Run, *, yielded: bool = False) -> None:
     now = (state.step, state.pending is not None)
     if run.saved == now or (yielded and state.step == 0):
         return
+    if run.whole is not None:
+        save_part(run.whole, run)
+        run.saved = now
+        return
     run.events.sync()  # what the checkpoint counts of it is there before the checkpoint is
     state.events_seq = run.events.seq
     state.told = run.history.told
@@ -27,16 +33,48 @@ def save(run: Run, *, yielded: bool = False) -> None:
     drawn = run.rollouts.kept(state.step) if run.rollouts is not None else {}
     digests = run.checkpoints.save(state, model.adapter_state(), tensors, written(run.good), drawn)
     run.saved = now
-    last = state.pending or run.history.last
-    run.events.checkpoint(
-        {
-            "step": state.step,
-            "path": f"checkpoints/{state.step}",
-            "metrics": last.shown() if last else {},
-            "sha256": digests,
-        }
-    )
+    run.events.checkpoint(_told(run, digests))
     run.checkpoints.prune(state.best_step)
+
+
+def save_part(run: Run, part: Run | None) -> None:
+    """How far the learning curve of a run that has ended is, into its last checkpoint. None: the
+    training on a part has ended, and its weights are thrown away."""
+    assert run.state.curve is not None
+    run.events.sync()
+    run.state.events_seq = run.events.seq
+    run.state.curve.part = None if part is None else part.state
+    tensors, good = dict[str, Tensor](), dict[str, Tensor]()
+    if part is not None:
+        tensors = written(taken(part.model, part.optimizer, part.state.step))
+        good = written(part.good)
+    digests = run.checkpoints.add(run.state, tensors, good)
+    learnt = len(run.state.curve.learnt)
+    run.events.checkpoint(_told(run, digests), said.CurveSaved(parts=learnt))
+
+
+def restore_part(run: Run, part: Run) -> None:
+    """The training on a part that the run's last checkpoint was made in the middle of, if any."""
+    curve = run.state.curve
+    if curve is None or curve.part is None:
+        return
+    found = run.checkpoints.read(run.state.step)
+    part.state = curve.part
+    part.saved = (part.state.step, part.state.pending is not None)
+    now = read(found.part, part.state.step)
+    assert now is not None
+    go_back(now, part.model, part.optimizer)
+    part.good = read(found.part_good, part.state.steadied.good_step)
+
+
+def _told(run: Run, digests: dict[str, str]) -> dict[str, Any]:
+    last = run.state.pending or run.history.last
+    return {
+        "step": run.state.step,
+        "path": f"checkpoints/{run.state.step}",
+        "metrics": last.shown() if last else {},
+        "sha256": digests,
+    }
 
 
 def restore(run: Run) -> None:

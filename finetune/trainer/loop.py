@@ -17,9 +17,11 @@ from finetune.families import family
 from finetune.families.placement import require
 from finetune.trainer import optim
 from finetune.trainer.checkpoint import Checkpoints
+from finetune.trainer.curve import learn_curve, require_measured
 from finetune.trainer.data import make_plan
 from finetune.trainer.determinism import watched
 from finetune.trainer.events import EventLog
+from finetune.trainer.good import taken
 from finetune.trainer.keeping import note_nondeterministic, restore, save
 from finetune.trainer.lanes import Lanes, lanes_of
 from finetune.trainer.lifeline import Stop, Yielded
@@ -68,12 +70,14 @@ def train(run_dir: Path, stop: Stop, objectives: Mapping[str, Objective] = OBJEC
                     measured = measure(run, kept)
                     searched = search(run, kept)
                     preferred = prefer(run, kept)
+                    found = learn_curve(run, run_dir, kept, train=run_to_the_end, judge=evaluate)
             except Yielded:
                 save(run, yielded=True)
                 raise
             warned = judge_run(run)
             probed = (run.valid or run.rows)[:PROBED_ROWS]
-            write_result(run_dir, run, kept, warned, probed, measured, searched, preferred)
+            curve = found.said() if found is not None else None
+            write_result(run_dir, run, kept, warned, probed, measured, searched, preferred, curve)
         events.say(said.TrainingDone(steps=run.state.step))
     finally:
         events.close()
@@ -147,9 +151,13 @@ def prepare(
         rearranged=rearranged(spec, objective, read),
     )
     begin(run, run_dir)
+    if spec.curve is not None:
+        run.begun = taken(model, run.optimizer, 0)
     if generates:
         rewards = Rewards(spec.grader, run_dir, stop) if rewarded else None
         run.rollouts = Rollouts(spec, run.writer, run_dir, stop, rewards=rewards)
+    if spec.curve is not None:
+        require_measured(run)
     restore(run)
     return run
 

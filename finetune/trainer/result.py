@@ -37,6 +37,7 @@ def write_result(
     measured: RowLosses | None,
     searched: Searched | None,
     preferred: Preferred | None,
+    curve: dict[str, Any] | None,
 ) -> None:
     """`kept`: its weights. `probed`: rows that the adapter is asked about, so that packing can ask
     its files again."""
@@ -52,6 +53,8 @@ def write_result(
         report["retrieval"] = searched.said()
     if preferred is not None:
         report["preferences"] = preferred.said()
+    if curve is not None:
+        report["learning_curve"] = curve
     report["printed_day"] = run.printed_day
     report["warnings"] = [each.entry() for each in warned]
     if spec.relief is not None:

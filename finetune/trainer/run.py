@@ -119,6 +119,8 @@ class Run:
     rearranged: Rearranged | None = None  # where rows are not trained as they stand
     rollouts: "Rollouts | None" = None  # where the objective needs generation
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
+    begun: Good | None = None  # what it began from, where a learning curve begins there again
+    whole: "Run | None" = None  # of a part of a learning curve: the run whose checkpoints hold it
 
     @property
     def watched(self) -> bool:

@@ -105,6 +105,16 @@ class Relief(Growing):
     micro_batch_tokens: PositiveInt
 
 
+class CurveSpec(Growing):
+    """Parts of the rows to train, each within the next (`records.nesting`), that the same settings
+    are trained on as well, once the run's own training has ended: for a learning curve."""
+
+    always_written: ClassVar = frozenset({"parts", "sha256"})
+
+    parts: str = "data/curve.json"
+    sha256: str | None = None
+
+
 class StartSpec(Growing):
     """An adapter that training goes on from, in `START` of the run folder: its weights, and the
     optimizer's state where it was asked for. Its rank, targets and kind are the spec's `adapter`.
@@ -195,6 +205,7 @@ class RunSpec(Growing):
     settings: dict[str, float | str] = {}  # of the objective's own
     start: StartSpec | None = None  # None: a fresh adapter, seeded
     grader: dict[str, Any] | None = None  # in OpenAI's form, where completions are rewarded
+    curve: CurveSpec | None = None  # None: nothing but the run's own training
 
     @property
     def draws(self) -> bool:

@@ -97,6 +97,24 @@ class Steadied(BaseModel):
     good_step: int | None = None  # steps done when the good state was taken
 
 
+class Learnt(BaseModel):
+    """A training on a part of the rows. `loss`: on the rows held out [nats]; None: it diverged."""
+
+    rows: int
+    loss: float | None
+    steps: int
+    trained_tokens: int
+    seconds: float
+
+
+class CurveState(BaseModel):
+    """How far a learning curve is. `part`: the training that it is in the middle of, whose weights
+    and optimizer stand beside the run's own."""
+
+    learnt: list[Learnt] = []
+    part: "TrainerState | None" = None
+
+
 class TrainerState(BaseModel):
     """Of a size that does not depend on how many steps were done."""
 
@@ -124,4 +142,5 @@ class TrainerState(BaseModel):
     steadied: Steadied = Field(
         default_factory=Steadied, exclude_if=lambda steadied: steadied == Steadied()
     )
+    curve: CurveState | None = Field(default=None, exclude_if=lambda curve: curve is None)
     sha256: dict[str, str] = {}  # of the tensor files beside this one

@@ -98,6 +98,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.jobs.preview._asked": Right.TRAIN,
     "finetune.services.jobs.samples.samples_of": Right.SERVE,
     "finetune.services.jobs.steps._forget_judgements": WRITES,
+    "finetune.services.jobs.validation._draw": INSIDE,
     "finetune.services.jobs.validation._overlap": INSIDE,
     "finetune.services.jobs.validation._parted": INSIDE,
     "privatune.portal.rooms.files.upload": WRITES,

@@ -67,6 +67,15 @@ class EstimatedLicenceSerializer(serializers.Serializer[Any]):
     enough = serializers.BooleanField()
 
 
+class EstimatedCurveSerializer(serializers.Serializer[Any]):
+    """What of the trained tokens and of the seconds the learning curve takes, where one is asked
+    for; `rows` of each of its trainings."""
+
+    rows = serializers.ListField(child=serializers.IntegerField())
+    trained_tokens = serializers.IntegerField()
+    seconds = serializers.FloatField(allow_null=True)
+
+
 class EstimateErrorSerializer(serializers.Serializer[Any]):
     code = serializers.CharField()
     message = serializers.CharField()
@@ -88,6 +97,7 @@ class EstimateSerializer(serializers.Serializer[Any]):
     hyperparameters = serializers.DictField(allow_null=True)
     trained_tokens_per_epoch = serializers.IntegerField(allow_null=True)
     trained_tokens = serializers.IntegerField(allow_null=True)
+    learning_curve = EstimatedCurveSerializer(allow_null=True)
     steps = serializers.IntegerField(allow_null=True)
     training_seconds = serializers.FloatField(allow_null=True)
     seconds = serializers.FloatField(allow_null=True)

@@ -215,6 +215,7 @@ class JobCreate(_Strict):
     optimizer: dict[str, Any] | None = None
     neftune_noise_alpha: float = 0.0
     evaluation: dict[str, Any] | None = Field(default=None)
+    learning_curve: bool = False
     auto_start: bool = True
 
     def request(self) -> JobRequest:
@@ -252,6 +253,7 @@ class JobCreate(_Strict):
             optimizer=self.optimizer,
             neftune_noise_alpha=self.neftune_noise_alpha,
             evaluation=evaluation,
+            learning_curve=self.learning_curve,
             auto_start=self.auto_start,
             suffix=self.suffix,
             seed=self.seed,

@@ -30,6 +30,7 @@ UNKNOWN: dict[str, Any] = {
     "hyperparameters": None,
     "trained_tokens_per_epoch": None,
     "trained_tokens": None,
+    "learning_curve": None,
     "steps": None,
     "training_seconds": None,
     "seconds": None,
@@ -51,7 +52,10 @@ def told(estimate: Estimate) -> dict[str, Any]:
         return _failed(wrong)
     if any(data is None or not is_done(data) for _, _, data in files_of(job)):
         return UNKNOWN | {"status": READING, "error": None}
-    return _told(estimate, resolved(job))
+    try:
+        return _told(estimate, resolved(job))
+    except UserFault as fault:  # its settings do not go with what the files hold
+        return _failed(fault)
 
 
 def _failed(fault: Fault) -> dict[str, Any]:
@@ -80,10 +84,13 @@ def _told(estimate: Estimate, job: Job) -> dict[str, Any]:
     known = pace.known(job)
     expected = pace.figures(job, known, known.machine if known is not None else None)
     data, wanted = job.training_data, job.resolved or {}
+    curve = _curve(job, known)
+    own = wanted["trained_tokens"] - (curve["trained_tokens"] if curve else 0)
     assert data is not None
     figures = UNKNOWN | {
         "hyperparameters": wanted["hyperparameters"],
-        "trained_tokens_per_epoch": wanted["trained_tokens"] // wanted["spec"]["epochs"],
+        "trained_tokens_per_epoch": own // wanted["spec"]["epochs"],
+        "learning_curve": curve,
         **{name: value for name, value in expected.items() if name in UNKNOWN},
         "measured": _measured(known) if known is not None else None,
         "licence": _licence(estimate, job),
@@ -125,6 +132,19 @@ def _licence(estimate: Estimate, job: Job) -> dict[str, Any]:
         "promised": others,
         "tokens_left_after": after,
         "enough": after is None or after >= 0,
+    }
+
+
+def _curve(job: Job, known: Pace | None) -> dict[str, Any] | None:
+    """What the learning curve takes of it all."""
+    found = (job.resolved or {}).get("learning_curve")
+    if found is None:
+        return None
+    seconds = pace.curve_seconds(job, known) if known is not None else None
+    return {
+        "rows": found["rows"],
+        "trained_tokens": found["trained_tokens"],
+        "seconds": None if seconds is None else round(seconds, 2),
     }
 
 

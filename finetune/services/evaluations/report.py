@@ -10,10 +10,12 @@ from typing import Any
 from finetune.grading import marks
 from finetune.grading.advice import advise
 from finetune.grading.attempts import estimates
+from finetune.grading.learning import sentence
 from finetune.grading.marks import DIGITS, Mark
 from finetune.models import Evaluation, Job
 from finetune.services.evaluations.gating import trained_with
 from finetune.services.evaluations.request import Side
+from finetune.services.jobs.curves import PARTS, reported
 
 Items = Sequence[dict[str, Any]]
 OTHERS: tuple[Side, ...] = ("base", "base_with_examples")
@@ -44,6 +46,8 @@ def report_of(evaluation: Evaluation, items: Items, seen: int | None) -> dict[st
         report["advice"] = {
             "decision": advice.decision, "reason": advice.reason, "message": advice.said,
         }  # fmt: skip
+        if (curve := _curve(evaluation)) is not None:
+            report["advice"]["learning_curve"] = curve
     return report
 
 
@@ -101,6 +105,15 @@ def _pass_at(samples: Sequence[Sequence[dict[str, Any]]]) -> dict[str, Any]:
             for each in estimates(count, passed)
         ],
     }
+
+
+def _curve(evaluation: Evaluation) -> dict[str, Any] | None:
+    """What more rows would bring, by the losses of the job's own learning curve."""
+    report = evaluation.artifact.report if evaluation.artifact is not None else None
+    found = reported(report or {})
+    if found is None:
+        return None
+    return {name: found[name] for name in PARTS} | {"message": sentence(found)}
 
 
 def _trained_on(evaluation: Evaluation) -> bool:

@@ -86,8 +86,9 @@ class JobRequest(_Frozen):
     the method's own among the hyperparameters. `keep_optimizer`: of the checkpoint that `model`
     names, its state goes on as well. `validation_split` is the share of the training file that is
     kept apart, `weight` the training file's beside `further_files`. Without `auto_start` the job is
-    held, once its files are read, until it is resumed. `grader`: what rewards the
-    model's answers, where the method learns from those."""
+    held, once its files are read, until it is resumed. `learning_curve`: parts of the rows are
+    trained as well, to tell what more of them would bring. `grader`: what rewards the model's
+    answers, where the method learns from those."""
 
     model: str
     keep_optimizer: bool = False
@@ -111,6 +112,7 @@ class JobRequest(_Frozen):
     optimizer: dict[str, Any] | None = None
     neftune_noise_alpha: float = 0.0
     evaluation: dict[str, Any] | None = None
+    learning_curve: bool = False
     auto_start: bool = True
     suffix: str | None = None
     seed: int | None = None
@@ -234,6 +236,15 @@ def _evaluates_nothing(request: JobRequest) -> bool:
     return request.evaluation_spec() != EvaluationRequest() and not validated
 
 
+def _has_curve_without_rows(request: JobRequest) -> bool:
+    validated = request.validation_file is not None or request.validation_split is not None
+    return request.learning_curve and not validated
+
+
+def _has_curve_of_several(request: JobRequest) -> bool:
+    return request.learning_curve and (bool(request.further_files) or request.weight != 1)
+
+
 def _has_two_rates(request: JobRequest) -> bool:
     asked = request.hyperparameters.learning_rate_multiplier
     return request.optimizer_spec().learning_rate is not None and asked != "auto"
@@ -314,6 +325,28 @@ REQUEST_CLASHES: tuple[Clash[JobRequest], ...] = (
         "Evaluation needs rows to evaluate on, and no validation_file is given.",
         "Give a validation_file or a `validation_split`, or leave `evaluation` out.",
         "validation_file_missing",
+    ),
+    Clash(
+        ("learning_curve", "no validation rows"),
+        "validation_file",
+        _has_curve_without_rows,
+        "A learning curve is measured on rows held out, and no validation_file is given.",
+        "Give a validation_file or a `validation_split`, or leave `learning_curve` out.",
+        "validation_file_missing",
+    ),
+    Clash(
+        ("learning_curve", "training_files"),
+        "learning_curve",
+        _has_curve_of_several,
+        "A learning curve is of the rows of one training file, each taken once an epoch.",
+        "Leave `learning_curve` out, or put the rows into one file.",
+    ),
+    Clash(
+        ("learning_curve", "a method on prompts"),
+        "learning_curve",
+        lambda request: request.learning_curve and _reads_prompts(request),
+        "A method that learns from answers it draws has rewards and no loss to tell a curve by.",
+        "Leave `learning_curve` out.",
     ),
 )
 

@@ -9,14 +9,17 @@ from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
 from finetune.grading import specs
 from finetune.grading.judges import judges_in, require_few
 from finetune.models import Dataset, Job, JobFile
+from finetune.records.nesting import FEWEST_STEPS
 from finetune.records.thinking import Thinking, setting_of
+from finetune.services.jobs import nesting
+from finetune.services.jobs.nesting import Draw, Parts
 from finetune.services.jobs.request import JobRequest, row_limit
 from finetune.services.jobs.splitting import Parted, guessed
 from finetune.services.jobs.weighing import Weighed
 from finetune.trainer import auto
 from finetune.trainer.objectives import METHODS
 from finetune.trainer.objectives.reinforcement import ReinforcementSettings
-from finetune.trainer.spec import DataSpec, FurtherData, OptimSpec, RunSpec, StartSpec
+from finetune.trainer.spec import CurveSpec, DataSpec, FurtherData, OptimSpec, RunSpec, StartSpec
 
 OF_MEMORY = ("gradient_checkpointing", "micro_batch_tokens")
 SAVE_EVERY = 50  # optimizer steps at most between two checkpoints
@@ -37,6 +40,7 @@ class Resolved:
     thinking: str | None = None
     split: Parted | None = None
     files: Sequence[Weighed] = ()
+    parts: Parts | None = None  # of a learning curve, whose tokens are in `trained_tokens`
 
     def as_dict(self) -> dict[str, Any]:
         """As `Job.resolved` keeps it, and the wire and the portal show it."""
@@ -48,8 +52,13 @@ class Resolved:
             "total_steps": self.total_steps,
             **({"thinking": self.thinking} if self.thinking else {}),
             **({"split": self.split.as_dict()} if self.split else {}),
+            **({"learning_curve": self._curve()} if self.parts else {}),
             **({"files": [each.as_dict() for each in self.files]} if self.files else {}),
         }
+
+    def _curve(self) -> dict[str, Any]:
+        assert self.parts is not None
+        return self.parts.as_dict(epochs=int(self.spec["epochs"]))
 
 
 def max_length(job: Job) -> int:
@@ -68,10 +77,12 @@ def resolve(
     valid: Dataset | None,
     parted: Parted | None = None,
     further: Sequence[JobFile] = (),
+    draw: Draw | None = None,
 ) -> Resolved:
     """A pure function of the job, its files and the code: asked twice, it answers the same.
     `parted`: what a split made of the training file; it is guessed where one is only asked for.
-    `further`: training files beside the first, read."""
+    `further`: training files beside the first, read. `draw`: draws the parts of a learning curve;
+    they are guessed where one is only asked for. Raises UserFault `curve_impossible`."""
     request = JobRequest.model_validate(job.requested)
     if parted is None and request.validation_split is not None:
         parted = guessed(job, train)
@@ -100,6 +111,13 @@ def resolve(
     if files:
         spec = spec.model_copy(update={"data": _data_of(spec.data, request.weight, further)})
     items = rows if packs is None else packs.count
+    parts = None
+    if request.learning_curve:
+        draw = draw or nesting.guessed(rows, trained)
+        parts = draw(math.ceil(FEWEST_STEPS * values.batch_size * rows / max(1, items)))
+        nesting.require_parts(parts)
+        spec = spec.model_copy(update={"curve": CurveSpec(sha256=parts.sha256)})
+        trained += parts.trained_tokens
     steps = math.ceil(items / values.batch_size) * values.n_epochs
     if request.draws:
         _require_few_judgements(spec, rows, valid.rows if valid else 0)
@@ -122,6 +140,7 @@ def resolve(
         thinking=served,
         split=parted,
         files=files,
+        parts=parts,
     )
 
 

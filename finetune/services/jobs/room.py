@@ -23,8 +23,9 @@ def require_room_of(*, request: JobRequest, base: CatalogModel, training: Stored
         adapter = adapter_bytes(folder, request.adapter_spec())
     validated = request.validation_file is not None or request.validation_split is not None
     best = 1 if validated else 0
+    part = 1 if request.learning_curve else 0  # stands beside the last checkpoint
     return require_room_for_job(
-        checkpoints=_epochs(request, base, training) + KEPT_BESIDES + best,
+        checkpoints=_epochs(request, base, training) + KEPT_BESIDES + best + part,
         checkpoint=checkpoint_bytes(adapter, watched=request.stability != "off") + DOCUMENTS,
         model=2 * adapter + DOCUMENTS,  # the bundle, and the adapter that serving loads
         samples=ALTOGETHER if request.method == "reinforcement" else 0,

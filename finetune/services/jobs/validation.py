@@ -16,6 +16,7 @@ from finetune.services.jobs.below import BelowJob, retried
 from finetune.services.jobs.budget import require_budget
 from finetune.services.jobs.files import require_kind
 from finetune.services.jobs.fit import require_fit
+from finetune.services.jobs.nesting import Draw, drawn
 from finetune.services.jobs.request import JobRequest
 from finetune.services.jobs.resolution import Resolved
 from finetune.services.jobs.splitting import Parted, part
@@ -82,7 +83,8 @@ def _validate(lease: Lease) -> None:
             return
     overlap = _overlap(lease.tenant_id, trained, valid) if valid is not None else None
     parted = _parted(lease.tenant_id, job, train) if job.requested.get("validation_split") else None
-    _queue(lease, resolution.resolve(job, train, valid, parted, further), overlap)
+    draw = _draw(lease.tenant_id, job, train) if job.requested.get("learning_curve") else None
+    _queue(lease, resolution.resolve(job, train, valid, parted, further, draw), overlap)
 
 
 def _unchecked(lease: Lease) -> list[UUID]:
@@ -180,6 +182,12 @@ def _parted(tenant_id: UUID, job: Job, train: Dataset) -> Parted:
     with tenant_scope(tenant_id):
         vault = vault_for(tenant_id)
     return part(job, train, vault, max_length=resolution.max_length(job))
+
+
+def _draw(tenant_id: UUID, job: Job, train: Dataset) -> Draw:
+    with tenant_scope(tenant_id):
+        vault = vault_for(tenant_id)
+    return drawn(job, train, vault)
 
 
 def _overlap(tenant_id: UUID, trained: list[Dataset], valid: Dataset) -> int:

@@ -22,13 +22,13 @@ def settle(job: Job, report: dict[str, Any]) -> dict[str, Any]:
     whole = len(runs) == 1 and runs[0].epoch == 1 and "relief" not in report
     now = timezone.now()
     took: dict[str, Any] = {
-        "trained_tokens": int(report["trained_tokens"]),
+        "trained_tokens": tokens_taken(report),
         "steps": int(report["steps"]),
         "training_seconds": report["seconds"],
         "seconds": _between(runs[0].started_at, now) if whole else None,
         "peak_memory_mb": report["peak_memory_mb"],
         "attempts": sum(run.epoch for run in runs),
-        "charged_tokens": int(report["trained_tokens"]),
+        "charged_tokens": tokens_taken(report),
     }
     wanted = (job.receipt or {}).get("expected") or {}
     errors = {name: _relative(wanted.get(name), took[name]) for name in COMPARED}
@@ -37,6 +37,12 @@ def settle(job: Job, report: dict[str, Any]) -> dict[str, Any]:
     elif not whole:
         errors |= dict.fromkeys(("training_seconds", "seconds", "peak_memory_mb"))
     return {"expected": wanted or None, "took": took, "errors": errors}
+
+
+def tokens_taken(report: dict[str, Any]) -> int:
+    """Trained tokens, a learning curve's among them: what the licence is charged."""
+    curve = report.get("learning_curve") or {}
+    return int(report["trained_tokens"]) + int(curve.get("trained_tokens", 0))
 
 
 def _relative(expected: float | None, took: float | None) -> float | None:
@@ -51,15 +57,13 @@ def _learn(
 ) -> None:
     resolved = job.resolved or {}
     machine = resolved.get("machine")
-    begun, done = (
-        Event.objects.filter(job=job, code=code).order_by("-seq").first()
-        for code in (events.TrainingPlanned.code, events.TrainingDone.code)
-    )
-    if machine is None or begun is None or done is None:
+    begun, done = _last(job, events.TrainingPlanned.code), _last(job, events.TrainingDone.code)
+    trained = _first(job, events.CurvePartBegun.code) or done  # before its learning curve
+    if machine is None or begun is None or done is None or trained is None:
         return  # a job of an older version
     tokens = max(1, shape.tokens_of(job)[0] * resolved["spec"]["epochs"])
     seconds = float(report["seconds"])
-    beside = max(0.0, (_between(begun.created_at, done.created_at) or 0.0) - seconds)
+    beside = max(0.0, (_between(begun.created_at, trained.created_at) or 0.0) - seconds)
     valid = pace.evaluations(job) * shape.tokens_of(job)[1]
     row = pace.learn(
         job,
@@ -74,6 +78,14 @@ def _learn(
         ),
     )
     _keep(row, errors)
+
+
+def _last(job: Job, code: str) -> Event | None:
+    return Event.objects.filter(job=job, code=code).order_by("-seq").first()
+
+
+def _first(job: Job, code: str) -> Event | None:
+    return Event.objects.filter(job=job, code=code).order_by("seq").first()
 
 
 def _keep(row: Pace, errors: dict[str, float | None]) -> None:

@@ -70,20 +70,43 @@ def figures(job: Job, pace: Pace | None, machine: dict[str, Any] | None) -> dict
         return told
     train, valid = shape.tokens_of(job)
     training = resolved["spec"]["epochs"] * train * pace.token_seconds
-    forward = pace.valid_token_seconds
-    if forward is None:
-        forward = FORWARD * pace.token_seconds
+    forward = _forward(pace)
     evaluating = evaluations(job) * valid * forward
     if "reference" in METHODS[job.method].needs:  # the base is asked of all rows once
         evaluating += (train + valid) * forward
     publishing = pace.publish_seconds if pace.publish_seconds is not None else pace.start_seconds
     whole = pace.start_seconds + training + evaluating + saves(job) * pace.save_seconds + publishing
+    whole += curve_seconds(job, pace)
     scale = need_mb(job, pace.machine) / max(1, pace.formula_mb)
     return told | {
         "training_seconds": round(training, 2),
         "seconds": round(whole, 2),
         "peak_memory_mb": round(pace.peak_memory_mb * scale),
     }
+
+
+def curve_seconds(job: Job, pace: Pace) -> float:
+    """Of the smaller trainings of a learning curve, which are evaluated and saved at the end of
+    each epoch, too."""
+    resolved = job.resolved or {}
+    found = resolved.get("learning_curve")
+    if found is None:
+        return 0.0
+    epochs, parts = resolved["spec"]["epochs"], len(found["rows"])
+    train, valid = shape.tokens_of(job)
+    own = resolved["trained_tokens"] - found["trained_tokens"]
+    share = found["trained_tokens"] / max(1, own)
+    forward = _forward(pace)
+    evaluated = parts * epochs + share * max(0, evaluations(job) - 1 - epochs)
+    saved = parts * epochs + share * max(0, saves(job) - epochs)
+    training = share * epochs * train * pace.token_seconds
+    return float(training + evaluated * valid * forward + saved * pace.save_seconds)
+
+
+def _forward(pace: Pace) -> float:
+    """Seconds of a token that is only looked at."""
+    measured = pace.valid_token_seconds
+    return FORWARD * pace.token_seconds if measured is None else measured
 
 
 def evaluations(job: Job) -> int:

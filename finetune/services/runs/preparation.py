@@ -14,6 +14,7 @@ from faults import OurFault
 from finetune.events import CheckpointDamaged, Choice, Message, PrecisionChosen, TokensLost
 from finetune.models import CatalogModel, Checkpoint, Dataset, Event, Job
 from finetune.sandbox.levels import Level
+from finetune.services.jobs.nesting import write_parts
 from finetune.services.jobs.splitting import write_split
 from finetune.services.jobs.steps import note
 from finetune.services.runs import memory, pace
@@ -72,6 +73,10 @@ def lay_out(
         assert job.training_data is not None  # `fetch` had it
         apart = run_dir / data.held_out
         write_split(job, job.training_data, vault, apart, sha256=data.held_out_sha256)
+    if spec.curve is not None:
+        assert job.training_data is not None
+        parts = run_dir / spec.curve.parts
+        write_parts(job, job.training_data, vault, parts, sha256=spec.curve.sha256)
     if data.valid:
         fetch(job.validation_data, run_dir / data.valid, data.valid_tokens_sha256)
     if spec.start is not None:

@@ -34,7 +34,7 @@ from finetune.services.jobs.steps import step
 from finetune.services.models.withholding import require_given_out
 from finetune.services.runs.ancestors import ancestors_of
 from finetune.services.runs.lease import RunLease
-from finetune.services.runs.outturn import settle
+from finetune.services.runs.outturn import settle, tokens_taken
 from finetune.services.runs.packing import pack
 from finetune.states import JobState
 from finetune.storage import (
@@ -141,7 +141,7 @@ def _commit(
             metrics_file=metrics_file,
             report=report,
         )
-        tokens = int(report["trained_tokens"])
+        tokens = tokens_taken(report)
         charge(licence=job.license, kind="train", tokens=tokens, reference=job.public_id)
         step(
             job,
@@ -228,6 +228,7 @@ def _passport(
             validation_rows_in_training=report.get("valid_rows_in_training"),
             validation_change=report.get("validation_change"),
             preferences=report.get("preferences"),
+            learning_curve=report.get("learning_curve"),
             metrics=_found(report.get("retrieval")),
         ),
         parents=[lineage[-1].model] if lineage else [],
@@ -247,7 +248,7 @@ def _receipt(job: Job, report: dict[str, Any]) -> Receipt:
     names = ("trained_tokens", "steps", "training_seconds", "peak_memory_mb")
     wanted = (job.receipt or {}).get("expected")
     return Receipt(
-        trained_tokens=report["trained_tokens"],
+        trained_tokens=tokens_taken(report),
         steps=report["steps"],
         training_seconds=report["seconds"],
         peak_memory_mb=report["peak_memory_mb"],

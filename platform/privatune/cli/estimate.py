@@ -72,6 +72,7 @@ def facts(found: dict[str, Any]) -> dict[str, Any]:
         "epochs": (found["hyperparameters"] or {}).get("n_epochs"),
         "rows a step": (found["hyperparameters"] or {}).get("batch_size"),
         "trained tokens": found["trained_tokens"],
+        "of it learning curve": _curve(found.get("learning_curve")),
         "steps": found["steps"],
         "time": _with(errors.get("seconds"), found["seconds"], duration),
         "of it training": _with(
@@ -90,6 +91,14 @@ def _file(file: dict[str, Any]) -> str:
         f"{file['file']}: {file['rows']} rows, {file['tokens']} tokens, "
         f"{file['trained_tokens']} trained in each epoch"
     )
+
+
+def _curve(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    rows = ", ".join(map(str, found["rows"]))
+    time = "" if found["seconds"] is None else f", {duration(found['seconds'])}"
+    return f"{found['trained_tokens']} tokens{time} (trainings on {rows} rows)"
 
 
 def _with(spread: dict[str, float] | None, value: Any, words: Any) -> str | None:

@@ -238,6 +238,7 @@ def show(evaluation: dict[str, Any], *, as_json: bool) -> None:
             "where": error.get("where"),
             "seen in training": _seen(evaluation.get("report") or {}),
             "verdict": advice and f"{_verdict(evaluation)}: {advice['message']}",
+            "more rows": advice and (advice.get("learning_curve") or {}).get("message"),
         }
     )
     if _sides(evaluation):

@@ -131,6 +131,49 @@ def show_samples(
     show_list(found, SAMPLES, as_json=as_json)
 
 
+@app.command("learning-curve")
+def show_learning_curve(
+    job_id: JobId,
+    loss: Annotated[
+        float | None, typer.Option(min=0, help="Tell the rows that this validation loss takes.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what more rows would bring, of a job that was created with --learning-curve."""
+    found = Client.from_environment().get(f"/api/v1/jobs/{job_id}/learning-curve", loss=loss)
+    if as_json:
+        print_json(found)
+        return
+    print_facts(
+        {
+            "job": found["job"],
+            **{f"{each['rows']} rows": f"loss {each['loss']:.4f}" for each in found["points"]},
+            **{f"{each['rows']} rows?": ahead(each) for each in found["ahead"]},
+            **{f"loss {each['loss']:.4g}": needed(each) for each in found["needed"]},
+            "outlook": found["message"] or WITHOUT_CURVE[found["asked"]],
+        }
+    )
+
+
+WITHOUT_CURVE = {
+    True: "not known before the job has ended well",
+    False: "not asked for: create a job with --learning-curve",
+}
+
+
+def ahead(told: dict[str, Any]) -> str:
+    low, high = told["interval"]
+    return f"loss {told['loss']:.4f}, 95%: {low:.4f} to {high:.4f}"
+
+
+def needed(told: dict[str, Any]) -> str:
+    """`None` is further than the laws lead."""
+    middle, low, high = ("more than can be told" if n is None else n for n in (
+        told["rows"], *told["interval"]
+    ))  # fmt: skip
+    return f"{middle} rows, 95%: {low} to {high}"
+
+
 @app.command("estimate")
 def show_estimate(job_id: JobId, now: estimate.Now = False, as_json: AsJson = False) -> None:
     """Show what a job will take that was created with --hold."""

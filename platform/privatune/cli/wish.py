@@ -110,6 +110,14 @@ def job_wish(
         float | None,
         typer.Option(help="Share of the training data to keep apart for validation: 0.1."),
     ] = None,
+    learning_curve: Annotated[
+        bool | None,
+        typer.Option(
+            "--learning-curve",
+            help="Also train on a half, a quarter and less of the rows, to tell what more of them "
+            "would bring; takes about twice the time and tokens.",
+        ),
+    ] = None,
     method: Annotated[
         str, typer.Option(help=f"What to train for: {', '.join(METHODS)}.")
     ] = "supervised",
@@ -314,6 +322,7 @@ def job_wish(
         "model": model,
         "keep_optimizer": keep_optimizer,
         "validation_split": validation_split,
+        "learning_curve": learning_curve,
         "suffix": suffix,
         "seed": seed,
         "method": {

@@ -121,6 +121,7 @@ EXAMPLES = {
     "api/v1/estimates": Example(bodies={"post": JOB}),
     "api/v1/estimates/<str:estimate_id>": Example("estimate"),
     "api/v1/jobs/<str:job_id>/estimate": Example("job"),
+    "api/v1/jobs/<str:job_id>/learning-curve": Example("job"),
     "api/v1/jobs/<str:job_id>/samples": Example("job"),
     "api/v1/files/<str:file_id>/preview": Example("file", query="?model=shelf"),
     "api/v1/files/<str:file_id>/versions": Example("file"),

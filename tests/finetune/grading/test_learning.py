@@ -1,9 +1,19 @@
 """What more rows would bring: known laws are found again, and intervals say how sure that is."""
 
+import json
+
 import numpy as np
 import pytest
 
-from finetune.grading.learning import LearningCurve, Outlook, Point, learning_curve
+from finetune.grading.learning import (
+    SAID,
+    LearningCurve,
+    Outlook,
+    Point,
+    learning_curve,
+    sentence,
+    told,
+)
 
 NOW = 1600
 
@@ -98,6 +108,25 @@ def test_a_law_whose_limit_lies_above_a_loss_never_gets_there() -> None:
 def test_no_loss_is_told_to_fall_below_zero() -> None:
     found = curve([2.0, 1.0, 0.5, 0.25])
     assert all(each.interval[0] >= 0 for each in found.ahead)
+
+
+@pytest.mark.parametrize(
+    ("losses", "says"),
+    [
+        ([law(rows) for rows in sizes_of(5)], "Twice the rows (3,200) would bring the validation"),
+        ([1.2003, 1.1998, 1.2001, 1.2, 1.1999], "four times as many (6,400) would lower the"),
+        ([1.0, 1.05, 1.1, 1.15, 1.2], "More rows like these would do harm"),
+        ([1.1, 1.2, 1.1, 1.2, 1.1], "would leave the validation loss, 1.1 now, anywhere"),
+        ([1.2, 1.1], "too few of the trainings"),
+    ],
+    ids=list(Outlook),
+)
+def test_each_outlook_is_told_in_a_sentence_with_its_numbers(
+    losses: list[float], says: str
+) -> None:
+    report = json.loads(json.dumps(told(curve(losses))))
+    assert says in sentence(report)
+    assert set(SAID) == set(Outlook)
 
 
 @pytest.mark.parametrize("points", [0, 1, 3])

@@ -111,6 +111,10 @@ JOBS: dict[str, Any] = {
         "No part of this file can be kept apart for validation: its rows say nearly the same, are "
         "of one group, or are too many. Choose a validation file, or a larger share."
     ),
+    "curve_impossible": _(
+        "The file has too few rows for a learning curve: it needs trainings on a half, a quarter "
+        "and an eighth of them. Bring more rows, lower the batch size, or leave it out."
+    ),
     "invalid_value": _("This value cannot be used. Correct it, or leave it out."),
     "unsupported_parameter": _("This setting is not offered here. Leave it out."),
     "waiting": _("Waiting for the machine: the check goes on by itself."),
