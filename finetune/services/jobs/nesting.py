@@ -98,7 +98,7 @@ def require_parts(parts: Parts) -> None:
 
 
 def _trained_by_row(data: Dataset, vault: Vault) -> Any:
-    with private_folder(settings.WORK_DIR, f"curve-{data.id}") as folder:
+    with private_folder(settings.WORK_DIR, f"check-{data.id}") as folder:
         path = folder / "rows.tokens"
         fetch_file(vault, data.tokens_object, path, sha256=data.tokens_sha256)
         return Frozen(path).trained_by_record()

@@ -12,7 +12,8 @@ from openai import BadRequestError, NotFoundError, PermissionDeniedError
 
 from finetune.grading.attempts import pass_at
 from finetune.grading.criteria import EXACT, NAMED, shown
-from finetune.models import Dataset, Evaluation, Job
+from finetune.grading.learning import Point, learning_curve, told
+from finetune.models import Artifact, Dataset, Evaluation, Job
 from finetune.services.evaluations import evaluating
 from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.evaluations.evaluating import _keep as keep_part
@@ -107,6 +108,9 @@ def tuned(customer: Customer, training_file: str, adapter: Any, model_server: No
 def test_three_sides_at_once_with_intervals_tags_items_and_a_verdict(
     customer: Customer, tuned: str
 ) -> None:
+    points = [Point(rows, 1 + 0.5 * (rows / 1600) ** -0.3) for rows in (100, 200, 400, 800, 1600)]
+    with tenant_scope(customer.tenant_id):
+        Artifact.objects.update(report={"learning_curve": told(learning_curve(points))})
     file = suite_file(customer, rows(20))
     found = evaluated(
         customer, model=tuned, file=file, criteria=[ALIKE, LENGTH], examples=2, name="first"
@@ -130,6 +134,8 @@ def test_three_sides_at_once_with_intervals_tags_items_and_a_verdict(
     assert set(report["changes"]) == {"base", "base_with_examples"}
     assert report["advice"]["decision"] == "more_data"
     assert report["advice"]["reason"] == "too_few_rows"
+    assert report["advice"]["learning_curve"]["message"].startswith("Twice the rows (3,200) would")
+    curve_is_told_by_the_job(customer)
     assert sorted(found["tags"]["model"]) == sorted(["even", "odd", SECRET])
     assert found["tags"]["model"]["odd"]["rows"] == 10
 
@@ -189,6 +195,21 @@ def test_several_answers_to_holes_are_run_against_tests_and_tell_pass_at_k(
         model=coder, prompt="x =", suffix=" + 1\n", max_tokens=4, temperature=0
     )
     assert json.loads(lines[2])["sides"]["model"]["answer"] == answer.choices[0].text
+
+
+def curve_is_told_by_the_job(customer: Customer) -> None:
+    with tenant_scope(customer.tenant_id):
+        job = Artifact.objects.select_related("job").get().job.public_id
+    with customer.http() as http:
+        address = f"/api/v1/jobs/{job}/learning-curve"
+        found, asked = http.get(address).json(), http.get(address, params={"loss": 1.4}).json()
+        wrong = http.get(address, params={"loss": "-1"})
+    assert (found["job"], found["outlook"], len(found["points"])) == (job, "falls", 5)
+    assert [round(each["loss"], 3) for each in found["needed"]] == [1.425, 1.35]
+    (needed,) = asked["needed"]
+    assert asked | {"needed": found["needed"]} == found
+    assert 1600 < needed["interval"][0] < needed["rows"] < needed["interval"][1]
+    assert (wrong.status_code, wrong.json()["param"]) == (400, "loss")
 
 
 def test_no_row_of_the_database_quotes_the_suite(customer: Customer, tuned: str) -> None:

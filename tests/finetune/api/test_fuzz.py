@@ -31,7 +31,7 @@ SENSIBLE: dict[str, dict[str, Any]] = {
         "hyperparameters": {"n_epochs": 1, "batch_size": 1, "learning_rate_multiplier": 1.0},
         "method": {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1}}},
         "adapter": {"r": 8, "alpha": 8, "dropout": 0.0, "init_lora_weights": "gaussian"},
-        "neftune_noise_alpha": 5.0, "validation_split": 0.1,
+        "neftune_noise_alpha": 5.0, "validation_split": 0.1, "learning_curve": True,
         "training_files": [{"file": "file-1", "weight": 0.5}], "max_length": 64, "overflow": "drop",
         "stability": "auto",
         "optimizer": {"learning_rate": 1e-4, "schedule": "constant", "warmup_ratio": 0.1},

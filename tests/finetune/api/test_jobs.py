@@ -139,6 +139,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"training_files": []}}, "training_files"),
     ({"extra_body": {"validation_split": 0.6}}, "validation_split"),
     ({"extra_body": {"validation_split": "a tenth"}}, "validation_split"),
+    ({"extra_body": {"learning_curve": "yes"}}, "learning_curve"),
     ({"extra_body": {"neftune_noise_alpha": -1}}, "neftune_noise_alpha"),
     ({"extra_body": {"neftune_noise_alpha": 1001}}, "neftune_noise_alpha"),
     ({"extra_body": {"neftune_noise_alpha": "auto"}}, "neftune_noise_alpha"),

@@ -39,7 +39,7 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
         "--weight-decay", "0.01", "--max-grad-norm", "0.5", "--metadata", "team=home",
         "--loraplus-lr-ratio", "16", "--neftune-noise-alpha", "5", "--use-rslora",
         "--init-lora-weights", "pissa_niter_16", "--validation-split", "0.1",
-        "--also", "file-3=0.1", "--also", "file-4",
+        "--also", "file-3=0.1", "--also", "file-4", "--learning-curve",
         "--json",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
@@ -54,7 +54,7 @@ def test_create_sends_openais_fields_and_ours(run: Run, server: Scripted) -> Non
                 "learning_rate": 1e-4, "schedule": "linear", "warmup_ratio": 0.1,
                 "weight_decay": 0.01, "max_grad_norm": 0.5, "loraplus_lr_ratio": 16,
             },
-            "neftune_noise_alpha": 5, "validation_split": 0.1,
+            "neftune_noise_alpha": 5, "validation_split": 0.1, "learning_curve": True,
             "training_files": [
                 {"file": "file-3", "weight": 0.1}, {"file": "file-4", "weight": 1.0},
             ],
@@ -241,6 +241,24 @@ def test_samples_are_a_line_each_in_which_nothing_steers_a_terminal(
     assert line.endswith("c…")
     assert len(line) < 140
     assert json.loads(run("jobs", "samples", "ftjob-1", "--json").stdout) == {"data": [sample]}
+
+
+def test_a_learning_curve_is_told_with_the_rows_that_a_loss_takes(
+    run: Run, server: Scripted
+) -> None:
+    address = "GET /api/v1/jobs/ftjob-1/learning-curve"
+    ahead = {"factor": 2, "rows": 64, "loss": 0.8, "interval": [0.7, 0.9]}
+    needed = {"loss": 0.5, "rows": 900, "interval": [300, None]}
+    points = [{"rows": 32, "loss": 1.0}]
+    told = {"job": "ftjob-1", "asked": True, "message": "More is better.", "outlook": "falls",
+            "points": points, "ahead": [ahead], "needed": [needed]}  # fmt: skip
+    server.on(address, (200, told))
+    shown = run("jobs", "learning-curve", "ftjob-1", "--loss", "0.5").stdout
+    for line in ("loss 1.0000", "loss 0.8000, 95%: 0.7000 to 0.9000", "More is better.",
+                 "900 rows, 95%: 300 to more than can be told"):  # fmt: skip
+        assert line in shown
+    server.on(address, (200, told | {"asked": False, "message": None, "points": []}))
+    assert "not asked for" in run("jobs", "learning-curve", "ftjob-1").stdout
 
 
 @pytest.mark.parametrize(

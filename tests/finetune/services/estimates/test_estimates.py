@@ -256,3 +256,30 @@ def test_the_base_that_is_asked_of_all_rows_first_is_in_the_time(bench: Bench) -
         assert found["training_seconds"] == pytest.approx(2 * tokens * 0.3)
         seconds[method] = found["seconds"]
     assert seconds["dpo"] - seconds["orpo"] == pytest.approx(tokens * 0.1)
+
+
+def test_the_smaller_trainings_of_a_learning_curve_are_in_tokens_and_time(bench: Bench) -> None:
+    valid = bench.add_file(jsonl(chat_rows(6, start=100)))
+    machine = {
+        "device": "cpu", "precision": "fp32", "threads": 1, "lanes": 1,
+        "gradient_checkpointing": False, "micro_batch_tokens": 2048,
+    }  # fmt: skip
+    measured = pace.Measured(token_seconds=0.3, peak_memory_mb=99, valid_token_seconds=0.0,
+                             save_seconds=0.0, start_seconds=0.0, publish_seconds=0.0)  # fmt: skip
+    wish = {"hyperparameters": {"n_epochs": 2, "batch_size": 1}, "validation_file": valid.id}
+    estimate = ask(bench, learning_curve=True, **wish)
+    read(bench, estimate)
+    with tenant_scope(bench.tenant.id):
+        pace.learn(figures.resolved(asking.job_of(estimate)), machine, measured)
+    found = told(bench, estimate)
+    curve = found["learning_curve"]
+    assert curve["rows"] == [2, 3, 6, 12]  # of 24
+    own = found["trained_tokens"] - curve["trained_tokens"]
+    assert own == 2 * found["trained_tokens_per_epoch"]
+    assert curve["trained_tokens"] == pytest.approx(own * 23 / 24, rel=0.02)
+    assert curve["seconds"] == pytest.approx(found["training_seconds"] * 23 / 24, rel=0.02)
+    assert found["seconds"] == pytest.approx(found["training_seconds"] + curve["seconds"], rel=0.01)
+    few = ask(bench, learning_curve=True, **wish | {"hyperparameters": {"batch_size": 8}})
+    read(bench, few)
+    error = told(bench, few)["error"]
+    assert (error["code"], error["param"]) == ("curve_impossible", "learning_curve")

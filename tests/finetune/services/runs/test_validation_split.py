@@ -71,7 +71,7 @@ def test_what_is_told_of_the_split_is_what_is_trained(bench: Bench, packing: boo
     assert passport["evaluation"]["validation_rows"] == 12
     assert passport["evaluation"]["validation_change"]["rows"] == 12
     if packing:
-        assert "learning_curve" not in passport["evaluation"]
+        assert passport["evaluation"]["learning_curve"] is None
     else:
         learning_curve_is_told(bench, ended, artifact, rows, made.held_out)
 
