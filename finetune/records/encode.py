@@ -28,6 +28,7 @@ from finetune.records.rows import (
     ChatRow,
     ChunkRow,
     CompletionRow,
+    File,
     Message,
     PromptRow,
     Row,
@@ -271,9 +272,27 @@ class RowEncoder:
         return Encoded((Sequence(prompt + completion, labels),))
 
     def _text(self, row: TextRow) -> Encoded:
-        ids = [*self.start_ids, *self._ids(row["text"]), self._eos]
+        own = self._repository(row) if "repo" in row else self._ids(row["text"])
+        ids = [*self.start_ids, *own, self._eos]
         fixed = len(self.start_ids)
         return Encoded((Sequence(ids, [False] * fixed + [True] * (len(ids) - fixed)),))
+
+    def _repository(self, row: TextRow) -> list[int]:
+        """Its files one after the other, each behind its path, by the base's own control tokens
+        where it has some; pieces are encoded by themselves."""
+        files: list[File] = [cast(File, row), *row.get("more", ())]
+        dialect = self.infilling
+        if dialect is None or dialect.file is None:
+            texts = (f"{file.get('path', row['repo'])}\n{file['text']}" for file in files)
+            return self._ids("\n\n".join(texts))
+        ids = []
+        if dialect.repository is not None:
+            name = self.inner_ids(row["repo"] + dialect.dialect.behind_repository)
+            ids = [dialect.repository, *name]
+        for file in files:
+            path = self.inner_ids(f"{file['path']}\n") if "path" in file else []
+            ids += [dialect.file, *path, *self.inner_ids(file["text"])]
+        return ids
 
     # --- tokens
 

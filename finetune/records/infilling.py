@@ -46,6 +46,7 @@ class Dialect:
     end: str | None = None
     file: str | None = None
     repository: str | None = None
+    behind_repository: str = ""  # text behind its name
     others: tuple[str, ...] = ()
 
 
@@ -58,6 +59,7 @@ DIALECTS = (
         "<|fim_middle|>",
         file="<|file_sep|>",
         repository="<|repo_name|>",
+        behind_repository="\n",
         others=("<|fim_pad|>",),
     ),
     Dialect(

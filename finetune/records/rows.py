@@ -2,7 +2,8 @@
 
 {"messages": [...], "tools": [...]}     a chat; `weight` 0 on an assistant message: not trained
 {"prompt": str, "completion": str}      untemplated; only the completion (and EOS) is trained
-{"text": str}                           a document, untemplated; everything (and EOS) is trained
+{"text": str}                           a document, untemplated; everything (and EOS) is trained;
+                                        with `repo` and `path` a file of source code
 {"ids": [int]}                          a chunk of a document; all but the first token is trained
 {"messages", "chosen", "rejected"}      a prompt and two ways in which the conversation goes on
 {"prompt", "chosen", "rejected"}        the same in strings, untemplated
@@ -52,8 +53,19 @@ class CompletionRow(TypedDict):
     group: NotRequired[str]
 
 
-class TextRow(TypedDict):
+class File(TypedDict):
     text: str
+    path: NotRequired[str]
+
+
+class TextRow(TypedDict):
+    """`repo`: of which repository it is a file, called `path` there; `more`: files of the same one
+    that are read on with it, in one sequence."""
+
+    text: str
+    repo: NotRequired[str]
+    path: NotRequired[str]
+    more: NotRequired[list[File]]
     cut_to: NotRequired[int]
     tags: NotRequired[list[str]]
     group: NotRequired[str]

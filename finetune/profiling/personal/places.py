@@ -4,9 +4,8 @@ no other has."""
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from finetune.profiling.personal.finding import find, masked
-from finetune.profiling.personal.kinds import ALL, Found, Kind
 from finetune.profiling.texts import place_of
+from finetune.records.personal import ALL, Found, Kind, find, masked
 
 Texts = Iterator[tuple[str, str, str]]
 

@@ -277,6 +277,24 @@ ROW_CODES: dict[str, Code] = {
         "tags is no list of at most 16 words of 64 characters; they are left out.",
         'Write "tags": ["short", "words"], or leave them out.',
     ),
+    "secret_in_code": _warning(
+        "The file holds what looks like a key, a password or a private key.",
+        "Take it out, and make it void: a model can repeat what it has read. A profile of the file "
+        "says where it stands, and a scrub masks it.",
+    ),
+    "licence_named": _warning(
+        "The file's header names a licence.",
+        "Nothing, if you may train on code under it.",
+    ),
+    "generated_code": _warning(
+        "The file says that a program wrote it.",
+        "Leave it out, unless that is what the model shall write.",
+    ),
+    "minified_code": _warning(
+        "The file's lines are longer than a person writes them: minified, or data.",
+        "Leave it out, or bring its source.",
+    ),
+    "binary_code": _warning("The file is hardly text.", "Leave it out."),
     "duplicate_row": _warning("The same row stands earlier in the file.", "Remove one of them."),
     "in_both_sets": _warning(
         "The same row is in the other set, so validation would measure memory.",

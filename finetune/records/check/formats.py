@@ -24,6 +24,7 @@ from finetune.records.check.preferences import (
 from finetune.records.check.problems import Finding, RowUnusable
 from finetune.records.check.prompts import is_prompt, read_prompt
 from finetune.records.check.ratings import RATED_FIELDS, is_verdict, read_rated
+from finetune.records.check.sources import look_at
 from finetune.records.check.spec import RowFormat
 from finetune.records.kinds import PAIR, PROMPT, RATED, RETRIEVAL, ROW, SCORED, RecordKind
 from finetune.records.printing import printable, some_of
@@ -102,7 +103,7 @@ KNOWN: dict[RowFormat, frozenset[str]] = {
     "alpaca": frozenset({"instruction", "input", "output", "system", "history"}),
     "sharegpt": frozenset({"conversations", "system", "tools", "id"}),
     "fengshenbang": frozenset({"task", "prompt", "output"}),
-    "text": frozenset({"text"}),
+    "text": frozenset({"text", "repo", "path"}),
     "preference": PREFERENCE_FIELDS,
     "chosen": CHOSEN_FIELDS,
     "prompt": CHAT_FIELDS,
@@ -140,7 +141,15 @@ def _read_completion(values: dict[str, Any], findings: list[Finding]) -> Complet
 def _read_text(values: dict[str, Any], findings: list[Finding]) -> TextRow:
     fields = Fields(values, findings)
     fields.only(KNOWN["text"])
-    return TextRow(text=fields.text("text"))
+    row = TextRow(text=fields.text("text"))
+    for name in ("repo", "path"):
+        if named := " ".join((fields.optional(name, str) or "").split()):
+            row[name] = named
+    if "path" in row:
+        look_at(row["text"], fields)
+    if "repo" in row:
+        row.setdefault("group", row["repo"])
+    return row
 
 
 def _read_alpaca(values: dict[str, Any], findings: list[Finding]) -> ChatRow:

@@ -23,7 +23,7 @@ from finetune.records.check.tokens import TokenCounter, TokenCounts
 from finetune.records.encode import load_tokenizer
 from finetune.records.frozen import Block
 from finetune.records.printing import printable
-from finetune.records.rows import Record, label_of, score_of
+from finetune.records.rows import File, Record, TextRow, label_of, score_of
 from finetune.records.tags import tags_of
 
 # What a file's own fields cause in each of its rows
@@ -69,8 +69,17 @@ class Outcome:
     block: Block = field(default_factory=Block)
     counts: TokenCounts | None = None
     labels: Counter[bool] = field(default_factory=Counter)  # of the rated rows that are used
+    joined: int = 0  # rows used that are in a record of a row before them
     scores: set[float] = field(default_factory=set)  # of the scored rows that are used: two of them
     unusable: FileUnusable | None = None  # what the last of these rows says of the whole file
+
+
+@dataclass
+class Repository:
+    """Its files so far, in the row of the first, whose place among a part's rows is `place`."""
+
+    row: TextRow
+    place: int
 
 
 class RowsReader:
@@ -84,6 +93,7 @@ class RowsReader:
         )
         self.format: RowFormat | None = None
         self.renamed = False
+        self._repository: Repository | None = None  # whose files are being read
 
     @property
     def vocabulary(self) -> int | None:
@@ -131,7 +141,19 @@ class RowsReader:
                 outcome.rows.append((line, [], []))
                 outcome.unusable = problem
                 break
+        self._end_repository(outcome)
         return outcome
+
+    def _end_repository(self, outcome: Outcome) -> None:
+        """What its files give together stands where the first of them does."""
+        if (repository := self._repository) is None:
+            return
+        self._repository = None
+        _, written, found = outcome.rows[repository.place]
+        findings: list[Finding] = []
+        written += self._records(repository.row, findings, outcome.block)
+        found += [(finding, None) for finding in findings]
+        outcome.joined += len(repository.row.get("more", ())) if written else 0
 
     def _one(self, given: Any, outcome: Outcome) -> tuple[list[bytes], list[Found]]:
         item = object_of(given) if isinstance(given, bytes) else given
@@ -148,6 +170,8 @@ class RowsReader:
         return written, [self._with_cause(finding, item) for finding in findings]
 
     def _with_cause(self, finding: Finding, item: Any) -> Found:
+        if finding.code == "licence_named":
+            return finding, str((finding.values or {})["licence"])
         if finding.code not in _OF_FIELDS or not isinstance(item, dict):
             return finding, None
         if finding.code == "unknown_field":
@@ -179,6 +203,10 @@ class RowsReader:
             return []
         if tags:
             row["tags"] = tags
+        if self._joins(row):
+            self._join(cast(TextRow, row), outcome)
+            return []
+        self._end_repository(outcome)
         written = self._use(row, findings, outcome.block)
         if written and (label := label_of(row)) is not None:
             outcome.labels[label] += 1
@@ -194,6 +222,25 @@ class RowsReader:
             return []
         if not (self._tokens and self.format):
             return [written]
+        return self._records(row, findings, block)
+
+    def _joins(self, row: Record) -> bool:
+        """Files of a repository are read as one document where documents are read in chunks."""
+        wanted = self._spec.overflow == "chunk" and self._spec.max_length is not None
+        return bool(self._tokens) and wanted and "repo" in row
+
+    def _join(self, row: TextRow, outcome: Outcome) -> None:
+        known = self._repository
+        if known is not None and known.row["repo"] == row["repo"]:
+            known.row.setdefault("more", []).append(
+                cast(File, {name: row[name] for name in ("path", "text") if name in row})
+            )
+            return
+        self._end_repository(outcome)
+        self._repository = Repository(row, len(outcome.rows))
+
+    def _records(self, row: Record, findings: list[Finding], block: Block) -> list[bytes]:
+        assert self._tokens
         pieces = self._tokens.pieces(row, findings)
         return [line for piece in pieces if (line := self._freeze(piece, findings, block))]
 

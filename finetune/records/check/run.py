@@ -222,6 +222,7 @@ class _Check:
         note = next(notes)
         self._labels.update(outcome.labels)
         self._scores |= outcome.scores
+        self._usable += outcome.joined
         if outcome.counts and self._counts:
             self._counts.add(outcome.counts)
         for number, (line, written, found) in enumerate([*outcome.rows, (0, [], [])]):

@@ -28,6 +28,11 @@ DETAILED: dict[str, Any] = {
     "chunked": _("The document has %(tokens)s tokens; it is read in %(chunks)s chunks."),
     "control_token": _("The text holds the base's control token %(token)s."),
     "role_spelling": _("The role %(role)s was read as %(meant)s."),
+    "secret_in_code": _("What looks like a secret: %(kinds)s."),
+    "licence_named": _("Its header names the licence %(licence)s."),
+    "minified_code": _(
+        "Lines: %(lines)s, the longest of %(longest)s characters: minified, or data."
+    ),
     "duplicate_row": _("The same row stands in line %(first)s."),
     "bad_csv": _("The row has %(fields)s fields, the header %(header)s."),
     "invalid_json": _("The line is not JSON from column %(column)s on."),

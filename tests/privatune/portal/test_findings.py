@@ -1,5 +1,6 @@
 """What a check found is told in Chinese to whoever reads Chinese: every code, with its numbers."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,7 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
         "uneven.jsonl": RATED % b"true" + RATED % b"false" + RATED % b"1",
         "scored.jsonl": SCORED % b"1",
         "unscored.jsonl": SCORED % b'"high"',
+        "code.jsonl": CODE,
         "book.txt": b"A long book. " * 20,
     }
     for overflow in ("refuse", "drop", "cut", "chunk"):
@@ -83,6 +85,12 @@ def test_every_sentence_with_values_is_made_of_what_the_check_gives(tmp_path: Pa
     assert "第 1 行已有相同的行。" in texts
 
 
+CODE = json.dumps(
+    {
+        "path": "a.js",
+        "text": f"// SPDX-License-Identifier: MIT\nkey = 'AKIA0123456789ABCDEF'\n{'x' * 1200}",
+    }
+).encode()
 SCORED = b'{"sentence1": "a", "sentence2": "b", "score": %s}\n'
 RATED = b'{"prompt": "a", "completion": "b", "label": %s}\n'
 MAPPED = {

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from finetune.profiling.personal.checksums import is_bank_card, is_host, is_iban, is_resident_id
-from finetune.profiling.personal.kinds import Kind
+from finetune.records.personal.checksums import is_bank_card, is_host, is_iban, is_resident_id
+from finetune.records.personal.kinds import Kind
 
 Test = Callable[["re.Match[str]"], bool]
 

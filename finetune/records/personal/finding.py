@@ -5,9 +5,9 @@ import json
 import re
 from collections.abc import Collection, Sequence
 
-from finetune.profiling.personal.kinds import ALL, Found, Kind
-from finetune.profiling.personal.patterns import PATTERNS
-from finetune.profiling.personal.plain import plain
+from finetune.records.personal.kinds import ALL, Found, Kind
+from finetune.records.personal.patterns import PATTERNS
+from finetune.records.personal.plain import plain
 
 _DIGIT = re.compile(r"[0-9]")
 
