@@ -167,11 +167,24 @@ the model's own on its first rows, and stops (`unfaithful_architecture`) rather 
 wrong. The model server does the same when it loads a base.
 """
 
+RANKING = """
+## Bases that rank
+
+Cross-encoders with a head of one label, as transformers or sentence-transformers' CrossEncoder
+saves them; a table in `finetune/families/reranking/architectures.py`. Of each `model_type` a tiny
+base with random weights is imported, and its scores equal CrossEncoder's to 1e-5. A head of several
+labels, one that is not in the weights, and modules behind it are refused.
+
+| `architectures` in config.json | `model_type` |
+|---|---|
+"""
+
 
 def page() -> str:
     sys.path[:0] = [str(ROOT)]
     from finetune.families.causal_lm.architectures import ARCHITECTURES, REFUSED
     from finetune.families.embedding.architectures import ARCHITECTURES as EMBEDDING_ARCHITECTURES
+    from finetune.families.reranking.architectures import ARCHITECTURES as RANKING_ARCHITECTURES
     from tests.finetune.families.bases import BASES
 
     rows = [f"| {' | '.join(COLUMNS)} |\n", "|---" * len(COLUMNS) + "|\n"]
@@ -189,7 +202,11 @@ def page() -> str:
         f"| `{name}` | `{model_type}` | {EMBEDDING_MODELS[name]} |\n"
         for name, model_type in EMBEDDING_ARCHITECTURES.items()
     ]
-    return "".join((HEAD, *rows, MIDDLE, *refused, TAIL, EMBEDDING, *embedding))
+    ranking = [
+        f"| `{name}` | `{model_type}` |\n" for name, model_type in RANKING_ARCHITECTURES.items()
+    ]
+    parts = (HEAD, *rows, MIDDLE, *refused, TAIL, EMBEDDING, *embedding, RANKING, *ranking)
+    return "".join(parts)
 
 
 if __name__ == "__main__":

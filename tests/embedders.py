@@ -27,7 +27,7 @@ from transformers import (
 from tests.tiny import build_tokenizer
 
 WIDTH = 32
-_SIZES = {
+SIZES = {
     "vocab_size": 320,
     "hidden_size": WIDTH,
     "num_hidden_layers": 2,
@@ -37,9 +37,9 @@ _SIZES = {
     "pad_token_id": 0,
 }
 # Of RoBERTa's kind: positions begin behind the padding token's number
-_BEHIND = _SIZES | {"pad_token_id": 1}
+_BEHIND = SIZES | {"pad_token_id": 1}
 KINDS: dict[str, Any] = {
-    "bert": lambda: BertModel(BertConfig(**_SIZES)),
+    "bert": lambda: BertModel(BertConfig(**SIZES)),
     "roberta": lambda: RobertaModel(RobertaConfig(**_BEHIND)),
     "xlm-roberta": lambda: XLMRobertaModel(XLMRobertaConfig(**_BEHIND)),
     "mpnet": lambda: MPNetModel(MPNetConfig(**_BEHIND)),
@@ -55,10 +55,10 @@ KINDS: dict[str, Any] = {
         )
     ),
     "modernbert": lambda: ModernBertModel(
-        ModernBertConfig(**_SIZES, bos_token_id=0, eos_token_id=2, cls_token_id=1, sep_token_id=2)
+        ModernBertConfig(**SIZES, bos_token_id=0, eos_token_id=2, cls_token_id=1, sep_token_id=2)
     ),
     "qwen3": lambda: Qwen3Model(
-        Qwen3Config(**_SIZES, num_key_value_heads=2, head_dim=8, bos_token_id=1, eos_token_id=2)
+        Qwen3Config(**SIZES, num_key_value_heads=2, head_dim=8, bos_token_id=1, eos_token_id=2)
     ),
 }
 

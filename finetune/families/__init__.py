@@ -11,6 +11,7 @@ from typing import Any, cast
 from faults import UserFault
 from finetune.families.contract import BASES, Family, FamilyName
 from finetune.families.libraries import importing
+from finetune.records.ranking import has_ranking, read_ranking
 from finetune.records.recipe import has_recipe, read_recipe
 
 
@@ -32,6 +33,11 @@ def family(name: str) -> Family:
                 from finetune.families.scoring.family import SCORING
 
             return cast(Family, SCORING)
+        case "reranking":
+            with importing("finetune.families.reranking.family"):
+                from finetune.families.reranking.family import RERANKING
+
+            return cast(Family, RERANKING)
     raise LookupError(f"there is no model family {name!r}")
 
 
@@ -60,6 +66,8 @@ def context_length(folder: Path) -> int:
         name, _ = family_of(told, "config.json", embeds=embeds)
         if embeds:
             return read_recipe(folder).max_length
+        if has_ranking(folder):
+            return read_ranking(folder).max_length
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return family(name).shape(config).context_length
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from finetune.records.frozen import FrozenItems
     from finetune.records.infilling import Holes
 
-FamilyName = Literal["causal_lm", "embedding", "scoring"]
-BASES: tuple[FamilyName, ...] = ("causal_lm", "embedding")
+FamilyName = Literal["causal_lm", "embedding", "scoring", "reranking"]
+BASES: tuple[FamilyName, ...] = ("causal_lm", "embedding", "reranking")
 """Families of bases; one that scores is trained on a base that writes."""
 Precision = Literal["fp32", "bf16", "fp64"]
 Device = Literal["cpu", "cuda"]

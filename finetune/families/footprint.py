@@ -12,6 +12,7 @@ from pathlib import Path
 
 from finetune.families.contract import AdapterSpec, Precision
 from finetune.families.layers import is_target, tensor_shapes
+from finetune.records.ranking import has_ranking
 from finetune.records.recipe import has_recipe
 
 WIDTHS: dict[Precision, int] = {"bf16": 2, "fp32": 4, "fp64": 8}  # bytes of a number
@@ -92,7 +93,7 @@ def footprint(
             tables.append((shape[0], shape[1]))
     table = max(tables, key=prod)  # of the embeddings, or the head
     of_token = _experts_of_a_token(base_dir)
-    embeds = has_recipe(base_dir)
+    embeds = has_recipe(base_dir) or has_ranking(base_dir)
     layer = _TextLayer if embeds else _Layer
     parts = [layer(found, adapter, width, table[1], of_token) for found in layers.values()]
     scores = longest if on_cpu and longest <= FLASH_FROM[width] else 0

@@ -1,4 +1,4 @@
-"""How well vectors find what belongs to a query: nDCG, MRR and recall, of each query by itself.
+"""How well vectors, or scores, find what belongs to a query: nDCG, MRR and recall, of each query by itself.
 
 A document's gain is 1 where it belongs to the query and 0 elsewhere (Järvelin and Kekäläinen 2002);
 of documents that are equally near, those that do not belong come first.
@@ -29,6 +29,19 @@ def measures(
         for row, own in zip(near, belonging[start : start + step], strict=True):
             for name, value in of_places(_places(row, sorted(own))).items():
                 found[name].append(value)
+    return found
+
+
+def measures_of_lists(
+    scores: Sequence[Sequence[float]], belonging: Sequence[Collection[int]]
+) -> dict[str, list[float]]:
+    """By measure, of each query, whose documents were scored one by one. `belonging`: the numbers
+    of those of its own list that belong to it, at least one."""
+    found: dict[str, list[float]] = {name: [] for name in MEASURES}
+    for row, own in zip(scores, belonging, strict=True):
+        places = _places(np.asarray(row, dtype=np.float64), sorted(own))
+        for name, value in of_places(places).items():
+            found[name].append(value)
     return found
 
 

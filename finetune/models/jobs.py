@@ -261,6 +261,11 @@ class Artifact(TenantOwned):
         ]
 
     @property
+    def writes(self) -> bool:
+        """Whether it answers in text: others make vectors or scores."""
+        return self.base.family == "causal_lm" and not self.scores
+
+    @property
     def scores(self) -> bool:
         """Whether it is a reward model, which writes nothing."""
         return bool(self.passport.get("family") == "scoring")

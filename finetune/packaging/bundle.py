@@ -16,7 +16,7 @@ from finetune.packaging.card import model_card
 from finetune.packaging.files import pretty_json, publish_folder, sha256_file, walk
 from finetune.packaging.manifest import MANIFEST, SIGNATURE, SIGNER_KEY, Manifest
 from finetune.packaging.needs import lowest_peft
-from finetune.packaging.passport import Parity, Passport, RecipeUsed
+from finetune.packaging.passport import Parity, Passport, RankingUsed, RecipeUsed
 from finetune.packaging.sbom import software_bill
 from finetune.packaging.serve import serve_files
 from finetune.packaging.signing import Signer
@@ -24,6 +24,7 @@ from finetune.packaging.signing import Signer
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
 TOKENIZER = "tokenizer"
 EMBEDDER = "embedder"
+RERANKER = "reranker"
 # how training went, for whoever judges the result
 TRAINING_FILES = ("metrics.csv", "report.json", "validation_rows.csv", "retrieval.csv")
 
@@ -66,6 +67,8 @@ def build(
         )
         if passport.family == "embedding":
             passport, switch = _add_embedder(base_dir, staging, passport), ""
+        elif passport.family == "reranking":
+            passport, switch = _add_reranker(base_dir, staging, passport), ""
         else:
             switch = _add_answering(base_dir, staging / TOKENIZER)
         parity = _compare(passport, base_dir, adapter_dir, staging / "adapter")
@@ -147,6 +150,14 @@ def _add_embedder(base_dir: Path, staging: Path, passport: Passport) -> Passport
     return passport.model_copy(update={"recipe": RecipeUsed.model_validate(told)})
 
 
+def _add_reranker(base_dir: Path, staging: Path, passport: Passport) -> Passport:
+    """The passport with how a query and a document become a score."""
+    from finetune.packaging.embedder import write_reranker  # transformers
+
+    told = write_reranker(base_dir, staging).model_dump()
+    return passport.model_copy(update={"ranking": RankingUsed.model_validate(told)})
+
+
 def _compare(passport: Passport, base_dir: Path, trained: Path, packed: Path) -> dict[str, Parity]:
     from finetune.packaging.parity import compare_adapters  # torch and peft
 
@@ -160,7 +171,8 @@ def _write_documents(
     adapter = staging / "adapter"
     config = json.loads((adapter / "adapter_config.json").read_bytes())
     adapter_sha256 = sha256_file(adapter / "adapter_model.safetensors")
-    handed_on = _hashes(staging / (EMBEDDER if passport.recipe else TOKENIZER))
+    whole = RERANKER if passport.ranking else EMBEDDER if passport.recipe else TOKENIZER
+    handed_on = _hashes(staging / whole)
     licence = str(license_terms.get("licence", passport.base.licence))
     texts = {
         "passport.json": pretty_json(_told(passport)),
@@ -176,9 +188,12 @@ def _write_documents(
 
 
 def _told(passport: Passport) -> dict[str, Any]:
-    """As the file has it: only of a base that makes vectors is there a recipe, only of a reward
-    model are there preferences, and a learning curve only where one was asked for."""
-    left_out: dict[str, Any] = {} if passport.recipe else {"recipe": True}
+    """As the file has it: only of a base that makes vectors is there a recipe, only of one that
+    ranks a ranking, only of a reward model are there preferences, and a learning curve only where
+    one was asked for."""
+    left_out: dict[str, Any] = {
+        name: True for name in ("recipe", "ranking") if getattr(passport, name) is None
+    }
     found = passport.evaluation
     optional = ("preferences", "learning_curve")
     left_out["evaluation"] = {name for name in optional if getattr(found, name) is None}

@@ -8,6 +8,7 @@ from finetune.packaging.passport import (
     Evaluation,
     Passport,
     Preferences,
+    RankingUsed,
     RecipeUsed,
     SplitUsed,
 )
@@ -23,6 +24,7 @@ _SCORES = (
 def model_card(passport: Passport, licence: str) -> str:
     """Markdown with the front matter that Hugging Face tools read."""
     parts = [_front_matter(passport, licence), _about(passport), _vectors(passport.recipe)]
+    parts += [_ranks(passport.ranking)]
     parts += [_lineage(passport)]
     parts += [_data(passport)]
     parts += [_training(passport), _evaluation(passport), _use(passport)]
@@ -44,6 +46,8 @@ def _front_matter(passport: Passport, licence: str) -> str:
 def _task(passport: Passport) -> str:
     if passport.recipe is not None:
         return "sentence-similarity"
+    if passport.ranking is not None:
+        return "text-ranking"
     return "text-classification" if passport.family == "scoring" else "text-generation"
 
 
@@ -72,6 +76,17 @@ def _vectors(recipe: RecipeUsed | None) -> str:
             f"{recipe.max_length:,} tokens of a text.",
             *table,
         ]
+    )
+
+
+def _ranks(ranking: RankingUsed | None) -> str:
+    if ranking is None:
+        return ""
+    score = "a score from 0 to 1" if ranking.sigmoid else "a score without a unit"
+    return (
+        "## Scores\n\n"
+        f"It reads a query beside a document, {ranking.max_length:,} tokens of both at most, and "
+        f"gives the document {score}, the higher the better it answers."
     )
 
 

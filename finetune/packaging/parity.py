@@ -23,6 +23,7 @@ FLOOR = 1e-3
 MEASURES = {
     "embedding": (1e-4, "in a vector's component"),
     "scoring": (FLOOR, "of a score"),
+    "reranking": (FLOOR, "of a score before its sigmoid"),
 }
 # How much further apart they may be with an adapter than without: it makes activations larger
 NOISE_FACTOR = 8

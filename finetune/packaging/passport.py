@@ -217,6 +217,14 @@ class RecipeUsed(_Part):
     default_prompt: str | None = None
 
 
+class RankingUsed(_Part):
+    """Of a base that ranks: how a query and a document become a score."""
+
+    max_length: int
+    segments: bool
+    sigmoid: bool
+
+
 class Passport(_Part):
     format: Literal["privatune-passport/1"] = "privatune-passport/1"
     name: str
@@ -227,7 +235,8 @@ class Passport(_Part):
     datasets: list[DatasetUsed]
     split: SplitUsed | None = None  # None: validation rows are of a file, or there are none
     family: str
-    recipe: RecipeUsed | None = None  # None: the base writes text
+    recipe: RecipeUsed | None = None  # None: the base makes no vectors
+    ranking: RankingUsed | None = None  # None: the base does not rank
     method: str  # the objective that ran; this key of the format is older than the word
     hyperparameters: dict[str, Any]
     seed: int

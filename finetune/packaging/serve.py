@@ -96,6 +96,36 @@ print(model.similarity(queries, documents))
 `adapter/` is the same adapter by itself, for the base's body as `transformers.AutoModel` loads it.
 """
 
+_RERANKER = """\
+# Ranking with {name}
+
+{base}
+
+Start everything below in this folder. Check first that nothing was changed, with the operator's
+public key from a source that you trust:
+
+    privatune verify . --key ../operator.pem
+
+## sentence-transformers
+
+`reranker/` is a folder for sentence-transformers 6.2 or later, with peft {peft} or later: the
+adapter, the tokenizer, the length, and what a score is made of. It takes the base's weights, its
+head among them, from `../base`, in {dtype}.
+
+```python
+from sentence_transformers import CrossEncoder
+
+model = CrossEncoder("reranker", model_kwargs={{"dtype": "{dtype}"}})
+for found in model.rank("what is asked", ["what may answer", "and what may not"]):
+    print(found["corpus_id"], found["score"])
+```
+
+## peft
+
+`adapter/` is the same adapter by itself, for the base as
+`transformers.AutoModelForSequenceClassification` loads it.
+"""
+
 _SCORER = """\
 # Scoring with {name}
 
@@ -152,6 +182,12 @@ def serve_files(passport: Passport, config: dict[str, Any], switch: str) -> dict
     template calls the one for thinking."""
     if passport.recipe is not None:
         readme = _EMBEDDER.format(
+            name=passport.name, base=_base(passport.base), peft=lowest_peft(config),
+            dtype=_DTYPES[passport.precision],
+        )  # fmt: skip
+        return {"serve/README.md": readme}
+    if passport.ranking is not None:
+        readme = _RERANKER.format(
             name=passport.name, base=_base(passport.base), peft=lowest_peft(config),
             dtype=_DTYPES[passport.precision],
         )  # fmt: skip

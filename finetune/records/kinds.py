@@ -78,8 +78,8 @@ class Scored:
 
 
 Encode = Callable[[Any], Item]
-"""A canonical row (a `Row` of rows.py, or an `EmbeddedRow` of what becomes a vector) -> its
-sequence, or the group of its answers' sequences. Raises UserFault."""
+"""A canonical row (a `Row` of rows.py, an `EmbeddedRow` of what becomes a vector or a `RankedRow` of
+what becomes a score) -> its sequence, or the group of its answers' sequences. Raises UserFault."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ class RecordKind:
     `place`: where the record has a field of a message of the part of that number; `with_rows`:
     training needs the canonical rows, too, beside what they are encoded as. `others`: kinds whose
     records serve as well; `known_by`: a field that only records of this kind have. `embedded`: each
-    sequence becomes a vector, and nothing is predicted."""
+    sequence becomes a vector, and nothing is predicted; `paired`: what such a record is to a base
+    that reads two texts as one sequence."""
 
     name: str
     item: Callable[[Any, Encode], Item]
@@ -103,6 +104,7 @@ class RecordKind:
     others: "tuple[RecordKind, ...]" = ()
     known_by: str | None = None
     embedded: bool = False
+    paired: "RecordKind | None" = None
 
     def parts_of(self, record: Any) -> tuple[str, ...]:
         """For people: a rated answer is called good or bad."""
@@ -147,6 +149,16 @@ def _scored(record: Any, encode: Encode) -> Scored:
     return Scored(sequences, float(record["score"]))
 
 
+def _ranked(record: Any, encode: Encode) -> Group:
+    found = [record["positive"], *record["negatives"]]
+    return Group(tuple(encode({"query": record["query"], "document": each}) for each in found))
+
+
+def _scored_pair(record: Any, encode: Encode) -> Scored:
+    pair = encode({"query": record["sentence1"], "document": record["sentence2"]})
+    return Scored((pair,), float(record["score"]))
+
+
 ROW = RecordKind("row", lambda record, encode: encode(record))
 PROMPT = RecordKind("prompt", lambda record, encode: encode(record), with_rows=True)
 PAIR = RecordKind(
@@ -163,5 +175,17 @@ RATED = RecordKind(
     others=(PAIR,),
     known_by="label",
 )
-RETRIEVAL = RecordKind("retrieval", _retrieval, parts=("query", "positive"), embedded=True)
-SCORED = RecordKind("scored", _scored, parts=("sentence1", "sentence2"), embedded=True)
+_SCORED_PAIR = RecordKind(
+    "scored", _scored_pair, parts=("pair",), known_by="sentence1", embedded=True
+)
+RANKED = RecordKind(
+    "retrieval", _ranked, parts=("positive",), embedded=True, others=(_SCORED_PAIR,)
+)
+"""The same records as `RETRIEVAL` and `SCORED`, for a base that ranks: each document beside its
+query."""
+RETRIEVAL = RecordKind(
+    "retrieval", _retrieval, parts=("query", "positive"), embedded=True, paired=RANKED
+)
+SCORED = RecordKind(
+    "scored", _scored, parts=("sentence1", "sentence2"), embedded=True, paired=_SCORED_PAIR
+)

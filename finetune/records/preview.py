@@ -61,7 +61,7 @@ class Previewer:
             trained=sum(sum(each.trained) for each in told),
             hidden=tokens - sum(len(piece.ids) for pieces in shown for piece in pieces),
             sequences=shown,
-            parts=list(KINDS[row_format].parts_of(row)) if encoded else [],
+            parts=list(self.counter.kind_of(KINDS[row_format]).parts_of(row)) if encoded else [],
             problems=_listed(findings),
         )
 

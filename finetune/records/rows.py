@@ -158,6 +158,13 @@ class EmbeddedRow(TypedDict):
     side: Side
 
 
+class RankedRow(TypedDict):
+    """A query beside one of its record's documents, to become a score."""
+
+    query: str
+    document: str
+
+
 PairRow = ChatPairRow | CompletionPairRow
 RatedRow = RatedChatRow | RatedCompletionRow
 Row = ChatRow | CompletionRow | TextRow | ChunkRow | PromptRow

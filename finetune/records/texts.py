@@ -1,10 +1,11 @@
-"""Texts as a base that embeds takes them: prompt, text, special tokens, cut at its length. Not for
-chats and completions (see encode.py)."""
+"""Texts as a base that embeds takes them (prompt, text, special tokens, cut at its length), and
+pairs of them as one that ranks does. Not for chats and completions (see encode.py)."""
 
 from pathlib import Path
 from typing import Any
 
 from finetune.records.encode import load_tokenizer
+from finetune.records.ranking import Ranking, read_ranking
 from finetune.records.recipe import Recipe, Side, read_recipe
 
 
@@ -36,6 +37,29 @@ class TextEncoder:
     def _prompted(self, text: str, side: Side) -> str:
         text = self.recipe.prompt_of(side) + text
         return text.lower() if self.recipe.lower_case else text
+
+
+class PairEncoder:
+    """A query beside a document, as one sequence; `longest`: its tokens, if less than the base's
+    own limit."""
+
+    def __init__(self, base_dir: Path, longest: int | None = None, tokenizer: Any = None) -> None:
+        """As of `TextEncoder`. Raises UserFault `ranking_unsupported`, `no_tokenizer`."""
+        self.ranking: Ranking = read_ranking(base_dir)
+        self.longest = min(longest or self.ranking.max_length, self.ranking.max_length)
+        self.tokenizer: Any = tokenizer or load_tokenizer(base_dir)
+        self._whole, self._cut = (_bare(self.tokenizer) for _ in range(2))
+        self._cut.enable_truncation(self.longest, strategy="longest_first")
+
+    def measured(self, query: str, document: str) -> tuple[list[int], list[bool], int]:
+        """(its tokens, which of them stand from the document's first on, how many there are of the
+        whole)."""
+        whole = self._whole.encode(query, document)
+        found = whole if len(whole) <= self.longest else self._cut.encode(query, document)
+        places = found.sequence_ids
+        # A document may have no token of its own; what ends it stays
+        first = places.index(1) if 1 in places else len(places) - 1
+        return found.ids, [place >= first for place in range(len(places))], len(whole)
 
 
 def _bare(tokenizer: Any) -> Any:

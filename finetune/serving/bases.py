@@ -13,7 +13,7 @@ from finetune.families import family, placement
 from finetune.families.contract import Device, FamilyName, ResidentBase, ResidentEmbedder
 from finetune.records.call_form import CallForm
 from finetune.records.encode import RowEncoder, load_tokenizer
-from finetune.records.texts import TextEncoder
+from finetune.records.texts import PairEncoder, TextEncoder
 from finetune.records.vocabulary import Vocabulary
 from finetune.serving import harmony, tagged
 from finetune.serving.structured.grammar import Grammars
@@ -80,11 +80,36 @@ class EmbeddingBase:
         return self.model.context_length
 
 
-AnyBase = Base | EmbeddingBase
+@dataclass(eq=False)
+class RankingBase:
+    """One that scores a document beside a query: its vector of a pair is one number."""
+
+    digest: str
+    model: ResidentEmbedder
+    encoder: PairEncoder
+
+    @property
+    def context_length(self) -> int:
+        return self.model.context_length
+
+
+TextBase = EmbeddingBase | RankingBase
+AnyBase = Base | TextBase
+
+
+def model_ranks() -> UserFault:
+    return UserFault(
+        "model_ranks",
+        "This model scores documents beside a query, and makes no text and no vectors.",
+        fix="Ask it with `/v1/rerank`, or another model here.",
+        param="model",
+    )
 
 
 def writing(base: AnyBase) -> Base:
-    """Raises UserFault `model_embeds`."""
+    """Raises UserFault `model_embeds`, `model_ranks`."""
+    if isinstance(base, RankingBase):
+        raise model_ranks()
     if isinstance(base, EmbeddingBase):
         raise UserFault(
             "model_embeds",
@@ -96,12 +121,26 @@ def writing(base: AnyBase) -> Base:
 
 
 def embedding(base: AnyBase) -> EmbeddingBase:
-    """Raises UserFault `model_writes`."""
+    """Raises UserFault `model_writes`, `model_ranks`."""
+    if isinstance(base, RankingBase):
+        raise model_ranks()
     if isinstance(base, Base):
         raise UserFault(
             "model_writes",
             "This model writes text and makes no embeddings.",
             fix="Name an embedding model: a base of the family embedding, or one tuned on it.",
+            param="model",
+        )
+    return base
+
+
+def ranking(base: AnyBase) -> RankingBase:
+    """Raises UserFault `model_does_not_rank`."""
+    if not isinstance(base, RankingBase):
+        raise UserFault(
+            "model_does_not_rank",
+            "This model does not score documents beside a query.",
+            fix="Name a reranker: a base of the family reranking, or one tuned on it.",
             param="model",
         )
     return base
@@ -116,13 +155,15 @@ def load_base(path: Path, digest: str, precision: Precision = "auto") -> AnyBase
     kind = check_folder(path, digest)
     device = placement.device()
     chosen = choose_precision(precision, device)
-    if kind == "embedding":
+    if kind in ("embedding", "reranking"):
         # Vectors are kept for long and compared with others: they shall not tell the machine
         chosen = "fp32" if precision == "auto" else chosen
         embedder = cast(
             ResidentEmbedder, family(kind).resident(path, precision=chosen, device=device)
         )
         log.info("loaded base %s in %s, %d MB", digest, chosen, embedder.nbytes >> 20)
+        if kind == "reranking":
+            return RankingBase(digest, embedder, PairEncoder(path))
         return EmbeddingBase(digest, embedder, TextEncoder(path))
     encoder = RowEncoder(load_tokenizer(path))
     model = cast(ResidentBase, family(kind).resident(path, precision=chosen, device=device))

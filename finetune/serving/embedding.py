@@ -1,10 +1,10 @@
-"""Vectors of texts, in turns: a step of the model takes some texts of every tenant that waits, so
+"""Vectors of texts, or scores of pairs of them, in turns: a step of the model takes some texts of every tenant that waits, so
 that a request of thousands holds up no short one."""
 
 import base64
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from faults import Fault, OurFault, UserFault
 from finetune.families.contract import ReadAdapter
-from finetune.serving.bases import EmbeddingBase
+from finetune.families.reranking.ranker import Pair
+from finetune.serving.bases import AnyBase, EmbeddingBase, RankingBase, TextBase, embedding, ranking
 from finetune.serving.protocol import MAX_LINE, Embedded, EmbedRequest
 
 STEP_TEXTS = 64  # of a step
@@ -22,15 +23,18 @@ LEAST_TOKENS = 256
 _CHARACTERS = 6  # of a reply, for each number of a vector
 
 
+Tokens = list[int] | Pair
+
+
 @dataclass(eq=False)
 class EmbeddingTicket:
     """`emit` is called from the model thread with all vectors or with one error; `cancelled` may be
     set from any thread."""
 
     request: EmbedRequest
-    base: EmbeddingBase
+    base: TextBase
     adapter: ReadAdapter | None
-    texts: list[list[int]]
+    texts: Sequence[Tokens]
     emit: Callable[[Embedded | Fault], None]
     cancelled: bool = False
     done: bool = False
@@ -120,7 +124,7 @@ class Queued:
 class EmbeddingLane:
     """One base's texts; see `Scheduler`."""
 
-    def __init__(self, base: EmbeddingBase) -> None:
+    def __init__(self, base: TextBase) -> None:
         self.base = base
         self.waiting = Queued()
         self.running: list[tuple[EmbeddingTicket, int]] = []
@@ -162,8 +166,15 @@ def room_after(tokens: int, seconds: float, room: int) -> int:
     return max(LEAST_TOKENS, min(fitting, 2 * room, STEP_TOKENS))
 
 
-def texts_of(base: EmbeddingBase, request: EmbedRequest) -> list[list[int]]:
+def base_for(base: AnyBase, request: EmbedRequest) -> TextBase:
+    """Raises UserFault where it is of another kind than is asked."""
+    return embedding(base) if request.query is None else ranking(base)
+
+
+def texts_of(base: TextBase, request: EmbedRequest) -> Sequence[Tokens]:
     """The inputs in tokens. Raises UserFault `invalid_value`, `context_length_exceeded`."""
+    if isinstance(base, RankingBase):
+        return [_pair(base, request, number) for number in range(len(request.inputs))]
     most = base.model.dimensions
     if request.dimensions is not None and request.dimensions > most:
         raise UserFault(
@@ -181,6 +192,15 @@ def texts_of(base: EmbeddingBase, request: EmbedRequest) -> list[list[int]]:
             param="input",
         )
     return [_tokens(base, request, number) for number in range(len(request.inputs))]
+
+
+def _pair(base: RankingBase, request: EmbedRequest, number: int) -> Pair:
+    """What is longer than the base reads is cut, as in training."""
+    document = request.inputs[number]
+    if not isinstance(document, str) or request.query is None:
+        raise UserFault("invalid_value", "A document is a text beside a query.", param="documents")
+    ids, labels, _ = base.encoder.measured(request.query, document)
+    return Pair(ids, labels.index(True))
 
 
 def _tokens(base: EmbeddingBase, request: EmbedRequest, number: int) -> list[int]:

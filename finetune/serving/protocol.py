@@ -123,7 +123,8 @@ MOST_INPUTS = 2048  # as in OpenAI's API
 class EmbedRequest(_Frame):
     """Texts, or token ids as they are, of which vectors are to be made. `side` says what they are,
     by which the base has its prompts; `dimensions` cuts the vectors and makes them of length 1
-    again. What else stands here is `GenerateRequest`'s."""
+    again. With a `query` the inputs are documents, and each one's vector is one number: its score
+    beside that query. What else stands here is `GenerateRequest`'s."""
 
     op: Literal["embed"] = "embed"
     tenant: Tenant
@@ -133,6 +134,7 @@ class EmbedRequest(_Frame):
     inputs: list[str | list[int]] = Field(min_length=1, max_length=MOST_INPUTS)
     side: Side = "text"
     dimensions: PositiveInt | None = None
+    query: str | None = None
     limits: CostLimits | None = None
 
 

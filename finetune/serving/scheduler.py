@@ -9,7 +9,7 @@ import torch
 
 from faults import Fault, OurFault, UserFault
 from finetune.discretion import told
-from finetune.serving.bases import AnyBase, EmbeddingBase
+from finetune.serving.bases import AnyBase, TextBase
 from finetune.serving.embedding import EmbeddingLane, EmbeddingTicket
 from finetune.serving.lane import Lane, Limits
 from finetune.serving.ticket import Ticket
@@ -115,7 +115,7 @@ class Scheduler:
     def _lane_of(self, base: AnyBase) -> Any:
         """Its own, which takes tickets for such a base."""
         if base not in self._lanes:
-            if isinstance(base, EmbeddingBase):
+            if isinstance(base, TextBase):
                 self._lanes[base] = EmbeddingLane(base)
             else:
                 self._lanes[base] = Lane(base, self._limits)

@@ -19,9 +19,9 @@ from finetune.discretion import told
 from finetune.families.contract import ReadAdapter
 from finetune.records.pieces import Preview
 from finetune.serving import sockets
-from finetune.serving.bases import AnyBase, Base, embedding, writing
+from finetune.serving.bases import AnyBase, Base, writing
 from finetune.serving.costs import check_cost, cost_of
-from finetune.serving.embedding import EmbeddingTicket, texts_of
+from finetune.serving.embedding import EmbeddingTicket, base_for, texts_of
 from finetune.serving.previews import Previews
 from finetune.serving.protocol import (
     MAX_LINE,
@@ -201,7 +201,7 @@ class Server:
 
     async def _embed(self, request: EmbedRequest) -> Embedded:
         self._adapter(request)  # absent: say so before anything is loaded or read
-        base = embedding(await self._base(request.base_path, request.base_digest))
+        base = base_for(await self._base(request.base_path, request.base_digest), request)
         async with self._turn_of(request.tenant):
             texts = await asyncio.to_thread(texts_of, base, request)
         if request.limits is not None:
@@ -264,7 +264,7 @@ class Server:
             found = await self._base(each.base_path, each.base_digest)
             if isinstance(each, EmbedRequest):
                 async with self._turn_of(each.tenant):
-                    texts = await asyncio.to_thread(texts_of, embedding(found), each)
+                    texts = await asyncio.to_thread(texts_of, base_for(found, each), each)
                 total += Cost(tokens=sum(map(len, texts)), logprobs=0)
                 continue
             base = writing(found)

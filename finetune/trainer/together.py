@@ -82,6 +82,20 @@ OF_FAMILIES: tuple[Clash[RunSpec], ...] = (
         "Texts that become vectors are laid out one by one: an encoder looks ahead.",
         "Leave `packing` out.",
     ),
+    Clash(
+        ("family: reranking", "neftune_noise_alpha"),
+        "neftune_noise_alpha",
+        lambda spec: spec.family == "reranking" and spec.neftune_noise_alpha > 0,
+        "There is no noise on a reranker's embeddings.",
+        "Leave `neftune_noise_alpha` out.",
+    ),
+    Clash(
+        ("family: reranking", "packing"),
+        "packing",
+        lambda spec: spec.family == "reranking" and spec.packing,
+        "Pairs are laid out one by one: an encoder looks ahead.",
+        "Leave `packing` out.",
+    ),
 )
 
 YIELDINGS = (

@@ -138,7 +138,11 @@ MODELS: dict[str, Right | str] = {
     "privatune.alone.engine.running": ALONE,
 }
 # Addresses that ask a model and answer with a figure, in no stream.
-FIGURES = {"v1/fine_tuning/alpha/graders/run": Right.SERVE, "v1/embeddings": Right.SERVE}
+FIGURES = {
+    "v1/fine_tuning/alpha/graders/run": Right.SERVE,
+    "v1/embeddings": Right.SERVE,
+    "v1/rerank": Right.SERVE,
+}
 # Addresses whose answer is a stream, which is how bytes and answers leave.
 STREAMS: dict[str, Right | str] = {
     "v1/files/<str:file_id>/content": OWN,
@@ -167,6 +171,7 @@ ENTRIES = {
     "v1/completions": "model.ask",
     "v1/responses": "model.ask",
     "v1/embeddings": "model.ask",
+    "v1/rerank": "model.ask",
     "v1/fine_tuning/alpha/graders/run": "model.ask",
     "api/v1/artifacts/<str:artifact_id>/content": "artifact.download",
     "api/v1/forms/<str:form_id>/content": "form.download",
@@ -203,6 +208,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "v1/completions": {"prompt": "hi"},
     "v1/responses": {"input": "hi"},
     "v1/embeddings": {"input": "hi"},
+    "v1/rerank": {"query": "hi", "documents": ["ho"]},
     "v1/fine_tuning/alpha/graders/run": {"model_sample": "hi", "grader": {
         "type": "score_model", "name": "judge", "model": "?",
         "input": [{"role": "user", "content": "hi"}],

@@ -169,6 +169,16 @@ class Vectors(_Strict):
     hyperparameters: VectorHyperparameters = VectorHyperparameters()
 
 
+class RerankHyperparameters(WireHyperparameters):
+    """Named as torch names it."""
+
+    pos_weight: Number = "auto"
+
+
+class Rerank(_Strict):
+    hyperparameters: RerankHyperparameters = RerankHyperparameters()
+
+
 class Method(_Strict):
     type: str
     supervised: Supervised | None = None
@@ -181,6 +191,7 @@ class Method(_Strict):
     reward: Reward | None = None
     contrastive: Vectors | None = None
     cosent: Vectors | None = None
+    rerank: Rerank | None = None
 
 
 class TrainingFile(_Strict):

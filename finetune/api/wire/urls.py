@@ -13,6 +13,7 @@ from finetune.api.wire import (
     graders,
     jobs,
     models,
+    rerank,
     responses,
     uploads,
 )
@@ -50,4 +51,5 @@ urlpatterns = [
         eval_items.OneOutputItem.as_view(),
     ),
     path("embeddings", embeddings.Embeddings.as_view()),
+    path("rerank", rerank.Rerank.as_view()),
 ]

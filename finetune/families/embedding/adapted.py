@@ -33,6 +33,11 @@ class Text:
         return len(self.input_ids)
 
     @property
+    def labels(self) -> list[bool]:
+        """Of each token whether it is trained, as a file of token ids keeps it."""
+        return [True] * len(self.input_ids)
+
+    @property
     def sequences(self) -> tuple["Text"]:
         return (self,)
 

@@ -23,7 +23,7 @@ def load_base(folder: Path, *, dtype: torch.dtype | None = None) -> Any:
     """
     model = AutoModel.from_pretrained(
         folder,
-        config=_config(folder),
+        config=config_of(folder),
         dtype="auto" if dtype is None else dtype,
         use_safetensors=True,
         trust_remote_code=False,
@@ -37,7 +37,7 @@ def fit_of(folder: Path) -> Fit:
     try:
         model, told = AutoModel.from_pretrained(
             folder,
-            config=_config(folder),
+            config=config_of(folder),
             device_map="meta",
             ignore_mismatched_sizes=True,
             output_loading_info=True,
@@ -47,10 +47,11 @@ def fit_of(folder: Path) -> Fit:
         )
     except Exception as error:  # whatever a stranger's numbers break in any of its modules
         return Fit(0, f"the tensors cannot be put together ({type(error).__name__}: {error})")
-    return Fit(sum(p.numel() for p in _without_pooler(model).parameters()), _misfit(told))
+    return Fit(sum(p.numel() for p in _without_pooler(model).parameters()), misfit(told))
 
 
-def _misfit(told: dict[str, Any]) -> str | None:
+def misfit(told: dict[str, Any]) -> str | None:
+    """What transformers' `output_loading_info` says that does not fit."""
     absent = [name for name in sorted(told["missing_keys"]) if not name.startswith(f"{POOLER}.")]
     if absent:
         return f"{len(absent)} parameters are not in the weights, first: {absent[0]}"
@@ -59,11 +60,16 @@ def _misfit(told: dict[str, Any]) -> str | None:
     return None
 
 
-def _config(folder: Path) -> Any:
+def config_of(folder: Path, *, layers: int | None = None) -> Any:
+    """transformers' configuration without dropout; `layers`: with no more of them."""
     config: Any = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     for name, value in config.to_dict().items():
         if ("dropout" in name or name.endswith("_drop")) and isinstance(value, float):
             setattr(config, name, 0.0)
+    if layers is not None:
+        config.num_hidden_layers = layers
+        if getattr(config, "layer_types", None):
+            config.layer_types = config.layer_types[:layers]
     return config
 
 
@@ -76,9 +82,6 @@ def _without_pooler(model: Any) -> Any:
 
 def sketch_base(folder: Path, precision: Precision, *, layers: int) -> Any:
     """The base's shape with only so many layers and random weights."""
-    config = _config(folder)
-    config.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[:layers]
-    model = AutoModel.from_config(config, dtype=DTYPES[precision])
+    config = config_of(folder, layers=layers)
+    model = AutoModel.fromconfig_of(config, dtype=DTYPES[precision])
     return _without_pooler(model)

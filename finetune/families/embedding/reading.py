@@ -1,4 +1,5 @@
-"""Canonical lines of texts to embed, to items of token sequences as training takes them."""
+"""Canonical lines of texts to embed, or of pairs to rank, to items of token sequences as training
+takes them."""
 
 import json
 from array import array
@@ -32,23 +33,31 @@ class TextReader:
         thinking: Thinking = "each",
     ) -> None:
         self._base_dir, self._records, self._max_length = base_dir, records, max_length
+        self._kind = records  # of the last record that was read
 
     @cached_property
-    def _encoder(self) -> TextEncoder:
+    def _encoder(self) -> Any:
         return TextEncoder(self._base_dir, self._max_length)
+
+    def _encoded(self, row: Any) -> tuple[Item, int]:
+        """Of one of a record's texts: it as a sequence, and how many tokens the whole has."""
+        given: EmbeddedRow = row
+        ids, length = self._encoder.measured(given["embedded"], given["side"])
+        return Text(array("i", ids)), length
 
     def __call__(self, line: bytes, where: str) -> Item:
         longest = 0
 
-        def encode(row: EmbeddedRow) -> Item:
+        def encode(row: Any) -> Item:
             nonlocal longest
-            ids, length = self._encoder.measured(row["embedded"], row["side"])
+            item, length = self._encoded(row)
             longest = max(longest, length)
-            return Text(array("i", ids))
+            return item
 
         try:
             record: Any = json.loads(line)
-            item = self._records.item(record, encode)
+            self._kind = self._records.of(record)
+            item = self._kind.item(record, encode)
         except NO_JSON as error:
             raise UserFault(
                 "bad_json", f"Not JSON ({type(error).__name__}).", where=where, fix="Mend the line."
@@ -76,11 +85,11 @@ class TextReader:
             block = Block()
             texts = cast(Sequence[Text], item.sequences)
             block.add(
-                ((list(each.input_ids), [True] * len(each)) for each in texts),
+                ((list(each.input_ids), each.labels) for each in texts),
                 score=item.score if isinstance(item, Scored) else None,
             )
             writer.extend(block)
-        writer.close(self._records.name)
+        writer.close(self._kind.name)
 
 
 def frozen_items(path: Path) -> FrozenItems:

@@ -12,7 +12,7 @@ ALLOWED = (
     "model.safetensors.index.json",
     *CONFIG_FILES,
     *PLAIN_FILES,
-    # of a model that makes vectors (see records/recipe.py)
+    # of a model that makes vectors or scores (see records/recipe.py, records/ranking.py)
     *("modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"),
     "1_Pooling/config.json",
     "LICENSE*",

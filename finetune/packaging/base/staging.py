@@ -23,6 +23,7 @@ from finetune.packaging.base.tokenizer import (
 )
 from finetune.packaging.base.weights import check_weights
 from finetune.packaging.files import copy_hashed, digest_of, pretty_json, sha256_file
+from finetune.records.ranking import RANKING, Ranking, names_ranker, read_ranking
 from finetune.records.recipe import RECIPE, Recipe, has_recipe, read_recipe
 
 MOST_LAYERS = 1000
@@ -44,16 +45,17 @@ def stage(source: Path, staging: Path, chat_template: Path | None, told: Progres
         source, notices = _unpack(source, staging / "unpacked", told)
     names, left_behind = select_files(source)
     config = read_json(source / "config.json", code="bad_config")
-    name, architecture = family_of(config, "config.json", embeds=has_recipe(source))
-    recipe = read_recipe(source) if name == "embedding" else None
+    embeds = has_recipe(source) and not names_ranker(config)
+    name, architecture = family_of(config, "config.json", embeds=embeds)
     _refuse_quantised(config)
     require_tokenizer(source)
+    recipe = _recipe(name, source)
     if recipe is None:
         require_template(source, chat_template)
     elif chat_template is not None:
         raise UserFault(
             "not_a_chat_model",
-            "This model makes vectors of texts, and no chat template is asked.",
+            "This model writes no text, and no chat template is asked.",
             fix="Leave --chat-template out.",
             param="chat_template",
         )
@@ -65,7 +67,8 @@ def stage(source: Path, staging: Path, chat_template: Path | None, told: Progres
     if chat_template is not None:
         install_template(target, chat_template)
     if recipe is not None:
-        (target / RECIPE).write_bytes(pretty_json(recipe.model_dump(mode="json")))
+        kept = RECIPE if isinstance(recipe, Recipe) else RANKING
+        (target / kept).write_bytes(pretty_json(recipe.model_dump(mode="json")))
     facts, found = _check(target, names, told, family(name), recipe)
     return Staged(
         target,
@@ -78,6 +81,16 @@ def stage(source: Path, staging: Path, chat_template: Path | None, told: Progres
             **_identity(target, hashes),
         },
     )
+
+
+def _recipe(name: str, source: Path) -> Recipe | Ranking | None:
+    """How one that makes vectors or scores does it; None: it writes. Raises UserFault."""
+    match name:
+        case "embedding":
+            return read_recipe(source)
+        case "reranking":
+            return read_ranking(source)
+    return None
 
 
 def _unpack(source: Path, folder: Path, told: Progress) -> tuple[Path, list[str]]:
@@ -149,10 +162,14 @@ def _clean_configs(folder: Path) -> list[str]:
 
 
 def _check(
-    folder: Path, names: list[str], told: Progress, kind: Family, recipe: Recipe | None
+    folder: Path,
+    names: list[str],
+    told: Progress,
+    kind: Family,
+    recipe: Recipe | Ranking | None,
 ) -> tuple[dict[str, Any], list[str]]:
     """Load the copy as training will; returns facts of the model and notices. `recipe`: of one that
-    makes vectors, which is asked for none of what a chat needs."""
+    makes vectors or scores, which is asked for none of what a chat needs."""
     from transformers import AutoConfig
 
     try:

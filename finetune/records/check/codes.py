@@ -257,6 +257,14 @@ ROW_CODES: dict[str, Code] = {
         "A score that is no number.",
         "Write how alike the two texts are as a number, 0 to 1 for instance; more is more alike.",
     ),
+    "no_negatives": _error(
+        "A query has no documents that do not belong to it, and a reranker is to tell them apart.",
+        "Give it negatives: texts that look right and are not.",
+    ),
+    "score_beyond_one": _error(
+        "A score below 0 or above 1, and a reranker's are between them.",
+        "Write how well the second text fits the first as a number from 0 to 1.",
+    ),
     "several_positives": _error(
         "A query has several texts that shall be found.",
         "Write a row for each of them, with the same query.",
@@ -358,11 +366,11 @@ TOKEN_CODES: dict[str, Code] = {
         "Give each side one assistant message; put what came before it into the prompt.",
     ),
     "base_writes": _error(
-        "These are rows to learn vectors from, and the base writes text.",
-        "Choose a base that embeds (an embedding model), or give it chats or completions.",
+        "These are rows to learn vectors or rankings from, and the base writes text.",
+        "Choose a base that embeds or ranks (an embedding model, a reranker), or give it chats or completions.",
     ),
     "base_embeds": _error(
-        "The base makes vectors of texts, and these are rows to learn writing from.",
+        "The base makes vectors or scores of texts, and these are rows to learn writing from.",
         "Choose a base that writes text, or give it queries with what shall be found (query, "
         "positive) or scored pairs (sentence1, sentence2, score).",
     ),

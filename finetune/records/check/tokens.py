@@ -12,12 +12,13 @@ from finetune.records.check.problems import Finding
 from finetune.records.check.spec import CheckSpec, LengthBin
 from finetune.records.kinds import Item, RecordKind
 from finetune.records.packs import count_packs
+from finetune.records.ranking import has_ranking
 from finetune.records.recipe import has_recipe
-from finetune.records.rows import ChunkRow, EmbeddedRow, Record, Row, TextRow
+from finetune.records.rows import ChunkRow, EmbeddedRow, RankedRow, Record, Row, TextRow
 
 if TYPE_CHECKING:
     from finetune.records.encoded import Encoded
-    from finetune.records.texts import TextEncoder
+    from finetune.records.texts import PairEncoder, TextEncoder
 
 _PERCENTILES = (50, 90, 95, 99, 100)
 
@@ -112,7 +113,9 @@ class TokenCounter:
         self.vocabulary = len(self.tokenizer)
         self.printed_day = printed_day(self.tokenizer.chat_template)
         self.counts = TokenCounts()
-        self._embeds = spec.tokenizer_dir is not None and has_recipe(spec.tokenizer_dir)
+        base = spec.tokenizer_dir
+        self._embeds = base is not None and has_recipe(base)
+        self._ranks = base is not None and has_ranking(base)
 
     @cached_property
     def _texts(self) -> "TextEncoder":
@@ -121,6 +124,17 @@ class TokenCounter:
         assert self._spec.tokenizer_dir is not None
         return TextEncoder(self._spec.tokenizer_dir, self._spec.max_length, self.tokenizer)
 
+    @cached_property
+    def _pairs(self) -> "PairEncoder":
+        from finetune.records.texts import PairEncoder
+
+        assert self._spec.tokenizer_dir is not None
+        return PairEncoder(self._spec.tokenizer_dir, self._spec.max_length, self.tokenizer)
+
+    def kind_of(self, kind: RecordKind) -> RecordKind:
+        """What a record of that kind is to this base."""
+        return kind.paired or kind if self._ranks else kind
+
     def measure(
         self, row: Record, kind: RecordKind, findings: list[Finding]
     ) -> "list[Encoded] | None":
@@ -128,8 +142,13 @@ class TokenCounter:
         that is to be cut is told so, in it."""
         from finetune.records.encoded import cut
 
-        if kind.embedded != self._embeds:
-            findings.append(Finding("base_embeds" if self._embeds else "base_writes"))
+        kind = self.kind_of(kind)
+        takes_texts = self._embeds or self._ranks
+        if kind.embedded != takes_texts:
+            findings.append(Finding("base_embeds" if takes_texts else "base_writes"))
+            return None
+        if self._ranks and (unfit := _unranked(row)):
+            findings.append(unfit)
             return None
         if kind.embedded:
             return self._embedded(row, kind, findings)
@@ -171,7 +190,7 @@ class TokenCounter:
     def _embedded(
         self, row: Record, kind: RecordKind, findings: list[Finding]
     ) -> "list[Encoded] | None":
-        """As `measure`, of texts that become vectors."""
+        """As `measure`, of texts that become vectors, or pairs of them that become scores."""
         from finetune.records.encoded import Encoded, Sequence
 
         if token := control.find(self._control, row):
@@ -179,14 +198,19 @@ class TokenCounter:
         rows: list[Encoded] = []
         lengths: list[int] = []
 
-        def encode(given: EmbeddedRow) -> Item:
-            ids, length = self._texts.measured(given["embedded"], given["side"])
+        def encode(given: EmbeddedRow | RankedRow) -> Item:
+            if "document" in given:
+                ids, labels, length = self._pairs.measured(given["query"], given["document"])
+            else:
+                ids, length = self._texts.measured(given["embedded"], given["side"])
+                labels = [True] * len(ids)
             lengths.append(length)
-            rows.append(Encoded((Sequence(ids, [True] * len(ids)),)))
+            rows.append(Encoded((Sequence(ids, labels),)))
             return _Counted(rows[-1])
 
         kind.item(row, encode)
-        longest, limit = max(lengths), self._texts.longest
+        longest = max(lengths)
+        limit = self._pairs.longest if self._ranks else self._texts.longest
         self.counts.lengths[longest] += 1
         if longest > limit:
             if not self._overflow(longest, limit, findings, asked=False):
@@ -196,7 +220,7 @@ class TokenCounter:
         tokens = sum(each.length for each in rows)
         self.counts.used[tokens] += 1
         self.counts.total += tokens
-        self.counts.trained += tokens
+        self.counts.trained += sum(each.trained_count for each in rows)
         return rows
 
     def pieces(self, row: Record, findings: list[Finding]) -> list[Record]:
@@ -249,6 +273,16 @@ class TokenCounter:
             Finding("too_long_cut", message=f"{message} Its end is cut off.", values=values)
         )
         return True
+
+
+def _unranked(row: Any) -> Finding | None:
+    """What a base that ranks cannot learn from: there is nothing that the right document is to
+    stand above, or its score is no share of what fits."""
+    if "negatives" in row and not row["negatives"]:
+        return Finding("no_negatives")
+    if "score" in row and not 0 <= row["score"] <= 1:
+        return Finding("score_beyond_one", "score")
+    return None
 
 
 def _control_token(token: str) -> Finding:

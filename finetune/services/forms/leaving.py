@@ -36,8 +36,9 @@ def require_form(artifact: Artifact, form: str) -> None:
     if artifact.base.family != "causal_lm":
         raise UserFault(
             "form_unsupported",
-            "A model that makes vectors has no merged form.",
-            fix="Take its bundle: `embedder/` in it loads as a whole with sentence-transformers.",
+            "A model that makes vectors or ranks has no merged form.",
+            fix="Take its bundle: `embedder/` or `reranker/` in it loads as a whole with "
+            "sentence-transformers.",
         )
     if form not in forms_of(artifact.base.architecture):
         raise UserFault(

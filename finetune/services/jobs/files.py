@@ -91,7 +91,11 @@ def require_family(method: str, base: CatalogModel) -> None:
         if family == "scoring":
             require_architecture(base.architecture)
         return
-    kinds = {"causal_lm": "writes text", "embedding": "makes vectors of texts"}
+    kinds = {
+        "causal_lm": "writes text",
+        "embedding": "makes vectors of texts",
+        "reranking": "scores documents beside a query",
+    }
     fitting = [name for name, each in METHODS.items() if base_of(each.family) == base.family]
     raise UserFault(
         "wrong_family",

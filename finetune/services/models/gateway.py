@@ -23,6 +23,7 @@ from finetune.services.models.eviction import label
 from finetune.services.models.tokens import Reservation
 from finetune.services.models.withholding import require_given_out
 from finetune.serving import costs
+from finetune.serving.bases import model_ranks
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import CostLimits, Delta, Embedded, EmbedRequest, GenerateRequest
 from tenants.access import Principal
@@ -128,7 +129,9 @@ def resolve_judge(*, name: str) -> Target:
 
 
 def require_writing(family: str) -> None:
-    """Raises UserFault `model_embeds`."""
+    """Raises UserFault `model_embeds`, `model_ranks`."""
+    if family == "reranking":
+        raise model_ranks()
     if family == "embedding":
         raise UserFault(
             "model_embeds",
@@ -161,13 +164,14 @@ async def embed(
     *,
     target: Target,
     inputs: list[str | list[int]],
-    side: Side,
-    dimensions: int | None,
+    side: Side = "text",
+    dimensions: int | None = None,
+    query: str | None = None,
     by: Principal,
     still: Still = lambda: None,
 ) -> tuple[Embedded, Reservation]:
-    """Vectors of the inputs, and what was taken of the tenant's tokens a minute for them. `side`
-    and `dimensions` are EmbedRequest's. Raises what `reserve` and `generate` raise."""
+    """Vectors of the inputs, and what was taken of the tenant's tokens a minute for them. `side`,
+    `dimensions` and `query` are EmbedRequest's. Raises what `reserve` and `generate` raise."""
 
     def request() -> EmbedRequest:
         return EmbedRequest(
@@ -179,6 +183,7 @@ async def embed(
             inputs=inputs,
             side=side,
             dimensions=dimensions,
+            query=query,
         )
 
     reserved = await _reserve(target, [request], by, still)

@@ -16,6 +16,7 @@ from finetune.trainer.objectives.kto import KTO
 from finetune.trainer.objectives.orpo import ORPO
 from finetune.trainer.objectives.pretrain import PRETRAIN
 from finetune.trainer.objectives.reinforcement import REINFORCEMENT
+from finetune.trainer.objectives.rerank import RERANK
 from finetune.trainer.objectives.reward import REWARD
 from finetune.trainer.objectives.sft import SFT
 from finetune.trainer.objectives.simpo import SIMPO
@@ -31,6 +32,7 @@ METHODS = {
     "reward": REWARD,
     "contrastive": CONTRASTIVE,
     "cosent": COSENT,
+    "rerank": RERANK,
 }
 
 OBJECTIVES = {objective.name: objective for objective in METHODS.values()}

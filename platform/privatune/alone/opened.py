@@ -55,8 +55,7 @@ def opened(
     folder: Path, *, base: Path | None, store: Path, key: str | None, fingerprint: str | None
 ) -> Opened:
     """Raises UserFault `not_verified`, `base_needed`, `other_base`, `unnecessary_base`,
-    `bundle_embeds`, `bundle_scores`,
-    `form_not_served`, `license_unreadable`, and what the import of a base raises."""
+    `bundle_embeds`, `bundle_ranks`, `bundle_scores`, `form_not_served`, `license_unreadable`, and what the import of a base raises."""
     report = verify(folder, key, trusted_fingerprint=fingerprint)
     if not report.ok or report.digest is None:
         problem = report.problems[0] if report.problems else "it has no manifest"
@@ -68,6 +67,12 @@ def opened(
             "bundle_embeds",
             "This model makes vectors and writes nothing that could be served.",
             fix="`embedder/` in it loads with sentence-transformers.",
+        )
+    if passport.ranking is not None:
+        raise UserFault(
+            "bundle_ranks",
+            "This model scores documents beside a query and writes nothing that could be served.",
+            fix="`reranker/` in it loads with sentence-transformers.",
         )
     if passport.family == "scoring":
         raise UserFault(

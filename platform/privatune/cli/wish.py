@@ -186,6 +186,10 @@ def job_wish(
             help='Of contrastive, cosent: lengths at which a cut vector is of use, "384, 128".'
         ),
     ] = None,
+    pos_weight: Annotated[
+        str | None,
+        typer.Option(help="Of rerank: how much documents that belong weigh; 1 if not given."),
+    ] = None,
     grader: Annotated[
         Path | None,
         typer.Option(
@@ -305,6 +309,7 @@ def job_wish(
         ),
         "scale": _number(scale, "--scale"),
         "dimensions": dimensions,
+        "pos_weight": _number(pos_weight, "--pos-weight"),
         "algorithm": algorithm,
         "num_generations": num_generations,
         "temperature": temperature,

@@ -25,6 +25,7 @@ LIMITS: dict[tuple[str, str], int] = {
     ("POST", "v1/completions"): PROMPT,
     ("POST", "v1/responses"): PROMPT,
     ("POST", "v1/embeddings"): PROMPT,
+    ("POST", "v1/rerank"): PROMPT,
     ("POST", "portal:evaluation-new"): PROMPT + FORM_OVERHEAD,  # a suite's rows
     ("POST", "portal:upload"): settings.MAX_FILE_BYTES + FORM_OVERHEAD,
 }

@@ -237,6 +237,16 @@ class JobForm(forms.Form):
         label=_("Vectors: dimensions that are of use when cut"),
         help_text=_("Numbers with commas between, such as 384, 128. Empty: only the whole."),
     )
+    pos_weight = forms.FloatField(
+        required=False,
+        min_value=0.01,
+        max_value=1000,
+        label=_("Reranker: weight of the documents that belong"),
+        help_text=_(
+            "0.01 to 1000. Empty: 1. As many as there are negatives to a query: both sides weigh "
+            "the same."
+        ),
+    )
     r = forms.IntegerField(
         required=False,
         min_value=1,

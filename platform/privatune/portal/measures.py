@@ -32,15 +32,16 @@ NAMES: dict[str, Any] = {
     "grader_errors": _("answers that could not be graded"),
     "clip_ratio": _("clipped tokens"),
     "nearest": _("queries nearest to their own text"),
+    "pair_accuracy": _("documents judged rightly"),
 }
 SHARES = frozenset(
     {
         *("accuracy", "rewards_accuracies", "silent_groups", "truncated", "grader_errors"),
-        *("clip_ratio", "nearest"),
+        *("clip_ratio", "nearest", "pair_accuracy"),
     }
 )
 # Beside the loss: a method's own measure of getting better, the first that it has
-MAIN = ("accuracy", "rewards_accuracies", "reward", "rewards_margins", "nearest")
+MAIN = ("accuracy", "rewards_accuracies", "reward", "rewards_margins", "nearest", "pair_accuracy")
 # Drawn below, each group by one axis
 GROUPS: tuple[tuple[str, Any, tuple[str, ...]], ...] = (
     (

@@ -15,7 +15,7 @@ OF_METHODS = (
     *("fim_rate", "fim_spm_rate", "fim_cut"),
     *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
     *("num_generations", "max_completion_tokens", "scale", "dimensions"),
-    *("margin", "center_rewards_coefficient"),
+    *("margin", "center_rewards_coefficient", "pos_weight"),
 )
 # Where it is not the method's settings that decide
 DRAWING = [name for name, method in METHODS.items() if "generation" in method.needs]

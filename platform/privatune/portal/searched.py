@@ -1,5 +1,5 @@
-"""Whether a model that makes vectors finds more than its base did, as a page shows it: both with
-their intervals, the difference in words with a sign."""
+"""Whether a model that makes vectors, or ranks, finds more than its base did, as a page shows it:
+both with their intervals, the difference in words with a sign."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,7 +47,9 @@ def searched(report: Mapping[str, Any]) -> dict[str, Any] | None:
     praised = not report.get("valid_rows_in_training")
     measures = told["measures"]
     lines = [_line(name, measures[name], praised) for name in NAMES if name in measures]
-    return {"queries": told["queries"], "documents": told["documents"], "lines": lines}
+    reranked = told.get("reranked", False)
+    counts = {"queries": told["queries"], "documents": told["documents"]}
+    return {**counts, "reranked": reranked, "lines": lines}
 
 
 def _line(name: str, told: Mapping[str, Any], praised: bool) -> Line:

@@ -74,6 +74,7 @@ METHODS_TOLD: dict[str, Any] = {
     "reward": _("Reward model: score the better of two answers higher"),
     "contrastive": _("Vectors: bring queries near what they shall find (contrastive)"),
     "cosent": _("Vectors: order pairs by how alike they are (CoSENT)"),
+    "rerank": _("Reranker: score what belongs to a query above what does not"),
 }
 STAGE_WAITS = Badge(_("not begun"))
 GATES: dict[str, Any] = {

@@ -94,6 +94,7 @@ EXAMPLES = {
     "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items": Example("suite"),
     "v1/evals/<str:eval_id>/runs/<str:run_id>/output_items/<str:item_id>": Example("suite"),
     "v1/embeddings": Example(bodies={"post": {"model": "shelf", "input": "hi"}}),
+    "v1/rerank": Example(bodies={"post": {"model": "shelf", "query": "a", "documents": ["b"]}}),
     "api/v1/artifacts": Example(),
     "api/v1/artifacts/<str:artifact_id>": Example("artifact"),
     "api/v1/artifacts/<str:artifact_id>/chain": Example("artifact"),

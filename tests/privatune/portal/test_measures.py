@@ -27,6 +27,7 @@ OWN = {
     "simpo": "preferred answers favoured", "kto": "reward margin", "reinforcement": "reward",
     "reward": "preferred answers favoured",
     "contrastive": "queries nearest to their own text", "cosent": None,
+    "rerank": "documents judged rightly",
 }  # fmt: skip
 POINT = {
     "step": 4, "total_steps": 8, "train_loss": 0.6, "train_rewards_accuracies": 0.75,

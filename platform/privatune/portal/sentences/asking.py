@@ -29,6 +29,10 @@ ANSWERS: dict[str, Any] = {
         "write it with a space in it."
     ),
     "context_length_exceeded": _("The question is longer than this model can read. Shorten it."),
+    "model_ranks": _(
+        "This model scores documents beside a query and writes nothing. Ask another one."
+    ),
+    "model_does_not_rank": _("This model does not rank documents. Name a reranker."),
     "model_embeds": _("This model makes vectors of texts and writes none. Ask another one."),
     "model_scores": _(
         "This is a reward model: it scores answers and writes none. Choose another one, or the "

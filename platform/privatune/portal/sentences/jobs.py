@@ -89,8 +89,8 @@ JOBS: dict[str, Any] = {
         "The columns are given as field=column, each once: instruction=question, output=answer."
     ),
     "wrong_family": _(
-        "This method trains another kind of model: one makes vectors of texts, the other writes. "
-        "Choose another base model or another method."
+        "This method trains another kind of model: some write, some make vectors of texts, some "
+        "score documents beside a query. Choose another base model or another method."
     ),
     "base_without_score": _(
         "This base model cannot become a reward model. Choose another base model."
@@ -201,6 +201,10 @@ JOBS: dict[str, Any] = {
     "no_recipe": _("The base does not say how a text becomes a vector. Tell the operator."),
     "recipe_unsupported": _(
         "The base's way from a text to a vector is not known here. Tell the operator."
+    ),
+    "ranking_unsupported": _(
+        "The base's way from a query and a document to a score is not known here. Tell the "
+        "operator."
     ),
     "bad_dimensions": _(
         "The base's vectors have fewer dimensions than are asked for. Name no more than it has."

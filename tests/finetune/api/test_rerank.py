@@ -1,0 +1,95 @@
+"""/v1/rerank against the real serving process: a base that ranks gives CrossEncoder's order and
+scores; what a model is not asked for is refused by name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune.services.models.catalog import import_model
+from tenants.database.scope import tenant_scope
+from tenants.models import AuditEntry
+from tests.finetune.api.conftest import TINY
+from tests.finetune.api.customers import Customer, new_customer
+from tests.rerankers import build_reranker
+
+sentence_transformers = pytest.importorskip("sentence_transformers")
+
+RANKS = "ranks"
+QUERY = "turn on the light in the kitchen"
+DOCUMENTS = ["the hall has a fan", "the kitchen has a light", "客厅", "a kitchen " * 80]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_reranker(tmp_path_factory.mktemp("ranks") / "base", spread=8)
+
+
+@pytest.fixture(scope="session")
+def ranks(django_db_setup: None, django_db_blocker: Any, folder: Path) -> str:
+    with django_db_blocker.unblock():
+        import_model(source=str(folder), name=RANKS, licence="Apache-2.0", actor="test")
+    return RANKS
+
+
+@pytest.fixture
+def asker(base_url: str, ranks: str, tiny_model: str, model_server: None) -> Customer:
+    return new_customer(base_url, models=[ranks, tiny_model])
+
+
+def test_documents_come_in_the_order_of_their_scores(asker: Customer, folder: Path) -> None:
+    model = sentence_transformers.CrossEncoder(str(folder), device="cpu")
+    expected = model.rank(QUERY, DOCUMENTS)
+    asked = {"model": RANKS, "query": QUERY, "documents": DOCUMENTS}
+    with asker.http() as http:
+        answer = http.post("/v1/rerank", json=asked)
+        cut = http.post(
+            "/v1/rerank",
+            json=asked
+            | {
+                "documents": [{"text": each} for each in DOCUMENTS],
+                "top_n": 2,
+                "return_documents": True,
+            },
+        )
+    told = answer.json()
+    assert answer.status_code == 200, told
+    assert [each["index"] for each in told["results"]] == [e["corpus_id"] for e in expected]
+    for one, other in zip(told["results"], expected, strict=True):
+        assert one["relevance_score"] == pytest.approx(float(other["score"]), abs=1e-5)
+        assert one.keys() == {"index", "relevance_score"}
+    assert told["model"] == RANKS
+    assert told["usage"]["total_tokens"] > 64  # the last one is cut to as many
+    best = expected[0]["corpus_id"]
+    firsts = [each["index"] for each in cut.json()["results"]]
+    assert firsts == [each["corpus_id"] for each in expected[:2]]
+    assert cut.json()["results"][0]["document"] == {"text": DOCUMENTS[best]}
+    with tenant_scope(asker.tenant_id):
+        assert AuditEntry.objects.filter(action="model.ask", target=RANKS).exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("rerank", {"model": TINY, "query": "a", "documents": ["b"]}, "model_does_not_rank"),
+        ("embeddings", {"model": RANKS, "input": "a"}, "model_ranks"),
+        (
+            "chat/completions",
+            {"model": RANKS, "messages": [{"role": "user", "content": "a"}]},
+            "model_ranks",
+        ),
+        ("rerank", {"model": RANKS, "query": "a", "documents": []}, None),
+        ("rerank", {"model": RANKS, "query": "", "documents": ["b"]}, None),
+        ("rerank", {"model": RANKS, "query": "a", "documents": ["b"], "top_n": 0}, None),
+        ("rerank", {"model": RANKS, "query": "a", "documents": ["b"] * 2049}, None),
+        ("rerank", {"model": RANKS, "query": "a", "documents": [["b"]]}, None),
+    ],
+)
+def test_what_is_not_to_be_asked(
+    path: str, body: dict[str, Any], code: str | None, asker: Customer
+) -> None:
+    with asker.http() as http:
+        answer = http.post(f"/v1/{path}", json=body)
+    assert answer.status_code == 400, answer.text
+    if code is not None:
+        assert answer.json()["error"]["code"] == code
