@@ -1,4 +1,5 @@
-"""How well vectors, or scores, find what belongs to a query: nDCG, MRR and recall, of each query by itself.
+"""How well vectors, or scores, find what belongs to a query: nDCG, MRR and recall, of each query by
+itself.
 
 A document's gain is 1 where it belongs to the query and 0 elsewhere (Järvelin and Kekäläinen 2002);
 of documents that are equally near, those that do not belong come first.

@@ -78,7 +78,7 @@ class Scored:
 
 
 Encode = Callable[[Any], Item]
-"""A canonical row (a `Row` of rows.py, an `EmbeddedRow` of what becomes a vector or a `RankedRow` of
+"""A canonical row (a `Row` of rows.py, an `EmbeddedRow` of what becomes a vector, a `RankedRow` of
 what becomes a score) -> its sequence, or the group of its answers' sequences. Raises UserFault."""
 
 

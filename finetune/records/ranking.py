@@ -2,6 +2,8 @@
 two segments apart, and what a score is made of its logit. Read from a folder as transformers or
 sentence-transformers' CrossEncoder saves it, or as the store keeps it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,30 @@ class Ranking(BaseModel):
     max_length: PositiveInt
     segments: bool
     sigmoid: bool = True
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A query beside a document, in tokens; `first`: the document's first one."""
+
+    input_ids: Sequence[int]
+    first: int
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def trained(self) -> int:
+        return len(self.input_ids) - self.first
+
+    @property
+    def labels(self) -> list[bool]:
+        """Which tokens stand from the document's first on, as a file of token ids keeps it."""
+        return [place >= self.first for place in range(len(self.input_ids))]
+
+    @property
+    def sequences(self) -> tuple["Pair"]:
+        return (self,)
 
 
 def names_ranker(config: dict[str, Any]) -> bool:

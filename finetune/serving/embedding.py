@@ -1,5 +1,5 @@
-"""Vectors of texts, or scores of pairs of them, in turns: a step of the model takes some texts of every tenant that waits, so
-that a request of thousands holds up no short one."""
+"""Vectors of texts, or scores of pairs of them, in turns: a step of the model takes some texts of
+every tenant that waits, so that a request of thousands holds up no short one."""
 
 import base64
 import time
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from faults import Fault, OurFault, UserFault
 from finetune.families.contract import ReadAdapter
-from finetune.families.reranking.ranker import Pair
+from finetune.records.ranking import Pair
 from finetune.serving.bases import AnyBase, EmbeddingBase, RankingBase, TextBase, embedding, ranking
 from finetune.serving.protocol import MAX_LINE, Embedded, EmbedRequest
 

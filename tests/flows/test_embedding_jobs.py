@@ -1,6 +1,6 @@
 """Learning vectors, over HTTP with the unmodified openai client: a base that embeds is trained by
 each method of its own, its model answers /v1/embeddings, and its bundle is a folder for
-sentence-transformers."""
+sentence-transformers; one that ranks learns from the same rows and answers /v1/rerank."""
 
 import io
 import json
@@ -20,6 +20,7 @@ from tests.finetune.packaging.test_embedder import CLEAN
 from tests.finetune.trainer.test_vectors import RETRIEVALS, SCORED
 from tests.fixtures.stack import _IMPORT_MODEL, Stack
 from tests.flows.test_main_job import bring, client_of, rows, wait_for
+from tests.rerankers import build_reranker
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +39,8 @@ def vectors(client: Any, model: str, **more: Any) -> torch.Tensor:
 def test_vectors_are_learnt_asked_and_taken_away(stack: Stack, tmp_path: Path) -> None:
     base = build_embedder(tmp_path / "base", prompts={"query": "ask: ", "document": "say: "})
     stack.run(_IMPORT_MODEL, str(base), "embeds")
-    tenant = stack.new_tenant("vectors", models=("tiny", "embeds"))
+    stack.run(_IMPORT_MODEL, str(build_reranker(tmp_path / "ranks")), "ranks")
+    tenant = stack.new_tenant("vectors", models=("tiny", "embeds", "ranks"))
     client = client_of(stack, tenant)
     found = (
         bring(client, lines(RETRIEVALS[:24])),
@@ -60,8 +62,16 @@ def test_vectors_are_learnt_asked_and_taken_away(stack: Stack, tmp_path: Path) -
         method={"type": "cosent"},  # type: ignore[typeddict-item]
         extra_body={"adapter": {"r": 4}},
     )
+    third = client.fine_tuning.jobs.create(
+        model="ranks",
+        training_file=found[0],
+        validation_file=found[1],
+        method={"type": "rerank", "rerank": {"hyperparameters": {"pos_weight": 2}}},  # type: ignore[typeddict-item]
+        extra_body={"adapter": {"r": 4}},
+    )
     for model, file, method in (
         ("tiny", found[0], "contrastive"),
+        ("embeds", found[0], "rerank"),
         ("embeds", bring(client, rows(8), "chat.jsonl"), "supervised"),
     ):
         with pytest.raises(BadRequestError) as refused:
@@ -112,3 +122,21 @@ def test_vectors_are_learnt_asked_and_taken_away(stack: Stack, tmp_path: Path) -
     assert float((torch.tensor(theirs["query"]) - queries).abs().max()) < 1e-4
 
     assert wait_for(client, second.id, "succeeded").fine_tuned_model
+
+    ranker = wait_for(client, third.id, "succeeded").fine_tuned_model
+    asked = {"query": "turn on the fan in the hall", "documents": ["the hall has a fan", "no"]}
+    by_base, by_ours = (
+        httpx.post(
+            f"{stack.url}/v1/rerank",
+            headers={"Authorization": f"Bearer {tenant.api_key}"},
+            json=asked | {"model": name},
+        ).json()["results"]
+        for name in ("ranks", ranker)
+    )
+    scores = [
+        {each["index"]: each["relevance_score"] for each in told} for told in (by_base, by_ours)
+    ]
+    assert abs(scores[0][0] - scores[1][0]) > 1e-5
+    [artifact] = [each for each in own.get("/artifacts").json()["data"] if each["job"] == third.id]
+    evaluated = own.get(f"/artifacts/{artifact['id']}").json()["passport"]["evaluation"]
+    assert {"ndcg@10", "mrr@10"} <= evaluated["metrics"].keys()

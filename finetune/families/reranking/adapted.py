@@ -14,8 +14,8 @@ from finetune.families.contract import AdapterSpec, Device, Precision
 from finetune.families.embedding.loading import DTYPES
 from finetune.families.reranking.loading import load_base
 from finetune.families.reranking.probing import Probe
-from finetune.families.reranking.ranker import TOLERANCE, Pair, Pairs, Ranker
-from finetune.records.ranking import Ranking, read_ranking
+from finetune.families.reranking.ranker import TOLERANCE, Pairs, Ranker
+from finetune.records.ranking import Pair, Ranking, read_ranking
 
 
 class AdaptedRanker(Adapted):

@@ -12,9 +12,9 @@ from finetune.families.reranking import adapted, comparing
 from finetune.families.reranking.adapted import attach
 from finetune.families.reranking.architectures import native_architecture
 from finetune.families.reranking.loading import fit_of, sketch_base
-from finetune.families.reranking.ranker import Pair, load_ranker
+from finetune.families.reranking.ranker import load_ranker
 from finetune.families.reranking.reading import PairReader, frozen_items
-from finetune.records.ranking import read_ranking
+from finetune.records.ranking import Pair, read_ranking
 from finetune.records.recipe import positions_of
 
 REHEARSAL_LAYERS = 2

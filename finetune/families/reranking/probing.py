@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from finetune.families.reranking.ranker import Pair, Ranker
+from finetune.families.reranking.ranker import Ranker
 from finetune.families.widening import widened
+from finetune.records.ranking import Pair
 
 PAIRS = 8
 TOKENS = 256  # of a pair

@@ -18,34 +18,10 @@ from finetune.families.contract import Device, Precision
 from finetune.families.embedding.loading import DTYPES
 from finetune.families.embedding.pooling import Texts
 from finetune.families.reranking.loading import load_base
-from finetune.records.ranking import Ranking, read_ranking
+from finetune.records.ranking import Pair, Ranking, read_ranking
 
 # of the largest logit; padding that is seen is orders of magnitude above
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A query beside a document, in tokens; `first`: the document's first one."""
-
-    input_ids: Sequence[int]
-    first: int
-
-    def __len__(self) -> int:
-        return len(self.input_ids)
-
-    @property
-    def trained(self) -> int:
-        return len(self.input_ids) - self.first
-
-    @property
-    def labels(self) -> list[bool]:
-        """Which tokens stand from the document's first on, as a file of token ids keeps it."""
-        return [place >= self.first for place in range(len(self.input_ids))]
-
-    @property
-    def sequences(self) -> tuple["Pair"]:
-        return (self,)
 
 
 @dataclass(frozen=True)

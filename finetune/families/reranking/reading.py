@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from finetune.families.embedding.reading import TextReader
-from finetune.families.reranking.ranker import Pair
 from finetune.records.frozen import Frozen, FrozenItems
 from finetune.records.kinds import Item
+from finetune.records.ranking import Pair
 from finetune.records.rows import RankedRow
 from finetune.records.texts import PairEncoder
 

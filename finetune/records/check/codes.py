@@ -367,7 +367,8 @@ TOKEN_CODES: dict[str, Code] = {
     ),
     "base_writes": _error(
         "These are rows to learn vectors or rankings from, and the base writes text.",
-        "Choose a base that embeds or ranks (an embedding model, a reranker), or give it chats or completions.",
+        "Choose a base that embeds or ranks (an embedding model, a reranker), or give it chats or "
+        "completions.",
     ),
     "base_embeds": _error(
         "The base makes vectors or scores of texts, and these are rows to learn writing from.",

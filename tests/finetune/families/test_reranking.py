@@ -11,9 +11,9 @@ import torch
 from faults import UserFault
 from finetune.families import context_length, family
 from finetune.families.layers import foreign_tensors, linear_layers
-from finetune.families.reranking.ranker import Pair, load_ranker
+from finetune.families.reranking.ranker import load_ranker
 from finetune.packaging.base import import_base
-from finetune.records.ranking import Ranking, read_ranking
+from finetune.records.ranking import Pair, Ranking, read_ranking
 from finetune.records.texts import PairEncoder
 from tests.rerankers import KINDS, build_reranker
 

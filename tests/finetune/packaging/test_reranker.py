@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from finetune.families import family
-from finetune.families.reranking.ranker import Pair
 from finetune.packaging.base import import_base
 from finetune.packaging.bundle import build
 from finetune.packaging.passport import BaseUsed, Passport
 from finetune.packaging.signing import Signer
 from finetune.packaging.verify import verify
+from finetune.records.ranking import Pair
 from finetune.records.texts import PairEncoder
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train

@@ -220,7 +220,7 @@ def test_what_it_puts_in_order_is_measured_before_and_after(tmp_path: Path) -> N
 
 
 def test_scored_pairs_are_no_lists(tmp_path: Path) -> None:
-    run = run_folder(tmp_path / "run", SCORED, epochs=1)
+    run = run_folder(tmp_path / "run", SCORED, epochs=1, adapter={"r": 4, "dropout": 0.1})
     train(run, Stop())
     assert "retrieval" not in report(run)
     assert report(run)["validation_change"]["rows"] == 10
