@@ -245,13 +245,14 @@ class Resident(Protocol):
 
 
 class ResidentEmbedder(Resident, Protocol):
-    """One that makes vectors."""
+    """One that makes vectors, or ranks: then a pair's vector is its score alone."""
 
     @property
     def dimensions(self) -> int: ...
 
-    def embed(self, texts: Sequence[Sequence[int]], adapters: Sequence[Any]) -> "Tensor":
-        """[texts, dimensions], float32: of texts in tokens, and each one's adapter or None."""
+    def embed(self, texts: Sequence[Any], adapters: Sequence[Any]) -> "Tensor":
+        """[texts, dimensions], float32: of texts in tokens (of one that ranks, `Pair`s), and each
+        one's adapter or None."""
         ...
 
 

@@ -83,5 +83,5 @@ def _without_pooler(model: Any) -> Any:
 def sketch_base(folder: Path, precision: Precision, *, layers: int) -> Any:
     """The base's shape with only so many layers and random weights."""
     config = config_of(folder, layers=layers)
-    model = AutoModel.fromconfig_of(config, dtype=DTYPES[precision])
+    model = AutoModel.from_config(config, dtype=DTYPES[precision])
     return _without_pooler(model)

@@ -199,11 +199,7 @@ class TokenCounter:
         lengths: list[int] = []
 
         def encode(given: EmbeddedRow | RankedRow) -> Item:
-            if "document" in given:
-                ids, labels, length = self._pairs.measured(given["query"], given["document"])
-            else:
-                ids, length = self._texts.measured(given["embedded"], given["side"])
-                labels = [True] * len(ids)
+            ids, labels, length = self._measured(given)
             lengths.append(length)
             rows.append(Encoded((Sequence(ids, labels),)))
             return _Counted(rows[-1])
@@ -222,6 +218,15 @@ class TokenCounter:
         self.counts.total += tokens
         self.counts.trained += sum(each.trained_count for each in rows)
         return rows
+
+    def _measured(self, given: Any) -> tuple[list[int], list[bool], int]:
+        """(tokens, which of them are trained, how many there are of the whole)."""
+        if self._ranks:
+            pair: RankedRow = given
+            return self._pairs.measured(pair["query"], pair["document"])
+        text: EmbeddedRow = given
+        ids, length = self._texts.measured(text["embedded"], text["side"])
+        return ids, [True] * len(ids), length
 
     def pieces(self, row: Record, findings: list[Finding]) -> list[Record]:
         """What becomes records of its own: the chunks of a document that are asked for, else the
