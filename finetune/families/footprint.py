@@ -223,20 +223,28 @@ class _Layer:
 
 
 class _TextLayer(_Layer):
-    """Of a base that embeds, whatever its layers are called: what goes into each linear layer and
-    comes out of it is counted as kept, and heads as narrow as they come."""
+    """Of a base that embeds or ranks, whatever its layers are called: what goes into each linear
+    layer, counted once where several take it, and what comes out of it are kept. What comes out of
+    attention or of the network is kept as what the norm behind it is over. Scores are not in
+    memory: with a mask of the padding, too, attention goes by torch's fused kernel."""
 
-    NARROW_HEAD = 32
+    SHARING = ("key", "value", "k_lin", "v_lin", "k_proj", "v_proj", "attn.k", "attn.v", "up_proj")
 
     def kept(self, scores: int) -> int:
-        numbers = sum(map(sum, self.linear.values())) + 4 * self.hidden
+        numbers = sum(map(sum, self.linear.values())) - self._shared
         numbers += self.spec.written_rank * len(self.adapted)
-        total = self.width * numbers + max(self.width, 4) * 2 * self.hidden
-        if scores:
-            total += self.width * max(1, self.hidden // self.NARROW_HEAD) * scores
-        return total + self._beyond_plain()
+        return self.width * numbers + self._beyond_plain()
+
+    @property
+    def _shared(self) -> int:
+        """Inputs that another layer was given, too."""
+        return sum(into for name, (_, into) in self.linear.items() if name.endswith(self.SHARING))
 
     @property
     def at_once(self) -> int:
+        """The sums on the way to each norm, in float32 within it, stand beside the gradients."""
         widest = max((max(shape) for shape in self.linear.values()), default=0)
-        return self.width * (2 * widest + 4 * self.hidden) + self._beyond_plain()
+        gradients = 2 * widest + 4 * self.hidden
+        sums = 4 * self.hidden + self._shared
+        wide = max(self.width, 4) * 2 * self.hidden
+        return self.width * (gradients + sums) + wide + self._beyond_plain()

@@ -25,7 +25,11 @@ class Outcome:
     within: str = ""
 
 
-def outcome(report: Mapping[str, Any]) -> Outcome | None:
+# Objectives whose losses are means over tokens; of others they are over pairs or rows
+OF_TOKENS = frozenset({"sft", "pretrain"})
+
+
+def outcome(report: Mapping[str, Any], objective: str = "sft") -> Outcome | None:
     """None: nothing was measured on validation rows."""
     goes_on = "start_valid_loss" in report
     before = report.get("start_valid_loss" if goes_on else "base_valid_loss")
@@ -34,7 +38,7 @@ def outcome(report: Mapping[str, Any]) -> Outcome | None:
         return None
     change = 100 * (after - before) / before
     overlap = _overlap(report)
-    within = _within(report)
+    within = _within(report, objective)
     if abs(change) < SAME:
         same = gettext("as before") if goes_on else gettext("as the base's")
         return Outcome(same, "", overlap, within)
@@ -58,14 +62,19 @@ def _undecided(report: Mapping[str, Any]) -> bool:
     return bool(low <= 0 <= high or told.get("p_value", 0) >= LEVEL)
 
 
-def _within(report: Mapping[str, Any]) -> str:
+def _within(report: Mapping[str, Any], objective: str) -> str:
     told = report.get("validation_change") or {}
     if not told.get("interval"):
         return ""
-    words = gettext(
+    of_tokens = gettext(
         "%(difference)+.3f nats a token, 95%% interval %(low)+.3f to %(high)+.3f "
         "over %(rows)s rows; paired permutation test: %(p)s"
     )
+    of_others = gettext(
+        "the loss by %(difference)+.3f, 95%% interval %(low)+.3f to %(high)+.3f "
+        "over %(rows)s rows; paired permutation test: %(p)s"
+    )
+    words = of_tokens if objective in OF_TOKENS else of_others
     low, high = told["interval"]
     return words % {**told, "low": low, "high": high, "p": chance(told["p_value"])}
 

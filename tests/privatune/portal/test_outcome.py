@@ -66,6 +66,17 @@ def test_only_a_change_whose_interval_leaves_zero_out_has_a_colour(
     assert f"p = {p:.3f}" in found.within
 
 
+def test_only_of_tokens_is_a_loss_told_by_the_token() -> None:
+    change = {"rows": 9, "difference": -0.5, "interval": [-0.6, -0.4], "p_value": 0.01}
+    report = {"base_valid_loss": 2.0, "valid_loss": 1.5, "validation_change": change}
+    told = [outcome(report, objective) for objective in ("sft", "pretrain", "contrastive", "dpo")]
+    assert [each is not None and "nats a token" in each.within for each in told] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert told[2] is not None
+    assert told[2].within.startswith("the loss by -0.500, 95% interval -0.600 to -0.400 over 9")
+
+
 def test_a_single_validation_row_has_no_interval_to_tell() -> None:
     change = {"rows": 1, "difference": -0.5, "interval": None, "p_value": 1.0}
     found = outcome({"base_valid_loss": 2.0, "valid_loss": 1.5, "validation_change": change})

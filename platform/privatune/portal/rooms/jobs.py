@@ -19,11 +19,12 @@ from finetune.events import CHOICES
 from finetune.models import Checkpoint, Event, Job
 from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES, JobState
+from finetune.trainer.objectives import METHODS
 from privatune.portal import history, measures, outlook, phases
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import JobForm
 from privatune.portal.method_fields import formats, method_for
-from privatune.portal.on_offer import on_offer
+from privatune.portal.on_offer import WRITES, on_offer
 from privatune.portal.pipeline_stages import stage_of, with_stage
 from privatune.portal.refusals import kept, said
 from privatune.portal.searched import searched
@@ -188,6 +189,7 @@ def _progress(job: Job) -> dict[str, Any]:
         "warnings": [(each["code"], history.told(Event(**each))) for each in warned],
         "final": job.state in FINAL_JOB_STATES,
         "training": job.state == JobState.RUNNING and not stopping,
+        "judged": METHODS[job.method].family == WRITES,
         "cancels": job.state not in FINAL_JOB_STATES and not job.cancel_requested_at,
         "resumes": job.state == JobState.PAUSED,
         "held": selectors.is_held(job),

@@ -50,7 +50,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "withheld_by": withholding.withholding(artifact),
             "releases": Scope.MODELS_WRITE in request.principal.scopes,
             "forms": forms_of(artifact, request.principal),
-            "outcome": outcome(report),
+            "outcome": outcome(report, artifact.passport.get("method", "sft")),
             "searched": searched(report),
             "preferred": preferred(report),
             "stages": stages(artifact),
