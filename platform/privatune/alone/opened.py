@@ -55,7 +55,8 @@ def opened(
     folder: Path, *, base: Path | None, store: Path, key: str | None, fingerprint: str | None
 ) -> Opened:
     """Raises UserFault `not_verified`, `base_needed`, `other_base`, `unnecessary_base`,
-    `bundle_embeds`, `bundle_ranks`, `bundle_scores`, `form_not_served`, `license_unreadable`, and what the import of a base raises."""
+    `bundle_embeds`, `bundle_ranks`, `bundle_scores`, `form_not_served`, `license_unreadable`, and
+    what the import of a base raises."""
     report = verify(folder, key, trusted_fingerprint=fingerprint)
     if not report.ok or report.digest is None:
         problem = report.problems[0] if report.problems else "it has no manifest"
