@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerFast
 from faults import UserFault
 from finetune.records.encode import RowEncoder
 from finetune.records.infilling import infilling_of
+from finetune.serving.detokenize import Detokenizer
 from tests.tiny import build_tokenizer
 
 PIPED = ["<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>"]
@@ -70,5 +71,9 @@ def test_the_piece_behind_a_hole_gets_no_space_that_a_text_s_start_gets() -> Non
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token="<unk>", additional_special_tokens=pieces[-4:]
     )
-    ids = RowEncoder(tokenizer).infill_prompt("a", "b")
+    encoder = RowEncoder(tokenizer)
+    ids = encoder.infill_prompt("a", "b")
     assert tokenizer.convert_ids_to_tokens(ids) == ["▁<PRE>", "▁a", "▁<SUF>", "b", "▁<MID>"]
+    number = tokenizer.convert_tokens_to_ids("▁b")
+    assert Detokenizer(tokenizer).push(number) == "b"
+    assert Detokenizer(tokenizer, before=encoder.line_break).push(number) == " b", "of the middle"
