@@ -67,7 +67,9 @@ def test_the_piece_behind_a_hole_gets_no_space_that_a_text_s_start_gets() -> Non
     core.normalizer = normalizers.Sequence(
         [normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]
     )
-    core.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Strip(" ", 1, 0)])
+    core.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token="<unk>", additional_special_tokens=pieces[-4:]
     )
