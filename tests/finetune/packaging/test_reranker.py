@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from faults import UserFault
 from finetune.families import family
 from finetune.packaging.base import import_base
 from finetune.packaging.bundle import build
@@ -21,6 +23,7 @@ from finetune.records.ranking import Pair
 from finetune.records.texts import PairEncoder
 from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import train
+from privatune.alone.opened import opened
 from tests.finetune.trainer.test_rerank import run_folder
 from tests.rerankers import build_reranker
 
@@ -77,6 +80,11 @@ def test_a_clean_process_gives_the_same_scores(tmp_path: Path, signer: Signer) -
     assert told["ranking"] == {"max_length": 64, "segments": True, "sigmoid": True}
     assert told["parity"]["adapter"]["max_abs_diff"] < 1e-4 < told["parity"]["adapter"]["moved"]
     assert "text-ranking" in (artifact / "model-card.md").read_text()
+    with pytest.raises(UserFault) as unserved:
+        opened(
+            artifact, base=base, store=tmp_path / "none", key=signer.public_pem, fingerprint=None
+        )
+    assert unserved.value.code == "bundle_ranks"
     own = load_file(run / "result" / "adapter_model.safetensors").keys()
     for path in artifact.rglob("*.safetensors"):  # none of the base's weights leave with it
         assert load_file(path).keys() == own

@@ -1,5 +1,5 @@
-"""Rows to learn vectors from, by every name that they come with; what is none is told, and what a
-base makes of them is what training gets."""
+"""Rows to learn vectors or a ranking from, by every name that they come with; what is none is told,
+and what a base makes of them is what training gets."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from finetune.families import family
 from finetune.records.check import CheckSpec
 from finetune.records.check.run import run_check
 from finetune.records.encode import load_tokenizer
-from finetune.records.kinds import RETRIEVAL, SCORED
+from finetune.records.kinds import RANKED, RETRIEVAL, SCORED
 from finetune.records.preview import Previewer
 from tests.embedders import build_embedder
 from tests.finetune.records.conftest import Check
 from tests.finetune.records.test_check_formats import canonical, lines
+from tests.rerankers import build_reranker
 from tests.tiny import build_tiny_base
 
 ROW = {"query": "warm?", "positive": "22 degrees", "negatives": ["a shoe", "a hat"]}
@@ -150,6 +151,56 @@ def test_a_base_takes_rows_of_its_own_kind_alone(tmp_path: Path) -> None:
         report = checked(tmp_path / str(number), base, row)
         assert report.problem_counts.keys() >= {code}
         assert not report.ok
+
+
+@pytest.mark.parametrize(("row", "documents"), [(ROW, 3), (PAIR, 1)])
+def test_a_base_that_ranks_reads_each_document_beside_its_query(
+    row: dict[str, Any], documents: int, tmp_path: Path
+) -> None:
+    base = build_reranker(tmp_path / "base")
+    report = checked(tmp_path / "out", base, row, {**row, "tags": ["x"]})
+    assert report.ok
+    ranking = family("reranking")
+    frozen = ranking.frozen(tmp_path / "out" / "rows.tokens")
+    read = ranking.reader(base, RANKED, max_length=64)
+    again = [read(line, "") for line in (tmp_path / "out" / "rows.jsonl").read_bytes().splitlines()]
+    read.freeze(again, tmp_path / "again.tokens")
+    written = (tmp_path / "again.tokens").read_bytes()
+    assert written == (tmp_path / "out" / "rows.tokens").read_bytes()
+    pairs: Any = frozen[0].sequences
+    assert len(pairs) == documents
+    assert len({tuple(pair.input_ids[: pair.first]) for pair in pairs}) == 1  # the query
+    assert getattr(frozen[0], "score", None) == row.get("score")
+    assert report.tokens_total == 2 * sum(map(len, pairs))
+    assert report.tokens_trained == 2 * sum(len(pair) - pair.first for pair in pairs)
+
+
+@pytest.mark.parametrize(
+    ("row", "code"),
+    [
+        (ROW | {"negatives": []}, "no_negatives"),
+        (PAIR | {"score": 1.5}, "score_beyond_one"),
+        (PAIR | {"score": -0.5}, "score_beyond_one"),
+        ({"messages": [{"role": "user", "content": "a"}]}, "base_embeds"),
+    ],
+)
+def test_what_a_base_that_ranks_cannot_learn_from(
+    row: dict[str, Any], code: str, tmp_path: Path
+) -> None:
+    report = checked(tmp_path / "out", build_reranker(tmp_path / "base"), row)
+    assert report.problem_counts.keys() >= {code}
+    assert not report.ok
+
+
+def test_a_preview_shows_each_pair(tmp_path: Path) -> None:
+    base = build_reranker(tmp_path / "base")
+    spec = CheckSpec(source=base, source_name="", tokenizer_dir=base)
+    shown = Previewer.of(spec, load_tokenizer(base)).preview(ROW, "retrieval")  # type: ignore[arg-type]
+    assert shown.parts == ["positive", "negative", "negative"]
+    texts = ["".join(piece.text for piece in each) for each in shown.sequences]
+    assert texts[0] == "<|im_start|>warm?<|im_end|>22 degrees<|im_end|>"
+    trained = "".join(piece.text for piece in shown.sequences[0] if piece.trained)
+    assert trained == "22 degrees<|im_end|>"
 
 
 def test_a_preview_shows_each_text(tmp_path: Path) -> None:
