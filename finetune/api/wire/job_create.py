@@ -170,9 +170,10 @@ class Vectors(_Strict):
 
 
 class RerankHyperparameters(WireHyperparameters):
-    """Named as torch names it."""
+    """`pos_weight` is named as torch names it."""
 
     pos_weight: Number = "auto"
+    loss_type: str = "auto"
 
 
 class Rerank(_Strict):

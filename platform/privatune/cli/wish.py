@@ -162,7 +162,10 @@ def job_wish(
     ] = None,
     loss_type: Annotated[
         str | None,
-        typer.Option(help="Of dpo: sigmoid or ipo; of grpo: dapo, grpo, bnpo or dr_grpo."),
+        typer.Option(
+            help="Of dpo: sigmoid or ipo; of grpo: dapo, grpo, bnpo or dr_grpo; "
+            "of rerank: binary or listwise."
+        ),
     ] = None,
     label_smoothing: Annotated[
         str | None,

@@ -27,7 +27,7 @@ SOME = {
     **dict.fromkeys(("thinking", "dropout", "neftune_noise_alpha"), OF_TEXT),
     "further_file": ON_ROWS,
     "further_weight": ON_ROWS,
-    "loss_type": ["dpo"],  # what GRPO calls so is other losses, which the form does not offer
+    "loss_type": ["dpo"],  # what GRPO and rerank call so the form does not offer
 }
 
 

@@ -141,6 +141,39 @@ def test_the_losses_are_sentence_transformers(
     assert apart < 1e-2 * max(float((weights[n] - begun[n]).abs().max()) for n in weights)
 
 
+def test_the_listwise_loss_is_sentence_transformers(tmp_path: Path) -> None:
+    """Of several negatives; their targets are a softmax of labels, one of which is far above."""
+    from sentence_transformers import CrossEncoder
+
+    base = build_reranker(tmp_path / "base", spread=8)
+    rows = [row | {"negatives": [*row["negatives"], "no"][: 1 + n % 2]}
+            for n, row in enumerate(RETRIEVALS[:8])]  # fmt: skip
+    items = items_of(base, rows)
+    kind: Any = family("reranking")
+    model = kind.load(base, spec_of().adapter, precision="fp32", device="cpu", seed=0)
+    model.train(False)
+    batch = model.lay_out([p for item in items for p in item.sequences], share_prefixes=False)
+    objective: Any = RERANK.told({"loss_type": "listwise"})
+    sums = objective.sums(model, batch, items)
+    theirs = losses.ListNetLoss(CrossEncoder(str(base), device="cpu").eval())
+    documents = [[row["positive"], *row["negatives"]] for row in rows]
+    labels = [torch.tensor([1e4] + [0.0] * (len(each) - 1)) for each in documents]
+    expected = float(theirs([[row["query"] for row in rows], documents], labels))
+    assert float(sums.loss) / sums.weight == pytest.approx(expected, rel=1e-5)
+    each = objective.each(model, batch, items)
+    assert sum(loss for loss, _ in each) == pytest.approx(float(sums.loss))
+    assert expected > 0.1
+    with pytest.raises(UserFault) as fault:
+        objective.sums(
+            model,
+            model.lay_out(items_of(base, SCORED[:2])[0].sequences, share_prefixes=False),
+            items_of(base, SCORED[:1]),
+        )
+    assert fault.value.code == "loss_needs_lists"
+    with pytest.raises(ValueError, match="pos_weight"):
+        RERANK.told({"loss_type": "listwise", "pos_weight": 2})
+
+
 def run_folder(folder: Path, rows: Sequence[dict[str, Any]] = RETRIEVALS, **more: Any) -> Path:
     base = folder.parent / "base"
     if not base.exists():

@@ -202,6 +202,10 @@ JOBS: dict[str, Any] = {
     "recipe_unsupported": _(
         "The base's way from a text to a vector is not known here. Tell the operator."
     ),
+    "loss_needs_lists": _(
+        "A listwise loss compares a query's documents, and rows of scored pairs have one. Leave "
+        "the loss as it is, or bring queries with negatives."
+    ),
     "ranking_unsupported": _(
         "The base's way from a query and a document to a score is not known here. Tell the "
         "operator."
