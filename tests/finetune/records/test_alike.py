@@ -181,7 +181,7 @@ def test_a_base_that_ranks_reads_each_document_beside_its_query(
         (ROW | {"negatives": []}, "no_negatives"),
         (PAIR | {"score": 1.5}, "score_beyond_one"),
         (PAIR | {"score": -0.5}, "score_beyond_one"),
-        ({"messages": [{"role": "user", "content": "a"}]}, "base_embeds"),
+        ({"prompt": "a", "completion": "b"}, "base_embeds"),
     ],
 )
 def test_what_a_base_that_ranks_cannot_learn_from(
