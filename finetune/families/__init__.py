@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from faults import UserFault
-from finetune.families.contract import BASES, Family, FamilyName
+from finetune.families.contract import BASES, Family, FamilyName, Scorer
 from finetune.families.libraries import importing
 from finetune.records.ranking import has_ranking, read_ranking
 from finetune.records.recipe import has_recipe, read_recipe
@@ -39,6 +39,11 @@ def family(name: str) -> Family:
 
             return cast(Family, RERANKING)
     raise LookupError(f"there is no model family {name!r}")
+
+
+def scorer() -> Scorer:
+    """What scores whole conversations with a reward model's adapter."""
+    return cast(Scorer, family("scoring"))
 
 
 def family_of(

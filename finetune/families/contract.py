@@ -206,7 +206,11 @@ class Embeds(Adapted, Protocol):
 
 
 class ReadAdapter(Protocol):
-    """An adapter out of its files, ready to be applied to a base in memory."""
+    """An adapter out of its files, ready to be applied to a base in memory; that of a reward model
+    has a head."""
+
+    @property
+    def head(self) -> "Tensor | None": ...
 
     @property
     def nbytes(self) -> int: ...
@@ -277,6 +281,15 @@ class ResidentBase(Resident, Protocol):
 
         Returns [rows, vocab], or [rows, longest new, vocab] with `every_position`.
         """
+        ...
+
+
+class Scorer(Protocol):
+    """Scores with reward models on bases that answer."""
+
+    def scores(self, base: Any, rows: Sequence[Sequence[int]], adapters: Sequence[Any]) -> "Tensor":
+        """[rows], float32 or wider: of each row in tokens, by its adapter, which has a head. Raises
+        UserFault `architecture_unsupported`."""
         ...
 
 

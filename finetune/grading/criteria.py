@@ -22,12 +22,16 @@ class ScoreModel(specs.ScoreModel):
     pass_threshold: Threshold | None = None  # the middle of its range
 
 
+class RewardModel(specs.RewardModel):
+    pass_threshold: Threshold | None = None  # the middle of its range
+
+
 class Multi(specs.Multi):
     pass_threshold: Threshold = 0.5
 
 
 Criterion = Annotated[
-    specs.StringCheck | specs.JsonEqual | Similarity | Python | ScoreModel | Multi,
+    specs.StringCheck | specs.JsonEqual | Similarity | Python | ScoreModel | RewardModel | Multi,
     Field(discriminator="type"),
 ]
 CRITERIA: TypeAdapter[list[Any]] = TypeAdapter(Annotated[list[Criterion], Field(min_length=1)])
@@ -85,6 +89,11 @@ NAMED: dict[str, dict[str, Any]] = {
     | {"name": "edits", "type": "text_similarity", "evaluation_metric": "fuzzy_match"},
     "tests": {"name": "tests", "type": "python", "source": _TESTS},
 }
+
+
+def rewarding(model: str) -> dict[str, Any]:
+    """A reward model's score of the whole conversation, as a criterion or a reward, in JSON."""
+    return {"type": "reward_model", "name": "reward", "model": model}
 
 
 def passes(criterion: Any, score: float) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from faults.nesting import NO_JSON, loads
 from finetune.grading import formula, specs
+from finetune.grading.conversations import Conversation, conversation
 from finetune.grading.places import NoSuchPlace, TooLong, fill, fill_all
 from finetune.grading.python_grader import Ran
 
@@ -32,6 +33,10 @@ class Hands(Protocol):
 
     def judge(self, spec: specs.ScoreModel, messages: list[dict[str, str]]) -> Judged:
         """Raises JudgeFailed."""
+        ...
+
+    def reward(self, spec: specs.RewardModel, conversation: Conversation) -> Judged:
+        """A raw score. Raises JudgeFailed."""
         ...
 
     def python(self, source: str, sample: dict[str, Any], item: Any) -> Ran: ...
@@ -112,6 +117,7 @@ class _Work:
             "text_similarity": self._similarity,
             "python": self._python,
             "score_model": self._judged,
+            "reward_model": self._scored,
         }
 
     def _string_check(self, spec: specs.StringCheck) -> float:
@@ -162,6 +168,11 @@ class _Work:
         self.tokens[judged.model] = self.tokens.get(judged.model, 0) + judged.tokens
         low, high = spec.range
         return min(max(judged.score, low), high)
+
+    def _scored(self, spec: specs.RewardModel) -> float:
+        judged = self._hands.reward(spec, conversation(spec, self._sample, self._item))
+        self.tokens[judged.model] = self.tokens.get(judged.model, 0) + judged.tokens
+        return spec.scaled(judged.score)
 
 
 def judgement_schema(spec: specs.ScoreModel) -> dict[str, Any]:

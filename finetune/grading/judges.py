@@ -6,9 +6,9 @@ from finetune.grading import specs
 MOST = 1024  # questions about the answers of a step, or of an evaluation
 
 
-def judges_in(spec: "specs.Grader") -> list[specs.ScoreModel]:
+def judges_in(spec: "specs.Grader") -> list[specs.Asking]:
     """The parts that ask a model, in their order."""
-    return [part for part in specs.parts_of(spec) if isinstance(part, specs.ScoreModel)]
+    return [part for part in specs.parts_of(spec) if isinstance(part, specs.Asking)]
 
 
 def require_few(parts: int, answers: int) -> None:

@@ -3,6 +3,7 @@
 https://platform.openai.com/docs/guides/graders
 """
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -22,6 +23,7 @@ from finetune.grading.python_source import require_python
 
 LONGEST_SOURCE = 256 * 1024  # bytes, as OpenAI's
 MOST_GRADERS = 16  # of a multi grader
+RAW_LIMIT = 10.0  # of a reward model's raw scores, where none is named
 
 Metric = Literal[
     "fuzzy_match", "bleu", "gleu", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"
@@ -161,8 +163,58 @@ class ScoreModel(_Spec):
         return pair
 
 
+class RewardModel(_Spec):
+    """A reward model scores the conversation: `input`, of which the last message is the
+    assistant's, or without it what was asked and the answer. Not one of OpenAI's.
+
+    A raw score has no bounds and means something beside others of its model alone. `scale`
+    `sigmoid`: by the logistic function of its distance from `offset`, 0 to 1, so that the
+    difference of two raw scores is the logit of a preference as in training; `none`: that distance
+    itself, cut off at `limit` on both sides.
+    """
+
+    type: Literal["reward_model"]
+    model: Annotated[str, Field(min_length=1, max_length=256)]
+    input: Annotated[list[Question], Field(min_length=1, max_length=64)] | None = None
+    scale: Literal["sigmoid", "none"] = "sigmoid"
+    offset: Annotated[float, Field(ge=-1e6, le=1e6)] = 0.0
+    limit: Annotated[float, Field(gt=0, le=1e6)] | None = None
+
+    @field_validator("input")
+    @classmethod
+    def _answered(cls, messages: list[Question] | None) -> list[Question] | None:
+        if messages and messages[-1].role != "assistant":
+            raise ValueError("the last message of input is the assistant's, which is scored")
+        return messages
+
+    @model_validator(mode="after")
+    def _bounds(self) -> "RewardModel":
+        if self.limit is not None and self.scale != "none":
+            raise ValueError("limit goes with the scale none; a sigmoid's scores are 0 to 1")
+        return self
+
+    @property
+    def range(self) -> tuple[float, float]:
+        if self.scale == "sigmoid":
+            return 0.0, 1.0
+        limit = RAW_LIMIT if self.limit is None else self.limit
+        return -limit, limit
+
+    def scaled(self, raw: float) -> float:
+        far = raw - self.offset
+        if self.scale == "sigmoid":
+            small = math.exp(-abs(far))  # so that nothing overflows, however far
+            return (1.0 if far >= 0 else small) / (1 + small)
+        low, high = self.range
+        return min(max(far, low), high)
+
+
+Asking = ScoreModel | RewardModel
+"""Parts that ask a model."""
+
 Single = Annotated[
-    StringCheck | JsonEqual | TextSimilarity | Python | ScoreModel, Field(discriminator="type")
+    StringCheck | JsonEqual | TextSimilarity | Python | ScoreModel | RewardModel,
+    Field(discriminator="type"),
 ]
 
 
@@ -182,7 +234,7 @@ class Multi(_Spec):
 
 
 Grader = Annotated[
-    StringCheck | JsonEqual | TextSimilarity | Python | ScoreModel | Multi,
+    StringCheck | JsonEqual | TextSimilarity | Python | ScoreModel | RewardModel | Multi,
     Field(discriminator="type"),
 ]
 GRADER: TypeAdapter[Grader] = TypeAdapter(Grader)

@@ -6,6 +6,7 @@ what is trained and what is asked are the same tokens.
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
+from copy import copy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -78,6 +79,13 @@ class RowEncoder:
         self._fast = tokenizer.backend_tokenizer
         self._fast.no_truncation()
         self._fast.no_padding()
+
+    def thinking_as(self, think: bool | None) -> "RowEncoder":
+        """The same for rows of a training that asked for thinking, or for none; None: as each says.
+        The tokenizer is not touched: others may be encoding with it."""
+        other = copy(self)
+        other._thinking = "each" if think is None else "on" if think else "off"
+        return other
 
     def encode(self, row: Row) -> Encoded:
         """Tokens and labels of a row; at least one token of each sequence is trained, unless the

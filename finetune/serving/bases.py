@@ -10,7 +10,13 @@ from typing import Any, Literal, cast, get_args
 
 from faults import OurFault, UserFault
 from finetune.families import family, placement
-from finetune.families.contract import Device, FamilyName, ResidentBase, ResidentEmbedder
+from finetune.families.contract import (
+    Device,
+    FamilyName,
+    ReadAdapter,
+    ResidentBase,
+    ResidentEmbedder,
+)
 from finetune.records.call_form import CallForm
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.texts import PairEncoder, TextEncoder
@@ -118,6 +124,28 @@ def writing(base: AnyBase) -> Base:
             param="model",
         )
     return base
+
+
+def require_no_head(adapter: ReadAdapter | None) -> None:
+    """Raises UserFault `model_scores` for a reward model's: without its head it is no model."""
+    if adapter is not None and adapter.head is not None:
+        raise UserFault(
+            "model_scores",
+            "This model scores answers and writes none.",
+            fix="Ask another model here.",
+            param="model",
+        )
+
+
+def require_head(adapter: ReadAdapter | None) -> None:
+    """Raises UserFault `not_a_reward_model`."""
+    if adapter is None or adapter.head is None:
+        raise UserFault(
+            "not_a_reward_model",
+            "This model writes, and has no head that scores.",
+            fix="Name a reward model.",
+            param="model",
+        )
 
 
 def embedding(base: AnyBase) -> EmbeddingBase:

@@ -24,6 +24,8 @@ from finetune.serving.protocol import (
     LoadAdapterRequest,
     MeasureRequest,
     PreviewRequest,
+    Scored,
+    ScoreRequest,
     Status,
     StatusRequest,
 )
@@ -44,9 +46,11 @@ class ServingClient:
         )
         return bool(reply["loaded"])
 
-    async def measure(self, requests: Sequence[GenerateRequest | EmbedRequest]) -> Cost:
-        """What the requests, all of one base, cost together. Raises what `generate` or `embed`
-        would of their prompts."""
+    async def measure(
+        self, requests: Sequence[GenerateRequest | EmbedRequest | ScoreRequest]
+    ) -> Cost:
+        """What the requests, all of one base, cost together. Raises what `generate`, `embed` or
+        `score` would of their prompts."""
         return Cost.model_validate(await self._ask(MeasureRequest(requests=list(requests))))
 
     async def evict(
@@ -113,6 +117,10 @@ class ServingClient:
         `context_length_exceeded`, `request_too_costly`, `too_many_waiting`, `model_evicted`,
         `model_writes`, `invalid_value`."""
         return Embedded.model_validate(await self._ask(request))
+
+    async def score(self, request: ScoreRequest) -> Scored:
+        """Raises what `embed` raises, but for UserFault `model_embeds` and `not_a_reward_model`."""
+        return Scored.model_validate(await self._ask(request))
 
     async def preview(self, request: PreviewRequest) -> Preview:
         """Raises UserFault `no_tokenizer`, OurFault `base_missing`, `base_mismatch`."""

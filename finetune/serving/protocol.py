@@ -145,13 +145,50 @@ class Embedded(_Frame):
     prompt_tokens: int
 
 
+MOST_CONVERSATIONS = 256
+
+
+class Conversation(_Frame):
+    """`messages`: in the chat template's form, the last one the assistant's answer."""
+
+    messages: list[dict[str, Any]] = Field(min_length=1)
+    tools: list[dict[str, Any]] | None = None
+
+    @model_validator(mode="after")
+    def _ends_in_an_answer(self) -> Self:
+        if self.messages[-1].get("role") != "assistant":
+            raise ValueError("the last message is the assistant's")
+        return self
+
+
+class ScoreRequest(_Frame):
+    """Conversations of which a reward model is to say how good the last answer is. `thinking` is
+    how it was trained to be asked. What else stands here is `GenerateRequest`'s."""
+
+    op: Literal["score"] = "score"
+    tenant: Tenant
+    base_path: str
+    base_digest: str
+    adapter_digest: str
+    conversations: list[Conversation] = Field(min_length=1, max_length=MOST_CONVERSATIONS)
+    thinking: bool | None = None
+    limits: CostLimits | None = None
+
+
+class Scored(_Frame):
+    """`scores`: of each conversation, in order, as the model gives them, without bounds."""
+
+    scores: list[float]
+    prompt_tokens: int
+
+
 class MeasureRequest(_Frame):
     """What these requests cost together, before the first of them is begun."""
 
     op: Literal["measure"] = "measure"
-    requests: list[Annotated[GenerateRequest | EmbedRequest, Field(discriminator="op")]] = Field(
-        min_length=1
-    )
+    requests: list[
+        Annotated[GenerateRequest | EmbedRequest | ScoreRequest, Field(discriminator="op")]
+    ] = Field(min_length=1)
 
 
 class HasAdapterRequest(_Frame):
@@ -211,6 +248,7 @@ class StatusRequest(_Frame):
 Request = Annotated[
     GenerateRequest
     | EmbedRequest
+    | ScoreRequest
     | MeasureRequest
     | HasAdapterRequest
     | LoadAdapterRequest

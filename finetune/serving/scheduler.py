@@ -1,4 +1,5 @@
-"""The one thread that runs models: a lane for each base with work, a step of each in turn."""
+"""The one thread that runs models: a lane for each base with work, and one more for what it has to
+score; a step of each in turn."""
 
 import logging
 import threading
@@ -10,14 +11,16 @@ import torch
 from faults import Fault, OurFault, UserFault
 from finetune.discretion import told
 from finetune.serving.bases import AnyBase, TextBase
-from finetune.serving.embedding import EmbeddingLane, EmbeddingTicket
+from finetune.serving.embedding import EmbeddingLane
 from finetune.serving.lane import Lane, Limits
+from finetune.serving.scoring import ScoringLane, ScoringTicket
+from finetune.serving.texts import TextLane, TextTicket
 from finetune.serving.ticket import Ticket
 
 log = logging.getLogger(__name__)
 
-AnyLane = Lane | EmbeddingLane
-AnyTicket = Ticket | EmbeddingTicket
+AnyLane = Lane | TextLane
+AnyTicket = Ticket | TextTicket
 
 
 class Scheduler:
@@ -36,7 +39,7 @@ class Scheduler:
         self._max_waiting = max_waiting
         self._tenant_waiting = tenant_waiting
         self._threads = threads
-        self._lanes: dict[AnyBase, AnyLane] = {}
+        self._lanes: dict[tuple[AnyBase, bool], AnyLane] = {}  # by base, and whether it scores
         self._inbox: list[AnyTicket] = []
         self._wake = threading.Condition()
         self._stopping = False
@@ -68,10 +71,10 @@ class Scheduler:
     def load(self, base: AnyBase) -> tuple[int, int]:
         """(running, waiting) choices of a base; of texts to embed, the steps that wait."""
         with self._wake:
-            lane = self._lanes.get(base)
+            lanes = [lane for (its, _), lane in self._lanes.items() if its is base]
             arriving = [ticket for ticket in self._inbox if ticket.base is base]
-        waiting = self._waiting([lane] if lane else [], arriving)
-        return len(lane.running) if lane else 0, waiting.total()
+        waiting = self._waiting(lanes, arriving)
+        return sum(len(lane.running) for lane in lanes), waiting.total()
 
     def _waiting(self, lanes: list[AnyLane], arriving: list[AnyTicket]) -> Counter[str]:
         """Places of what waits to be begun, by tenant."""
@@ -103,23 +106,25 @@ class Scheduler:
     def _take_in(self) -> bool:
         """Hand new tickets to their lanes and forget idle lanes; sleep while there is no work."""
         with self._wake:
-            self._lanes = {base: lane for base, lane in self._lanes.items() if not lane.idle}
+            self._lanes = {key: lane for key, lane in self._lanes.items() if not lane.idle}
             self._wake.wait_for(lambda: self._stopping or self._inbox or self._lanes)
             if self._stopping:
                 return False
             for ticket in self._inbox:
-                self._lane_of(ticket.base).add(ticket)
+                self._lane_of(ticket).add(ticket)
             self._inbox = []
             return True
 
-    def _lane_of(self, base: AnyBase) -> Any:
-        """Its own, which takes tickets for such a base."""
-        if base not in self._lanes:
+    def _lane_of(self, ticket: AnyTicket) -> Any:
+        """Its base's own, which takes such tickets."""
+        base, scores = ticket.base, isinstance(ticket, ScoringTicket)
+        if (base, scores) not in self._lanes:
             if isinstance(base, TextBase):
-                self._lanes[base] = EmbeddingLane(base)
+                lane: AnyLane = EmbeddingLane(base)
             else:
-                self._lanes[base] = Lane(base, self._limits)
-        return self._lanes[base]
+                lane = ScoringLane(base) if scores else Lane(base, self._limits)
+            self._lanes[base, scores] = lane
+        return self._lanes[base, scores]
 
     def _step(self, lane: AnyLane) -> None:
         self.turns += 1

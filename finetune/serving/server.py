@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -19,7 +19,7 @@ from finetune.discretion import told
 from finetune.families.contract import ReadAdapter
 from finetune.records.pieces import Preview
 from finetune.serving import sockets
-from finetune.serving.bases import AnyBase, Base, writing
+from finetune.serving.bases import AnyBase, Base, require_head, require_no_head, writing
 from finetune.serving.costs import check_cost, cost_of
 from finetune.serving.embedding import EmbeddingTicket, base_for, texts_of
 from finetune.serving.previews import Previews
@@ -40,13 +40,17 @@ from finetune.serving.protocol import (
     PreviewRequest,
     Request,
     Resident,
+    Scored,
+    ScoreRequest,
     Status,
     StatusRequest,
 )
 from finetune.serving.scheduler import Scheduler
+from finetune.serving.scoring import ScoringTicket, conversations_of
 from finetune.serving.store import ModelStore
 from finetune.serving.structured.asked import constraint_of
 from finetune.serving.structured.grammar import Constraint
+from finetune.serving.texts import TextTicket
 from finetune.serving.ticket import Ticket, encode_prompt
 
 log = logging.getLogger(__name__)
@@ -56,7 +60,8 @@ _STALLED = 60.0  # seconds in which a caller must take what it is sent, or lose 
 _COMPILING = 8  # schemas read at once, each of another tenant
 _NICE = 10
 T = TypeVar("T")
-_Outbox = asyncio.Queue[Delta | Embedded | Fault]
+_Outbox = asyncio.Queue[Delta | Embedded | Scored | Fault]
+ModelRequest = GenerateRequest | EmbedRequest | ScoreRequest
 
 
 class Server:
@@ -68,7 +73,7 @@ class Server:
         # Of their own, and behind the model: whoever waits for a dear schema holds up no prompt
         self._compilers = ThreadPoolExecutor(_COMPILING, "compiler", os.nice, (_NICE,))
         self._calls: set[asyncio.Task[None]] = set()
-        self._answering: dict[Ticket | EmbeddingTicket, _Outbox] = {}
+        self._answering: dict[Ticket | TextTicket, _Outbox] = {}
         self._encoding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
@@ -133,8 +138,8 @@ class Server:
         match request:
             case GenerateRequest():
                 await self._generate(request, reader, writer)
-            case EmbedRequest():
-                await _send(writer, await _until_gone(self._embed(request), reader))
+            case EmbedRequest() | ScoreRequest():
+                await _send(writer, await _until_gone(self._of_texts(request), reader))
             case LoadAdapterRequest():
                 self._store.check_upload(request.bytes)
                 await self._load_adapter(request, await reader.readexactly(request.bytes))
@@ -179,6 +184,7 @@ class Server:
     ) -> None:
         self._adapter(request)  # absent: say so before anything is loaded or read
         base = writing(await self._base(request.base_path, request.base_digest))
+        require_no_head(self._adapter(request))
         prompt, constraint = await self._encode(base, request)
         if request.limits is not None:
             check_cost(cost_of(request, len(prompt), base.context_length), request.limits)
@@ -199,33 +205,41 @@ class Server:
             ticket.cancelled = True  # no effect on what is complete
             del self._answering[ticket]
 
-    async def _embed(self, request: EmbedRequest) -> Embedded:
-        self._adapter(request)  # absent: say so before anything is loaded or read
-        base = base_for(await self._base(request.base_path, request.base_digest), request)
-        async with self._turn_of(request.tenant):
-            texts = await asyncio.to_thread(texts_of, base, request)
+    async def _of_texts(self, request: EmbedRequest | ScoreRequest) -> Embedded | Scored:
+        adapter = self._adapter(request)  # absent: say so before anything is loaded or read
+        if isinstance(request, ScoreRequest):
+            require_head(adapter)
+        base = await self._base(request.base_path, request.base_digest)
+        texts = await self._texts(base, request)
         if request.limits is not None:
             check_cost(Cost(tokens=sum(map(len, texts)), logprobs=0), request.limits)
         outbox: _Outbox = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
-        def emit(item: Embedded | Fault) -> None:
+        def emit(item: Embedded | Scored | Fault) -> None:
             with suppress(RuntimeError):  # the loop has ended: nobody listens any more
                 loop.call_soon_threadsafe(outbox.put_nowait, item)
 
         # From here to the submission nothing waits, so that no eviction falls in between.
-        ticket = EmbeddingTicket(request, base, self._adapter(request), texts, emit)
+        made: Any = ScoringTicket if isinstance(request, ScoreRequest) else EmbeddingTicket
+        ticket: TextTicket = made(request, base, self._adapter(request), texts, emit)
         self._scheduler.submit(ticket)
         self._answering[ticket] = outbox
         try:
             item = await outbox.get()
             if isinstance(item, Fault):
                 raise item
-            assert isinstance(item, Embedded)
+            assert isinstance(item, Embedded | Scored)
             return item
         finally:
             ticket.cancelled = True  # no effect on what is complete
             del self._answering[ticket]
+
+    async def _texts(self, base: AnyBase, request: EmbedRequest | ScoreRequest) -> Sequence[Any]:
+        async with self._turn_of(request.tenant):
+            if isinstance(request, ScoreRequest):
+                return await asyncio.to_thread(conversations_of, writing(base), request)
+            return await asyncio.to_thread(texts_of, base_for(base, request), request)
 
     async def _encode(
         self, base: Base, request: GenerateRequest
@@ -253,7 +267,7 @@ class Server:
         """What one tenant's requests wait for in turn before they are read."""
         return self._encoding.setdefault(tenant, asyncio.Lock())
 
-    def _adapter(self, request: GenerateRequest | EmbedRequest) -> ReadAdapter | None:
+    def _adapter(self, request: ModelRequest) -> ReadAdapter | None:
         if request.adapter_digest is None:
             return None
         return self._store.adapter(request.base_digest, request.tenant, request.adapter_digest)
@@ -262,9 +276,8 @@ class Server:
         total = Cost(tokens=0, logprobs=0)
         for each in request.requests:
             found = await self._base(each.base_path, each.base_digest)
-            if isinstance(each, EmbedRequest):
-                async with self._turn_of(each.tenant):
-                    texts = await asyncio.to_thread(texts_of, base_for(found, each), each)
+            if isinstance(each, EmbedRequest | ScoreRequest):
+                texts = await self._texts(found, each)
                 total += Cost(tokens=sum(map(len, texts)), logprobs=0)
                 continue
             base = writing(found)
@@ -305,7 +318,7 @@ class Server:
         )
 
 
-def _concerns(eviction: EvictRequest, request: GenerateRequest | EmbedRequest) -> bool:
+def _concerns(eviction: EvictRequest, request: ModelRequest) -> bool:
     return (
         eviction.tenant == request.tenant
         and eviction.base_digest in (None, request.base_digest)

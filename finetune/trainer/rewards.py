@@ -15,6 +15,7 @@ from typing import Any
 
 from faults import OurFault, UserFault
 from finetune.grading import specs
+from finetune.grading.conversations import Conversation
 from finetune.grading.grade import Graded, Judged, JudgeFailed, grade, sample_of
 from finetune.grading.judges import judges_in
 from finetune.grading.python_grader import Ran
@@ -26,7 +27,7 @@ ASKED, TOLD = ".asked.json", ".told.json"
 LOOK_SECONDS = 0.05
 
 
-Told = list[Any]  # of a judging model: score, tokens, and why there is no score, or None
+Told = list[Any]  # of a judging model: its score (a reward model's: raw), tokens, why there is none
 
 
 def sources_of(spec: "specs.Grader") -> list[str]:
@@ -49,9 +50,15 @@ class _Hands:
     """What came of one completion: `ran` by source, `judged` by part."""
 
     ran: Mapping[str, Ran]
-    judged: Sequence[tuple[specs.ScoreModel, Told]] = ()
+    judged: Sequence[tuple[specs.Asking, Told]] = ()
 
     def judge(self, spec: specs.ScoreModel, messages: list[dict[str, str]]) -> Judged:
+        return self._told(spec)
+
+    def reward(self, spec: specs.RewardModel, conversation: Conversation) -> Judged:
+        return self._told(spec)
+
+    def _told(self, spec: specs.Asking) -> Judged:
         score, tokens, error = next(told for part, told in self.judged if part is spec)
         if error is not None:
             raise JudgeFailed(error)

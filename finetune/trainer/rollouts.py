@@ -309,7 +309,8 @@ def _ids(item: Item) -> list[int]:
 
 def _item(row: Mapping[str, Any]) -> dict[str, Any]:
     """What graders are told: the fields beside the prompt, and the prompt."""
-    return {"messages": row["messages"], **row["item"]}
+    tools = {"tools": row["tools"]} if row.get("tools") else {}
+    return {"messages": row["messages"], **tools, **row["item"]}
 
 
 def _seed(seed: int, occasion: str, row: int) -> int:

@@ -10,8 +10,7 @@ from finetune.api.bodies import parse
 from finetune.api.wire.base import AsyncWireView, WireView
 from finetune.grading import specs
 from finetune.grading.grade import Graded, sample_of
-from finetune.services.models import gateway
-from finetune.services.models.graders import judges_of, run_grader
+from finetune.services.models.graders import judges_of, run_grader, targets_of
 from tenants.roles import Scope
 
 KINDS = (
@@ -39,8 +38,7 @@ class Validate(WireView):
 
     def post(self, request: HttpRequest) -> dict[str, Any]:
         asked = parse(_Validated, request)
-        for model in judges_of(asked.grader):
-            gateway.resolve(name=model)
+        targets_of(judges_of(asked.grader))
         return {"grader": asked.grader.model_dump(mode="json", exclude_none=True)}
 
 
@@ -49,8 +47,7 @@ class Run(AsyncWireView):
 
     async def post(self, request: HttpRequest) -> dict[str, Any]:
         asked = await sync_to_async(parse)(_Run, request)  # it may have Python compiled
-        judges = judges_of(asked.grader)
-        targets = await self.in_scope(lambda: {each: gateway.resolve(name=each) for each in judges})
+        targets = await self.in_scope(lambda: targets_of(judges_of(asked.grader)))
         graded = await run_grader(
             spec=asked.grader,
             sample=sample_of(asked.model_sample),

@@ -5,23 +5,26 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from finetune.families.adapters.arithmetic import LoraLayer, Rows
 
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """Its layers by the base's module names."""
+    """Its layers by the base's module names; of a reward model, its head as well, [1, d]."""
 
     layers: dict[str, LoraLayer]
+    head: Tensor | None = None
 
     @cached_property
     def nbytes(self) -> int:
-        return sum(layer.nbytes for layer in self.layers.values())
+        head = 0 if self.head is None else self.head.nbytes
+        return head + sum(layer.nbytes for layer in self.layers.values())
 
     def copied(self) -> "Adapter":
         """As it is now, and not trained."""
-        return Adapter({name: layer.copied() for name, layer in self.layers.items()})
+        return Adapter({name: layer.copied() for name, layer in self.layers.items()}, self.head)
 
 
 @dataclass(frozen=True, eq=False)

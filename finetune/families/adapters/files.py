@@ -7,6 +7,7 @@ since an adapter applied in part would answer wrongly without a word.
 import re
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from faults import UserFault
 from finetune.families.adapters.arithmetic import LoraLayer
 from finetune.families.adapters.assignment import Adapter
-from finetune.families.layers import ADAPTER_TENSOR
+from finetune.families.layers import ADAPTER_TENSOR, SCORE
 
 # Settings of peft's LoraConfig under which the tensors mean something else than applied here.
 _REFUSED = (
@@ -34,27 +35,48 @@ _REFUSED = (
 )
 
 
-def read_adapter(model: nn.Module, safetensors: bytes, config: dict[str, Any]) -> Adapter:
-    """Check every tensor against the base and bring it to the base's type and device.
+def read_adapter(
+    model: nn.Module, safetensors: bytes, config: dict[str, Any], *, may_score: bool = False
+) -> Adapter:
+    """Check every tensor against the base and bring it to the base's type and device. `may_score`:
+    that of a reward model, with its head, will do as well.
 
     Raises UserFault `adapter_unsupported` or `adapter_mismatch`.
     """
     modules = dict(model.named_modules())
+    tensors, head = _loaded(safetensors), None
+    if may_score and config.get("modules_to_save") == ["score"]:
+        head = _head(model, tensors.pop(SCORE, None))
+        config = config | {"modules_to_save": None}
     layers = {}
-    for name, read in read_layers(safetensors, config).items():
+    for name, read in _read(tensors, config).items():
         module = modules.get(name)
         if not isinstance(module, nn.Linear):
             raise _mismatch(f"the base has no linear layer {name}")
         _require_fit(name, read, module.weight)
         layers[name] = read.settled(module.weight)
-    return Adapter(layers)
+    return Adapter(layers, head)
 
 
 def read_layers(safetensors: bytes, config: dict[str, Any]) -> dict[str, LoraLayer]:
     """By the module's name, as they lie in the files. Raises as `read_adapter`."""
+    return _read(_loaded(safetensors), config)
+
+
+def _read(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, LoraLayer]:
     _check_config(config)
-    parts = _sort_tensors(safetensors)
+    parts = _sort_tensors(tensors)
     return {name: _layer(name, tensors, config) for name, tensors in parts.items()}
+
+
+def _head(model: Any, head: Tensor | None) -> Tensor:
+    """In float32 or wider, as it was trained, whatever the base's type is."""
+    if head is None:
+        raise _unsupported("it is a reward model's, and its head is missing")
+    if tuple(head.shape) != (1, int(model.config.get_text_config().hidden_size)):
+        raise _mismatch(f"the head has the shape {tuple(head.shape)}")
+    device = next(iter(model.parameters())).device
+    return head.to(device, torch.promote_types(head.dtype, torch.float32))
 
 
 def merged_weight(name: str, layer: LoraLayer, weight: Tensor) -> Tensor:
@@ -80,11 +102,14 @@ def _check_config(config: dict[str, Any]) -> None:
         raise _unsupported(f"initialisation {config['init_lora_weights']} altered the base")
 
 
-def _sort_tensors(safetensors: bytes) -> dict[str, dict[str, Tensor]]:
+def _loaded(safetensors: bytes) -> dict[str, Tensor]:
     try:
-        loaded = load_safetensors(safetensors)
+        return load_safetensors(safetensors)
     except SafetensorError as error:
         raise _unsupported(f"the weights are not safetensors ({error})") from error
+
+
+def _sort_tensors(loaded: dict[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     parts: dict[str, dict[str, Tensor]] = {}
     for key, tensor in loaded.items():
         match = ADAPTER_TENSOR.fullmatch(key)

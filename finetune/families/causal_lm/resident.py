@@ -13,7 +13,9 @@ from faults import UserFault
 from finetune.families.adapters.assignment import Adapter, Assignment
 from finetune.families.adapters.files import read_adapter
 from finetune.families.adapters.switch import AdapterSwitch
+from finetune.families.causal_lm import attention
 from finetune.families.causal_lm.cache import RaggedCache
+from finetune.families.causal_lm.layout import Row, lay_out
 from finetune.families.causal_lm.loading import DTYPES, load_base
 from finetune.families.causal_lm.masks import MaskMaker
 from finetune.families.causal_lm.shape import shape_of
@@ -23,7 +25,7 @@ _PROBE_TOKENS = 12
 
 
 class ResidentLM:
-    """`forward` is the only way its weights are used."""
+    """`forward` and `last_states` are the only ways its weights are used."""
 
     def __init__(self, model: Any, switch: AdapterSwitch | None = None) -> None:
         """`switch`: that of a model whose linear layers have one already."""
@@ -48,7 +50,7 @@ class ResidentLM:
         return sum(p.numel() * p.element_size() for p in self.model.parameters())
 
     def read_adapter(self, safetensors: bytes, config: dict[str, Any]) -> Adapter:
-        return read_adapter(self.model, safetensors, config)
+        return read_adapter(self.model, safetensors, config, may_score=True)
 
     def new_cache(self) -> RaggedCache:
         return RaggedCache()
@@ -78,6 +80,62 @@ class ResidentLM:
             )
         logits: Tensor = output.logits.float()
         return logits if every_position else logits[:, 0]
+
+    @torch.inference_mode()
+    def last_states(
+        self, rows: Sequence[Sequence[int]], adapters: Sequence[Adapter | None]
+    ) -> Tensor:
+        """[rows, d]: of each row the last hidden state of its last token. The rows are packed as in
+        training, and those of one adapter share what they begin with. Raises UserFault
+        `architecture_unsupported`."""
+        if not self._packs:
+            raise _unsupported(type(self.model).__name__, "packed rows have other hidden states")
+        return self._packed(rows, adapters)
+
+    @cached_property
+    def _packs(self) -> bool:
+        """Whether packed rows have the states that the model's own way gives; tried once."""
+        ids = [(7 * i + 3) % self.vocabulary_size for i in range(_PROBE_TOKENS)]
+        rows = [ids, [*ids[: _PROBE_TOKENS // 2], ids[0]], ids[1:]]
+        body = getattr(self.model, self.model.base_model_prefix)
+        with self._switch.using(Assignment()):
+            wanted = [
+                body(torch.tensor([row], device=self.device), use_cache=False).last_hidden_state
+                for row in rows
+            ]
+        found = self._packed(rows, [None] * len(rows)).float()
+        expected = torch.stack([each[0, -1] for each in wanted]).float()
+        gap = float((found - expected).abs().max() / expected.abs().max())
+        return gap < (0.1 if self.dtype == torch.bfloat16 else 1e-3)
+
+    def _packed(self, rows: Sequence[Sequence[int]], adapters: Sequence[Adapter | None]) -> Tensor:
+        held = list({id(each): each for each in adapters}.values())
+        owners = [next(n for n, each in enumerate(held) if each is mine) for mine in adapters]
+        order = sorted(range(len(rows)), key=lambda n: (owners[n], len(rows[n])))
+        layout = lay_out(
+            [Row(rows[n], bytes(len(rows[n]))) for n in order],
+            owners=[owners[n] for n in order],
+            device=self.device,
+        )
+        segments = [(held[owner], nodes) for owner, nodes in layout.segments]
+        body = getattr(self.model, self.model.base_model_prefix)
+        own = self.model.config._attn_implementation
+        self.model.set_attn_implementation(attention.NAME)
+        try:
+            with self._switch.using(Assignment.by_segment(segments)):
+                states = body(
+                    input_ids=layout.input_ids,
+                    position_ids=layout.positions,
+                    use_cache=False,
+                    layout=layout,
+                ).last_hidden_state[0]
+        finally:
+            self.model.set_attn_implementation(own)
+        last = [0] * len(rows)
+        for n, path in zip(order, layout.paths, strict=True):
+            last[n] = path[-1]
+        found: Tensor = states.index_select(0, torch.tensor(last, device=self.device))
+        return found
 
     def try_out(self) -> None:
         """Raises UserFault `architecture_unsupported`, whatever breaks."""

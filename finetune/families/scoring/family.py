@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 from faults import UserFault
 from finetune.families.causal_lm.family import CAUSAL_LM
 from finetune.families.contract import Device, Expected, Precision
-from finetune.families.scoring import adapted, comparing
+from finetune.families.scoring import adapted, comparing, resident
 
 
 class _Scoring:
@@ -21,12 +21,13 @@ class _Scoring:
     load = staticmethod(adapted.load)
     rehearsal = staticmethod(CAUSAL_LM.rehearsal)
     compare = staticmethod(comparing.compare)
+    scores = staticmethod(resident.scores)
 
     def resident(self, base_dir: Path, *, precision: Precision, device: Device) -> NoReturn:
         raise UserFault(
             "architecture_unsupported",
             f"The base {base_dir.name} answers and scores nothing by itself.",
-            fix="Load the reward model's adapter with peft, as its serve/README.md says.",
+            fix="Load it as one that answers, and score with a reward model's adapter.",
         )
 
     def merge(

@@ -24,6 +24,12 @@ def fresh_head(model: Any, trained: TrainableAdapter, *, seed: int) -> nn.Parame
     return nn.Parameter(drawn.to(like))
 
 
+def scored(hidden: Tensor, head: Tensor) -> Tensor:
+    """[rows] of hidden states [rows, d] and one head [1, d], in the head's type."""
+    states = hidden.to(head.dtype)
+    return (states @ head.t()).squeeze(-1)
+
+
 def with_head(trained: TrainableAdapter, head: nn.Parameter) -> TrainableAdapter:
     """The adapter's parameters and files with the head among them."""
     return replace(

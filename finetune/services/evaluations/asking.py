@@ -147,10 +147,12 @@ class Asker:
         return found, {"usage": usage}
 
     async def _graded(self, criterion: Any, answer: str, question: Question) -> dict[str, Any]:
+        asked = {"input": question.messages} if _scores(criterion) else {}
+
         def grade() -> Awaitable[Any]:
             return run_grader(
                 spec=criterion,
-                sample=sample_of(answer),
+                sample=sample_of(answer) | asked,
                 item=question.item,
                 targets=self._judges,
                 by=self._by,
@@ -209,6 +211,10 @@ def shown(examples: Sequence[list[Message]], messages: Sequence[Message]) -> lis
     opening = [each for each in messages[:1] if each["role"] in ("system", "developer")]
     turns = [turn for example in examples for turn in example]
     return [*opening, *turns, *messages[len(opening) :]]
+
+
+def _scores(criterion: Any) -> bool:
+    return any(isinstance(part, specs.RewardModel) for part in specs.parts_of(criterion))
 
 
 def _runs_code(criterion: Any) -> bool:

@@ -26,7 +26,7 @@ from finetune.services.evaluations.request import EvaluationRequest
 from finetune.services.evaluations.seen import readings_of, seen_of
 from finetune.services.files.room import require_room
 from finetune.services.models import gateway
-from finetune.services.models.graders import judges_of
+from finetune.services.models.graders import judges_of, targets_of
 from finetune.storage import evaluation_prefix
 from finetune.work import leases, nudges
 from finetune.work.kinds import Lease, OperationKind
@@ -159,14 +159,13 @@ def _plan(evaluation: Evaluation, vault: Vault, still: Any) -> Plan:
         questions = list(read_questions(lines, request.messages))
     sides = _sides(evaluation, request, vault)
     criteria = CRITERIA.validate_json(json.dumps(evaluation.suite.criteria))
-    judges = sorted(set().union(*map(judges_of, criteria)))
     by = Principal(
         evaluation.tenant_id, Actor.system("worker"), frozenset({Scope.INFER}), Role.VIEWER
     )
     asker = Asker(
         sides=sides,
         criteria=criteria,
-        judges={name: gateway.resolve(name=name) for name in judges},
+        judges=targets_of(*map(judges_of, criteria)),
         sampling=request.sampling,
         samples=request.samples,
         by=by,

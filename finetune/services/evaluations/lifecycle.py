@@ -18,7 +18,7 @@ from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.evaluations.request import EvaluationRequest, digest_of
 from finetune.services.files import intake
 from finetune.services.models import gateway
-from finetune.services.models.graders import judges_of
+from finetune.services.models.graders import Judge, judges_of
 from finetune.services.models.withholding import withholding_result
 from finetune.states import LIVE_LEASES
 from finetune.work import leases, nudges
@@ -169,7 +169,7 @@ def create_evaluation(
         )
     asked = subjects.find(request.model)
     for judge in judges(suite):
-        gateway.resolve_judge(name=judge)
+        gateway.resolve_judge(name=judge.model, scores=judge.scores)
     if request.gate is not None:
         gating.require_gate(request, asked, file, by)
     elif asked.job is not None and withholding_result(asked.job.id).exists():
@@ -222,8 +222,8 @@ def delete_evaluation(*, evaluation: Evaluation, by: Principal) -> None:
     evaluation.delete()
 
 
-def judges(suite: Suite) -> list[str]:
-    """Names of the models that its criteria ask."""
+def judges(suite: Suite) -> list[Judge]:
+    """The models that its criteria ask."""
     found = (judges_of(each) for each in CRITERIA.validate_json(json.dumps(suite.criteria)))
     return sorted(set().union(*found))
 

@@ -6,27 +6,27 @@ from typing import Any
 from faults import UserFault
 from finetune.grading import specs
 from finetune.services.models import gateway
-from finetune.services.models.graders import judges_of
+from finetune.services.models.graders import Judge, judges_of
 from tenants.access import Principal
 from tenants.roles import Scope
 
 
-def judges_asked(grader: dict[str, Any] | None) -> list[str]:
-    """Names of the models that judge."""
+def judges_asked(grader: dict[str, Any] | None) -> list[Judge]:
+    """The models that judge."""
     return sorted(judges_of(specs.GRADER.validate_python(grader))) if grader else []
 
 
-def require_judges(names: Iterable[str]) -> None:
+def require_judges(judges: Iterable[Judge]) -> None:
     """In the open scope. Raises NotFound, Refused and UserFault, with `param` `grader`, for a model
-    that the tenant may not ask, or not yet, or that writes nothing."""
-    for name in names:
-        gateway.resolve_judge(name=name)
+    that the tenant may not ask, or not yet, or that cannot judge in that way."""
+    for each in judges:
+        gateway.resolve_judge(name=each.model, scores=each.scores)
 
 
-def require_asker(names: Sequence[str], by: Principal | None) -> None:
+def require_asker(judges: Sequence[Judge], by: Principal | None) -> None:
     """A model is asked as whoever makes the job may ask it. Raises Refused without that scope, and
     UserFault where nobody makes it: of a pipeline's stage."""
-    if not names:
+    if not judges:
         return
     if by is None:
         raise UserFault(

@@ -3,12 +3,12 @@ process, which holds no data of its own. Never answers with another model than t
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from asgiref.sync import sync_to_async
@@ -25,7 +25,16 @@ from finetune.services.models.withholding import require_given_out
 from finetune.serving import costs
 from finetune.serving.bases import model_ranks
 from finetune.serving.client import ServingClient
-from finetune.serving.protocol import CostLimits, Delta, Embedded, EmbedRequest, GenerateRequest
+from finetune.serving.protocol import (
+    Conversation,
+    CostLimits,
+    Delta,
+    Embedded,
+    EmbedRequest,
+    GenerateRequest,
+    Scored,
+    ScoreRequest,
+)
 from tenants.access import Principal
 from tenants.database.scope import current_tenant_id, release_connection, tenant_scope
 from tenants.errors import NotFound
@@ -37,6 +46,7 @@ from tenants.services import audit
 from tenants.services.licences import require_license
 
 Still = Callable[[], None]
+Reply = TypeVar("Reply", Embedded, Scored)
 
 _PASSING = ("serving_unavailable", "overloaded", "shutting_down", "compiler_lost")
 _LEAST = 0.1  # seconds between two questions, however often they are to be asked
@@ -68,6 +78,7 @@ class Target:
     thinking: bool | None = None  # as the adapter was trained to be asked; None: not told
     withheld_too: bool = False  # it is only evaluated
     family: str = "causal_lm"
+    scores: bool = False  # a reward model
 
     @property
     def fingerprint(self) -> str:
@@ -92,12 +103,12 @@ def find_model(*, name: str, param: str | None = "model") -> CatalogModel | Arti
     return found
 
 
-def resolve(*, name: str, withheld_too: bool = False) -> Target:
+def resolve(*, name: str, withheld_too: bool = False, scores: bool = False) -> Target:
     """Base and adapter of a model, if the tenant may have it served now. In the open scope.
-    `withheld_too`: to evaluate it.
+    `withheld_too`: to evaluate it; `scores`: a reward model, and no other.
 
     Raises NotFound for an unknown or foreign model, Refused (403) without the licence to serve and
-    for a model that is withheld, UserFault for a reward model.
+    for a model that is withheld, UserFault `model_scores` or `not_a_reward_model` for another kind.
     """
     found: CatalogModel | Artifact | None
     if name.startswith("ft:"):
@@ -109,18 +120,18 @@ def resolve(*, name: str, withheld_too: bool = False) -> Target:
     base = found.base if isinstance(found, Artifact) else found
     require_license(model=base.name, right=Right.SERVE)
     artifact = found if isinstance(found, Artifact) else None
-    if artifact is not None and artifact.scores:
-        raise model_scores()
+    if scores != (artifact is not None and artifact.scores):
+        raise not_a_reward_model() if scores else model_scores()
     if artifact is not None and not withheld_too:
         require_given_out(artifact)
     return _target(name, base, artifact, withheld_too)
 
 
-def resolve_judge(*, name: str) -> Target:
-    """As `resolve`, of a model that is to score answers: one that writes. Raises UserFault
-    `model_embeds` as well; each names `grader`."""
+def resolve_judge(*, name: str, scores: bool) -> Target:
+    """As `resolve`, of a model that is to say what answers are worth: one that writes, or `scores`.
+    Raises UserFault `model_embeds` as well; each names `grader`."""
     try:
-        target = resolve(name=name)
+        target = resolve(name=name, scores=scores)
         require_writing(target.family)
     except UserFault as fault:
         fault.param = "grader"
@@ -187,21 +198,63 @@ async def embed(
         )
 
     reserved = await _reserve(target, [request], by, still)
+    client = ServingClient(settings.SERVING_SOCKET)
+    return await _replied(target, reserved, lambda: client.embed(request()), by, still), reserved
+
+
+async def score(
+    *,
+    target: Target,
+    conversations: Sequence[dict[str, Any]],
+    by: Principal,
+    still: Still = lambda: None,
+) -> Scored:
+    """What a reward model says of conversations, each with `messages` and maybe `tools`. Raises
+    what `reserve` and `generate` raise."""
+    if target.adapter_digest is None:
+        raise not_a_reward_model()
+    digest = target.adapter_digest
+
+    def request() -> ScoreRequest:
+        return ScoreRequest(
+            tenant=str(target.tenant_id),
+            base_path=str(target.base_path),
+            base_digest=target.base_digest,
+            adapter_digest=digest,
+            limits=_limits(),
+            conversations=[Conversation.model_validate(each) for each in conversations],
+            thinking=target.thinking,
+        )
+
+    reserved = await _reserve(target, [request], by, still)
+    client = ServingClient(settings.SERVING_SOCKET)
+    return await _replied(target, reserved, lambda: client.score(request()), by, still)
+
+
+async def _replied(
+    target: Target,
+    reserved: Reservation,
+    ask: Callable[[], Awaitable[Reply]],
+    by: Principal,
+    still: Still,
+) -> Reply:
     try:
-        found = await _embed(target, request(), by, still)
+        found = await _asked(target, ask, by, still)
     except Exception:
         reserved.release()
         raise
     reserved.spend(found.prompt_tokens)
-    return found, reserved
+    return found
 
 
-async def _embed(target: Target, request: EmbedRequest, by: Principal, still: Still) -> Embedded:
+async def _asked(
+    target: Target, ask: Callable[[], Awaitable[Reply]], by: Principal, still: Still
+) -> Reply:
     client = ServingClient(settings.SERVING_SOCKET)
     asked = await _permitted(target, still)
     for attempt in range(ATTEMPTS):
         try:
-            coming = asyncio.ensure_future(client.embed(request))
+            coming = asyncio.ensure_future(ask())
             await _until_there(coming, target, still, asked)
             return coming.result()
         except Fault as fault:
@@ -214,7 +267,7 @@ async def _embed(target: Target, request: EmbedRequest, by: Principal, still: St
 
 async def _reserve(
     target: Target,
-    asked: Sequence[Callable[[], GenerateRequest | EmbedRequest]],
+    asked: Sequence[Callable[[], GenerateRequest | EmbedRequest | ScoreRequest]],
     by: Principal,
     still: Still,
 ) -> Reservation:
@@ -354,7 +407,8 @@ async def _permitted(target: Target, still: Still) -> float:
 
 def _require_same(target: Target) -> None:
     """In the open scope. Raises NotFound, Refused."""
-    if resolve(name=target.model, withheld_too=target.withheld_too) != target:
+    found = resolve(name=target.model, withheld_too=target.withheld_too, scores=target.scores)
+    if found != target:
         raise no_such_model("model")  # deleted, and another made under its name
 
 
@@ -419,8 +473,16 @@ def model_scores() -> UserFault:
     return UserFault(
         "model_scores",
         "This model scores answers and writes none.",
-        fix="Take its bundle away and score with it as its serve/README.md says; ask another "
-        "model.",
+        fix="Let it score in a grader of the type reward_model; ask another model here.",
+        param="model",
+    )
+
+
+def not_a_reward_model() -> UserFault:
+    return UserFault(
+        "not_a_reward_model",
+        "This model writes, and has no head that scores.",
+        fix="Name a reward model of yours: the result of a job of the method reward.",
         param="model",
     )
 
@@ -447,6 +509,7 @@ def _target(name: str, base: CatalogModel, artifact: Artifact | None, withheld_t
         tokens_per_minute=limits_of(Tenant.objects.get(id=current_tenant_id())).tokens,
         thinking=_trained_thinking(artifact) if artifact else None,
         family=base.family,
+        scores=artifact is not None and artifact.scores,
     )
 
 

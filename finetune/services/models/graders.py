@@ -6,15 +6,17 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, aclosing
 from functools import partial
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from faults import UserFault
 from faults.nesting import NO_JSON
 from finetune.grading import specs
+from finetune.grading.conversations import Conversation
 from finetune.grading.grade import (
     Graded,
     Judged,
@@ -22,6 +24,7 @@ from finetune.grading.grade import (
     grade,
     judgement_schema,
 )
+from finetune.grading.judges import judges_in
 from finetune.grading.python_grader import SECONDS, Ran, run_python
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Still, Target
@@ -78,9 +81,22 @@ async def run_grader(
         hands.gone = True
 
 
-def judges_of(spec: "specs.Grader") -> set[str]:
-    """Names of the models that it asks."""
-    return {each.model for each in specs.parts_of(spec) if isinstance(each, specs.ScoreModel)}
+class Judge(NamedTuple):
+    """A model that a grader asks: one that writes what it thinks, or a reward model (`scores`)."""
+
+    model: str
+    scores: bool
+
+
+def judges_of(spec: "specs.Grader") -> set[Judge]:
+    return {Judge(each.model, isinstance(each, specs.RewardModel)) for each in judges_in(spec)}
+
+
+def targets_of(*judges: Iterable[Judge]) -> dict[str, Target]:
+    """By name. In the open scope. Raises NotFound, Refused and UserFault for one that may not be
+    asked, or is of the other kind."""
+    asked = sorted(set().union(*judges))
+    return {each.model: gateway.resolve(name=each.model, scores=each.scores) for each in asked}
 
 
 def _has_python(spec: "specs.Grader") -> bool:
@@ -130,9 +146,16 @@ class _Hands:
         self.gone = False  # nobody waits for the result any more
 
     def judge(self, spec: specs.ScoreModel, messages: list[dict[str, str]]) -> Judged:
+        return self._waited(self._judged(spec, messages))
+
+    def reward(self, spec: specs.RewardModel, conversation: Conversation) -> Judged:
+        return self._waited(self._scored(spec, conversation))
+
+    def _waited(self, work: Coroutine[Any, Any, Judged]) -> Judged:
         if self.gone:
+            work.close()
             raise JudgeFailed("The request was given up.")
-        asked = asyncio.run_coroutine_threadsafe(self._judged(spec, messages), self.loop)
+        asked = asyncio.run_coroutine_threadsafe(work, self.loop)
         while not wait([asked], LOOK_SECONDS).done:
             if self.loop.is_closed():  # and will never answer
                 raise JudgeFailed("The request was given up.")
@@ -158,6 +181,15 @@ class _Hands:
                 if delta.usage is not None:
                     tokens = delta.usage.prompt_tokens + delta.usage.completion_tokens
         return Judged(_score(text), tokens, spec.model)
+
+    async def _scored(self, spec: specs.RewardModel, conversation: Conversation) -> Judged:
+        found = await gateway.score(
+            target=self._targets[spec.model],
+            conversations=[conversation],
+            by=self._by,
+            still=self._still,
+        )
+        return Judged(found.scores[0], found.prompt_tokens, spec.model)
 
 
 def _generation(spec: specs.ScoreModel, messages: list[dict[str, str]]) -> dict[str, Any]:

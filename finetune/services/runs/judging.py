@@ -13,10 +13,12 @@ from asgiref.sync import async_to_sync
 
 from faults import UserFault
 from finetune.grading import specs
+from finetune.grading.conversations import conversation
 from finetune.grading.judges import judges_in, require_few
+from finetune.grading.places import NoSuchPlace, TooLong
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Still, Target
-from finetune.services.models.graders import run_grader
+from finetune.services.models.graders import judges_of, run_grader, targets_of
 from finetune.services.models.patience import of_the_row, patiently
 from finetune.services.runs.lease import RunLease
 from finetune.storage import judgements_object
@@ -32,6 +34,7 @@ from tenants.vault.vault import Vault
 AT_ONCE = 4  # judgements; the tenant's own chats must still find a place
 SECONDS = 3600.0  # for all of them
 LONGEST_ERROR = 500  # characters
+TOGETHER = 32  # conversations that a reward model is asked to score in one request
 Sample = tuple[dict[str, Any], Any]  # as graders see it, and its row's item
 
 
@@ -41,18 +44,18 @@ class Judging:
 
     lease: RunLease
     vault: Vault
-    parts: Sequence[specs.ScoreModel]
+    parts: Sequence[specs.Asking]
     targets: Mapping[str, Target]
 
     @classmethod
     def of(cls, lease: RunLease, vault: Vault, spec: RunSpec) -> "Judging | None":
         """In the open scope. None where its grader asks no model. Raises NotFound and Refused for
         one that the tenant may not ask."""
-        parts = judges_in(specs.GRADER.validate_python(spec.grader)) if spec.grader else []
-        if not parts:
+        if not spec.grader:
             return None
-        targets = {each.model: gateway.resolve(name=each.model) for each in parts}
-        return cls(lease, vault, parts, targets)
+        grader = specs.GRADER.validate_python(spec.grader)
+        parts = judges_in(grader)
+        return cls(lease, vault, parts, targets_of(judges_of(grader))) if parts else None
 
     def told(self, samples: Sequence[Sample], still: Still) -> list[list[Told]]:
         """By part, of each sample. What was judged once stays so: it is kept until the job ends,
@@ -78,7 +81,7 @@ class Judging:
 
     def _asked(self, samples: Sequence[Sample], still: Still) -> list[list[Told]]:
         try:
-            found = async_to_sync(self._all)(samples, still)
+            return async_to_sync(self._all)(samples, still)
         except TimeoutError:
             raise UserFault(
                 "judge_too_slow",
@@ -88,38 +91,72 @@ class Judging:
             ) from None
         finally:
             release_connection()
-        return [found[at :: len(self.parts)] for at in range(len(self.parts))]
 
-    async def _all(self, samples: Sequence[Sample], still: Still) -> list[Told]:
-        """The samples in their order, of each its parts."""
+    async def _all(self, samples: Sequence[Sample], still: Still) -> list[list[Told]]:
         places = asyncio.Semaphore(AT_ONCE)
 
-        async def one(part: specs.ScoreModel, sample: Sample) -> Told:
+        async def some(part: specs.Asking, samples: Sequence[Sample]) -> list[Told]:
             async with places:
-                return await self._judged(part, sample, still)
+                if isinstance(part, specs.RewardModel):
+                    return await self._scored(part, samples, still)
+                return [await self._judged(part, each, still) for each in samples]
 
-        tasks = [
-            asyncio.ensure_future(one(part, sample)) for sample in samples for part in self.parts
-        ]
+        asked = [(part, each) for part in self.parts for each in _shares(part, samples)]
+        tasks = [asyncio.ensure_future(some(*each)) for each in asked]
         try:
             async with asyncio.timeout(SECONDS):
-                return list(await asyncio.gather(*tasks))
+                found = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        of_parts: list[list[Told]] = [[] for _ in self.parts]
+        places_of = {id(part): at for at, part in enumerate(self.parts)}
+        for (part, _), told in zip(asked, found, strict=True):
+            of_parts[places_of[id(part)]] += told
+        return of_parts
+
+    @property
+    def _by(self) -> Principal:
+        scopes = frozenset({Scope.INFER})
+        return Principal(self.lease.tenant_id, Actor.system("worker"), scopes, Role.VIEWER)
+
+    async def _scored(
+        self, part: specs.RewardModel, samples: Sequence[Sample], still: Still
+    ) -> list[Told]:
+        """All at once; where one of them cannot be scored, each half by itself."""
+        try:
+            shown = [conversation(part, *each) for each in samples]
+            asked = partial(
+                gateway.score,
+                target=self.targets[part.model],
+                conversations=shown,
+                by=self._by,
+                still=still,
+            )
+            found = await patiently(asked, still)
+        except (UserFault, NoSuchPlace, TooLong) as fault:
+            if isinstance(fault, UserFault) and not of_the_row(fault):
+                raise
+            if len(samples) == 1:
+                return [[0.0, 0, str(fault)[:LONGEST_ERROR]]]
+            half = len(samples) // 2
+            return [
+                told
+                for some in (samples[:half], samples[half:])
+                for told in await self._scored(part, some, still)
+            ]
+        tokens, more = divmod(found.prompt_tokens, len(samples))  # told of all of them together
+        return [[score, tokens + (n < more), None] for n, score in enumerate(found.scores)]
 
     async def _judged(self, part: specs.ScoreModel, sample: Sample, still: Still) -> Told:
-        by = Principal(
-            self.lease.tenant_id, Actor.system("worker"), frozenset({Scope.INFER}), Role.VIEWER
-        )
         asked = partial(
             run_grader,
             spec=part,
             sample=sample[0],
             item=sample[1],
             targets=dict(self.targets),
-            by=by,
+            by=self._by,
             still=still,
         )
         try:
@@ -131,3 +168,8 @@ class Judging:
         error = next(iter(graded.errors.details.values()), None)
         tokens = sum(graded.tokens.values())
         return [graded.reward, tokens, error and error[:LONGEST_ERROR]]
+
+
+def _shares(part: specs.Asking, samples: Sequence[Sample]) -> list[Sequence[Sample]]:
+    size = TOGETHER if isinstance(part, specs.RewardModel) else 1
+    return [samples[at : at + size] for at in range(0, len(samples), size)]

@@ -11,7 +11,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from finetune.grading.advice import CALLED, Decision
-from finetune.grading.criteria import NAMED
+from finetune.grading.criteria import NAMED, rewarding
 from finetune.grading.marks import chance
 from finetune.purposes import Purpose
 from finetune.states import LIVE_LEASES, LeaseState
@@ -60,8 +60,8 @@ def evaluate(
     grader: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"{', '.join(NAMED)}, or a path to a grader's JSON; may be repeated. exact if "
-            "not given."
+            help=f"{', '.join(NAMED)}, the name of a reward model of yours (ft:...), or a path to "
+            "a grader's JSON; may be repeated. exact if not given."
         ),
     ] = None,
     examples: Annotated[
@@ -314,11 +314,13 @@ def _gate(verdict: GateVerdict | None, minimum: float | None) -> dict[str, Any]:
 def _grader(said: str) -> dict[str, Any]:
     if said in NAMED:
         return NAMED[said]
+    if said.startswith("ft:"):
+        return rewarding(said)
     try:
         told: dict[str, Any] = json.loads(Path(said).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise typer.BadParameter(
-            f"{said!r} is none of {', '.join(NAMED)}, and no file of JSON",
+            f"{said!r} is none of {', '.join(NAMED)}, no model and no file of JSON",
             param_hint="--grader",
         ) from None
     return told

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 import typer
 
 from faults.nesting import NO_JSON, loads
+from finetune.grading.criteria import rewarding
 from finetune.records.check.spec import Overflow
 from finetune.trainer.objectives import METHODS
 from privatune.cli.brought import Brought
@@ -194,9 +195,10 @@ def job_wish(
         typer.Option(help="Of rerank: how much documents that belong weigh; 1 if not given."),
     ] = None,
     grader: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            exists=True, dir_okay=False, help="Of reinforcement: a file with the grader, as JSON."
+            help="Of reinforcement: a file with the grader, as JSON, or the name of a reward "
+            "model of yours (ft:...)."
         ),
     ] = None,
     algorithm: Annotated[
@@ -393,11 +395,15 @@ def _number(said: str | None, option: str) -> float | int | str | None:
         ) from None
 
 
-def _grader(path: Path) -> Any:
+def _grader(said: str) -> Any:
+    if said.startswith("ft:"):
+        return rewarding(said)
     try:
-        return loads(path.read_bytes())
+        return loads(Path(said).read_bytes())
+    except OSError:
+        raise typer.BadParameter(f"There is no file {said}", param_hint="--grader") from None
     except NO_JSON:
-        raise typer.BadParameter(f"{path} is not JSON", param_hint="--grader") from None
+        raise typer.BadParameter(f"{said} is not JSON", param_hint="--grader") from None
 
 
 def pair(said: str) -> tuple[str, str]:

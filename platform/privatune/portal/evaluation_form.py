@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from faults import Fault
 from finetune.api.json_bodies import json_of
 from finetune.grading.advice import FEWEST_ROWS
-from finetune.grading.criteria import NAMED, Criterion, shown
+from finetune.grading.criteria import NAMED, Criterion, rewarding, shown
 from finetune.grading.gate import Gate
 from finetune.services.evaluations.request import (
     LONGEST_ANSWER,
@@ -56,6 +56,14 @@ class EvaluationForm(forms.Form):
         help_text=_("As JSON, in the form of OpenAI's graders."),
         widget=forms.Textarea(attrs={"rows": 3}),
     )
+    reward_model = forms.ChoiceField(
+        required=False,
+        label=_("Scored by a reward model"),
+        help_text=_(
+            "Its score of the whole conversation as a number from 0 to 1, beside the graders "
+            "above; an answer is right from 0.5 on."
+        ),
+    )
     examples = forms.IntegerField(
         required=False,
         min_value=0,
@@ -91,12 +99,17 @@ class EvaluationForm(forms.Form):
         sent: Any,
         *,
         models: list[Any],
+        reward_models: list[str],
         bases: list[str],
         files: QuerySet[StoredFile],
         initial: dict[str, Any],
     ) -> None:
         super().__init__(data, sent, initial=initial)
         self.fields["model"].choices = models  # type: ignore[attr-defined]
+        self.fields["reward_model"].choices = [  # type: ignore[attr-defined]
+            ("", _("none")),
+            *((name, name) for name in reward_models),
+        ]
         self.bases = bases
         offer(self, files, "file")
         dress(self)
@@ -114,13 +127,16 @@ class EvaluationForm(forms.Form):
         data = super().clean() or {}
         if not (data.get("file") or data.get("rows")) and "file" not in self.errors:
             self.add_error("file", gettext("Choose a file, or bring in a new one."))
-        if not (data.get("graders") or data.get("own")) and "own" not in self.errors:
+        named = any(data.get(name) for name in ("graders", "own", "reward_model"))
+        if not named and not {"own", "reward_model"} & self.errors.keys():
             self.add_error("graders", gettext("Choose at least one."))
         return data
 
     def criteria(self) -> list[dict[str, Any]]:
         data = self.cleaned_data
         own = [data["own"]] if data["own"] else []
+        if data["reward_model"]:
+            own.append(rewarding(data["reward_model"]))
         return [NAMED[name] for name in data["graders"]] + own
 
     def request(self) -> EvaluationRequest:

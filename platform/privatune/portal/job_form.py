@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
 from finetune.api.json_bodies import json_of
+from finetune.grading.criteria import rewarding
 from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.services.jobs.lifecycle import JobRequest
 from finetune.services.jobs.objections import objections
@@ -74,10 +75,15 @@ class JobForm(forms.Form):
         required=False,
         initial="supervised",
     )
+    reward_model = forms.ChoiceField(
+        required=False,
+        label=_("Rewarded by a reward model"),
+        help_text=_("Its score of the whole conversation as a number from 0 to 1."),
+    )
     grader = forms.CharField(
         required=False,
         max_length=1 << 15,
-        label=_("Grader of the model's own answers"),
+        label=_("or a grader of the model's own answers"),
         help_text=_("As JSON, in the form of OpenAI's graders."),
         widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
     )
@@ -424,6 +430,8 @@ class JobForm(forms.Form):
     def __init__(self, data: Any, *, offered: OnOffer, initial: dict[str, Any]) -> None:
         super().__init__(data, initial=initial)
         self.fields["model"].choices = offered.choices(initial.get("model"))  # type: ignore[attr-defined]
+        rewarders = [(name, name) for name in offered.reward_models]
+        self.fields["reward_model"].choices = [("", _("none")), *rewarders]  # type: ignore[attr-defined]
         offer(self, offered.files, "training_file", "validation_file", "further_file")
         dress(self)
 
@@ -457,8 +465,15 @@ class JobForm(forms.Form):
     def clean_grader(self) -> dict[str, Any] | None:
         if not method_fields.has(self.cleaned_data.get("method") or "supervised", "grader"):
             return None
+        chosen, written = self.cleaned_data.get("reward_model"), self.cleaned_data["grader"]
+        if chosen and written.strip():
+            raise forms.ValidationError(
+                gettext("Choose a reward model or write a grader, not both.")
+            )
+        if chosen:
+            return rewarding(chosen)
         try:
-            found = json_of(self.cleaned_data["grader"])
+            found = json_of(written)
         except Fault:
             raise forms.ValidationError(gettext("This is no grader in JSON.")) from None
         try:

@@ -23,6 +23,7 @@ OF_TEXT = [name for name, method in METHODS.items() if not method.records.embedd
 ON_ROWS = [name for name, method in METHODS.items() if not method.records.with_rows]
 SOME = {
     "grader": DRAWING,
+    "reward_model": DRAWING,
     "packing": [name for name in ON_ROWS if name in OF_TEXT],
     **dict.fromkeys(("thinking", "dropout", "neftune_noise_alpha"), OF_TEXT),
     "further_file": ON_ROWS,

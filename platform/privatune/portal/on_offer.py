@@ -33,11 +33,12 @@ ASKING: tuple[RowFormat, ...] = (
 @dataclass(frozen=True)
 class OnOffer:
     """`models`: one's own that are not withheld, to train on from; `files`: of rows, told with how
-    many."""
+    many; `reward_models`: to reward a training."""
 
     bases: QuerySet[CatalogModel]
     models: QuerySet[Artifact]
     files: QuerySet[StoredFile]
+    reward_models: list[str]
 
     def choices(self, asked: str | None) -> list[Any]:
         """Bases, and models to train on from: the newest, and the one, or the checkpoint, that the
@@ -87,6 +88,13 @@ def askable() -> tuple[list[Any], list[str]]:
     return [(name, each) for name, each in groups if each], bases
 
 
+def reward_models() -> list[str]:
+    """The organisation's own that are not withheld, the newest first."""
+    usable = selectors.artifacts().filter(base__in=selectors.trainable(), withheld=False)
+    scoring = usable.filter(passport__contains={"family": SCORES})
+    return list(scoring.order_by("-created_at").values_list("model_name", flat=True))
+
+
 def _result_of(job: Job) -> str:
     made = timezone.localtime(job.created_at)
     return f"{job.suffix or job.public_id} · {made:%Y-%m-%d %H:%M}"
@@ -99,4 +107,5 @@ def on_offer() -> OnOffer:
         bases=bases,
         models=selectors.artifacts().filter(base__in=bases, withheld=False),
         files=with_rows(usable).order_by("-created_at"),
+        reward_models=reward_models(),
     )

@@ -1,37 +1,54 @@
 """A reward model over the wire: what it may be made of and go on from, and that nobody asks it for
 text."""
 
+import json
+import math
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
-from openai import BadRequestError
+from django.core.files.uploadedfile import SimpleUploadedFile
+from openai import BadRequestError, PermissionDeniedError
 
 from faults import UserFault
 from finetune import selectors
 from finetune.families.contract import AdapterSpec
-from finetune.models import Artifact, CatalogModel
+from finetune.grading.criteria import rewarding
+from finetune.models import Artifact, CatalogModel, Job, Suite
 from finetune.services.evaluations import subjects
 from finetune.services.forms.leaving import require_form
 from finetune.services.jobs.files import require_family
+from finetune.services.jobs.judges import judges_asked, require_judges
 from finetune.services.jobs.request import JobRequest
 from finetune.services.models import gateway
 from finetune.services.pipelines.request import PipelineRequest, StageRequest, wrong_stages
 from privatune.portal.on_offer import askable
 from privatune.portal.preferred import preferred
 from tenants.database.scope import tenant_scope
+from tenants.models import License
+from tenants.services.vaults import open_vault
 from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, chat_rows
 from tests.finetune.api.rows import give_result
 from tests.finetune.api.test_dpo import preferences
+from tests.finetune.api.test_evaluations import evaluated, get, suite_file
 from tests.finetune.api.test_preference_methods import start
 from tests.finetune.api.test_pretrain import upload, validated
+from tests.fixtures.jobs import jsonl
 from tests.fixtures.people import browser_of, member
+from tests.rewarders import score_of, written
 
 PREFERENCES = {
     "pairs": 40, "before": {"accuracy": 0.5, "interval": [0.35, 0.65]},
     "after": {"accuracy": 0.9, "interval": [0.77, 0.96]},
     "difference": 0.4, "interval": [0.2, 0.6], "p_value": 0.001,
 }  # fmt: skip
+
+
+TURN_ON = {"role": "user", "content": "turn on"}
+IT_IS_ON = {"role": "assistant", "content": "it is on"}
 
 
 @pytest.fixture
@@ -62,7 +79,7 @@ def test_nobody_asks_it_for_text(customer: Customer, made: tuple[str, str]) -> N
             assert unfit.value.code == "model_scores"
         artifact = selectors.artifacts().get(model_name=name)
         with pytest.raises(UserFault) as unmerged:
-            require_form(artifact)
+            require_form(artifact, "merged")
         assert unmerged.value.code == "form_unsupported"
         offered, _ = askable()
         assert not any(name == each for _, group in offered for each, _ in group)
@@ -72,6 +89,80 @@ def test_nobody_asks_it_for_text(customer: Customer, made: tuple[str, str]) -> N
     assert 'id="chat"' not in text
     assert "Of 40 pairs: 90.0% (77.0%\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}96.0%)" in text
     assert '<p class="outcome-green">+40.0 points: better than before</p>' in text
+
+
+def test_forms_offer_it_as_a_grader(customer: Customer, made: tuple[str, str]) -> None:
+    name, browser = made[1], browser_of(member(customer))
+    page = f"/t/{customer.slug}/evaluations/new"
+    assert f'<option value="{name}">' in browser.get(page).content.decode()
+    rows = SimpleUploadedFile("suite.jsonl", b'{"prompt": "turn on", "reference": "on"}\n')
+    form = {"model": TINY, "rows": rows, "max_tokens": 4, "reward_model": name}
+    assert browser.post(page, form).status_code == 302
+    prompts = upload(customer, jsonl([{"messages": [TURN_ON], "letter": "e"}] * 8), "prompts.jsonl")
+    form = {"model": TINY, "method": "reinforcement", "preset": "custom", "reward_model": name,
+            "max_completion_tokens": 8, "num_generations": 4}  # fmt: skip
+    with tenant_scope(customer.tenant_id):
+        assert Suite.objects.get().criteria == [rewarding(name)]
+        form["training_file"] = str(selectors.find(selectors.files(), prompts).id)
+    page = f"/t/{customer.slug}/jobs/new"
+    assert f'<option value="{name}">' in browser.get(page).content.decode()
+    refused = browser.post(page, form | {"grader": "{}"})
+    assert "Choose a reward model or write a grader, not both." in refused.content.decode()
+    made_so = browser.post(page, form)
+    assert made_so.status_code == 302
+    with tenant_scope(customer.tenant_id):
+        job = Job.objects.get(method="reinforcement")
+        assert job.requested["grader"] == rewarding(name)
+        Artifact.objects.filter(model_name=name).update(passport={"family": "causal_lm"})
+        with pytest.raises(UserFault) as unfit:
+            require_judges(judges_asked(rewarding(name)))
+    assert (unfit.value.code, unfit.value.param) == ("not_a_reward_model", "grader")
+
+
+def test_it_scores_in_graders_and_evaluations(
+    customer: Customer, made: tuple[str, str], tiny_base: Path, tmp_path: Path, model_server: Any
+) -> None:
+    """As in its training; a writer is none, and one that is withheld or not licensed is not
+    asked."""
+    model, folder = written(tiny_base, tmp_path / "adapter", 3)
+    weights = (folder / "adapter_model.safetensors").read_bytes()
+    with tenant_scope(customer.tenant_id):
+        artifact = selectors.artifacts().get(model_name=made[1])
+        open_vault().delete(artifact.adapter_object)
+        open_vault().put_bytes(artifact.adapter_object, weights)
+        artifact.adapter_sha256 = sha256(weights).hexdigest()
+        artifact.adapter_config = json.loads((folder / "adapter_config.json").read_bytes())
+        artifact.save()
+    grader: Any = {"type": "reward_model", "name": "r", "model": made[1], "scale": "none"}
+    alpha = customer.client().fine_tuning.alpha.graders
+    found = alpha.run(grader=grader, model_sample="it is on", item={"prompt": "turn on"})
+    raw = score_of(model, tiny_base, TURN_ON, IT_IS_ON)
+    assert found.reward == pytest.approx(raw, abs=0.5)
+    assert found.metadata.sampled_model_name == made[1]
+    assert found.metadata.token_usage > 0
+    assert alpha.validate(grader=grader).grader is not None
+    with pytest.raises(BadRequestError) as refused:
+        alpha.run(grader=grader | {"model": TINY}, model_sample="x", item={"prompt": "x"})
+    assert refused.value.code == "not_a_reward_model"
+    judge: Any = {"type": "score_model", "name": "j", "model": made[1], "input": [TURN_ON]}
+    with pytest.raises(BadRequestError) as refused:
+        alpha.validate(grader=judge)
+    assert refused.value.code == "model_scores"
+    asked = [{"prompt": f"turn on {n}", "reference": "on"} for n in range(3)]
+    told = evaluated(customer, model=TINY, file=suite_file(customer, asked),
+                     criteria=[grader | {"scale": "sigmoid"}])  # fmt: skip
+    assert (told["state"], told["error"]) == ("succeeded", None)
+    lines = get(customer, f"/{told['id']}/items").text.splitlines()
+    for item in map(json.loads, lines):
+        side = item["sides"]["model"]
+        said = {"role": "assistant", "content": side["answer"]}
+        raw = score_of(model, tiny_base, *item["input"], said)
+        assert side["score"] == pytest.approx(1 / (1 + math.exp(-raw)), abs=0.12)
+    with tenant_scope(customer.tenant_id):
+        License.objects.filter(model=TINY).update(rights=["train"])
+    for ask in (alpha.validate, partial(alpha.run, model_sample="x", item={"prompt": "x"})):
+        with pytest.raises(PermissionDeniedError):
+            ask(grader=grader)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,10 @@ class Hands:
             raise JudgeFailed("no score")
         return Judged(self.score, 12, spec.model)
 
+    def reward(self, spec: specs.RewardModel, conversation: dict[str, Any]) -> Judged:
+        self.asked.append(conversation)
+        return Judged(self.score, 12, spec.model)
+
     def python(self, source: str, sample: dict[str, Any], item: Any) -> Ran:
         return self.ran
 
@@ -214,3 +218,76 @@ def test_a_source_that_compiled_is_compiled_once_and_one_that_did_not_every_time
         with pytest.raises(ValueError, match="line 1"):
             python_source.require_python(broken)
     assert ran == [sound.encode(), broken.encode(), broken.encode()]
+
+
+REWARD: dict[str, Any] = {"type": "reward_model", "model": "ft:m"}
+
+
+@pytest.mark.parametrize(
+    ("told", "raw", "reward"),
+    [
+        ({}, 0.0, 0.5), ({}, 2.0, 0.880797), ({}, -2.0, 0.119203), ({"offset": 2}, 2.0, 0.5),
+        ({}, 1e9, 1.0), ({}, -1e9, 0.0), ({"scale": "none"}, 2.5, 2.5),
+        ({"scale": "none", "offset": 1.5}, 2.5, 1.0), ({"scale": "none"}, -99.0, -10.0),
+        ({"scale": "none", "limit": 200}, 150.0, 150.0),
+    ],
+)  # fmt: skip
+def test_a_reward_models_raw_score_is_bounded(
+    told: dict[str, Any], raw: float, reward: float
+) -> None:
+    found = grade(
+        GRADER.validate_python({"name": "g"} | REWARD | told),
+        sample_of("Paris"), {"prompt": "Where?"}, Hands(score=raw),
+    )  # fmt: skip
+    assert found.reward == pytest.approx(reward, abs=1e-6)
+    assert found.tokens == {"ft:m": 12}
+
+
+ASKED = {"role": "user", "content": "Where?"}
+SAID = {"role": "assistant", "content": "Paris"}
+
+
+@pytest.mark.parametrize(
+    ("told", "sample", "item", "shown"),
+    [
+        ({}, {}, {"messages": [ASKED]}, {"messages": [ASKED, SAID]}),
+        ({}, {}, {"messages": [ASKED, {"role": "assistant", "content": "?"}], "tools": [{}]},
+         {"messages": [ASKED, SAID], "tools": [{}]}),
+        ({}, {"input": [ASKED, SAID, ASKED]}, {"messages": [SAID]},
+         {"messages": [ASKED, SAID, ASKED, SAID]}),
+        ({}, {"output_tools": [{"id": "1"}]}, {"question": "Where?"},
+         {"messages": [ASKED, SAID | {"tool_calls": [{"id": "1"}]}]}),
+        ({"input": [{"role": "user", "content": "{{ item.q }}"},
+                    {"role": "assistant", "content": "{{ sample.output_text }}"}]},
+         {}, {"q": "Where?"}, {"messages": [ASKED, SAID]}),
+        ({}, {}, {"messages": [5]}, None),
+        ({}, {}, {"messages": "Where?"}, None),
+        ({}, {}, {"prompt": 5}, None),
+        ({}, {}, [], None),
+        ({"input": [{"role": "assistant", "content": "{{ item.q }}"}]}, {}, {}, None),
+    ],
+)  # fmt: skip
+def test_a_reward_model_is_shown_the_conversation(
+    told: dict[str, Any], sample: dict[str, Any], item: Any, shown: Any
+) -> None:
+    hands = Hands()
+    spec = GRADER.validate_python({"name": "g"} | REWARD | told)
+    found = grade(spec, sample_of("Paris") | sample, item, hands)
+    assert hands.asked == ([] if shown is None else [shown])
+    assert found.errors.kinds == ({"invalid_variable_error"} if shown is None else set())
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"limit": 5}, "limit goes with"),
+        ({"scale": "none", "limit": 0}, "greater than 0"),
+        ({"input": [{"role": "user", "content": "x"}]}, "is the assistant's"),
+        ({"range": [0, 1]}, "not permitted"),
+    ],
+)
+def test_a_reward_model_grader_that_says_nothing_is_refused(
+    told: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValidationError, match=said):
+        GRADER.validate_python({"name": "g"} | REWARD | told)

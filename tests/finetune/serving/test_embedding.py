@@ -18,20 +18,13 @@ from finetune.families.contract import AdapterSpec
 from finetune.records.texts import TextEncoder
 from finetune.serving.bases import EmbeddingBase, embedding, load_base, writing
 from finetune.serving.client import ServingClient
-from finetune.serving.embedding import (
-    LEAST_TOKENS,
-    STEP_TEXTS,
-    STEP_TOKENS,
-    EmbeddingTicket,
-    Queued,
-    room_after,
-    texts_of,
-)
+from finetune.serving.embedding import EmbeddingTicket, texts_of
 from finetune.serving.lane import Limits
 from finetune.serving.protocol import MOST_INPUTS, Embedded, EmbedRequest
 from finetune.serving.scheduler import Scheduler
 from finetune.serving.server import Server
 from finetune.serving.store import ModelStore
+from finetune.serving.texts import LEAST_TOKENS, STEP_TEXTS, STEP_TOKENS, Queued, room_after
 from tests.embedders import WIDTH, build_embedder
 
 TEXTS = ["turn on the light", "switch off the fan in the living room", "客厅"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from finetune.grading.criteria import CRITERIA, NAMED
+from finetune.grading.criteria import CRITERIA, NAMED, rewarding
 from privatune.cli import evaluations
 from privatune.cli.exits import Exit
 from tests.privatune.cli.conftest import Run, Scripted
@@ -165,7 +165,15 @@ def test_the_named_graders_are_criteria_and_another_name_is_a_slip(run: Run) -> 
     assert len(CRITERIA.validate_python(list(NAMED.values()))) == 6
     done = run("evaluate", "tiny", "--suite", "file-1", "--grader", "essay")
     assert done.exit_code == Exit.USAGE
-    assert "no file of JSON" in done.stderr
+    assert "no model and no file of JSON" in done.stderr
+
+
+def test_a_reward_model_is_named_as_it_is(run: Run, server: Scripted) -> None:
+    server.on(f"POST {URL}", (200, WAITING))
+    run("evaluate", "tiny", "--suite", "file-1", "--grader", "ft:tiny:r", "--no-watch")
+    (sent,) = server.bodies(f"POST {URL}")
+    assert sent["criteria"] == [rewarding("ft:tiny:r")]
+    assert CRITERIA.validate_python([rewarding("ft:tiny:r")])
 
 
 @pytest.mark.parametrize(

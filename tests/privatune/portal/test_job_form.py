@@ -263,7 +263,8 @@ OF_TEXT = {"thinking", "dropout", "neftune_noise_alpha"}  # of every method that
                  "further_weight"}),
         ("kto", {"beta", "desirable_weight", "undesirable_weight", "packing", "further_file",
                  "further_weight"}),
-        ("reinforcement", {"beta", "num_generations", "max_completion_tokens", "grader"}),
+        ("reinforcement", {"beta", "num_generations", "max_completion_tokens", "grader",
+                           "reward_model"}),
     ],
 )  # fmt: skip
 def test_only_the_chosen_methods_settings_are_shown_also_without_scripts(

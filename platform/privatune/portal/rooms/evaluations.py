@@ -21,7 +21,7 @@ from finetune.states import LIVE_LEASES, LeaseState
 from privatune.portal import evaluation_items, verdicts
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.evaluation_form import EvaluationForm
-from privatune.portal.on_offer import askable, questions
+from privatune.portal.on_offer import askable, questions, reward_models
 from privatune.portal.refusals import kept, said
 from privatune.portal.watching import may_look
 from tenants.database.scope import tenant_scope
@@ -51,6 +51,7 @@ def new(request: RoomRequest) -> HttpResponse:
         request.FILES if posted else None,
         models=models,
         bases=bases,
+        reward_models=reward_models(),
         files=questions(),
         initial={"model": request.GET.get("model"), "file": request.GET.get("file")},
     )

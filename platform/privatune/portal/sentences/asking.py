@@ -38,6 +38,10 @@ ANSWERS: dict[str, Any] = {
         "This is a reward model: it scores answers and writes none. Choose another one, or the "
         "method for reward models."
     ),
+    "not_a_reward_model": _(
+        "This model writes, and has no head that scores. Name a reward model in a grader of the "
+        "type reward_model."
+    ),
     "model_writes": _("This model writes text and makes no vectors. Name an embedding model."),
     "invalid_prompt": _("The question is empty or cannot be read by this model."),
     "invalid_request": _("The model server did not understand the question. Ask in another way."),

@@ -3,25 +3,30 @@ own name; a judge that cannot be asked ends the attempt and says why."""
 
 import json
 import os
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from faults import Fault, OurFault, UserFault
+from finetune.grading import specs
 from finetune.grading.grade import Errors, Graded, sample_of
-from finetune.models import CatalogModel, Job, Run
+from finetune.models import Artifact, CatalogModel, Job, Run
 from finetune.sandbox.levels import require
 from finetune.services.jobs.judges import require_judges
 from finetune.services.jobs.lifecycle import cancel_job
 from finetune.services.jobs.validation import VALIDATE
-from finetune.services.models import patience
+from finetune.services.models import gateway, patience
 from finetune.services.models.gateway import ServingDown
+from finetune.services.models.graders import Judge
 from finetune.services.runs import judging as module
 from finetune.services.runs.grading import Keeper, kept
 from finetune.services.runs.judging import Judging
 from finetune.services.runs.lease import RunLease
 from finetune.services.runs.training import TRAIN
+from finetune.serving.protocol import Scored
 from finetune.states import JobState
 from finetune.trainer.generating import Answer
 from finetune.trainer.lifeline import Stop
@@ -38,9 +43,10 @@ from tenants.models import AuditEntry
 from tenants.roles import Role, Scope
 from tenants.services.vaults import open_vault
 from tests.finetune.api.conftest import model_server
-from tests.fixtures.jobs import Bench, jsonl, new_bench
+from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 from tests.fixtures.principals import somebody
 from tests.fixtures.waiting import until
+from tests.rewarders import score_of, written
 
 __all__ = ["model_server"]
 
@@ -119,6 +125,69 @@ def test_an_answer_that_the_judge_cannot_read_stands_alone(
     ((first, *others),) = claimed(bench).told(SAMPLES, never)
     assert first == [0.0, 0, "The prompt is too long."]
     assert [each[2] for each in others] == [None, None]
+
+
+REWARDER: Any = {"type": "reward_model", "name": "r", "model": "ft:r", "scale": "none"}
+
+
+class Scales(Desk):
+    """In the place of the model server: scores by length, and cannot read `unreadable`."""
+
+    unreadable = "cat"
+
+    async def score(self, **asked: Any) -> Scored:
+        self.asked.append(asked)
+        if self.faults:
+            raise self.faults.pop(0)
+        answers = [each["messages"][-1]["content"] for each in asked["conversations"]]
+        if self.unreadable in answers:
+            raise UserFault("context_length_exceeded", "It is too long.")
+        return Scored(scores=[len(text) / 2 for text in answers], prompt_tokens=2 * len(answers))
+
+
+def scaled(bench: Bench, monkeypatch: pytest.MonkeyPatch, *faults: Exception) -> Any:
+    """A judging by a reward model, and who scores for it."""
+    desk = Scales(monkeypatch, *faults)
+    monkeypatch.setattr(gateway, "score", desk.score)
+    judging = claimed(bench)
+    target = replace(judging.targets["tiny"], model="ft:r", scores=True)
+    parts = [specs.GRADER.validate_python(REWARDER)]
+    return replace(judging, parts=parts, targets={"ft:r": target}), desk
+
+
+def test_a_reward_model_scores_many_answers_in_one_request_and_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging, desk = scaled(bench, monkeypatch)
+    many = [(sample_of("e" * n), {"prompt": "x"}) for n in range(1, 41)]
+    (told,) = judging.told(many, never)
+    assert told == [[n / 2, 2, None] for n in range(1, 41)]
+    assert sorted(len(each["conversations"]) for each in desk.asked) == [8, 32]
+    assert judging.told(many, never) == [told]
+    assert len(desk.asked) == 2, "a step that is done again learns from the same"
+
+
+def test_one_conversation_that_cannot_be_scored_stands_alone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judging, _ = scaled(bench, monkeypatch)
+    asked = [*SAMPLES, (sample_of("ox"), {"letter": "o"})]
+    asked = [(sample, item | {"prompt": "x"}) for sample, item in asked[:3]] + asked[3:]
+    (told,) = judging.told(asked, never)
+    assert [each[0] for each in told] == [1.5, 0.0, 1.5, 0.0]
+    assert [each[2] for each in told] == [None, "It is too long.", None, "item.messages"]
+
+
+@pytest.mark.parametrize(
+    "fault", [Refused("license_missing", "x"), NotFound("model_not_found", "x")]
+)
+def test_a_reward_model_that_may_not_be_asked_any_more_ends_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, fault: Fault
+) -> None:
+    judging, _ = scaled(bench, monkeypatch, fault)
+    with pytest.raises(Fault) as raised:
+        judging.told([(sample_of("eel"), {"prompt": "x"})], never)
+    assert raised.value is fault
 
 
 def test_a_judge_that_is_busy_is_waited_for(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,7 +340,7 @@ def test_a_model_that_writes_nothing_is_no_judge(bench: Bench) -> None:
     with tenant_scope(bench.tenant.id):
         CatalogModel.objects.filter(name="tiny").update(family="embedding")
         with pytest.raises(UserFault) as refused:
-            require_judges(["tiny"])
+            require_judges([Judge("tiny", scores=False)])
     assert (refused.value.code, refused.value.param) == ("model_embeds", "grader")
 
 
@@ -303,10 +372,17 @@ def served(committed: None, model_server: Any, tiny_base: Path) -> Bench:
 
 
 @pytest.mark.slow
-def test_a_job_learns_from_what_a_model_says_of_its_answers(served: Bench) -> None:
+def test_a_job_learns_from_what_models_say_of_its_answers(
+    served: Bench, tiny_base: Path, tmp_path: Path
+) -> None:
+    """One that writes, and a reward model, whose scores are those of its training."""
     bench = served
+    model, folder = written(tiny_base, tmp_path / "adapter", 3)
+    rewarder = REWARDER | {"model": given(bench, folder)}
+    both: Any = {"type": "multi", "name": "both", "calculate_output": "j + r / 1000",
+                 "graders": {"j": JUDGE, "r": rewarder}}  # fmt: skip
     job = bench.create(
-        file=bench.add_file(jsonl(rows(4))), method="reinforcement", grader=JUDGE, max_length=128,
+        file=bench.add_file(jsonl(rows(4))), method="reinforcement", grader=both, max_length=128,
         hyperparameters={"n_epochs": 1, "batch_size": 2}, by=somebody(bench.tenant.id),
         settings={"max_completion_tokens": 8, "num_generations": 2},
     )  # fmt: skip
@@ -318,6 +394,34 @@ def test_a_job_learns_from_what_a_model_says_of_its_answers(served: Bench) -> No
         metrics = list(job.events.filter(type="metrics").values_list("data", flat=True))
         asked = AuditEntry.objects.filter(action="model.ask", target="tiny")
         assert asked.get().actor == "system:worker"
+        assert AuditEntry.objects.filter(action="model.ask", target=rewarder["model"]).exists()
+        samples = [
+            json.loads(line)
+            for row in job.step_samples.all()
+            for line in open_vault().read_bytes(row.object_name).splitlines()
+        ]
         assert list(open_vault().list(f"jobs/{job.id}/")) == [], "what was judged goes at the end"
     assert len(metrics) == 2
-    assert all(1 <= each["train_reward"] <= 5 for each in metrics)
+    assert all(0.99 <= each["train_reward"] <= 5.01 for each in metrics)
+    assert len(samples) == 8
+    for each in samples:
+        said = {"role": "assistant", "content": each["text"]}
+        asked_for = {"role": "user", "content": f"Say it {each['row'] - 1}"}
+        raw = score_of(model, tiny_base, asked_for, said)
+        assert each["scores"]["r"] == pytest.approx(raw, abs=0.5)  # narrow where it is served
+
+
+def given(bench: Bench, folder: Path) -> str:
+    """The adapter in that folder as a reward model of the tenant's; its name."""
+    job = bench.create(file=bench.add_file(jsonl(chat_rows(4))))
+    weights = (folder / "adapter_model.safetensors").read_bytes()
+    with tenant_scope(bench.tenant.id):
+        open_vault().put_bytes(f"artifacts/{job.id}/adapter", weights)
+        made = Artifact.objects.create(
+            job=job, base=bench.base, digest="sha256:1", passport={"family": "scoring"},
+            adapter_sha256=sha256(weights).hexdigest(), model_name=f"ft:tiny:{job.id.hex[:8]}",
+            bundle_object="b", bundle_bytes=1, bundle_sha256="d",
+            adapter_object=f"artifacts/{job.id}/adapter",
+            adapter_config=json.loads((folder / "adapter_config.json").read_bytes()),
+        )  # fmt: skip
+    return made.model_name
