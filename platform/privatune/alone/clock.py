@@ -2,6 +2,7 @@
 that is turned back does not make a licence longer."""
 
 import os
+import stat
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from faults import UserFault
 
 TOLERANCE = timedelta(hours=1)  # a clock that is set right is no clock that is turned back
+LONGEST = 100  # bytes of a time
 WRITTEN_EVERY = timedelta(minutes=1)
 
 
@@ -41,10 +43,10 @@ class HighWater:
 
     def _written(self) -> datetime:
         try:
-            return datetime.fromisoformat(self._path.read_text("ascii").strip()).astimezone(UTC)
+            return datetime.fromisoformat(_line_of(self._path)).astimezone(UTC)
         except FileNotFoundError:
             return datetime.min.replace(tzinfo=UTC)
-        except ValueError as error:
+        except (ValueError, OverflowError, OSError) as error:
             raise UserFault(
                 "clock_unreadable",
                 "The file that keeps the latest time that was seen is no time.",
@@ -58,6 +60,15 @@ class HighWater:
         partial.write_text(self._mark.isoformat(), "ascii")
         os.replace(partial, self._path)
         self._kept = self._mark
+
+
+def _line_of(path: Path) -> str:
+    """Of a file alone: a pipe or a device may never end. Raises OSError, ValueError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError(path)
+        return file.read(LONGEST).decode("ascii").strip()
 
 
 def _told(moment: datetime) -> str:

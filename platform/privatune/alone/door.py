@@ -2,7 +2,6 @@
 completions, whole or streamed."""
 
 import asyncio
-import hmac
 import json
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -21,12 +20,14 @@ from finetune.api.wire.completion_answer import in_turn
 from finetune.api.wire.completion_request import CompletionRequest
 from finetune.api.wire.sampling import now
 from finetune.discretion import told
+from privatune.alone.callers import Callers, require_json
 from privatune.alone.clock import HighWater
 from privatune.alone.engine import Engine
 
 log = logging.getLogger(__name__)
 
 MAX_BODY = 4 << 20  # bytes
+BODY_SECONDS = 60  # for all of it
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -38,16 +39,16 @@ class NotFound(UserFault):
     status = 404
 
 
-class NotAllowed(UserFault):
-    status = 401
-
-
 class WrongMethod(UserFault):
     status = 405
 
 
 class TooLarge(UserFault):
     status = 413
+
+
+class TooSlow(UserFault):
+    status = 408
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,8 @@ class Answer:
 
 
 class Door:
-    """`key`: what a caller has to send as its API key; None: nothing."""
-
-    def __init__(self, engine: Engine, clock: HighWater, key: str | None) -> None:
-        self._engine, self._clock, self._key = engine, clock, key
+    def __init__(self, engine: Engine, clock: HighWater, callers: Callers) -> None:
+        self._engine, self._clock, self._callers = engine, clock, callers
         self._model = engine.model
         self._since = now()
 
@@ -81,7 +80,8 @@ class Door:
             await _send_json(send, broke.status, error_of(broke))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._require_key(scope)
+        headers = dict(scope["headers"])
+        self._callers.require(headers)
         path, method = scope["path"], scope["method"]
         known = {
             "/v1/models": "GET",
@@ -98,15 +98,9 @@ class Door:
         elif method == "GET":
             await _send_json(send, 200, self._described())
         else:
+            require_json(headers)
             body = read_bytes(await _body(receive))
             await self._generate(self._asked(path, body), receive, send)
-
-    def _require_key(self, scope: Scope) -> None:
-        if self._key is None:
-            return
-        sent = dict(scope["headers"]).get(b"authorization", b"").removeprefix(b"Bearer ")
-        if not hmac.compare_digest(sent, self._key.encode()):
-            raise NotAllowed("invalid_api_key", "The API key is not the one of this server.")
 
     def _described(self) -> dict[str, Any]:
         return {
@@ -192,6 +186,16 @@ async def _gone(receive: Receive) -> None:
 
 
 async def _body(receive: Receive) -> bytes:
+    """Raises UserFault; one that comes too slowly would hold its connection for ever."""
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _whole_body(receive)
+    except TimeoutError as error:
+        took = f"The body was not here within {BODY_SECONDS} seconds."
+        raise TooSlow("request_timeout", took, fix="Send it again.") from error
+
+
+async def _whole_body(receive: Receive) -> bytes:
     body = bytearray()
     while True:
         message = await receive()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import tempfile
@@ -10,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults import UserFault
+from privatune.alone.callers import LOCAL, Callers
 from privatune.alone.clock import HighWater
 from privatune.alone.opened import Opened, opened, unpacked
 
 STATE = "privatune"
 LOOK_SECONDS = 0.05
+SILENT_MS = 10_000  # of a connection on which no head of a request comes
+CONNECTIONS = 8192  # at once; the silent ones among them are closed
 
 
 @dataclass(frozen=True)
@@ -76,23 +80,35 @@ def _require_free(host: str, port: int) -> None:
         ) from error
 
 
+def _allow_connections() -> None:
+    """Each is an open file."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = CONNECTIONS + 1024 if most == resource.RLIM_INFINITY else min(most, CONNECTIONS + 1024)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, files), most))
+
+
 async def _serve(
     wish: Wish, model: Opened, clock: HighWater, path: Path, ready: Callable[[Opened], None]
 ) -> None:
-    from granian.constants import Interfaces
+    from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
     from privatune.alone.door import Door
     from privatune.alone.engine import running
 
+    _allow_connections()
     async with running(model, path, precision=wish.precision, threads=wish.threads) as engine:
         http = Server(
-            Door(engine, clock, wish.api_key),
+            Door(engine, clock, Callers(wish.api_key, LOCAL | {wish.host.lower()})),
             address=wish.host,
             port=wish.port,
             interface=Interfaces.ASGINL,
             log_enabled=False,
             websockets=False,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(header_read_timeout=SILENT_MS),
+            backpressure=CONNECTIONS,
         )
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, http.stop)

@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ from finetune.packaging.forms import FORMS
 from finetune.packaging.merged import build_merged
 from finetune.packaging.passport import Passport
 from finetune.packaging.signing import Signer, generate_key, load_signer
+from privatune.alone import door as door_module
+from privatune.alone.callers import Callers, require_json
 from privatune.alone.clock import HighWater
 from privatune.alone.door import Door
 from privatune.alone.engine import running
@@ -169,7 +174,11 @@ def test_the_openai_client_asks_a_bundle_where_no_server_and_no_framework_is(
     assert cannot.value.code == "cannot_infill"
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=url, api_key="another", max_retries=0).models.list()
-    assert client.chat.completions.create(**asked, max_tokens=1).choices, "it answers on"
+    with ExitStack() as silent:
+        for _ in range(300):
+            address = ("127.0.0.1", httpx.URL(url).port or 0)
+            silent.enter_context(socket.create_connection(address)).sendall(b"GET / HTTP/1.1\r\n")
+        assert client.chat.completions.create(**asked, max_tokens=1).choices, "it answers on"
     with pytest.raises(UserFault, match="cannot be listened on") as caught:
         _require_free("127.0.0.1", httpx.URL(url).port or 0)
     assert caught.value.code == "address_in_use"
@@ -210,7 +219,7 @@ def test_a_merged_form_answers_as_the_bundle_without_a_base_beside_it(
         socket = tmp_path / "s"
         async with running(made, socket, precision="fp32", threads=1) as engine:
             asked = {"messages": QUESTION, "temperature": 0.0, "max_tokens": 12}
-            await hung_up_on(Door(engine, clock, None), taken.passport.name)
+            await hung_up_on(Door(engine, clock, Callers(None)), taken.passport.name)
             while (await engine._client.status()).bases[0].requests:
                 await asyncio.sleep(0.01)  # the engine hears of it from the socket
             return "".join([delta.text async for delta in await engine.begun(asked)])
@@ -238,10 +247,58 @@ async def hung_up_on(door: Door, model: str) -> None:
         if len(got) == 12:
             read.set()
 
-    scope = {"type": "http", "path": "/v1/chat/completions", "method": "POST", "headers": []}
+    headers = [(b"host", b"localhost:8001"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "path": "/v1/chat/completions", "method": "POST", "headers": headers}
     await door(scope, receive, send)
     assert got[0]["status"] == 200
     assert all(message["more_body"] for message in got[1:]), "it was not written to its end"
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        ({b"host": b"evil.example:8001"}, "wrong_host"),
+        ({b"host": b"127.0.0.1.evil.example"}, "wrong_host"),
+        ({b"host": b"localhost@evil.example"}, "wrong_host"),
+        ({b"host": "löcalhost".encode()}, "wrong_host"),
+        ({b"host": b"[::1"}, "wrong_host"),
+        ({}, "wrong_host"),
+        ({b"host": b"localhost:8001", b"origin": b"http://evil.example"}, "foreign_origin"),
+        ({b"host": b"localhost:8001", b"origin": b"null"}, "foreign_origin"),
+        ({b"host": b"127.0.0.1:8001", b"origin": b"http://localhost:3000"}, None),
+        ({b"host": b"LOCALHOST"}, None),
+        ({b"host": b"[::1]:8001"}, None),
+    ],
+)
+def test_a_web_page_and_a_name_bent_to_this_machine_are_not_answered_where_no_key_is(
+    sent: dict[bytes, bytes], code: str | None
+) -> None:
+    callers = Callers(None)
+    if code is None:
+        callers.require(sent)
+    else:
+        assert code_of(lambda: callers.require(sent)) == code
+    with_key = Callers("k")
+    assert code_of(lambda: with_key.require(sent)) == "invalid_api_key"
+    with_key.require(sent | {b"authorization": b"Bearer k"})
+
+
+@pytest.mark.parametrize("kind", [b"", b"text/plain", b"application/x-www-form-urlencoded"])
+def test_a_body_that_a_page_can_send_unasked_is_not_read(kind: bytes) -> None:
+    assert code_of(lambda: require_json({b"content-type": kind})) == "unsupported_media_type"
+    require_json({b"content-type": b"Application/JSON; charset=utf-8"})
+
+
+def test_a_body_that_stays_half_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "BODY_SECONDS", 0.05)
+    half = [{"type": "http.request", "body": b"{", "more_body": True}]
+
+    async def receive() -> dict[str, Any]:
+        if not half:
+            await asyncio.Event().wait()
+        return half.pop()
+
+    assert code_of(lambda: asyncio.run(door_module._body(receive))) == "request_timeout"
 
 
 def code_of(call: Any) -> str:
@@ -295,7 +352,14 @@ def test_a_licence_ends_on_its_day_whatever_the_clock_says_later(tmp_path: Path)
     assert code_of(lambda: later.require(running_one_at(tmp_path, end))) == "license_not_yet"
     for unreadable in ({}, {"granted": None}, {"granted": {"valid_until": "soon"}}):
         assert code_of(lambda told=unreadable: Terms.of(told)) == "license_unreadable"
-    (tmp_path / "clock").write_text("no time")
+    for written in ("no time", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
+        (tmp_path / "clock").write_text(written)
+        assert code_of(clock) == "clock_unreadable"
+    (tmp_path / "clock").unlink()
+    (tmp_path / "clock").symlink_to("/dev/zero")
+    assert code_of(clock) == "clock_unreadable"
+    (tmp_path / "clock").unlink()
+    os.mkfifo(tmp_path / "clock")
     assert code_of(clock) == "clock_unreadable"
 
 
