@@ -37,7 +37,9 @@ def _sentences() -> Sentences:
 
 def language_of(accepted: str) -> str:
     """The first of `Accept-Language` that is spoken here; else the services' own."""
-    for wanted, _ in parse_accept_lang_header(accepted.lower()):
+    for wanted, quality in parse_accept_lang_header(accepted.lower()):
+        if not quality:  # it is what they do not want
+            continue
         try:
             return get_supported_language_variant(wanted)
         except LookupError:

@@ -25,6 +25,7 @@ class Form(TenantOwned, Operation):
     sha256 = models.CharField(max_length=64, blank=True)
     digest = models.CharField(max_length=80, blank=True)  # of its manifest
     info = models.JSONField(null=True)  # its form.json
+    granted = models.JSONField(null=True)  # the licence in its license.json; None: nobody knows
 
     class Meta:
         verbose_name = _("form of a model")

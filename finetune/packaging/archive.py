@@ -6,6 +6,9 @@ from typing import IO
 
 from finetune.packaging.files import walk
 
+DEEPEST = 16  # folders, of a name
+LONGEST = 255  # bytes of each part, as file systems have it
+
 
 class BadArchive(Exception):
     """Why a .tar is not one that `write_tar` could have written."""
@@ -56,6 +59,8 @@ def safe_name(name: str) -> bool:
     parts = name.split("/")
     return (
         bool(name)
+        and len(parts) <= DEEPEST
+        and all(len(part.encode()) <= LONGEST for part in parts)
         and all(part not in ("", ".", "..") for part in parts)
         and "\\" not in name
         and name.isprintable()

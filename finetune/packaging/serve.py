@@ -149,7 +149,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("tokenizer")
 base = AutoModelForSequenceClassification.from_pretrained(
-    "../base", num_labels=1, dtype="{dtype}"
+    "../base", num_labels=1, dtype="{dtype}", ignore_mismatched_sizes=True
 ){widened}
 base.config.pad_token_id = None
 model = PeftModel.from_pretrained(base, "adapter").eval()

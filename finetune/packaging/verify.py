@@ -73,7 +73,7 @@ def verify(
             unpack_tar(path, folder)
         except BadArchive as error:
             return _nothing(trust, Problem(code="archive", message=str(error)))
-        return _verify_folder(folder, trusted_fingerprint, trust, _check_archive(path, folder))
+        return _verify_folder(folder, trusted_fingerprint, trust, check_archive(path, folder))
 
 
 def _nothing(trust: Literal["key", "fingerprint", "embedded"], problem: Problem) -> VerifyReport:
@@ -93,8 +93,10 @@ class _HashingSink:
         return len(data)
 
 
-def _check_archive(path: Path, folder: Path) -> list[Problem]:
-    """Packing the files again must give the same bytes: no padding, header or order is free."""
+def check_archive(path: Path, folder: Path) -> list[Problem]:
+    """What is wrong with the .tar itself, whose files are in `folder`: none of what is signed.
+
+    Packing the files again must give the same bytes: no padding, header or order is free."""
     again = _HashingSink()
     write_tar(folder, again)  # type: ignore[arg-type]
     if again.sha256.hexdigest() == sha256_file(path):

@@ -37,7 +37,7 @@ from tenants.models import AuditEntry, License, LicenseState, Membership, User
 from tenants.rights import Right
 from tenants.roles import Role, Scope
 from tenants.services.files import create_file, keep
-from tenants.services.licences import change_license
+from tenants.services.licences import change_license, terms_of
 from tenants.services.staff_reads import note_read
 from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
@@ -393,6 +393,7 @@ def artifact(customer: Customer) -> Artifact:
         Form.objects.create(
             artifact=artifact, form="merged", state="succeeded", object_name="forms/tar",
             bytes=tar.plaintext_bytes, sha256=tar.sha256,
+            granted=terms_of(License.objects.get()),
         )  # fmt: skip
         return artifact
 

@@ -114,6 +114,7 @@ class FormContent(OwnView):
     def get(self, request: Request, form_id: str) -> HttpResponseBase:
         form = selectors.find(selectors.forms(), form_id)
         principal = self.caller.principal
+        leaving.require_out(form=form, by=principal)
         span = span_of(request._request, size=form.bytes, sha256=form.sha256)
 
         def still() -> bool:

@@ -42,6 +42,7 @@ def _load(base_dir: Path, precision: Precision) -> Any:
     model = AutoModelForSequenceClassification.from_pretrained(
         base_dir,
         num_labels=1,
+        ignore_mismatched_sizes=True,  # of a head that the base has: the artifact has its own
         dtype=DTYPES[precision],
         use_safetensors=True,
         trust_remote_code=False,

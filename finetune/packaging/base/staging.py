@@ -208,6 +208,20 @@ def _require_plausible(config: Any) -> None:
             f"config.json says num_hidden_layers {str(layers)[:20]}; 1 to {MOST_LAYERS} can be.",
             where="config.json",
         )
+    for part in (config, config.get_text_config()):
+        for name, value in part.to_dict().items():
+            if name.endswith(("_eps", "_epsilon")) and not _is_epsilon(value):
+                raise UserFault(
+                    "bad_config",
+                    f"config.json says {name} {str(value)[:20]}; it is a number from 0 to 1.",
+                    where="config.json",
+                    fix="Download the file again; compare its SHA-256 with the publisher's.",
+                )
+
+
+def _is_epsilon(value: Any) -> bool:
+    """What a normalisation divides by at the least; None where a family has none."""
+    return value is None or (isinstance(value, int | float) and 0 <= value <= 1)
 
 
 def _shape(config: Any, kind: Family) -> Shape:

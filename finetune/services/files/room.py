@@ -7,7 +7,7 @@ from typing import Any
 from django.db import connection
 
 from faults import UserFault
-from finetune.states import LIVE_JOB_STATES
+from finetune.states import LIVE_JOB_STATES, LIVE_LEASES
 from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id
 from tenants.limits import MB, limits_of
@@ -40,6 +40,9 @@ SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at 
             0, j.room_bytes - COALESCE(k.bytes, 0) - COALESCE(s.bytes, 0))), 0)
         FROM finetune_job j LEFT JOIN kept k ON k.job_id = j.id LEFT JOIN sampled s
         ON s.job_id = j.id WHERE j.state = ANY(%s))
+       + (SELECT COALESCE(SUM(m.bytes + a.bundle_bytes), 0) FROM finetune_form f
+          JOIN finetune_artifact a ON a.id = f.artifact_id
+          JOIN finetune_catalogmodel m ON m.id = a.base_id WHERE f.state = ANY(%s))
 """
 
 
@@ -49,7 +52,8 @@ class StorageUsedUp(UserFault):
 
 @dataclass(frozen=True)
 class Storage:
-    """Bytes. `limit` of all kinds together; `reserved` is for jobs that have not ended."""
+    """Bytes. `limit` of all kinds together; `reserved` is for jobs that have not ended, and
+    forms that are being made."""
 
     limit: int
     files: int
@@ -78,7 +82,7 @@ def storage() -> Storage:
     """Of the open scope's tenant, unpacked rows counted as they lie."""
     limit = limits_of(Tenant.objects.get(id=current_tenant_id())).storage_bytes
     with connection.cursor() as cursor:
-        cursor.execute(STORED, [sorted(LIVE_JOB_STATES)])
+        cursor.execute(STORED, [sorted(LIVE_JOB_STATES), sorted(LIVE_LEASES)])
         row: Any = cursor.fetchone()
     return Storage(limit, *(int(each) for each in row))
 

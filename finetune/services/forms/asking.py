@@ -3,7 +3,7 @@
 from finetune.models import Artifact, Form
 from finetune.packaging.forms import room
 from finetune.services.files.room import require_room
-from finetune.services.forms.leaving import require_form, require_may_leave
+from finetune.services.forms.leaving import as_granted_now, require_form, require_may_leave
 from finetune.services.forms.making import MAKE_FORM
 from finetune.states import LIVE_LEASES, LeaseState
 from finetune.work import leases, nudges
@@ -19,8 +19,8 @@ MOST_WAITING = 4  # forms of a tenant that have not ended: each is as large as i
 
 
 def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
-    """The same wish again gives the same form, unless it failed or was cancelled: then it is made
-    anew. In the open scope.
+    """The same wish again gives the same form, unless it failed, was cancelled, or was made under
+    a licence that has changed since: then it is made anew. In the open scope.
 
     Raises Refused without the scope to take weights away or the rights, and for a model that is
     withheld; UserFault `form_unsupported`; StorageUsedUp, TooManyLive.
@@ -30,10 +30,12 @@ def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
     require_form(artifact, form)
     lock(f"forms:{current_tenant_id()}")
     earlier = Form.objects.filter(artifact=artifact, form=form).first()
-    if earlier is not None and earlier.state in (*LIVE_LEASES, LeaseState.SUCCEEDED):
-        return earlier
     if earlier is not None:
-        earlier.delete()
+        if earlier.state in LIVE_LEASES or (
+            earlier.state == LeaseState.SUCCEEDED and as_granted_now(earlier)
+        ):
+            return earlier
+        _drop(earlier)
     require_turn(
         Form,
         MOST_WAITING,
@@ -41,7 +43,7 @@ def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
         said=f"{MOST_WAITING} forms of your organisation's models are being made already.",
         retry_after=60,
     )
-    require_room(artifact.base.bytes)
+    require_room(artifact.base.bytes + artifact.bundle_bytes)
     made = Form.objects.create(artifact=artifact, form=form, total=room(form, artifact.base.bytes))
     nudges.wake(Form, made.tenant_id, made.id)
     audit.record(
@@ -56,7 +58,7 @@ def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
 def cancel_form(*, form: Form, by: Principal) -> Form:
     """One that has ended stays as it is."""
     by.require_of(Scope.ARTIFACTS_READ, form)
-    if form.state in LIVE_LEASES:
+    if form.state in LIVE_LEASES and form.cancel_requested_at is None:
         audit.record(
             actor=by.actor,
             action="form.cancel",
@@ -77,5 +79,9 @@ def delete_form(*, form: Form, by: Principal) -> None:
         target=form.artifact.model_name,
         data={"form": form.form, "id": form.public_id},
     )
+    _drop(form)
+
+
+def _drop(form: Form) -> None:
     drop_when_committed(open_vault(), [form.object_name] if form.object_name else [])
     form.delete()

@@ -14,8 +14,10 @@ from tenants.errors import Conflict, Refused
 from tenants.rights import Right
 from tenants.roles import Scope
 from tenants.services import audit
-from tenants.services.licences import require_license
+from tenants.services.licences import require_license, terms_of
 from tenants.services.vaults import open_vault
+
+BOUNDS = ("id", "rights", "valid_from", "valid_until")  # of a licence, for a form that was taken
 
 
 def require_may_leave(artifact: Artifact) -> None:
@@ -23,6 +25,14 @@ def require_may_leave(artifact: Artifact) -> None:
     require_license(model=artifact.base.name, right=Right.EXPORT)
     require_license(model=artifact.base.name, right=Right.MERGE)
     require_given_out(artifact)
+
+
+def as_granted_now(form: Form) -> bool:
+    """Whether the licence that was signed into it is the one of today: whoever has the form keeps
+    to that one, wherever it is taken. In the open scope. Raises Refused without a right."""
+    now = terms_of(require_license(model=form.artifact.base.name, right=Right.MERGE))
+    told = form.granted or {}
+    return all(told.get(name) == now[name] for name in BOUNDS)
 
 
 def require_form(artifact: Artifact, form: str) -> None:
@@ -53,18 +63,10 @@ def open_form(*, form: Form, by: Principal, at: int = 0) -> BinaryIO:
     says who took it.
 
     Raises Refused without the scope to take weights away or the rights, and for a model that is
-    withheld; Conflict until it is made; ObjectMissing, ObjectDamaged, StorageDown.
+    withheld; Conflict until it is made, and once the licence has changed; ObjectMissing,
+    ObjectDamaged, StorageDown.
     """
-    by.require_of(Scope.ARTIFACTS_READ, form)
-    require_license(model=form.artifact.base.name, right=Right.EXPORT)
-    require_license(model=form.artifact.base.name, right=Right.MERGE)
-    require_given_out(form.artifact)
-    if form.state != LeaseState.SUCCEEDED:
-        raise Conflict(
-            "form_not_made",
-            f"The form is {form.state} and has no bytes.",
-            fix="Wait until it has succeeded, or ask for it again.",
-        )
+    require_out(form=form, by=by)
     stream = open_vault().open(form.object_name, at=at)
     audit.record(
         actor=by.actor,
@@ -75,6 +77,26 @@ def open_form(*, form: Form, by: Principal, at: int = 0) -> BinaryIO:
     return stream
 
 
+def require_out(*, form: Form, by: Principal) -> None:
+    """Raises what `open_form` raises but of its bytes: before a part of them is looked for."""
+    by.require_of(Scope.ARTIFACTS_READ, form)
+    require_license(model=form.artifact.base.name, right=Right.EXPORT)
+    require_license(model=form.artifact.base.name, right=Right.MERGE)
+    require_given_out(form.artifact)
+    if form.state != LeaseState.SUCCEEDED:
+        raise Conflict(
+            "form_not_made",
+            f"The form is {form.state} and has no bytes.",
+            fix="Wait until it has succeeded, or ask for it again.",
+        )
+    if not as_granted_now(form):
+        raise Conflict(
+            "form_of_other_terms",
+            "The form was made under a licence that has changed since.",
+            fix="Ask for it again: it is then made under the licence of today.",
+        )
+
+
 def may_leave(*, form: Form) -> bool:
     """Whether its bytes may still leave: asked again while they do, in a scope of its own."""
     with tenant_scope(form.tenant_id):
@@ -83,6 +105,6 @@ def may_leave(*, form: Form) -> bool:
             return False
         try:
             require_may_leave(kept.artifact)
+            return as_granted_now(kept)
         except Refused:
             return False
-        return True

@@ -82,7 +82,8 @@ def _make(lease: Lease, pulse: "Pulse[Wishes]") -> None:
             license_terms=terms,
         )
         told = pack(folder, request, threads=available_cores(), look=Watched(lease, pulse, folder))
-        _keep(lease, form, BuiltForm.model_validate_json(told), folder / "form.tar", vault)
+        built = BuiltForm.model_validate_json(told)
+        _keep(lease, form, built, terms["granted"], folder / "form.tar", vault)
 
 
 class Watched:
@@ -146,7 +147,14 @@ def _terms(form: Form) -> dict[str, Any]:
     }
 
 
-def _keep(lease: Lease, form: Form, built: BuiltForm, tar: Path, vault: Vault) -> None:
+def _keep(
+    lease: Lease,
+    form: Form,
+    built: BuiltForm,
+    granted: dict[str, object],
+    tar: Path,
+    vault: Vault,
+) -> None:
     name = form_object(lease.row_id, lease.epoch)
     ended = False
     try:
@@ -160,6 +168,7 @@ def _keep(lease: Lease, form: Form, built: BuiltForm, tar: Path, vault: Vault) -
                     sha256=built.sha256,
                     digest=built.digest,
                     info=built.info.model_dump(mode="json"),
+                    granted=granted,
                     done=row.total,
                 )
                 audit.record(

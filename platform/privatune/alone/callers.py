@@ -40,7 +40,7 @@ class Callers:
         """Raises UserFault."""
         if self.key is not None:
             sent = headers.get(b"authorization", b"").removeprefix(b"Bearer ")
-            if not hmac.compare_digest(sent, self.key.encode()):
+            if not sent or not hmac.compare_digest(sent, self.key.encode()):
                 raise NotAllowed("invalid_api_key", "The API key is not the one of this server.")
             return
         self._require_own_name(headers.get(b"host", b""))

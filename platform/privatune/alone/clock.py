@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from faults import UserFault
+from faults import OurFault, UserFault
 
 TOLERANCE = timedelta(hours=1)  # a clock that is set right is no clock that is turned back
 LONGEST = 100  # bytes of a time
@@ -28,7 +28,8 @@ class HighWater:
         self._kept: datetime | None = None  # the last that was written
 
     def time(self) -> datetime:
-        """The latest that was seen, this moment's among them. Raises UserFault `clock_behind`."""
+        """The latest that was seen, this moment's among them. Raises UserFault `clock_behind`,
+        OurFault `clock_unwritable`."""
         now = self._now()
         if now < self._mark - TOLERANCE:
             raise UserFault(
@@ -55,10 +56,18 @@ class HighWater:
             ) from error
 
     def _write(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = self._path.with_name(f".{self._path.name}-{os.getpid()}")
-        partial.write_text(self._mark.isoformat(), "ascii")
-        os.replace(partial, self._path)
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            partial.write_text(self._mark.isoformat(), "ascii")
+            os.replace(partial, self._path)
+        except OSError as error:
+            raise OurFault(
+                "clock_unwritable",
+                f"The latest time that was seen cannot be kept: {error.strerror}.",
+                where=str(self._path),
+                fix="Give the program a --state folder that it can write.",
+            ) from error
         self._kept = self._mark
 
 

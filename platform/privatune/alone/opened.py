@@ -12,7 +12,7 @@ from finetune.packaging.archive import BadArchive, unpack_tar
 from finetune.packaging.base.info import INFO_NAME, check_base
 from finetune.packaging.manifest import MANIFEST, Manifest
 from finetune.packaging.passport import Passport
-from finetune.packaging.verify import verify
+from finetune.packaging.verify import check_archive, verify
 from privatune.alone.terms import Terms
 
 
@@ -48,6 +48,8 @@ def unpacked(path: Path, folder: Path) -> Path:
         unpack_tar(path, folder)
     except BadArchive as error:
         raise NotVerified("not_verified", f"The .tar is not whole: {error}.") from error
+    if problems := check_archive(path, folder):
+        raise NotVerified("not_verified", f"This artifact is not what was signed: {problems[0]}.")
     return folder
 
 

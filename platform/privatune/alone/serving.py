@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from faults import UserFault
 from privatune.alone.callers import LOCAL, Callers
@@ -46,6 +47,7 @@ def state_folder() -> Path:
 def serve(wish: Wish, ready: Callable[[Opened], None]) -> None:
     """Raises UserFault where the bundle is not what was signed, its licence does not hold, its base
     is another, or something else listens at the address."""
+    signal.signal(signal.SIGTERM, _leave)  # what was unpacked goes, also before it answers
     _require_free(wish.host, wish.port)
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -62,6 +64,10 @@ def serve(wish: Wish, ready: Callable[[Opened], None]) -> None:
         clock = HighWater(wish.state / "clock", least=model.signed_at)
         model.terms.require(clock)
         asyncio.run(_serve(wish, model, clock, Path(place) / "engine.sock", ready))
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    raise SystemExit(128 + number)
 
 
 def _require_free(host: str, port: int) -> None:

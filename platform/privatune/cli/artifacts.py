@@ -99,7 +99,7 @@ def pull_artifact(
     client = Client.from_environment()
     artifact = client.get(f"{ARTIFACTS}/{_id_of(client, artifact_id)}")
     key = _key_in(client, output)
-    path = output / f"{artifact['id']}.tar"
+    path = output / f"{client.own_id(public_ids.ARTIFACT, artifact)}.tar"
     fetch(client, artifact, path)
     notes().print(f"{path} written, {size(path.stat().st_size)}")
     verify(path, key=key, as_json=as_json)
@@ -131,9 +131,9 @@ def export_form(
     address = f"{ARTIFACTS}/{_id_of(client, artifact_id)}/forms"
     found = made(client, client.post(address, {"form": form.value}))
     key = _key_in(client, output)
-    path = output / f"{found['id']}.tar"
+    path = output / f"{client.own_id(public_ids.FORM, found)}.tar"
     content = f"{FORMS}/{found['id']}/content"
-    fetch_whole(client, content, path, sha256=found["sha256"], size=found["bytes"])
+    fetch_whole(client, content, path, found)
     notes().print(f"{path} written, {size(path.stat().st_size)}")
     verify(path, key=key, as_json=as_json)
     _lay_out(path, oci)
@@ -222,4 +222,4 @@ def _id_of(client: Client, wanted: str) -> str:
 def fetch(client: Client, artifact: dict[str, Any], path: Path) -> None:
     """The bundle's tar. What broke off goes on where it ended."""
     address = f"{ARTIFACTS}/{artifact['id']}/content"
-    fetch_whole(client, address, path, sha256=artifact["sha256"], size=artifact["bytes"])
+    fetch_whole(client, address, path, artifact)

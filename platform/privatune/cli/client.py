@@ -14,6 +14,7 @@ from uuid import uuid4
 import httpx
 
 from privatune.cli.exits import Exit, Stop, exit_for
+from tenants.public_ids import PublicId
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8000"
 FROM_US = "x-request-id"
@@ -118,6 +119,13 @@ class Client:
             raise self._not_ours(f"answered {response.status_code}, and not as Privatune does")
         if response.is_error:
             raise refusal(response)
+
+    def own_id(self, kind: PublicId, told: dict[str, Any]) -> str:
+        """Of a row that the server told of, before a file is named so. Raises Stop."""
+        found = told.get("id")
+        if not isinstance(found, str) or kind.read(found) is None:
+            raise self._not_ours("told of an id that is none")
+        return found
 
     def _not_ours(self, what: str) -> Stop:
         return Stop(

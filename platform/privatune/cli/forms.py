@@ -23,19 +23,19 @@ class Form(StrEnum):
 def made(client: Client, form: dict[str, Any]) -> dict[str, Any]:
     """The form when it is made. Raises Stop if it cannot be."""
     told = ""
-    while form["state"] in LIVE_LEASES:
+    while form.get("state") in LIVE_LEASES:
         if (now := _how_far(form)) != told:
-            notes().print(now, soft_wrap=True)
+            notes().print(now, soft_wrap=True, markup=False)
             told = now
         time.sleep(POLL_SECONDS)
         form = client.get(f"{FORMS}/{form['id']}")
-    if form["state"] == LeaseState.SUCCEEDED:
+    if form.get("state") == LeaseState.SUCCEEDED:
         return form
     error = form.get("error") or {}
     raise Stop(
         Exit.FAILED,
-        error.get("message") or f"{form['id']} is {form['state']}.",
-        code=error.get("code") or f"work_{form['state']}",
+        error.get("message") or f"The form is {form.get('state')}.",
+        code=error.get("code") or f"work_{form.get('state')}",
         fix=error.get("fix"),
     )
 

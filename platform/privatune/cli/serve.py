@@ -10,6 +10,8 @@ from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import AsJson, notes, print_json
 from privatune.cli.trust import Fingerprint
 
+SHORTEST_KEY = 16  # characters
+
 if TYPE_CHECKING:
     from privatune.alone.opened import Opened
 
@@ -64,7 +66,7 @@ def serve(
             code="signer_missing",
             fix="give --key with the operator's public key, or --fingerprint.",
         )
-    api_key = api_key_file.read_text(encoding="utf-8").strip() if api_key_file else None
+    api_key = _key_in(api_key_file) if api_key_file else None
     if api_key is None and not _only_this_machine(host):
         raise Stop(
             Exit.USAGE,
@@ -95,6 +97,20 @@ def serve(
         ),
         ready,
     )
+
+
+def _key_in(file: Path) -> str:
+    """An empty file, as a mount that failed leaves one, would let everybody in."""
+    key = file.read_text(encoding="utf-8").strip()
+    if len(key) < SHORTEST_KEY or not all("!" <= sign <= "~" for sign in key):
+        raise Stop(
+            Exit.USAGE,
+            f"{file} holds no key: one is {SHORTEST_KEY} or more letters, digits and signs in a "
+            "line.",
+            code="api_key_malformed",
+            fix="make one, as with `openssl rand -hex 32`.",
+        )
+    return key
 
 
 def _only_this_machine(host: str) -> bool:

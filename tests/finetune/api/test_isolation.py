@@ -16,7 +16,7 @@ from tenants.models import AuditEntry, License, Membership, UsageEntry
 from tenants.roles import ALL_SCOPES, Role
 from tenants.services.files import create_file, keep
 from tenants.services.invitations import invite
-from tenants.services.licences import charge
+from tenants.services.licences import charge, terms_of
 from tenants.services.tenants import add_member, create_key
 from tenants.services.uploads import create_upload
 from tenants.services.vaults import open_vault
@@ -260,7 +260,7 @@ def ids(owner: Customer) -> dict[str, str]:
         open_vault().put_bytes("forms/tar", b"a tar")
         rows["form"] = Form.objects.create(
             artifact=Artifact.objects.get(), form="merged", state="succeeded",
-            object_name="forms/tar", bytes=5,
+            object_name="forms/tar", bytes=5, granted=terms_of(licence),
         )  # fmt: skip
         public = {kind: row.public_id for kind, row in rows.items() if row is not None}
         return public | {"model": model, "checkpoint": f"ftckpt_{NOWHERE}"}

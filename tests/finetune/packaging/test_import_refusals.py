@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,10 @@ def broken_tokenizer(source: Path) -> None:
     (source / "tokenizer.json").write_text("{}")
 
 
+def epsilon(value: float, source: Path) -> None:
+    edit(source / "config.json", rms_norm_eps=value)
+
+
 REFUSALS = {
     "pickle_weights": [pickled],
     "remote_code_required": [remote_code],
@@ -149,7 +154,10 @@ REFUSALS = {
     "link_outside": [link_outside],
     "empty_folder": [emptied],
     "no_config": [lambda s: (s / "config.json").unlink()],
-    "bad_config": [lambda s: (s / "config.json").write_text("{")],
+    "bad_config": [
+        lambda s: (s / "config.json").write_text("{"),
+        *(partial(epsilon, value) for value in (float("nan"), float("inf"), -1.0, 7)),
+    ],
     "no_weights": [lambda s: (s / WEIGHTS).unlink()],
     "not_a_base": [adapter_only],
     "vocabulary_too_small": [lambda s: edit(s / "config.json", vocab_size=300)],

@@ -249,6 +249,8 @@ HOSTILE = {
     "pipe": _named("pipe", tarfile.FIFOTYPE),
     "folder": _named("adapter", tarfile.DIRTYPE),
     "file in a file": _named("license.json/x"),
+    "too long": _named("x" * 3000),
+    "too deep": _named("a/" * 2000 + "a"),
     "added": _named("added.txt"),
     "git": _named(".git/config"),
 }

@@ -22,6 +22,7 @@ from tenants.models import License, LicenseState, StoredFile
 from tenants.rights import Right
 from tenants.roles import ALL_SCOPES, READ_SCOPES, Role, Scope
 from tenants.services.files import create_file, keep, open_file
+from tenants.services.licences import terms_of
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.rows import give_result
@@ -121,7 +122,11 @@ def held(db: None) -> Held:
         target = gateway.resolve(name=artifact.model_name)
         open_vault().put_bytes("forms/tar", b"a tar")
         form = Form.objects.create(
-            artifact=artifact, form="merged", state="succeeded", object_name="forms/tar"
+            artifact=artifact,
+            form="merged",
+            state="succeeded",
+            object_name="forms/tar",
+            granted=terms_of(License.objects.get()),
         )
     return Held(customer, file, reading, artifact, target, form)
 

@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -20,7 +22,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from faults import UserFault
+from faults import OurFault, UserFault
 from finetune.packaging import merged, reloaded
 from finetune.packaging.base import import_base
 from finetune.packaging.bundle import build, tar
@@ -36,11 +38,13 @@ from privatune.alone.engine import running
 from privatune.alone.opened import Opened, opened, require_merged, unpacked
 from privatune.alone.serving import _require_free
 from privatune.alone.terms import Terms
+from privatune.cli.serve import _key_in
 from tests.finetune.packaging.conftest import adapter, passport, signer  # noqa: F401  fixtures
 from tests.fixtures.ports import own_port
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)  # as the passport says
 ENDS = datetime(2100, 1, 1, tzinfo=UTC)
+SECRET = "a-key-of-the-tests"
 QUESTION: list[Any] = [{"role": "user", "content": "turn on the light in the kitchen please"}]
 
 
@@ -115,7 +119,7 @@ def server(taken: Taken, tmp_path: Path) -> Iterator[tuple[str, "subprocess.Pope
     """Of the .tar, on the folder of a base that was never imported."""
     tar(taken.bundle, tmp_path / "model.tar")
     (tmp_path / "operator.pem").write_text(taken.signer.public_pem)
-    (tmp_path / "secret").write_text("of-the-test\n")
+    (tmp_path / "secret").write_text(f"{SECRET}\n")
     words = [
         "serve", "model.tar", "--base", str(taken.base), "--key", "operator.pem", "--json",
         "--port", str(own_port()), "--api-key-file", "secret", "--state", "state",
@@ -141,7 +145,7 @@ def test_the_openai_client_asks_a_bundle_where_no_server_and_no_framework_is(
     taken: Taken, server: tuple[str, "subprocess.Popen[str]"], tmp_path: Path
 ) -> None:
     url, process = server
-    client = openai.OpenAI(base_url=url, api_key="of-the-test", max_retries=0)
+    client = openai.OpenAI(base_url=url, api_key=SECRET, max_retries=0)
     name = taken.passport.name
     assert [model.id for model in client.models.list()] == [name]
     assert client.models.retrieve(name).id == name
@@ -279,8 +283,33 @@ def test_a_web_page_and_a_name_bent_to_this_machine_are_not_answered_where_no_ke
     else:
         assert code_of(lambda: callers.require(sent)) == code
     with_key = Callers("k")
-    assert code_of(lambda: with_key.require(sent)) == "invalid_api_key"
+    for none in ({}, {b"authorization": b"Bearer "}, {b"authorization": b"Bearer l"}):
+        assert code_of(lambda none=none: with_key.require(sent | none)) == "invalid_api_key"
+    assert code_of(lambda: Callers("").require(sent)) == "invalid_api_key"
     with_key.require(sent | {b"authorization": b"Bearer k"})
+
+
+@pytest.mark.parametrize("held", ["", " \n \n", "short", "two words, one key"])
+def test_a_file_without_a_key_lets_nobody_in(held: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text(held)
+    assert code_of(lambda: _key_in(tmp_path / "key")) == "api_key_malformed"
+
+
+def test_one_that_is_stopped_while_it_starts_leaves_nothing(taken: Taken, tmp_path: Path) -> None:
+    tar(taken.bundle, tmp_path / "model.tar")
+    words = ["serve", "model.tar", "--base", str(taken.base), "--fingerprint", "x"]
+    words[-1] = taken.signer.fingerprint
+    (tmp_path / "tmp").mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *words, "--state", "state", "--port", str(own_port())],
+        cwd=tmp_path,
+        env=os.environ | {"TMPDIR": str(tmp_path / "tmp")},
+    )
+    while process.poll() is None and not any((tmp_path / "tmp").iterdir()):
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait() == 128 + signal.SIGTERM
+    assert not any((tmp_path / "tmp").iterdir())
 
 
 @pytest.mark.parametrize("kind", [b"", b"text/plain", b"application/x-www-form-urlencoded"])
@@ -356,6 +385,12 @@ def test_a_licence_ends_on_its_day_whatever_the_clock_says_later(tmp_path: Path)
         (tmp_path / "clock").write_text(written)
         assert code_of(clock) == "clock_unreadable"
     (tmp_path / "clock").unlink()
+    running = clock()
+    (tmp_path / "clock").mkdir()
+    with pytest.raises(OurFault) as unwritable:
+        running.time()
+    assert unwritable.value.code == "clock_unwritable"
+    (tmp_path / "clock").rmdir()
     (tmp_path / "clock").symlink_to("/dev/zero")
     assert code_of(clock) == "clock_unreadable"
     (tmp_path / "clock").unlink()

@@ -26,6 +26,7 @@ from tenants.database.scope import tenant_scope
 from tenants.models import License, User
 from tenants.roles import Role
 from tenants.services.files import create_file, keep
+from tenants.services.licences import terms_of
 from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
@@ -86,7 +87,11 @@ def ids(owner: Customer) -> dict[str, uuid.UUID]:
         artifact = Artifact.objects.get()
         open_vault().put_bytes("forms/tar", b"a tar")
         form = Form.objects.create(
-            artifact=artifact, form="merged", state="succeeded", object_name="forms/tar"
+            artifact=artifact,
+            form="merged",
+            state="succeeded",
+            object_name="forms/tar",
+            granted=terms_of(License.objects.get()),
         )
     return {
         "form_id": form.id,

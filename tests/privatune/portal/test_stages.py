@@ -10,6 +10,7 @@ from privatune.portal.outcome import outcome
 from tenants.database.scope import tenant_scope
 from tenants.models import License
 from tenants.rights import Right
+from tenants.services.licences import terms_of
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer
 from tests.finetune.services.jobs.test_starting import ADAPTER, made
@@ -95,6 +96,7 @@ def _check_its_merged_form(bench: Bench, browser: Client, model: Artifact) -> No
             error=None,
             bytes=10,
             sha256=tar.sha256,
+            granted=terms_of(License.objects.get()),
             info={"evaluation": {"perplexity": 12.5, "original": 12.25}},
         )
     assert f'href="{at}forms/{form.id}"' in section()

@@ -56,6 +56,7 @@ def download(request: RoomRequest, artifact_id: UUID, form_id: UUID) -> HttpResp
     with tenant_scope(request.belonging.tenant_id):
         form = _form(artifact_id, form_id)
         try:
+            leaving.require_out(form=form, by=request.principal)
             span = span_of(request, size=form.bytes, sha256=form.sha256)
             stream = leaving.open_form(form=form, by=request.principal, at=first_of(span))
         except UserFault as error:

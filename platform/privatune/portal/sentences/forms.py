@@ -14,6 +14,10 @@ FORMS: dict[str, Any] = {
         "not given out. Take a more precise form, or the model as it is."
     ),
     "form_not_made": _("This form is not made yet, or could not be made. Ask for it again."),
+    "form_of_other_terms": _(
+        "This form was made under a licence that has changed since. Ask for it again: it is then "
+        "made under the licence of today."
+    ),
     "merge_incomplete": _(
         "What was trained does not fit the base's weights, so they cannot be merged. Tell the "
         "operator."

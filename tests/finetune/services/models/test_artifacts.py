@@ -1,12 +1,13 @@
 """The one result: published behind the fence or not at all, exported by licence, deleted."""
 
 import tarfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.test import TestCase
 
 from finetune.families.contract import AdapterSpec
@@ -30,6 +31,7 @@ from finetune.work.kinds import Lease
 from finetune.work.perform import perform
 from finetune.work.pulse import Pulse
 from finetune.work.signals import LeaseLost, Stopped, Wishes
+from tenants.access import Principal
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict, NotFound, Refused
 from tenants.models import AuditEntry, License, LicenseState, StoredFile, UsageEntry
@@ -137,8 +139,6 @@ def _check_the_estimate(bench: Bench, artifact: Artifact, run_dir: Path) -> None
 
 
 def _publish_again(artifact: Artifact) -> None:
-    from django.db import transaction
-
     with transaction.atomic():
         Artifact.objects.create(
             job=artifact.job,
@@ -195,6 +195,22 @@ def make(form: Form, pulse: Pulse[Wishes]) -> Form:
         return Form.objects.select_related("artifact__base").get(id=form.id)
 
 
+def _shorten(by: Principal, form: Form) -> None:
+    """The licence, and take it back: what was made under the longer one is not given out."""
+    assert leaving.may_leave(form=form)
+    licence = License.objects.get()
+    with transaction.atomic():
+        License.objects.update(valid_until=licence.valid_from + timedelta(days=9000))
+        with pytest.raises(Conflict, match="a licence that has changed"):
+            leaving.open_form(form=form, by=by)
+        assert not leaving.may_leave(form=form)
+        assert asking.request_form(artifact=form.artifact, form="merged", by=by) != form
+        assert not Form.objects.filter(id=form.id).exists(), "it is made anew"
+        transaction.set_rollback(True)
+    License.objects.update(token_budget=12345)
+    assert asking.request_form(artifact=form.artifact, form="merged", by=by) == form
+
+
 def _check_the_form(bench: Bench, artifact: Artifact, tmp_path: Path) -> Form:
     by = somebody(artifact.tenant_id)
 
@@ -223,6 +239,7 @@ def _check_the_form(bench: Bench, artifact: Artifact, tmp_path: Path) -> Form:
         assert storage().models == (artifact.bundle_bytes + artifact.adapter_bytes + form.bytes)
         stream = leaving.open_form(form=form, by=by)
         assert AuditEntry.objects.get(action="form.download").data["sha256"] == form.sha256
+        _shorten(by, form)
     taken = tmp_path / "form.tar"
     with stream:
         taken.write_bytes(stream.read())
@@ -246,7 +263,7 @@ def _check_a_lost_lease(form: Form, tar: Path) -> None:
         {"info": form.info, "digest": "another", "sha256": form.sha256, "bytes": form.bytes}
     )
     with pytest.raises(LeaseLost):
-        making._keep(late, form, built, tar, vault)
+        making._keep(late, form, built, {}, tar, vault)
     assert list(vault.list("forms/")) == [form.object_name]
 
 
