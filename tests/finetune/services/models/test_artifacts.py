@@ -224,10 +224,13 @@ def _check_the_form(bench: Bench, artifact: Artifact, tmp_path: Path) -> Form:
         License.objects.update(rights=list(Right))
     beginning = ask()
     assert ask() == beginning
+    with tenant_scope(bench.tenant.id):
+        assert storage().reserved == artifact.base.bytes + artifact.bundle_bytes
     cancelled = make(beginning, Pulse(lambda: None, Wishes, Wishes(cancel=True)))
     assert cancelled.state == LeaseState.WAITING, "nobody has asked for the end in its row"
     with tenant_scope(bench.tenant.id):
         asking.cancel_form(form=cancelled, by=by)
+        assert storage().reserved == 0
         assert Form.objects.get().state == LeaseState.CANCELLED
         with pytest.raises(Conflict, match="no bytes"):
             leaving.open_form(form=cancelled, by=by)
