@@ -76,7 +76,7 @@ VAULTS: dict[str, Right | str] = {
     "finetune.services.evaluations.reading.open_items": OWN,
     "finetune.services.evaluations.reading.tags_of": OWN,
     "finetune.services.estimates.rehearsing._measure": WORKER,
-    "finetune.services.forms.asking.delete_form": WRITES,
+    "finetune.services.forms.asking._drop": WRITES,
     "finetune.services.forms.leaving.open_form": Right.MERGE,
     "finetune.services.forms.making._make": WORKER,
     "finetune.services.files.checking._check": INSIDE,

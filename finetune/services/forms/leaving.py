@@ -66,7 +66,11 @@ def open_form(*, form: Form, by: Principal, at: int = 0) -> BinaryIO:
     withheld; Conflict until it is made, and once the licence has changed; ObjectMissing,
     ObjectDamaged, StorageDown.
     """
-    require_out(form=form, by=by)
+    by.require_of(Scope.ARTIFACTS_READ, form)
+    require_license(model=form.artifact.base.name, right=Right.EXPORT)
+    require_license(model=form.artifact.base.name, right=Right.MERGE)
+    require_given_out(form.artifact)
+    _require_made(form)
     stream = open_vault().open(form.object_name, at=at)
     audit.record(
         actor=by.actor,
@@ -80,9 +84,11 @@ def open_form(*, form: Form, by: Principal, at: int = 0) -> BinaryIO:
 def require_out(*, form: Form, by: Principal) -> None:
     """Raises what `open_form` raises but of its bytes: before a part of them is looked for."""
     by.require_of(Scope.ARTIFACTS_READ, form)
-    require_license(model=form.artifact.base.name, right=Right.EXPORT)
-    require_license(model=form.artifact.base.name, right=Right.MERGE)
-    require_given_out(form.artifact)
+    require_may_leave(form.artifact)
+    _require_made(form)
+
+
+def _require_made(form: Form) -> None:
     if form.state != LeaseState.SUCCEEDED:
         raise Conflict(
             "form_not_made",

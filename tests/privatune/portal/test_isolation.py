@@ -46,7 +46,7 @@ PLAIN = {
 }  # fmt: skip
 POSTED = {
     "columns", "profile", "scrub", "delete", "cancel", "pause", "resume", "chat", "release",
-    "approve", "retry", "merge",
+    "approve", "retry", "forms",
 }  # fmt: skip
 ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]
 WITH_ID = [route for route in ROUTES if "<" in route]

@@ -39,6 +39,7 @@ ELSEWHERE = [
     "tenants/access.py:invalid_api_key", "tenants/trail", "tenants/vault/keyfiles.py",
     "tenants/services/key_prints.py", "finetune/services/models/catalog.py",
     "finetune/services/shredding.py", "finetune/packaging/base", "finetune/packaging/archive.py",
+    "finetune/packaging/oci.py",
     "finetune/packaging/verify.py", "finetune/packaging/signing.py:public_key",
     "finetune/serving/sockets.py", "finetune/records/check/codes.py", "finetune/serving/structured",
     "tenants/services/licences.py:license_not_found",
