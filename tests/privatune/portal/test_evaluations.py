@@ -97,6 +97,22 @@ def test_what_cannot_be_started_is_said_and_leaves_nothing(
 
 def test_it_is_cancelled_and_deleted_by_its_buttons(client: Client, customer: Customer) -> None:
     place = send(client, customer)["Location"]
+    assert 'id="attempts"' not in client.get(place).content.decode()
+    tried = [
+        {"k": 5, "value": 0.25, "interval": [0.125, 0.5]},
+        {"k": 9, "value": 1, "interval": None},
+    ]
+    side = {"rows": 1, "score": 0.2, "interval": None, "passed": 0, "errored": 0, "pass_at": tried}
+    with tenant_scope(customer.tenant_id):
+        Evaluation.objects.update(report={"rows": 1, "sides": {"model": side}, "changes": {}})
+    page = client.get(place).content.decode()
+    assert 'id="attempts"' in page
+    assert "0.125 – 0.500" in page
+    CatalogModel.objects.update(infilling="qwen")
+    licences = f"/t/{customer.slug}/licences/"
+    assert "fills in the middle" in client.get(licences).content.decode()
+    CatalogModel.objects.update(infilling="")
+    assert "fills in the middle" not in client.get(licences).content.decode()
     client.post(f"{place}cancel")
     assert [each.state for each in made(customer)] == ["cancelled"]
     assert client.post(f"{place}delete")["Location"].endswith("/evaluations/")
