@@ -28,7 +28,8 @@ _LAYER = "application/vnd.cncf.model.{}.v1.raw"
 _PATH = "org.cncf.model.filepath"
 _TITLE = "org.opencontainers.image.title"  # by which oras names the file
 _WEIGHTS = (".safetensors", ".gguf")
-_BESIDE_WEIGHTS = ("adapter", "model", "tokenizer", "embedder")
+_BESIDE_WEIGHTS = ("adapter", "model", "tokenizer", "embedder", "reranker")
+_GIVES = {"embedding": "embedding", "reranking": "other"}
 _SCALES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
@@ -138,7 +139,6 @@ def _moment(passport: Passport) -> str:
 
 def _config(passport: Passport, info: dict[str, Any], layers: list[str]) -> dict[str, Any]:
     """Of raw layers the hash of what is in them is their own digest."""
-    embeds = passport.family == "embedding"
     return {
         "descriptor": {
             "createdAt": _moment(passport),
@@ -153,7 +153,7 @@ def _config(passport: Passport, info: dict[str, Any], layers: list[str]) -> dict
             **_numbers(info),
             "capabilities": {
                 "inputTypes": ["text"],
-                "outputTypes": ["embedding" if embeds else "text"],
+                "outputTypes": [_GIVES.get(passport.family, "text")],
                 "reward": passport.family == "scoring",
             },
         },

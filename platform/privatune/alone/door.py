@@ -1,10 +1,10 @@
 """OpenAI's addresses for one model, as an ASGI application: models, chat completions and
-completions, whole or streamed."""
+completions, whole or streamed, or embeddings of one that makes vectors."""
 
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +18,7 @@ from finetune.api.wire.chat_answer import Deltas
 from finetune.api.wire.chat_request import ChatRequest
 from finetune.api.wire.completion_answer import in_turn
 from finetune.api.wire.completion_request import CompletionRequest
+from finetune.api.wire.embedding_body import SIDES, EmbeddingRequest, body_of
 from finetune.api.wire.sampling import now
 from finetune.discretion import told
 from privatune.alone.callers import Callers, require_json
@@ -32,6 +33,9 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Event = dict[str, Any]
+Telling = Callable[[], Coroutine[Any, Any, None]]
+WRITES = ("/v1/chat/completions", "/v1/completions")
+EMBEDS = ("/v1/embeddings",)
 Show = Callable[[Deltas], AsyncGenerator[Event]]
 
 
@@ -86,9 +90,8 @@ class Door:
         known = {
             "/v1/models": "GET",
             f"/v1/models/{self._model.name}": "GET",
-            "/v1/chat/completions": "POST",
-            "/v1/completions": "POST",
         }
+        known |= dict.fromkeys(EMBEDS if self._model.embeds else WRITES, "POST")
         if path not in known:
             raise NotFound("not_found", "There is nothing at this address.")
         if method != known[path]:
@@ -100,7 +103,7 @@ class Door:
         else:
             require_json(headers)
             body = read_bytes(await _body(receive))
-            await self._generate(self._asked(path, body), receive, send)
+            await self._while_there(self._telling(path, body, send), receive)
 
     def _described(self) -> dict[str, Any]:
         return {
@@ -109,6 +112,13 @@ class Door:
             "created": int(self._model.signed_at.timestamp()),
             "owned_by": "organization",
         }
+
+    def _telling(self, path: str, body: Any, send: Send) -> Telling:
+        if path not in EMBEDS:
+            return partial(_told, self._asked(path, body), send)
+        asked = fit_object(EmbeddingRequest, body)
+        self._require_model(asked.model)
+        return partial(_embedded, self._engine, asked, asked.inputs(), send)
 
     def _asked(self, path: str, body: Any) -> Answer:
         head = {"created": now(), "model": self._model.name, "system_fingerprint": self._print}
@@ -150,9 +160,9 @@ class Door:
                 param="model",
             )
 
-    async def _generate(self, asked: Answer, receive: Receive, send: Send) -> None:
+    async def _while_there(self, telling: Telling, receive: Receive) -> None:
         self._model.terms.require(self._clock)
-        answering = asyncio.create_task(_told(asked, send))
+        answering = asyncio.create_task(telling())
         leaving = asyncio.create_task(_gone(receive))
         try:
             await asyncio.wait({answering, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -162,6 +172,16 @@ class Door:
             for task in (answering, leaving):
                 task.cancel()
             await asyncio.gather(answering, leaving, return_exceptions=True)
+
+
+async def _embedded(
+    engine: Engine, asked: EmbeddingRequest, inputs: list[str | list[int]], send: Send
+) -> None:
+    found = await engine.embed(inputs, SIDES[asked.input_type], asked.dimensions)
+    # Millions of numbers take seconds to write: in a thread, beside which others are answered
+    body = await asyncio.to_thread(body_of, asked, found)
+    await _send_head(send, 200, b"application/json")
+    await _send_part(send, body, more=False)
 
 
 async def _told(asked: Answer, send: Send) -> None:

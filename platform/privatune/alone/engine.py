@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from finetune.api.wire.chat_answer import Deltas
+from finetune.records.recipe import Side
 from finetune.serving.client import ServingClient
-from finetune.serving.protocol import GenerateRequest
+from finetune.serving.protocol import Embedded, EmbedRequest, GenerateRequest
 from privatune.alone.opened import Opened
 
 OURS = "alone"  # whose turn it takes: there is nobody else
@@ -45,6 +46,22 @@ class Engine:
                     yield delta
 
         return all_of_them()
+
+    async def embed(
+        self, inputs: list[str | list[int]], side: Side, dimensions: int | None
+    ) -> Embedded:
+        made = self.model
+        return await self._client.embed(
+            EmbedRequest(
+                tenant=OURS,
+                base_path=str(made.base_dir),
+                base_digest=made.base_digest,
+                adapter_digest=made.adapter.sha256 if made.adapter else None,
+                inputs=inputs,
+                side=side,
+                dimensions=dimensions,
+            )
+        )
 
     def _request(self, generation: dict[str, Any]) -> GenerateRequest:
         made = self.model

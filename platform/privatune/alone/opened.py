@@ -38,6 +38,7 @@ class Opened:
     adapter: Adapter | None
     terms: Terms
     signed_at: datetime
+    embeds: bool  # it makes vectors and writes nothing
 
 
 def unpacked(path: Path, folder: Path) -> Path:
@@ -57,20 +58,14 @@ def opened(
     folder: Path, *, base: Path | None, store: Path, key: str | None, fingerprint: str | None
 ) -> Opened:
     """Raises UserFault `not_verified`, `base_needed`, `other_base`, `unnecessary_base`,
-    `bundle_embeds`, `bundle_ranks`, `bundle_scores`, `form_not_served`, `license_unreadable`, and
-    what the import of a base raises."""
+    `bundle_ranks`, `bundle_scores`, `form_not_served`, `license_unreadable`, and what the import of
+    a base raises."""
     report = verify(folder, key, trusted_fingerprint=fingerprint)
     if not report.ok or report.digest is None:
         problem = report.problems[0] if report.problems else "it has no manifest"
         raise NotVerified("not_verified", f"This artifact is not what was signed: {problem}.")
     read = _Read(folder)
     passport = Passport.model_validate_json(read("passport.json"))
-    if passport.recipe is not None:
-        raise UserFault(
-            "bundle_embeds",
-            "This model makes vectors and writes nothing that could be served.",
-            fix="`embedder/` in it loads with sentence-transformers.",
-        )
     if passport.ranking is not None:
         raise UserFault(
             "bundle_ranks",
@@ -92,7 +87,16 @@ def opened(
     else:
         where, digest = _base(base, store, passport), passport.base.digest
         adapter = _adapter(read)
-    return Opened(passport.name, report.digest, where, digest, adapter, terms, passport.created)
+    return Opened(
+        name=passport.name,
+        digest=report.digest,
+        base_dir=where,
+        base_digest=digest,
+        adapter=adapter,
+        terms=terms,
+        signed_at=passport.created,
+        embeds=passport.recipe is not None,
+    )
 
 
 def require_merged(form: str) -> None:

@@ -5,6 +5,7 @@ import os
 import resource
 import signal
 import socket
+import ssl
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ class Wish:
     api_key: str | None = None
     precision: str = "auto"
     threads: int | None = None
+    tls: tuple[Path, Path] | None = None  # certificate chain and key (PEM)
 
 
 def state_folder() -> Path:
@@ -49,6 +51,7 @@ def serve(wish: Wish, ready: Callable[[Opened], None]) -> None:
     is another, or something else listens at the address."""
     signal.signal(signal.SIGTERM, _leave)  # what was unpacked goes, also before it answers
     _require_free(wish.host, wish.port)
+    _require_readable(wish.tls)
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with tempfile.TemporaryDirectory(prefix="privatune-serve-") as place:
@@ -68,6 +71,22 @@ def serve(wish: Wish, ready: Callable[[Opened], None]) -> None:
 
 def _leave(number: int, _: object) -> NoReturn:
     raise SystemExit(128 + number)
+
+
+def _require_readable(tls: tuple[Path, Path] | None) -> None:
+    """Before a base is read, which takes long."""
+    if tls is None:
+        return
+    try:
+        # A key under a passphrase is refused, and nobody is asked for one
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*tls, password=lambda: "")
+    except (ssl.SSLError, OSError) as error:
+        raise UserFault(
+            "tls_unreadable",
+            f"{tls[0]} and {tls[1]} are no certificate and its key: {error.strerror or error}.",
+            fix="Give PEM files that belong together, the key without a passphrase.",
+            param="tls-cert",
+        ) from error
 
 
 def _require_free(host: str, port: int) -> None:
@@ -96,7 +115,7 @@ def _allow_connections() -> None:
 async def _serve(
     wish: Wish, model: Opened, clock: HighWater, path: Path, ready: Callable[[Opened], None]
 ) -> None:
-    from granian.constants import HTTPModes, Interfaces
+    from granian.constants import HTTPModes, Interfaces, SSLProtocols
     from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
@@ -115,6 +134,9 @@ async def _serve(
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(header_read_timeout=SILENT_MS),
             backpressure=CONNECTIONS,
+            ssl_cert=wish.tls[0] if wish.tls else None,
+            ssl_key=wish.tls[1] if wish.tls else None,
+            ssl_protocol_min=SSLProtocols.tls12,
         )
         for name in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(name, http.stop)

@@ -39,6 +39,14 @@ def serve(
             exists=True, dir_okay=False, help="A file with the key that callers have to send."
         ),
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A certificate chain (PEM), for HTTPS."),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="The certificate's key (PEM)."),
+    ] = None,
     state: Annotated[
         Path | None,
         typer.Option(
@@ -75,8 +83,17 @@ def serve(
             fix="give --api-key-file with a file that holds one.",
         )
 
+    if (tls_cert is None) != (tls_key is None):
+        raise Stop(
+            Exit.USAGE,
+            "A certificate and its key are given together.",
+            code="tls_incomplete",
+            fix="give both --tls-cert and --tls-key.",
+        )
+    tls = (tls_cert, tls_key) if tls_cert and tls_key else None
+
     def ready(model: "Opened") -> None:
-        url = f"http://{host}:{port}/v1"
+        url = f"{'https' if tls else 'http'}://{host}:{port}/v1"
         if as_json:
             print_json({"base_url": url, "model": model.name, "digest": model.digest})
         else:
@@ -94,6 +111,7 @@ def serve(
             state=state or state_folder(),
             precision=precision,
             threads=threads,
+            tls=tls,
         ),
         ready,
     )
