@@ -183,7 +183,7 @@ def sentence(told: Mapping[str, Any]) -> str:
 
 
 def _figure(loss: float) -> str:
-    return f"{loss:.4g}"
+    return f"{loss:#.4g}"
 
 
 def _outlook(furthest: Ahead, now: float) -> Outlook:

@@ -26,6 +26,7 @@ SOME = {
     "reward_model": DRAWING,
     "packing": [name for name in ON_ROWS if name in OF_TEXT],
     **dict.fromkeys(("thinking", "dropout", "neftune_noise_alpha"), OF_TEXT),
+    "learning_curve": ON_ROWS,
     "further_file": ON_ROWS,
     "further_weight": ON_ROWS,
     "loss_type": ["dpo"],  # what GRPO and rerank call so the form does not offer

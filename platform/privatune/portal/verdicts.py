@@ -14,6 +14,7 @@ from finetune.grading.criteria import NAMED
 from finetune.grading.marks import chance
 from finetune.models import Evaluation, Suite
 from finetune.services.evaluations import reading
+from privatune.portal import learning
 
 SIDES: dict[str, Any] = {
     "base": _("base"),
@@ -100,7 +101,12 @@ def verdict(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not advice:
         return None
     words, colour = DECISIONS[advice["decision"]]
-    return {"words": words, "colour": colour, "reason": REASONS[advice["reason"]]}
+    return {
+        "words": words,
+        "colour": colour,
+        "reason": REASONS[advice["reason"]],
+        "rows": learning.said(advice.get("learning_curve")),
+    }
 
 
 def criteria(suite: Suite) -> list[str]:

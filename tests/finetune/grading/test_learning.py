@@ -116,7 +116,7 @@ def test_no_loss_is_told_to_fall_below_zero() -> None:
         ([law(rows) for rows in sizes_of(5)], "Twice the rows (3,200) would bring the validation"),
         ([1.2003, 1.1998, 1.2001, 1.2, 1.1999], "four times as many (6,400) would lower the"),
         ([1.0, 1.05, 1.1, 1.15, 1.2], "More rows like these would do harm"),
-        ([1.1, 1.2, 1.1, 1.2, 1.1], "would leave the validation loss, 1.1 now, anywhere"),
+        ([1.1, 1.2, 1.1, 1.2, 1.1], "would leave the validation loss, 1.100 now, anywhere"),
         ([1.2, 1.1], "too few of the trainings"),
     ],
     ids=list(Outlook),

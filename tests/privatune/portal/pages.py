@@ -19,6 +19,7 @@ from django.test import Client
 from django.urls import reverse
 
 from finetune.events import LossAtChance
+from finetune.grading.learning import Point, learning_curve, told
 from finetune.grading.retrieval import MEASURES
 from finetune.models import (
     Artifact,
@@ -66,6 +67,9 @@ BAD = (
 )
 
 
+CURVE = told(learning_curve([Point(n, 1 + 0.5 * n**-0.3) for n in (150, 300, 600, 1200, 2400)]))
+
+
 @dataclass(frozen=True)
 class Page:
     name: str
@@ -106,6 +110,7 @@ class Scene:
                 "documents": 38,
                 "measures": dict.fromkeys(MEASURES, found),
             }
+            losses["learning_curve"] = CURVE
             Artifact.objects.update(report={"warnings": [warned]} | losses)
             self.artifact = Artifact.objects.get()
             self.evaluation = self._evaluation()
@@ -187,7 +192,9 @@ class Scene:
             "done": 80, "total": 80,
             "report": {
                 "sides": {"base": told, "model": told}, "changes": {"base": change},
-                "advice": {"decision": "deploy", "reason": "better_than_base"},
+                "advice": {
+                    "decision": "deploy", "reason": "better_than_base", "learning_curve": CURVE,
+                },
             },
         }  # fmt: skip
         suite = Suite.objects.create(name="exact")

@@ -96,9 +96,11 @@ def test_further_data_is_taken_with_its_weight(bench: Bench) -> None:
 
 def test_ways_to_train_an_adapter_are_asked_for_or_left_out(bench: Bench) -> None:
     typed = {"init_lora_weights": "olora", "use_rslora": "on", "loraplus_lr_ratio": "16"}
+    typed |= {"learning_curve": "on", "validation_split": "0.2"}
     assert ask(bench, "en", r="4", neftune_noise_alpha="5", **typed).status_code == 302
     with tenant_scope(bench.tenant.id):
         asked = Job.objects.get().requested
+    assert asked["learning_curve"] is True
     assert asked["adapter"] == {"r": 4, "init_lora_weights": "olora", "use_rslora": True}
     assert (asked["optimizer"], asked["neftune_noise_alpha"]) == ({"loraplus_lr_ratio": 16.0}, 5.0)
 
@@ -257,12 +259,13 @@ OF_TEXT = {"thinking", "dropout", "neftune_noise_alpha"}  # of every method that
 @pytest.mark.parametrize(
     ("method", "own"),
     [
-        ("contrastive", {"scale", "dimensions", "further_file", "further_weight"}),
-        ("supervised", {"packing", "further_file", "further_weight"}),
+        ("contrastive", {"scale", "dimensions", "further_file", "further_weight",
+                         "learning_curve"}),
+        ("supervised", {"packing", "further_file", "further_weight", "learning_curve"}),
         ("dpo", {"beta", "loss_type", "label_smoothing", "packing", "further_file",
-                 "further_weight"}),
+                 "further_weight", "learning_curve"}),
         ("kto", {"beta", "desirable_weight", "undesirable_weight", "packing", "further_file",
-                 "further_weight"}),
+                 "further_weight", "learning_curve"}),
         ("reinforcement", {"beta", "num_generations", "max_completion_tokens", "grader",
                            "reward_model"}),
     ],

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 from django.utils.translation import override
 
+from finetune.grading.learning import Point, learning_curve, sentence
+from finetune.grading.learning import told as curve_told
 from finetune.grading.marks import chance
 from finetune.services.models.prompting import most_common
 from privatune.cli import evaluations
-from privatune.portal import verdicts
+from privatune.portal import learning, verdicts
 from privatune.portal.outcome import outcome
 from privatune.portal.searched import searched
 
@@ -30,6 +32,46 @@ def test_the_change_is_told_by_its_sign(
             found = outcome(report)
         assert found is not None
         assert (found.words, found.colour, found.overlap) == (words, colour, "")
+
+
+POINTS = {
+    "falls": [2.0, 1.7, 1.5, 1.37, 1.28],
+    "flat": [1.2003, 1.1998, 1.2001, 1.2, 1.1999],
+    "rises": [1.0, 1.05, 1.1, 1.15, 1.2],
+    "unsure": [1.1, 1.2, 1.1, 1.2, 1.1],
+    "too_few": [1.2, 1.1],
+}
+CHINESE = {
+    "falls": "行数增至两倍（3,200 行）时，验证损失预计从 1.280 变为",
+    "flat": "增加同类的行几乎没有作用",
+    "rises": "增加同类的行反而有害",
+    "unsure": "尚无法判断增加行数的作用",
+    "too_few": "得到损失的次数太少",
+}
+
+
+@pytest.mark.parametrize("outlook", POINTS)
+def test_what_more_rows_would_bring_is_drawn_and_told_in_the_persons_language(outlook: str) -> None:
+    points = [Point(100 << n, loss) for n, loss in enumerate(POINTS[outlook])]
+    report = {"learning_curve": curve_told(learning_curve(points))}
+    assert report["learning_curve"]["outlook"] == outlook
+    shown = learning.drawn(report)
+    assert shown is not None
+    assert shown["said"] == sentence(report["learning_curve"])
+    with override("zh-hans"):
+        chinese = learning.drawn(report)
+    assert chinese is not None
+    assert CHINESE[outlook] in chinese["said"]
+    dots = shown["dots"]
+    assert [dot.rows for dot in dots if not dot.is_ahead] == [point.rows for point in points]
+    assert len([dot for dot in dots if dot.is_ahead]) == (0 if outlook == "too_few" else 2)
+    across = [dot.x for dot in dots]
+    assert across == sorted(across)
+    assert all(learning.TOP <= y <= learning.BOTTOM for d in dots for y in (d.y, d.low or d.y))
+
+
+def test_a_model_without_a_learning_curve_shows_none() -> None:
+    assert learning.drawn({"valid_loss": 1.0}) is None
 
 
 def test_a_loss_over_rows_that_were_trained_on_is_not_praised() -> None:

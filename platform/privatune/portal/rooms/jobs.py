@@ -20,7 +20,7 @@ from finetune.models import Checkpoint, Event, Job
 from finetune.services.jobs import lifecycle
 from finetune.states import FINAL_JOB_STATES, JobState
 from finetune.trainer.objectives import METHODS
-from privatune.portal import history, measures, outlook, phases
+from privatune.portal import history, learning, measures, outlook, phases
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.job_form import JobForm
 from privatune.portal.method_fields import formats, method_for
@@ -186,6 +186,7 @@ def _progress(job: Job) -> dict[str, Any]:
         ],
         "artifact": artifact,
         "searched": searched(artifact.report) if artifact else None,
+        "curve": learning.drawn(artifact.report) if artifact else None,
         "warnings": [(each["code"], history.told(Event(**each))) for each in warned],
         "final": job.state in FINAL_JOB_STATES,
         "training": job.state == JobState.RUNNING and not stopping,

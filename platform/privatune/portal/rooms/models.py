@@ -16,6 +16,7 @@ from finetune.models import Artifact
 from finetune.services.evaluations.abilities import abilities_of
 from finetune.services.models import artifacts, prompting, withholding
 from privatune import problem_pages
+from privatune.portal import learning
 from privatune.portal.access import RoomRequest, go, room
 from privatune.portal.model_forms import forms_of
 from privatune.portal.outcome import outcome
@@ -53,6 +54,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "outcome": outcome(report, artifact.passport.get("method", "sft")),
             "searched": searched(report),
             "preferred": preferred(report),
+            "curve": learning.drawn(report),
             "stages": stages(artifact),
             "evaluations": [
                 {"row": each, "verdict": verdict(each.report)}
