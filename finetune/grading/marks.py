@@ -88,6 +88,21 @@ def compare(first: Sequence[float], second: Sequence[float]) -> Change:
     return Change(pairs.count, pairs.difference, newcombe(pairs), mcnemar(pairs))
 
 
+def wins(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
+    """How often the second's answer scores higher than the first's to the same question; the share
+    and its interval (Wilson) are of those that are not tied."""
+    won = sum(after > before for before, after in zip(first, second, strict=True))
+    tied = sum(after == before for before, after in zip(first, second, strict=True))
+    decided = len(first) - tied
+    return {
+        "rows": len(first),
+        "won": won,
+        "tied": tied,
+        "share": round(won / decided, DIGITS) if decided else None,
+        "interval": rounded(wilson(won, decided)) if decided else None,
+    }
+
+
 def told(found: Change) -> dict[str, Any]:
     return {
         "rows": found.rows,

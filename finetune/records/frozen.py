@@ -8,6 +8,7 @@ which sequences belong to one record.
     members      uint32, sequences of each record              [records]
     goods        uint8, 1 where a record's answer is good      [records]; only of rated ones
     scores       float64, how alike a record's texts are       [records]; only of scored ones
+    margins      float64, by how much a pair's first is better [records]; only where one says so
     footer       JSON (also the day that prompts print as today), then its length (uint64)
                  and `MAGIC`
 
@@ -28,12 +29,12 @@ import numpy as np
 import numpy.typing as npt
 
 from faults import OurFault
-from finetune.records.kinds import Group, Item, Rated, Scored
+from finetune.records.kinds import Group, Item, Preferred, Rated, Scored
 
 MAGIC = b"PTTOKEN1"
 _END = struct.Struct("<Q8s")
 _PARTS = ("ids", "lengths", "spans", "edges", "members")
-_BESIDE = ("goods", "scores")  # at most one of them
+_BESIDE = ("goods", "scores", "margins")  # at most one of them
 _WIDE = 1 << 16
 
 assert sys.byteorder == "little"
@@ -50,6 +51,7 @@ class Block:
     members: "array[int]" = field(default_factory=lambda: array("I"))
     goods: "array[int]" = field(default_factory=lambda: array("B"))
     scores: "array[float]" = field(default_factory=lambda: array("d"))
+    margins: "array[float]" = field(default_factory=lambda: array("d"))
 
     def add(
         self,
@@ -57,9 +59,10 @@ class Block:
         *,
         good: bool | None = None,
         score: float | None = None,
+        margin: float | None = None,
     ) -> None:
         """One record: of each sequence the ids, and which of them are trained; of a rated one,
-        whether its answer is good, and of a scored one its score."""
+        whether its answer is good, of a scored one its score, and of a pair its margin."""
         members = 0
         for input_ids, trained in sequences:
             edges = edges_of(trained)
@@ -73,6 +76,7 @@ class Block:
             self.goods.append(good)
         if score is not None:
             self.scores.append(score)
+        self.margins.append(margin or 0.0)
 
 
 def edges_of(trained: list[bool]) -> list[int]:
@@ -115,6 +119,8 @@ class Writer:
         """`kind`: of the records."""
         places = [0]
         self._pad(places)
+        if not any(self._rest.margins):
+            self._rest.margins = array("d")
         beside = [name for name in _BESIDE if getattr(self._rest, name)]
         for name in (*_PARTS[1:], *beside):
             self._file.write(getattr(self._rest, name).tobytes())
@@ -131,6 +137,8 @@ class Writer:
         }
         if self._rest.scores:
             footer["scored"] = True
+        if "margins" in beside:
+            footer["margined"] = True
         written = json.dumps(footer, sort_keys=True).encode()
         self._file.write(written + _END.pack(len(written), MAGIC))
         self.bytes = self._file.tell()
@@ -164,10 +172,11 @@ class Frozen:
         self._firsts = None if footer["records"] == count else _starts(members)
         self.records: int = footer["records"]
         beside, scored = len(places) > len(_PARTS) + 1, footer.get("scored", False)
-        self._goods = (
-            _mapped(path, "u1", places[5], self.records) if beside and not scored else None
-        )
+        margined = footer.get("margined", False)
+        rated = beside and not scored and not margined
+        self._goods = _mapped(path, "u1", places[5], self.records) if rated else None
         self._scores = _mapped(path, "<f8", places[5], self.records) if scored else None
+        self._margins = _mapped(path, "<f8", places[5], self.records) if margined else None
 
     def lengths(self) -> npt.NDArray[np.int64]:
         """Tokens of all sequences of each record."""
@@ -195,6 +204,10 @@ class Frozen:
     def score(self, record: int) -> float | None:
         """Of a scored one, how alike its texts are."""
         return None if self._scores is None else float(self._scores[record])
+
+    def margin(self, record: int) -> float:
+        """Of a pair, by how much its first is better."""
+        return 0.0 if self._margins is None else float(self._margins[record])
 
     def _sequence(self, number: int) -> tuple[list[int], bytes]:
         start, end = self._starts[number : number + 2]
@@ -258,6 +271,8 @@ class FrozenItems(Sequence[Item]):
             return Rated(items[0], good)
         if (score := self._frozen.score(key % len(self))) is not None:
             return Scored(items, score)
+        if margin := self._frozen.margin(key % len(self)):
+            return Preferred(items, margin)
         return items[0] if len(items) == 1 else Group(items)
 
 

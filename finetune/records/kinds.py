@@ -77,6 +77,13 @@ class Scored:
         return sum(sequence.trained for sequence in self.sequences)
 
 
+@dataclass(frozen=True)
+class Preferred(Group):
+    """Of which the first is better than the second, by a margin."""
+
+    margin: float = 0.0
+
+
 Encode = Callable[[Any], Item]
 """A canonical row (a `Row` of rows.py, an `EmbeddedRow` of what becomes a vector, a `RankedRow` of
 what becomes a score) -> its sequence, or the group of its answers' sequences. Raises UserFault."""
@@ -130,7 +137,8 @@ def _sequence(record: Any, answer: Answer, encode: Encode) -> Item:
 
 
 def _pair(record: Any, encode: Encode) -> Group:
-    return Group(tuple(_sequence(record, side, encode) for side in SIDES))
+    sequences = tuple(_sequence(record, side, encode) for side in SIDES)
+    return Preferred(sequences, record["margin"]) if "margin" in record else Group(sequences)
 
 
 def _rated(record: Any, encode: Encode) -> Rated:

@@ -18,6 +18,8 @@
 writes it where it was told to cut, so that whoever encodes the row later cuts at the same place.
 `tags`: what the row is about; of no account to training.
 
+`margin` of a pair: by how much its better answer is better; only reward models learn from it.
+
 `group`: rows of one stay on one side where a file is split (splitting.py); no part of what is
 trained. Of a prompt it stands in `item`.
 """
@@ -87,6 +89,7 @@ class ChatPairRow(TypedDict):
     messages: list[Message]
     chosen: list[Message]
     rejected: list[Message]
+    margin: NotRequired[float]
     cut_to: NotRequired[int]
     tags: NotRequired[list[str]]
     group: NotRequired[str]
@@ -97,6 +100,7 @@ class CompletionPairRow(TypedDict):
     prompt: str
     chosen: str
     rejected: str
+    margin: NotRequired[float]
     cut_to: NotRequired[int]
     tags: NotRequired[list[str]]
     group: NotRequired[str]
@@ -175,6 +179,12 @@ def label_of(record: Record) -> bool | None:
     """Of a rated one, whether its answer is good."""
     label: bool | None = cast(dict[str, Any], record).get("label")
     return label
+
+
+def margin_of(record: Record) -> float | None:
+    """Of a pair, by how much its better answer is better, where it says so."""
+    margin: float | None = cast(dict[str, Any], record).get("margin")
+    return margin
 
 
 def score_of(record: Record) -> float | None:

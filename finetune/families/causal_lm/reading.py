@@ -16,7 +16,7 @@ from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.frozen import Block, Frozen, FrozenItems, Writer
 from finetune.records.holes import Rearranging
 from finetune.records.infilling import Holes
-from finetune.records.kinds import Group, Item, Rated, RecordKind
+from finetune.records.kinds import Group, Item, Preferred, Rated, RecordKind
 from finetune.records.rendering import printed_day
 from finetune.records.thinking import Thinking
 
@@ -83,6 +83,7 @@ class RowReader:
             block.add(
                 ((list(each.input_ids), list(map(bool, each.labels))) for each in sequences),
                 good=item.good if isinstance(item, Rated) else None,
+                margin=item.margin if isinstance(item, Preferred) else None,
             )
             writer.extend(block)
         writer.close(self._kind.name)

@@ -1,7 +1,6 @@
 """Rows to learn vectors from: a query with what shall be found for it, or two texts with a score of
 how alike they are. Their fields are known by the names that data for sentence-transformers has."""
 
-import math
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -82,20 +81,11 @@ def _score(fields: Fields) -> float:
     if value is None:
         fields.find("missing_field", name, f"The field '{name}' is missing.")
         return 0.0
-    if isinstance(value, str):  # as tables have them
-        try:
-            value = float(value)
-        except ValueError:
-            value = str(value)
-    if (
-        isinstance(value, str | bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-    ):
+    score = fields.number(name)
+    if score is None:
         found = json_type(value)
         fields.find("bad_score", name, f"A score must be a number, not {found}.", found=found)
-        return 0.0
-    return float(value)
+    return score or 0.0
 
 
 def _named(values: dict[str, Any], names: tuple[str, ...]) -> str:

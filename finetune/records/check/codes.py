@@ -253,6 +253,11 @@ ROW_CODES: dict[str, Code] = {
         "Write true where the answer is good, else false. If label means something else, take the "
         "field away: the rows are then prompts and completions.",
     ),
+    "bad_margin": _error(
+        "A margin that is no number from 0 to 100.",
+        "Write by how much the better answer is to score higher, 0.5 for instance, or leave the "
+        "field out.",
+    ),
     "bad_score": _error(
         "A score that is no number.",
         "Write how alike the two texts are as a number, 0 to 1 for instance; more is more alike.",

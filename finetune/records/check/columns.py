@@ -17,7 +17,8 @@ Columns = Mapping[str, str]
 
 FIELDS = (
     *("system", "history", "instruction", "input", "prompt", "completion", "output"),
-    *("messages", "conversations", "tools", "text", "chosen", "rejected", "label"),
+    *("messages", "conversations", "tools", "text", "chosen", "rejected", "margin"),
+    "label",
     *("query", "positive", "negative", "sentence1", "sentence2", "score"),
 )
 SPLITTERS = (",", ";", "\t")

@@ -1,5 +1,6 @@
 """Reading typed fields out of a row, collecting a finding for each that is wrong."""
 
+import math
 from typing import Any
 
 from finetune.records.check.problems import Finding
@@ -69,6 +70,18 @@ class Fields:
             self._wrong_type(GROUP, "a string", value)
             return None
         return str(value)
+
+    def number(self, name: str) -> float | None:
+        """A finite number, or the text of one, as tables have it; None for anything else."""
+        value = self.values.get(name)
+        if isinstance(value, str):
+            try:
+                value = float(value)
+            except ValueError:
+                return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        return float(value) if math.isfinite(value) else None
 
     def text(self, name: str) -> str:
         """A required string that is not blank; '' with a finding otherwise."""

@@ -11,8 +11,9 @@ from finetune.records.check.problems import Finding
 from finetune.records.pairs import SIDES, untrained
 from finetune.records.rows import ChatPairRow, CompletionPairRow, Message, PairRow
 
-PREFERENCE_FIELDS = frozenset({"input", "preferred_output", "non_preferred_output"})
-CHOSEN_FIELDS = frozenset({"prompt", "chosen", "rejected", "tools"})
+PREFERENCE_FIELDS = frozenset({"input", "preferred_output", "non_preferred_output", "margin"})
+CHOSEN_FIELDS = frozenset({"prompt", "chosen", "rejected", "tools", "margin"})
+LARGEST_MARGIN = 100.0
 _INPUT_FIELDS = frozenset({"messages", "tools", "parallel_tool_calls"})
 
 
@@ -33,6 +34,7 @@ def read_preference(values: dict[str, Any], findings: list[Finding]) -> ChatPair
     row = ChatPairRow(messages=prompt, chosen=chosen, rejected=rejected)
     if tools := read_tools(asked):
         row["tools"] = tools
+    _read_margin(fields, row)
     names = ("input.messages", "preferred_output", "non_preferred_output")
     _check(row, findings, names, only_answers=True)
     return row
@@ -42,13 +44,29 @@ def read_chosen(values: dict[str, Any], findings: list[Finding]) -> PairRow:
     """`chosen` and `rejected`: texts, messages, or whole conversations that begin alike."""
     fields = Fields(values, findings)
     fields.only(CHOSEN_FIELDS)
+    row: PairRow
     if all(isinstance(values.get(side), list) for side in SIDES):
-        return _read_conversations(fields)
-    if isinstance(values.get("prompt"), list):
+        row = _read_conversations(fields)
+    elif isinstance(values.get("prompt"), list):
         for side in SIDES:
             fields.required(side, list)
-        return ChatPairRow(messages=[], chosen=[], rejected=[])
-    return _read_texts(fields)
+        row = ChatPairRow(messages=[], chosen=[], rejected=[])
+    else:
+        row = _read_texts(fields)
+    _read_margin(fields, row)
+    return row
+
+
+def _read_margin(fields: Fields, row: PairRow) -> None:
+    """By how much the better answer is better, where the row says so."""
+    value = fields.values.get("margin")
+    if value is None or value == "":
+        return
+    margin = fields.number("margin")
+    if margin is None or not 0 <= margin <= LARGEST_MARGIN:
+        fields.find("bad_margin", "margin")
+    elif margin:
+        row["margin"] = margin
 
 
 def _read_texts(fields: Fields) -> CompletionPairRow:

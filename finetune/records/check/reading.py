@@ -23,7 +23,7 @@ from finetune.records.check.tokens import TokenCounter, TokenCounts
 from finetune.records.encode import load_tokenizer
 from finetune.records.frozen import Block
 from finetune.records.printing import printable
-from finetune.records.rows import File, Record, TextRow, label_of, score_of
+from finetune.records.rows import File, Record, TextRow, label_of, margin_of, score_of
 from finetune.records.tags import tags_of
 
 # What a file's own fields cause in each of its rows
@@ -255,6 +255,7 @@ class RowsReader:
             ((each.input_ids, each.trained) for encoded in rows for each in encoded.sequences),
             good=label_of(row),
             score=score_of(row),
+            margin=margin_of(row),
         )
         return orjson.dumps(row)
 

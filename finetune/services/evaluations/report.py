@@ -35,6 +35,8 @@ def report_of(evaluation: Evaluation, items: Items, seen: int | None) -> dict[st
         "sides": {side: _side(items, side, found) for side, found in sides.items()},
         "changes": {side: marks.told(found) for side, found in changes.items()},
     }
+    if won := _wins(items):
+        report["wins"] = won
     if "base" in changes:
         advice = advise(
             changes["base"],
@@ -49,6 +51,27 @@ def report_of(evaluation: Evaluation, items: Items, seen: int | None) -> dict[st
         if (curve := _curve(evaluation)) is not None:
             report["advice"]["learning_curve"] = curve
     return report
+
+
+def _wins(items: Items) -> list[dict[str, Any]]:
+    """Of each reward model among the criteria, against the base, where both answers were scored."""
+    if "base" not in _names(items):
+        return []
+    found: dict[str, list[tuple[float, float]]] = {}
+    for item in items:
+        before, after = _scored(item, "base"), _scored(item, "model")
+        for name in before.keys() & after.keys():
+            found.setdefault(name, []).append((before[name], after[name]))
+    return [
+        {"name": name, **marks.wins(*zip(*pairs, strict=True))}
+        for name, pairs in sorted(found.items())
+    ]
+
+
+def _scored(item: dict[str, Any], side: str) -> dict[str, float]:
+    results = item["sides"][side]["results"]
+    scored = [each for each in results if each["type"] == "reward_model" and not each["errors"]]
+    return {each["name"]: each["score"] for each in scored}
 
 
 def tags_of(items: Items) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import Field
 
-from finetune.records.kinds import PAIR, Item
+from finetune.records.kinds import PAIR, Item, Preferred
 from finetune.trainer.objectives.contract import Metric, Objective, Settings, Sums
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 class RewardSettings(Settings):
-    """`margin`: by how much the preferred answer is to score higher; `center_rewards_coefficient`:
-    what the square of a pair's summed scores costs."""
+    """`margin`: by how much the preferred answer is to score higher, beside a pair's own;
+    `center_rewards_coefficient`: what the square of a pair's summed scores costs."""
 
     margin: float = Field(default=0.0, ge=0, le=100)
     center_rewards_coefficient: float = Field(default=0.0, ge=0, le=100)
@@ -39,7 +39,7 @@ def reward(
 ) -> Sums:
     found = _both(model, batch)
     return Sums(
-        loss=_losses(found, settings).double().sum(),
+        loss=_losses(found, items, settings).double().sum(),
         weight=len(items),
         metrics=_measured(found.detach()),
     )
@@ -48,7 +48,7 @@ def reward(
 def each(
     model: Scores, batch: Any, items: Sequence[Item], *, settings: RewardSettings = DEFAULT
 ) -> list[tuple[float, float]]:
-    return [(float(loss), 1.0) for loss in _losses(_both(model, batch), settings)]
+    return [(float(loss), 1.0) for loss in _losses(_both(model, batch), items, settings)]
 
 
 def favours(model: Scores, batch: Any, items: Sequence[Item]) -> list[bool]:
@@ -61,12 +61,16 @@ def _both(model: Scores, batch: Any) -> "Tensor":
     return model.scores(batch).view(-1, 2)
 
 
-def _losses(found: "Tensor", settings: RewardSettings) -> "Tensor":
+def _losses(found: "Tensor", items: Sequence[Item], settings: RewardSettings) -> "Tensor":
     """[pairs]"""
     from torch.nn.functional import logsigmoid
 
     chosen, rejected = found.unbind(1)
-    losses = -logsigmoid(chosen - rejected - settings.margin)
+    margins = [each.margin if isinstance(each, Preferred) else 0.0 for each in items]
+    apart = chosen - rejected - settings.margin
+    if any(margins):
+        apart = apart - apart.new_tensor(margins)
+    losses = -logsigmoid(apart)
     if settings.center_rewards_coefficient:
         losses = losses + settings.center_rewards_coefficient * (chosen + rejected).square()
     return losses

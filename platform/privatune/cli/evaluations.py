@@ -237,6 +237,7 @@ def show(evaluation: dict[str, Any], *, as_json: bool) -> None:
             "error": error.get("message"),
             "where": error.get("where"),
             "seen in training": _seen(evaluation.get("report") or {}),
+            "wins": _wins(evaluation.get("report") or {}),
             "verdict": advice and f"{_verdict(evaluation)}: {advice['message']}",
             "more rows": advice and (advice.get("learning_curve") or {}).get("message"),
         }
@@ -297,6 +298,22 @@ def _advice(evaluation: dict[str, Any]) -> dict[str, Any] | None:
 
 def _seen(report: dict[str, Any]) -> str | None:
     return f"{report['rows_seen']} of {report['rows']} rows" if report.get("rows_seen") else None
+
+
+def _wins(report: dict[str, Any]) -> str | None:
+    """Against the base, by a reward model."""
+    told = [
+        f"{each['name']}: {each['won']} of {each['rows']}, {each['tied']} tied" + _share(each)
+        for each in report.get("wins", ())
+    ]
+    return "; ".join(told) or None
+
+
+def _share(told: dict[str, Any]) -> str:
+    if told["share"] is None:
+        return ""
+    low, high = told["interval"]
+    return f", {told['share']:.3f} ({low:.3f} to {high:.3f}) of the others"
 
 
 def _verdict(evaluation: dict[str, Any]) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import UserFault
@@ -141,6 +142,26 @@ def attempts(report: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         for side, name in SIDES.items()
         for each in sides.get(side, {}).get("pass_at", ())
     ]
+
+
+def wins(report: Mapping[str, Any] | None) -> list[str]:
+    """Against the base, by each reward model among the criteria."""
+    return [_won(each) for each in (report or {}).get("wins", ())]
+
+
+def _won(told: Mapping[str, Any]) -> str:
+    if told["share"] is None:
+        return gettext("%(name)s scores all answers as the base's.") % {"name": told["name"]}
+    low, high = told["interval"]
+    return gettext(
+        "%(name)s prefers the model's answer to the base's in %(share)s of the questions where it "
+        "tells them apart (95%% interval %(low)s to %(high)s; %(tied)s of %(rows)s are tied)."
+    ) % {
+        **told,
+        "share": f"{told['share']:.1%}",
+        "low": f"{low:.1%}",
+        "high": f"{high:.1%}",
+    }
 
 
 def tag_lines(tags: Mapping[str, Any]) -> list[Line]:

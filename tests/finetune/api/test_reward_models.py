@@ -18,6 +18,7 @@ from finetune.families.contract import AdapterSpec
 from finetune.grading.criteria import rewarding
 from finetune.models import Artifact, CatalogModel, Job, Suite
 from finetune.services.evaluations import subjects
+from finetune.services.evaluations.report import _wins
 from finetune.services.forms.leaving import require_form
 from finetune.services.jobs.files import require_family
 from finetune.services.jobs.judges import judges_asked, require_judges
@@ -26,6 +27,7 @@ from finetune.services.models import gateway
 from finetune.services.pipelines.request import PipelineRequest, StageRequest, wrong_stages
 from privatune.portal.on_offer import askable
 from privatune.portal.preferred import preferred
+from privatune.portal.verdicts import wins
 from tenants.database.scope import tenant_scope
 from tenants.models import License
 from tenants.services.vaults import open_vault
@@ -239,3 +241,21 @@ def test_it_ends_a_pipeline() -> None:
 
     assert asked("supervised", "reward") == []
     assert asked("reward", "supervised") == ["stages.0.method"]
+
+
+def test_an_evaluation_tells_how_often_it_prefers_the_model_to_its_base() -> None:
+    def row(base: float, model: float, **errors: str) -> dict[str, Any]:
+        told = {"name": "r", "type": "reward_model", "errors": {}}
+        other = told | {"name": "x", "type": "python", "score": 1.0}
+        return {"sides": {
+            "base": {"results": [told | {"score": base}, other]},
+            "model": {"results": [told | {"score": model, "errors": errors}, other]},
+        }}  # fmt: skip
+
+    (found,) = _wins([row(0.2, 0.4), row(0.3, 0.3), row(0.9, 0.1), row(0.1, 0.9, kind="x")])
+    assert (found["name"], found["rows"], found["won"], found["tied"]) == ("r", 3, 1, 1)
+    (said,) = wins({"wins": [found]})
+    assert "r prefers the model's answer to the base's in 50.0% of the questions" in said
+    (said,) = wins({"wins": [found | {"share": None, "interval": None}]})
+    assert said == "r scores all answers as the base's."
+    assert _wins([{"sides": {"model": row(1, 1)["sides"]["model"]}}]) == []

@@ -5,7 +5,7 @@ import pytest
 from finetune.grading import criteria as held
 from finetune.grading.criteria import CRITERIA, EXACT
 from finetune.grading.intervals import wilson
-from finetune.grading.marks import Mark, by_tag, compare, criteria, interval, summary, told
+from finetune.grading.marks import Mark, by_tag, compare, criteria, interval, summary, told, wins
 
 
 def marks(*scores: float) -> list[Mark]:
@@ -82,3 +82,10 @@ def test_a_criterion_passes_from_its_threshold_and_shares_by_its_range() -> None
         CRITERIA.validate_python([{"type": "label_model", "name": "x"}])
     with pytest.raises(ValueError, match="pass_threshold"):
         CRITERIA.validate_python([held.shown(EXACT) | {"pass_threshold": 1}])
+
+
+def test_wins_are_of_pairs_that_are_told_apart() -> None:
+    found = wins([0.1, 0.5, 0.5, 0.2], [0.2, 0.5, 0.4, 0.9])
+    told = {"rows": 4, "won": 2, "tied": 1, "share": 0.666667}
+    assert found == told | {"interval": [round(end, 6) for end in wilson(2, 3)]}
+    assert wins([0.5], [0.5])["interval"] is None

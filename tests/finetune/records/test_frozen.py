@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from faults import OurFault
+from finetune.families.causal_lm.layout import Row
+from finetune.families.causal_lm.reading import RowReader
 from finetune.records.check.run import TOKENS
 from finetune.records.encode import RowEncoder, load_tokenizer
-from finetune.records.frozen import MAGIC, Block, Frozen, Writer, edges_of
+from finetune.records.frozen import MAGIC, Block, Frozen, FrozenItems, Writer, edges_of
+from finetune.records.kinds import PAIR
 from tests.finetune.records.conftest import Check
 
 sequence = st.lists(st.tuples(st.integers(0, 70_000), st.booleans()), min_size=1, max_size=9)
@@ -95,3 +98,21 @@ def test_the_check_freezes_what_it_counts(check: Check, out_dir: Path, tokenizer
 def test_without_a_base_nothing_is_frozen(check: Check, out_dir: Path) -> None:
     assert check(b'{"text": "words"}\n').tokens_bytes == 0
     assert not (out_dir / TOKENS).exists()
+
+
+def test_margins_are_frozen_where_a_pair_has_one(
+    check: Check, out_dir: Path, tokenizer_dir: Path, tmp_path: Path
+) -> None:
+    """A file without any is as it always was."""
+    pair = {"prompt": "a", "chosen": " b", "rejected": " c"}
+    given = [pair | {"margin": 0.25}, pair | {"rejected": " d"}]
+    check("".join(json.dumps(row) + "\n" for row in given).encode(), tokenizer_dir=tokenizer_dir)
+    items = FrozenItems(Frozen(out_dir / TOKENS), Row)
+    assert [getattr(item, "margin", None) for item in items] == [0.25, None]
+    read = RowReader(tokenizer_dir, PAIR, max_length=64)
+    encoded = [read(line, "") for line in (out_dir / "rows.jsonl").read_bytes().splitlines()]
+    assert [getattr(item, "margin", None) for item in encoded] == [0.25, None]
+    read.freeze(encoded, tmp_path / "again")
+    assert (tmp_path / "again").read_bytes() == (out_dir / TOKENS).read_bytes()
+    read.freeze(encoded[1:], tmp_path / "none")
+    assert b"margined" not in (tmp_path / "none").read_bytes()

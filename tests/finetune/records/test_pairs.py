@@ -73,6 +73,21 @@ def test_texts_are_a_pair_of_completions(row: Any, check: Check, out_dir: Path) 
     assert read["prompt"].startswith("Bern is")
 
 
+@pytest.mark.parametrize("name", [*SAME, "texts"])
+def test_a_pairs_own_margin_goes_with_it(name: str, check: Check, out_dir: Path) -> None:
+    texts = ("chosen", {"prompt": "Bern is", "chosen": " a city", "rejected": " a bear"})
+    row = SAME.get(name, texts)[1]
+    told = [row | {"margin": margin} for margin in (1.5, "0.25", 0, None, "")]
+    assert check(lines(*told)).ok
+    assert [each.get("margin") for each in canonical(out_dir)] == [1.5, 0.25, None, None, None]
+
+
+@pytest.mark.parametrize("margin", [-1, 100.5, True, "much", [1], "nan"])
+def test_a_margin_is_a_number_from_0_to_100(margin: Any, check: Check) -> None:
+    (problem,) = check(lines(preference() | {"margin": margin})).problems
+    assert (problem.code, problem.field) == ("bad_margin", "margin")
+
+
 WRONG: dict[str, tuple[dict[str, Any], str, str | None]] = {
     "the same answers": (preference(other=[GOOD]), "same_answers", "non_preferred_output"),
     "the same texts": ({"prompt": "a", "chosen": "b", "rejected": "b"}, "same_answers", "rejected"),

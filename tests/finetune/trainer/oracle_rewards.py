@@ -80,7 +80,8 @@ def _absent(base: Path, rows: Sequence[Group]) -> str:
 
 def _example(pair: Group, margin: Any) -> dict[str, Any]:
     chosen, rejected = map(_ids, pair.sequences)
-    return {"chosen_ids": chosen, "rejected_ids": rejected, "margin": float(margin)}
+    own = getattr(pair, "margin", 0.0)
+    return {"chosen_ids": chosen, "rejected_ids": rejected, "margin": float(margin) + own}
 
 
 def _ids(sequence: Any) -> list[int]:

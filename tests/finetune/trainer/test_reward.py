@@ -17,6 +17,7 @@ from finetune.families.layers import SCORE, foreign_tensors
 from finetune.families.scored import SCORED, require_architecture
 from finetune.families.scoring import adapted
 from finetune.packaging.parity import compare_adapters
+from finetune.records.kinds import Preferred
 from finetune.trainer import loop
 from finetune.trainer.data import make_plan
 from finetune.trainer.lifeline import Stop, Yielded
@@ -52,6 +53,8 @@ def test_fifty_steps_have_the_losses_and_figures_of_trl(
     told = {"objective": "reward", "family": "scoring", "settings": settings}
     spec = spec_of(precision).model_copy(update=told)
     rows = pairs(tiny_base, 20)
+    if settings:  # some have one of their own
+        rows = [Preferred(each.sequences, number % 3 / 4) for number, each in enumerate(rows)]
     plan = make_plan(rows, batch_size=4, epochs=10, seed=5, pack_to=None)
     with nothing_narrowed() if precision == "fp64" else nullcontext():
         model = adapted.load(tiny_base, spec.adapter, precision=precision, device="cpu", seed=1)  # type: ignore[arg-type]

@@ -25,6 +25,8 @@ DONE = WAITING | {
         "sides": {"base": SIDE, "model": SIDE | {"score": 0.75}},
         "changes": {"base": {"difference": 0.25, "interval": [0.1, 0.4], "p_value": 0.002}},
         "advice": {"decision": "more_data", "reason": "x", "message": "Bring more."},
+        "wins": [{"name": "r", "rows": 40, "won": 20, "tied": 10, "share": 0.667,
+                  "interval": [0.488, 0.808]}],
     },
 }  # fmt: skip
 URL = "/api/v1/evaluations"
@@ -68,6 +70,7 @@ def test_evaluate_sends_the_suite_and_shows_sides_tags_and_the_verdict(
     ]  # fmt: skip
     assert "withholds" not in done.stdout
     assert "Cannot be told yet: Bring more." in done.stdout
+    assert "r: 20 of 40, 10 tied, 0.667 (0.488 to 0.808) of the others" in done.stdout
     assert "base\t\t40\t0.500\t0.350 to 0.650\t20\t1\t+0.250 (+0.100 to +0.400), p = 0.002" in (
         done.stdout
     )

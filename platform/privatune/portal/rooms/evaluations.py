@@ -102,6 +102,7 @@ def _context(request: RoomRequest, evaluation: Evaluation) -> dict[str, Any]:
         "criteria": verdicts.criteria(evaluation.suite),
         "error": kept(evaluation.error),
         "verdict": verdicts.verdict(evaluation.report),
+        "wins": verdicts.wins(evaluation.report),
         "report": evaluation.report,
         "lines": verdicts.lines(evaluation.report),
         "attempts": verdicts.attempts(evaluation.report),
