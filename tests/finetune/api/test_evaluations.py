@@ -157,12 +157,9 @@ def test_several_answers_to_holes_are_run_against_tests_and_tell_pass_at_k(
     base_url: str, coder: str, model_server: None
 ) -> None:
     customer = new_customer(base_url, models=[coder])
-    holes = [
-        {"prompt": f"x = {n}  # ", "suffix": "\ny = x\n", "tests": f"assert y == {n}"}
-        for n in range(2)
-    ]
+    hole = {"prompt": "x = 1  # ", "suffix": "\ny = x\n", "tests": "assert y == 1", "reference": ""}
     row = {"prompt": "x =", "suffix": " + 1\n", "tests": "assert x == 3", "reference": " 2"}
-    file = suite_file(customer, [*holes, row])
+    file = suite_file(customer, [hole, row])
     criteria = [NAMED["tests"]]
     asked: dict[str, Any] = {"model": coder, "file": file, "criteria": criteria, "samples": 3}
     refused = post(customer, **asked)
@@ -183,18 +180,16 @@ def test_several_answers_to_holes_are_run_against_tests_and_tell_pass_at_k(
     assert side["samples"] == 3
     assert [each["k"] for each in side["pass_at"]] == [1, 2, 3]
     for each in side["pass_at"]:
-        value = sum(pass_at(3, count, each["k"]) for count in passed) / 3
+        value = sum(pass_at(3, count, each["k"]) for count in passed) / 2
         assert each["value"] == pytest.approx(value, abs=1e-5)
     # Asked as `suffix` of /v1/completions asks: greedily the same
-    greedy = evaluated(
-        customer, model=coder, file=file, criteria=criteria, sampling={"max_tokens": 4}
-    )
+    greedy = evaluated(customer, model=coder, file=file, sampling={"max_tokens": 4})
     assert "pass_at" not in greedy["report"]["sides"]["model"]
     lines = get(customer, f"/{greedy['id']}/items").text.splitlines()
     answer = customer.client().completions.create(
         model=coder, prompt="x =", suffix=" + 1\n", max_tokens=4, temperature=0
     )
-    assert json.loads(lines[2])["sides"]["model"]["answer"] == answer.choices[0].text
+    assert json.loads(lines[1])["sides"]["model"]["answer"] == answer.choices[0].text
 
 
 def curve_is_told_by_the_job(customer: Customer) -> None:
