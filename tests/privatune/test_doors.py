@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -133,7 +134,9 @@ MODELS: dict[str, Right | str] = {
     "finetune.services.models.gateway._provide": "puts in what load_adapter gave",
     "finetune.services.models.gateway._reserve": "counts tokens and runs nothing",
     "finetune.services.models.gateway._generate": Right.SERVE,
-    "finetune.services.models.gateway._embed": Right.SERVE,
+    "finetune.services.models.gateway._asked": Right.SERVE,
+    "finetune.services.models.gateway.embed": Right.SERVE,
+    "finetune.services.models.gateway.score": Right.SERVE,
     "privatune.alone.engine.Engine": ALONE,
     "privatune.alone.engine.running": ALONE,
 }
@@ -255,15 +258,14 @@ def test_each_door_with_a_right_asks_for_it_itself() -> None:
     for name, right in (VAULTS | WEIGHTS).items():
         if isinstance(right, Right):
             assert {asked, f"tenants.rights.Right.{right.name}"} <= GRAPH[name], name
-    for verb in ("generate", "embed"):
-        assert (
-            f"finetune.services.models.gateway._{verb}"
-            in (GRAPH[f"finetune.services.models.gateway.{verb}"])
-        )
-        assert (
-            "finetune.services.models.gateway._permitted"
-            in GRAPH[f"finetune.services.models.gateway._{verb}"]
-        )
+    for chain in (
+        ("generate", "_generate", "_permitted"),
+        ("embed", "_replied", "_asked", "_permitted"),
+        ("score", "_replied", "_asked", "_permitted"),
+    ):
+        names = [f"finetune.services.models.gateway.{each}" for each in chain]
+        for name, called in pairwise(names):
+            assert called in GRAPH[name], name
     assert (
         "finetune.services.models.gateway._require_same"
         in GRAPH["finetune.services.models.gateway._permitted"]
