@@ -51,6 +51,10 @@ class PairEncoder:
         self._whole, self._cut = (_bare(self.tokenizer) for _ in range(2))
         self._cut.enable_truncation(self.longest, strategy="longest_first")
 
+    def tokens_of(self, query: str) -> int:
+        """Of a query by itself."""
+        return len(self._whole.encode(query))
+
     def measured(self, query: str, document: str) -> tuple[list[int], list[bool], int]:
         """(its tokens, which of them stand from the document's first on, how many there are of the
         whole)."""

@@ -14,6 +14,7 @@ from finetune.serving.bases import AnyBase, EmbeddingBase, RankingBase, TextBase
 from finetune.serving.protocol import MAX_LINE, Embedded, EmbedRequest
 from finetune.serving.texts import TextLane, TextTicket
 
+MOST_QUERY_TOKENS = 1 << 20  # of a request: its query's, as often as it has documents
 _CHARACTERS = 6  # of a reply, for each number of a vector
 
 
@@ -51,6 +52,7 @@ def base_for(base: AnyBase, request: EmbedRequest) -> TextBase:
 def texts_of(base: TextBase, request: EmbedRequest) -> Sequence[Tokens]:
     """The inputs in tokens. Raises UserFault `invalid_value`, `context_length_exceeded`."""
     if isinstance(base, RankingBase):
+        _check_query(base, request)
         return [_pair(base, request, number) for number in range(len(request.inputs))]
     most = base.model.dimensions
     if request.dimensions is not None and request.dimensions > most:
@@ -69,6 +71,28 @@ def texts_of(base: TextBase, request: EmbedRequest) -> Sequence[Tokens]:
             param="input",
         )
     return [_tokens(base, request, number) for number in range(len(request.inputs))]
+
+
+def _check_query(base: RankingBase, request: EmbedRequest) -> None:
+    """It is read again beside each document, so that few bytes could ask for very much. Raises
+    UserFault `context_length_exceeded`, `request_too_costly`."""
+    tokens = base.encoder.tokens_of(request.query or "")
+    if tokens >= base.context_length:
+        raise UserFault(
+            "context_length_exceeded",
+            f"This model's maximum context length is {base.context_length} tokens, and the query "
+            f"alone has {tokens}.",
+            fix="Shorten the query.",
+            param="query",
+        )
+    if tokens * len(request.inputs) > MOST_QUERY_TOKENS:
+        raise UserFault(
+            "request_too_costly",
+            f"The query has {tokens} tokens and is read beside each of {len(request.inputs)} "
+            f"documents; {MOST_QUERY_TOKENS:,} tokens of it can be read in one request.",
+            fix="Send fewer documents in one request, or a shorter query.",
+            param="documents",
+        )
 
 
 def _pair(base: RankingBase, request: EmbedRequest, number: int) -> Pair:

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from faults import UserFault
+from finetune.families import family
+from finetune.records.texts import PairEncoder
 from finetune.services.models.catalog import import_model
 from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry
@@ -78,6 +81,11 @@ def test_documents_come_in_the_order_of_their_scores(asker: Customer, folder: Pa
             {"model": RANKS, "messages": [{"role": "user", "content": "a"}]},
             "model_ranks",
         ),
+        (
+            "rerank",
+            {"model": RANKS, "query": "light " * 300, "documents": ["b"]},
+            "context_length_exceeded",
+        ),
         ("rerank", {"model": RANKS, "query": "a", "documents": []}, None),
         ("rerank", {"model": RANKS, "query": "", "documents": ["b"]}, None),
         ("rerank", {"model": RANKS, "query": "a", "documents": ["b"], "top_n": 0}, None),
@@ -93,3 +101,22 @@ def test_what_is_not_to_be_asked(
     assert answer.status_code == 400, answer.text
     if code is not None:
         assert answer.json()["error"]["code"] == code
+
+
+def test_a_query_is_not_read_beside_documents_without_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from finetune.serving import embedding
+    from finetune.serving.bases import RankingBase
+    from finetune.serving.protocol import EmbedRequest
+
+    monkeypatch.setattr(embedding, "MOST_QUERY_TOKENS", 100)
+    ranker: Any = family("reranking").resident(folder, precision="fp32", device="cpu")
+    base = RankingBase("sha256:r", ranker, PairEncoder(folder))
+    asked = EmbedRequest(
+        tenant="t", base_path="", base_digest="", inputs=["a"] * 90, query="turn on the light"
+    )
+    with pytest.raises(UserFault) as fault:
+        embedding.texts_of(base, asked)
+    assert (fault.value.code, fault.value.param) == ("request_too_costly", "documents")
+    assert len(embedding.texts_of(base, asked.model_copy(update={"inputs": ["a"]}))) == 1
