@@ -135,8 +135,6 @@ MODELS: dict[str, Right | str] = {
     "finetune.services.models.gateway._reserve": "counts tokens and runs nothing",
     "finetune.services.models.gateway._generate": Right.SERVE,
     "finetune.services.models.gateway._asked": Right.SERVE,
-    "finetune.services.models.gateway.embed": Right.SERVE,
-    "finetune.services.models.gateway.score": Right.SERVE,
     "privatune.alone.engine.Engine": ALONE,
     "privatune.alone.engine.running": ALONE,
 }

@@ -47,6 +47,7 @@ from tenants.services.licences import require_license
 
 Still = Callable[[], None]
 Reply = TypeVar("Reply", Embedded, Scored)
+Ask = Callable[[Any], Awaitable[Reply]]  # of the one client, which only doors make
 
 _PASSING = ("serving_unavailable", "overloaded", "shutting_down", "compiler_lost")
 _LEAST = 0.1  # seconds between two questions, however often they are to be asked
@@ -198,8 +199,9 @@ async def embed(
         )
 
     reserved = await _reserve(target, [request], by, still)
-    client = ServingClient(settings.SERVING_SOCKET)
-    return await _replied(target, reserved, lambda: client.embed(request()), by, still), reserved
+    return await _replied(
+        target, reserved, lambda client: client.embed(request()), by, still
+    ), reserved
 
 
 async def score(
@@ -227,14 +229,13 @@ async def score(
         )
 
     reserved = await _reserve(target, [request], by, still)
-    client = ServingClient(settings.SERVING_SOCKET)
-    return await _replied(target, reserved, lambda: client.score(request()), by, still)
+    return await _replied(target, reserved, lambda client: client.score(request()), by, still)
 
 
 async def _replied(
     target: Target,
     reserved: Reservation,
-    ask: Callable[[], Awaitable[Reply]],
+    ask: Ask[Reply],
     by: Principal,
     still: Still,
 ) -> Reply:
@@ -248,13 +249,16 @@ async def _replied(
 
 
 async def _asked(
-    target: Target, ask: Callable[[], Awaitable[Reply]], by: Principal, still: Still
+    target: Target,
+    ask: Ask[Reply],
+    by: Principal,
+    still: Still,
 ) -> Reply:
     client = ServingClient(settings.SERVING_SOCKET)
     asked = await _permitted(target, still)
     for attempt in range(ATTEMPTS):
         try:
-            coming = asyncio.ensure_future(ask())
+            coming = asyncio.ensure_future(ask(client))
             await _until_there(coming, target, still, asked)
             return coming.result()
         except Fault as fault:
