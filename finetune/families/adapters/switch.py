@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -42,6 +43,11 @@ class AdapterSwitch:
             yield
         finally:
             now.assignment = before
+
+    def recompute(self) -> None:
+        """Gradient checkpointing: a step keeps less, and computes it again."""
+        enable: Any = self._model.gradient_checkpointing_enable  # transformers'
+        enable({"use_reentrant": False, "context_fn": self.recomputing})
 
     def recomputing(self) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         """torch.utils.checkpoint's `context_fn`: what the backward pass computes again, maybe in

@@ -211,8 +211,7 @@ def load(
     model = load_base(base_dir, dtype=DTYPES[precision], attention=attention.NAME).to(device)
     adapted = attach(model, adapter, seed=seed, noise_alpha=noise_alpha)
     if gradient_checkpointing:
-        again = {"use_reentrant": False, "context_fn": adapted.switch.recomputing}
-        model.gradient_checkpointing_enable(again)
+        adapted.switch.recompute()
     return adapted
 
 

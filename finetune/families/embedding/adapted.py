@@ -12,10 +12,11 @@ from faults import OurFault
 from finetune.families.adapters.adapted import Adapted
 from finetune.families.adapters.fresh import TrainableAdapter, fresh_adapter
 from finetune.families.contract import AdapterSpec, Device, Precision
-from finetune.families.embedding.embedder import TOLERANCE, Embedder
+from finetune.families.embedding.embedder import Embedder
 from finetune.families.embedding.loading import DTYPES, load_base
 from finetune.families.embedding.pooling import Texts
 from finetune.families.embedding.probing import Probe
+from finetune.families.encoders import TOLERANCE
 from finetune.records.recipe import Recipe, read_recipe
 
 
@@ -100,8 +101,7 @@ def load(
     model = load_base(base_dir, dtype=DTYPES[precision]).to(device)
     adapted = attach(model, recipe, adapter, seed=seed)
     if gradient_checkpointing:
-        again = {"use_reentrant": False, "context_fn": adapted.switch.recomputing}
-        model.gradient_checkpointing_enable(again)
+        adapted.switch.recompute()
     return adapted
 
 

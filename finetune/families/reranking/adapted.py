@@ -12,9 +12,10 @@ from finetune.families.adapters.adapted import Adapted
 from finetune.families.adapters.fresh import TrainableAdapter, fresh_adapter
 from finetune.families.contract import AdapterSpec, Device, Precision
 from finetune.families.embedding.loading import DTYPES
+from finetune.families.encoders import TOLERANCE
 from finetune.families.reranking.loading import load_base
 from finetune.families.reranking.probing import Probe
-from finetune.families.reranking.ranker import TOLERANCE, Pairs, Ranker
+from finetune.families.reranking.ranker import Pairs, Ranker
 from finetune.records.ranking import Pair, Ranking, read_ranking
 
 
@@ -79,8 +80,7 @@ def load(
     model = load_base(base_dir, dtype=DTYPES[precision]).to(device)
     adapted = attach(model, ranking, adapter, seed=seed)
     if gradient_checkpointing:
-        again = {"use_reentrant": False, "context_fn": adapted.switch.recomputing}
-        model.gradient_checkpointing_enable(again)
+        adapted.switch.recompute()
     return adapted
 
 

@@ -1,9 +1,7 @@
 """A base that ranks, in memory: pairs in tokens in, a logit of each out, by its adapter."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +9,13 @@ import torch
 from torch import Tensor
 
 from faults import UserFault
-from finetune.families.adapters.assignment import Adapter, Assignment
-from finetune.families.adapters.files import read_adapter
-from finetune.families.adapters.switch import AdapterSwitch
+from finetune.families.adapters.assignment import Assignment
 from finetune.families.contract import Device, Precision
 from finetune.families.embedding.loading import DTYPES
 from finetune.families.embedding.pooling import Texts
+from finetune.families.encoders import TOLERANCE, Encoder
 from finetune.families.reranking.loading import load_base
 from finetune.records.ranking import Pair, Ranking, read_ranking
-
-# of the largest logit; padding that is seen is orders of magnitude above
-TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 0.1}
 
 
 @dataclass(frozen=True)
@@ -36,38 +30,18 @@ class Pairs:
         return self.texts.tokens
 
 
-class Ranker:
+class Ranker(Encoder):
     """`logits` is the only way its weights are used."""
 
     dimensions = 1
 
     def __init__(self, model: Any, ranking: Ranking) -> None:
-        self.model = model  # transformers', with its head
+        super().__init__(model)  # transformers', with its head
         self.ranking = ranking
-        self.switch = AdapterSwitch(model)
-        self.padding = int(model.config.pad_token_id or 0)
-
-    @property
-    def device(self) -> torch.device:
-        found: torch.device = next(self.model.parameters()).device
-        return found
-
-    @property
-    def dtype(self) -> torch.dtype:
-        found: torch.dtype = next(self.model.parameters()).dtype
-        return found
-
-    @property
-    def vocabulary_size(self) -> int:
-        return int(self.model.config.vocab_size)
 
     @property
     def context_length(self) -> int:
         return self.ranking.max_length
-
-    @cached_property
-    def nbytes(self) -> int:
-        return sum(p.numel() * p.element_size() for p in self.model.parameters())
 
     def lay_out(self, pairs: Sequence[Pair]) -> Pairs:
         texts = Texts.of([pair.input_ids for pair in pairs], self.padding, self.device)
@@ -93,20 +67,12 @@ class Ranker:
             found = self.logits(self.lay_out(texts))
         return (found.sigmoid() if self.ranking.sigmoid else found).unsqueeze(1)
 
-    def read_adapter(self, safetensors: bytes, config: dict[str, Any]) -> Adapter:
-        return read_adapter(self.model, safetensors, config)
-
     @torch.no_grad()
     def gap(self, pairs: Sequence[Pair]) -> float:
         """How far a pair's logit beside longer ones is from its logit alone, of the largest."""
         together = self.logits(self.lay_out(pairs))
         alone = torch.cat([self.logits(self.lay_out([pair])) for pair in pairs])
         return float((together - alone).abs().max() / alone.abs().max().clamp_min(1e-3))
-
-    @contextmanager
-    def plain(self) -> Iterator[None]:
-        with self.switch.using(Assignment()):
-            yield
 
 
 def load_ranker(base_dir: Path, *, precision: Precision, device: Device) -> Ranker:

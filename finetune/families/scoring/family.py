@@ -1,17 +1,19 @@
 """The family's face to training and packaging (see finetune.families.contract): bases are those of
 the causal language models, and only what is trained of them is other."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from faults import UserFault
 from finetune.families.causal_lm.family import CAUSAL_LM
-from finetune.families.contract import Device, Expected, Precision
+from finetune.families.contract import Device, Precision
+from finetune.families.formless import Formless
 from finetune.families.scoring import adapted, comparing, resident
 
 
-class _Scoring:
+class _Scoring(Formless):
+    said = "A reward model has no merged form."
+    instead = "Take its bundle: serve/README.md in it says how stock transformers load it."
     gguf_architectures: tuple[str, ...] = ()  # of bases: none is imported as one that scores
     architecture = staticmethod(CAUSAL_LM.architecture)
     shape = staticmethod(CAUSAL_LM.shape)
@@ -30,30 +32,6 @@ class _Scoring:
             fix="Load it as one that answers, and score with a reward model's adapter.",
         )
 
-    def merge(
-        self, base_dir: Path, packed: Path, folder: Path, *, shard_bytes: int
-    ) -> dict[str, str]:
-        raise _no_form()
 
-    def expected(
-        self,
-        base_dir: Path,
-        packed: Path,
-        merged: dict[str, str],
-        *,
-        tokens: int,
-        texts: Sequence[str] | None = None,
-    ) -> Expected:
-        raise _no_form()
-
-
-def _no_form() -> UserFault:
-    return UserFault(
-        "form_unsupported",
-        "A reward model has no merged form.",
-        fix="Take its bundle: serve/README.md in it says how stock transformers load it.",
-    )
-
-
-SCORING: Any = _Scoring()
+SCORING = _Scoring()
 """Reward models on decoder-only language models."""
