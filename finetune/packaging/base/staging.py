@@ -15,6 +15,7 @@ from finetune.packaging.base.folder import CONFIG_FILES, select_files
 from finetune.packaging.base.gguf import unpack_gguf
 from finetune.packaging.base.info import StoredFileInfo
 from finetune.packaging.base.tokenizer import (
+    check_prompts,
     check_tokenizer,
     infilling_dialect,
     install_template,
@@ -184,6 +185,8 @@ def _check(
     _require_plausible(config)
     shape = _shape(config, kind)
     notices = check_tokenizer(folder, shape.vocabulary_size, writes=recipe is None)
+    if isinstance(recipe, Recipe):
+        check_prompts(folder, recipe)
     size = sum((folder / name).stat().st_size for name in names)
     told("check", 0, size)
     weights = check_weights(folder, names, config, kind)

@@ -8,6 +8,8 @@ from faults import UserFault
 from finetune.packaging.base.config import read_json
 from finetune.records.encode import RowEncoder
 from finetune.records.infilling import infilling_of
+from finetune.records.printing import printable
+from finetune.records.recipe import Recipe
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
 TEMPLATE = "chat_template.jinja"
@@ -56,6 +58,20 @@ def install_template(folder: Path, given: Path) -> None:
         config = read_json(config_path, code="bad_config")
         config.pop("chat_template", None)
         config_path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def check_prompts(folder: Path, recipe: Recipe) -> None:
+    """What stands before a text leaves room for one. Raises UserFault `recipe_unsupported`."""
+    tokenizer = _load(folder)
+    for name, prompt in recipe.prompts.items():
+        if (tokens := len(tokenizer(prompt)["input_ids"])) >= recipe.max_length:
+            raise UserFault(
+                "recipe_unsupported",
+                f"The prompt {printable(name)!r} takes {tokens} tokens, and a text has "
+                f"{recipe.max_length} with it.",
+                where="config_sentence_transformers.json",
+                fix="Shorten the prompt, or raise max_seq_length in sentence_bert_config.json.",
+            )
 
 
 def check_tokenizer(folder: Path, vocab_size: int, *, writes: bool = True) -> list[str]:

@@ -17,7 +17,7 @@ class Terms(BaseModel):
     """Of license.json. `valid_until` is the first moment that it no longer holds; None: no end."""
 
     valid_from: AwareDatetime | None = None
-    valid_until: AwareDatetime | None = None
+    valid_until: AwareDatetime | None
 
     @classmethod
     def of(cls, license_json: dict[str, Any]) -> "Terms":

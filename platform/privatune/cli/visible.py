@@ -14,7 +14,7 @@ _SHOWN = {
     0x7F: 0x2421,
     **dict.fromkeys((*range(0x80, 0xA0), *_TURNING), 0xFFFD),
 }
-_UNESCAPED = re.compile("[\x7f-\x9f]")
+_UNESCAPED = re.compile(f"[\x7f-\x9f{''.join(map(chr, _TURNING))}]")
 
 
 def visible(text: str) -> str:
@@ -23,7 +23,8 @@ def visible(text: str) -> str:
 
 
 def json_visible(text: str) -> str:
-    """Of JSON, which writes most control characters as escapes; the same JSON."""
+    """Of JSON, which writes most control characters as escapes; the same JSON, and so are those
+    that would turn the line round."""
     return _UNESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 

@@ -104,6 +104,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
         ("config_sentence_transformers.json", '{"prompts": {"query": ' + DEEP + "}}"),
         ("config_sentence_transformers.json", '{"prompts": {"query": "\\ud800"}}'),
         ("config_sentence_transformers.json", '{"default_prompt_name": ["a"]}'),
+        ("config_sentence_transformers.json", '{"prompts": {"a": "' + "turn on " * 99 + '"}}'),
         ("config_sentence_transformers.json", '{"prompts": {"a": "' + "x" * (17 << 20) + '"}}'),
         ("sentence_bert_config.json", "[]"),
         ("sentence_bert_config.json", '{"max_seq_length": 0.5}'),

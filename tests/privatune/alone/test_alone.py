@@ -377,9 +377,14 @@ def test_a_licence_ends_on_its_day_whatever_the_clock_says_later(tmp_path: Path)
     at["now"] = end - timedelta(hours=2)
     assert code_of(lambda: terms.require(clock())) == "clock_behind"
     Terms.of({"granted": {"valid_until": None}}).require(running_one_at(tmp_path, end))
-    later = Terms.of({"granted": {"valid_from": (end + timedelta(days=1)).isoformat()}})
+    later = Terms.of({"granted": {"valid_from": f"{end + timedelta(days=1)}", "valid_until": None}})
     assert code_of(lambda: later.require(running_one_at(tmp_path, end))) == "license_not_yet"
-    for unreadable in ({}, {"granted": None}, {"granted": {"valid_until": "soon"}}):
+    for unreadable in (
+        {},
+        {"granted": None},
+        {"granted": {}},
+        {"granted": {"valid_until": "soon"}},
+    ):
         assert code_of(lambda told=unreadable: Terms.of(told)) == "license_unreadable"
     for written in ("no time", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"):
         (tmp_path / "clock").write_text(written)
