@@ -10,6 +10,7 @@ from privatune.portal.outcome import outcome
 from tenants.database.scope import tenant_scope
 from tenants.models import License
 from tenants.rights import Right
+from tenants.roles import Role
 from tenants.services.licences import terms_of
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer
@@ -58,6 +59,10 @@ def test_the_page_of_a_model_made_in_stages_tells_each_with_its_losses(bench: Be
     assert "27.9% lower: better" in page
     alone = browser.get(f"/t/{customer.slug}/models/{first.id}/").content.decode()
     assert "Made in stages" not in alone
+    assert f'href="/t/{customer.slug}/models/{first.id}/download"' in alone
+    reader = browser_of(member(customer, role=Role.VIEWER))
+    seen = reader.get(f"/t/{customer.slug}/models/{first.id}/").content.decode()
+    assert "/download" not in seen, "a viewer would be refused there"
     _check_its_merged_form(bench, browser, first)
 
 

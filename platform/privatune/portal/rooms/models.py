@@ -49,6 +49,7 @@ def detail(request: RoomRequest, artifact_id: UUID) -> HttpResponse:
             "artifact": artifact,
             "report": report,
             "withheld_by": withholding.withholding(artifact),
+            "takes": Scope.ARTIFACTS_READ in request.principal.scopes,
             "releases": Scope.MODELS_WRITE in request.principal.scopes,
             "forms": forms_of(artifact, request.principal),
             "outcome": outcome(report, artifact.passport.get("method", "sft")),
