@@ -328,8 +328,8 @@ class CurvePartBegun(Message):
 
     code = "curve_part_begun"
     words = (
-        "Learning curve, training {number} of {of}: the same settings on {rows} of {all_rows} "
-        "rows, {steps:step|steps}."
+        "Learning curve, training {number} of {of}: the same settings on {rows} of "
+        "{all_rows:row|rows}, {steps:step|steps}."
     )
     number: int
     of: int
