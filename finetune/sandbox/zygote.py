@@ -2,7 +2,8 @@
 
     python -P -B -m finetune.sandbox.zygote DOOR SPARE MODULES...
 
-DOOR is the descriptor of a socket. Each message on it brings a socket of its own: there the zygote
+Each of MODULES is imported; of `module:function` the function is called then. DOOR is the
+descriptor of a socket. Each message on it brings a socket of its own: there the zygote
 tells {"pid"} with a descriptor of the process that it has forked, or {"error"}, and, when that has
 ended, its wait status. The forked one reads from there what it is to become, a `Request` with the
 descriptors named in HANDED: the keeper of a module. SPARE is room for names in the process list.
@@ -191,8 +192,11 @@ def _load(modules: list[str]) -> None:
     """They make a million objects that stay: none of them is garbage, and a child that looked for
     it among them would copy every page."""
     gc.disable()
-    for module in modules:
-        importlib.import_module(module)
+    for each in modules:
+        name, _, function = each.partition(":")
+        module = importlib.import_module(name)
+        if function:
+            getattr(module, function)()
     gc.freeze()
     gc.enable()
 

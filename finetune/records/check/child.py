@@ -33,7 +33,13 @@ from finetune.states import ENDED_FOR, ExitCode
 
 Progress = Callable[[int, int, int], None]  # bytes of the source read, its size, rows taken
 
-LOADED = ("finetune.records.check.loaded",)
+LOADED = (
+    "finetune.records.check.bounds:do_without_torch",  # before what follows looks for it
+    "finetune.records.check.run",
+    "tokenizers",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.utils.chat_template_utils",
+)
 AROUND_MB = 256  # of the sandbox around it, and stacks: what its own limit does not count
 _STDERR_KEPT = 64 * 1024
 _SILENCE = 1.0  # seconds after which the progress is told again
