@@ -3,8 +3,8 @@ fewer rows, and where it leads, with intervals.
 
 loss(n) = limit + drop * n^-exponent (Hestness et al. 2017). The law has three unknowns and the
 trainings are few, so nothing is told from the best fit alone: all laws that agree with the points
-are drawn (a posterior under flat priors of level and drop and a log-uniform one of the exponent),
-by a fixed seed: the same points say the same.
+are drawn (a posterior under flat priors of the level and of the fall over the rows seen, and a
+log-uniform one of the exponent), by a fixed seed: the same points say the same.
 """
 
 import math

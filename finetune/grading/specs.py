@@ -29,7 +29,7 @@ Metric = Literal[
     "fuzzy_match", "bleu", "gleu", "rouge_1", "rouge_2", "rouge_3", "rouge_4", "rouge_5", "rouge_l"
 ]  # fmt: skip
 NOT_OFFERED = {
-    "cosine": "needs a model that makes embeddings, which there is none of here yet",
+    "cosine": "needs a model that makes embeddings, and no grader asks one",
     "meteor": "needs WordNet, which is not here",
 }
 

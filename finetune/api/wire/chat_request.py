@@ -28,7 +28,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 # What a template knows is to think or not to: how much is the model's own.
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
 class ChatRequest(Sampling):

@@ -29,16 +29,16 @@ class Document(BaseModel):
 
 
 class RerankRequest(BaseModel):
-    """`top_n`: how many results there are at most. A pair longer than the model reads is cut, the
-    longer of its texts first."""
+    """`top_n`: how many results there are at most; 0 for all, as vLLM has it. A pair longer than
+    the model reads is cut, the longer of its texts first."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     model: str
     query: _Text
     documents: Annotated[list[_Text | Document], Field(min_length=1, max_length=MOST_INPUTS)]
-    top_n: int | None = Field(None, ge=1)
-    return_documents: bool = False
+    top_n: int | None = Field(None, ge=0)
+    return_documents: bool | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -70,7 +70,7 @@ def _shown(asked: RerankRequest, found: Embedded) -> dict[str, Any]:
     results: list[dict[str, Any]] = [
         {"index": number, "relevance_score": scores[number]}
         | ({"document": {"text": texts[number]}} if asked.return_documents else {})
-        for number in order[: asked.top_n]
+        for number in order[: asked.top_n or None]
     ]
     usage = {"prompt_tokens": found.prompt_tokens, "total_tokens": found.prompt_tokens}
     told = {"id": f"rerank-{uuid.uuid4().hex}", "object": "list", "model": asked.model}

@@ -45,7 +45,7 @@ def test_documents_come_in_the_order_of_their_scores(asker: Customer, folder: Pa
     expected = model.rank(QUERY, DOCUMENTS)
     asked = {"model": RANKS, "query": QUERY, "documents": DOCUMENTS}
     with asker.http() as http:
-        answer = http.post("/v1/rerank", json=asked)
+        answer = http.post("/v1/rerank", json=asked | {"top_n": 0, "return_documents": None})
         cut = http.post(
             "/v1/rerank",
             json=asked
@@ -88,7 +88,7 @@ def test_documents_come_in_the_order_of_their_scores(asker: Customer, folder: Pa
         ),
         ("rerank", {"model": RANKS, "query": "a", "documents": []}, None),
         ("rerank", {"model": RANKS, "query": "", "documents": ["b"]}, None),
-        ("rerank", {"model": RANKS, "query": "a", "documents": ["b"], "top_n": 0}, None),
+        ("rerank", {"model": RANKS, "query": "a", "documents": ["b"], "top_n": -1}, None),
         ("rerank", {"model": RANKS, "query": "a", "documents": ["b"] * 2049}, None),
         ("rerank", {"model": RANKS, "query": "a", "documents": [["b"]]}, None),
     ],
