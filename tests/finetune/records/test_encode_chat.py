@@ -63,7 +63,7 @@ def chat(*messages: tuple[str, str]) -> ChatRow:
 
 
 @pytest.mark.parametrize("name", STYLES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(pairs=st.lists(turns, min_size=1, max_size=3), system=st.none() | contents)
 def test_the_trained_text_is_the_answers_with_their_end_and_nothing_else(
     name: str, pairs: list[tuple[str, str, int | None]], system: str | None
@@ -79,7 +79,7 @@ def test_the_trained_text_is_the_answers_with_their_end_and_nothing_else(
 
 
 @pytest.mark.parametrize("name", STYLES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(pairs=st.lists(turns, min_size=1, max_size=3))
 def test_the_tokens_are_those_of_the_whole_conversation(
     name: str, pairs: list[tuple[str, str, int | None]]
@@ -94,7 +94,7 @@ def test_the_tokens_are_those_of_the_whole_conversation(
 
 
 @pytest.mark.parametrize("name", STYLES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(question=contents, answer=contents)
 def test_what_precedes_the_first_trained_token_is_the_prompt_of_inference(
     name: str, question: str, answer: str
