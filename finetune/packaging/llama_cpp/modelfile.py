@@ -151,4 +151,6 @@ def modelfile(
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '\\"').replace("\n", "\\n") + '"'
+    """Ollama takes the outer marks away and reads nothing inside as an escape."""
+    mark = '"""' if '"' in text or "\n" in text else '"'
+    return f"{mark}{text}{mark}"

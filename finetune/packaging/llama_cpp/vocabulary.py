@@ -1,11 +1,15 @@
 """A tokenizer as llama.cpp has it. It splits text by rules that it knows by name, so a tokenizer is
 taken only whose rule is one of these; whether its tokens are the same is tried afterwards."""
 
+import re
 from typing import Any
 
 from gguf import TokenType
 
 from finetune.packaging.llama_cpp.architecture import unsupported
+
+# What llama.cpp takes for a control token by its look, whatever its tokenizer calls it
+_CONTROL = re.compile(r"<\|.*\|>|<｜.*｜>")
 
 _BYTES = {"type": "ByteLevel"}
 _QWEN2 = (
@@ -75,7 +79,8 @@ def _tokens(core: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
     for name, token in core["model"]["vocab"].items():
         names[token], kinds[token] = name, int(TokenType.NORMAL)
     for added in core.get("added_tokens", ()):
-        kind = TokenType.CONTROL if added["special"] else TokenType.USER_DEFINED
+        controls = added["special"] or _CONTROL.fullmatch(added["content"])
+        kind = TokenType.CONTROL if controls else TokenType.USER_DEFINED
         names[added["id"]], kinds[added["id"]] = added["content"], int(kind)
     return names, kinds
 

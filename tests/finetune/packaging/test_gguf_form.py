@@ -9,6 +9,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from gguf import TokenType
 from transformers import AutoModelForCausalLM
 
 from faults import OurFault, UserFault
@@ -19,6 +20,7 @@ from finetune.packaging.llama_cpp.build import GgufInfo, build_gguf
 from finetune.packaging.llama_cpp.mixture import Tensor, type_of
 from finetune.packaging.llama_cpp.modelfile import modelfile, turns_of
 from finetune.packaging.llama_cpp.native import opened
+from finetune.packaging.llama_cpp.vocabulary import _tokens
 from finetune.packaging.oci import write_layout
 from finetune.packaging.signing import Signer
 from finetune.packaging.verify import verify
@@ -244,9 +246,11 @@ def test_ollama_s_template_lays_conversations_out_as_the_model_s(name: Any) -> N
     encoder = RowEncoder(build_tokenizer(name))
     turns = turns_of(encoder)
     assert turns is not None
-    text = modelfile(encoder, file="m.gguf", stops=["<|im_end|>"], context=512, starts=False)
+    stops = ["<|im_end|>", 'a"b']
+    text = modelfile(encoder, file="m.gguf", stops=stops, context=512, starts=False)
     assert text.startswith('FROM ./m.gguf\nTEMPLATE """')
     assert 'PARAMETER stop "<|im_end|>"' in text
+    assert 'PARAMETER stop """a"b"""' in text, "Ollama reads no escapes"
     talk: list[Any] = [{"role": "user", "content": "is it on?"}]
     assert turns.laid_out(talk) == encoder.prompt_text(talk)
     assert ("You are a tiny model." in text) == (name == "default_system")
@@ -255,6 +259,19 @@ def test_ollama_s_template_lays_conversations_out_as_the_model_s(name: Any) -> N
 def test_a_template_that_does_more_than_to_mark_turns_is_not_guessed_at() -> None:
     encoder = RowEncoder(build_tokenizer("underivable"))
     assert turns_of(encoder) is None
-    text = modelfile(encoder, file="m.gguf", stops=["<|im_end|>"], context=512, starts=False)
+    stops = ["<|im_end|>", 'a"b']
+    text = modelfile(encoder, file="m.gguf", stops=stops, context=512, starts=False)
     assert "TEMPLATE" not in text
     assert "raw" in text
+
+
+def test_what_looks_like_a_control_token_is_one_whatever_its_tokenizer_says() -> None:
+    added = [
+        {"id": 1, "content": "<|fim_pad|>", "special": False},
+        {"id": 2, "content": "<tool_call>", "special": False},
+        {"id": 3, "content": "<s>", "special": True},
+    ]
+    names, kinds = _tokens({"model": {"vocab": {"a": 0}}, "added_tokens": added}, 5)
+    assert names == ["a", "<|fim_pad|>", "<tool_call>", "<s>", "[PAD4]"]
+    control, own = int(TokenType.CONTROL), int(TokenType.USER_DEFINED)
+    assert kinds == [int(TokenType.NORMAL), control, own, control, int(TokenType.UNUSED)]
