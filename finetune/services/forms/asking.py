@@ -3,7 +3,7 @@
 from finetune.models import Artifact, Form
 from finetune.packaging.forms import room
 from finetune.services.files.room import require_room
-from finetune.services.forms.leaving import as_granted_now, require_form, require_may_leave
+from finetune.services.forms.leaving import is_granted_by, require_form, require_may_leave
 from finetune.services.forms.making import MAKE_FORM
 from finetune.states import LIVE_LEASES, LeaseState
 from finetune.work import leases, nudges
@@ -26,13 +26,13 @@ def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
     withheld; UserFault `form_unsupported`; StorageUsedUp, TooManyLive.
     """
     by.require_of(Scope.ARTIFACTS_READ, artifact)
-    require_may_leave(artifact)
+    licence = require_may_leave(artifact)
     require_form(artifact, form)
     lock(f"forms:{current_tenant_id()}")
     earlier = Form.objects.filter(artifact=artifact, form=form).first()
     if earlier is not None:
         if earlier.state in LIVE_LEASES or (
-            earlier.state == LeaseState.SUCCEEDED and as_granted_now(earlier)
+            earlier.state == LeaseState.SUCCEEDED and is_granted_by(earlier, licence)
         ):
             return earlier
         _drop(earlier)

@@ -11,6 +11,7 @@ from finetune.states import LeaseState
 from tenants.access import Principal
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict, Refused
+from tenants.models import License
 from tenants.rights import Right
 from tenants.roles import Scope
 from tenants.services import audit
@@ -20,18 +21,19 @@ from tenants.services.vaults import open_vault
 BOUNDS = ("id", "rights", "valid_from", "valid_until")  # of a licence, for a form that was taken
 
 
-def require_may_leave(artifact: Artifact) -> None:
-    """In the open scope. Raises Refused without a right, and for a model that is withheld."""
+def require_may_leave(artifact: Artifact) -> License:
+    """The licence that gives the base, in the open scope. Raises Refused without a right, and for a
+    model that is withheld."""
     require_license(model=artifact.base.name, right=Right.EXPORT)
-    require_license(model=artifact.base.name, right=Right.MERGE)
+    licence = require_license(model=artifact.base.name, right=Right.MERGE)
     require_given_out(artifact)
+    return licence
 
 
-def as_granted_now(form: Form) -> bool:
-    """Whether the licence that was signed into it is the one of today: whoever has the form keeps
-    to that one, wherever it is taken. In the open scope. Raises Refused without a right."""
-    now = terms_of(require_license(model=form.artifact.base.name, right=Right.MERGE))
-    told = form.granted or {}
+def is_granted_by(form: Form, licence: License) -> bool:
+    """Whether this is the licence that was signed into it: whoever has the form keeps to that one,
+    wherever it is taken."""
+    now, told = terms_of(licence), form.granted or {}
     return all(told.get(name) == now[name] for name in BOUNDS)
 
 
@@ -68,9 +70,9 @@ def open_form(*, form: Form, by: Principal, at: int = 0) -> BinaryIO:
     """
     by.require_of(Scope.ARTIFACTS_READ, form)
     require_license(model=form.artifact.base.name, right=Right.EXPORT)
-    require_license(model=form.artifact.base.name, right=Right.MERGE)
+    licence = require_license(model=form.artifact.base.name, right=Right.MERGE)
     require_given_out(form.artifact)
-    _require_made(form)
+    _require_made(form, licence)
     stream = open_vault().open(form.object_name, at=at)
     audit.record(
         actor=by.actor,
@@ -84,18 +86,17 @@ def open_form(*, form: Form, by: Principal, at: int = 0) -> BinaryIO:
 def require_out(*, form: Form, by: Principal) -> None:
     """Raises what `open_form` raises but of its bytes: before a part of them is looked for."""
     by.require_of(Scope.ARTIFACTS_READ, form)
-    require_may_leave(form.artifact)
-    _require_made(form)
+    _require_made(form, require_may_leave(form.artifact))
 
 
-def _require_made(form: Form) -> None:
+def _require_made(form: Form, licence: License) -> None:
     if form.state != LeaseState.SUCCEEDED:
         raise Conflict(
             "form_not_made",
             f"The form is {form.state} and has no bytes.",
             fix="Wait until it has succeeded, or ask for it again.",
         )
-    if not as_granted_now(form):
+    if not is_granted_by(form, licence):
         raise Conflict(
             "form_of_other_terms",
             "The form was made under a licence that has changed since.",
@@ -110,7 +111,6 @@ def may_leave(*, form: Form) -> bool:
         if kept is None or is_withheld(kept.artifact):
             return False
         try:
-            require_may_leave(kept.artifact)
-            return as_granted_now(kept)
+            return is_granted_by(kept, require_may_leave(kept.artifact))
         except Refused:
             return False
