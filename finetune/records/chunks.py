@@ -44,6 +44,7 @@ _NEIGHBOURS = (
     "123",
     "://",
 )
+_FIT: dict[bytes, bool] = {}  # pre-tokenizers, of which there are few: to ask one takes 0.1 s
 
 
 class Chunks:
@@ -139,11 +140,20 @@ def parts_so(fast: Any) -> bool:
     kinds = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
     if type(model).__name__ != "BPE" or any(getattr(model, kind) for kind in kinds):
         return False
+    parting = fast.pre_tokenizer
+    how = parting.__getstate__()
+    if how not in _FIT:
+        _FIT[how] = _parts_as_chunks(parting)
+    return _FIT[how]
+
+
+def _parts_as_chunks(parting: Any) -> bool:
     probed = chain(*product(_NEIGHBOURS, repeat=2), *product(_CORE, repeat=3))
     text = "".join(probed)
     chunks = _CHUNK.findall(text)
-    return _parted(fast, text) == [part for chunk in chunks for part in _parted(fast, chunk)]
+    own = {chunk: _parted(parting, chunk) for chunk in dict.fromkeys(chunks)}
+    return _parted(parting, text) == [part for chunk in chunks for part in own[chunk]]
 
 
-def _parted(fast: Any, text: str) -> list[str]:
-    return [part for part, _ in fast.pre_tokenizer.pre_tokenize_str(text)]
+def _parted(parting: Any, text: str) -> list[str]:
+    return [part for part, _ in parting.pre_tokenize_str(text)]
