@@ -12,6 +12,9 @@ from typing import Any
 
 from finetune.families.causal_lm.layout import Row
 from finetune.records.encode import RowEncoder, load_tokenizer
+from finetune.sandbox.levels import Level
+from finetune.sandbox.room import Room
+from finetune.sandbox.start import Child, start_loaded
 from finetune.trainer import optim
 from finetune.trainer.__main__ import main
 from finetune.trainer.checkpoint import Checkpoints
@@ -24,6 +27,7 @@ from finetune.trainer.objectives import OBJECTIVES, Objective
 from finetune.trainer.run import Run, Speedometer
 from finetune.trainer.spec import OptimSpec, RunSpec
 from finetune.trainer.state import TrainerState
+from finetune.work.launcher import LOADED, scrubbed_environment
 
 PLACES = ["kitchen", "bedroom", "living room", "hall", "客厅"]
 SYSTEM = "answers with one JSON call"
@@ -141,52 +145,39 @@ def make_run(folder: Path, base: Path, *, valid: bool = True, rows: int = 20, **
     return folder
 
 
-# The trainer, which stands still as soon as it has told something and so many steps' metrics, and
-# goes on when it is told to. Not by SIGSTOP: any process may be stopped and let go by others.
-_HALTING = """
-import os, sys, time
-from finetune.trainer import optim
-from finetune.trainer.__main__ import main
-from finetune.trainer.checkpoint import Checkpoints
-from finetune.trainer.data import Plan
-from finetune.trainer.events import EventLog
-from finetune.trainer.lanes import Lanes
-from finetune.trainer.lifeline import Stop
-from finetune.trainer.events import EventLog
-left, append, beside = int(sys.argv.pop()), EventLog._append, os.path.dirname(sys.argv[1])
-def halting(log, kind, *told):
-    global left
-    append(log, kind, *told)
-    left -= kind == "metrics"
-    if left == 0:
-        left = -1
-        open(os.path.join(beside, "halted"), "x").close()
-        while not os.path.exists(os.path.join(beside, "go")):
-            time.sleep(0.01)
-EventLog._append = halting
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def command(run_dir: Path, *, halt_at: int | None = None) -> list[str]:
-    """The trainer's. After so many steps it waits to be `let_go`."""
-    told = [str(run_dir)] if halt_at is None else [str(run_dir), str(halt_at)]
-    program = ["-m", "finetune.trainer"] if halt_at is None else ["-c", _HALTING]
-    return [sys.executable, "-W", "ignore", *program, *told]
-
-
-def start(run_dir: Path, *, halt_at: int | None = None) -> subprocess.Popen[str]:
-    """The trainer as the process that it is."""
+def start(run_dir: Path) -> subprocess.Popen[str]:
+    """The trainer, executed."""
     return subprocess.Popen(
-        command(run_dir, halt_at=halt_at),
+        [sys.executable, "-W", "ignore", "-m", "finetune.trainer", str(run_dir)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
     )
 
 
-def is_halted(run_dir: Path) -> bool:
-    return (run_dir.parent / "halted").exists()
+HALTING = "tests.finetune.trainer.halting"
+
+
+def forked(run_dir: Path, *more: str, module: str = "finetune.trainer") -> Child:
+    """The trainer, forked as a worker's are, without a sandbox."""
+    beside = run_dir.parent
+    with (beside / "log").open("ab") as log:
+        return start_loaded(
+            Level.NONE,
+            Room(),
+            module,
+            [str(run_dir), *more],
+            loaded=LOADED,
+            cwd=beside,
+            environment=scrubbed_environment(beside, threads=1),
+            stdout=log,
+        )
+
+
+def halted(run_dir: Path) -> int | None:
+    """The process id of a trainer, by the module HALTING, that stands still."""
+    told = run_dir.parent / "halted"
+    return int(told.read_text()) if told.exists() else None
 
 
 def let_go(run_dir: Path) -> None:

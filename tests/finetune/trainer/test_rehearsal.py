@@ -1,7 +1,6 @@
 """A rehearsal in the real process: it measures the run's own steps, and leaves nothing else."""
 
 import json
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,7 @@ from finetune.states import ExitCode
 from finetune.trainer.data import make_plan
 from finetune.trainer.rehearsal import REHEARSAL, heaviest_step
 from finetune.trainer.run import Run
-from tests.finetune.trainer.runs import command, error, events, finish, make_run, result_hash
+from tests.finetune.trainer.runs import error, events, finish, forked, make_run, result_hash
 
 
 @pytest.mark.parametrize("valid", [True, False])
@@ -22,8 +21,9 @@ def test_a_rehearsal_tells_steps_tokens_seconds_and_memory_and_changes_no_traini
 ) -> None:
     folder = make_run(tmp_path / "run", tiny_base, valid=valid, adapter={"r": 4})
     before = {path.name for path in folder.iterdir()}
-    done = subprocess.run([*command(folder), "--rehearse"], check=False)
-    assert done.returncode == ExitCode.DONE, error(folder)
+    child = forked(folder, "--rehearse")
+    assert child.process.wait() == ExitCode.DONE, error(folder)
+    child.kill()
     told: dict[str, Any] = json.loads((folder / REHEARSAL).read_text())
     left = {path.name for path in folder.iterdir()} - before
     assert left == {REHEARSAL, "checkpoints"}

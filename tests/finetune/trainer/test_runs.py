@@ -4,10 +4,12 @@ import itertools
 import json
 import math
 import os
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from finetune.api.wire.job_create import JobCreate, WireHyperparameters
+from finetune.sandbox.start import Child
 from finetune.states import ExitCode
 from finetune.trainer import optim
 from finetune.trainer.__main__ import _fault as fault_of
@@ -24,13 +27,15 @@ from finetune.trainer.loop import evaluate, prepare
 from finetune.trainer.objectives.pretrain import PRETRAIN
 from finetune.trainer.objectives.sft import SFT
 from finetune.trainer.spec import RunSpec
+from tests.conftest import ROOT
 from tests.finetune.trainer.runs import (
+    HALTING,
     chunks,
-    command,
     error,
     events,
     finish,
-    is_halted,
+    forked,
+    halted,
     let_go,
     make_run,
     report,
@@ -91,13 +96,24 @@ def test_the_same_spec_gives_the_same_bytes_in_a_process_of_its_own(
     assert result_hash(again) == result_hash(undisturbed)
 
 
-def halted(run_dir: Path, *, at: int) -> "subprocess.Popen[str]":
-    """The trainer, standing still after it has told of so many steps: it waits there by itself,
-    since whoever looks at it from outside may look when it is over."""
-    process = start(run_dir, halt_at=at)
-    until(lambda: is_halted(run_dir), "it did not come so far", of=process)
-    assert steps_told(run_dir) == at
-    return process
+@contextmanager
+def standing_still(run_dir: Path, *, at: int) -> "Iterator[tuple[Child, int]]":
+    """The trainer, after it has told of so many steps, and the process id to signal: it waits there
+    by itself, since whoever looks at it from outside may look when it is over."""
+    child = forked(run_dir, str(at), module=HALTING)
+    try:
+        until(
+            lambda: halted(run_dir),
+            "it did not come so far",
+            of=child.process,
+            said=lambda: (run_dir.parent / "log").read_text(),
+        )
+        assert steps_told(run_dir) == at
+        trainer = halted(run_dir)
+        assert trainer is not None
+        yield child, trainer
+    finally:
+        child.kill()
 
 
 def steps_told(run_dir: Path) -> int:
@@ -112,16 +128,16 @@ def test_stopped_and_resumed_it_ends_in_the_same_bytes(
     undisturbed: Path, tiny_base: Path, tmp_path: Path, how: signal.Signals, at: int
 ) -> None:
     folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
-    process = halted(folder, at=at)
-    process.send_signal(how)
-    let_go(folder)
-    process.communicate()
+    with standing_still(folder, at=at) as (child, trainer):
+        os.kill(trainer, how)
+        let_go(folder)
+        code = child.process.wait()
     if how == signal.SIGTERM:
-        assert process.returncode == ExitCode.YIELDED
+        assert code == ExitCode.YIELDED
         newest = max([int(p.name) for p in (folder / "checkpoints").glob("[0-9]*")] or [0])
         assert newest >= steps_told(folder)  # nothing that was told is lost
     else:
-        assert process.returncode == -signal.SIGKILL
+        assert code == -signal.SIGKILL
     assert finish(folder) == ExitCode.DONE
     assert result_hash(folder) == result_hash(undisturbed)
     told = [event["data"]["step"] for event in events(folder, "metrics")]
@@ -191,9 +207,8 @@ def test_a_damaged_checkpoint_is_told_and_an_older_one_used(
     undisturbed: Path, tiny_base: Path, tmp_path: Path
 ) -> None:
     folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
-    process = halted(folder, at=7)
-    process.kill()
-    process.communicate()
+    with standing_still(folder, at=7) as (child, _):
+        child.kill()
     newest = max((folder / "checkpoints").glob("[0-9]*"), key=lambda p: int(p.name))
     optimizer = bytearray((newest / "optimizer.safetensors").read_bytes())
     optimizer[-1] ^= 1
@@ -215,15 +230,16 @@ def test_the_trainer_dies_with_its_worker(tiny_base: Path, tmp_path: Path) -> No
             "import subprocess, sys, time\n"
             "p = subprocess.Popen(sys.argv[1:])\n"
             "print(p.pid, flush=True); time.sleep(3600)",
-            *command(folder, halt_at=2),
+            *[sys.executable, "-m", HALTING, str(folder), "2"],
         ],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        cwd=ROOT,
     )
     assert worker.stdout is not None
     trainer = int(worker.stdout.readline())
-    until(lambda: is_halted(folder), "it did not train", of=worker)
+    until(lambda: halted(folder), "it did not train", of=worker)
     assert is_alive(trainer)
     worker.kill()
     worker.wait()
@@ -379,17 +395,14 @@ def test_a_full_disk_is_told_and_corrupts_nothing(
 ) -> None:
     """A real limit of the kernel on file size: the tensors do not fit, the events do."""
     folder = make_run(tmp_path / "run", tiny_base, **SETTINGS)
-    limited = (
-        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (30000, 30000)); "
-        "from finetune.trainer.__main__ import main; sys.exit(main([sys.argv[1]]))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", limited, str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == ExitCode.OURS
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30000, before[1]))
+    try:
+        child = forked(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert child.process.wait() == ExitCode.OURS
+    child.kill()
     assert error(folder)["code"] == "disk_full"
     assert list((folder / "checkpoints").iterdir()) == []
     assert finish(folder) == ExitCode.DONE  # with space again, it goes on
