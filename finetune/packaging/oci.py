@@ -30,6 +30,7 @@ _TITLE = "org.opencontainers.image.title"  # by which oras names the file
 _WEIGHTS = (".safetensors", ".gguf")
 _BESIDE_WEIGHTS = ("adapter", "model", "tokenizer", "embedder", "reranker")
 _GIVES = {"embedding": "embedding", "reranking": "other"}
+_PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "float64": "fp64"}
 _SCALES = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
@@ -165,12 +166,14 @@ def _numbers(info: dict[str, Any]) -> dict[str, str]:
     """An adapter's tensors are in float32, a merged form's as it says."""
     form = info.get("form", "")
     if not form:
-        return {"format": "safetensors", "precision": "float32"}
+        return {"format": "safetensors", "precision": "fp32"}
     if form == "merged":
-        return {"format": "safetensors", "precision": ",".join(info["types"])}
+        types = info["types"]
+        precision = _PRECISIONS.get(types[0], types[0]) if len(types) == 1 else "mixed"
+        return {"format": "safetensors", "precision": precision}
     kind = form.removeprefix("gguf-")
     if kind == "f16":
-        return {"format": "gguf", "precision": "float16"}
+        return {"format": "gguf", "precision": "fp16"}
     return {"format": "gguf", "quantization": kind}
 
 

@@ -55,6 +55,11 @@ class PairEncoder:
         """Of a query by itself."""
         return len(self._whole.encode(query))
 
+    def beginning(self, document: str, tokens: int) -> str:
+        """The part of it that its first tokens were made of."""
+        found = self._whole.encode(document, add_special_tokens=False)
+        return document if len(found) <= tokens else document[: found.offsets[tokens - 1][1]]
+
     def measured(self, query: str, document: str) -> tuple[list[int], list[bool], int]:
         """(its tokens, which of them stand from the document's first on, how many there are of the
         whole)."""

@@ -96,11 +96,21 @@ def _check_query(base: RankingBase, request: EmbedRequest) -> None:
 
 
 def _pair(base: RankingBase, request: EmbedRequest, number: int) -> Pair:
-    """What is longer than the base reads is cut, as in training."""
+    """What is longer than the base reads is cut, as in training, or refused."""
     document = request.inputs[number]
     if not isinstance(document, str) or request.query is None:
         raise UserFault("invalid_value", "A document is a text beside a query.", param="documents")
-    ids, labels, _ = base.encoder.measured(request.query, document)
+    if request.document_tokens is not None:
+        document = base.encoder.beginning(document, request.document_tokens)
+    ids, labels, length = base.encoder.measured(request.query, document)
+    if length > base.context_length and not request.cut:
+        raise UserFault(
+            "context_length_exceeded",
+            f"This model's maximum context length is {base.context_length} tokens, and document "
+            f"{number} with the query has {length}.",
+            fix="Shorten it, or leave `truncation` out.",
+            param="documents",
+        )
     return Pair(ids, labels.index(True))
 
 

@@ -124,7 +124,8 @@ class EmbedRequest(_Frame):
     """Texts, or token ids as they are, of which vectors are to be made. `side` says what they are,
     by which the base has its prompts; `dimensions` cuts the vectors and makes them of length 1
     again. With a `query` the inputs are documents, and each one's vector is one number: its score
-    beside that query. What else stands here is `GenerateRequest`'s."""
+    beside that query; of a document the first `document_tokens` are read, and a pair that is too
+    long is refused unless `cut`. What else stands here is `GenerateRequest`'s."""
 
     op: Literal["embed"] = "embed"
     tenant: Tenant
@@ -135,6 +136,8 @@ class EmbedRequest(_Frame):
     side: Side = "text"
     dimensions: PositiveInt | None = None
     query: str | None = None
+    document_tokens: PositiveInt | None = None
+    cut: bool = True
     limits: CostLimits | None = None
 
 

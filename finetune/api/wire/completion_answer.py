@@ -86,6 +86,16 @@ def choice(
     }
 
 
+def _alternatives(token: TokenLogprob) -> dict[str, float] | None:
+    """With the token itself, which makes one more than were asked for where it is none of the
+    likeliest. None where nothing predicts it: an echoed prompt's first."""
+    if token.logprob is None:
+        return None
+    found = {sys.intern(each.token): each.logprob for each in token.top_logprobs}
+    found.setdefault(sys.intern(token.token), token.logprob)
+    return found
+
+
 class Logprobs:
     """The wire's columns, filled as tokens come: they take a fraction of the tokens' objects."""
 
@@ -98,10 +108,7 @@ class Logprobs:
     def add(self, tokens: list[TokenLogprob]) -> None:
         self._tokens += [sys.intern(each.token) for each in tokens]
         self._own += [each.logprob for each in tokens]
-        self._top += [
-            {sys.intern(top.token): top.logprob for top in each.top_logprobs} or None
-            for each in tokens
-        ]
+        self._top += map(_alternatives, tokens)
         self._offsets += [each.text_offset for each in tokens]
 
     def shown(self) -> dict[str, Any]:

@@ -26,10 +26,10 @@ _SPLITS = {_QWEN2: "qwen2", _LLAMA3: "llama-bpe", _TEKKEN: "tekken"}
 
 
 def describe(
-    out: Any, tokenizer: Any, core: dict[str, Any], *, size: int, stops: list[int]
+    out: Any, tokenizer: Any, core: dict[str, Any], config: dict[str, Any], *, stops: list[int]
 ) -> None:
-    """Into a GGUFWriter. `core`: tokenizer.json; `size`: rows of the embeddings; `stops`: tokens
-    that end an answer.
+    """Into a GGUFWriter. `core`: tokenizer.json; `config`: config.json; `stops`: tokens that end an
+    answer.
 
     Raises UserFault `form_unsupported`.
     """
@@ -37,11 +37,11 @@ def describe(
         raise unsupported("its tokenizer is no byte-level BPE")
     out.add_tokenizer_model("gpt2")
     out.add_tokenizer_pre(_rule(core))
-    names, kinds = _tokens(core, size)
+    names, kinds = _tokens(core, int(config["vocab_size"]))
     out.add_token_list(names)
     out.add_token_types(kinds)
     out.add_token_merges([_joined(each) for each in core["model"]["merges"]])
-    _add_special(out, tokenizer, stops)
+    _add_special(out, tokenizer, config, stops)
     if isinstance(tokenizer.chat_template, str):
         out.add_chat_template(tokenizer.chat_template)
 
@@ -85,14 +85,18 @@ def _tokens(core: dict[str, Any], size: int) -> tuple[list[str], list[int]]:
     return names, kinds
 
 
-def _add_special(out: Any, tokenizer: Any, stops: list[int]) -> None:
-    """llama.cpp has three places for what ends an answer, and knows more by their names."""
+def _add_special(out: Any, tokenizer: Any, config: dict[str, Any], stops: list[int]) -> None:
+    """llama.cpp has three places for what ends an answer, and knows more by their names. Without a
+    start it takes token 11 for one: as its own converter does, the config's is told where the
+    tokenizer has none (Qwen), which is not put before a prompt by that."""
     ends = sorted(stops, key=lambda token: token != tokenizer.eos_token_id)
     places = (out.add_eos_token_id, out.add_eot_token_id, out.add_eom_token_id)
     for add, token in zip(places, ends, strict=False):
         add(token)
-    if tokenizer.bos_token_id is not None:
-        out.add_bos_token_id(tokenizer.bos_token_id)
+    start = tokenizer.bos_token_id
+    start = config.get("bos_token_id") if start is None else start
+    if isinstance(start, int) and 0 <= start < int(config["vocab_size"]):
+        out.add_bos_token_id(start)
     if tokenizer.pad_token_id is not None:
         out.add_pad_token_id(tokenizer.pad_token_id)
     plain = tokenizer("a").input_ids

@@ -36,7 +36,7 @@ def write_gguf(
     kind.describe(out)
     tokenizer = load_tokenizer(model)
     core = json.loads((model / "tokenizer.json").read_bytes())
-    vocabulary.describe(out, tokenizer, core, size=int(kind.config["vocab_size"]), stops=stops)
+    vocabulary.describe(out, tokenizer, core, kind.config, stops=stops)
     planned = list(_planned(model, kind, form))
     for tensor, _, type_ in planned:
         # a numpy type says nothing here: raw_dtype does

@@ -179,11 +179,14 @@ async def embed(
     side: Side = "text",
     dimensions: int | None = None,
     query: str | None = None,
+    document_tokens: int | None = None,
+    cut: bool = True,
     by: Principal,
     still: Still = lambda: None,
 ) -> tuple[Embedded, Reservation]:
     """Vectors of the inputs, and what was taken of the tenant's tokens a minute for them. `side`,
-    `dimensions` and `query` are EmbedRequest's. Raises what `reserve` and `generate` raise."""
+    `dimensions` and what follows it are EmbedRequest's. Raises what `reserve` and `generate`
+    raise."""
 
     def request() -> EmbedRequest:
         return EmbedRequest(
@@ -196,6 +199,8 @@ async def embed(
             side=side,
             dimensions=dimensions,
             query=query,
+            document_tokens=document_tokens,
+            cut=cut,
         )
 
     reserved = await _reserve(target, [request], by, still)

@@ -1,5 +1,6 @@
 """OpenAI's addresses for one model, as an ASGI application: models, chat completions and
-completions, whole or streamed, or embeddings of one that makes vectors."""
+completions, whole or streamed; or embeddings of one that makes vectors, or rerank of one that
+scores."""
 
 import asyncio
 import json
@@ -13,12 +14,13 @@ from uuid import uuid4
 
 from faults import Fault, OurFault, UserFault
 from finetune.api.json_bodies import fit_object, read_bytes
-from finetune.api.wire import chat_answer, completion_answer
+from finetune.api.wire import chat_answer, completion_answer, embedding_body, rerank_body
 from finetune.api.wire.chat_answer import Deltas
 from finetune.api.wire.chat_request import ChatRequest
 from finetune.api.wire.completion_answer import in_turn
 from finetune.api.wire.completion_request import CompletionRequest
-from finetune.api.wire.embedding_body import SIDES, EmbeddingRequest, body_of
+from finetune.api.wire.embedding_body import SIDES, EmbeddingRequest
+from finetune.api.wire.rerank_body import ALIASES, RERANK, RerankRequest
 from finetune.api.wire.sampling import now
 from finetune.discretion import told
 from privatune.alone.callers import Callers, require_json
@@ -34,8 +36,12 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Event = dict[str, Any]
 Telling = Callable[[], Coroutine[Any, Any, None]]
-WRITES = ("/v1/chat/completions", "/v1/completions")
-EMBEDS = ("/v1/embeddings",)
+EMBEDDINGS = "/v1/embeddings"
+ASKED_AT = {
+    "text": ("/v1/chat/completions", "/v1/completions"),
+    "vectors": (EMBEDDINGS,),
+    "scores": (RERANK,),
+}
 Show = Callable[[Deltas], AsyncGenerator[Event]]
 
 
@@ -86,12 +92,12 @@ class Door:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         self._callers.require(headers)
-        path, method = scope["path"], scope["method"]
+        path, method = ALIASES.get(scope["path"], scope["path"]), scope["method"]
         known = {
             "/v1/models": "GET",
             f"/v1/models/{self._model.name}": "GET",
         }
-        known |= dict.fromkeys(EMBEDS if self._model.embeds else WRITES, "POST")
+        known |= dict.fromkeys(ASKED_AT[self._model.gives], "POST")
         if path not in known:
             raise NotFound("not_found", "There is nothing at this address.")
         if method != known[path]:
@@ -114,11 +120,15 @@ class Door:
         }
 
     def _telling(self, path: str, body: Any, send: Send) -> Telling:
-        if path not in EMBEDS:
-            return partial(_told, self._asked(path, body), send)
-        asked = fit_object(EmbeddingRequest, body)
-        self._require_model(asked.model)
-        return partial(_embedded, self._engine, asked, asked.inputs(), send)
+        if path == EMBEDDINGS:
+            asked = fit_object(EmbeddingRequest, body)
+            self._require_model(asked.model)
+            return partial(_embedded, self._engine, asked, asked.inputs(), send)
+        if path == RERANK:
+            ranked = fit_object(RerankRequest, body)
+            self._require_model(ranked.model)
+            return partial(_ranked, self._engine, ranked, ranked.texts(), send)
+        return partial(_told, self._asked(path, body), send)
 
     def _asked(self, path: str, body: Any) -> Answer:
         head = {"created": now(), "model": self._model.name, "system_fingerprint": self._print}
@@ -177,11 +187,20 @@ class Door:
 async def _embedded(
     engine: Engine, asked: EmbeddingRequest, inputs: list[str | list[int]], send: Send
 ) -> None:
-    found = await engine.embed(inputs, SIDES[asked.input_type], asked.dimensions)
+    side, dimensions = SIDES[asked.input_type], asked.dimensions
+    found = await engine.embed(inputs, side=side, dimensions=dimensions)
     # Millions of numbers take seconds to write: in a thread, beside which others are answered
-    body = await asyncio.to_thread(body_of, asked, found)
-    await _send_head(send, 200, b"application/json")
-    await _send_part(send, body, more=False)
+    await _send_body(send, await asyncio.to_thread(embedding_body.body_of, asked, found))
+
+
+async def _ranked(engine: Engine, asked: RerankRequest, texts: list[str], send: Send) -> None:
+    found = await engine.embed(
+        list(texts),
+        query=asked.query,
+        document_tokens=asked.max_tokens_per_doc,
+        cut=asked.truncation,
+    )
+    await _send_body(send, rerank_body.body_of(asked, found))
 
 
 async def _told(asked: Answer, send: Send) -> None:
@@ -248,8 +267,12 @@ def _line(event: Event) -> bytes:
 
 
 async def _send_json(send: Send, status: int, body: dict[str, Any]) -> None:
+    await _send_body(send, json.dumps(body, ensure_ascii=False).encode(), status)
+
+
+async def _send_body(send: Send, body: bytes, status: int = 200) -> None:
     await _send_head(send, status, b"application/json")
-    await _send_part(send, json.dumps(body, ensure_ascii=False).encode(), more=False)
+    await _send_part(send, body, more=False)
 
 
 async def _send_head(send: Send, status: int, content_type: bytes) -> None:

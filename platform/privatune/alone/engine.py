@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from finetune.api.wire.chat_answer import Deltas
-from finetune.records.recipe import Side
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import Embedded, EmbedRequest, GenerateRequest
 from privatune.alone.opened import Opened
@@ -47,9 +46,8 @@ class Engine:
 
         return all_of_them()
 
-    async def embed(
-        self, inputs: list[str | list[int]], side: Side, dimensions: int | None
-    ) -> Embedded:
+    async def embed(self, inputs: list[str | list[int]], **asked: Any) -> Embedded:
+        """`asked`: EmbedRequest's `side` and `dimensions`, or `query` and what goes with it."""
         made = self.model
         return await self._client.embed(
             EmbedRequest(
@@ -58,8 +56,7 @@ class Engine:
                 base_digest=made.base_digest,
                 adapter_digest=made.adapter.sha256 if made.adapter else None,
                 inputs=inputs,
-                side=side,
-                dimensions=dimensions,
+                **asked,
             )
         )
 

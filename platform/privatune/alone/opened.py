@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from faults import UserFault
 from finetune.packaging.archive import BadArchive, unpack_tar
@@ -38,7 +38,7 @@ class Opened:
     adapter: Adapter | None
     terms: Terms
     signed_at: datetime
-    embeds: bool  # it makes vectors and writes nothing
+    gives: Literal["text", "vectors", "scores"]  # one alone of these
 
 
 def unpacked(path: Path, folder: Path) -> Path:
@@ -58,20 +58,14 @@ def opened(
     folder: Path, *, base: Path | None, store: Path, key: str | None, fingerprint: str | None
 ) -> Opened:
     """Raises UserFault `not_verified`, `base_needed`, `other_base`, `unnecessary_base`,
-    `bundle_ranks`, `bundle_scores`, `form_not_served`, `license_unreadable`, and what the import of
-    a base raises."""
+    `bundle_scores`, `form_not_served`, `license_unreadable`, and what the import of a base
+    raises."""
     report = verify(folder, key, trusted_fingerprint=fingerprint)
     if not report.ok or report.digest is None:
         problem = report.problems[0] if report.problems else "it has no manifest"
         raise NotVerified("not_verified", f"This artifact is not what was signed: {problem}.")
     read = _Read(folder)
     passport = Passport.model_validate_json(read("passport.json"))
-    if passport.ranking is not None:
-        raise UserFault(
-            "bundle_ranks",
-            "This model scores documents beside a query and writes nothing that could be served.",
-            fix="`reranker/` in it loads with sentence-transformers.",
-        )
     if passport.family == "scoring":
         raise UserFault(
             "bundle_scores",
@@ -95,8 +89,14 @@ def opened(
         adapter=adapter,
         terms=terms,
         signed_at=passport.created,
-        embeds=passport.recipe is not None,
+        gives=_given_by(passport),
     )
+
+
+def _given_by(passport: Passport) -> Literal["text", "vectors", "scores"]:
+    if passport.ranking is not None:
+        return "scores"
+    return "text" if passport.recipe is None else "vectors"
 
 
 def require_merged(form: str) -> None:

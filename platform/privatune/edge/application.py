@@ -18,6 +18,7 @@ from django.utils import translation
 
 from finetune.api.explaining import explain
 from finetune.api.problems import Problem, Refusal, answer, is_api, too_large
+from finetune.api.wire.rerank_body import ALIASES
 from finetune.api.words import language_of
 from privatune import problem_pages
 from privatune.edge import doors, origins, routes
@@ -58,6 +59,7 @@ class Application(ASGIHandler):
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await _lifespan(receive, send)
+        scope = scope | {"path": ALIASES.get(scope["path"], scope["path"])}
         address = _address(scope)
         party = self._persons.of(_header(scope, b"cookie")) or address
         shared = self._origins.headers(scope["path"], _header(scope, b"origin"))

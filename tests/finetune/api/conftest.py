@@ -23,6 +23,7 @@ PATIENT = "tests.fixtures.patient:application"
 STILL = "tests.fixtures.still:application"
 MAX_FILE_MB = 96
 TINY = "tiny"
+RANKS = "ranks"
 UNLIMITED = resource.RLIM_INFINITY
 
 
@@ -101,6 +102,20 @@ def coder(
     with django_db_blocker.unblock():  # type: ignore[attr-defined]
         import_model(source=str(folder), name="coder", licence="Apache-2.0", actor="test")
     return "coder"
+
+
+@pytest.fixture(scope="session")
+def ranks(
+    django_db_setup: None, django_db_blocker: object, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a base that ranks, which is in the store and in the catalogue, too."""
+    from finetune.services.models.catalog import import_model
+    from tests.rerankers import build_reranker
+
+    folder = build_reranker(tmp_path_factory.mktemp("ranks") / "base", spread=8)
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        import_model(source=str(folder), name=RANKS, licence="Apache-2.0", actor="test")
+    return folder
 
 
 @pytest.fixture

@@ -186,6 +186,12 @@ def test_completions_answer_each_prompt_in_order(customer: Customer, tuned: str)
     assert echoed.choices[0].logprobs is not None
     assert echoed.choices[0].logprobs.tokens is not None
     assert "".join(echoed.choices[0].logprobs.tokens) == echoed.choices[0].text
+    scored = client.completions.create(prompt="Say", logprobs=0, **options)
+    strict(scored)
+    columns = scored.choices[0].logprobs
+    assert columns is not None
+    each = zip(columns.tokens or [], columns.token_logprobs or [], strict=True)
+    assert columns.top_logprobs == [{token: logprob} for token, logprob in each]
     streamed = client.completions.create(prompt=["It is", "Say"], stream=True, **options)
     texts = ["", ""]
     for chunk in streamed:

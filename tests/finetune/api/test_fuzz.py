@@ -46,6 +46,11 @@ SENSIBLE: dict[str, dict[str, Any]] = {
         "model": "shelf", "prompt": "hi", "n": 1, "max_tokens": 1, "echo": True, "logprobs": 1,
         "stop": "a", "seed": 1, "temperature": 0, "best_of": 1, "suffix": "",
     },
+    "v1/rerank": {
+        "model": "shelf", "query": "hi", "documents": ["a", "", {"text": "b", "title": "c"}],
+        "top_n": 1, "rank_fields": ["title", "text"], "max_tokens_per_doc": 1, "truncation": True,
+        "return_documents": True, "max_chunks_per_doc": None, "priority": 0, "user": "u",
+    },
     "v1/responses": {
         "model": "shelf", "input": [{"role": "user", "content": "hi"}], "instructions": "a",
         "max_output_tokens": 1, "temperature": 1, "top_p": 1, "tools": [], "stream": False,

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from tests.finetune.api.conftest import ROOT, TINY
-from tests.finetune.api.customers import Customer, chat_rows
+from tests.finetune.api.conftest import RANKS, ROOT, TINY
+from tests.finetune.api.customers import Customer, chat_rows, new_customer
 
 instructor = pytest.importorskip("instructor", reason="scripts/setup clients was not run")
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks the internet for prices
@@ -131,6 +131,35 @@ def test_litellm_asks_for_a_job(customer: Customer) -> None:
     assert litellm.cancel_fine_tuning_job(fine_tuning_job_id=job.id, **of).status == "cancelled"
 
 
+@pytest.mark.parametrize(
+    ("provider", "below"),
+    [
+        ("cohere", ""),
+        ("cohere", "/v1"),
+        ("jina_ai", "/v1"),
+        ("hosted_vllm", ""),
+        ("hosted_vllm", "/v1"),
+    ],
+)
+def test_litellm_ranks_by_each_provider(
+    base_url: str, ranks: Path, model_server: None, provider: str, below: str
+) -> None:
+    customer = new_customer(base_url, models=[RANKS])
+    documents = ["the hall has a fan", "", "the kitchen has a light"]
+    answer = litellm.rerank(
+        model=f"{provider}/{RANKS}",
+        api_base=f"{base_url}{below}",
+        api_key=customer.key,
+        query="turn on the light",
+        documents=documents,
+        top_n=2,
+        return_documents=True,
+    )
+    assert len(answer.results) == 2
+    for each in answer.results:
+        assert (each.get("document") or {}).get("text", "") == documents[each["index"]]
+
+
 # --- the page
 
 
@@ -181,17 +210,22 @@ def blocks() -> list[Any]:
 
 @pytest.mark.parametrize("code", blocks())
 def test_the_page_runs_as_it_stands(
-    customer: Customer,
+    base_url: str,
+    tiny_model: str,
+    ranks: Path,
     model_server: None,
     code: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("PRIVATUNE_URL", f"{customer.base_url}/v1")
+    customer = new_customer(base_url, models=[tiny_model, RANKS])
+    monkeypatch.setenv("PRIVATUNE_ROOT", base_url)
+    monkeypatch.setenv("PRIVATUNE_URL", f"{base_url}/v1")
     monkeypatch.setenv("PRIVATUNE_API_KEY", customer.key)
     monkeypatch.setenv("MODEL", TINY)
     monkeypatch.setenv("BASE", TINY)
+    monkeypatch.setenv("RERANKER", RANKS)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "rows.jsonl").write_bytes(chat_rows())
     exec(compile(code, "clients.md", "exec"), {"__name__": "__main__"})

@@ -9,39 +9,24 @@ import pytest
 from faults import UserFault
 from finetune.families import family
 from finetune.records.texts import PairEncoder
-from finetune.services.models.catalog import import_model
 from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry
-from tests.finetune.api.conftest import TINY
+from tests.finetune.api.conftest import RANKS, TINY
 from tests.finetune.api.customers import Customer, new_customer
-from tests.rerankers import build_reranker
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 
-RANKS = "ranks"
 QUERY = "turn on the light in the kitchen"
 DOCUMENTS = ["the hall has a fan", "the kitchen has a light", "客厅", "a kitchen " * 80]
 
 
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_reranker(tmp_path_factory.mktemp("ranks") / "base", spread=8)
-
-
-@pytest.fixture(scope="session")
-def ranks(django_db_setup: None, django_db_blocker: Any, folder: Path) -> str:
-    with django_db_blocker.unblock():
-        import_model(source=str(folder), name=RANKS, licence="Apache-2.0", actor="test")
-    return RANKS
-
-
 @pytest.fixture
-def asker(base_url: str, ranks: str, tiny_model: str, model_server: None) -> Customer:
-    return new_customer(base_url, models=[ranks, tiny_model])
+def asker(base_url: str, ranks: Path, tiny_model: str, model_server: None) -> Customer:
+    return new_customer(base_url, models=[RANKS, tiny_model])
 
 
-def test_documents_come_in_the_order_of_their_scores(asker: Customer, folder: Path) -> None:
-    model = sentence_transformers.CrossEncoder(str(folder), device="cpu")
+def test_documents_come_in_the_order_of_their_scores(asker: Customer, ranks: Path) -> None:
+    model = sentence_transformers.CrossEncoder(str(ranks), device="cpu")
     expected = model.rank(QUERY, DOCUMENTS)
     asked = {"model": RANKS, "query": QUERY, "documents": DOCUMENTS}
     with asker.http() as http:
@@ -71,6 +56,49 @@ def test_documents_come_in_the_order_of_their_scores(asker: Customer, folder: Pa
         assert AuditEntry.objects.filter(action="model.ask", target=RANKS).exists()
 
 
+FIELDS = {"title": "the hall", "text": "has a fan", "rooms": 2, "id": None}
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "read", "shown"),
+    [
+        (  # Cohere's ClientV2 and LangChain's CohereRerank
+            "/v2/rerank",
+            {"documents": ["", DOCUMENTS[0]], "top_n": None, "max_tokens_per_doc": 2,
+             "relevant_spans": None, "priority": 0},
+            ["", "the"],
+            None,
+        ),
+        (  # Cohere's Client, of objects, at an address that LiteLLM makes of one with /v1
+            "/v1/v2/rerank",
+            {"documents": [FIELDS, DOCUMENTS[1]], "rank_fields": ["text", "title", "rooms", "id"],
+             "return_documents": True, "max_chunks_per_doc": 10},
+            ["has a fan\nthe hall\n2", DOCUMENTS[1]],
+            [FIELDS, {"text": DOCUMENTS[1]}],
+        ),
+        (  # vLLM's, by LiteLLM, and Jina's
+            "/rerank",
+            {"documents": [FIELDS, {"text": ""}], "truncation": True, "return_documents": False},
+            ["has a fan", ""],
+            None,
+        ),
+    ],
+)  # fmt: skip
+def test_clients_ask_in_their_own_ways(
+    path: str, more: dict[str, Any], read: list[str], shown: Any, asker: Customer, ranks: Path
+) -> None:
+    model = sentence_transformers.CrossEncoder(str(ranks), device="cpu")
+    expected = model.predict([(QUERY, each) for each in read]).tolist()
+    with asker.http() as http:
+        answer = http.post(path, json={"model": RANKS, "query": QUERY} | more)
+    assert answer.status_code == 200, answer.text
+    told = sorted(answer.json()["results"], key=lambda each: each["index"])
+    assert [each["relevance_score"] for each in told] == pytest.approx(expected, abs=1e-5)
+    assert expected[0] != pytest.approx(expected[1], abs=1e-3)
+    assert [each.get("document") for each in told] == (shown or [None, None])
+    assert answer.json()["meta"]["tokens"]["input_tokens"] > 0
+
+
 @pytest.mark.parametrize(
     ("path", "body", "code"),
     [
@@ -91,6 +119,15 @@ def test_documents_come_in_the_order_of_their_scores(asker: Customer, folder: Pa
         ("rerank", {"model": RANKS, "query": "a", "documents": ["b"], "top_n": -1}, None),
         ("rerank", {"model": RANKS, "query": "a", "documents": ["b"] * 2049}, None),
         ("rerank", {"model": RANKS, "query": "a", "documents": [["b"]]}, None),
+        ("rerank", {"model": RANKS, "query": "a", "documents": [{"title": "b"}]}, "invalid_value"),
+        ("rerank", {"model": RANKS, "query": "a", "documents": [{"text": ["b"]}]}, None),
+        ("rerank", {"model": RANKS, "query": None, "documents": ["b"]}, None),
+        ("rerank", {"model": RANKS, "query": "a", "documents": ["b"], "top_k": 1}, None),
+        (
+            "rerank",
+            {"model": RANKS, "query": "a", "documents": ["b", "c " * 80], "truncation": False},
+            "context_length_exceeded",
+        ),
     ],
 )
 def test_what_is_not_to_be_asked(
@@ -104,15 +141,15 @@ def test_what_is_not_to_be_asked(
 
 
 def test_a_query_is_not_read_beside_documents_without_end(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    ranks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from finetune.serving import embedding
     from finetune.serving.bases import RankingBase
     from finetune.serving.protocol import EmbedRequest
 
     monkeypatch.setattr(embedding, "MOST_QUERY_TOKENS", 100)
-    ranker: Any = family("reranking").resident(folder, precision="fp32", device="cpu")
-    base = RankingBase("sha256:r", ranker, PairEncoder(folder))
+    ranker: Any = family("reranking").resident(ranks, precision="fp32", device="cpu")
+    base = RankingBase("sha256:r", ranker, PairEncoder(ranks))
     asked = EmbedRequest(
         tenant="t", base_path="", base_digest="", inputs=["a"] * 90, query="turn on the light"
     )

@@ -111,7 +111,7 @@ _LLAMA3 = {
         ("Mistral Small 2501", {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4,
                                                     "factor": 4.0}}),
         ("DeepSeek-R1-Distill-Qwen", {}),
-        ("Qwen3", {}),
+        ("Qwen3", {"bos_token_id": 7}),
     ],
 )  # fmt: skip
 def test_each_architecture_is_the_same_in_llama_cpp(
@@ -133,6 +133,11 @@ def test_each_architecture_is_the_same_in_llama_cpp(
         for text in evaluated.PASSAGES:
             assert read.tokens(text) == tokenizer(text, add_special_tokens=False).input_ids
     assert float((expected.exp() * (expected - logs)).sum(-1).mean()) < 1e-4
+    if tokenizer.bos_token_id is None:  # llama.cpp would take 11
+        fields = gguf.GGUFReader(path).fields
+        start = fields.get("tokenizer.ggml.bos_token_id")
+        assert (start and start.contents()) == model.config.bos_token_id
+        assert fields["tokenizer.ggml.add_bos_token"].contents() is False
 
 
 @pytest.mark.parametrize(

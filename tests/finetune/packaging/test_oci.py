@@ -76,7 +76,7 @@ def test_a_layout_is_the_signed_bundle_again(
         "capabilities": {"inputTypes": ["text"], "outputTypes": ["text"], "reward": False},
         "format": "safetensors",
         "paramSize": "28.8K",
-        "precision": "float32",
+        "precision": "fp32",
     }
     assert write_layout(tmp_path / "bundle.tar", tmp_path / "again") == digest
     with pytest.raises(UserFault) as taken:

@@ -80,7 +80,7 @@ def model(made: dict[str, Path], signer: Signer, tmp_path: Path) -> Opened:  # n
     found = opened(
         bundle, base=made["base"], store=tmp_path / "bases", key=signer.public_pem, fingerprint=None
     )
-    assert found.embeds
+    assert found.gives == "vectors"
     return found
 
 
