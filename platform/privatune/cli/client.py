@@ -189,7 +189,7 @@ def refusal(response: httpx.Response) -> Stop:
     said = _said(response)
     status = response.status_code
     message = said.get("message") or said.get("detail") or said.get("title")
-    return Stop(
+    stop = Stop(
         exit_for(status),
         str(message or f"The server answered {status} to {response.request.url.path}."),
         code=str(said.get("code") or f"http_{status}"),
@@ -197,6 +197,9 @@ def refusal(response: httpx.Response) -> Stop:
         fix=_text(said.get("fix")) or _usual_fix(status),
         param=_text(said.get("param")),
     )
+    wait = response.headers.get("retry-after", "")
+    stop.retry_after = int(wait) if wait.isdecimal() and len(wait) < 5 else None
+    return stop
 
 
 def _said(response: httpx.Response) -> dict[str, Any]:

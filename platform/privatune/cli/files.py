@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from finetune.purposes import BROUGHT, Purpose
-from privatune.cli import profiles
+from privatune.cli import mining, profiles
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import (
@@ -119,6 +119,7 @@ def show(file: dict[str, Any], *, as_json: bool) -> None:
     )
 
 
+app.command("mine")(mining.mine)
 app.command("profile")(profiles.profile)
 app.command("scrub")(profiles.scrub)
 app.command("changes")(profiles.changes)

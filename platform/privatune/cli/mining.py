@@ -1,0 +1,170 @@
+"""`privatune files mine`: hard negatives for pairs, by a model that embeds."""
+
+import base64
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from finetune.purposes import Purpose
+from privatune.cli.client import Client
+from privatune.cli.exits import Exit, Stop
+from privatune.cli.output import AsJson, fail, notes, print_facts, print_json
+from privatune.cli.upload import processed, refused, upload
+from tenants.states import FileStatus
+
+if TYPE_CHECKING:
+    from finetune.records.mining import Mining
+
+EMBEDDINGS = "/v1/embeddings"
+INPUTS, CHARACTERS = 256, 400_000  # of one request
+TRIES = 60
+MEMORY_MB, SECONDS = 4096, 3600
+
+
+def mine(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    model: Annotated[str, typer.Option(help="The model that embeds: a base, or your own.")],
+    output: Annotated[Path, typer.Option(help="A new file for the rows with their negatives.")],
+    corpus: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="Further documents, JSON lines with `text`; without it the other positives.",
+        ),
+    ] = None,
+    num_negatives: Annotated[int, typer.Option(help="To each query, at most.")] = 3,
+    relative_margin: Annotated[
+        float,
+        typer.Option(help="A negative scores at most so much of the positive's below it; 0: any."),
+    ] = 0.05,
+    absolute_margin: Annotated[
+        float | None, typer.Option(help="A negative scores at most the positive's less this.")
+    ] = None,
+    max_score: Annotated[float | None, typer.Option(help="The most a negative scores.")] = None,
+    min_score: Annotated[float | None, typer.Option(help="The least a negative scores.")] = None,
+    range_min: Annotated[int, typer.Option(help="Leave out so many of the hardest.")] = 0,
+    range_max: Annotated[int | None, typer.Option(help="Look at so many of the best.")] = None,
+    send: Annotated[bool, typer.Option("--upload", help="Upload the new file, too.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find hard negatives for a file of queries and what answers them; the file stays as it is.
+
+    The texts are embedded by the server, as the prompts of the model have it, and counted as any
+    other request for vectors.
+    """
+    import numpy as np
+
+    from finetune.records import mining
+
+    if output.exists():
+        raise typer.BadParameter(f"{output} is there already", param_hint="--output")
+    asked = _asked(
+        num_negatives=num_negatives,
+        relative_margin=relative_margin or None,
+        absolute_margin=absolute_margin,
+        max_score=max_score,
+        min_score=min_score,
+        range_min=range_min,
+        range_max=range_max,
+    )
+    rows = list(_rows(file, "retrieval"))
+    documents = [row["text"] for row in _rows(corpus, "text")] if corpus else []
+    client = Client.from_environment()
+
+    def embed(texts: Sequence[str], side: str) -> Any:
+        found = [
+            vector
+            for batch in mining.batches(texts, INPUTS, CHARACTERS)
+            for vector in _vectors(client, model, batch, side)
+        ]
+        return np.stack(found)
+
+    with notes().status(f"Embedding {len(rows)} rows with {model} ..."):
+        made = mining.mine(rows, documents, embed, asked)
+    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows)
+    with output.open("x", encoding="utf-8") as target:
+        target.writelines(lines)
+    told = {
+        "output": str(output),
+        "rows": len(made.rows),
+        "queries": made.queries,
+        "documents": made.documents,
+        "negatives": made.negatives,
+        "rows_without": made.without,
+        "skipped": dict(made.skipped),
+    }
+    sent = (
+        processed(client, upload(client, output, purpose=Purpose.TRAINING.value)) if send else None
+    )
+    _show(told | ({"file": sent["id"]} if sent else {}), as_json=as_json)
+    if sent and sent.get("status") == FileStatus.ERROR:
+        fail(refused(sent, output), as_json=as_json)
+
+
+def _show(told: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        return print_json(told)
+    skipped = ", ".join(f"{count} by {name}" for name, count in told["skipped"].items())
+    return print_facts(
+        told | {"rows_without": told["rows_without"] or None, "skipped": skipped or None}
+    )
+
+
+def _asked(**given: Any) -> "Mining":
+    from finetune.records.mining import Mining
+
+    try:
+        return Mining(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "--" + str(first["loc"][0] if first["loc"] else "range-max").replace("_", "-")
+        said = first["msg"].removeprefix("Value error, ")
+        raise typer.BadParameter(said, param_hint=name) from None
+
+
+def _rows(file: Path, form: Any) -> Iterator[dict[str, Any]]:
+    """As the server's own check reads them. Raises Stop for a file that cannot be trained on."""
+    from finetune.records.check import CheckSpec, check_in_child
+    from finetune.records.check.run import ROWS
+    from finetune.sandbox.levels import require
+
+    spec = CheckSpec(source=file.resolve(), source_name=file.name, format=form)
+    with tempfile.TemporaryDirectory() as folder:
+        report = check_in_child(
+            spec,
+            Path(folder),
+            memory_mb=MEMORY_MB,
+            seconds=SECONDS,
+            level=require("allow-none"),  # one's own file on one's own machine
+        )
+        if not report.ok:
+            problem = report.problems[0]
+            raise Stop(
+                Exit.DATA, problem.message, code=problem.code, where=str(file), fix=problem.fix
+            )
+        with (Path(folder) / ROWS).open(encoding="utf-8") as lines:
+            yield from map(json.loads, lines)
+
+
+def _vectors(client: Client, model: str, texts: Sequence[str], side: str) -> list[Any]:
+    """[dimensions] of each. Waits where the tenant's tokens of this minute are used up."""
+    import numpy as np
+
+    body = {"model": model, "input": list(texts), "encoding_format": "base64", "input_type": side}
+    for attempt in range(TRIES):
+        try:
+            told = client.post(EMBEDDINGS, body)
+        except Stop as stop:
+            if stop.retry_after is None or attempt == TRIES - 1:
+                raise
+            time.sleep(stop.retry_after)
+            continue
+        return [np.frombuffer(base64.b64decode(e["embedding"]), "<f4") for e in told["data"]]
+    raise AssertionError  # the last attempt returns or raises
