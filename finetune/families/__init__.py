@@ -84,6 +84,15 @@ def context_length(folder: Path) -> int:
         ) from error
 
 
+def give_head(source: Path, folder: Path) -> None:
+    """An encoder without a head, written into `folder` as a base that can learn to rank. Raises
+    UserFault."""
+    with importing("finetune.families.reranking.heading"):
+        from finetune.families.reranking import heading
+
+    heading.give_head(source, folder)
+
+
 def gguf_architectures() -> tuple[str, ...]:
     """Of all families."""
     return tuple(each for name in BASES for each in family(name).gguf_architectures)

@@ -90,19 +90,28 @@ class Rearranging:
         prefix = Piece([*begun, *encode(text[:begin])], "prefix")
         suffix = Piece([*encode(text[end:]), *ended], "suffix")
         middle = Piece(encode(text[begin:end]), "middle")
+        outer, path = self._parted(file.before)
         return [
-            Piece(file.before),
-            *self._laid_out(prefix, suffix, order),
+            Piece(outer),
+            *self._laid_out(prefix, suffix, order, path),
             middle,
             Piece(self._end if self._dialect.end or not (file.behind or file.goes_on) else []),
             Piece(file.behind),
         ]
 
-    def _laid_out(self, prefix: Piece, suffix: Piece, order: Order) -> list[Piece]:
+    def _parted(self, before: list[int]) -> tuple[list[int], list[int]]:
+        """What stands before a file's text: (outside of the hole's surroundings, its path where
+        that is a part of the prefix)"""
+        if not self._dialect.dialect.path_inside or self._dialect.file not in before:
+            return before, []
+        at = before.index(self._dialect.file) + 1
+        return before[:at], before[at:]
+
+    def _laid_out(self, prefix: Piece, suffix: Piece, order: Order, path: list[int]) -> list[Piece]:
         """As `Infilling.before_middle` has it, in pieces."""
         marks = self._dialect.before_middle([-1], [-2], order)
-        of = {-1: prefix, -2: suffix}
-        return [of[mark] if mark in of else Piece([mark]) for mark in marks]
+        of = {-1: [Piece(path), prefix], -2: [suffix]}
+        return [piece for mark in marks for piece in of.get(mark, [Piece([mark])])]
 
     def _hole(self, text: str, draw: Random) -> tuple[int, int]:
         if self._holes.cut == "line":

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 from finetune.families.contract import Fit, Precision
 from finetune.families.embedding.loading import DTYPES, config_of, misfit
 
-_FROM_FILES: dict[str, Any] = {
+FROM_FILES: dict[str, Any] = {
     "use_safetensors": True,
     "trust_remote_code": False,
     "local_files_only": True,
@@ -25,7 +25,7 @@ def load_base(folder: Path, *, dtype: torch.dtype) -> Any:
     Raises OSError, ValueError or KeyError for a folder that is none.
     """
     return AutoModelForSequenceClassification.from_pretrained(
-        folder, config=config_of(folder), dtype=dtype, **_FROM_FILES
+        folder, config=config_of(folder), dtype=dtype, **FROM_FILES
     )
 
 
@@ -38,7 +38,7 @@ def fit_of(folder: Path) -> Fit:
             device_map="meta",
             ignore_mismatched_sizes=True,
             output_loading_info=True,
-            **_FROM_FILES,
+            **FROM_FILES,
         )
     except Exception as error:  # whatever a stranger's numbers break in any of its modules
         return Fit(0, f"the tensors cannot be put together ({type(error).__name__}: {error})")

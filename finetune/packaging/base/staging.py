@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from faults import OurFault, UserFault
-from finetune.families import family, family_of
+from finetune.families import family, family_of, give_head
 from finetune.families.contract import Family, Shape
 from finetune.packaging.base.config import cleaned, code_keys, read_json
 from finetune.packaging.base.folder import CONFIG_FILES, select_files
@@ -19,6 +19,7 @@ from finetune.packaging.base.tokenizer import (
     check_tokenizer,
     infilling_dialect,
     install_template,
+    name_infilling,
     require_template,
     require_tokenizer,
 )
@@ -39,12 +40,24 @@ class Staged:
     facts: dict[str, Any]
 
 
-def stage(source: Path, staging: Path, chat_template: Path | None, told: Progress) -> Staged:
+def stage(
+    source: Path,
+    staging: Path,
+    chat_template: Path | None,
+    infilling: str | None,
+    told: Progress,
+    *,
+    head: bool = False,
+) -> Staged:
     """Copy and check `source` below `staging`; nothing in `source` is changed."""
     notices: list[str] = []
     if source.is_file():
         source, notices = _unpack(source, staging / "unpacked", told)
     names, left_behind = select_files(source)
+    if head:
+        give_head(source, headed := staging / "headed")
+        source, (names, _) = headed, select_files(headed)
+        notices.append("A head of one label was drawn for it; it ranks nothing before it is tuned.")
     config = read_json(source / "config.json", code="bad_config")
     embeds = has_recipe(source) and not names_ranker(config)
     name, architecture = family_of(config, "config.json", embeds=embeds)
@@ -67,6 +80,8 @@ def stage(source: Path, staging: Path, chat_template: Path | None, told: Progres
     notices += left_behind + _clean_configs(target)
     if chat_template is not None:
         install_template(target, chat_template)
+    if infilling is not None:
+        name_infilling(target, infilling)
     if recipe is not None:
         kept = RECIPE if isinstance(recipe, Recipe) else RANKING
         (target / kept).write_bytes(pretty_json(recipe.model_dump(mode="json")))

@@ -25,11 +25,16 @@ def import_base(
     licence: str,
     source_label: str,
     chat_template: Path | None = None,
+    infilling: str | None = None,
+    head: bool = False,
     progress: Progress | None = None,
 ) -> BaseModelInfo:
     """Bring `source` (folder in safetensors, or .gguf) into `store/<digest-hex>/`.
 
-    Importing the same bytes again changes nothing but the recorded name, licence and source.
+    `infilling`: whose control tokens for filling in the middle its model knows, of
+    `records.infilling.NAMES`, where the tokenizer alone would tell another; `head`: an encoder gets
+    one that can learn to rank. Importing the same bytes again changes nothing but the recorded
+    name, licence and source.
     Nothing is published before every check has passed on the copied bytes. Raises UserFault for
     whatever the model or the request has wrong; OurFault `store_full` when the disk is full.
     """
@@ -40,7 +45,7 @@ def import_base(
     staging.mkdir()
     try:
         with quiet_transformers():
-            staged = stage(source, staging, chat_template, told)
+            staged = stage(source, staging, chat_template, infilling, told, head=head)
         facts = staged.facts | {"name": name, "licence": licence, "source": source_label}
         return _publish(staged.folder, store, BaseModelInfo.model_validate(facts))
     except OSError as error:

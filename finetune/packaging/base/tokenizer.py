@@ -7,7 +7,7 @@ from typing import Any
 from faults import UserFault
 from finetune.packaging.base.config import read_json
 from finetune.records.encode import RowEncoder
-from finetune.records.infilling import infilling_of
+from finetune.records.infilling import CHOICE, NAMES, NONE, infilling_of
 from finetune.records.printing import printable
 from finetune.records.recipe import Recipe
 
@@ -124,6 +124,24 @@ def infilling_dialect(folder: Path) -> str:
     """Whose tokens for filling in the middle the tokenizer has; "" where it has none."""
     found = infilling_of(_load(folder))
     return found.name if found else ""
+
+
+def name_infilling(folder: Path, name: str) -> None:
+    """Keeps whose tokens they are in the tokenizer's own settings, which go wherever it goes.
+    Raises UserFault for a name that is unknown, or tokens that are not there."""
+    path = folder / "tokenizer_config.json"
+    told = read_json(path, code="bad_config") if path.is_file() else {}
+    if name in NAMES:
+        path.write_text(
+            json.dumps(told | {CHOICE: name}, indent=2, ensure_ascii=False) + "\n", "utf-8"
+        )
+    if name != (infilling_dialect(folder) or NONE):
+        raise UserFault(
+            "cannot_infill",
+            f"The base's tokenizer has no control tokens of {name!r}.",
+            fix=f"Name one whose tokens it has: {', '.join(NAMES)}.",
+            param="infilling",
+        )
 
 
 def stop_ids(folder: Path) -> set[int]:

@@ -9,6 +9,7 @@ from finetune.events import Choice, NoThinkingChosen, ThinkingChosen
 from finetune.grading import specs
 from finetune.grading.judges import judges_in, require_few
 from finetune.models import Dataset, Job, JobFile
+from finetune.records.infilling import spm_rate_of
 from finetune.records.nesting import FEWEST_STEPS
 from finetune.records.thinking import Thinking, setting_of
 from finetune.services.jobs import nesting
@@ -159,6 +160,13 @@ def _most_drawn(spec: RunSpec, rows: int) -> int:
     return answers * settings.max_completion_tokens
 
 
+def _settings(job: Job, request: JobRequest) -> dict[str, Any]:
+    settings = request.method_settings()
+    if settings.get("fim_rate") and "fim_spm_rate" not in request.settings:
+        settings["fim_spm_rate"] = spm_rate_of(job.base.infilling)
+    return settings
+
+
 def _packs(job: Job, train: Dataset, parted: Parted | None) -> auto.Packs:
     """As the reading or the split counted them; older readings did not, and tell the tokens
     alone."""
@@ -252,7 +260,7 @@ def _spec(
         save_every=SAVE_EVERY,
         early_stop_patience=evaluation.early_stop_patience,
         keep=evaluation.keep,
-        settings=request.method_settings(),
+        settings=_settings(job, request),
         start=_start(job),
         grader=request.grader_spec(),
     )

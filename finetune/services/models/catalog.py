@@ -31,6 +31,8 @@ def import_model(
     task: ModelTask = ModelTask.DIALOGUE,
     terms: str = "",
     chat_template: Path | None = None,
+    infilling: str | None = None,
+    head: bool = False,
     actor: str,
     progress: Callable[[str], None] | None = None,
 ) -> CatalogModel:
@@ -50,6 +52,8 @@ def import_model(
         licence=licence,
         source_label=label,
         chat_template=chat_template,
+        infilling=infilling,
+        head=head,
         progress=_Phases(say),
     )
     for notice in info.notices:

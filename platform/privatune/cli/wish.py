@@ -139,7 +139,9 @@ def job_wish(
     ] = None,
     fim_spm_rate: Annotated[
         str | None,
-        typer.Option(help="Of pretrain: of those, the share whose suffix comes first; 0.5 if not."),
+        typer.Option(
+            help="Of pretrain: of those, the share whose suffix comes first; as the base has it."
+        ),
     ] = None,
     fim_cut: Annotated[
         str | None,

@@ -159,7 +159,7 @@ class JobForm(forms.Form):
         min_value=0,
         max_value=1,
         label=_("Code: of those, share with the suffix first"),
-        help_text=_("0 to 1. Empty: 0.5."),
+        help_text=_("0 to 1. Empty: as the base's own family was trained (mostly 0.5)."),
     )
     fim_cut = forms.ChoiceField(
         required=False,

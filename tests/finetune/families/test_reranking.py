@@ -15,6 +15,7 @@ from finetune.families.reranking.ranker import load_ranker
 from finetune.packaging.base import import_base
 from finetune.records.ranking import Pair, Ranking, read_ranking
 from finetune.records.texts import PairEncoder
+from tests.embedders import build_embedder
 from tests.rerankers import KINDS, build_reranker
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -106,6 +107,40 @@ def test_a_head_that_is_not_in_the_weights_is_not_drawn(tmp_path: Path) -> None:
     with pytest.raises(UserFault, match=r"classifier\.weight") as fault:
         import_base(base, tmp_path / "store", name="r", licence="MIT", source_label="x")
     assert fault.value.code == "weights_mismatch"
+
+
+@pytest.mark.parametrize("kind", ["mean", "masked"])
+def test_an_encoder_gets_a_head_with_which_it_ranks_as_in_sentence_transformers(
+    kind: str, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+    from transformers import AutoModelForMaskedLM
+
+    source = build_embedder(tmp_path / "source")
+    if kind == "masked":  # as publishers of bare encoders save them: without a pooler
+        AutoModelForMaskedLM.from_pretrained(source).save_pretrained(source)
+        for name in ("modules.json", "config_sentence_transformers.json"):
+            (source / name).unlink(missing_ok=True)
+    stored = []
+    for name in ("one", "other"):
+        info = import_base(
+            source, tmp_path / name, name="r", licence="MIT", source_label="x", head=True
+        )
+        stored.append(tmp_path / name / info.path)
+    assert stored[0].name == stored[1].name, "the same bytes each time"
+    assert info.family == "reranking"
+    model = sentence_transformers.CrossEncoder(str(stored[0]), device="cpu")
+    expected = torch.tensor(model.predict(PAIRS))
+    assert float((ours(stored[0]) - expected).abs().max()) < 1e-5
+    body, made = (load_file(each / "model.safetensors") for each in (source, stored[0]))
+    named = {name.removeprefix("bert."): weight for name, weight in body.items()}
+    kept = [name for name in made if name.removeprefix("bert.") in named]
+    assert len(kept) > 30
+    for name in kept:
+        assert torch.equal(made[name], named[name.removeprefix("bert.")]), name
+    with pytest.raises(UserFault) as fault:
+        import_base(stored[0], tmp_path / "s", name="r", licence="M", source_label="x", head=True)
+    assert (fault.value.code, fault.value.param) == ("unknown_architecture", "head")
 
 
 def test_another_architecture_is_told_which_there_are() -> None:

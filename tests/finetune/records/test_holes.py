@@ -17,7 +17,7 @@ from finetune.records.encode import RowEncoder
 from finetune.records.holes import Piece, Rearranging
 from finetune.records.infilling import Holes
 from finetune.records.kinds import ROW
-from tests.finetune.records.test_infilling import PIPED, QWEN
+from tests.finetune.records.test_infilling import PIPED, QWEN, STAR
 from tests.tiny import build_tiny_base, build_tokenizer
 
 CODE = "def mean(values):\n    total = sum(values)\n    return total / len(values)  # 平均\n\n" * 3
@@ -111,6 +111,19 @@ def test_each_file_of_a_repository_is_cut_by_itself_behind_its_name() -> None:
         prefix, rest = file.split("<|fim_prefix|>")[1].split("<|fim_suffix|>")
         suffix, middle = rest.removesuffix("<|im_end|>").split("<|fim_middle|>")
         assert prefix + middle + suffix == text
+
+
+def test_a_path_is_inside_the_prefix_where_the_family_was_trained_so() -> None:
+    """StarCoder 2 and The Stack v2 (arXiv:2402.19173), section 5.1."""
+    names = [*STAR, "<file_sep>", "<repo_name>"]
+    tokenizer = build_tokenizer(control=names)
+    encoder = RowEncoder(tokenizer)
+    files: Any = [{"path": "b.py", "text": "two = 2\n"}]
+    row: Any = {"repo": "acme", "path": "a.py", "text": "one = 1\n", "more": files}
+    cut = Rearranging(encoder, Holes(1.0, spm_rate=0.0), 4096)
+    told = tokenizer.decode(flat(cut(encoder.encode(row).input_ids, random.Random(0))))
+    assert told.startswith("<repo_name>acme<file_sep><fim_prefix>a.py\n")
+    assert "<file_sep><fim_prefix>b.py\n" in told
 
 
 def test_a_chunk_is_closed_and_keeps_halves_of_characters_and_its_length() -> None:

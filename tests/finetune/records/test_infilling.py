@@ -1,11 +1,14 @@
 """Filling in the middle: each family's tokens are found and laid out as its publication has it."""
 
+from pathlib import Path
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
 from faults import UserFault
-from finetune.records.encode import RowEncoder
+from finetune.packaging.base.tokenizer import name_infilling
+from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.infilling import infilling_of
 from finetune.serving.detokenize import Detokenizer
 from tests.tiny import build_tokenizer
@@ -25,6 +28,8 @@ DEEPSEEK = ["<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"]
         ([*STAR, "<file_sep>", "<repo_name>"], "starcoder2",
          "<fim_prefix>a<fim_suffix>b<fim_middle>"),
         (STAR, "starcoder", "<fim_prefix>a<fim_suffix>b<fim_middle>"),
+        ([*STAR, "<filename>", "<reponame>", "<gh_stars>"], "starcoder",
+         "<fim_prefix>a<fim_suffix>b<fim_middle>"),
         ([each.replace("_", "-") for each in STAR], "santacoder",
          "<fim-prefix>a<fim-suffix>b<fim-middle>"),
         (["▁<PRE>", "▁<SUF>", "▁<MID>", "▁<EOT>"], "codellama", "▁<PRE>a▁<SUF>b▁<MID>"),
@@ -52,6 +57,23 @@ def test_a_tokenizer_without_all_of_them_has_none(control: list[str]) -> None:
     with pytest.raises(UserFault) as caught:
         RowEncoder(tokenizer).infill_prompt("a", "b")
     assert (caught.value.code, caught.value.param) == ("cannot_infill", "suffix")
+
+
+def test_a_dialect_is_the_one_that_was_named(tmp_path: Path) -> None:
+    """Kept in the tokenizer's own settings, wherever it goes."""
+    build_tokenizer(control=[*STAR, "<filename>"]).save_pretrained(tmp_path)
+    name_infilling(tmp_path, "mellum")
+    load_tokenizer(tmp_path).save_pretrained(tmp_path / "away")
+    tokenizer = load_tokenizer(tmp_path / "away")
+    encoder = RowEncoder(tokenizer)
+    asked = tokenizer.decode(encoder.infill_prompt("a", "b"))
+    assert asked == "<fim_suffix>b<fim_prefix>a<fim_middle>"
+    name_infilling(tmp_path, "none")
+    assert infilling_of(load_tokenizer(tmp_path)) is None
+    for unknown in ("qwen", "x"):
+        with pytest.raises(UserFault) as caught:
+            name_infilling(tmp_path, unknown)
+        assert (caught.value.code, caught.value.param) == ("cannot_infill", "infilling")
 
 
 def test_the_piece_behind_a_hole_gets_no_space_that_a_text_s_start_gets() -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from finetune.catalogue import Edition, ModelTask
+from finetune.records.infilling import NAMES
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.lists import Columns, show_list
@@ -59,6 +60,17 @@ def import_model(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A Jinja chat template, if it has none."),
     ] = None,
+    infilling: Annotated[
+        str | None,
+        typer.Option(
+            help="Whose tokens for filling in the middle it knows, where its tokenizer does not "
+            f"tell: {', '.join(NAMES)}."
+        ),
+    ] = None,
+    head: Annotated[
+        bool,
+        typer.Option("--head", help="Give an encoder a head of one label: it can learn to rank."),
+    ] = False,
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
@@ -76,6 +88,8 @@ def import_model(
             task=task,
             terms=text or "",
             chat_template=chat_template,
+            infilling=infilling,
+            head=head,
             actor=actor(),
             progress=lambda line: console.print(line, markup=False, soft_wrap=True),
         )
