@@ -24,9 +24,8 @@ from finetune.trainer.good import go_back
 from finetune.trainer.history import History
 from finetune.trainer.keeping import restore_part, save, save_part
 from finetune.trainer.lifeline import Yielded
-from finetune.trainer.result import result_step
 from finetune.trainer.run import Likelihoods, Run, Speedometer
-from finetune.trainer.state import CurveState, Learnt, TrainerState
+from finetune.trainer.state import CurveState, Learnt, TrainerState, result_step
 
 LOST = ("training_diverged", "training_unstable")  # a part may, where the whole did not
 EVENTS = "curve.jsonl"  # of the part that is trained, for nobody

@@ -31,7 +31,7 @@ from finetune.trainer.preferring import prefer
 from finetune.trainer.reading import day_of, open_rows
 from finetune.trainer.rearranged import rearranged
 from finetune.trainer.reference import refer
-from finetune.trainer.result import result_step, result_weights, write_result
+from finetune.trainer.result import result_weights, write_result
 from finetune.trainer.rewards import Rewards
 from finetune.trainer.rollouts import Rollouts
 from finetune.trainer.run import Run, Speedometer, sequences
@@ -39,7 +39,7 @@ from finetune.trainer.searching import search
 from finetune.trainer.settling import Settled, act, prove, rows_of, settle, summary, watch
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.starting import begin
-from finetune.trainer.state import StepMetrics, TrainerState
+from finetune.trainer.state import StepMetrics, TrainerState, result_step
 from finetune.trainer.taking import judge, take
 from finetune.trainer.telling import announce, report, tell_begun
 from finetune.trainer.together import require_together
@@ -168,6 +168,8 @@ def run_to_the_end(run: Run) -> None:
     if run.valid and state.base_valid_loss is None:
         base: dict[str, Any] = evaluate(run)
         state.base_valid_loss = base["valid_loss"]
+        if run.rollouts is not None:
+            state.begun_rewards = run.rollouts.valid_rewards(run, state.step)
         tell_begun(run, base)
 
     while state.pending or (state.step < plan.total_steps and not state.stopped_early):

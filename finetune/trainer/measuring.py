@@ -17,7 +17,9 @@ from torch import Tensor
 from finetune import events as said
 from finetune.grading.resampling import change
 from finetune.trainer.data import cut, lengths_of, line_of
+from finetune.trainer.rollouts import Rollouts
 from finetune.trainer.run import Numbered, Run
+from finetune.trainer.state import result_step
 from finetune.trainer.step_rows import held_out
 
 TOLD_SECONDS = 10.0  # between two words on how far a long validation is
@@ -57,12 +59,26 @@ class RowLosses:
 def measure(run: Run, kept: dict[str, Tensor]) -> RowLosses | None:
     """`kept`: the result's weights, which the model then has. None: there are no validation rows,
     or the objective tells no row's loss apart. Yielded may come of it."""
-    if not run.valid or run.objective.each is None:
+    if not run.valid or (run.objective.each is None and run.rollouts is None):
         return None
     run.model.load_adapter_state(kept)
     run.model.train(False)
     lines = [line_of(run.valid, number) for number in range(len(run.valid))]
+    if run.rollouts is not None:
+        return _rewarded(run, run.rollouts, lines)
     return RowLosses(_losses(run, plain=True), _losses(run, plain=False), lines)
+
+
+def _rewarded(run: Run, rollouts: Rollouts, lines: Sequence[int]) -> RowLosses | None:
+    """A row's loss is its rewards with their sign turned, over its answers. None: a run that an
+    older version began, which kept no rewards of before."""
+    begun = run.state.begun_rewards
+    if begun is None:
+        return None
+    rewards = rollouts.valid_rewards(run, result_step(run.spec, run.state))
+    count = rollouts.settings.num_generations_eval
+    base, tuned = ([(-each, float(count)) for each in some] for some in (begun, rewards))
+    return RowLosses(base, tuned, lines)
 
 
 def validation_parts(run: Run, *, plain: bool = False) -> Iterator[list[Numbered]]:

@@ -22,7 +22,7 @@ from finetune.trainer.preferring import Preferred
 from finetune.trainer.run import Run
 from finetune.trainer.searching import Searched
 from finetune.trainer.spec import ADAPTER, RunSpec
-from finetune.trainer.state import StepMetrics, TrainerState
+from finetune.trainer.state import StepMetrics, TrainerState, result_step
 
 ROW_LOSSES = "validation_rows.csv"
 RETRIEVAL_TABLE = "retrieval.csv"
@@ -78,11 +78,6 @@ def result_weights(run: Run) -> dict[str, Tensor]:
     if step == run.state.step:
         return run.model.adapter_state()
     return run.checkpoints.read(step).adapter
-
-
-def result_step(spec: RunSpec, state: TrainerState) -> int:
-    """The step whose weights the result gets."""
-    return state.best_step if spec.keep == "best" and state.best_step else state.step
 
 
 def _report(

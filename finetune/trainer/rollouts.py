@@ -117,6 +117,7 @@ class Rollouts:
         self._step: int | None = None  # the first that learns from what was drawn last
         self._samples: list[Sample] = []
         self._drawn: dict[int, list[Drawn]] = {}
+        self._measured: tuple[int, list[float]] | None = None  # (steps done, by validation row)
 
     def prepare(self, run: Run, numbers: Sequence[int]) -> None:
         """Of the next step. Yielded may come; nothing of the run has changed then."""
@@ -157,8 +158,8 @@ class Rollouts:
         """Of the validation rows: the mean reward, and as the loss that training lowers the same
         with its sign turned. Each evaluation draws from the same numbers."""
         count = self.settings.num_generations_eval
-        numbers = range(len(self._valid))
-        samples = self._answered(run.valid, self._valid, numbers, "valid", count)
+        samples = self._answered(run.valid, self._valid, range(len(self._valid)), "valid", count)
+        self._measured = run.state.step, _summed(samples, count)
         rewards = torch.tensor([each.reward for each in samples], dtype=torch.float64)
         reward = float(rewards.mean())
         return {
@@ -170,6 +171,14 @@ class Rollouts:
             "valid_grader_errors": _mean([bool(each.errors) for each in samples]),
             **_scores("valid", samples),
         }
+
+    def valid_rewards(self, run: Run, step: int) -> list[float]:
+        """Of each validation row, summed over its answers. `step`: whose weights the model has;
+        they are drawn again only where the last evaluation was another's."""
+        if self._measured is None or self._measured[0] != step:
+            self.evaluate(run)
+            assert self._measured is not None
+        return self._measured[1]
 
     def _made(self, run: Run, numbers: Sequence[int]) -> list[Sample]:
         settings, occasion = self.settings, f"{run.state.step}"
@@ -316,6 +325,12 @@ def _item(row: Mapping[str, Any]) -> dict[str, Any]:
 def _seed(seed: int, occasion: str, row: int) -> int:
     digest = sha256(f"privatune {seed} {occasion} {row}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _summed(samples: Sequence[Sample], count: int) -> list[float]:
+    """By row: each has `count` samples in a row."""
+    rewards = [each.reward for each in samples]
+    return [sum(rewards[at : at + count]) for at in range(0, len(rewards), count)]
 
 
 def _scores(part: str, samples: Sequence[Sample]) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
+from finetune.trainer.spec import RunSpec
 from finetune.trainer.stability import Watched
 
 
@@ -126,6 +127,10 @@ class TrainerState(BaseModel):
     skipped_steps: int = 0
     skipped_in_a_row: int = 0
     base_valid_loss: float | None = None  # of what training began from: the base, or an adapter
+    # Of one that draws answers: each validation row's rewards, summed, before the first step
+    begun_rewards: list[float] | None = Field(
+        default=None, exclude_if=lambda rewards: rewards is None
+    )
     best_loss: float | None = None
     best_step: int | None = None
     evaluations_without_gain: int = 0
@@ -144,3 +149,8 @@ class TrainerState(BaseModel):
     )
     curve: CurveState | None = Field(default=None, exclude_if=lambda curve: curve is None)
     sha256: dict[str, str] = {}  # of the tensor files beside this one
+
+
+def result_step(spec: RunSpec, state: TrainerState) -> int:
+    """The step whose weights the result gets."""
+    return state.best_step if spec.keep == "best" and state.best_step else state.step

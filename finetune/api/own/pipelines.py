@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from drf_spectacular.utils import extend_schema
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -156,11 +157,12 @@ class PipelineEstimateSerializer(StageFiguresSerializer):
 
 
 class StageSerializer(serializers.Serializer[Any]):
-    """`status`: of its job, or `waiting` while there is none. The losses are over the stage's own
-    validation rows."""
+    """`status`: of its job, or `waiting` while there is none. `judges`: the models that score in
+    its grader. The losses are over the stage's own validation rows."""
 
     number = serializers.IntegerField()
     method = serializers.CharField()
+    judges = serializers.ListField(child=serializers.CharField())
     gate = serializers.ChoiceField(["none", "better", "approval"])
     training_file = serializers.CharField()
     validation_file = serializers.CharField(allow_null=True)
@@ -225,7 +227,7 @@ class Pipelines(OwnView):
         wish = fit(PipelineWish, body)
         asked = wish.request()
         with wish.named():
-            pipeline = lifecycle.create_pipeline(request=asked, actor=self.caller.actor)
+            pipeline = lifecycle.create_pipeline(request=asked, by=self.caller.principal)
         return WholePipelineSerializer(pipeline).data
 
 
@@ -245,8 +247,11 @@ class _Verb(OwnView):
 
     def post(self, request: Request, pipeline_id: str) -> Any:
         found = selectors.find(selectors.pipelines(), pipeline_id)
-        pipeline = type(self).act(pipeline_id=found.id, actor=self.caller.actor)
-        return WholePipelineSerializer(pipeline).data
+        return WholePipelineSerializer(self.acted(found.id)).data
+
+    def acted(self, pipeline_id: UUID) -> Pipeline:
+        found: Pipeline = type(self).act(pipeline_id=pipeline_id, actor=self.caller.actor)
+        return found
 
 
 def _verb(summary: str) -> Any:
@@ -277,4 +282,5 @@ class ApprovePipeline(_Verb):
 
 @_verb("Try a failed pipeline again from the stage that ended it")
 class RetryPipeline(_Verb):
-    act = staticmethod(lifecycle.retry_pipeline)
+    def acted(self, pipeline_id: UUID) -> Pipeline:
+        return lifecycle.retry_pipeline(pipeline_id=pipeline_id, by=self.caller.principal)

@@ -4,13 +4,15 @@ has taken it or not; the end of a stage's job, or the sweeper, calls for the nex
 
 from faults import Fault, UserFault
 from finetune.events import StageOfPipeline
-from finetune.models import Estimate, Job, Pipeline, Stage
+from finetune.models import Artifact, Estimate, Job, Pipeline, Stage
 from finetune.services.files.checking import CHECK, why_waiting
+from finetune.services.jobs.judges import asker
 from finetune.services.jobs.lifecycle import create_job
 from finetune.services.jobs.request import JobRequest
 from finetune.services.jobs.steps import note
 from finetune.services.jobs.validation import file_fault, is_done
 from finetune.services.pipelines import wishes
+from finetune.services.pipelines.judges import settled
 from finetune.services.pipelines.position import WAITING, At, Position, position
 from finetune.services.pipelines.request import field, placed
 from finetune.services.pipelines.reserving import reserve
@@ -106,9 +108,10 @@ def _begin(pipeline: Pipeline, found: Position) -> None:
     assert stage is not None  # what is ready is a stage
     request = JobRequest.model_validate(stage.request)
     model = found.result.model_name if found.result else pipeline.model
-    wish = request.model_copy(update={"model": model, "seed": stage.seed})
+    grader = settled(request.grader, _made(pipeline))
+    wish = request.model_copy(update={"model": model, "seed": stage.seed, "grader": grader})
     try:
-        job = create_job(request=wish, actor=ACTOR)
+        job = create_job(request=wish, actor=ACTOR, by=asker(pipeline.tenant_id))
     except TooManyLive:
         raise
     except UserFault as fault:
@@ -118,6 +121,12 @@ def _begin(pipeline: Pipeline, found: Position) -> None:
     Pipeline.objects.filter(id=pipeline.id).update(done=stage.number - 1)
     told = StageOfPipeline(number=stage.number, of=pipeline.total or 0, pipeline=pipeline.public_id)
     note(job, told)
+
+
+def _made(pipeline: Pipeline) -> dict[int, str]:
+    """By stage, the names of models that can be had."""
+    found = Artifact.objects.filter(job__stages__pipeline=pipeline, deleted_at=None)
+    return dict(found.values_list("job__stages__number", "model_name"))
 
 
 def _fault(found: Position) -> Fault:

@@ -11,15 +11,17 @@ from django.utils import timezone
 from faults import UserFault
 from finetune.models import Job, Pipeline, Stage
 from finetune.services.jobs import lifecycle as jobs
-from finetune.services.jobs.judges import judges_asked, require_asker
 from finetune.services.jobs.lifecycle import Admitted, admit
-from finetune.services.jobs.request import MAX_SEED
+from finetune.services.jobs.request import MAX_SEED, JobRequest
 from finetune.services.pipelines.advancing import ADVANCE
+from finetune.services.pipelines.judges import require_asking
 from finetune.services.pipelines.position import At, Position, position, stages_of
 from finetune.services.pipelines.request import PipelineRequest, check_pipeline, placed
 from finetune.states import LIVE_JOB_STATES, LIVE_LEASES, JobState, LeaseState
+from finetune.trainer.objectives import METHODS
 from finetune.work import leases, nudges
 from finetune.work.turns import require_turn
+from tenants.access import Principal
 from tenants.errors import NotFound
 from tenants.names import readable
 from tenants.rights import Right
@@ -30,7 +32,7 @@ MOST_LIVE = 20  # pipelines of a tenant that have not ended
 PAUSABLE = (JobState.QUEUED, JobState.RUNNING)
 
 
-def create_pipeline(*, request: PipelineRequest, actor: str) -> Pipeline:
+def create_pipeline(*, request: PipelineRequest, by: Principal) -> Pipeline:
     """A pipeline that waits for a worker, with its stages.
 
     Raises what creating the first stage's job would, of every stage and with its place, and
@@ -45,7 +47,7 @@ def create_pipeline(*, request: PipelineRequest, actor: str) -> Pipeline:
         retry_after=60,
         fix="Wait for one of them, or cancel it.",
     )
-    asked = _admitted(request)
+    asked = _admitted(request, by)
     first = asked[0]
     pipeline = Pipeline.objects.create(
         base=first.base,
@@ -56,7 +58,7 @@ def create_pipeline(*, request: PipelineRequest, actor: str) -> Pipeline:
         metadata=request.metadata,
         total=len(asked),
         paused_at=None if request.auto_start else timezone.now(),
-        created_by=actor,
+        created_by=by.actor,
     )
     for number, (each, stage) in enumerate(zip(asked, request.stages, strict=True), 1):
         seed = each.request.seed
@@ -70,7 +72,7 @@ def create_pipeline(*, request: PipelineRequest, actor: str) -> Pipeline:
             seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
         )
     data = {"model": request.model, "stages": len(asked)}
-    audit.record(actor=actor, action="pipeline.create", target=pipeline.public_id, data=data)
+    audit.record(actor=by.actor, action="pipeline.create", target=pipeline.public_id, data=data)
     nudges.wake(Pipeline, pipeline.tenant_id, pipeline.id)
     return pipeline
 
@@ -152,10 +154,10 @@ def approve_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
     return _woken(pipeline)
 
 
-def retry_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
+def retry_pipeline(*, pipeline_id: UUID, by: Principal) -> Pipeline:
     """From the stage that ended it; what the stages before it made is gone on from. The tokens of
-    the stages that are left are reserved anew. Raises NotFound, or UserFault
-    `pipeline_not_failed`."""
+    the stages that are left are reserved anew. Raises NotFound, Refused where models judge in them
+    and may not be asked, or UserFault `pipeline_not_failed`."""
     pipeline = _locked(pipeline_id)
     if pipeline.state != LeaseState.FAILED:
         raise UserFault(
@@ -163,6 +165,9 @@ def retry_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
             "Only a pipeline that has failed can be tried again.",
             fix="Create another pipeline.",
         )
+    for stage in stages_of(pipeline):
+        if stage.job is None or stage.job.state != JobState.SUCCEEDED:
+            require_asking(JobRequest.model_validate(stage.request), pipeline.base, by)
     found = _again(pipeline)
     Pipeline.objects.filter(id=pipeline.id).update(
         state=LeaseState.WAITING, error=None, attempts=0, finished_at=None, not_before=None,
@@ -170,7 +175,7 @@ def retry_pipeline(*, pipeline_id: UUID, actor: str) -> Pipeline:
     )  # fmt: skip
     number = found.stage.number if found.stage else 1
     audit.record(
-        actor=actor,
+        actor=by.actor,
         action="pipeline.retry",
         target=pipeline.public_id,
         data={"stage": number},
@@ -186,19 +191,23 @@ def _again(pipeline: Pipeline) -> Position:
     return found
 
 
-def _admitted(request: PipelineRequest) -> list[Admitted]:
-    """Each stage as a job of its own: the first on the model, the others on its base with the first
-    one's adapter, as they will go on with that."""
+def _admitted(request: PipelineRequest, by: Principal) -> list[Admitted]:
+    """Each stage as a job of its own: on the model until one has made what writes, the others on
+    its base with the first one's adapter, as they will go on with that."""
     asked: list[Admitted] = []
+    writes = False
     for number, stage in enumerate(request.stages, 1):
         job = stage.job
         if asked:
+            job = job.model_copy(update={"keep_optimizer": False})
+        if writes:
             first = asked[0]
             own = {"model": first.base.name, "adapter": first.request.adapter}
-            job = job.model_copy(update=own | {"keep_optimizer": False})
+            job = job.model_copy(update=own)
+        writes |= METHODS[job.method].family != "scoring"
         try:
-            require_asker(judges_asked(job.grader_spec()), None)
             asked.append(admit(job))
+            require_asking(job, asked[0].base, by)
         except UserFault as fault:
             raise placed(fault, number) from fault
     return asked

@@ -24,7 +24,8 @@ WAITING = frozenset({At.HELD, At.RUNNING, At.AWAITING})  # for others: nothing c
 
 @dataclass(frozen=True)
 class Position:
-    """`result`: of the last stage that ended well."""
+    """`result`: of the last stage that ended well and made what writes: a reward model is none that
+    a stage could go on from."""
 
     at: At
     stage: Stage | None = None
@@ -59,10 +60,11 @@ def _of_stage(
         return At.RUNNING, before
     if stage.job.state != JobState.SUCCEEDED:
         return At.STOPPED, before
-    result = Artifact.objects.get(job=stage.job)
+    made = Artifact.objects.get(job=stage.job)
+    result = before if made.scores else made
     if stage.gate == "approval" and stage.approved_at is None:
         return At.AWAITING, result
-    if stage.gate == "better" and not is_better(result.report):
+    if stage.gate == "better" and not is_better(made.report):
         return At.SHUT, result
     return None, result
 

@@ -1,15 +1,16 @@
 """What a pipeline is asked with, and whether it can be one at all."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from faults import Fault, UserFault
 from finetune.services.jobs.request import JobRequest, check_metadata
-from finetune.trainer.objectives import METHODS
+from finetune.services.pipelines.judges import wrong_judges
 
 Gate = Literal["none", "better", "approval"]
+Placed = TypeVar("Placed", bound=Fault)
 FEWEST, MOST = 2, 8  # stages
 # Fields of a job that are asked once, for all stages
 OF_ALL = frozenset({"model", "adapter", "suffix", "seed", "keep_optimizer"})
@@ -65,14 +66,6 @@ def wrong_stages(request: PipelineRequest) -> Iterator[UserFault]:
                 fix="Put the rows into one file, or make the job by itself.",
                 param=field(number, "training_files"),
             )
-        scores = METHODS[stage.job.method].family == "scoring"
-        if scores and number < len(request.stages):
-            yield UserFault(
-                "settings_clash",
-                "A reward model ends a pipeline: it writes nothing that a stage could go on from.",
-                fix="Make it the last stage, or a job by itself.",
-                param=field(number, "method"),
-            )
         rows = stage.job.validation_file or stage.job.validation_split
         if stage.gate == "better" and rows is None:
             yield UserFault(
@@ -81,6 +74,8 @@ def wrong_stages(request: PipelineRequest) -> Iterator[UserFault]:
                 fix="Give the stage a validation_file or a validation_split, or another gate.",
                 param=field(number, "validation_file"),
             )
+    for number, fault in wrong_judges([stage.job for stage in request.stages]):
+        yield placed(fault, number)
 
 
 def field(number: int, name: str | None) -> str:
@@ -90,7 +85,7 @@ def field(number: int, name: str | None) -> str:
     return ".".join(filter(None, ("stages", str(number - 1), name)))
 
 
-def placed(fault: Fault, number: int) -> Fault:
+def placed(fault: Placed, number: int) -> Placed:
     """A fault of a stage's job, which names the stage."""
     fault.param = field(number, fault.param)
     return fault

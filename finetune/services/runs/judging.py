@@ -16,6 +16,7 @@ from finetune.grading import specs
 from finetune.grading.conversations import conversation
 from finetune.grading.judges import judges_in, require_few
 from finetune.grading.places import NoSuchPlace, TooLong
+from finetune.services.jobs.judges import asker
 from finetune.services.models import gateway
 from finetune.services.models.gateway import Still, Target
 from finetune.services.models.graders import judges_of, run_grader, targets_of
@@ -25,9 +26,7 @@ from finetune.storage import judgements_object
 from finetune.trainer.rewards import Told
 from finetune.trainer.spec import RunSpec
 from tenants.access import Principal
-from tenants.actor import Actor
 from tenants.database.scope import release_connection
-from tenants.roles import Role, Scope
 from tenants.vault.errors import ObjectMissing
 from tenants.vault.vault import Vault
 
@@ -118,8 +117,7 @@ class Judging:
 
     @property
     def _by(self) -> Principal:
-        scopes = frozenset({Scope.INFER})
-        return Principal(self.lease.tenant_id, Actor.system("worker"), scopes, Role.VIEWER)
+        return asker(self.lease.tenant_id)
 
     async def _scored(
         self, part: specs.RewardModel, samples: Sequence[Sample], still: Still

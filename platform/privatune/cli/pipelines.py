@@ -143,10 +143,16 @@ def _megabytes(told: int | None) -> str | None:
 def _row(stage: dict[str, Any]) -> list[Any]:
     losses = [stage["start_valid_loss"], stage["valid_loss"]]
     return [
-        stage["number"], stage["method"], stage["status"], stage["job"] or "",
+        stage["number"], _method(stage), stage["status"], stage["job"] or "",
         *("" if loss is None else f"{loss:.4f}" for loss in losses),
         stage["gate"], stage["fine_tuned_model"] or "",
     ]  # fmt: skip
+
+
+def _method(stage: dict[str, Any]) -> str:
+    """With the models that reward in it."""
+    judges = ", ".join(stage.get("judges") or [])
+    return f"{stage['method']} ({judges})" if judges else str(stage["method"])
 
 
 def _plan(path: Path) -> dict[str, Any]:

@@ -44,6 +44,16 @@ def epochs() -> forms.IntegerField:
     )
 
 
+def longest_answer() -> forms.IntegerField:
+    return forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=32_768,
+        label=_("Rewards: longest answer, in tokens"),
+        help_text=_("Empty: 512. With the longest prompt it has to fit what the model can read."),
+    )
+
+
 def result_name() -> forms.CharField:
     return forms.CharField(
         max_length=64,

@@ -26,6 +26,7 @@ from privatune.portal import method_fields
 from privatune.portal.dressing import (
     dress,
     epochs,
+    longest_answer,
     offer,
     refuse_kinds,
     result_name,
@@ -217,13 +218,7 @@ class JobForm(forms.Form):
         label=_("Rewards: answers of a prompt"),
         help_text=_("2 to 64. Empty: 8. More: steadier, and as much slower."),
     )
-    max_completion_tokens = forms.IntegerField(
-        required=False,
-        min_value=1,
-        max_value=32_768,
-        label=_("Rewards: longest answer, in tokens"),
-        help_text=_("Empty: 512. With the longest prompt it has to fit what the model can read."),
-    )
+    max_completion_tokens = longest_answer()
     margin = forms.FloatField(
         required=False,
         min_value=0,

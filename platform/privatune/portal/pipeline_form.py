@@ -9,6 +9,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
+from finetune.grading.criteria import rewarding
 from finetune.services.jobs.objections import objections
 from finetune.services.jobs.request import Hyperparameters, JobRequest
 from finetune.services.pipelines.request import (
@@ -23,6 +24,7 @@ from finetune.trainer.objectives import METHODS
 from privatune.portal.dressing import (
     dress,
     epochs,
+    longest_answer,
     offer,
     refuse_kinds,
     result_name,
@@ -57,7 +59,7 @@ class StageForm(forms.Form):
 
     method = forms.ChoiceField(
         label=_("What to learn from"),
-        choices=[each for each in METHODS_TOLD.items() if each[0] != GRADED],
+        choices=[*METHODS_TOLD.items()],
         required=False,
     )
     training_file: Any = forms.ModelChoiceField(
@@ -68,6 +70,12 @@ class StageForm(forms.Form):
     )
     validation_split = share()
     n_epochs = epochs()
+    reward_model = forms.ChoiceField(
+        required=False,
+        label=_("Rewarded by"),
+        help_text=_("Of the method that learns from rewards: what scores the answers."),
+    )
+    max_completion_tokens = longest_answer()
     gate = forms.ChoiceField(
         required=False, label=_("Before the next stage"), choices=[*GATES.items()]
     )
@@ -76,6 +84,13 @@ class StageForm(forms.Form):
         data = super().clean() or {}
         method = data.get("method") or "supervised"
         refuse_kinds(self, method, "training_file", "validation_file")
+        if data.get("training_file") and (method == GRADED) != bool(data.get("reward_model")):
+            said = (
+                gettext("Choose the reward model whose scores it learns from.")
+                if method == GRADED
+                else gettext("Only the method that learns from rewards has a reward model.")
+            )
+            self.add_error("reward_model", said)
         return data
 
     def request(self, whole: dict[str, Any]) -> StageRequest:
@@ -89,10 +104,16 @@ class StageForm(forms.Form):
             validation_split=data["validation_split"],
             hyperparameters=Hyperparameters(n_epochs=data["n_epochs"] or "auto"),
             overflow=METHODS[method].overflow,
+            grader=rewarding(data["reward_model"]) if method == GRADED else None,
+            settings=_longest(data["max_completion_tokens"]) if method == GRADED else {},
             suffix=whole["suffix"] or None,
             adapter=whole["adapter"],
         )
         return StageRequest(job=job, gate=data["gate"] or "none")
+
+
+def _longest(tokens: int | None) -> dict[str, float]:
+    return {} if tokens is None else {"max_completion_tokens": tokens}
 
 
 def _is_given(stage: StageForm) -> bool:
@@ -105,6 +126,14 @@ def _of_stage(initial: Mapping[str, Any], number: int) -> dict[str, Any]:
     return {name[len(own) :]: value for name, value in initial.items() if name.startswith(own)}
 
 
+def _moved(value: Any, gone: int) -> Any:
+    """What names a stage, once that of the number `gone`, from 1, is taken away."""
+    of, _colon, number = str(value).partition(":")
+    if of != "stage" or not number.isdecimal() or int(number) < gone:
+        return value
+    return "" if int(number) == gone else f"stage:{int(number) - 1}"
+
+
 def without(data: QueryDict, gone: str) -> dict[str, Any]:
     """What was filled in, less the stage of that number, from 0: those behind it move up by one."""
     left: dict[str, Any] = {}
@@ -113,11 +142,20 @@ def without(data: QueryDict, gone: str) -> dict[str, Any]:
         if not (dash and place.isdecimal() and gone.isdecimal()) or int(place) < int(gone):
             left[name] = value
         elif int(place) > int(gone):
-            left[f"{int(place) - 1}-{field}"] = value
+            left[f"{int(place) - 1}-{field}"] = _moved(value, int(gone) + 1)
     shown = str(left.get("stages", ""))
     if shown.isdecimal():
         left["stages"] = str(max(FEWEST, int(shown) - 1))
     return left
+
+
+def _rewards(own: list[str]) -> list[tuple[str, Any]]:
+    """The organisation's reward models, and last one that each of the stages may make."""
+    made = [
+        (f"stage:{number}", gettext("the reward model of stage %(number)s") % {"number": number})
+        for number in range(1, MOST + 1)
+    ]
+    return [("", _("none")), *((name, name) for name in own), *made]
 
 
 class PipelineForm:
@@ -132,7 +170,9 @@ class PipelineForm:
             StageForm(data, prefix=str(number), initial=_of_stage(initial, number))
             for number in range(MOST)
         ]
-        for stage in self.stages:
+        rewards = _rewards(offered.reward_models)
+        for number, stage in enumerate(self.stages):
+            stage.fields["reward_model"].choices = rewards[: len(rewards) - MOST + number]  # type: ignore[attr-defined]
             offer(stage, offered.files, "training_file", "validation_file")
             dress(stage)
 
@@ -176,4 +216,5 @@ class PipelineForm:
         if of == "stages" and place.isdecimal():
             form, of = self.stages[int(place)], name
         field = of.rsplit(".", 1)[-1]
+        field = "reward_model" if field == "grader" else field
         form.add_error(field if field in form.fields else None, said)

@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy as _
 from finetune import selectors
 from finetune.models import Artifact, Event, Job, Pipeline, Stage
 from finetune.services.pipelines.position import is_better, stages_of
+from finetune.services.pipelines.told import judges_told, told
 from finetune.services.pipelines.told import stage_of as of_job
-from finetune.services.pipelines.told import told
 from finetune.states import FINAL_JOB_STATES, LIVE_LEASES
 from privatune.portal import phases
 from privatune.portal.outlook import FIGURES
@@ -65,6 +65,7 @@ def _shown(
         "job": job,
         "badge": STAGE_WAITS if job is None else JOB_STATES[job.state],
         "method": METHODS_TOLD.get(method, method),
+        "judges": [_judge(each) for each in judges_told(stage)],
         "split": stage.request.get("validation_split"),
         "phase": phases.told(job) if job is not None else "",
         "percent": _percent(job) if job is not None and not ended else None,
@@ -76,6 +77,13 @@ def _shown(
         "gate": None if stage.gate == "none" else GATES[stage.gate],
         "found": _found(pipeline, stage, result),
     }
+
+
+def _judge(name: str) -> str:
+    of, _colon, number = name.partition(":")
+    if of == "stage":
+        return gettext("the reward model of stage %(number)s") % {"number": number}
+    return name
 
 
 def _found(pipeline: Pipeline, stage: Stage, result: Artifact | None) -> Badge | None:

@@ -22,9 +22,7 @@ from finetune.services.evaluations.report import _wins
 from finetune.services.forms.leaving import require_form
 from finetune.services.jobs.files import require_family
 from finetune.services.jobs.judges import judges_asked, require_judges
-from finetune.services.jobs.request import JobRequest
 from finetune.services.models import gateway
-from finetune.services.pipelines.request import PipelineRequest, StageRequest, wrong_stages
 from privatune.portal.on_offer import askable
 from privatune.portal.preferred import preferred
 from privatune.portal.verdicts import wins
@@ -227,20 +225,6 @@ def test_bases_that_stock_transformers_cannot_score_with_are_refused() -> None:
         require_family("reward", granite)
     assert (refused.value.code, refused.value.param) == ("base_without_score", "model")
     require_family("dpo", granite)
-
-
-def test_it_ends_a_pipeline() -> None:
-    def asked(*methods: str) -> list[str]:
-        file = "00000000-0000-0000-0000-000000000000"
-        stages = tuple(
-            StageRequest(job=JobRequest.model_validate(
-                {"model": TINY, "training_file": file, "method": method}))
-            for method in methods
-        )  # fmt: skip
-        return [str(fault.param) for fault in wrong_stages(PipelineRequest(stages=stages))]
-
-    assert asked("supervised", "reward") == []
-    assert asked("reward", "supervised") == ["stages.0.method"]
 
 
 def test_an_evaluation_tells_how_often_it_prefers_the_model_to_its_base() -> None:

@@ -222,6 +222,12 @@ def test_what_was_drawn_stands_in_the_folder_and_is_not_drawn_again(
     assert all(0 < len(each["ids"]) <= 6 and set(each["scores"]) == {"place", "short"}
                for each in samples)  # fmt: skip
     assert len({tuple(each["ids"]) for each in samples}) > 6  # each draws from numbers of its own
+    found, change = report(run), report(run)["validation_change"]
+    lines = (run / "result" / "validation_rows.csv").read_text().splitlines()
+    assert lines[0] == "row,weight,base_loss,loss"
+    assert len(lines) == 1 + change["rows"]
+    wanted = found["valid_loss"] - found["base_valid_loss"]
+    assert change["difference"] == pytest.approx(wanted, abs=1e-9)
     told = events(run, "metrics")[-1]["data"]
     for name in ("reward", "reward_std", "completion_length", "truncated", "silent_groups",
                  "clip_ratio", "grader_errors", "grader_place"):  # fmt: skip

@@ -9,7 +9,7 @@ from tests.privatune.cli.conftest import Run, Scripted
 
 STAGE: dict[str, Any] = {
     "number": 1, "method": "supervised", "gate": "approval", "status": "succeeded",
-    "job": "ftjob-1", "fine_tuned_model": "ft:tiny:acme::1",
+    "job": "ftjob-1", "fine_tuned_model": "ft:tiny:acme::1", "judges": ["stage:1"],
     "start_valid_loss": 2.5, "valid_loss": 1.25,
 }  # fmt: skip
 PIPELINE: dict[str, Any] = {
@@ -37,6 +37,7 @@ def test_a_plan_is_sent_with_its_files_brought(run: Run, server: Scripted, tmp_p
     assert sent["auto_start"] is False
     assert "awaiting_approval" in done.stdout
     assert "1.2500" in done.stdout
+    assert "supervised (stage:1)" in done.stdout
 
 
 def test_what_is_no_plan_is_told_before_anything_is_sent(

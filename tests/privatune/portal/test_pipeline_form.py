@@ -22,13 +22,19 @@ def bench(tiny_base: Path) -> Bench:
     return new_bench(tiny_base)
 
 
-def ask(bench: Bench, language: str = "en", **filled: Any) -> Any:
+def bench_person(bench: Bench) -> Any:
     person = new_person()
     add_member(tenant_id=bench.tenant.id, user=person, role=Role.ENGINEER, actor="test")
+    return person
+
+
+def ask(bench: Bench, language: str = "en", **filled: Any) -> Any:
     fields = {re.sub(r"^s(\d)_", r"\1-", name): value for name, value in filled.items()}
     form = {"model": "tiny", "adapter": "quick", "name": "in stages"} | fields
     address = f"/t/{bench.tenant.slug}/pipelines/new"
-    return browser_of(person).post(address, form, headers={"accept-language": language})
+    return browser_of(bench_person(bench)).post(
+        address, form, headers={"accept-language": language}
+    )
 
 
 def file_of(bench: Bench, start: int) -> str:
@@ -133,3 +139,31 @@ def test_all_that_is_wrong_with_stages_is_said_at_once(bench: Bench) -> None:
     page = answer.content.decode()
     assert beside(page, "0-validation_file")
     assert beside(page, "1-validation_file")
+
+
+def test_a_stage_is_rewarded_by_a_reward_model_of_an_earlier_one(bench: Bench) -> None:
+    prompts = [{"messages": [{"role": "user", "content": f"lamp {n}"}], "letter": "e"}
+               for n in range(8)]  # fmt: skip
+    pairs = [{"prompt": f"lamp {n}?", "chosen": " on", "rejected": " off"} for n in range(8)]
+    filled = {
+        "s0_training_file": str(check(bench, jsonl(pairs))[0].id), "s0_method": "reward",
+        "s1_training_file": str(check(bench, jsonl(prompts))[0].id), "s1_method": "reinforcement",
+        "s1_max_completion_tokens": "8",
+    }  # fmt: skip
+    refused = ask(bench, **filled).content.decode()
+    assert beside(refused, "1-reward_model")
+    assert 'value="stage:1"' not in refused.partition('name="1-')[0], "no stage before the first"
+    assert beside(
+        ask(bench, **filled, s0_reward_model="stage:1").content.decode(), "0-reward_model"
+    )
+    answer = ask(bench, **filled, s1_reward_model="stage:1")
+    assert answer.status_code == 302, beside(answer.content.decode(), "1-reward_model")
+    with tenant_scope(bench.tenant.id):
+        second = Stage.objects.get(number=2)
+    assert second.request["grader"]["model"] == "stage:1"
+    assert second.request["settings"] == {"max_completion_tokens": 8}
+    page = browser_of(bench_person(bench)).get(answer["location"]).content.decode()
+    assert "the reward model of stage 1" in page
+    moved = ask(bench, remove="0", stages="3", **filled, s2_reward_model="stage:2").content.decode()
+    rewards = moved.partition('name="1-reward_model"')[2].partition("</select>")[0]
+    assert re.search(r'value="stage:1"[^>]*selected', rewards)

@@ -25,6 +25,7 @@ from tests.finetune.services.pipelines.test_pipelines import (
 )
 from tests.fixtures.jobs import Bench, new_bench
 from tests.fixtures.people import browser_of, member
+from tests.fixtures.principals import somebody
 
 pytestmark = pytest.mark.django_db
 
@@ -153,7 +154,7 @@ def test_the_job_of_a_stage_that_was_tried_again_still_leads_to_its_pipeline(ben
         Job.objects.filter(id=job.id).update(state=JobState.FAILED)
     advance(bench, pipeline)
     with tenant_scope(bench.tenant.id):
-        lifecycle.retry_pipeline(pipeline_id=pipeline.id, actor="test")
+        lifecycle.retry_pipeline(pipeline_id=pipeline.id, by=somebody(bench.tenant.id))
     page = page_of(bench, f"jobs/{job.id}/")
     assert f"/pipelines/{pipeline.id}/" in page
     assert "stage 1 of 2" in page

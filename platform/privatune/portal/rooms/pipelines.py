@@ -52,7 +52,7 @@ def new(request: RoomRequest) -> HttpResponse:
     if posted and form.is_valid():
         wish = form.request(auto_start="hold" not in request.POST)
         try:
-            pipeline = lifecycle.create_pipeline(request=wish, actor=request.principal.actor)
+            pipeline = lifecycle.create_pipeline(request=wish, by=request.principal)
         except Fault as error:
             form.take(error)
         else:
@@ -89,10 +89,13 @@ def act(request: RoomRequest, pipeline_id: UUID, verb: str) -> HttpResponse:
         "pause": lifecycle.pause_pipeline,
         "resume": lifecycle.resume_pipeline,
         "approve": lifecycle.approve_pipeline,
-        "retry": lifecycle.retry_pipeline,
     }
+    by = request.principal
     try:
-        verbs[verb](pipeline_id=pipeline.id, actor=request.principal.actor)
+        if verb == "retry":
+            lifecycle.retry_pipeline(pipeline_id=pipeline.id, by=by)
+        else:
+            verbs[verb](pipeline_id=pipeline.id, actor=by.actor)
     except Fault as error:
         messages.error(request, said(error))
     return go(request, "pipeline", pipeline.id)

@@ -25,6 +25,7 @@ from tenants.errors import Conflict, NotFound
 from tenants.models import AuditEntry
 from tenants.services.licences import change_license
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
+from tests.fixtures.principals import somebody
 
 ADAPTER = {"r": 4, "alpha": 8.0, "dropout": 0.0, "targets": "all-linear"}
 ADAPTER |= {"use_dora": False, "use_rslora": False}
@@ -46,7 +47,7 @@ def ask(bench: Bench, *gates: str, **changes: Any) -> Pipeline:
         stages.append(StageRequest(job=job, gate=gate))  # type: ignore[arg-type]
     request = PipelineRequest(stages=tuple(stages), **changes)
     with tenant_scope(bench.tenant.id):
-        return lifecycle.create_pipeline(request=request, actor="test")
+        return lifecycle.create_pipeline(request=request, by=somebody(bench.tenant.id))
 
 
 def advance(bench: Bench, pipeline: Pipeline) -> Pipeline:
@@ -188,7 +189,7 @@ def test_a_stage_that_made_nothing_better_ends_it_and_can_be_tried_again(bench: 
     assert (ended.error or {})["code"] == "gate_not_passed"
     assert (ended.error or {})["param"] == "stages.0.gate"
     with tenant_scope(bench.tenant.id):
-        again = lifecycle.retry_pipeline(pipeline_id=pipeline.id, actor="test")
+        again = lifecycle.retry_pipeline(pipeline_id=pipeline.id, by=somebody(bench.tenant.id))
     assert (again.state, again.error, again.reserved_at) == ("waiting", None, None)
     advance(bench, pipeline)
     second = job_of(bench, pipeline, 1)
@@ -230,13 +231,13 @@ def test_a_job_that_fails_ends_it_with_its_reason_and_is_made_again(bench: Bench
     assert (told_["code"], told_["param"]) == ("stage_failed", "stages.1.training_file")
     assert (told_["where"], "It broke." in told_["message"]) == ("line 3", True)
     with tenant_scope(bench.tenant.id):
-        lifecycle.retry_pipeline(pipeline_id=pipeline.id, actor="test")
+        lifecycle.retry_pipeline(pipeline_id=pipeline.id, by=somebody(bench.tenant.id))
     advance(bench, pipeline)
     again = job_of(bench, pipeline, 2)
     assert again.id != second.id
     assert again.parent_id == result.id, "what the stages before made is kept"
     with tenant_scope(bench.tenant.id), pytest.raises(UserFault) as raised:
-        lifecycle.retry_pipeline(pipeline_id=pipeline.id, actor="test")
+        lifecycle.retry_pipeline(pipeline_id=pipeline.id, by=somebody(bench.tenant.id))
     assert raised.value.code == "pipeline_not_failed"
 
 
@@ -355,8 +356,9 @@ def test_another_tenants_pipeline_is_not_found(bench: Bench) -> None:
     with tenant_scope(uuid.uuid4()):
         for verb in ("cancel", "pause", "resume", "approve", "retry"):
             act = getattr(lifecycle, f"{verb}_pipeline")
+            by: Any = somebody(bench.tenant.id) if verb == "retry" else "test"
             with pytest.raises(NotFound):
-                act(pipeline_id=pipeline.id, actor="test")
+                act(pipeline_id=pipeline.id, **{"by" if verb == "retry" else "actor": by})
     with tenant_scope(bench.tenant.id):
         assert position(pipeline).at == At.PREPARING
 

@@ -20,6 +20,16 @@
     });
     add.hidden = shown === stages.length;
   };
+  // What rewards is asked of the method that learns from it alone
+  stages.forEach((stage) => {
+    const method = stage.querySelector("select[name$=method]");
+    const own = stage.querySelectorAll("[name$=reward_model], [name$=max_completion_tokens]");
+    const learns = () => own.forEach((field) => {
+      field.closest("div").hidden = field.disabled = method.value !== "reinforcement";
+    });
+    method.addEventListener("change", learns);
+    learns();
+  });
   add.addEventListener("click", () => {
     shown += 1;
     update();
