@@ -18,6 +18,7 @@ from tests.finetune.trainer.runs import (
     error,
     events,
     finish,
+    killed_while,
     make_run,
     report,
     result_hash,
@@ -77,6 +78,23 @@ def test_the_result_is_the_same_without_it_and_the_curve_after_any_interruption(
     kept = sorted((whole / "checkpoints").iterdir(), key=lambda each: int(each.name))[-1]
     assert not (kept / "curve.safetensors").exists()  # thrown away
     assert len({event["seq"] for event in events(cut_off)}) == len(events(cut_off))
+
+
+def test_killed_in_the_middle_of_a_part_the_figures_are_the_same(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    from finetune.trainer import loop
+
+    whole, killed = (curve_run(tmp_path / name, tiny_base) for name in ("whole", "killed"))
+    train(whole, Stop())
+    steps, first, _, _ = (20, 2, 6, 10)  # of the run, and of its parts
+    killed_while((loop, "step"), steps + first + 4, lambda: train(killed, Stop()))()
+    newest = max((killed / "checkpoints").iterdir(), key=lambda each: int(each.name))
+    assert (newest / "curve.safetensors").exists()
+    assert not (killed / "result").exists()
+    train(killed, Stop())
+    assert result_hash(killed) == result_hash(whole)
+    assert figures(killed) == figures(whole)
 
 
 def test_each_point_is_what_a_run_on_these_rows_ends_with(tiny_base: Path, tmp_path: Path) -> None:

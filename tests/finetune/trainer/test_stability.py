@@ -1,8 +1,6 @@
 """A run that blows up goes back, leaves the guilty rows out, and ends as well as a clean one."""
 
 import math
-import os
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from tests.finetune.trainer.runs import (
     chat_rows,
     events,
     finish,
+    killed_while,
     make_run,
     report,
     result_hash,
@@ -126,36 +125,15 @@ def test_resumed_before_each_micro_batch_across_the_roll_backs_it_ends_in_the_sa
     assert [report(folder)[name] for name in kept] == [report(recovered)[name] for name in kept]
 
 
-def killed_while(folder: Path, base: Path, kind: Kind, place: tuple[Any, str], after: int) -> None:
-    """Trains in a child that kills itself, as kill -9 does, when it has come to `place`."""
-    child = os.fork()
-    if child:
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-        return
-    try:
-        module, name = place
-        whole, calls = getattr(module, name), [0]
-
-        def deadly(*given: Any, **named: Any) -> Any:
-            calls[0] += 1
-            if calls[0] == after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return whole(*given, **named)
-
-        setattr(module, name, deadly)
-        train(folder, Stop(), objectives(base, kind))
-    finally:
-        os._exit(1)
-
-
 @pytest.mark.parametrize("place", [(settling, "learn"), (loop, "act")])
 def test_killed_in_the_middle_of_a_roll_back_it_ends_in_the_same_bytes(
     recovered: Path, tiny_base: Path, tmp_path: Path, place: tuple[Any, str]
 ) -> None:
     """While it asks the rows one by one, and when it knows them and has told nobody."""
     folder = make_poisoned(tmp_path / "run", tiny_base)
-    killed_while(folder, tiny_base, "overflow", place, 2)
-    train(folder, Stop(), objectives(tiny_base, "overflow"))
+    sickened = objectives(tiny_base, "overflow")
+    killed_while(place, 2, lambda: train(folder, Stop(), sickened))()
+    train(folder, Stop(), sickened)
     assert result_hash(folder) == result_hash(recovered)
     assert report(folder)["skipped_rows"] == report(recovered)["skipped_rows"]
 
