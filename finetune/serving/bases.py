@@ -22,6 +22,7 @@ from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.texts import PairEncoder, TextEncoder
 from finetune.records.vocabulary import Vocabulary
 from finetune.serving import harmony, tagged
+from finetune.serving.refusals import model_ranks
 from finetune.serving.structured.grammar import Grammars
 from finetune.serving.tagged import Tags
 from finetune.serving.tools import Marks, dialect, marks_of
@@ -101,15 +102,6 @@ class RankingBase:
 
 TextBase = EmbeddingBase | RankingBase
 AnyBase = Base | TextBase
-
-
-def model_ranks() -> UserFault:
-    return UserFault(
-        "model_ranks",
-        "This model scores documents beside a query, and makes no text and no vectors.",
-        fix="Ask it with `/v1/rerank`, or another model here.",
-        param="model",
-    )
 
 
 def writing(base: AnyBase) -> Base:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from faults import OurFault, UserFault
 from finetune.grading import specs
@@ -19,8 +19,10 @@ from finetune.grading.conversations import Conversation
 from finetune.grading.grade import Graded, Judged, JudgeFailed, grade, sample_of
 from finetune.grading.judges import judges_in
 from finetune.grading.python_grader import Ran
-from finetune.trainer.generating import Answer
 from finetune.trainer.lifeline import Stop
+
+if TYPE_CHECKING:  # it loads torch, and the worker reads here
+    from finetune.trainer.generating import Answer
 
 FOLDER = "grading"
 ASKED, TOLD = ".asked.json", ".told.json"
@@ -36,7 +38,7 @@ def sources_of(spec: "specs.Grader") -> list[str]:
     return list(dict.fromkeys(part.source for part in parts))
 
 
-def sample_told(answer: Answer) -> dict[str, Any]:
+def sample_told(answer: "Answer") -> dict[str, Any]:
     """As graders see it: what the model said, not what it thought."""
     sample = sample_of(answer.text)
     if answer.tool_calls:
@@ -83,7 +85,7 @@ class Rewards:
                 fix=f"A worker does, which makes the folder {FOLDER} in the run's.",
             )
 
-    def of(self, name: str, given: Sequence[tuple[Answer, Any]]) -> list[Graded]:
+    def of(self, name: str, given: Sequence[tuple["Answer", Any]]) -> list[Graded]:
         """Of each completion, with its row's item, in the order given. `name` is that of the
         occasion. Yielded may come. Raises UserFault `grader_failed` where none has a reward."""
         samples = [(sample_told(answer), item) for answer, item in given]

@@ -38,9 +38,8 @@ from finetune.trainer.objectives.reinforcement import (
 from finetune.trainer.reading import open_lines
 from finetune.trainer.rewards import Rewards
 from finetune.trainer.run import Numbered, Run
-from finetune.trainer.spec import RunSpec
+from finetune.trainer.spec import ROLLOUTS, RunSpec
 
-FOLDER = "rollouts"
 KEPT = 256  # files of steps
 
 
@@ -110,7 +109,7 @@ class Rollouts:
         """`rewards` None: every completion is worth the same, where only time is measured."""
         self.settings = ReinforcementSettings.model_validate(spec.settings)
         self._spec, self._rewards = spec, rewards
-        self._folder = run_dir / FOLDER
+        self._folder = run_dir / ROLLOUTS
         self._folder.mkdir(exist_ok=True)
         self._generator = Generator(model, run_dir / spec.base, spec.device, stop)
         self._train, self._valid = open_lines(spec, run_dir)

@@ -15,6 +15,7 @@ from finetune.families.growing import Growing
 from finetune.records.thinking import Thinking
 
 Stability = Literal["watched", "off"]
+ROLLOUTS = "rollouts"  # in a RUN_DIR: what steps have drawn; named here, where no torch is needed
 
 
 class OptimSpec(Growing):

@@ -23,7 +23,6 @@ from finetune.services.models.eviction import label
 from finetune.services.models.tokens import Reservation
 from finetune.services.models.withholding import require_given_out
 from finetune.serving import costs
-from finetune.serving.bases import model_ranks
 from finetune.serving.client import ServingClient
 from finetune.serving.protocol import (
     Conversation,
@@ -35,6 +34,7 @@ from finetune.serving.protocol import (
     Scored,
     ScoreRequest,
 )
+from finetune.serving.refusals import model_ranks
 from tenants.access import Principal
 from tenants.database.scope import current_tenant_id, release_connection, tenant_scope
 from tenants.errors import NotFound

@@ -10,8 +10,7 @@ from typing import Any, BinaryIO
 
 from finetune.services.jobs.samples import ALTOGETHER, MOST
 from finetune.trainer.objectives import OBJECTIVES
-from finetune.trainer.rollouts import FOLDER
-from finetune.trainer.spec import RunSpec
+from finetune.trainer.spec import ROLLOUTS, RunSpec
 
 LARGEST = 64 << 10  # bytes of a step's
 LEAST = 1 << 10  # bytes of a step's, however many steps there are
@@ -42,7 +41,7 @@ class Sampler:
         size = max(LEAST, min(LARGEST, ALTOGETHER * self.iterations // max(1, total_steps)))
         most = min(MOST, max(1, size // LEAST))
         try:
-            file = _opened(run_dir / FOLDER, f"{step - 1}.jsonl")
+            file = _opened(run_dir / ROLLOUTS, f"{step - 1}.jsonl")
         except FileNotFoundError:
             return []
         with file:

@@ -132,7 +132,10 @@ def _prepare(data: Path, *, fresh: bool) -> dict[str, Any]:
     if not fresh:
         _once(["privatune.stack.prepare", "keys"], environment_of(Process.OPERATOR, data))
     _say("Applying migrations …")
-    _once(["django", "migrate", "--verbosity", "0"], environment_of(Process.MIGRATE, data))
+    _once(
+        ["django", "migrate", "--skip-checks", "--verbosity", "0"],
+        environment_of(Process.MIGRATE, data),
+    )
     made = _once(["privatune.stack.prepare", "tenant"], environment_of(Process.OPERATOR, data))
     return dict(json.loads(made))
 
