@@ -13,7 +13,7 @@ from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
-from tests.flows.test_kill import Floor
+from tests.flows.floor import Crew, Floor, tidy_up
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def queued(bench: Bench, file: StoredFile) -> Job:
 def nudge(floor: Floor, made: list[tuple[Bench, Job]]) -> None:
     for bench, job in made:
         ids = [str(bench.tenant.id), str(job.id)]
-        floor.app.send_task("finetune.tasks.run_job", args=ids, queue="train")
+        floor.crew.app.send_task("finetune.tasks.run_job", args=ids, queue="train")
 
 
 def end(bench: Bench, job: Job) -> None:
@@ -57,27 +57,28 @@ def test_a_worker_with_an_empty_model_store_fails_no_job_and_leaves_the_queue_to
     committed: None, tiny_base: Path, tmp_path: Path
 ) -> None:
     benches = [new_bench(tiny_base), new_bench(tiny_base)]
-    floor = Floor(benches[0], tmp_path)
+    crew = Crew(tmp_path)
+    floor = Floor(benches[0], crew)
     files = [bench.add_file(jsonl(chat_rows(8))) for bench in benches]
     made = [(benches[n % 2], queued(benches[n % 2], files[n % 2])) for n in range(JOBS)]
-    log, messages = tmp_path / "worker.log", tmp_path / "queue" / "messages"
+    messages = tmp_path / "queue" / "messages"
     try:
         nudge(floor, made)
-        floor.start_worker(PRIVATUNE_MODELS=str(tmp_path / "empty"))
-        floor.until(lambda: "Canceling queue train" in log.read_text(), "leaving the queue")
+        crew.start(PRIVATUNE_MODELS=str(tmp_path / "empty"))
+        floor.until(lambda: "Canceling queue train" in crew.log.read_text(), "leaving the queue")
         left = len(list(messages.iterdir()))
         nudge(floor, made)
         floor.until(lambda: len(list(messages.iterdir())) == left + JOBS, "messages left alone")
-        floor.stop()
+        tidy_up(crew)
         assert states(benches) == {JobState.QUEUED}
         for bench, job in made:
             with tenant_scope(bench.tenant.id):
                 run = Run.objects.get(job=job)
             assert (run.attempts, run.epoch, run.not_before) == (0, 0, None)
-        floor.start_worker()
+        crew.start()
         floor.until(lambda: JobState.SUCCEEDED in states(benches), "success")
         assert JobState.FAILED not in states(benches)
     finally:
-        floor.stop()
+        tidy_up(crew)
         for bench, job in made:
             end(bench, job)
