@@ -28,9 +28,11 @@ log = logging.getLogger(__name__)
 MOST = 3
 OWN = ("HOME", "TMPDIR")  # a child's own variables
 LOAD_SECONDS = 600  # the slowest machine loads in less than a minute
+ANSWER_SECONDS = 30  # of a zygote that has loaded: a fork, or to say how a child ended, takes none
 SPARE = "-" * 1024  # for names in the process list
 RLIMITS = [getattr(resource, name) for name in dir(resource) if name.startswith("RLIMIT_")]
-LOST = "the process that forks others has ended"
+LOST = "the process that forks others has ended, or stands still"
+GONE = (BrokenPipeError, ConnectionResetError, TimeoutError)
 
 Key = tuple[tuple[str, ...], frozenset[tuple[str, str]]]
 
@@ -52,19 +54,22 @@ class Forked:
     def wait(self, timeout: float | None = None) -> int:
         """Raises subprocess.TimeoutExpired."""
         if self.returncode is None:
-            if not _readable(self._teller.fileno(), timeout):
+            if not _readable((self._teller.fileno(), self._handle), timeout):
                 raise subprocess.TimeoutExpired(f"pid {self.pid}", timeout or 0)
             self.returncode = self._ended()
             os.close(self._handle)
         return self.returncode
 
     def _ended(self) -> int:
+        told = b""
         with self._teller:
-            told = self._teller.recv(16)
+            # Or the zygote stands still: how this ended is not known
+            if _readable((self._teller.fileno(),), ANSWER_SECONDS):
+                told = self._teller.recv(16)
         if told:
             return os.waitstatus_to_exitcode(int(told))
         self.kill()  # the zygote was killed, and the kernel kills its children
-        _readable(self._handle, None)
+        _readable((self._handle,), None)
         return -signal.SIGKILL
 
     def terminate(self) -> None:
@@ -88,7 +93,7 @@ class Zygote:
 
     def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
         self.door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.door.settimeout(LOAD_SECONDS)
+        self._patience = LOAD_SECONDS
         with theirs:
             line = [
                 sys.executable,
@@ -112,22 +117,23 @@ class Zygote:
     def fork(self, request: Request, lifeline: int, streams: Sequence[int]) -> Forked:
         """Raises ZygoteLost, and OSError where the machine has no room for one process more."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.settimeout(LOAD_SECONDS)
+        ours.settimeout(self._patience)
         try:
             with theirs:
+                self.door.settimeout(self._patience)
                 socket.send_fds(self.door, [b"!"], [theirs.fileno()])
             text, handles, _, _ = socket.recv_fds(ours, 4096, 1)
             if not text:
                 raise ZygoteLost(LOST)
+            self._patience = ANSWER_SECONDS
             told = json.loads(text)
             if "error" in told:
                 raise OSError(told["error"])
             process = Forked(told["pid"], handles[0], ours)
-        except (BrokenPipeError, ConnectionResetError, TimeoutError) as error:
+        except BaseException as error:
             ours.close()
-            raise ZygoteLost(LOST) from error
-        except BaseException:
-            ours.close()
+            if isinstance(error, GONE) or self.door.fileno() < 0:  # left by another thread
+                raise ZygoteLost(LOST) from error
             raise
         with suppress(BrokenPipeError, ConnectionResetError):  # it has died: its end says so
             handed = [lifeline, *streams]
@@ -141,7 +147,7 @@ class Zygote:
 
 
 class ZygoteLost(Exception):
-    """It could not load its modules, or somebody ended it."""
+    """It could not load its modules, or somebody ended or stopped it."""
 
 
 class Zygotes:
@@ -164,11 +170,9 @@ class Zygotes:
         """By the zygote that is kept for such children, or a new one. Raises as Zygote.fork."""
         shared = {k: v for k, v in request["environment"].items() if k not in OWN}
         key = modules, frozenset(shared.items())
-        how = key, shared, request, lifeline, streams
-        with self._lock:
-            with suppress(ZygoteLost):  # somebody may have ended the one that is kept
-                return self._forked(*how)
-            return self._forked(*how)
+        with suppress(ZygoteLost):  # somebody may have ended the one that is kept
+            return self._forked(key, shared, request, lifeline, streams)
+        return self._forked(key, shared, request, lifeline, streams)
 
     def _forked(
         self,
@@ -178,10 +182,15 @@ class Zygotes:
         lifeline: int,
         streams: Sequence[int],
     ) -> Forked:
+        """One that does not answer holds up those alone who wait for it."""
+        with self._lock:
+            zygote = self._of(key, shared)
         try:
-            return self._of(key, shared).fork(request, lifeline, streams)
+            return zygote.fork(request, lifeline, streams)
         except ZygoteLost:
-            self._drop(key)
+            with self._lock:
+                if self._kept.get(key) is zygote:
+                    self._drop(key)
             raise
 
     def _of(self, key: Key, environment: Mapping[str, str]) -> Zygote:
@@ -222,8 +231,9 @@ def request(
     }
 
 
-def _readable(end: int, timeout: float | None) -> bool:
-    """Within so many seconds; None: however long it takes."""
+def _readable(ends: Sequence[int], timeout: float | None) -> bool:
+    """One of them, within so many seconds; None: however long it takes."""
     poll = select.poll()
-    poll.register(end, select.POLLIN)
+    for end in ends:
+        poll.register(end, select.POLLIN)
     return bool(poll.poll(None if timeout is None else timeout * 1000))

@@ -164,6 +164,26 @@ def test_a_killed_zygote_ends_its_children_and_the_next_start_makes_another(
     assert again.process.wait() == 0
 
 
+def test_a_zygote_that_stands_still_holds_up_no_start_and_no_end(
+    zygotes: Zygotes, begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "ANSWER_SECONDS", 0.5)
+    one = begin("one", HOLDS)
+    until((tmp_path / "one" / "up").exists, "it did not come up", of=one.process)
+    zygote = psutil.Process(psutil.Process(one.process.pid).ppid())
+    zygote.suspend()
+    try:
+        again = begin("again", "pass")
+        assert psutil.Process(again.process.pid).ppid() != zygote.pid
+        assert again.process.wait() == 0
+        assert one.poll() is None
+        one.kill()
+        assert one.process.returncode == -signal.SIGKILL
+    finally:
+        zygote.resume()
+    zygote.wait()  # as nobody asks it any more
+
+
 def test_a_service_manager_that_signals_all_processes_does_not_end_it(
     zygotes: Zygotes, begin: Begin, tmp_path: Path
 ) -> None:
