@@ -15,6 +15,7 @@ from finetune.serving.protocol import MAX_LINE, Embedded, EmbedRequest
 from finetune.serving.texts import TextLane, TextTicket
 
 MOST_QUERY_TOKENS = 1 << 20  # of a request: its query's, as often as it has documents
+MOST_QUERY_CHARACTERS = 8 << 20  # the same: spaces, or a word of a megabyte, are hardly any tokens
 _CHARACTERS = 6  # of a reply, for each number of a vector
 
 
@@ -76,7 +77,10 @@ def texts_of(base: TextBase, request: EmbedRequest) -> Sequence[Tokens]:
 def _check_query(base: RankingBase, request: EmbedRequest) -> None:
     """It is read again beside each document, so that few bytes could ask for very much. Raises
     UserFault `context_length_exceeded`, `request_too_costly`."""
-    tokens = base.encoder.tokens_of(request.query or "")
+    query, documents = request.query or "", len(request.inputs)
+    if len(query) * documents > MOST_QUERY_CHARACTERS:
+        raise _read_too_often("characters", len(query), documents, MOST_QUERY_CHARACTERS)
+    tokens = base.encoder.tokens_of(query)
     if tokens >= base.context_length:
         raise UserFault(
             "context_length_exceeded",
@@ -85,14 +89,18 @@ def _check_query(base: RankingBase, request: EmbedRequest) -> None:
             fix="Shorten the query.",
             param="query",
         )
-    if tokens * len(request.inputs) > MOST_QUERY_TOKENS:
-        raise UserFault(
-            "request_too_costly",
-            f"The query has {tokens} tokens and is read beside each of {len(request.inputs)} "
-            f"documents; {MOST_QUERY_TOKENS:,} tokens of it can be read in one request.",
-            fix="Send fewer documents in one request, or a shorter query.",
-            param="documents",
-        )
+    if tokens * documents > MOST_QUERY_TOKENS:
+        raise _read_too_often("tokens", tokens, documents, MOST_QUERY_TOKENS)
+
+
+def _read_too_often(unit: str, size: int, documents: int, most: int) -> UserFault:
+    return UserFault(
+        "request_too_costly",
+        f"The query has {size} {unit} and is read beside each of {documents} documents; "
+        f"{most:,} {unit} of it can be read in one request.",
+        fix="Send fewer documents in one request, or a shorter query.",
+        param="documents",
+    )
 
 
 def _pair(base: RankingBase, request: EmbedRequest, number: int) -> Pair:

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -148,7 +148,7 @@ class Server:
                 known = self._store.has_adapter(request.base_digest, request.tenant, request.digest)
                 await _send(writer, {"loaded": known})
             case MeasureRequest():
-                await _send(writer, await self._measure(request))
+                await _send(writer, await _until_gone(self._measure(request), reader))
             case EvictRequest():
                 await _send(writer, self._evict(request))
             case PreviewRequest():
@@ -238,8 +238,8 @@ class Server:
     async def _texts(self, base: AnyBase, request: EmbedRequest | ScoreRequest) -> Sequence[Any]:
         async with self._turn_of(request.tenant):
             if isinstance(request, ScoreRequest):
-                return await asyncio.to_thread(conversations_of, writing(base), request)
-            return await asyncio.to_thread(texts_of, base_for(base, request), request)
+                return await _ended(asyncio.to_thread(conversations_of, writing(base), request))
+            return await _ended(asyncio.to_thread(texts_of, base_for(base, request), request))
 
     async def _encode(
         self, base: Base, request: GenerateRequest
@@ -247,21 +247,15 @@ class Server:
         """One prompt and one schema of each tenant at a time, so that many long ones hold up their
         own alone."""
         async with self._turn_of(request.tenant):
-            prompt = await asyncio.to_thread(encode_prompt, base, request)
+            prompt = await _ended(asyncio.to_thread(encode_prompt, base, request))
             compiling = asyncio.get_running_loop().run_in_executor(
                 self._compilers, constraint_of, base, request
             )
-            return prompt, await compiling
+            return prompt, await _ended(compiling)
 
     async def _preview(self, request: PreviewRequest) -> Preview:
         async with self._turn_of(request.tenant):
-            encoding = asyncio.create_task(asyncio.to_thread(self._previews.of, request))
-            try:
-                return await asyncio.shield(encoding)
-            except asyncio.CancelledError:
-                # A thread is not ended from outside: it has its tenant's turn until it is done
-                await asyncio.wait([encoding])
-                raise
+            return await _ended(asyncio.to_thread(self._previews.of, request))
 
     def _turn_of(self, tenant: str) -> asyncio.Lock:
         """What one tenant's requests wait for in turn before they are read."""
@@ -354,6 +348,17 @@ async def _until_gone(work: Coroutine[Any, Any, T], reader: asyncio.StreamReader
         for task in (working, listening):
             task.cancel()
         await asyncio.gather(working, listening, return_exceptions=True)
+
+
+async def _ended(threaded: Awaitable[T]) -> T:
+    """A thread is not ended from outside: it has its tenant's turn until it is done, or whoever
+    asks and hangs up again and again would have many at once."""
+    working = asyncio.ensure_future(threaded)
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working])
+        raise
 
 
 def _parse(line: bytes) -> Request:

@@ -114,6 +114,11 @@ def test_clients_ask_in_their_own_ways(
             {"model": RANKS, "query": "light " * 300, "documents": ["b"]},
             "context_length_exceeded",
         ),
+        (  # no tokens to speak of, and read beside each document
+            "rerank",
+            {"model": RANKS, "query": " " * 2**20, "documents": ["b"] * 9},
+            "request_too_costly",
+        ),
         ("rerank", {"model": RANKS, "query": "a", "documents": []}, None),
         ("rerank", {"model": RANKS, "query": "", "documents": ["b"]}, None),
         ("rerank", {"model": RANKS, "query": "a", "documents": ["b"], "top_n": -1}, None),

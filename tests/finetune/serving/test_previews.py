@@ -1,12 +1,16 @@
-"""Previews of rows in the model's process, of callers that hang up."""
+"""What the model's process reads in threads, of callers that hang up."""
 
 import asyncio
 import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
+from pydantic import BaseModel
+
+from finetune.serving import server as serving
 from finetune.serving.lane import Limits
-from finetune.serving.protocol import PreviewRequest
+from finetune.serving.protocol import EmbedRequest, MeasureRequest, PreviewRequest
 from finetune.serving.scheduler import Scheduler
 from finetune.serving.server import Server
 from finetune.serving.store import ModelStore
@@ -16,30 +20,41 @@ ASKED = PreviewRequest(
 )
 
 
-async def hung_up(socket: Path) -> None:
+EMBEDS = EmbedRequest(tenant="t", base_path="-", base_digest="d", inputs=["a"])
+
+
+async def hung_up(socket: Path, asked: BaseModel) -> None:
     _, writer = await asyncio.open_unix_connection(str(socket))
-    writer.write(ASKED.model_dump_json().encode() + b"\n")
+    writer.write(asked.model_dump_json().encode() + b"\n")
     await writer.drain()
     await asyncio.sleep(0.2)
     writer.close()
 
 
-def test_nothing_begins_for_who_hung_up_and_what_has_begun_keeps_its_turn(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [ASKED, EMBEDS, MeasureRequest(requests=[EMBEDS, EMBEDS])])
+def test_nothing_begins_for_who_hung_up_and_what_has_begun_keeps_its_turn(
+    asked: BaseModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = ModelStore(max_bases=1, adapter_bytes=0, precision="fp32")
     server, socket = Server(store, Scheduler(Limits(), threads=1)), tmp_path / "s"
-    begun, ended = list[PreviewRequest](), threading.Event()
+    begun, ended = list[Any](), threading.Event()
+
+    def slow(*given: Any) -> Any:
+        begun.append(given)
+        ended.wait(60)
+        raise AssertionError("nobody is told")
 
     class Slow:
-        def of(self, request: PreviewRequest) -> Any:
-            begun.append(request)
-            ended.wait(60)
-            raise AssertionError("nobody is told")
+        of = staticmethod(slow)
 
     server._previews = Slow()  # type: ignore[assignment]
+    monkeypatch.setattr(store, "loaded", lambda digest: "a base")
+    monkeypatch.setattr(serving, "base_for", lambda base, request: base)
+    monkeypatch.setattr(serving, "texts_of", slow)
 
     async def three() -> None:
         async with server.listening(socket):
-            await asyncio.gather(*(hung_up(socket) for _ in range(3)))
+            await asyncio.gather(*(hung_up(socket, asked) for _ in range(3)))
             turn = server._turn_of("t")
             assert turn.locked(), "the thread is not done"
             ended.set()
