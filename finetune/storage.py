@@ -10,6 +10,7 @@ import hashlib
 from pathlib import Path
 from uuid import UUID, uuid5
 
+from finetune.sandbox.left import opened
 from tenants.vault.errors import ObjectDamaged
 from tenants.vault.vault import ObjectInfo, Vault
 
@@ -73,8 +74,8 @@ def artifact_prefix(artifact_id: UUID) -> str:
 
 
 def store_file(vault: Vault, name: str, path: Path) -> ObjectInfo:
-    """Encrypts the file into the vault. Raises StorageFull, StorageDown."""
-    with path.open("rb") as source, vault.put(name) as sink:
+    """Encrypts the file into the vault. Raises StorageFull, StorageDown, OurFault `unclean_folder`."""
+    with opened(path) as source, vault.put(name) as sink:
         while block := source.read(BLOCK):
             sink.write(block)
     return sink.info

@@ -26,6 +26,7 @@ from finetune.records.check.pool import OUT_OF_MEMORY
 from finetune.records.check.run import ERRORS, REPORT, ROWS, TOKENS
 from finetune.records.check.spec import CheckReport, CheckSpec
 from finetune.sandbox.groups import ended_for_memory
+from finetune.sandbox.left import require_plain
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
 from finetune.sandbox.start import Child, start_loaded
@@ -118,6 +119,7 @@ def run_in_child(
             said = _communicate(child, output, errors, progress)
         finally:
             child.kill()
+    require_plain(out_dir)
     code = child.process.returncode
     assert code is not None
     if code == 0:

@@ -16,6 +16,7 @@ from faults import OurFault, UserFault
 from finetune import selectors
 from finetune.events.waits import Wait
 from finetune.models import Dataset, Estimate, Job
+from finetune.sandbox.left import require_plain
 from finetune.sandbox.start import Child
 from finetune.services.estimates.asking import job_of, readings_of
 from finetune.services.estimates.figures import resolved
@@ -129,6 +130,7 @@ def _measure(lease: Lease, job: Job, folder: Path, pulse: "Pulse[Wishes]") -> No
         code = _supervise(child, pulse, partial(_is_still_wanted, lease))
     finally:
         child.kill()
+    require_plain(folder)
     if code is None:
         _finish(lease)
         return

@@ -19,8 +19,8 @@ MOST_WAITING = 4  # forms of a tenant that have not ended: each is as large as i
 
 
 def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
-    """The same wish again gives the same form, unless it failed, was cancelled, or was made under
-    a licence that has changed since: then it is made anew. In the open scope.
+    """The same wish again gives the same form, unless it failed, was cancelled (also where that is
+    still under way), or was made under a licence that has changed since: then it is made anew. In the open scope.
 
     Raises Refused without the scope to take weights away or the rights, and for a model that is
     withheld; UserFault `form_unsupported`; StorageUsedUp, TooManyLive.
@@ -31,9 +31,8 @@ def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
     lock(f"forms:{current_tenant_id()}")
     earlier = Form.objects.filter(artifact=artifact, form=form).first()
     if earlier is not None:
-        if earlier.state in LIVE_LEASES or (
-            earlier.state == LeaseState.SUCCEEDED and is_granted_by(earlier, licence)
-        ):
+        wanted = earlier.state in LIVE_LEASES and earlier.cancel_requested_at is None
+        if wanted or (earlier.state == LeaseState.SUCCEEDED and is_granted_by(earlier, licence)):
             return earlier
         _drop(earlier)
     require_turn(

@@ -15,6 +15,7 @@ from faults import Fault, OurFault, UserFault
 from finetune.events.waits import DiskFull, NoBf16, NoGpu
 from finetune.models import Job
 from finetune.sandbox.groups import ended_for_memory
+from finetune.sandbox.left import require_plain
 from finetune.sandbox.start import Child
 from finetune.services.runs import grading, memory, preparation, publishing
 from finetune.services.runs.history import History
@@ -77,6 +78,7 @@ def _work(lease: RunLease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
             code = _supervise(training, taking, pulse, graders)
         finally:
             training.kill()
+    require_plain(run_dir)
     by_kernel = code == -signal.SIGKILL and ended_for_memory() > ended_before
     if by_kernel or ran_out_of_memory(run_dir, code):
         log.warning("run %s epoch %s: out of memory, exit %s", lease.run_id, lease.epoch, code)

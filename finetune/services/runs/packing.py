@@ -8,6 +8,7 @@ from pathlib import Path
 from faults import OurFault, from_dict
 from faults.disk import DiskFull
 from finetune.packaging.request import BuildRequest, FormRequest
+from finetune.sandbox.left import require_plain
 from finetune.signing import signing_key
 from finetune.states import ENDED_FOR, ExitCode
 from finetune.work.isolation import isolation
@@ -24,7 +25,7 @@ def pack(
     look: Callable[[], None],
 ) -> bytes:
     """Its info.json. `look` is called again and again; what it raises ends the process. Raises what
-    the process found, OurFault `packaging_died`, DiskFull."""
+    the process found, OurFault `packaging_died` or `unclean_folder`, DiskFull."""
     (folder / "request.json").write_text(request.model_dump_json(), encoding="utf-8")
     child = launch_packaging(
         folder,
@@ -39,6 +40,7 @@ def pack(
             time.sleep(LOOK_SECONDS)
     finally:
         child.kill()
+    require_plain(folder)
     if code == ExitCode.DONE:
         return (folder / "info.json").read_bytes()
     if code == ExitCode.FULL:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from finetune.sandbox.left import opened
+
 LONGEST_LINE = 1 << 20  # bytes; the trainer's are below 1 kB
 
 
@@ -24,7 +26,7 @@ class EventTail:
     def read(self) -> list[dict[str, Any]]:
         """New complete lines, parsed; a line that is still being written waits."""
         try:
-            with self.path.open("rb") as file:
+            with opened(self.path) as file:
                 file.seek(self._at)
                 data = file.read(16 * LONGEST_LINE)
         except FileNotFoundError:

@@ -218,6 +218,7 @@ JOBS: dict[str, Any] = {
     "packaging_io": ASK_AGAIN,
     "packaging_died": ASK_AGAIN,
     "bundle_changed": ASK_AGAIN,
+    "unclean_folder": ASK_AGAIN,
     "artifact_exists": ASK_AGAIN,
     "adapter_missing": ASK_AGAIN,
     "adapter_broken": _("Training left numbers that are none. Lower the learning rate multiplier."),
