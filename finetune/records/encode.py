@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from faults import UserFault
+from finetune.records import unlocked
 from finetune.records.borders import Borders
 from finetune.records.call_form import CallForm
 from finetune.records.encoded import (
@@ -242,7 +243,7 @@ class RowEncoder:
                 return None
             if (trained := between(chat, cut, places)) is not None:
                 return Sequence(cut.ids, trained)
-        encoding = self._fast.encode(chat.text, add_special_tokens=False)
+        encoding = unlocked.encoded(self._fast, chat.text, special=False)
         for seam in () if cut is not None else chat.seams:
             before = self._ids(chat.text[:seam])
             if encoding.ids[: len(before)] != before:
@@ -332,7 +333,7 @@ class RowEncoder:
         return eos
 
     def _ids(self, text: str) -> list[int]:
-        ids: list[int] = self._fast.encode(text, add_special_tokens=False).ids
+        ids: list[int] = unlocked.encoded(self._fast, text, special=False).ids
         return ids
 
     def _continue(self, prompt: str, completion: str) -> list[tuple[int, int]]:
@@ -347,12 +348,12 @@ class RowEncoder:
         # A newline in front keeps SentencePiece from adding a space to the completion's start
         if (found := self._after(self._ids("\n"), "\n", completion)) is not None:
             return found
-        encoding = self._fast.encode(completion, add_special_tokens=False)
+        encoding = unlocked.encoded(self._fast, completion, special=False)
         return [(i, begin) for i, (begin, _) in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def _after(self, before: list[int], text: str, more: str) -> list[tuple[int, int]] | None:
         """Tokens of `more` where text + more begins with the tokens of `text`, `before`."""
-        whole = self._fast.encode(text + more, add_special_tokens=False)
+        whole = unlocked.encoded(self._fast, text + more, special=False)
         if whole.ids[: len(before)] != before:
             return None
         places = [begin - len(text) for begin, _ in whole.offsets]

@@ -7,6 +7,7 @@ from typing import Any
 from finetune.records.encode import load_tokenizer
 from finetune.records.ranking import Ranking, read_ranking
 from finetune.records.recipe import Recipe, Side, read_recipe
+from finetune.records.unlocked import encoded
 
 
 class TextEncoder:
@@ -29,10 +30,10 @@ class TextEncoder:
     def measured(self, text: str, side: Side) -> tuple[list[int], int]:
         """(its tokens as it is embedded, how many there are of the whole)."""
         text = self._prompted(text, side)
-        ids: list[int] = self._whole.encode(text).ids
+        ids: list[int] = encoded(self._whole, text).ids
         if len(ids) <= self.longest:
             return ids, len(ids)
-        return self._cut.encode(text).ids, len(ids)
+        return encoded(self._cut, text).ids, len(ids)
 
     def _prompted(self, text: str, side: Side) -> str:
         text = self.recipe.prompt_of(side) + text
@@ -53,18 +54,18 @@ class PairEncoder:
 
     def tokens_of(self, query: str) -> int:
         """Of a query by itself."""
-        return len(self._whole.encode(query))
+        return len(encoded(self._whole, query))
 
     def beginning(self, document: str, tokens: int) -> str:
         """The part of it that its first tokens were made of."""
-        found = self._whole.encode(document, add_special_tokens=False)
+        found = encoded(self._whole, document, special=False)
         return document if len(found) <= tokens else document[: found.offsets[tokens - 1][1]]
 
     def measured(self, query: str, document: str) -> tuple[list[int], list[bool], int]:
         """(its tokens, which of them stand from the document's first on, how many there are of the
         whole)."""
-        whole = self._whole.encode(query, document)
-        found = whole if len(whole) <= self.longest else self._cut.encode(query, document)
+        whole = encoded(self._whole, query, document)
+        found = whole if len(whole) <= self.longest else encoded(self._cut, query, document)
         places = found.sequence_ids
         # A document may have no token of its own; what ends it stays
         first = places.index(1) if 1 in places else len(places) - 1
