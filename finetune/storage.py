@@ -74,7 +74,8 @@ def artifact_prefix(artifact_id: UUID) -> str:
 
 
 def store_file(vault: Vault, name: str, path: Path) -> ObjectInfo:
-    """Encrypts the file into the vault. Raises StorageFull, StorageDown, OurFault `unclean_folder`."""
+    """Encrypts the file into the vault. Raises StorageFull, StorageDown, and OurFault
+    `unclean_folder` for what is no plain file."""
     with opened(path) as source, vault.put(name) as sink:
         while block := source.read(BLOCK):
             sink.write(block)

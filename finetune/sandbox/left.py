@@ -1,6 +1,6 @@
-"""What a process of a sandbox left in its folder, before it is touched from outside: where a file of its
-own should be it may have put a link to one of the worker's, or a pipe on which a reader waits for
-ever."""
+"""What a process of a sandbox left in its folder, before it is touched from outside: where a file of
+its own should be it may have put a link to one of the worker's, or a pipe on which a reader waits
+for ever."""
 
 import os
 import stat

@@ -1,5 +1,5 @@
-"""A process of a sandbox leaves links and pipes where files should be: nothing of the worker's is read
-or written through them, and no reader waits on them."""
+"""A process of a sandbox leaves links and pipes where files should be: nothing of the worker's is
+read or written through them, and no reader waits on them."""
 
 import os
 from collections.abc import Callable
