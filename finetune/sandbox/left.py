@@ -1,6 +1,6 @@
-"""What a process of a sandbox left in its folder, before it is touched from outside: where a file of
-its own should be it may have put a link to one of the worker's, or a pipe on which a reader waits
-for ever."""
+"""What a process of a sandbox left in its folder, before it is touched from outside: where a file
+should be it may have put a link to one of the worker's, or a pipe on which a reader waits for
+ever."""
 
 import os
 import stat
@@ -17,15 +17,15 @@ def require_plain(folder: Path) -> None:
 
     Raises OurFault `unclean_folder`.
     """
-    left = [folder]
+    left, ours = [folder], {folder / name for name in LINKS}
     while left:
         with os.scandir(left.pop()) as entries:
             for each in entries:
+                path = Path(each.path)
                 if each.is_dir(follow_symlinks=False):
-                    left.append(Path(each.path))
-                elif not each.is_file(follow_symlinks=False):
-                    if each.name not in LINKS or Path(each.path).parent != folder:
-                        raise _unclean(Path(each.path))
+                    left.append(path)
+                elif not each.is_file(follow_symlinks=False) and path not in ours:
+                    raise _unclean(path)
 
 
 def opened(path: Path) -> BinaryIO:

@@ -19,8 +19,8 @@ MOST_WAITING = 4  # forms of a tenant that have not ended: each is as large as i
 
 
 def request_form(*, artifact: Artifact, form: str, by: Principal) -> Form:
-    """The same wish again gives the same form, unless it failed, was cancelled (or is being), or was
-    made under a licence that has changed since: then it is made anew. In the open scope.
+    """The same wish again gives the same form, unless it failed, was cancelled (or is being), or
+    was made under a licence that has changed since: then it is made anew. In the open scope.
 
     Raises Refused without the scope to take weights away or the rights, and for a model that is
     withheld; UserFault `form_unsupported`; StorageUsedUp, TooManyLive.
