@@ -201,13 +201,19 @@ def test_an_interruption_anywhere_leaves_the_same_bytes(
     wanted, checks = result_hash(undisturbed), 10**6 - counted.left
     repeats = int(spec.get("settings", {}).get("num_iterations", 1))
     assert report(undisturbed)["steps"] == 4 * repeats
-    for cut_at in (4, checks // 3, checks // 2, 3 * checks // 4, checks - 2):
-        cut = make_drawing(tmp_path / f"cut {cut_at}", tiny_base, **spec)
-        with pytest.raises(Yielded):
-            loop.train(cut, StopAfter(cut_at))
-        shutil.rmtree(cut / "rollouts", ignore_errors=True)  # as in another worker's folder
+    # Again and again, before and behind the first checkpoint, and right before the end
+    for name, stops in (
+        ("parted", (4, checks // 3, checks // 4, checks // 4)),
+        ("at the end", (checks - 2,)),
+    ):
+        cut = make_drawing(tmp_path / name, tiny_base, **spec)
+        for left in stops:
+            with pytest.raises(Yielded):
+                loop.train(cut, StopAfter(left))
+            shutil.rmtree(cut / "rollouts", ignore_errors=True)  # as in another worker's folder
+        assert list((cut / "checkpoints").glob("[0-9]*")), "it begins again"
         loop.train(cut, Stop())
-        assert result_hash(cut) == wanted, cut_at
+        assert result_hash(cut) == wanted, name
 
 
 def test_what_was_drawn_stands_in_the_folder_and_is_not_drawn_again(
