@@ -41,13 +41,13 @@ def limited(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """RLIMIT_DATA of trainers alone, which have one thread: two wait long for each other on cores
     that others use."""
     settings.TRAINER_THREADS = 1
-    # Executed: a fork has what its zygote holds besides, and the limit is a near one
-    monkeypatch.setattr(warm, "can_fork", lambda level: False)
     start = attempt.launch_trainer
 
     def launch(run_dir: Path, **how: Any) -> Child:
         with monkeypatch.context() as patch:
             patch.setattr(launcher, "machine_memory_mb", lambda: LIMIT_MB)
+            # Executed: a fork has what its zygote holds besides, and the limit is a near one
+            patch.setattr(warm, "can_fork", lambda level: False)
             return start(run_dir, **how)
 
     monkeypatch.setattr(attempt, "launch_trainer", launch)
