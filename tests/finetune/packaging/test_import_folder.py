@@ -12,7 +12,7 @@ from transformers import (
     AutoTokenizer,
 )
 
-from faults import OurFault
+from faults import OurFault, UserFault
 from finetune.packaging.base import BaseModelInfo, check_base, import_base, read_base
 from tests.tiny import SENTENCES, build_tiny_base
 
@@ -188,3 +188,19 @@ def test_a_sentencepiece_tokenizer_keeps_its_tokens(source, tmp_path):
     theirs = sentencepiece.SentencePieceProcessor(model_file=str(source / "tokenizer.model"))
     for text in ("turn on the light", "set 21 开灯 é"):
         assert ours(text, add_special_tokens=False).input_ids == theirs.encode(text)
+
+
+def test_whose_holes_a_base_knows_is_named_where_its_tokenizer_does_not_tell(
+    tmp_path: Path,
+) -> None:
+    names = ["<fim_prefix>", "<fim_middle>", "<fim_suffix>", "<filename>"]
+    source = build_tiny_base(tmp_path / "source", control=names)
+    of = {"name": "m", "licence": "MIT", "source_label": "x"}
+    found = import_base(source, tmp_path / "found", **of)
+    named = import_base(source, tmp_path / "named", **of, infilling="mellum")
+    assert (found.infilling, named.infilling) == ("starcoder", "mellum")
+    assert found.digest != named.digest, "it reads a hole in another way"
+    with pytest.raises(UserFault) as caught:
+        import_base(source, tmp_path / "none", **of, infilling="qwen")
+    assert (caught.value.code, caught.value.param) == ("cannot_infill", "infilling")
+    assert not list((tmp_path / "none").iterdir())
