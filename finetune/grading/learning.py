@@ -138,7 +138,7 @@ def learning_curve(points: Sequence[Point]) -> LearningCurve:
         return LearningCurve(found, Outlook.TOO_FEW, ())
     laws = _laws(found)
     ahead = tuple(_ahead(laws, factor) for factor in FACTORS)
-    return LearningCurve(found, _outlook(ahead[-1], found[-1].loss), ahead, laws)
+    return LearningCurve(found, _outlook(ahead, found[-1].loss), ahead, laws)
 
 
 def told(curve: LearningCurve) -> dict[str, Any]:
@@ -186,13 +186,15 @@ def _figure(loss: float) -> str:
     return f"{loss:#.4g}"
 
 
-def _outlook(furthest: Ahead, now: float) -> Outlook:
-    low, high = furthest.gain_interval
+def _outlook(ahead: Sequence[Ahead], now: float) -> Outlook:
+    low, high = ahead[-1].gain_interval
     if high < 0:
         return Outlook.RISES
     if high <= SMALL_GAIN * now:
         return Outlook.FLAT
-    return Outlook.FALLS if low > 0 else Outlook.UNSURE
+    # A law far off the last point falls from a loss that nobody measured
+    falls = low > 0 and all(each.loss < now for each in ahead)
+    return Outlook.FALLS if falls else Outlook.UNSURE
 
 
 def _laws(points: Sequence[Point]) -> _Laws:

@@ -25,8 +25,9 @@ class Piece(_Frame):
 class Preview(_Frame):
     """`used`: whether it would be trained on at all. Each sequence is one that the model is shown;
     `tokens` and `trained` count all of them, `hidden` those that are not told here; `parts` names
-    them where a record has several that differ, as the sides of a pair do. `problems` are those of
-    a check's report that are about this record."""
+    them where a record has several that differ, as the sides of a pair do. `margin` and `score` are
+    the record's own, where it has one. `problems` are those of a check's report that are about this
+    record."""
 
     used: bool
     tokens: int
@@ -34,4 +35,6 @@ class Preview(_Frame):
     hidden: int
     sequences: list[list[Piece]]
     parts: list[str] = []
+    margin: float | None = None
+    score: float | None = None
     problems: list[Problem]

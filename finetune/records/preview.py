@@ -62,6 +62,8 @@ class Previewer:
             hidden=tokens - sum(len(piece.ids) for pieces in shown for piece in pieces),
             sequences=shown,
             parts=list(self.counter.kind_of(KINDS[row_format]).parts_of(row)) if encoded else [],
+            margin=row.get("margin"),
+            score=row.get("score"),
             problems=_listed(findings),
         )
 

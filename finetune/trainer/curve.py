@@ -88,6 +88,12 @@ def learn_curve(
     return Curve(state.learnt, len(run.rows), _loss_of_whole(run))
 
 
+def steps_ahead(run: Run, run_dir: Path) -> int:
+    """About how many steps the parts take: in the ratio of their rows to all. Raises OurFault
+    `data_changed`."""
+    return round(run.plan.total_steps * sum(_nested(run, run_dir).sizes) / len(run.rows))
+
+
 def require_measured(run: Run) -> None:
     """Raises UserFault where a spec by hand asks for a curve of what has none."""
     if not run.valid or run.plan.shares or run.plan.repeats > 1 or run.rollouts is not None:

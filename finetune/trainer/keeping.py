@@ -22,6 +22,9 @@ def save(run: Run, *, yielded: bool = False) -> None:
     if run.saved == now or (yielded and state.step == 0):
         return
     if run.whole is not None:
+        ended = state.stopped_early or state.step == run.plan.total_steps
+        if ended and not yielded:
+            return  # its loss is kept at once, and its weights are thrown away
         save_part(run.whole, run)
         run.saved = now
         return

@@ -17,7 +17,7 @@ from finetune.families import family
 from finetune.families.placement import require
 from finetune.trainer import optim
 from finetune.trainer.checkpoint import Checkpoints
-from finetune.trainer.curve import learn_curve, require_measured
+from finetune.trainer.curve import learn_curve, require_measured, steps_ahead
 from finetune.trainer.data import make_plan
 from finetune.trainer.determinism import watched
 from finetune.trainer.events import EventLog
@@ -158,6 +158,7 @@ def prepare(
         run.rollouts = Rollouts(spec, run.writer, run_dir, stop, rewards=rewards)
     if spec.curve is not None:
         require_measured(run)
+        run.curve_steps = steps_ahead(run, run_dir)
     restore(run)
     return run
 

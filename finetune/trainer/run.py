@@ -120,6 +120,7 @@ class Run:
     rollouts: "Rollouts | None" = None  # where the objective needs generation
     saved: tuple[int, bool] | None = None  # (step, was pending) of the last checkpoint
     begun: Good | None = None  # what it began from, where a learning curve begins there again
+    curve_steps: int = 0  # of the parts of a learning curve, about: they are trained afterwards
     whole: "Run | None" = None  # of a part of a learning curve: the run whose checkpoints hold it
 
     @property

@@ -57,6 +57,7 @@ def report(run: Run, metrics: StepMetrics) -> None:
     state = run.state
     state.pending = None
     metrics = metrics.kept()
+    left = run.plan.total_steps - state.step + run.curve_steps
     is_new = run.events.metrics(
         metrics.shown()
         | {
@@ -64,7 +65,7 @@ def report(run: Run, metrics: StepMetrics) -> None:
             "total_steps": run.plan.total_steps,
             "tokens_per_second": round(run.speed.tokens_per_second, 1),
             "memory_mb": peak_memory_mb(),
-            "seconds_left": round(run.speed.seconds(run.plan.total_steps - state.step), 1),
+            "seconds_left": round(run.speed.seconds(left), 1),
         }
     )
     if is_new:

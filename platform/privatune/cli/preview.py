@@ -144,6 +144,8 @@ def _show(told: dict[str, Any]) -> None:
             "model": told["model"],
             "tokens": f"{told['tokens']}, of which {told['trained']} trained ({BEGIN}…{END})",
             "at most": told["max_length"],
+            "margin": told.get("margin"),
+            "score": told.get("score"),
             "tokens not shown": str(told["hidden"]) if told["hidden"] else None,
         }
     )

@@ -17,6 +17,7 @@ from finetune.grading.gate import Gate
 from finetune.services.evaluations.request import (
     LONGEST_ANSWER,
     MOST_EXAMPLES,
+    MOST_SAMPLES,
     EvaluationRequest,
     Sampling,
 )
@@ -25,6 +26,7 @@ from privatune.portal.refusals import said
 from privatune.portal.verdicts import CRITERIA
 from tenants.models import StoredFile
 
+SEVERAL = 0.8  # the temperature of several answers, where none is given
 OWN: TypeAdapter[Any] = TypeAdapter(Criterion)
 
 
@@ -74,6 +76,23 @@ class EvaluationForm(forms.Form):
     )
     max_tokens = forms.IntegerField(
         min_value=1, max_value=LONGEST_ANSWER, initial=256, label=_("Longest answer, in tokens")
+    )
+    samples = forms.IntegerField(
+        required=False,
+        min_value=1,
+        max_value=MOST_SAMPLES,
+        label=_("Answers to each question"),
+        help_text=_(
+            "1 to 32. Empty: 1. Several tell how often one of k tries is right (pass@k), and take "
+            "as much longer."
+        ),
+    )
+    temperature = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=2,
+        label=_("Temperature of the answers"),
+        help_text=_("0 to 2. Empty: 0, and 0.8 for several answers, which have to differ."),
     )
     gate = forms.ChoiceField(
         required=False,
@@ -130,6 +149,11 @@ class EvaluationForm(forms.Form):
         named = any(data.get(name) for name in ("graders", "own", "reward_model"))
         if not named and not {"own", "reward_model"} & self.errors.keys():
             self.add_error("graders", gettext("Choose at least one."))
+        if (data.get("samples") or 1) > 1 and data.get("temperature") == 0:
+            self.add_error(
+                "temperature",
+                gettext("At 0 several answers are one and the same. Give more, 0.8 for instance."),
+            )
         return data
 
     def criteria(self) -> list[dict[str, Any]]:
@@ -141,9 +165,14 @@ class EvaluationForm(forms.Form):
 
     def request(self) -> EvaluationRequest:
         data = self.cleaned_data
+        samples = data["samples"] or 1
+        temperature = data["temperature"]
+        if temperature is None:
+            temperature = SEVERAL if samples > 1 else 0.0
         return EvaluationRequest(
             model=data["model"],
-            sampling=Sampling(max_tokens=data["max_tokens"]),
+            sampling=Sampling(max_tokens=data["max_tokens"], temperature=temperature),
+            samples=samples,
             beside=True,
             examples=data["examples"] or 0,
             gate=Gate(verdict=data["gate"]) if data["gate"] else None,

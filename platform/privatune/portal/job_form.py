@@ -211,6 +211,25 @@ class JobForm(forms.Form):
         label=_("Preferences: label smoothing"),
         help_text=_("0 to 0.49. Empty: 0. The share of preferences that may be the wrong way."),
     )
+    algorithm = forms.ChoiceField(
+        required=False,
+        label=_("Rewards: algorithm"),
+        help_text=_("RLOO takes an answer as one action, GRPO each of its tokens by itself."),
+        choices=[("", "GRPO"), ("rloo", "RLOO")],
+    )
+    policy_loss = forms.ChoiceField(
+        required=False,
+        label=_("Rewards: loss, of GRPO"),
+        help_text=_("What a step's sum is divided by: whether long answers weigh more."),
+        choices=[("", "DAPO"), ("grpo", "GRPO"), ("bnpo", "BNPO"), ("dr_grpo", "Dr. GRPO")],
+    )
+    temperature = forms.FloatField(
+        required=False,
+        min_value=0.01,
+        max_value=2,
+        label=_("Rewards: temperature of the answers"),
+        help_text=_("0.01 to 2. Empty: 1. Higher: the answers of a prompt differ more."),
+    )
     num_generations = forms.IntegerField(
         required=False,
         min_value=2,
@@ -255,6 +274,15 @@ class JobForm(forms.Form):
             "0.01 to 1000. Empty: 1. As many as there are negatives to a query: both sides weigh "
             "the same."
         ),
+    )
+    rerank_loss = forms.ChoiceField(
+        required=False,
+        label=_("Reranker: loss"),
+        help_text=_(
+            "Listwise has the documents of a query compete; for rows with negatives, and without a "
+            "weight."
+        ),
+        choices=[("", _("each pair by itself (binary)")), ("listwise", _("listwise"))],
     )
     r = forms.IntegerField(
         required=False,
@@ -462,6 +490,12 @@ class JobForm(forms.Form):
                 self.errors.pop(name, None)
                 data[name] = None
         self.cleaned_data = data
+        if data.get("algorithm") == "rloo" and data.get("policy_loss"):
+            self.add_error("policy_loss", gettext("RLOO has a loss of its own: leave this one."))
+        if data.get("rerank_loss") and data.get("pos_weight") not in (None, 1):
+            self.add_error(
+                "rerank_loss", gettext("Listwise takes no weight: leave one of the two out.")
+            )
         refuse_kinds(self, method, "training_file", "validation_file", "further_file")
         return data
 
@@ -537,11 +571,7 @@ class JobForm(forms.Form):
         return {
             "optimizer": optimizer or None,
             "hyperparameters": {n: data[n] for n in numbers if data[n] is not None},
-            "settings": {
-                name: data[name]
-                for name in method_fields.OF_METHODS
-                if data[name] not in (None, "")
-            },
+            "settings": method_fields.settings(data),
             "adapter": adapter or None,
             "max_length": data["max_length"],
             **({"overflow": data["overflow"]} if data["overflow"] else {}),
@@ -561,5 +591,6 @@ class JobForm(forms.Form):
 
     def _place(self, param: str | None, said: str) -> None:
         field = (param or "").rsplit(".", 1)[-1]
-        field = FIELDS.get(field, field)
+        method = self.cleaned_data.get("method") or "supervised"
+        field = method_fields.of_setting(method, FIELDS.get(field, field))
         self.add_error(field if field in self.fields else None, said)

@@ -14,9 +14,12 @@ from tenants.models import StoredFile
 OF_METHODS = (
     *("fim_rate", "fim_spm_rate", "fim_cut"),
     *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
-    *("num_generations", "max_completion_tokens", "scale", "dimensions"),
-    *("margin", "center_rewards_coefficient", "pos_weight"),
+    *("algorithm", "policy_loss", "temperature", "num_generations", "max_completion_tokens"),
+    *("scale", "dimensions"),
+    *("margin", "center_rewards_coefficient", "pos_weight", "rerank_loss"),
 )
+# By the field, the method whose `loss_type` it is: each has losses of its own
+LOSSES = {"loss_type": "dpo", "policy_loss": "reinforcement", "rerank_loss": "rerank"}
 # Where it is not the method's settings that decide
 DRAWING = [name for name, method in METHODS.items() if "generation" in method.needs]
 OF_TEXT = [name for name, method in METHODS.items() if not method.records.embedded]
@@ -29,7 +32,7 @@ SOME = {
     "learning_curve": ON_ROWS,
     "further_file": ON_ROWS,
     "further_weight": ON_ROWS,
-    "loss_type": ["dpo"],  # what GRPO and rerank call so the form does not offer
+    **{field: [method] for field, method in LOSSES.items()},
 }
 
 
@@ -42,6 +45,19 @@ def methods_of(field: str) -> list[str] | None:
         for name, method in METHODS.items()
         if method.settings is not None and field in method.settings.model_fields
     ]
+
+
+def settings(data: dict[str, Any]) -> dict[str, Any]:
+    """What was given of a method's own, as a request names it."""
+    given = {name: data[name] for name in OF_METHODS if data[name] not in (None, "")}
+    return {"loss_type" if name in LOSSES else name: value for name, value in given.items()}
+
+
+def of_setting(method: str, name: str) -> str:
+    """The field where a setting of the method is given."""
+    if name != "loss_type":
+        return name
+    return next((field for field, of in LOSSES.items() if of == method), name)
 
 
 def has(method: str, field: str) -> bool:

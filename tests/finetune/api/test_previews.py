@@ -1,5 +1,6 @@
 """/api/v1/files/{id}/preview: a row as a model will see it, asked over the wire."""
 
+import json
 from typing import Any
 
 import pytest
@@ -143,6 +144,13 @@ def test_the_page_shows_the_row_in_its_language_and_asks_each_time(
         "没有这样一个"
         in client.get(page, {"row": 10**6}, headers={"accept-language": "zh-hans"}).content.decode()
     )
+    pair = {"prompt": "lamp", "chosen": " on", "rejected": " off", "margin": 2.5}
+    pairs = customer.client().files.create(
+        file=("pairs.jsonl", json.dumps(pair).encode()), purpose="fine-tune"
+    )
+    customer.check_files()
+    shown = client.get(f"/t/{customer.slug}/files/{StoredFile.public.read(pairs.id)}/preview")
+    assert "Margin</div><div>2.5" in shown.content.decode()
     stranger = Client(raise_request_exception=False)
     stranger.force_login(member(new_customer()))
     assert stranger.get(page).status_code == 404

@@ -153,3 +153,11 @@ def test_the_same_points_say_the_same_in_any_order() -> None:
 def test_what_is_no_point_of_a_curve_is_refused(points: list[Point]) -> None:
     with pytest.raises(ValueError, match="point"):
         learning_curve(points)
+
+
+def test_a_law_that_foretells_more_than_was_measured_is_no_fall() -> None:
+    """Losses of few steps each, which no power law goes through."""
+    points = [(8, 3.233), (15, 2.44), (30, 1.493), (60, 0.8133), (120, 0.4109)]
+    curve = learning_curve([Point(*each) for each in points])
+    assert curve.ahead[0].loss > points[-1][1]
+    assert curve.outlook == Outlook.UNSURE

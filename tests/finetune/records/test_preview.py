@@ -78,6 +78,13 @@ def test_it_has_the_tokens_and_labels_of_training(
     assert shown.hidden == 0
 
 
+def test_what_a_pair_says_beside_its_texts_is_told(plain: Previewer) -> None:
+    pair: Any = {"prompt": "1 + 1 =", "chosen": " 2", "rejected": " 3"}
+    told = plain.preview(pair | {"margin": 1.5}, "chosen")
+    assert (told.parts, told.margin) == (["chosen", "rejected"], 1.5)
+    assert plain.preview(pair, "chosen").margin is None
+
+
 def test_it_reads_as_the_template_writes_it(plain: Previewer) -> None:
     shown = plain.preview(CHAT, "chat")
     assert text_of(shown, trained=True) == "厨房 👍 on<|im_end|>"

@@ -116,6 +116,9 @@ def test_each_point_is_what_a_run_on_these_rows_ends_with(tiny_base: Path, tmp_p
     assert points[-1] == (20, report(run)["valid_loss"])
     assert told["trained_tokens"] == sum(part["trained_tokens"] for part in told["parts"])
     assert [each["rows"] for each in told["ahead"]] == [40, 80]
+    left = [e["data"] for e in events(run) if e["type"] == "metrics"]
+    assert left[-1]["step"] == left[-1]["total_steps"]
+    assert left[-1]["seconds_left"] > 0  # the parts are trained yet
     said = [event["code"] for event in events(run)]
     assert said.count("curve_part_begun") == said.count("curve_part_done") == 3
 

@@ -82,6 +82,7 @@ def test_the_form_makes_a_suite_its_file_and_an_evaluation(
         ({"own": '{"type": "essay"}'}, "This is no grader in JSON."),
         ({"model": "another"}, "another is not one of the available choices"),
         ({"examples": 17}, "less than or equal to 16"),
+        ({"samples": 5, "temperature": 0}, "At 0 several answers are one and the same."),
     ],
 )
 def test_what_cannot_be_started_is_said_and_leaves_nothing(
@@ -93,6 +94,20 @@ def test_what_cannot_be_started_is_said_and_leaves_nothing(
     assert made(customer) == []
     with tenant_scope(customer.tenant_id):
         assert not StoredFile.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "samples", "temperature"),
+    [({}, 1, 0.0), ({"samples": 5}, 5, 0.8), ({"samples": 5, "temperature": 1}, 5, 1.0),
+     ({"temperature": 0.3}, 1, 0.3)],
+)  # fmt: skip
+def test_several_answers_to_a_question_are_drawn_at_a_temperature(
+    client: Client, customer: Customer, typed: dict[str, Any], samples: int, temperature: float
+) -> None:
+    assert send(client, customer, **typed).status_code == 302
+    (evaluation,) = made(customer)
+    assert evaluation.requested["samples"] == samples
+    assert evaluation.requested["sampling"]["temperature"] == temperature
 
 
 def test_it_is_cancelled_and_deleted_by_its_buttons(client: Client, customer: Customer) -> None:

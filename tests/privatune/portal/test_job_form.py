@@ -19,6 +19,7 @@ from tenants.services.tenants import add_member
 from tests.finetune.services.jobs.test_validation import check
 from tests.fixtures.jobs import LETTER_GRADER, Bench, chat_rows, jsonl, new_bench
 from tests.fixtures.people import browser_of, new_person
+from tests.rerankers import build_reranker
 
 pytestmark = pytest.mark.django_db
 
@@ -159,12 +160,32 @@ def reward(bench: Bench, language: str = "en", **own: Any) -> Any:
 
 def test_answers_are_rewarded_by_the_grader_that_was_pasted(bench: Bench) -> None:
     own = {"preset": "custom", "max_completion_tokens": "8", "num_generations": "4"}
+    own |= {"policy_loss": "dr_grpo", "temperature": "0.7"}
     answer = reward(bench, grader=json.dumps(LETTER_GRADER), **own)
     assert answer.status_code == 302, answer.content.decode()
     with tenant_scope(bench.tenant.id):
         requested = Job.objects.get().requested
     assert requested["grader"] == LETTER_GRADER
-    assert requested["settings"] == {"num_generations": 4, "max_completion_tokens": 8}
+    assert requested["settings"] == {
+        "num_generations": 4, "max_completion_tokens": 8, "loss_type": "dr_grpo",
+        "temperature": 0.7,
+    }  # fmt: skip
+    page = reward(bench, grader=json.dumps(LETTER_GRADER), algorithm="rloo", **own)
+    said = page.content.decode().partition('name="policy_loss"')[2].partition("form-label")[0]
+    assert "invalid-feedback" in said
+
+
+def test_a_reranker_is_told_its_own_loss(tmp_path: Path) -> None:
+    bench = new_bench(build_reranker(tmp_path / "base"))
+    row = {"query": "lamp", "positive": "lamp on", "negatives": ["door"]}
+    file, _ = check(bench, jsonl([row | {"query": f"lamp {n}"} for n in range(8)]))
+    own = {"training_file": str(file.id), "method": "rerank", "rerank_loss": "listwise"}
+    page = ask(bench, "en", pos_weight="4", **own).content.decode()
+    said = page.partition('name="rerank_loss"')[2].partition("form-label")[0]
+    assert "invalid-feedback" in said
+    assert ask(bench, "en", **own).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        assert Job.objects.get().requested["settings"] == {"loss_type": "listwise"}
 
 
 @pytest.mark.parametrize(
@@ -266,8 +287,8 @@ OF_TEXT = {"thinking", "dropout", "neftune_noise_alpha"}  # of every method that
                  "further_weight", "learning_curve"}),
         ("kto", {"beta", "desirable_weight", "undesirable_weight", "packing", "further_file",
                  "further_weight", "learning_curve"}),
-        ("reinforcement", {"beta", "num_generations", "max_completion_tokens", "grader",
-                           "reward_model"}),
+        ("reinforcement", {"algorithm", "policy_loss", "temperature", "beta", "num_generations",
+                           "max_completion_tokens", "grader", "reward_model"}),
     ],
 )  # fmt: skip
 def test_only_the_chosen_methods_settings_are_shown_also_without_scripts(

@@ -178,6 +178,7 @@ def _progress(job: Job) -> dict[str, Any]:
         "valid_loss": evaluated.data["valid_loss"] if evaluated else None,
         "measures": measures.figures(job, data, evaluated.data if evaluated else {}),
         "phase": phases.told(job),
+        "left": _seconds_left(latest),
         "until": job.finished_at or timezone.now(),
         "percent": round(100 * step / total) if total else 0,
         "events": [
@@ -198,6 +199,16 @@ def _progress(job: Job) -> dict[str, Any]:
         "pauses": job.state in lifecycle.PAUSABLE and not stopping,
         "reasons": history.reasons(reasons, said.filter(code__in=CHOICES)),
     }
+
+
+def _seconds_left(latest: Event | None) -> float | None:
+    """As the latest step told, less what has passed since: a learning curve tells no steps. None
+    where nothing is told yet, or it takes longer than was told."""
+    if latest is None or "seconds_left" not in latest.data:
+        return None
+    since = (timezone.now() - latest.created_at).total_seconds()
+    left = float(latest.data["seconds_left"]) - since
+    return left if left > 0 else None
 
 
 def _checkpoints(job: Job) -> list[dict[str, Any]]:
