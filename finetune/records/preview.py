@@ -62,8 +62,8 @@ class Previewer:
             hidden=tokens - sum(len(piece.ids) for pieces in shown for piece in pieces),
             sequences=shown,
             parts=list(self.counter.kind_of(KINDS[row_format]).parts_of(row)) if encoded else [],
-            margin=row.get("margin"),
-            score=row.get("score"),
+            margin=cast("float | None", row.get("margin")),
+            score=cast("float | None", row.get("score")),
             problems=_listed(findings),
         )
 
