@@ -42,6 +42,8 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except Fault as fault:
             raise _ended(fault, as_json=as_json) from fault
+        except BrokenPipeError:
+            raise  # whoever reads has read enough (`| head`): click ends without a word
         except OSError as error:  # no space, no permission, ...
             stop = Stop(Exit.FAILED, str(error), code="os_error")
             raise _ended(stop, as_json=as_json) from error

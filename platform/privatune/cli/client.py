@@ -189,12 +189,16 @@ def refusal(response: httpx.Response) -> Stop:
     said = _said(response)
     status = response.status_code
     message = said.get("message") or said.get("detail") or said.get("title")
+    where, fix = _text(said.get("where")), _text(said.get("fix"))
+    text = str(message or f"The server answered {status} to {response.request.url.path}.")
+    # The server's sentence ends with both, for whoever reads nothing else
+    text = text.removesuffix(f" {fix}").removesuffix(f" ({where})")
     stop = Stop(
         exit_for(status),
-        str(message or f"The server answered {status} to {response.request.url.path}."),
+        text,
         code=str(said.get("code") or f"http_{status}"),
-        where=_text(said.get("where")),
-        fix=_text(said.get("fix")) or _usual_fix(status),
+        where=where,
+        fix=fix or _usual_fix(status),
         param=_text(said.get("param")),
     )
     wait = response.headers.get("retry-after", "")

@@ -171,10 +171,10 @@ class JobForm(forms.Form):
         required=False,
         min_value=0.0001,
         max_value=100,
-        label=_("Preferences: beta"),
+        label=_("Nearness to the base: beta"),
         help_text=_(
-            "Up to 100. Empty: 0.1, of SimPO 2. DPO and KTO: higher stays closer to the base. ORPO "
-            "and SimPO: higher weighs the difference of the answers more."
+            "Up to 100, of rewards 10. Empty: 0.1, of SimPO 2, of GRPO 0, of RLOO 0.05. Higher "
+            "stays closer to the base; ORPO and SimPO: weighs the difference of the answers more."
         ),
     )
     gamma = forms.FloatField(

@@ -1,5 +1,6 @@
 """What goes wrong ends in a message, a fix and the documented exit code, never in a traceback."""
 
+import errno
 import json
 import os
 import subprocess
@@ -49,6 +50,24 @@ def test_an_error_of_the_openai_face_shows_message_and_fix(run: Run, server: Scr
     assert done.exit_code == Exit.DATA
     assert "--n-epochs is 99." in done.stderr
     assert "Fix: Choose 1 to 50." in done.stderr
+
+
+def test_what_to_do_is_said_once(run: Run, server: Scripted) -> None:
+    problem = {"detail": "No licence. (line 3) Ask for one.", "code": "no", "where": "line 3"}
+    server.on("GET /api/v1/artifacts", (403, problem | {"fix": "Ask for one."}))
+    said = run("artifacts", "list").stderr
+    assert said.split() == ["No", "licence.", "(line", "3)", "Fix:", "Ask", "for", "one."]
+
+
+def test_a_reader_that_has_read_enough_is_no_fault(
+    run: Run, server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    server.on("GET /api/v1/artifacts", (200, {"data": [], "has_more": False}))
+    monkeypatch.setattr("privatune.cli.artifacts.show_list", closed)
+    assert "Broken pipe" not in run("artifacts", "list").output
 
 
 def test_an_rfc9457_problem_shows_its_detail(run: Run, server: Scripted) -> None:

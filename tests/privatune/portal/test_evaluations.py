@@ -104,9 +104,12 @@ def test_what_cannot_be_started_is_said_and_leaves_nothing(
 def test_several_answers_to_a_question_are_drawn_at_a_temperature(
     client: Client, customer: Customer, typed: dict[str, Any], samples: int, temperature: float
 ) -> None:
-    assert send(client, customer, **typed).status_code == 302
+    place = send(client, customer, **typed)["Location"]
     (evaluation,) = made(customer)
     assert evaluation.requested["samples"] == samples
+    page = client.get(place).content.decode()
+    assert (f"<dt>Answers to each question</dt><dd>{samples}</dd>" in page) == (samples > 1)
+    assert (f"<dd>{temperature}</dd>" in page) == (temperature > 0)
     assert evaluation.requested["sampling"]["temperature"] == temperature
 
 

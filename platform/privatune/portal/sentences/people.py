@@ -76,7 +76,8 @@ TENANTS: dict[str, Any] = {
     "addresses_beyond_own": _("The key cannot work from more networks than your own."),
     "license_required": _(
         "Your organisation's licence for this model does not allow this: it is missing, "
-        "suspended, not valid now or used up. The page Licences shows it; ask the operator."
+        "suspended, not valid now or used up, or does not name the right for it. The page "
+        "Licences shows it; ask the operator."
     ),
     "client_missing": _("The client's id and its secret are both needed."),
     "invalid_issuer": _(
