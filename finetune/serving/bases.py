@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
-from faults import OurFault, UserFault
+from faults import OurFault
 from finetune.families import family, placement
 from finetune.families.contract import (
     Device,
@@ -22,7 +22,14 @@ from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.texts import PairEncoder, TextEncoder
 from finetune.records.vocabulary import Vocabulary
 from finetune.serving import harmony, tagged
-from finetune.serving.refusals import model_ranks
+from finetune.serving.refusals import (
+    model_does_not_rank,
+    model_embeds,
+    model_ranks,
+    model_scores,
+    model_writes,
+    not_a_reward_model,
+)
 from finetune.serving.structured.grammar import Grammars
 from finetune.serving.tagged import Tags
 from finetune.serving.tools import Marks, dialect, marks_of
@@ -109,35 +116,20 @@ def writing(base: AnyBase) -> Base:
     if isinstance(base, RankingBase):
         raise model_ranks()
     if isinstance(base, EmbeddingBase):
-        raise UserFault(
-            "model_embeds",
-            "This model makes vectors of texts and writes none.",
-            fix="Ask it with `/v1/embeddings`, or another model here.",
-            param="model",
-        )
+        raise model_embeds()
     return base
 
 
 def require_no_head(adapter: ReadAdapter | None) -> None:
-    """Raises UserFault `model_scores` for a reward model's: without its head it is no model."""
+    """Raises UserFault `model_scores`."""
     if adapter is not None and adapter.head is not None:
-        raise UserFault(
-            "model_scores",
-            "This model scores answers and writes none.",
-            fix="Ask another model here.",
-            param="model",
-        )
+        raise model_scores()
 
 
 def require_head(adapter: ReadAdapter | None) -> None:
     """Raises UserFault `not_a_reward_model`."""
     if adapter is None or adapter.head is None:
-        raise UserFault(
-            "not_a_reward_model",
-            "This model writes, and has no head that scores.",
-            fix="Name a reward model.",
-            param="model",
-        )
+        raise not_a_reward_model()
 
 
 def embedding(base: AnyBase) -> EmbeddingBase:
@@ -145,24 +137,14 @@ def embedding(base: AnyBase) -> EmbeddingBase:
     if isinstance(base, RankingBase):
         raise model_ranks()
     if isinstance(base, Base):
-        raise UserFault(
-            "model_writes",
-            "This model writes text and makes no embeddings.",
-            fix="Name an embedding model: a base of the family embedding, or one tuned on it.",
-            param="model",
-        )
+        raise model_writes()
     return base
 
 
 def ranking(base: AnyBase) -> RankingBase:
     """Raises UserFault `model_does_not_rank`."""
     if not isinstance(base, RankingBase):
-        raise UserFault(
-            "model_does_not_rank",
-            "This model does not score documents beside a query.",
-            fix="Name a reranker: a base of the family reranking, or one tuned on it.",
-            param="model",
-        )
+        raise model_does_not_rank()
     return base
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -49,7 +50,7 @@ from tests.fixtures.people import member
 from tests.fixtures.principals import somebody
 from tests.privatune.graph import reaching, read_graph, users_of
 
-GRAPH = read_graph()
+graph = cache(read_graph)  # which takes a second or two: not where tests are only collected
 
 OWN = "the tenant's own words and figures: no licence is asked"
 INSIDE = "gives nothing to a caller"
@@ -227,7 +228,7 @@ GIVERS = {name for name, kind in VAULTS.items() if kind in GIVING} | {
 
 def test_nobody_opens_a_vault_but_by_the_table() -> None:
     opened = users_of(
-        GRAPH,
+        graph(),
         "tenants.services.vaults.open_vault",
         "tenants.services.vaults.vault_for",
         "finetune.services.files.intake.vault_of",
@@ -238,7 +239,7 @@ def test_nobody_opens_a_vault_but_by_the_table() -> None:
 def test_nobody_knows_where_weights_lie_but_by_the_table() -> None:
     names = "artifact_prefix", "checkpoint_prefix", "run_prefix"
     known = users_of(
-        GRAPH,
+        graph(),
         "?.bundle_object",
         "?.adapter_object",
         *(f"finetune.storage.{name}" for name in names),
@@ -248,14 +249,14 @@ def test_nobody_knows_where_weights_lie_but_by_the_table() -> None:
 
 
 def test_nobody_speaks_to_the_serving_process_but_by_the_table() -> None:
-    assert users_of(GRAPH, "finetune.serving.client.ServingClient") == set(MODELS)
+    assert users_of(graph(), "finetune.serving.client.ServingClient") == set(MODELS)
 
 
 def test_each_door_with_a_right_asks_for_it_itself() -> None:
     asked = "tenants.services.licences.require_license"
     for name, right in (VAULTS | WEIGHTS).items():
         if isinstance(right, Right):
-            assert {asked, f"tenants.rights.Right.{right.name}"} <= GRAPH[name], name
+            assert {asked, f"tenants.rights.Right.{right.name}"} <= graph()[name], name
     for chain in (
         ("generate", "_generate", "_permitted"),
         ("embed", "_replied", "_asked", "_permitted"),
@@ -263,22 +264,22 @@ def test_each_door_with_a_right_asks_for_it_itself() -> None:
     ):
         names = [f"finetune.services.models.gateway.{each}" for each in chain]
         for name, called in pairwise(names):
-            assert called in GRAPH[name], name
+            assert called in graph()[name], name
     assert (
         "finetune.services.models.gateway._require_same"
-        in GRAPH["finetune.services.models.gateway._permitted"]
+        in graph()["finetune.services.models.gateway._permitted"]
     )
     assert (
         "finetune.services.models.gateway.resolve"
-        in GRAPH["finetune.services.models.gateway._require_same"]
+        in graph()["finetune.services.models.gateway._require_same"]
     )
-    assert asked in GRAPH["finetune.services.models.gateway.resolve"]
+    assert asked in graph()["finetune.services.models.gateway.resolve"]
 
 
 def test_whatever_gives_bytes_to_a_caller_writes_an_entry_itself() -> None:
     written = {f"tenants.services.audit.{name}" for name in ("note", "record")}
-    assert [name for name in sorted(GIVERS) if not GRAPH[name] & written] == []
-    makers = users_of(GRAPH, "finetune.services.models.tokens.reserve")
+    assert [name for name in sorted(GIVERS) if not graph()[name] & written] == []
+    makers = users_of(graph(), "finetune.services.models.tokens.reserve")
     assert makers == {"finetune.services.models.gateway._reserve"}
 
 
@@ -287,9 +288,9 @@ def test_training_runs_by_its_claim_alone() -> None:
     assert {
         "tenants.services.licences.require_license",
         "tenants.rights.Right.TRAIN",
-    } <= GRAPH[kind]
-    assert users_of(GRAPH, "finetune.services.runs.attempt.work") == {kind}
-    trainer = users_of(GRAPH, "finetune.work.launcher.launch_trainer")
+    } <= graph()[kind]
+    assert users_of(graph(), "finetune.services.runs.attempt.work") == {kind}
+    trainer = users_of(graph(), "finetune.work.launcher.launch_trainer")
     assert trainer == {
         "finetune.services.runs.attempt._work",  # handed the lease that was claimed
         "privatune.demo.probe.training_speed",  # the demo's own rows, before there is a tenant
@@ -315,7 +316,7 @@ def routes() -> Iterator[tuple[str, str]]:
 
 def test_every_address_that_streams_is_in_the_table() -> None:
     streaming = reaching(
-        GRAPH,
+        graph(),
         "django.http.StreamingHttpResponse",
         "django.http.FileResponse",
         "django.http.response.StreamingHttpResponse",
@@ -331,13 +332,13 @@ def test_every_address_by_which_weights_leave_or_a_model_runs_says_so_in_the_tab
         Right.SERVE: [f"finetune.services.models.gateway.{n}" for n in ("generate", "embed")],
     }
     for right, services in doors.items():
-        through = {address for address, name in routes() if name in reaching(GRAPH, *services)}
+        through = {address for address, name in routes() if name in reaching(graph(), *services)}
         table = STREAMS | FIGURES
         assert through == {address for address, needed in table.items() if needed == right}
 
 
 def test_every_address_by_which_a_tenants_bytes_leave_is_in_the_table_of_entries() -> None:
-    giving = reaching(GRAPH, *GIVERS)
+    giving = reaching(graph(), *GIVERS)
     assert {address for address, name in routes() if name in giving} == set(ENTRIES)
     figures = {"t/<slug:slug>/jobs/<job:job_id>/stream"}  # a job's course, no bytes of anybody's
     assert set(STREAMS) - set(ENTRIES) == figures

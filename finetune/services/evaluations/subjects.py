@@ -9,6 +9,7 @@ from finetune import selectors
 from finetune.models import Artifact, CatalogModel, Evaluation, Job
 from finetune.services.models import gateway
 from finetune.services.runs.publishing import model_name
+from finetune.serving.refusals import model_scores
 from finetune.states import FINAL_JOB_STATES
 from finetune.trainer.objectives import METHODS
 from tenants.models import Tenant
@@ -44,7 +45,7 @@ def _to_come(job: Job) -> Subject:
     if job.state in FINAL_JOB_STATES:
         raise without_result(job)
     if METHODS[job.method].family == "scoring":
-        raise gateway.model_scores()
+        raise model_scores()
     gateway.resolve(name=job.base.name)
     name = model_name(job, Tenant.objects.get(id=job.tenant_id))
     return Subject(name, _writing(job.base), job)

@@ -34,7 +34,7 @@ from finetune.serving.protocol import (
     Scored,
     ScoreRequest,
 )
-from finetune.serving.refusals import model_ranks
+from finetune.serving.refusals import model_embeds, model_ranks, model_scores, not_a_reward_model
 from tenants.access import Principal
 from tenants.database.scope import current_tenant_id, release_connection, tenant_scope
 from tenants.errors import NotFound
@@ -145,12 +145,7 @@ def require_writing(family: str) -> None:
     if family == "reranking":
         raise model_ranks()
     if family == "embedding":
-        raise UserFault(
-            "model_embeds",
-            "This model makes vectors of texts and writes none.",
-            fix="Choose a model that writes.",
-            param="model",
-        )
+        raise model_embeds()
 
 
 async def reserve(
@@ -474,25 +469,6 @@ def told(fault: Fault) -> Fault:
         fault.code,
         "The model server does not answer or is too busy.",
         fix="Try again in a moment.",
-    )
-
-
-def model_scores() -> UserFault:
-    """Of a reward model, where text or vectors are asked for."""
-    return UserFault(
-        "model_scores",
-        "This model scores answers and writes none.",
-        fix="Let it score in a grader of the type reward_model; ask another model here.",
-        param="model",
-    )
-
-
-def not_a_reward_model() -> UserFault:
-    return UserFault(
-        "not_a_reward_model",
-        "This model writes, and has no head that scores.",
-        fix="Name a reward model of yours: the result of a job of the method reward.",
-        param="model",
     )
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +17,10 @@ from pydantic import BaseModel, Field
 from tests.finetune.api.conftest import RANKS, ROOT, TINY
 from tests.finetune.api.customers import Customer, chat_rows, new_customer
 
-instructor = pytest.importorskip("instructor", reason="scripts/setup clients was not run")
+if find_spec("instructor") is None:
+    pytest.skip("scripts/setup clients was not run", allow_module_level=True)
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks the internet for prices
-litellm = pytest.importorskip("litellm")
-langchain_openai = pytest.importorskip("langchain_openai")
+# They take seconds to load, which each process that collects the tests would: tests load their own.
 
 SAID = [{"role": "user", "content": "Turn on."}]
 DRAW: dict[str, Any] = {"temperature": 1, "seed": 1, "max_tokens": 300}
@@ -41,12 +42,16 @@ TOOLS: list[Any] = [{"type": "function", "function": FUNCTION}]
 
 @pytest.mark.parametrize("mode", ["TOOLS", "TOOLS_STRICT", "JSON_SCHEMA"])
 def test_instructor_gets_its_class(customer: Customer, model_server: None, mode: str) -> None:
+    import instructor
+
     client = instructor.from_openai(customer.client(), mode=getattr(instructor.Mode, mode))
     asked = {"model": TINY, "response_model": Light, "messages": SAID, "max_retries": 0, **DRAW}
     assert isinstance(client.create(**asked), Light)
 
 
 def test_instructor_streams_its_class(customer: Customer, model_server: None) -> None:
+    import instructor
+
     client = instructor.from_openai(customer.client(), mode=instructor.Mode.JSON_SCHEMA)
     parts = list(client.create_partial(model=TINY, response_model=Light, messages=SAID, **DRAW))
     assert Light.model_validate(parts[-1].model_dump())
@@ -57,8 +62,10 @@ def test_instructor_streams_its_class(customer: Customer, model_server: None) ->
 
 
 def chat_of(customer: Customer, **more: Any) -> Any:
+    from langchain_openai import ChatOpenAI
+
     url = f"{customer.base_url}/v1"
-    return langchain_openai.ChatOpenAI(
+    return ChatOpenAI(
         model=TINY, base_url=url, api_key=customer.key, max_retries=0, **(DRAW | more)
     )
 
@@ -98,6 +105,8 @@ def through(customer: Customer) -> dict[str, Any]:
 
 
 def test_litellm_talks_whole_and_streamed(customer: Customer, model_server: None) -> None:
+    import litellm
+
     asked = through(customer) | {"messages": SAID, "max_tokens": 8, "temperature": 0}
     answer = litellm.completion(**asked)
     streamed = list(litellm.completion(**asked, stream=True))
@@ -107,6 +116,8 @@ def test_litellm_talks_whole_and_streamed(customer: Customer, model_server: None
 
 
 def test_litellm_gets_a_form_and_a_call(customer: Customer, model_server: None) -> None:
+    import litellm
+
     asked = through(customer) | {"messages": SAID, **DRAW}
     answer = litellm.completion(**asked, response_format=Light)
     assert Light.model_validate_json(answer.choices[0].message.content)
@@ -117,6 +128,8 @@ def test_litellm_gets_a_form_and_a_call(customer: Customer, model_server: None) 
 
 
 def test_litellm_asks_for_a_job(customer: Customer) -> None:
+    import litellm
+
     of: dict[str, Any] = {
         "custom_llm_provider": "openai",
         "api_base": f"{customer.base_url}/v1",
@@ -144,6 +157,8 @@ def test_litellm_asks_for_a_job(customer: Customer) -> None:
 def test_litellm_ranks_by_each_provider(
     base_url: str, ranks: Path, model_server: None, provider: str, below: str
 ) -> None:
+    import litellm
+
     customer = new_customer(base_url, models=[RANKS])
     documents = ["the hall has a fan", "", "the kitchen has a light"]
     answer = litellm.rerank(
