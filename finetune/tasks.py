@@ -16,15 +16,17 @@ from celery.signals import worker_ready, worker_shutting_down
 from django.db import Error as DatabaseError
 from django.db import connection
 
+from faults import Fault
 from finetune.events.waits import Wait
 from finetune.services import sweeping, trail
 from finetune.services.files import intake, orphans
 from finetune.services.kinds import KINDS
 from finetune.services.runs import gpus
 from finetune.services.runs.training import TRAIN
-from finetune.work import fitness, isolation
+from finetune.work import fitness, isolation, leases, nudges
 from finetune.work.kinds import Kind
 from finetune.work.perform import perform, shutdown
+from finetune.work.sweeping import due
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ class Subscription:
         self.consumer = consumer
         self.lack: Wait | None = None
         self._told = -gpus.TELL_SECONDS
+        self._waiting: set[UUID] = set()  # rows that were told of the lack
 
     def look(self) -> None:
         lack = fitness.lack()
@@ -97,25 +100,42 @@ class Subscription:
         elif self.lack and not lack:
             log.info("this worker takes trainings again")
             self.consumer.call_soon(self.consumer.add_task_queue, TRAIN.model.queue)
+        if lack != self.lack:
+            self._waiting.clear()
         self.lack = lack
 
     def watch(self) -> None:
         while True:
             self.look()
-            self._tell_of_gpu()
+            try:
+                self.tell()
+            except (DatabaseError, Fault) as error:
+                log.warning("what this worker has and lacks could not be noted: %s", error)
+            finally:
+                connection.close()
             time.sleep(LOOK_SECONDS)
+
+    def tell(self) -> None:
+        """Notes what others should know of this worker."""
+        self._tell_of_gpu()
+        self._tell_of_lack()
 
     def _tell_of_gpu(self) -> None:
         """So that a worker without one knows whether another has it."""
-        if time.monotonic() - self._told < gpus.TELL_SECONDS:
-            return
-        self._told = time.monotonic()
-        try:
+        if time.monotonic() - self._told >= gpus.TELL_SECONDS:
+            self._told = time.monotonic()
             gpus.tell()
-        except DatabaseError as error:
-            log.warning("this machine's GPU could not be noted: %s", error)
-        finally:
-            connection.close()
+
+    def _tell_of_lack(self) -> None:
+        """So that who waits reads why, where no other worker takes trainings either: without one,
+        nobody takes the nudge that would find it out."""
+        if self.lack is None or nudges.takers(TRAIN.model.queue):
+            return
+        for row in due(TRAIN):
+            if not row.expired and row.row_id not in self._waiting:
+                where = {"tenant_id": row.tenant_id, "key": row.key}
+                leases.postpone(TRAIN, **where, reason=self.lack, seconds=0)
+                self._waiting.add(row.row_id)
 
 
 def _tidy_at_start(sender: Any, **_: Any) -> None:

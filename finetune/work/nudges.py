@@ -36,12 +36,23 @@ def nudge(task: str, tenant_id: UUID, row_id: UUID) -> None:
 
 def depth(queue: str) -> int:
     """Messages that wait in the queue; 0 when it does not exist or the broker cannot say."""
+    return _declared(queue)[0]
+
+
+def takers(queue: str) -> int:
+    """Workers that take from the queue; 0 when it does not exist or the broker cannot say, as one
+    in files never can."""
+    return _declared(queue)[1]
+
+
+def _declared(queue: str) -> tuple[int, int]:
     try:
         with current_app.connection_or_acquire() as broker:
-            return int(broker.default_channel.queue_declare(queue, passive=True).message_count)
+            found = broker.default_channel.queue_declare(queue, passive=True)
+            return int(found.message_count), int(found.consumer_count)
     except (OperationalError, ChannelError, OSError) as error:
-        log.info("the broker does not say how long the queue %s is: %s", queue, error)
-        return 0
+        log.info("the broker does not say what is in the queue %s: %s", queue, error)
+        return 0, 0
 
 
 def _send(task: str, *ids: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from finetune.events import waits
 from finetune.models import Dataset, Job, Run
 from finetune.packaging.files import sha256_file
 from finetune.services.jobs.validation import VALIDATE
@@ -14,7 +15,7 @@ from finetune.services.runs import preparation
 from finetune.services.runs.training import TRAIN
 from finetune.states import DatasetState, JobState, RunState
 from finetune.tasks import Subscription
-from finetune.work import fitness
+from finetune.work import fitness, nudges
 from finetune.work import perform as work
 from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
@@ -166,24 +167,49 @@ def test_a_check_waits_for_a_worker_whose_base_is_whole(
     assert bench.job(made).state == JobState.QUEUED
 
 
+class Consumer:
+    """Of a worker: what it is told to do with its queues."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+
+    def call_soon(self, verb: Callable[[str], None], queue: str) -> None:
+        verb(queue)
+
+    def cancel_task_queue(self, queue: str) -> None:
+        self.calls.append(("cancel", queue))
+
+    def add_task_queue(self, queue: str) -> None:
+        self.calls.append(("add", queue))
+
+
 def test_a_worker_that_lacks_something_leaves_the_queue_and_comes_back(
     bench: Bench, tmp_path: Path, settings: Any
 ) -> None:
     """The whole worker: tests/flows/test_faulty_worker.py."""
-    calls: list[tuple[str, str]] = []
-
-    class Consumer:
-        def call_soon(self, verb: Callable[[str], None], queue: str) -> None:
-            verb(queue)
-
-        def cancel_task_queue(self, queue: str) -> None:
-            calls.append(("cancel", queue))
-
-        def add_task_queue(self, queue: str) -> None:
-            calls.append(("add", queue))
-
-    subscription, full = Subscription(Consumer()), settings.MODEL_STORE
+    consumer, full = Consumer(), settings.MODEL_STORE
+    subscription = Subscription(consumer)
     for store in (full, tmp_path, tmp_path, full, full):
         settings.MODEL_STORE = store
         subscription.look()
-    assert calls == [("cancel", "train"), ("add", "train")]
+    assert consumer.calls == [("cancel", "train"), ("add", "train")]
+
+
+def test_a_job_that_comes_once_no_worker_takes_any_reads_why_it_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that ran full was told to nobody but the worker's log."""
+    subscription, lacking = Subscription(Consumer()), waits.DiskLow(needed=256)
+    monkeypatch.setattr(fitness, "lack", lambda: lacking)
+    subscription.look()
+    made = queued(bench)
+    monkeypatch.setattr(nudges, "takers", lambda queue: int(queue == TRAIN.model.queue))
+    subscription.tell()
+    assert waited(bench, made) == [], "another worker takes it"
+    monkeypatch.undo()
+    monkeypatch.setattr(fitness, "lack", lambda: lacking)
+    for _ in range(2):
+        subscription.tell()
+    assert waited(bench, made) == [f"Waiting: {lacking.text}"], "said once"
+    with tenant_scope(bench.tenant.id):
+        assert Run.objects.get(job=made).wait_reason == lacking.text
