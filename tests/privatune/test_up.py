@@ -4,7 +4,9 @@ import shutil
 import socket
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from privatune.stack.folder import (
 )
 from privatune.stack.postgres import EmbeddedPostgres
 from privatune.stack.prepare import ensure_first_tenant
+from privatune.stack.processes import Service, Supervisor
 from privatune.stack.secrets import ensure_secrets
 from privatune.stack.up import conclusion
 from tenants.access import find_key
@@ -26,6 +29,7 @@ from tenants.services.tenants import revoke_key
 from tests.fixtures.ports import own_port
 
 ROOT = Path(__file__).resolve().parents[2]
+UP: Any = import_module("privatune.stack.up")  # whose package gives its name to a function
 
 
 def up(data: Path, port: int) -> "subprocess.CompletedProcess[str]":
@@ -181,3 +185,37 @@ def test_an_old_python_is_one_clear_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "needs Python 3.11 or newer" in done.stderr
     assert "3.10.1" in done.stderr
+
+
+def waits(code: str, port: int, logs: Path) -> bool:
+    """Whether `up` finds a web ready that is this code."""
+    supervisor = Supervisor([Service("web", [sys.executable, "-Sc", code, str(port)])], logs)
+    supervisor.start()
+    try:
+        return bool(
+            UP._wait_ready(f"http://127.0.0.1:{port}", supervisor, SimpleNamespace(asked=False))
+        )
+    finally:
+        supervisor.stop()
+
+
+def test_a_web_that_ends_again_and_again_is_given_up_with_its_log(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match=r"ended 3 times before it answered; see .*web\.log"):
+        waits("raise SystemExit('no')", own_port(), tmp_path)
+    assert (tmp_path / "web.log").read_text().split() == ["no"] * 3
+
+
+def test_a_web_that_takes_long_is_waited_for_and_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A machine on which it took more than two minutes never came up."""
+    code = """
+import sys, time
+from http.server import SimpleHTTPRequestHandler, test
+time.sleep(1)
+test(SimpleHTTPRequestHandler, port=int(sys.argv[1]))
+"""
+    monkeypatch.setattr(UP, "TELL_SECONDS", 0.3)
+    monkeypatch.chdir(tmp_path)
+    assert waits(code, own_port(), tmp_path / "logs")
+    assert "has not answered yet, after 0 s. Its log:" in capsys.readouterr().err

@@ -40,6 +40,7 @@ class Service:
     process: "subprocess.Popen[bytes] | None" = None
     started: float = 0.0
     failures: int = 0
+    ends: int = 0  # unasked, since the stack was started
     retry_at: float = 0.0
 
 
@@ -81,6 +82,7 @@ class Supervisor:
                 delay = min(30.0, 0.5 * 2**service.failures)
                 service.retry_at = time.monotonic() + delay
                 service.process = None
+                service.ends += 1
                 said.append(
                     f"{service.name} ended with {code}; starting it again in {delay:.0f} s. "
                     f"Its log: {self.logs / (service.name + '.log')}"

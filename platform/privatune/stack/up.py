@@ -21,7 +21,8 @@ from privatune.stack.postgres import EmbeddedPostgres
 from privatune.stack.processes import Supervisor, services_for
 from privatune.stack.secrets import ensure_secrets, reach_database
 
-READY_SECONDS = 120
+WEB_TRIES = 3
+TELL_SECONDS = 30.0  # while the web has yet to answer
 KEY_VARIABLES = ("PRIVATUNE_MASTER_KEY", "PRIVATUNE_SIGNING_KEY")
 
 __all__ = ["StackError", "up"]
@@ -181,23 +182,26 @@ def conclusion(said: str) -> str:
 
 
 def _wait_ready(url: str, supervisor: Supervisor, stopping: _Stopping) -> bool:
-    """True when the web answers, False when asked to stop meanwhile."""
-    deadline = time.monotonic() + READY_SECONDS
-    while time.monotonic() < deadline:
-        if stopping.asked:
-            return False
+    """True when the web answers, however long that takes on this machine; False when asked to stop
+    meanwhile. Raises StackError for a web that ends again and again."""
+    web = next(each for each in supervisor.services if each.name == "web")
+    log, began, told = supervisor.logs / "web.log", time.monotonic(), time.monotonic()
+    while not stopping.asked:
         try:
             with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  loopback http
                 if answer.status == 200:
                     return True
         except (urllib.error.URLError, OSError):
-            pass  # not listening yet; the deadline bounds the wait
+            pass  # not listening yet
         for line in supervisor.tend():
             _say(line)
+        if web.ends >= WEB_TRIES:
+            raise StackError(f"The web ended {web.ends} times before it answered; see {log}.")
+        if time.monotonic() - told >= TELL_SECONDS:
+            told = time.monotonic()
+            _say(f"The web has not answered yet, after {told - began:.0f} s. Its log: {log}")
         time.sleep(0.1)
-    raise StackError(
-        f"The web did not answer within {READY_SECONDS} s; see {supervisor.logs}/web.log."
-    )
+    return False
 
 
 def _say(line: str) -> None:
