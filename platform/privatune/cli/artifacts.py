@@ -10,7 +10,7 @@ from privatune.cli.downloads import fetch_whole
 from privatune.cli.forms import FORMS, Form, made
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import AsJson, moment, notes, print_json, size
-from privatune.cli.verify import verify
+from privatune.cli.verify import verify, verify_fetched
 from tenants import public_ids
 
 app = typer.Typer(no_args_is_help=True, help="List, fetch and verify signed artifacts.")
@@ -102,7 +102,7 @@ def pull_artifact(
     path = output / f"{client.own_id(public_ids.ARTIFACT, artifact)}.tar"
     fetch(client, artifact, path)
     notes().print(f"{path} written, {size(path.stat().st_size)}")
-    verify(path, key=key, as_json=as_json)
+    verify_fetched(path, key, as_json=as_json)
     _lay_out(path, oci)
 
 
@@ -135,7 +135,7 @@ def export_form(
     content = f"{FORMS}/{found['id']}/content"
     fetch_whole(client, content, path, found)
     notes().print(f"{path} written, {size(path.stat().st_size)}")
-    verify(path, key=key, as_json=as_json)
+    verify_fetched(path, key, as_json=as_json)
     _lay_out(path, oci)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 TRUST = GIVEN | {
     "embedded": "nothing: give --key to know who signed it",
 }
+FETCHED = "the key that the server gave with it; ask the operator whether it is theirs"
 
 
 def verify(
@@ -37,11 +38,20 @@ def verify(
     from finetune.packaging.verify import verify as verify_bundle
 
     pem = key.read_text(encoding="utf-8") if key else None
-    show(verify_bundle(path, pem, trusted_fingerprint=fingerprint), as_json=as_json)
+    report = verify_bundle(path, pem, trusted_fingerprint=fingerprint)
+    show(report, compared=TRUST[report.trust], as_json=as_json)
 
 
-def show(report: "VerifyReport", *, as_json: bool) -> None:
-    """Prints the report; ends the command with exit code 1 if the artifact is not whole."""
+def verify_fetched(path: Path, key: Path, *, as_json: bool) -> None:
+    """As `verify`, of what came from a server together with its key."""
+    from finetune.packaging.verify import verify as verify_bundle
+
+    show(verify_bundle(path, key.read_text(encoding="utf-8")), compared=FETCHED, as_json=as_json)
+
+
+def show(report: "VerifyReport", *, compared: str, as_json: bool) -> None:
+    """Prints the report and what the signer was `compared` with; ends the command with exit code 1
+    if the artifact is not whole."""
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
@@ -50,7 +60,7 @@ def show(report: "VerifyReport", *, as_json: bool) -> None:
                 "digest": report.digest,
                 "files": f"{report.files}, {size(report.bytes)}",
                 "signer": report.signer,
-                "compared with": TRUST[report.trust],
+                "compared with": compared,
             }
         )
         for problem in report.problems:

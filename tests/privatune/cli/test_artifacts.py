@@ -107,6 +107,9 @@ def test_pull_fetches_and_verifies_with_the_operators_key(
     assert json.loads(done.stdout)["trust"] == "key"
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["artifact-00000000000000000000000000000001.tar", "signing-key.pem"]
+    again = run("artifacts", "pull", ID, "-o", str(tmp_path / "another"), env={"COLUMNS": "200"})
+    assert "the key that the server gave with it" in again.stdout
+    assert "you gave" not in again.stdout
 
 
 def facts(path: Path) -> dict[str, Any]:
