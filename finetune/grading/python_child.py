@@ -3,35 +3,77 @@
 One JSON object {"source", "asked": [{"sample", "item"}, …]} on standard input; a line {"score"} or
 {"error"} for each on standard output, in their order. What the source itself prints goes to
 standard error, and away.
+
+The source is loaded once, and each answer graded in a process forked from there: a grader may run
+what a model wrote, and what that does to its process (ends it, writes to all it can, changes the
+grader's own functions) is that answer's affair and no other's.
 """
 
+import ctypes
 import json
 import math
 import os
+import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import Any
 
 LONGEST_ERROR = 2000  # characters of what is told about a failure
+LONGEST_TOLD = 64 * 1024  # bytes
+PR_SET_DUMPABLE = 4
 
 
 def main() -> int:
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    # Or /proc would lead those that are forked to the files of this one.
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+    answers = os.dup(1)
     os.dup2(2, 1)  # the source's own print must not be taken for the answer
     given = json.load(sys.stdin)
     space: dict[str, Any] = {"__name__": "grader"}
-    for number, each in enumerate(given["asked"]):
-        told = _graded(space, given["source"] if number == 0 else "", each)
-        answers.write(json.dumps(told) + "\n")
-        answers.flush()  # what is graded stays so, whatever becomes of the next
-    answers.close()
+    broken = _loaded(space, given["source"])
+    for each in given["asked"]:
+        told = broken or _apart(space, each, answers)
+        with os.fdopen(os.dup(answers), "w", encoding="utf-8") as lines:
+            lines.write(json.dumps(told) + "\n")  # what is graded stays so, whatever comes next
     return 0
 
 
-def _graded(space: dict[str, Any], source: str, asked: dict[str, Any]) -> dict[str, Any]:
-    """The source runs once, in front of the first."""
+def _loaded(space: dict[str, Any], source: str) -> dict[str, Any] | None:
+    """What is told of every answer where the source cannot be loaded."""
     try:
         exec(compile(source, "grader.py", "exec", dont_inherit=True), space)  # noqa: S102
+    except BaseException as error:  # SystemExit, too: the answer is due whatever it does
+        return {"error": _told(error)}
+    return None
+
+
+def _apart(space: dict[str, Any], asked: dict[str, Any], answers: int) -> dict[str, Any]:
+    ours, its = os.pipe()
+    if (process := os.fork()) == 0:
+        os.setsid()
+        os.close(ours)
+        os.close(answers)
+        os.write(its, json.dumps(_graded(space, asked)).encode() + b"\n")
+        os._exit(0)
+    os.close(its)
+    with os.fdopen(ours, "rb") as told:  # a line: what it started may hold the other end open
+        line = told.readline(LONGEST_TOLD)
+    with suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
+    _, status = os.waitpid(process, 0)
+    try:
+        said = json.loads(line)  # the source may have written it itself
+    except (ValueError, RecursionError):
+        said = None
+    if isinstance(said, dict):
+        return said
+    code = os.waitstatus_to_exitcode(status)
+    return {"error": f"The grader ended without an answer (status {code}): it ended its process."}
+
+
+def _graded(space: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    try:
         score = float(space["grade"](asked["sample"], asked["item"]))
     except BaseException as error:  # SystemExit, too: the answer is due whatever it does
         return {"error": _told(error)}

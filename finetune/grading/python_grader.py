@@ -62,8 +62,9 @@ def run_on_all(
     seconds: float,
     started: Callable[[Child], None] = lambda child: None,
 ) -> list[Ran]:
-    """Of each (sample, item), one after the other in one process, which loads the source once.
-    `seconds`: for all of them. `started` is given the process, which may be killed meanwhile."""
+    """Of each (sample, item), one after the other, each in a fork of one process that has loaded
+    the source. `seconds`: for all of them. `started` is given the process, which may be killed
+    meanwhile."""
     if level is Level.NONE:
         told = "This machine has no isolation for the code of strangers."
         return [Ran(error=told, ours=True) for _ in asked]

@@ -7,7 +7,7 @@ import pytest
 
 from finetune.grading.criteria import NAMED
 from finetune.grading.grade import sample_of
-from finetune.grading.python_grader import Ran, run_python
+from finetune.grading.python_grader import Ran, run_on_all, run_python
 from finetune.sandbox.levels import Level, require
 
 
@@ -128,3 +128,39 @@ def test_without_isolation_no_strangers_code_runs() -> None:
     told = run_python("def grade(s, i): return 1", {}, {}, level=Level.NONE)
     assert told.ours
     assert "no isolation" in (told.error or "")
+
+
+def test_what_one_answer_does_is_no_affair_of_the_next() -> None:
+    """A model that learns by rewards would find out: what it writes is run by the grader."""
+    source = """
+seen = []
+def grade(sample, item):
+    seen.append(1)
+    exec(sample["output_text"], {"grade": grade, "space": globals()})
+    return len(seen)
+"""
+    attacks = [
+        "import os; os._exit(0)",
+        "import os; os.kill(os.getpid(), 9)",
+        "space['grade'] = lambda sample, item: 9; space['seen'] += [1] * 9",
+        forged('{"score": 9}\n{"score": 9}\n'),
+        forged("[" * 60000 + "\n"),
+        "import os\nif not os.fork():\n    import time; time.sleep(600)",  # holds the pipe open
+        """
+import os
+for folder in ("self", str(os.getppid())):
+    for name in os.listdir(f"/proc/{folder}/fd") if os.access(f"/proc/{folder}/fd", 4) else ():
+        try:
+            os.write(os.open(f"/proc/{folder}/fd/{name}", os.O_WRONLY), b'{"score": 9}\\n')
+        except OSError:
+            pass
+os._exit(0)
+""",
+    ]
+    answers = [each for attack in attacks for each in (attack, "pass")]
+    asked = [(sample_of(answer), {}) for answer in answers]
+    told = run_on_all(source, asked, level=require("require"), seconds=60)
+    assert [each.score for each in told[1::2]] == [1.0] * len(attacks)
+    assert [each.error for each in told[1::2]] == [None] * len(attacks)
+    for ended in told[:4:2]:
+        assert "ended without an answer" in (ended.error or "")
