@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from faults import OurFault
 from finetune.sandbox.levels import require
+from finetune.work import launcher
 from finetune.work.launcher import launch_packaging, probe_machine
 
 
@@ -20,6 +22,15 @@ def test_packaging_that_fails_says_so_by_code_and_file(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "error.json").read_bytes())["code"] == "signing_key"
 
 
-def test_a_machine_that_cannot_be_probed_says_why(tmp_path: Path) -> None:
-    with pytest.raises(OurFault, match=r"could not be probed: .*config"):
+def test_a_machine_that_cannot_be_probed_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by a base that is none: a processor without bf16 does not even look at it."""
+    start = launcher.start_loaded
+
+    def start_short(level: Any, room: Any, module: str, arguments: list[str], **more: Any) -> Any:
+        return start(level, room, module, arguments[:1], **more)
+
+    monkeypatch.setattr(launcher, "start_loaded", start_short)
+    with pytest.raises(OurFault, match=r"could not be probed: IndexError: list index"):
         probe_machine("causal_lm", tmp_path, tmp_path, threads=1, rows=1, level=require("require"))
