@@ -176,10 +176,11 @@ def test_answers_are_rewarded_by_the_grader_that_was_pasted(bench: Bench) -> Non
 
 
 def test_a_reranker_is_told_its_own_loss(tmp_path: Path) -> None:
-    bench = new_bench(build_reranker(tmp_path / "base"))
+    bench = new_bench(build_reranker(tmp_path / "base"), name="ranker")
     row = {"query": "lamp", "positive": "lamp on", "negatives": ["door"]}
     file, _ = check(bench, jsonl([row | {"query": f"lamp {n}"} for n in range(8)]))
     own = {"training_file": str(file.id), "method": "rerank", "rerank_loss": "listwise"}
+    own["model"] = bench.base.name
     page = ask(bench, "en", pos_weight="4", **own).content.decode()
     said = page.partition('name="rerank_loss"')[2].partition("form-label")[0]
     assert "invalid-feedback" in said
