@@ -2,11 +2,14 @@
 
 import itertools
 import json
+import os
+import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import pytest
 from openai import BadRequestError, LengthFinishReasonError, pydantic_function_tool
 from pydantic import BaseModel, Field
@@ -105,7 +108,7 @@ def test_who_sends_dear_schemas_holds_up_nobody_else(
     client = customer.client()
     client.chat.completions.parse(messages=HELLO, response_format=Light, **DRAW)
 
-    numbers, held = itertools.count(), list[psutil.Process]()
+    numbers, held = itertools.count(), list[int]()
 
     def attack() -> set[str | None]:
         """Until one is held: a fork may be over between two looks."""
@@ -129,20 +132,34 @@ def test_who_sends_dear_schemas_holds_up_nobody_else(
                 assert isinstance(answer.choices[0].message.parsed, form)
             assert not all(each.done() for each in sent)
         finally:
-            held[0].resume()
+            os.kill(held[0], signal.SIGCONT)
         assert set().union(*(each.result() for each in sent)) == {"schema_too_large"}
 
 
-def _hold(server: int, held: list[psutil.Process]) -> bool:
+def _hold(server: int, held: list[int]) -> bool:
     """Stops a fork in which a schema is being compiled."""
-    for compiler in psutil.Process(server).children():
-        for fork in compiler.children():
+    for compiler in _children(server):
+        for fork in _children(compiler):
             try:
-                fork.suspend()
-                is_held = fork.status() == psutil.STATUS_STOPPED
-            except psutil.NoSuchProcess:
+                os.kill(fork, signal.SIGSTOP)
+                is_held = _stat(fork)[0] == "T"
+            except (ProcessLookupError, FileNotFoundError):
                 continue
             if is_held:  # and was not over in between
                 held.append(fork)
                 return True
     return False
+
+
+def _children(parent: int) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError, FileNotFoundError):
+            if int(_stat(int(folder.name))[1]) == parent:
+                found.append(int(folder.name))
+    return found
+
+
+def _stat(process: int) -> list[str]:
+    """State, parent and what follows them in /proc/PID/stat."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
