@@ -17,25 +17,25 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
-from typing import Any
+from typing import IO, Any
 
 LONGEST_ERROR = 2000  # characters of what is told about a failure
-LONGEST_TOLD = 64 * 1024  # bytes
+LONGEST_ANSWER = 64 * 1024  # bytes
 PR_SET_DUMPABLE = 4
 
 
 def main() -> int:
     # Or /proc would lead those that are forked to the files of this one.
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
-    answers = os.dup(1)
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # the source's own print must not be taken for the answer
     given = json.load(sys.stdin)
     space: dict[str, Any] = {"__name__": "grader"}
     broken = _loaded(space, given["source"])
     for each in given["asked"]:
         told = broken or _apart(space, each, answers)
-        with os.fdopen(os.dup(answers), "w", encoding="utf-8") as lines:
-            lines.write(json.dumps(told) + "\n")  # what is graded stays so, whatever comes next
+        answers.write(json.dumps(told) + "\n")
+        answers.flush()  # what is graded stays so, whatever comes next, and no fork writes it again
     return 0
 
 
@@ -48,17 +48,17 @@ def _loaded(space: dict[str, Any], source: str) -> dict[str, Any] | None:
     return None
 
 
-def _apart(space: dict[str, Any], asked: dict[str, Any], answers: int) -> dict[str, Any]:
+def _apart(space: dict[str, Any], asked: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
     ours, its = os.pipe()
     if (process := os.fork()) == 0:
         os.setsid()
         os.close(ours)
-        os.close(answers)
+        answers.close()
         os.write(its, json.dumps(_graded(space, asked)).encode() + b"\n")
         os._exit(0)
     os.close(its)
     with os.fdopen(ours, "rb") as told:  # a line: what it started may hold the other end open
-        line = told.readline(LONGEST_TOLD)
+        line = told.readline(LONGEST_ANSWER)
     with suppress(ProcessLookupError):
         os.killpg(process, signal.SIGKILL)
     _, status = os.waitpid(process, 0)

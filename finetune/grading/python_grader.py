@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from faults.nesting import NO_JSON
+from finetune.grading.python_child import LONGEST_ANSWER
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import PACKAGE, Room
 from finetune.sandbox.start import Child, start
@@ -18,7 +19,6 @@ from finetune.sandbox.start import Child, start
 SECONDS = 60
 MEMORY_MB = 1024
 TASKS = 64
-LONGEST_ANSWER = 64 * 1024
 MOST_ANSWERED = 64 << 20  # bytes of all answers of one process
 ROOM = Room(memory_mb=MEMORY_MB, tree_mb=MEMORY_MB, tasks=TASKS, seconds=SECONDS)
 ENVIRONMENT = {
