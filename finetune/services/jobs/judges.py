@@ -21,10 +21,20 @@ def judges_asked(grader: dict[str, Any] | None) -> list[Judge]:
     return sorted(judges_of(specs.GRADER.validate_python(grader))) if grader else []
 
 
+def made_by(stage: int) -> str:
+    """How a grader names the reward model that a stage of the same pipeline makes, from 1."""
+    return f"stage:{stage}"
+
+
+def stage_named(model: str) -> int | None:
+    """The inverse of `made_by`; None for any other name."""
+    found = _OF_STAGE.fullmatch(model)
+    return int(found[1]) if found else None
+
+
 def stage_of(judge: Judge) -> int | None:
     """Of a reward model that a stage of the same pipeline makes: which, from 1."""
-    found = _OF_STAGE.fullmatch(judge.model) if judge.scores else None
-    return int(found[1]) if found else None
+    return stage_named(judge.model) if judge.scores else None
 
 
 def require_judges(judges: Iterable[Judge]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from faults import UserFault
 from finetune.models import CatalogModel
-from finetune.services.jobs.judges import judges_asked, stage_of
+from finetune.services.jobs.judges import judges_asked, made_by, stage_of
 from finetune.services.jobs.request import JobRequest
 from finetune.trainer.objectives import METHODS
 from tenants.access import Principal
@@ -53,7 +53,7 @@ def require_asking(job: JobRequest, base: CatalogModel, by: Principal) -> None:
 
 def settled(grader: dict[str, Any] | None, made: Mapping[int, str]) -> dict[str, Any] | None:
     """The grader with the names of the models that stages made. `made`: by stage."""
-    names = {f"stage:{number}": name for number, name in made.items()}
+    names = {made_by(number): name for number, name in made.items()}
 
     def named(part: dict[str, Any]) -> dict[str, Any]:
         if part["type"] != "reward_model":

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
 from finetune.grading.criteria import rewarding
+from finetune.services.jobs.judges import made_by, stage_named
 from finetune.services.jobs.objections import objections
 from finetune.services.jobs.request import Hyperparameters, JobRequest
 from finetune.services.pipelines.request import (
@@ -33,6 +34,7 @@ from privatune.portal.dressing import (
 )
 from privatune.portal.job_form import GRADED, PRESETS
 from privatune.portal.on_offer import OnOffer
+from privatune.portal.pipeline_stages import judge_told
 from privatune.portal.words import GATES, METHODS_TOLD
 
 
@@ -128,10 +130,10 @@ def _of_stage(initial: Mapping[str, Any], number: int) -> dict[str, Any]:
 
 def _moved(value: Any, gone: int) -> Any:
     """What names a stage, once that of the number `gone`, from 1, is taken away."""
-    of, _colon, number = str(value).partition(":")
-    if of != "stage" or not number.isdecimal() or int(number) < gone:
+    number = stage_named(str(value))
+    if number is None or number < gone:
         return value
-    return "" if int(number) == gone else f"stage:{int(number) - 1}"
+    return "" if number == gone else made_by(number - 1)
 
 
 def without(data: QueryDict, gone: str) -> dict[str, Any]:
@@ -151,11 +153,8 @@ def without(data: QueryDict, gone: str) -> dict[str, Any]:
 
 def _rewards(own: list[str]) -> list[tuple[str, Any]]:
     """The organisation's reward models, and last one that each of the stages may make."""
-    made = [
-        (f"stage:{number}", gettext("the reward model of stage %(number)s") % {"number": number})
-        for number in range(1, MOST + 1)
-    ]
-    return [("", _("none")), *((name, name) for name in own), *made]
+    made = map(made_by, range(1, MOST + 1))
+    return [("", _("none")), *((name, judge_told(name)) for name in (*own, *made))]
 
 
 class PipelineForm:
