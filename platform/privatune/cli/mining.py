@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from finetune.purposes import Purpose
+from privatune.cli.check import MEMORY_MB, SECONDS
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import AsJson, fail, notes, print_facts, print_json
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 EMBEDDINGS = "/v1/embeddings"
 INPUTS, CHARACTERS = 256, 400_000  # of one request
 TRIES = 60
-MEMORY_MB, SECONDS = 4096, 3600
 
 
 def mine(
