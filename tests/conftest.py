@@ -37,6 +37,7 @@ pytest_plugins = [
     "tests.fixtures.browser",
     "tests.fixtures.clock",
     "tests.fixtures.quick",
+    "tests.fixtures.serving",
     "tests.fixtures.side_by_side",
 ]
 

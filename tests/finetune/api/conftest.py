@@ -14,7 +14,6 @@ import pytest
 from privatune.stack.processes import CONNECTIONS
 from tests.finetune.api.customers import Customer, new_customer
 from tests.fixtures.ports import own_port
-from tests.fixtures.serving import until_serving
 from tests.fixtures.waiting import stop, until
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -131,19 +130,3 @@ def training_file(customer: Customer) -> str:
     sent = customer.client().files.create(file=("rows.jsonl", chat_rows()), purpose="fine-tune")
     customer.check_files()
     return sent.id
-
-
-@pytest.fixture(scope="session")
-def model_server(django_db_setup: None) -> Iterator["subprocess.Popen[bytes]"]:
-    """The serving process on the settings' socket."""
-    from django.conf import settings
-
-    from finetune.serving.client import ServingClient
-
-    command = [sys.executable, "-m", "finetune.serving", "--socket", str(settings.SERVING_SOCKET)]
-    process = subprocess.Popen([*command, "--threads", "1"], cwd=ROOT)
-    try:
-        until_serving(ServingClient(settings.SERVING_SOCKET), process)
-        yield process
-    finally:
-        stop(process)

@@ -42,13 +42,10 @@ from tenants.errors import NotFound, Refused
 from tenants.models import AuditEntry
 from tenants.roles import Role, Scope
 from tenants.services.vaults import open_vault
-from tests.finetune.api.conftest import model_server
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 from tests.fixtures.principals import somebody
 from tests.fixtures.waiting import until
 from tests.rewarders import score_of, written
-
-__all__ = ["model_server"]
 
 JUDGE: Any = {
     "type": "score_model", "name": "judge", "model": "tiny", "range": [1, 5],
