@@ -20,7 +20,7 @@ from privatune.cli.upload import processed, refused, upload
 from tenants.states import FileStatus
 
 if TYPE_CHECKING:
-    from finetune.records.mining import Mining
+    from finetune.mining.negatives import MiningOptions
 
 EMBEDDINGS = "/v1/embeddings"
 INPUTS, CHARACTERS = 256, 400_000  # of one request
@@ -61,7 +61,7 @@ def mine(
     """
     import numpy as np
 
-    from finetune.records import mining
+    from finetune.mining import negatives
 
     if output.exists():
         raise typer.BadParameter(f"{output} is there already", param_hint="--output")
@@ -81,16 +81,15 @@ def mine(
     def embed(texts: Sequence[str], side: str) -> Any:
         found = [
             vector
-            for batch in mining.batches(texts, INPUTS, CHARACTERS)
+            for batch in negatives.batches(texts, INPUTS, CHARACTERS)
             for vector in _vectors(client, model, batch, side)
         ]
         return np.stack(found)
 
     with notes().status(f"Embedding {len(rows)} rows with {model} ..."):
-        made = mining.mine(rows, documents, embed, asked)
-    lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in made.rows)
-    with output.open("x", encoding="utf-8") as target:
-        target.writelines(lines)
+        made = negatives.mine(rows, documents, embed, asked)
+    with output.open("xb") as target:
+        target.writelines(map(negatives.line_of, made.rows))
     told = {
         "output": str(output),
         "rows": len(made.rows),
@@ -117,11 +116,11 @@ def _show(told: dict[str, Any], *, as_json: bool) -> None:
     )
 
 
-def _asked(**given: Any) -> "Mining":
-    from finetune.records.mining import Mining
+def _asked(**given: Any) -> "MiningOptions":
+    from finetune.mining.negatives import MiningOptions
 
     try:
-        return Mining(**given)
+        return MiningOptions(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + str(first["loc"][0] if first["loc"] else "range-max").replace("_", "-")

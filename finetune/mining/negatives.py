@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 Row = dict[str, Any]
 Embed = Callable[[Sequence[str], str], Any]
 """(texts, "query" or "document") -> [texts, dimensions], float32."""
 
-BLOCK = 1024  # queries that are compared with every document at once
+SCORES = 1 << 25  # that are held at once: of so many queries as there is room for
 _OVER = 10  # candidates to each negative that is wanted, since a filter takes some of them away
 
 
-class Mining(BaseModel):
+class MiningOptions(BaseModel):
     """`relative_margin`: a negative scores at most so much of the positive's score below it (0.05:
     95 % of it); `absolute_margin`: at most the positive's score less this; `max_score`,
     `min_score`: bounds of a negative's cosine. Of what is left, best first, those from `range_min`
@@ -39,7 +40,7 @@ class Mining(BaseModel):
     min_score: float | None = Field(default=None, ge=-1, le=1)
 
     @model_validator(mode="after")
-    def _has_room(self) -> "Mining":
+    def _has_room(self) -> "MiningOptions":
         if self.range_max is not None and self.range_max < self.range_min + self.num_negatives:
             raise ValueError("range_max leaves no room for num_negatives behind range_min")
         return self
@@ -61,28 +62,57 @@ class Mined:
     queries: int = 0
     documents: int = 0
     negatives: int = 0
-    without: int = 0  # rows for which none was found
+    rows_by_found: Counter[int] = field(default_factory=Counter)  # rows by how many each got
     skipped: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def without(self) -> int:
+        """Rows for which none was found."""
+        return self.rows_by_found[0]
 
-def mine(rows: Sequence[Row], corpus: Sequence[str], embed: Embed, asked: Mining) -> Mined:
-    """`rows`: each with `query`, `positive` and maybe `negatives`, which stay and come first;
-    `corpus`: further documents. A query with several rows has several positives, none of which is a
-    negative of it; the least similar one sets the margin. Nothing is drawn: the same input gives
-    the same rows."""
+
+@dataclass(frozen=True)
+class Texts:
+    """What is embedded, each once: `documents`, then the keys of `positives`, which are the queries
+    and have what answers them."""
+
+    documents: list[str]
+    positives: dict[str, list[str]]
+
+    def __len__(self) -> int:
+        return len(self.documents) + len(self.positives)
+
+
+def texts_of(rows: Sequence[Row], corpus: Sequence[str]) -> Texts:
+    """In the order in which `mine` asks for them."""
     positives: dict[str, list[str]] = {}
     for row in rows:
         own = positives.setdefault(row["query"], [])
         own += [row["positive"]] if row["positive"] not in own else []
-    documents = list(dict.fromkeys([*corpus, *(row["positive"] for row in rows)]))
+    return Texts(list(dict.fromkeys([*corpus, *(row["positive"] for row in rows)])), positives)
+
+
+def line_of(row: Row) -> bytes:
+    """As a mined file has it."""
+    return orjson.dumps(row) + b"\n"
+
+
+def mine(rows: Sequence[Row], corpus: Sequence[str], embed: Embed, asked: MiningOptions) -> Mined:
+    """`rows`: each with `query`, `positive` and maybe `negatives`, which stay and come first;
+    `corpus`: further documents. A query with several rows has several positives, none of which is a
+    negative of it; the least similar one sets the margin. Nothing is drawn: the same input gives
+    the same rows."""
+    texts = texts_of(rows, corpus)
+    documents, positives = texts.documents, texts.positives
     made = Mined(queries=len(positives), documents=len(documents))
     place = {text: at for at, text in enumerate(documents)}
     more = max(map(len, positives.values()), default=1)
     most = asked.most(more)
     queries, found = list(positives), {}
     vectors = _unit(embed(documents, "document"))
-    for at in range(0, len(queries), BLOCK):
-        block = queries[at : at + BLOCK]
+    size = max(1, SCORES // max(1, len(documents)))
+    for at in range(0, len(queries), size):
+        block = queries[at : at + size]
         scores = _unit(embed(block, "query")) @ vectors.T  # [queries, documents]
         for query, line in zip(block, scores, strict=True):
             answers = [place[text] for text in positives[query]]
@@ -94,14 +124,19 @@ def mine(rows: Sequence[Row], corpus: Sequence[str], embed: Embed, asked: Mining
         given = row.get("negatives") or []
         fresh = [text for text in found[row["query"]] if text not in given]
         made.negatives += len(fresh)
-        made.without += not fresh
+        made.rows_by_found[len(fresh)] += 1
         negatives = {"negatives": [*given, *fresh]} if given or fresh else {}
         made.rows.append(row | negatives)
     return made
 
 
 def _best(
-    scores: Any, own: list[int], most: int, looked_at: int, asked: Mining, skipped: Counter[str]
+    scores: Any,
+    own: list[int],
+    most: int,
+    looked_at: int,
+    asked: MiningOptions,
+    skipped: Counter[str],
 ) -> list[int]:
     """Numbers of the negatives of one query, the hardest first. `scores` [documents]; `own`: its
     positives."""
@@ -120,7 +155,7 @@ def _best(
     return left[asked.range_min : most][: asked.num_negatives]
 
 
-def _reason(score: float, positive: float, asked: Mining) -> str | None:
+def _reason(score: float, positive: float, asked: MiningOptions) -> str | None:
     """The filter that leaves a candidate out."""
     if asked.absolute_margin is not None and score + asked.absolute_margin > positive:
         return "absolute_margin"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from finetune.records.mining import Mining, batches, mine
+from finetune.mining.negatives import MiningOptions, batches, mine
 from tests.embedders import build_embedder
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -66,7 +66,7 @@ def test_the_negatives_are_sentence_transformers(model: Any, asked: dict[str, An
     theirs: dict[tuple[str, str], list[str]] = {}
     for row in expected:
         theirs.setdefault((row["query"], row["positive"]), []).append(row["negative"])
-    made = mine(ROWS, CORPUS, embed_with(model), Mining(**settings))
+    made = mine(ROWS, CORPUS, embed_with(model), MiningOptions(**settings))
     ours = {
         (row["query"], row["positive"]): row["negatives"]
         for row in made.rows
@@ -81,11 +81,11 @@ def test_the_negatives_are_sentence_transformers(model: Any, asked: dict[str, An
 
 def test_a_filter_that_leaves_none_is_told_and_no_row_is_lost(model: Any) -> None:
     given = [ROWS[0] | {"negatives": ["the hall has a light"]}, *ROWS[1:]]
-    made = mine(given, [], embed_with(model), Mining(max_score=-1))
+    made = mine(given, [], embed_with(model), MiningOptions(max_score=-1))
     assert made.rows == given
     assert (made.negatives, made.without) == (0, len(ROWS))
     assert made.skipped["max_score"] + made.skipped["relative_margin"] > 0
-    again = mine(given, [], embed_with(model), Mining(relative_margin=None))
+    again = mine(given, [], embed_with(model), MiningOptions(relative_margin=None))
     [first, *_] = again.rows
     assert first["negatives"][0] == "the hall has a light"
     assert len(set(first["negatives"])) == len(first["negatives"])
@@ -94,7 +94,7 @@ def test_a_filter_that_leaves_none_is_told_and_no_row_is_lost(model: Any) -> Non
 
 def test_what_has_no_room_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves no room"):
-        Mining(range_min=3, range_max=5)
+        MiningOptions(range_min=3, range_max=5)
 
 
 def test_texts_are_sent_in_order_and_not_too_many_at_once() -> None:

@@ -1,0 +1,1 @@
+"""Hard negatives for a tenant's queries and what answers them. Pure."""
