@@ -1,6 +1,13 @@
 """The ASGI application of the web server."""
 
+import multiprocessing
 import os
+import signal
+
+if multiprocessing.parent_process() is not None:
+    # granian's worker inherits a handler that is deaf in it until this module is loaded and granian
+    # sets another: told to end meanwhile, it would serve on while its parent waits for its end.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "privatune.settings")
 os.environ.setdefault("PRIVATUNE_PROCESS", "web")

@@ -16,7 +16,12 @@ from privatune.stack.environments import environment_of
 PR_SET_PDEATHSIG = 1
 # Whoever opens connections and says nothing holds one for ten seconds, of thousands. HTTP/2 without
 # TLS is spoken by nobody we know, and has no such deadline.
-CONNECTIONS = ["--http", "1", "--http1-header-read-timeout", "10000", "--backpressure", "8192"]
+# A worker that is told to end and still serves a stream, or did not hear it while it was loading,
+# is waited for no longer than that.
+CONNECTIONS = [
+    *("--http", "1", "--http1-header-read-timeout", "10000", "--backpressure", "8192"),
+    *("--workers-kill-timeout", "8"),
+]
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
