@@ -96,6 +96,12 @@ def rewarding(model: str) -> dict[str, Any]:
     return {"type": "reward_model", "name": "reward", "model": model}
 
 
+def judging(model: str, question: str) -> dict[str, Any]:
+    """What a model that writes says of an answer, 0 to 1, as a reward in JSON."""
+    asked = [{"role": "user", "content": question}]
+    return {"type": "score_model", "name": "judge", "model": model, "input": asked}
+
+
 def passes(criterion: Any, score: float) -> bool:
     threshold = getattr(criterion, "pass_threshold", 1.0)
     if threshold is None:

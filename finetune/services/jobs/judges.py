@@ -22,7 +22,7 @@ def judges_asked(grader: dict[str, Any] | None) -> list[Judge]:
 
 
 def made_by(stage: int) -> str:
-    """How a grader names the reward model that a stage of the same pipeline makes, from 1."""
+    """How a grader names the model that a stage of the same pipeline makes, from 1."""
     return f"stage:{stage}"
 
 
@@ -33,8 +33,8 @@ def stage_named(model: str) -> int | None:
 
 
 def stage_of(judge: Judge) -> int | None:
-    """Of a reward model that a stage of the same pipeline makes: which, from 1."""
-    return stage_named(judge.model) if judge.scores else None
+    """Of a model that a stage of the same pipeline makes: which, from 1."""
+    return stage_named(judge.model)
 
 
 def require_judges(judges: Iterable[Judge]) -> None:
@@ -58,8 +58,8 @@ def require_asker(judges: Sequence[Judge], by: Principal | None) -> None:
         if stage_of(each) is not None:
             raise UserFault(
                 "invalid_value",
-                f"`{each.model}` is a stage's reward model, and this is no stage of a pipeline.",
-                fix="Name a reward model of yours.",
+                f"`{each.model}` is a stage's model, and this is no stage of a pipeline.",
+                fix="Name a model of yours.",
                 param="grader",
             )
 

@@ -8,6 +8,7 @@ from finetune import selectors
 from finetune.events import StageOfPipeline
 from finetune.models import Artifact, Event, Job, Pipeline, Stage
 from finetune.services.jobs.judges import judges_asked
+from finetune.services.models.graders import Judge
 from finetune.services.pipelines.figures import expected_of, total_of
 from finetune.services.pipelines.position import At, position, stages_of
 from finetune.states import LIVE_LEASES, JobState
@@ -57,10 +58,10 @@ def stage_of(job: Job) -> dict[str, Any] | None:
     return {"id": said.pipeline, "stage": said.number, "stages": said.of}
 
 
-def judges_told(stage: Stage) -> list[str]:
+def judges_in(stage: Stage) -> list[Judge]:
     """The models that judge in it; before it begins one that a stage has to make is `stage:3`."""
     asked = stage.job.requested if stage.job is not None else stage.request
-    return [each.model for each in judges_asked(asked.get("grader"))]
+    return judges_asked(asked.get("grader"))
 
 
 def _stage(
@@ -72,7 +73,7 @@ def _stage(
     return {
         "number": stage.number,
         "method": stage.request.get("method", "supervised"),
-        "judges": judges_told(stage),
+        "judges": [each.model for each in judges_in(stage)],
         "gate": stage.gate,
         "training_file": stage.training_file.public_id,
         "validation_file": held_out.public_id if held_out is not None else None,

@@ -5,11 +5,14 @@ from typing import Any
 
 from django import forms
 from django.db.models import QuerySet
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
+from finetune.api.json_bodies import json_of
 from finetune.records.splitting import LARGEST_SHARE
 from finetune.services.jobs.files import require_kind
+from finetune.services.jobs.rewarding import checked_grader
 from privatune.portal.file_rows import label
 from privatune.portal.method_fields import FileSelect
 from privatune.portal.refusals import said
@@ -52,6 +55,33 @@ def longest_answer() -> forms.IntegerField:
         label=_("Rewards: longest answer, in tokens"),
         help_text=_("Empty: 512. With the longest prompt it has to fit what the model can read."),
     )
+
+
+def own_grader() -> forms.CharField:
+    return forms.CharField(
+        required=False,
+        max_length=1 << 15,
+        label=_("or a grader of the model's own answers"),
+        help_text=_("As JSON, in the form of OpenAI's graders."),
+        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
+    )
+
+
+def grader_written(text: str) -> dict[str, Any]:
+    """A grader that rewards a training, from what was typed. Raises ValidationError."""
+    try:
+        found = json_of(text)
+    except Fault:
+        raise forms.ValidationError(gettext("This is no grader in JSON.")) from None
+    try:
+        return checked_grader(found)
+    except Fault:
+        raise forms.ValidationError(
+            gettext(
+                "This grader cannot reward a training. POST "
+                "/v1/fine_tuning/alpha/graders/validate tells what is wrong with it."
+            )
+        ) from None
 
 
 def result_name() -> forms.CharField:

@@ -8,7 +8,6 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
-from finetune.api.json_bodies import json_of
 from finetune.grading.criteria import rewarding
 from finetune.records.check.spec import LONGEST_DEFAULT
 from finetune.services.jobs.lifecycle import JobRequest
@@ -20,14 +19,15 @@ from finetune.services.jobs.request import (
     MIN_WEIGHT,
     WeightedFile,
 )
-from finetune.services.jobs.rewarding import checked_grader
 from finetune.trainer.objectives import METHODS
 from privatune.portal import method_fields
 from privatune.portal.dressing import (
     dress,
     epochs,
+    grader_written,
     longest_answer,
     offer,
+    own_grader,
     refuse_kinds,
     result_name,
     share,
@@ -81,13 +81,7 @@ class JobForm(forms.Form):
         label=_("Rewarded by a reward model"),
         help_text=_("Its score of the whole conversation as a number from 0 to 1."),
     )
-    grader = forms.CharField(
-        required=False,
-        max_length=1 << 15,
-        label=_("or a grader of the model's own answers"),
-        help_text=_("As JSON, in the form of OpenAI's graders."),
-        widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "false"}),
-    )
+    grader = own_grader()
     validation_file: Any = forms.ModelChoiceField(
         queryset=None,
         required=False,
@@ -509,19 +503,7 @@ class JobForm(forms.Form):
             )
         if chosen:
             return rewarding(chosen)
-        try:
-            found = json_of(written)
-        except Fault:
-            raise forms.ValidationError(gettext("This is no grader in JSON.")) from None
-        try:
-            return checked_grader(found)
-        except Fault:
-            raise forms.ValidationError(
-                gettext(
-                    "This grader cannot reward a training. POST "
-                    "/v1/fine_tuning/alpha/graders/validate tells what is wrong with it."
-                )
-            ) from None
+        return grader_written(written)
 
     def job_request(self) -> JobRequest:
         data = self.cleaned_data

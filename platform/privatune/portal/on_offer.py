@@ -17,6 +17,7 @@ from finetune.states import FINAL_JOB_STATES
 from finetune.trainer.objectives import METHODS
 from privatune.portal.file_rows import with_rows
 from tenants.models import License, LicenseState, StoredFile
+from tenants.rights import Right
 from tenants.states import FileStatus
 
 MODELS_SHOWN = 100
@@ -33,12 +34,14 @@ ASKING: tuple[RowFormat, ...] = (
 @dataclass(frozen=True)
 class OnOffer:
     """`models`: one's own that are not withheld, to train on from; `files`: of rows, told with how
-    many; `reward_models`: to reward a training."""
+    many; `reward_models`: to reward a training; `judges`: models that write, to be asked what an
+    answer is worth."""
 
     bases: QuerySet[CatalogModel]
     models: QuerySet[Artifact]
     files: QuerySet[StoredFile]
     reward_models: list[str]
+    judges: list[str]
 
     def choices(self, asked: str | None) -> list[Any]:
         """Bases, and models to train on from: the newest, and the one, or the checkpoint, that the
@@ -95,6 +98,20 @@ def reward_models() -> list[str]:
     return list(scoring.order_by("-created_at").values_list("model_name", flat=True))
 
 
+def judges() -> list[str]:
+    """Models that write and may be asked: bases, and the organisation's own, the newest first."""
+    served = License.objects.filter(state=LicenseState.ACTIVE, rights__contains=[Right.SERVE])
+    bases = selectors.catalogue().filter(
+        name__in=list(served.values_list("model", flat=True)), family=WRITES
+    )
+    own = selectors.artifacts().filter(base__in=bases, withheld=False)
+    own = own.exclude(passport__contains={"family": SCORES}).order_by("-created_at")
+    return [
+        *bases.order_by("name").values_list("name", flat=True),
+        *own.values_list("model_name", flat=True)[:MODELS_SHOWN],
+    ]
+
+
 def _result_of(job: Job) -> str:
     made = timezone.localtime(job.created_at)
     return f"{job.suffix or job.public_id} · {made:%Y-%m-%d %H:%M}"
@@ -108,4 +125,5 @@ def on_offer() -> OnOffer:
         models=selectors.artifacts().filter(base__in=bases, withheld=False),
         files=with_rows(usable).order_by("-created_at"),
         reward_models=reward_models(),
+        judges=judges(),
     )

@@ -9,10 +9,12 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from faults import Fault
-from finetune.grading.criteria import rewarding
+from finetune.grading.criteria import judging, rewarding
 from finetune.services.jobs.judges import made_by, stage_named
 from finetune.services.jobs.objections import objections
 from finetune.services.jobs.request import Hyperparameters, JobRequest
+from finetune.services.jobs.rewarding import checked_grader
+from finetune.services.models.graders import Judge
 from finetune.services.pipelines.request import (
     FEWEST,
     MOST,
@@ -25,8 +27,10 @@ from finetune.trainer.objectives import METHODS
 from privatune.portal.dressing import (
     dress,
     epochs,
+    grader_written,
     longest_answer,
     offer,
+    own_grader,
     refuse_kinds,
     result_name,
     share,
@@ -36,6 +40,12 @@ from privatune.portal.job_form import GRADED, PRESETS
 from privatune.portal.on_offer import OnOffer
 from privatune.portal.pipeline_stages import judge_told
 from privatune.portal.words import GATES, METHODS_TOLD
+
+GRADERS = ("reward_model", "judge_model", "grader")  # of which one rewards a stage
+QUESTION = _(
+    "How good is this answer, from 0 (useless) to 1 (perfect)?\n\nConversation: {{ item.messages "
+    "}}\n\nAnswer: {{ sample.output_text }}"
+)
 
 
 class WholeForm(forms.Form):
@@ -74,9 +84,27 @@ class StageForm(forms.Form):
     n_epochs = epochs()
     reward_model = forms.ChoiceField(
         required=False,
-        label=_("Rewarded by"),
-        help_text=_("Of the method that learns from rewards: what scores the answers."),
+        label=_("Rewarded by a reward model"),
+        help_text=_("Its score of the whole conversation as a number from 0 to 1."),
     )
+    judge_model = forms.ChoiceField(
+        required=False,
+        label=_("or judged by a model that writes"),
+        help_text=_("A base model, a tuned model, or what an earlier stage makes."),
+    )
+    question = forms.CharField(
+        required=False,
+        max_length=1 << 15,
+        label=_("What the judging model is asked"),
+        initial=QUESTION,
+        help_text=_(
+            "It answers with a number from 0 to 1. {{ sample.output_text }} stands for the answer, "
+            "{{ item.messages }} for the conversation before it, {{ item.name }} for a field of "
+            "the row."
+        ),
+        widget=forms.Textarea(attrs={"rows": 5}),
+    )
+    grader = own_grader()
     max_completion_tokens = longest_answer()
     gate = forms.ChoiceField(
         required=False, label=_("Before the next stage"), choices=[*GATES.items()]
@@ -86,14 +114,52 @@ class StageForm(forms.Form):
         data = super().clean() or {}
         method = data.get("method") or "supervised"
         refuse_kinds(self, method, "training_file", "validation_file")
-        if data.get("training_file") and (method == GRADED) != bool(data.get("reward_model")):
-            said = (
-                gettext("Choose the reward model whose scores it learns from.")
-                if method == GRADED
-                else gettext("Only the method that learns from rewards has a reward model.")
-            )
-            self.add_error("reward_model", said)
+        given = [name for name in GRADERS if (data.get(name) or "").strip()]
+        if data.get("training_file") and not self.errors.keys() & {*GRADERS}:
+            self._require_one(method, given)
+        if data.get("training_file") and given and not self.errors.keys() & {*GRADERS}:
+            self._read_grader(given[0])
         return data
+
+    def _require_one(self, method: str, given: list[str]) -> None:
+        """What rewards, of the method that learns from it, and of no other."""
+        if method == GRADED and not given:
+            self.add_error(
+                "reward_model", gettext("Choose what rewards the answers: one of these three.")
+            )
+        elif method != GRADED and given:
+            self.add_error(
+                given[0],
+                gettext("Only the method that learns from rewards has its answers graded."),
+            )
+        elif len(given) > 1:
+            self.add_error(given[1], gettext("One thing rewards a stage: leave the others empty."))
+
+    def _read_grader(self, name: str) -> None:
+        """Makes `grader` of what was given under the name."""
+        data = self.cleaned_data
+        if name == "reward_model":
+            data["grader"] = rewarding(data["reward_model"])
+            return
+        if name == "judge_model":
+            self._read_question()
+            return
+        try:
+            data["grader"] = grader_written(data["grader"])
+        except forms.ValidationError as error:
+            self.add_error("grader", error)
+
+    def _read_question(self) -> None:
+        data = self.cleaned_data
+        data["grader"] = judging(data["judge_model"], data["question"])
+        if not data["question"].strip():
+            self.add_error("question", gettext("Write what the judging model is asked."))
+            return
+        try:
+            checked_grader(data["grader"])
+        except Fault:
+            said = gettext("A place in double braces begins with item or sample.")
+            self.add_error("question", said)
 
     def request(self, whole: dict[str, Any]) -> StageRequest:
         data = self.cleaned_data
@@ -106,7 +172,7 @@ class StageForm(forms.Form):
             validation_split=data["validation_split"],
             hyperparameters=Hyperparameters(n_epochs=data["n_epochs"] or "auto"),
             overflow=METHODS[method].overflow,
-            grader=rewarding(data["reward_model"]) if method == GRADED else None,
+            grader=data["grader"] if method == GRADED else None,
             settings=_longest(data["max_completion_tokens"]) if method == GRADED else {},
             suffix=whole["suffix"] or None,
             adapter=whole["adapter"],
@@ -151,10 +217,11 @@ def without(data: QueryDict, gone: str) -> dict[str, Any]:
     return left
 
 
-def _rewards(own: list[str]) -> list[tuple[str, Any]]:
-    """The organisation's reward models, and last one that each of the stages may make."""
-    made = map(made_by, range(1, MOST + 1))
-    return [("", _("none")), *((name, judge_told(name)) for name in (*own, *made))]
+def _judges(own: list[str], earlier: int, *, scores: bool) -> list[tuple[str, Any]]:
+    """The organisation's, and last one that each of so many earlier stages may make."""
+    made = map(made_by, range(1, earlier + 1))
+    named = (Judge(name, scores) for name in (*own, *made))
+    return [("", _("none")), *((each.model, judge_told(each)) for each in named)]
 
 
 class PipelineForm:
@@ -169,9 +236,12 @@ class PipelineForm:
             StageForm(data, prefix=str(number), initial=_of_stage(initial, number))
             for number in range(MOST)
         ]
-        rewards = _rewards(offered.reward_models)
         for number, stage in enumerate(self.stages):
-            stage.fields["reward_model"].choices = rewards[: len(rewards) - MOST + number]  # type: ignore[attr-defined]
+            for name, own in (
+                ("reward_model", offered.reward_models), ("judge_model", offered.judges),
+            ):  # fmt: skip
+                found = _judges(own, number, scores=name == "reward_model")
+                stage.fields[name].choices = found  # type: ignore[attr-defined]
             offer(stage, offered.files, "training_file", "validation_file")
             dress(stage)
 
@@ -215,5 +285,6 @@ class PipelineForm:
         if of == "stages" and place.isdecimal():
             form, of = self.stages[int(place)], name
         field = of.rsplit(".", 1)[-1]
-        field = "reward_model" if field == "grader" else field
+        if field == "grader":  # given in one of three ways
+            field = next((each for each in GRADERS if form[each].value()), field)
         form.add_error(field if field in form.fields else None, said)

@@ -12,9 +12,10 @@ from django.utils.translation import gettext_lazy as _
 
 from finetune import selectors
 from finetune.models import Artifact, Event, Job, Pipeline, Stage
-from finetune.services.jobs.judges import stage_named
+from finetune.services.jobs.judges import stage_of as stage_making
+from finetune.services.models.graders import Judge
 from finetune.services.pipelines.position import is_better, stages_of
-from finetune.services.pipelines.told import judges_told, told
+from finetune.services.pipelines.told import judges_in, told
 from finetune.services.pipelines.told import stage_of as of_job
 from finetune.states import FINAL_JOB_STATES, LIVE_LEASES
 from privatune.portal import phases
@@ -66,7 +67,7 @@ def _shown(
         "job": job,
         "badge": STAGE_WAITS if job is None else JOB_STATES[job.state],
         "method": METHODS_TOLD.get(method, method),
-        "judges": [judge_told(each) for each in judges_told(stage)],
+        "judges": [judge_told(each) for each in judges_in(stage)],
         "split": stage.request.get("validation_split"),
         "phase": phases.told(job) if job is not None else "",
         "percent": _percent(job) if job is not None and not ended else None,
@@ -80,11 +81,13 @@ def _shown(
     }
 
 
-def judge_told(name: str) -> str:
+def judge_told(judge: Judge) -> str:
     """A judging model's name; of one that a stage makes, which."""
-    if (number := stage_named(name)) is None:
-        return name
-    return gettext("the reward model of stage %(number)s") % {"number": number}
+    if (number := stage_making(judge)) is None:
+        return judge.model
+    if judge.scores:
+        return gettext("the reward model of stage %(number)s") % {"number": number}
+    return gettext("the model of stage %(number)s") % {"number": number}
 
 
 def _found(pipeline: Pipeline, stage: Stage, result: Artifact | None) -> Badge | None:

@@ -167,3 +167,70 @@ def test_a_stage_is_rewarded_by_a_reward_model_of_an_earlier_one(bench: Bench) -
     moved = ask(bench, remove="0", stages="3", **filled, s2_reward_model="stage:2").content.decode()
     rewards = moved.partition('name="1-reward_model"')[2].partition("</select>")[0]
     assert re.search(r'value="stage:1"[^>]*selected', rewards)
+
+
+PROMPTS = [
+    {"messages": [{"role": "user", "content": f"lamp {n}"}], "letter": "e"} for n in range(8)
+]
+ALL_ALIKE = (
+    '{"type": "string_check", "name": "e", "operation": "like", '
+    '"input": "{{ sample.output_text }}", "reference": "{{ item.letter }}"}'
+)
+
+
+def rewarded(bench: Bench, **filled: str) -> Any:
+    prompts = str(check(bench, jsonl(PROMPTS))[0].id)
+    given = {
+        "s0_training_file": file_of(bench, 0), "s1_training_file": prompts,
+        "s1_method": "reinforcement", "s1_max_completion_tokens": "8",
+    }  # fmt: skip
+    return ask(bench, **given | filled)
+
+
+@pytest.mark.parametrize("model", ["tiny", "stage:1"])
+def test_a_stage_is_judged_by_a_model_that_writes(bench: Bench, model: str) -> None:
+    question = "Is {{ sample.output_text }} right?"
+    answer = rewarded(bench, s1_judge_model=model, s1_question=question)
+    assert answer.status_code == 302, beside(answer.content.decode(), "1-judge_model")
+    with tenant_scope(bench.tenant.id):
+        grader = Stage.objects.get(number=2).request["grader"]
+    assert (grader["type"], grader["model"]) == ("score_model", model)
+    assert grader["input"] == [{"role": "user", "content": question}]
+    page = browser_of(bench_person(bench)).get(answer["location"]).content.decode()
+    assert ("the model of stage 1" in page) == (model == "stage:1")
+
+
+def test_a_stage_is_rewarded_by_a_grader_in_json(bench: Bench) -> None:
+    assert rewarded(bench, s1_grader=ALL_ALIKE).status_code == 302
+    with tenant_scope(bench.tenant.id):
+        assert Stage.objects.get(number=2).request["grader"]["operation"] == "like"
+
+
+@pytest.mark.parametrize(
+    ("filled", "field", "said"),
+    [
+        ({}, "reward_model", "one of these three"),
+        ({"judge_model": "tiny", "question": " "}, "question", "Write what"),
+        ({"judge_model": "tiny", "question": "{{ odd }}"}, "question", "double braces"),
+        ({"judge_model": "tiny", "grader": ALL_ALIKE}, "grader", "One thing rewards"),
+        ({"grader": "{"}, "grader", "no grader in JSON"),
+        ({"judge_model": "stage:2"}, "judge_model", "Select a valid choice"),
+    ],
+)
+def test_what_rewards_no_stage_is_said_at_its_field(
+    bench: Bench, filled: dict[str, str], field: str, said: str
+) -> None:
+    answer = rewarded(bench, **{f"s1_{name}": value for name, value in filled.items()})
+    assert answer.status_code == 200
+    assert said in beside(answer.content.decode(), f"1-{field}")
+
+
+def test_what_the_service_refuses_of_a_judge_is_said_at_it(bench: Bench) -> None:
+    """A stage of the method `reward` writes nothing."""
+    pairs = [{"prompt": f"lamp {n}?", "chosen": " on", "rejected": " off"} for n in range(8)]
+    answer = rewarded(
+        bench,
+        s0_training_file=str(check(bench, jsonl(pairs))[0].id), s0_method="reward",
+        s1_judge_model="stage:1", s1_question="{{ sample.output_text }}?",
+    )  # fmt: skip
+    assert beside(answer.content.decode(), "1-judge_model")

@@ -107,17 +107,49 @@ def test_only_an_earlier_stage_s_reward_model_rewards(bench: Bench, model: str) 
     ]
 
 
+def judge(model: str) -> Any:
+    asked = [{"role": "user", "content": "{{ sample.output_text }}"}]
+    return {"type": "score_model", "name": "j", "model": model, "input": asked}
+
+
+def test_a_stage_is_judged_by_the_text_model_of_another(bench: Bench) -> None:
+    request = asked(bench, "supervised", "reinforcement", grader=judge("stage:1"))
+    pipeline = make(bench, request)
+    pipelines.advance(bench, pipeline)
+    with tenant_scope(bench.tenant.id):
+        assert told(pipeline)["stages"][1]["judges"] == ["stage:1"]
+    writer = made(bench, pipeline, 1)
+    last = pipelines.job_of(bench, pipeline, 2)
+    assert last.requested["grader"] == judge(writer.model_name)
+    with tenant_scope(bench.tenant.id), pytest.raises(Conflict):
+        delete_model(name=writer.model_name, actor="test")
+    no_asker = somebody(bench.tenant.id, Role.ENGINEER, {Scope.JOBS_WRITE})
+    with pytest.raises(Refused):
+        make(bench, request, no_asker)
+    with tenant_scope(bench.tenant.id):
+        License.objects.update(rights=[Right.TRAIN])
+    with pytest.raises(Refused) as unlicensed:
+        make(bench, request)
+    assert unlicensed.value.param == "stages.1.grader"
+
+
+@pytest.mark.parametrize("model", ["stage:2", "stage:3", "stage:9"])
+def test_only_an_earlier_stage_s_text_model_judges(bench: Bench, model: str) -> None:
+    request = asked(bench, "supervised", "reward", "reinforcement", grader=judge(model))
+    (found,) = wrong_stages(request)
+    assert (found.code, found.param) == ("invalid_value", "stages.2.grader")
+    assert "makes no model that writes" in found.message
+
+
 def test_who_makes_or_retries_it_must_be_let_to_have_models_asked(bench: Bench) -> None:
     request = asked(bench, "supervised", "reward", "reinforcement")
     no_asker = somebody(bench.tenant.id, Role.ENGINEER, {Scope.JOBS_WRITE})
     with pytest.raises(Refused) as refused:
         make(bench, request, no_asker)
     assert refused.value.param is None or refused.value.param.startswith("stages.2")
-    judge = {"type": "score_model", "name": "j", "model": "tiny",
-             "input": [{"role": "user", "content": "{{ sample.output_text }}"}]}  # fmt: skip
     with pytest.raises(Refused):
-        make(bench, asked(bench, "supervised", "reinforcement", grader=judge), no_asker)
-    pipeline = make(bench, asked(bench, "supervised", "reinforcement", grader=judge))
+        make(bench, asked(bench, "supervised", "reinforcement", grader=judge("tiny")), no_asker)
+    pipeline = make(bench, asked(bench, "supervised", "reinforcement", grader=judge("tiny")))
     pipelines.advance(bench, pipeline)
     made(bench, pipeline, 1)
     assert pipelines.job_of(bench, pipeline, 2).requested["grader"]["model"] == "tiny"
@@ -134,10 +166,11 @@ def test_who_makes_or_retries_it_must_be_let_to_have_models_asked(bench: Bench) 
     assert unlicensed.value.param == "stages.2.grader"
 
 
-def test_a_job_by_itself_has_no_stages(bench: Bench) -> None:
+@pytest.mark.parametrize("grader", [ALONE, judge("stage:1")])
+def test_a_job_by_itself_has_no_stages(bench: Bench, grader: Any) -> None:
     with pytest.raises(UserFault) as refused:
         bench.create(
-            file=bench.add_file(jsonl(PROMPTS)), method="reinforcement", grader=ALONE,
+            file=bench.add_file(jsonl(PROMPTS)), method="reinforcement", grader=grader,
             settings=DRAWS, by=somebody(bench.tenant.id),
         )  # fmt: skip
     assert (refused.value.code, refused.value.param) == ("invalid_value", "grader")

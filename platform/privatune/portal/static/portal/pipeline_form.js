@@ -23,7 +23,9 @@
   // What rewards is asked of the method that learns from it alone
   stages.forEach((stage) => {
     const method = stage.querySelector("select[name$=method]");
-    const own = stage.querySelectorAll("[name$=reward_model], [name$=max_completion_tokens]");
+    const own = stage.querySelectorAll(
+      "[name$=reward_model], [name$=judge_model], [name$=question], [name$=grader], [name$=max_completion_tokens]",
+    );
     const learns = () => own.forEach((field) => {
       field.closest("div").hidden = field.disabled = method.value !== "reinforcement";
     });
