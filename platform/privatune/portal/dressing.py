@@ -14,7 +14,6 @@ from finetune.records.splitting import LARGEST_SHARE
 from finetune.services.jobs.files import require_kind
 from finetune.services.jobs.rewarding import checked_grader
 from privatune.portal.file_rows import label
-from privatune.portal.method_fields import FileSelect
 from privatune.portal.refusals import said
 from tenants.models import StoredFile
 
@@ -22,6 +21,16 @@ TICKED = forms.CheckboxInput | forms.RadioSelect | forms.CheckboxSelectMultiple
 
 
 # Fields that several forms ask
+
+
+class FileSelect(forms.Select):
+    """Each file is told with the format of its rows, as far as that is known."""
+
+    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)
+        if kind := getattr(getattr(value, "instance", None), "format", None):
+            option["attrs"]["data-format"] = kind
+        return option
 
 
 def share() -> forms.FloatField:

@@ -25,7 +25,6 @@ from privatune.portal.dressing import (
     dress,
     epochs,
     grader_written,
-    longest_answer,
     offer,
     own_grader,
     refuse_kinds,
@@ -33,6 +32,7 @@ from privatune.portal.dressing import (
     share,
     take_all,
 )
+from privatune.portal.method_settings import MethodSettings
 from privatune.portal.on_offer import OnOffer
 from privatune.portal.words import METHODS_TOLD
 
@@ -44,7 +44,6 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 GRADED = "reinforcement"
-CUTS = [("", _("Between any two characters")), ("line", _("With whole lines"))]
 OVERFLOW = [
     ("", _("By the method: refuse, or chunks")),
     ("refuse", _("Refuse the file and say which")),
@@ -65,7 +64,7 @@ SWITCH: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
 FIELDS = {"training_files": "further_file"}
 
 
-class JobForm(forms.Form):
+class JobForm(MethodSettings):
     model = forms.ChoiceField(label=_("Model"))
     training_file: Any = forms.ModelChoiceField(
         queryset=None, label=_("Training data"), empty_label=_("Choose a file")
@@ -138,145 +137,6 @@ class JobForm(forms.Form):
         max_value=1000,
         label=_("Learning rate multiplier"),
         help_text=_("0.0001 to 1000. Empty: 1, the rate that suits the model's size."),
-    )
-    fim_rate = forms.FloatField(
-        required=False,
-        min_value=0,
-        max_value=1,
-        label=_("Code: share of texts with a hole"),
-        help_text=_(
-            "0 to 1. Empty: 0. With 0.5, half of the texts teach to fill in the middle. Only for a "
-            "base model that has the control tokens for it."
-        ),
-    )
-    fim_spm_rate = forms.FloatField(
-        required=False,
-        min_value=0,
-        max_value=1,
-        label=_("Code: of those, share with the suffix first"),
-        help_text=_("0 to 1. Empty: as the base's own family was trained (mostly 0.5)."),
-    )
-    fim_cut = forms.ChoiceField(
-        required=False,
-        label=_("Code: where a hole begins and ends"),
-        choices=CUTS,
-    )
-    beta = forms.FloatField(
-        required=False,
-        min_value=0.0001,
-        max_value=100,
-        label=_("Nearness to the base: beta"),
-        help_text=_(
-            "Up to 100, of rewards 10. Empty: 0.1, of SimPO 2, of GRPO 0, of RLOO 0.05. Higher "
-            "stays closer to the base; ORPO and SimPO: weighs the difference of the answers more."
-        ),
-    )
-    gamma = forms.FloatField(
-        required=False,
-        min_value=0,
-        max_value=100,
-        label=_("Preferences: gamma, of SimPO"),
-        help_text=_("0 to 100. Empty: 0.5. The margin by which the better answer is to lead."),
-    )
-    desirable_weight = forms.FloatField(
-        required=False,
-        min_value=0.001,
-        max_value=1000,
-        label=_("Ratings: weight of good answers"),
-        help_text=_("Up to 1000. Empty: 1. Raise it where there are few of them."),
-    )
-    undesirable_weight = forms.FloatField(
-        required=False,
-        min_value=0.001,
-        max_value=1000,
-        label=_("Ratings: weight of the other answers"),
-        help_text=_("Up to 1000. Empty: 1. Raise it where there are few of them."),
-    )
-    loss_type = forms.ChoiceField(
-        required=False,
-        label=_("Preferences: loss"),
-        help_text=_("IPO guards against few or very clear preferences being learned by heart."),
-        choices=[("", _("As the method has it")), ("sigmoid", "DPO"), ("ipo", "IPO")],
-    )
-    label_smoothing = forms.FloatField(
-        required=False,
-        min_value=0,
-        max_value=0.49,
-        label=_("Preferences: label smoothing"),
-        help_text=_("0 to 0.49. Empty: 0. The share of preferences that may be the wrong way."),
-    )
-    algorithm = forms.ChoiceField(
-        required=False,
-        label=_("Rewards: algorithm"),
-        help_text=_("RLOO takes an answer as one action, GRPO each of its tokens by itself."),
-        choices=[("", "GRPO"), ("rloo", "RLOO")],
-    )
-    policy_loss = forms.ChoiceField(
-        required=False,
-        label=_("Rewards: loss, of GRPO"),
-        help_text=_("What a step's sum is divided by: whether long answers weigh more."),
-        choices=[("", "DAPO"), ("grpo", "GRPO"), ("bnpo", "BNPO"), ("dr_grpo", "Dr. GRPO")],
-    )
-    temperature = forms.FloatField(
-        required=False,
-        min_value=0.01,
-        max_value=2,
-        label=_("Rewards: temperature of the answers"),
-        help_text=_("0.01 to 2. Empty: 1. Higher: the answers of a prompt differ more."),
-    )
-    num_generations = forms.IntegerField(
-        required=False,
-        min_value=2,
-        max_value=64,
-        label=_("Rewards: answers of a prompt"),
-        help_text=_("2 to 64. Empty: 8. More: steadier, and as much slower."),
-    )
-    max_completion_tokens = longest_answer()
-    margin = forms.FloatField(
-        required=False,
-        min_value=0,
-        max_value=100,
-        label=_("Reward model: margin"),
-        help_text=_("0 to 100. Empty: 0. By how much the better answer is to score higher."),
-    )
-    center_rewards_coefficient = forms.FloatField(
-        required=False,
-        min_value=0,
-        max_value=100,
-        label=_("Reward model: keep scores about zero"),
-        help_text=_("0 to 100. Empty: 0. 0.01 is usual; higher holds them nearer."),
-    )
-    scale = forms.FloatField(
-        required=False,
-        min_value=0.01,
-        max_value=1000,
-        label=_("Vectors: scale"),
-        help_text=_("0.01 to 1000. Empty: 20. Higher: near misses count more."),
-    )
-    dimensions = forms.CharField(
-        required=False,
-        max_length=200,
-        label=_("Vectors: dimensions that are of use when cut"),
-        help_text=_("Numbers with commas between, such as 384, 128. Empty: only the whole."),
-    )
-    pos_weight = forms.FloatField(
-        required=False,
-        min_value=0.01,
-        max_value=1000,
-        label=_("Reranker: weight of the documents that belong"),
-        help_text=_(
-            "0.01 to 1000. Empty: 1. As many as there are negatives to a query: both sides weigh "
-            "the same."
-        ),
-    )
-    rerank_loss = forms.ChoiceField(
-        required=False,
-        label=_("Reranker: loss"),
-        help_text=_(
-            "Listwise has the documents of a query compete; for rows with negatives, and without a "
-            "weight."
-        ),
-        choices=[("", _("each pair by itself (binary)")), ("listwise", _("listwise"))],
     )
     r = forms.IntegerField(
         required=False,
@@ -484,12 +344,7 @@ class JobForm(forms.Form):
                 self.errors.pop(name, None)
                 data[name] = None
         self.cleaned_data = data
-        if data.get("algorithm") == "rloo" and data.get("policy_loss"):
-            self.add_error("policy_loss", gettext("RLOO has a loss of its own: leave this one."))
-        if data.get("rerank_loss") and data.get("pos_weight") not in (None, 1):
-            self.add_error(
-                "rerank_loss", gettext("Listwise takes no weight: leave one of the two out.")
-            )
+        self.refuse_contradictions(data)
         refuse_kinds(self, method, "training_file", "validation_file", "further_file")
         return data
 

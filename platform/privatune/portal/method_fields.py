@@ -8,16 +8,10 @@ from django.db.models import QuerySet
 
 from finetune.services.jobs.files import formats_of, trains_on
 from finetune.trainer.objectives import METHODS
+from privatune.portal.method_settings import MethodSettings
 from tenants.models import StoredFile
 
-# Settings that not every method has
-OF_METHODS = (
-    *("fim_rate", "fim_spm_rate", "fim_cut"),
-    *("beta", "gamma", "desirable_weight", "undesirable_weight", "loss_type", "label_smoothing"),
-    *("algorithm", "policy_loss", "temperature", "num_generations", "max_completion_tokens"),
-    *("scale", "dimensions"),
-    *("margin", "center_rewards_coefficient", "pos_weight", "rerank_loss"),
-)
+OF_METHODS = tuple(MethodSettings.base_fields)
 # By the field, the method whose `loss_type` it is: each has losses of its own
 LOSSES = {"loss_type": "dpo", "policy_loss": "reinforcement", "rerank_loss": "rerank"}
 # Where it is not the method's settings that decide
@@ -85,13 +79,3 @@ def method_for(files: QuerySet[StoredFile], file_id: str) -> str | None:
     found = next((each for each in files if str(each.id) == file_id), None)
     kind: Any = getattr(found, "format", None)
     return next((each for each in METHODS if trains_on(each, kind)), None) if kind else None
-
-
-class FileSelect(forms.Select):
-    """Each file is told with the format of its rows, as far as that is known."""
-
-    def create_option(self, name: str, value: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        option: dict[str, Any] = super().create_option(name, value, *args, **kwargs)
-        if kind := getattr(getattr(value, "instance", None), "format", None):
-            option["attrs"]["data-format"] = kind
-        return option

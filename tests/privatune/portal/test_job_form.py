@@ -160,7 +160,9 @@ def reward(bench: Bench, language: str = "en", **own: Any) -> Any:
 
 def test_answers_are_rewarded_by_the_grader_that_was_pasted(bench: Bench) -> None:
     own = {"preset": "custom", "max_completion_tokens": "8", "num_generations": "4"}
-    own |= {"policy_loss": "dr_grpo", "temperature": "0.7"}
+    own |= {"policy_loss": "dr_grpo", "temperature": "0.7", "top_p": "0.9", "scale_rewards": "none"}
+    own |= {"num_iterations": "2", "epsilon": "0.1", "epsilon_high": "0.3"}
+    own["num_generations_eval"] = "3"
     answer = reward(bench, grader=json.dumps(LETTER_GRADER), **own)
     assert answer.status_code == 302, answer.content.decode()
     with tenant_scope(bench.tenant.id):
@@ -168,11 +170,13 @@ def test_answers_are_rewarded_by_the_grader_that_was_pasted(bench: Bench) -> Non
     assert requested["grader"] == LETTER_GRADER
     assert requested["settings"] == {
         "num_generations": 4, "max_completion_tokens": 8, "loss_type": "dr_grpo",
-        "temperature": 0.7,
+        "temperature": 0.7, "top_p": 0.9, "scale_rewards": "none", "num_iterations": 2,
+        "epsilon": 0.1, "epsilon_high": 0.3, "num_generations_eval": 3,
     }  # fmt: skip
     page = reward(bench, grader=json.dumps(LETTER_GRADER), algorithm="rloo", **own)
-    said = page.content.decode().partition('name="policy_loss"')[2].partition("form-label")[0]
-    assert "invalid-feedback" in said
+    for field in ("policy_loss", "scale_rewards"):
+        said = page.content.decode().partition(f'name="{field}"')[2].partition("form-label")[0]
+        assert "invalid-feedback" in said
 
 
 def test_a_reranker_is_told_its_own_loss(tmp_path: Path) -> None:
@@ -288,8 +292,10 @@ OF_TEXT = {"thinking", "dropout", "neftune_noise_alpha"}  # of every method that
                  "further_weight", "learning_curve"}),
         ("kto", {"beta", "desirable_weight", "undesirable_weight", "packing", "further_file",
                  "further_weight", "learning_curve"}),
-        ("reinforcement", {"algorithm", "policy_loss", "temperature", "beta", "num_generations",
-                           "max_completion_tokens", "grader", "reward_model"}),
+        ("reinforcement", {"algorithm", "policy_loss", "temperature", "top_p", "beta",
+                           "num_generations", "num_generations_eval", "num_iterations", "epsilon",
+                           "epsilon_high", "scale_rewards", "max_completion_tokens", "grader",
+                           "reward_model"}),
     ],
 )  # fmt: skip
 def test_only_the_chosen_methods_settings_are_shown_also_without_scripts(

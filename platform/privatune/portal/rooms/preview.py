@@ -14,7 +14,8 @@ from finetune.services.jobs.preview import Previewed, Wish, preview_row
 from privatune.portal import findings
 from privatune.portal.access import RoomRequest, room
 from privatune.portal.dressing import dress
-from privatune.portal.job_form import CUTS, OVERFLOW, THINKING
+from privatune.portal.job_form import OVERFLOW, THINKING
+from privatune.portal.method_settings import CUTS
 from privatune.portal.refusals import said
 from tenants.database.scope import tenant_scope
 from tenants.roles import Scope
