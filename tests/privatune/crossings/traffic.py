@@ -80,9 +80,12 @@ def read(party: Party, tally: Tally) -> None:
 
 
 def write(party: Party, tally: Tally) -> None:
+    """Takes back what it wrote by SQL: the ORM would ask each table that may name a file first."""
     file = _new_file(f"{party.mark}-written")
     read(party, tally)
-    file.delete()
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM tenants_storedfile WHERE id = %s", [file.id])
+        tally.require(cursor.rowcount == 1, "DELETE")
 
 
 def raise_in_between(party: Party, tally: Tally) -> None:
