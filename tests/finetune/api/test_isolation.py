@@ -13,15 +13,16 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from finetune.models import Artifact, CatalogModel, Dataset, Evaluation, Event, Suite
 from tenants.database.scope import tenant_scope
 from tenants.models import AuditEntry, License, Membership, UsageEntry
-from tenants.roles import ALL_SCOPES, Role
+from tenants.roles import ALL_SCOPES, Role, Scope
 from tenants.services.files import create_file, keep
 from tenants.services.invitations import invite
 from tenants.services.licences import charge, terms_of
 from tenants.services.tenants import add_member, create_key
 from tenants.services.uploads import create_upload
 from tenants.services.vaults import open_vault
-from tests.finetune.api.customers import Customer, new_customer, new_member
+from tests.finetune.api.customers import Customer, new_customer, new_member, shelve
 from tests.finetune.api.rows import give_checkpoint, give_event, give_result, give_samples
+from tests.fixtures.database import Writing
 
 pytestmark = pytest.mark.django_db
 
@@ -183,19 +184,41 @@ def calls(*, with_id: bool = False) -> list[tuple[str, str]]:
     ]
 
 
-@pytest.fixture
-def owner() -> Customer:
+@pytest.fixture(scope="module")
+def owner(writing: Writing) -> Customer:
     """A tenant that holds one row of every kind."""
-    CatalogModel.objects.create(
-        name="shelf", digest=f"sha256:{NOWHERE}", path="none", architecture="Llama", parameters=1,
-        context_length=64, bytes=1, task="dialogue", licence="Apache-2.0", source="test",
-    )  # fmt: skip
-    return new_customer(models=["shelf"])
+    with writing():
+        shelve()
+        return new_customer(models=["shelf"])
 
 
-@pytest.fixture
-def ids(owner: Customer) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def stranger(writing: Writing, owner: Customer) -> Customer:
+    """A tenant with rights as the owner's, and none of its rows."""
+    with writing():
+        return new_customer(models=["shelf"])
+
+
+@pytest.fixture(scope="module")
+def holders(writing: Writing, owner: Customer) -> dict[frozenset[Scope], Customer]:
+    """By the scopes of its key: a customer with a single one, and one with all others, of each."""
+    singles = [frozenset({scope}) for scope in Scope]
+    with writing():
+        return {
+            scopes: new_customer(scopes=scopes, models=["shelf"])
+            for single in singles
+            for scopes in (single, ALL_SCOPES - single)
+        }
+
+
+@pytest.fixture(scope="module")
+def ids(writing: Writing, owner: Customer) -> dict[str, str]:
     """The public id of each kind of the owner's rows."""
+    with writing():
+        return _one_of_each(owner)
+
+
+def _one_of_each(owner: Customer) -> dict[str, str]:
     from finetune.models import Estimate, Form, Job, Pipeline, Profile, Scrub, Stage
 
     with tenant_scope(owner.tenant_id):
@@ -303,11 +326,10 @@ def test_every_route_is_in_the_table_and_the_table_names_no_other() -> None:
 
 @pytest.mark.parametrize(("route", "method"), calls(with_id=True))
 def test_another_tenants_id_answers_as_one_that_nobody_has(
-    owner: Customer, ids: dict[str, str], route: str, method: str
+    owner: Customer, ids: dict[str, str], stranger: Customer, route: str, method: str
 ) -> None:
     kind = EXAMPLES[route].kind
     assert kind is not None
-    stranger = new_customer(models=["shelf"])
     with tenant_scope(owner.tenant_id):
         before = AuditEntry.objects.count()
     foreign = send(stranger, route, method, ids[kind])
@@ -326,14 +348,14 @@ def test_a_route_without_a_key_is_401(route: str, method: str) -> None:
 
 
 @pytest.mark.parametrize(("route", "method"), calls())
-def test_a_key_without_the_scope_is_403(route: str, method: str) -> None:
+def test_a_key_without_the_scope_is_403(
+    holders: dict[frozenset[Scope], Customer], route: str, method: str
+) -> None:
     needed = dict(api_routes())[route].view_class.scopes[method]
-    limited = new_customer(scopes=ALL_SCOPES - {needed})
-    status, body, _ = send(limited, route, method)
+    status, body, _ = send(holders[ALL_SCOPES - {needed}], route, method)
     assert status == 403
     assert needed.value.encode() in body
-    only = new_customer(scopes={needed}, models=["shelf"])
-    status, body, _ = send(only, route, method)
+    status, body, _ = send(holders[frozenset({needed})], route, method)
     assert status != 401
     assert b"missing_scope" not in body, "the named scope must be enough"
 
@@ -358,9 +380,8 @@ LISTS = {
 
 
 def test_lists_show_own_rows_only_and_take_no_foreign_cursor(
-    owner: Customer, ids: dict[str, str]
+    owner: Customer, ids: dict[str, str], stranger: Customer
 ) -> None:
-    stranger = new_customer(models=["shelf"])
     for path, kind in LISTS.items():
         headers = {"Authorization": f"Bearer {stranger.key}"}
         body = CLIENT.get(path, headers=headers).content
@@ -375,9 +396,8 @@ def test_lists_show_own_rows_only_and_take_no_foreign_cursor(
 
 @pytest.mark.parametrize("field_name", ["training_file", "validation_file"])
 def test_a_foreign_file_in_a_body_is_as_one_that_nobody_has(
-    owner: Customer, ids: dict[str, str], field_name: str
+    ids: dict[str, str], stranger: Customer, field_name: str
 ) -> None:
-    stranger = new_customer(models=["shelf"])
     with tenant_scope(stranger.tenant_id):
         kept = keep(vault=open_vault(), pieces=[b"x"], limit=9)
         own = create_file(
@@ -396,9 +416,10 @@ def test_a_foreign_file_in_a_body_is_as_one_that_nobody_has(
     assert answers[0].content == answers[1].content
 
 
-def test_members_of_one_tenant_are_no_members_of_another(owner: Customer) -> None:
+def test_members_of_one_tenant_are_no_members_of_another(
+    owner: Customer, stranger: Customer
+) -> None:
     user, _ = new_member(owner)
-    stranger = new_customer()
     add_member(tenant_id=stranger.tenant_id, user=user, role=Role.VIEWER, actor="t")
     with tenant_scope(stranger.tenant_id):
         assert Membership.objects.count() == 1

@@ -31,6 +31,7 @@ from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import Customer, new_customer, shelve
 from tests.finetune.api.rows import give_result
+from tests.fixtures.database import Writing
 
 pytestmark = pytest.mark.django_db
 
@@ -52,14 +53,45 @@ ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]
 WITH_ID = [route for route in ROUTES if "<" in route]
 
 
-@pytest.fixture
-def owner() -> Customer:
-    shelve()
-    return new_customer(models=["shelf"])
+@pytest.fixture(scope="module")
+def owner(writing: Writing) -> Customer:
+    with writing():
+        shelve()
+        return new_customer(models=["shelf"])
 
 
-@pytest.fixture
-def ids(owner: Customer) -> dict[str, uuid.UUID]:
+@pytest.fixture(scope="module")
+def own_person(writing: Writing, owner: Customer) -> User:
+    with writing():
+        return person(owner)
+
+
+@pytest.fixture(scope="module")
+def viewer(writing: Writing, owner: Customer) -> User:
+    with writing():
+        return person(owner, Role.VIEWER)
+
+
+@pytest.fixture(scope="module")
+def theirs(writing: Writing, owner: Customer) -> Customer:
+    """Another tenant with rights as the owner's, and none of its rows."""
+    with writing():
+        return new_customer(models=["shelf"])
+
+
+@pytest.fixture(scope="module")
+def stranger(writing: Writing, theirs: Customer) -> User:
+    with writing():
+        return person(theirs)
+
+
+@pytest.fixture(scope="module")
+def ids(writing: Writing, owner: Customer) -> dict[str, uuid.UUID]:
+    with writing():
+        return _one_of_each(owner)
+
+
+def _one_of_each(owner: Customer) -> dict[str, uuid.UUID]:
     with tenant_scope(owner.tenant_id):
         kept = keep(vault=open_vault(), pieces=[b"secret"], limit=100)
         file = create_file(
@@ -126,21 +158,23 @@ def test_the_table_names_every_room_without_an_id() -> None:
 
 @pytest.mark.parametrize("route", WITH_ID)
 def test_another_tenants_row_answers_as_one_that_nobody_has(
-    owner: Customer, ids: dict[str, uuid.UUID], route: str
+    owner: Customer,
+    own_person: User,
+    theirs: Customer,
+    stranger: User,
+    ids: dict[str, uuid.UUID],
+    route: str,
 ) -> None:
-    theirs = new_customer(models=["shelf"])
-    stranger = person(theirs)
     foreign = visit(stranger, theirs.slug, route, ids)
     assert foreign[0] == 404
     assert foreign == visit(stranger, theirs.slug, route, dict.fromkeys(ids, NOWHERE))
-    assert visit(person(owner), owner.slug, route, ids)[0] != 404, "or this test shows nothing"
+    assert visit(own_person, owner.slug, route, ids)[0] != 404, "or this test shows nothing"
 
 
 @pytest.mark.parametrize("route", ROUTES)
 def test_another_tenants_address_answers_as_one_that_nobody_has(
-    owner: Customer, ids: dict[str, uuid.UUID], route: str
+    owner: Customer, stranger: User, ids: dict[str, uuid.UUID], route: str
 ) -> None:
-    stranger = person(new_customer(models=["shelf"]))
     foreign = visit(stranger, owner.slug, route, ids)
     assert foreign[0] == 404
     assert foreign == visit(stranger, "nobody", route, ids)
@@ -167,5 +201,7 @@ def test_without_sign_in_every_room_leads_to_the_sign_in(
         "files/<file:file_id>/scrub",
     ],
 )
-def test_a_viewer_changes_nothing(owner: Customer, ids: dict[str, uuid.UUID], route: str) -> None:
-    assert visit(person(owner, Role.VIEWER), owner.slug, route, ids)[0] == 403
+def test_a_viewer_changes_nothing(
+    owner: Customer, viewer: User, ids: dict[str, uuid.UUID], route: str
+) -> None:
+    assert visit(viewer, owner.slug, route, ids)[0] == 403
