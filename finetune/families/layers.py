@@ -19,6 +19,8 @@ NOT_LINEAR = frozenset(
         "relative_attention_bias",
     ]
 )
+WORDS = ("embed_tokens.weight", "word_embeddings.weight", "tok_embeddings.weight")
+"""As the bases that embed name the vectors of their tokens, by the end."""
 # The text model of a base that reads images, too: as the hub's files name it, and as modules are
 TEXT_WITHIN = re.compile(r"(language_model\.model|model\.language_model)\.")
 ADAPTER_TENSOR = re.compile(
@@ -87,6 +89,15 @@ def tensor_shapes(base_dir: Path) -> dict[str, tuple[int, ...]]:
     if not found:
         raise FileNotFoundError(f"{base_dir} holds no weights")
     return found
+
+
+def vector_width(base_dir: Path) -> int:
+    """Dimensions of the vectors that a base makes of texts: a token has as many. Raises OSError or
+    ValueError when it cannot be read."""
+    for name, shape in tensor_shapes(base_dir).items():
+        if name.endswith(WORDS):
+            return shape[1]
+    raise ValueError(f"{base_dir} holds no vectors of tokens")
 
 
 def is_target(name: str, targets: Iterable[str]) -> bool:

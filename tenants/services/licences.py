@@ -68,7 +68,7 @@ def change_license(
 ) -> License:
     """Renews, suspends, reactivates or revokes. Raises NotFound; a revoked one stays revoked."""
     with tenant_scope(tenant_id):
-        licence = License.objects.select_for_update().filter(id=license_id).first()
+        licence = License.objects.select_for_update(no_key=True).filter(id=license_id).first()
         if licence is None:
             raise NotFound("license_not_found", "There is no such licence.")
         if licence.state == LicenseState.REVOKED:

@@ -1,16 +1,18 @@
 """What a job is asked against of its base before it is made: files that the web server must see."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 from django.conf import settings
 
 from faults import OurFault, UserFault
 from finetune.families.contract import AdapterSpec
-from finetune.families.layers import is_target, linear_layers, unmatched
+from finetune.families.layers import is_target, linear_layers, unmatched, vector_width
 from finetune.models import CatalogModel
+from finetune.trainer.objectives.vectors import VectorSettings, require_cuts
 
 SHOWN = 64  # characters of a name that a request gave
 
@@ -79,6 +81,16 @@ def require_width(adapter: AdapterSpec, base: CatalogModel) -> None:
             "begin with `default`.",
             param="adapter.r",
         )
+
+
+def require_dimensions(settings: Mapping[str, Any], base: CatalogModel) -> None:
+    """`settings`: a method's, as they were asked. Raises UserFault `bad_dimensions` where vectors
+    are to be cut to more than the base's have; BaseMissing."""
+    if not settings.get("dimensions"):
+        return
+    with files_of(base) as folder:
+        width = vector_width(folder)
+    require_cuts(VectorSettings.model_validate(settings), width)
 
 
 def _kinds(names: list[str]) -> list[str]:

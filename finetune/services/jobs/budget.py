@@ -51,7 +51,7 @@ def require_budget(job: Job) -> None:
     """Of a resolved job, inside a transaction. Raises Refused, which says how many epochs the
     licence has tokens for."""
     # One after the other: two jobs must not be promised the same tokens
-    License.objects.select_for_update().get(id=job.license_id)
+    License.objects.select_for_update(no_key=True).get(id=job.license_id)
     try:
         require_license(model=job.base.name, right=Right.TRAIN, tokens=tokens_needed(job))
     except Refused as refused:

@@ -27,7 +27,7 @@ from finetune.events import (
     PauseWithdrawn,
 )
 from finetune.models import CatalogModel, Dataset, Job, JobFile, Run, Validation
-from finetune.services.jobs.base_files import require_targets, require_width
+from finetune.services.jobs.base_files import require_dimensions, require_targets, require_width
 from finetune.services.jobs.files import require_family, require_kind, usable_file
 from finetune.services.jobs.judges import judges_asked, require_asker, require_judges
 from finetune.services.jobs.request import (
@@ -161,6 +161,7 @@ def admit(request: JobRequest, *, lock: bool = True) -> Admitted:
     check_request(request, context_length=base.context_length, infilling=base.infilling)
     require_targets(request.adapter_spec(), base)
     require_width(request.adapter_spec(), base)
+    require_dimensions(request.method_settings(), base)
     return Admitted(request, base, training, validation, further, start)
 
 

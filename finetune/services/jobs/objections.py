@@ -6,7 +6,7 @@ from functools import partial
 from uuid import UUID
 
 from faults import Fault
-from finetune.services.jobs.base_files import require_targets, require_width
+from finetune.services.jobs.base_files import require_dimensions, require_targets, require_width
 from finetune.services.jobs.files import require_kind, usable_file
 from finetune.services.jobs.lifecycle import base_of
 from finetune.services.jobs.request import REQUEST_CLASHES, JobRequest, check_request
@@ -30,6 +30,7 @@ def _checks(request: JobRequest) -> Iterator[Callable[[], object]]:
     yield from (partial(_apart, request, clash) for clash in CLASHES)
     yield partial(_in_range, request)
     yield partial(_fits_layers, request)
+    yield partial(_fits_vectors, request)
 
 
 def _in_range(request: JobRequest) -> None:
@@ -61,6 +62,10 @@ def _fits_layers(request: JobRequest) -> None:
     adapter, base = request.adapter_spec(), base_of(request.model)
     require_targets(adapter, base)
     require_width(adapter, base)
+
+
+def _fits_vectors(request: JobRequest) -> None:
+    require_dimensions(request.method_settings(), base_of(request.model))
 
 
 def _apart(request: JobRequest, clash: Clash[RunSpec]) -> None:

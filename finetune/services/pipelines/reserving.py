@@ -17,7 +17,7 @@ def reserve(pipeline: Pipeline, stages: list[tuple[Stage, Job]]) -> None:
     """`stages` have no job yet, and their files are read; inside a transaction that holds the
     pipeline. Raises Refused where the licence has not so many left, UserFault `job_too_large`."""
     # One after the other: two pipelines must not be promised the same tokens
-    licence = License.objects.select_for_update().get(id=pipeline.license_id)
+    licence = License.objects.select_for_update(no_key=True).get(id=pipeline.license_id)
     wanted = 0
     for stage, job in stages:
         stage.trained_tokens = int((resolved(job).resolved or {})["trained_tokens"])

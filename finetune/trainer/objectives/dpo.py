@@ -5,9 +5,9 @@ Means are over pairs, and IPO's log-ratios are means over an answer's tokens.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from finetune.records.kinds import PAIR, Item
 from finetune.trainer.objectives.contract import Objective, Settings, Sums
@@ -23,12 +23,24 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LEAST_OF_IPO = 1e-5
+
+
 class DpoSettings(Settings):
     """`label_smoothing`: how often a preference is held to be the wrong way round."""
 
     beta: float = Field(default=0.1, gt=0, le=100)
     loss_type: Literal["sigmoid", "ipo"] = "sigmoid"
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+
+    @model_validator(mode="after")
+    def _has_a_margin(self) -> Self:
+        """The square of 1 / (2 beta) is infinite in float32 long before beta is 0."""
+        if self.loss_type == "ipo" and self.beta < LEAST_OF_IPO:
+            raise ValueError(
+                f"ipo aims at a margin of 1/(2 beta), with beta {LEAST_OF_IPO} or more"
+            )
+        return self
 
 
 DEFAULT = DpoSettings()

@@ -52,14 +52,8 @@ def placed(
     import torch
 
     vectors = embed(items).detach().requires_grad_()
+    require_cuts(settings, vectors.shape[1])
     cuts = settings.cuts or [vectors.shape[1]]
-    if cuts[0] > vectors.shape[1]:
-        raise UserFault(
-            "bad_dimensions",
-            f"The base's vectors have {vectors.shape[1]} dimensions; {cuts[0]} are asked for.",
-            param="dimensions",
-            fix="Name no more dimensions than the base has.",
-        )
     with torch.enable_grad():
         _, metrics = losses(_unit(vectors))
         shares = torch.stack([losses(_unit(vectors[:, :width]))[0] for width in cuts]).sum(0)
@@ -70,6 +64,17 @@ def placed(
         Placed(share, part, {name: values[number] for name, values in told.items()})
         for number, (share, part) in enumerate(zip(shares.tolist(), parts, strict=True))
     ]
+
+
+def require_cuts(settings: VectorSettings, width: int) -> None:
+    """Raises UserFault `bad_dimensions` for more than the `width` of the base's vectors."""
+    if settings.cuts and settings.cuts[0] > width:
+        raise UserFault(
+            "bad_dimensions",
+            f"The base's vectors have {width} dimensions; {settings.cuts[0]} are asked for.",
+            param="hyperparameters.dimensions",
+            fix="Name no more dimensions than the base has.",
+        )
 
 
 def _unit(vectors: "Tensor") -> "Tensor":

@@ -96,3 +96,13 @@ def test_chats_are_no_preferences_and_preferences_no_chats(customer: Customer) -
     pairs = upload(customer, preferences(2), "pairs.jsonl")
     with pytest.raises(BadRequestError, match="holds preference"):
         customer.client().fine_tuning.jobs.create(model=TINY, training_file=pairs)
+
+
+def test_a_margin_beyond_all_numbers_is_refused(customer: Customer) -> None:
+    """1 / (2 beta), squared: the first loss was infinite, and the job failed in training."""
+    file = upload(customer, preferences(), "pairs.jsonl")
+    assert start(customer, file, beta=1e-30).method.dpo.hyperparameters.beta == 1e-30
+    with pytest.raises(BadRequestError) as refused:
+        start(customer, file, beta=1e-30, loss_type="ipo")
+    assert refused.value.code == "invalid_value"
+    assert "1/(2 beta)" in refused.value.message

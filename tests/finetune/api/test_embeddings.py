@@ -19,6 +19,7 @@ from tenants.models import AuditEntry
 from tests.embedders import WIDTH, build_embedder
 from tests.finetune.api.conftest import TINY
 from tests.finetune.api.customers import Customer, new_customer
+from tests.finetune.api.test_pretrain import upload
 
 sentence_transformers = pytest.importorskip("sentence_transformers")
 
@@ -164,3 +165,27 @@ def test_the_catalogue_says_what_it_is(embeds: str) -> None:
         "BertModel",
         64,
     )
+
+
+@pytest.mark.parametrize("asked", [[WIDTH, 8], [9999, WIDTH]])
+def test_vectors_are_not_trained_to_be_longer_than_the_bases(
+    asker: Customer, asked: list[int]
+) -> None:
+    """It was a failure of the training, after the turn that it took."""
+    row = b'{"query": "light", "positive": "turn on the light"}\n'
+    file = upload(asker, b"".join(row.replace(b"light", b"%d" % n) for n in range(9)), "v.jsonl")
+    method: Any = {"type": "contrastive", "contrastive": {"hyperparameters": {"dimensions": asked}}}
+
+    def start() -> Any:
+        return asker.client().fine_tuning.jobs.create(
+            model=EMBEDS, training_file=file, method=method
+        )
+
+    if max(asked) == WIDTH:
+        assert start().status == "validating_files"
+        return
+    with pytest.raises(BadRequestError) as refused:
+        start()
+    assert refused.value.code == "bad_dimensions"
+    assert refused.value.param == "method.contrastive.hyperparameters.dimensions"
+    assert f"have {WIDTH} dimensions; 9999 are asked for" in refused.value.message

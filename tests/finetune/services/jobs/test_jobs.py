@@ -1,16 +1,20 @@
 """Creating a job and moving its state: what is refused, what is written with each step."""
 
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from faults import OurFault, UserFault
 from finetune import events
 from finetune.models import Event, Job, Run
 from finetune.records.kinds import RecordKind
 from finetune.services.jobs import lifecycle
+from finetune.services.jobs.budget import require_budget
 from finetune.services.jobs.steps import step
 from finetune.services.runs.publishing import model_name
 from finetune.states import JOB_STEPS, JobState, RunState
@@ -20,7 +24,7 @@ from tenants.errors import NotFound, Refused
 from tenants.models import AuditEntry, LicenseState
 from tenants.services.licences import change_license, charge
 from tests.finetune.services.jobs.test_validation import check
-from tests.fixtures.jobs import Bench, chat_rows, jsonl
+from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 
 
 def test_a_new_job_is_validating_with_its_first_events_and_an_audit_entry(bench: Bench) -> None:
@@ -232,3 +236,28 @@ def test_a_file_of_another_kind_of_record_than_the_method_takes_is_refused(
     assert (refused.value.code, refused.value.param) == ("wrong_kind_of_record", "training_file")
     assert refused.value.status == 400
     assert bench.create(file=file, method="supervised").method == "supervised"
+
+
+def test_a_job_is_made_while_another_is_held_to_the_licence(
+    committed: None, tiny_base: Path
+) -> None:
+    """Its licence is named by a foreign key, which is looked at as it is committed: had it to wait
+    there, the two would wait for each other, and one of them would fail."""
+    bench = new_bench(tiny_base)
+    first, request = bench.create(), bench.request()
+
+    def make_another() -> Any:
+        try:
+            with tenant_scope(bench.tenant.id):
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '5s'")
+                return lifecycle.create_job(request=request, actor="test").license_id
+        finally:
+            connection.close()
+
+    with tenant_scope(bench.tenant.id), ThreadPoolExecutor(1) as pool:
+        Job.objects.filter(id=first.id).update(
+            resolved={"spec": {"epochs": 1}, "trained_tokens": 1}
+        )
+        require_budget(Job.objects.get(id=first.id))
+        assert pool.submit(make_another).result() == bench.license.id
