@@ -6,11 +6,12 @@ import re
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from typer.main import get_command
 
+from finetune.families.contract import FamilyName
 from privatune.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,25 @@ def test_links_into_a_page_lead_to_one_of_its_headings(page: Path) -> None:
         if not target.startswith(("http:", "https:")):
             other = page.parent / target if target else page
             assert anchor in anchors(other), f"{page.name} links to {target}#{anchor}"
+
+
+def test_each_family_s_every_cell_leads_to_its_test() -> None:
+    page = ROOT / "docs" / "reference" / "families.md"
+    head, _, *rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page.read_text("utf-8").splitlines()
+        if line.startswith("|")
+    ]
+    families = {each.rpartition(" ")[2].strip("`") for each in head[1:]}
+    assert families == set(get_args(FamilyName))
+    for step, *cells in rows:
+        assert len(cells) == len(head) - 1, step
+        for cell in cells:
+            tests = re.findall(r'\]\((\S+) "(\w+)"\)', cell)
+            assert tests or cell.startswith(("none yet", "not there")), (step, cell)
+            for target, name in tests:
+                written = (page.parent / target).read_text("utf-8")
+                assert re.search(rf"^def {name}\(", written, re.MULTILINE), (step, name)
 
 
 def test_import_platform_is_the_standard_librarys() -> None:
