@@ -36,6 +36,8 @@ class Pace(models.Model):
     machine = models.JSONField(default=dict)  # RunSpec's fields that were chosen there
     token_seconds = models.FloatField()  # of training, for a token of the data
     valid_token_seconds = models.FloatField(null=True)
+    # Of graders beside the training, for an answer, all parts together; None: not measured
+    answer_seconds = models.FloatField(null=True)
     save_seconds = models.FloatField(default=0)
     start_seconds = models.FloatField(default=0)  # from the claim to the first step
     publish_seconds = models.FloatField(null=True)  # from the last step; None: no job ended yet

@@ -18,6 +18,7 @@ from finetune.trainer.lifeline import Stop
 from finetune.trainer.loop import evaluate, prepare, step
 from finetune.trainer.memory import peak_memory_mb
 from finetune.trainer.objectives import OBJECTIVES, usable
+from finetune.trainer.rewards import FOLDER, Rewards
 from finetune.trainer.run import Run
 from finetune.trainer.spec import RunSpec
 
@@ -27,6 +28,7 @@ PROCESSOR_SECONDS, MOST_SECONDS = 30.0, 120.0
 MOST_STEPS, LEAST_STEPS = 24, 3
 LOOKED_AT = 4000  # steps of an epoch among which the heaviest is sought
 EVALUATED_TOKENS = 8192
+GRADED = 8  # answers
 
 
 def rehearse(run_dir: Path, stop: Stop) -> None:
@@ -41,7 +43,7 @@ def rehearse(run_dir: Path, stop: Stop) -> None:
             run.checkpoints = Checkpoints(Path(scratch))
             began = time.monotonic()
             with run.lanes:
-                told = _measured(run)
+                told = _measured(run) | _grading(run, run_dir)
             told["seconds"] = time.monotonic() - began
         finally:
             events.close()
@@ -112,6 +114,18 @@ def _seconds(run: Run, number: int) -> float:
     began = time.monotonic()
     step(run)
     return time.monotonic() - began
+
+
+def _grading(run: Run, run_dir: Path) -> dict[str, Any]:
+    """How long graders beside the training take for some answers. The first is not counted: a
+    judging model may have to be read for it. {}: nobody grades here, or not within the time."""
+    if run.rollouts is None or not (run_dir / FOLDER).is_dir():
+        return {}
+    rewards, answers = Rewards(run.spec.grader, run_dir, run.stop), run.rollouts.drawn(GRADED)
+    if not rewards.asks or rewards.probe(answers[:1]) is None:
+        return {}
+    seconds = rewards.probe(answers)
+    return {} if seconds is None else {"graded": len(answers), "grading_seconds": seconds}
 
 
 def _evaluation(run: Run) -> tuple[int, float]:

@@ -55,6 +55,14 @@ def write_result(
         report["preferences"] = preferred.said()
     if curve is not None:
         report["learning_curve"] = curve
+    waited = run.rollouts.waited if run.rollouts is not None else None
+    if waited is not None:
+        steps, evaluations = waited
+        report["grading"] = {
+            "answers": steps.answers + evaluations.answers,
+            "seconds": round(steps.seconds + evaluations.seconds, 3),
+            "step_seconds": round(steps.seconds, 3),
+        }
     report["printed_day"] = run.printed_day
     report["warnings"] = [each.entry() for each in warned]
     if spec.relief is not None:

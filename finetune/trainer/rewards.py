@@ -25,11 +25,22 @@ if TYPE_CHECKING:  # it loads torch, and the worker reads here
     from finetune.trainer.generating import Answer
 
 FOLDER = "grading"
+EVALUATION = "valid"  # the occasion's name; of a step it is the step's number
 ASKED, TOLD = ".asked.json", ".told.json"
 LOOK_SECONDS = 0.05
 
 
+PROBE_SECONDS = 120.0  # that a try waits for graders
+
 Told = list[Any]  # of a judging model: its score (a reward model's: raw), tokens, why there is none
+
+
+@dataclass
+class Waited:
+    """What the keeper graded, and how long the training waited for it."""
+
+    answers: int = 0
+    seconds: float = 0.0
 
 
 def sources_of(spec: "specs.Grader") -> list[str]:
@@ -78,6 +89,7 @@ class Rewards:
         self._spec = specs.GRADER.validate_python(grader)
         self._sources, self._judges = sources_of(self._spec), judges_in(self._spec)
         self._folder, self._stop = run_dir / FOLDER, stop
+        self.of_steps, self.of_evaluations = Waited(), Waited()
         if (self._sources or self._judges) and not self._folder.is_dir():
             raise OurFault(
                 "no_grader",
@@ -85,11 +97,21 @@ class Rewards:
                 fix=f"A worker does, which makes the folder {FOLDER} in the run's.",
             )
 
+    @property
+    def asks(self) -> bool:
+        """Whether it waits for the keeper."""
+        return bool(self._sources or self._judges)
+
     def of(self, name: str, given: Sequence[tuple["Answer", Any]]) -> list[Graded]:
         """Of each completion, with its row's item, in the order given. `name` is that of the
         occasion. Yielded may come. Raises UserFault `grader_failed` where none has a reward."""
         samples = [(sample_told(answer), item) for answer, item in given]
+        began = time.monotonic()
         hands = self._asked(name, samples)
+        if self.asks:
+            waited = self.of_evaluations if name == EVALUATION else self.of_steps
+            waited.answers += len(samples)
+            waited.seconds += time.monotonic() - began
         graded = [
             grade(self._spec, sample, item, each)
             for (sample, item), each in zip(samples, hands, strict=True)
@@ -99,20 +121,21 @@ class Rewards:
             raise _failed(kinds, ours=all(r.ours for each in hands for r in each.ran.values()))
         return graded
 
+    def probe(self, given: Sequence[tuple["Answer", Any]]) -> float | None:
+        """The seconds that grading these takes, whatever comes of it; None: more than
+        PROBE_SECONDS. Yielded may come."""
+        began = time.monotonic()
+        samples = [(sample_told(answer), item) for answer, item in given]
+        if self._answers("probe", samples, until=began + PROBE_SECONDS) is None:
+            return None
+        return time.monotonic() - began
+
     def _asked(self, name: str, samples: list[tuple[dict[str, Any], Any]]) -> list[_Hands]:
         """By completion, what came of each source, and of each part that asks a model."""
-        if not self._sources and not self._judges:
+        if not self.asks:
             return [_Hands({}) for _ in samples]
-        told = self._folder / f"{name}{TOLD}"
-        asked = [{"sample": sample, "item": item} for sample, item in samples]
-        part = self._folder / f".{name}{ASKED}"
-        part.write_text(json.dumps({"name": name, "samples": asked}), encoding="utf-8")
-        os.replace(part, self._folder / f"{name}{ASKED}")
-        while not told.exists():
-            self._stop.check()
-            time.sleep(LOOK_SECONDS)
-        answers = json.loads(told.read_bytes())
-        told.unlink()
+        answers = self._answers(name, samples)
+        assert answers is not None  # it was waited for
         by_source, by_judge = answers[: len(self._sources)], answers[len(self._sources) :]
         return [
             _Hands(
@@ -121,6 +144,24 @@ class Rewards:
             )
             for n in range(len(samples))
         ]
+
+    def _answers(
+        self, name: str, samples: list[tuple[dict[str, Any], Any]], *, until: float | None = None
+    ) -> list[Any] | None:
+        """The keeper's, by source and then by part. None: not `until` then, of the clock."""
+        told = self._folder / f"{name}{TOLD}"
+        asked = [{"sample": sample, "item": item} for sample, item in samples]
+        part = self._folder / f".{name}{ASKED}"
+        part.write_text(json.dumps({"name": name, "samples": asked}), encoding="utf-8")
+        os.replace(part, self._folder / f"{name}{ASKED}")
+        while not told.exists():
+            self._stop.check()
+            if until is not None and time.monotonic() > until:
+                return None
+            time.sleep(LOOK_SECONDS)
+        answers: list[Any] = json.loads(told.read_bytes())
+        told.unlink()
+        return answers
 
 
 def _failed(kinds: Sequence[str], *, ours: bool) -> UserFault | OurFault:

@@ -36,7 +36,7 @@ from finetune.trainer.objectives.reinforcement import (
     ReinforcementSettings,
 )
 from finetune.trainer.reading import open_lines
-from finetune.trainer.rewards import Rewards
+from finetune.trainer.rewards import EVALUATION, Rewards, Waited
 from finetune.trainer.run import Numbered, Run
 from finetune.trainer.spec import ROLLOUTS, RunSpec
 
@@ -157,7 +157,7 @@ class Rollouts:
         """Of the validation rows: the mean reward, and as the loss that training lowers the same
         with its sign turned. Each evaluation draws from the same numbers."""
         count = self.settings.num_generations_eval
-        samples = self._answered(run.valid, self._valid, range(len(self._valid)), "valid", count)
+        samples = self._answered(run.valid, self._valid, range(len(self._valid)), EVALUATION, count)
         self._measured = run.state.step, _summed(samples, count)
         rewards = torch.tensor([each.reward for each in samples], dtype=torch.float64)
         reward = float(rewards.mean())
@@ -178,6 +178,25 @@ class Rollouts:
             self.evaluate(run)
             assert self._measured is not None
         return self._measured[1]
+
+    @property
+    def waited(self) -> tuple[Waited, Waited] | None:
+        """(of steps, of evaluations): what graders beside the training took; None: there are
+        none."""
+        rewards = self._rewards
+        if rewards is None or not rewards.asks:
+            return None
+        return rewards.of_steps, rewards.of_evaluations
+
+    def drawn(self, most: int) -> list[tuple[Answer, Any]]:
+        """Of the answers that were drawn last, with their rows' items: to be graded."""
+        return [
+            (
+                Answer(text=each.text, tool_calls=each.tool_calls),
+                _item(self._train[each.row]),
+            )
+            for each in self._samples[:most]
+        ]
 
     def _made(self, run: Run, numbers: Sequence[int]) -> list[Sample]:
         settings, occasion = self.settings, f"{run.state.step}"

@@ -76,6 +76,16 @@ class EstimatedCurveSerializer(serializers.Serializer[Any]):
     seconds = serializers.FloatField(allow_null=True)
 
 
+class EstimatedGradingSerializer(serializers.Serializer[Any]):
+    """What of the seconds graders beside the training take, where models that judge or Python
+    reward the answers. `assumed`: they were not measured."""
+
+    judges = serializers.ListField(child=serializers.CharField())
+    answers = serializers.IntegerField()
+    seconds = serializers.FloatField(allow_null=True)
+    assumed = serializers.BooleanField()
+
+
 class EstimateErrorSerializer(serializers.Serializer[Any]):
     code = serializers.CharField()
     message = serializers.CharField()
@@ -98,6 +108,7 @@ class EstimateSerializer(serializers.Serializer[Any]):
     trained_tokens_per_epoch = serializers.IntegerField(allow_null=True)
     trained_tokens = serializers.IntegerField(allow_null=True)
     learning_curve = EstimatedCurveSerializer(allow_null=True)
+    grading = EstimatedGradingSerializer(allow_null=True)
     steps = serializers.IntegerField(allow_null=True)
     training_seconds = serializers.FloatField(allow_null=True)
     seconds = serializers.FloatField(allow_null=True)

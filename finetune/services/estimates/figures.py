@@ -12,6 +12,7 @@ from finetune.services.jobs import resolution
 from finetune.services.jobs.budget import promised
 from finetune.services.jobs.files import not_passed
 from finetune.services.jobs.fit import require_fit
+from finetune.services.jobs.judges import judges_asked
 from finetune.services.jobs.validation import file_fault, is_done
 from finetune.services.runs import pace
 from finetune.states import DatasetState, LeaseState
@@ -33,6 +34,7 @@ UNKNOWN: dict[str, Any] = {
     "learning_curve": None,
     "steps": None,
     "training_seconds": None,
+    "grading": None,
     "seconds": None,
     "peak_memory_mb": None,
     "measured": None,
@@ -91,6 +93,7 @@ def _told(estimate: Estimate, job: Job) -> dict[str, Any]:
         "hyperparameters": wanted["hyperparameters"],
         "trained_tokens_per_epoch": own // wanted["spec"]["epochs"],
         "learning_curve": curve,
+        "grading": _grading(job, known, expected["grading_seconds"]),
         **{name: value for name, value in expected.items() if name in UNKNOWN},
         "measured": _measured(known) if known is not None else None,
         "licence": _licence(estimate, job),
@@ -145,6 +148,19 @@ def _curve(job: Job, known: Pace | None) -> dict[str, Any] | None:
         "rows": found["rows"],
         "trained_tokens": found["trained_tokens"],
         "seconds": None if seconds is None else round(seconds, 2),
+    }
+
+
+def _grading(job: Job, known: Pace | None, seconds: float | None) -> dict[str, Any] | None:
+    """What graders beside the training, models that judge among them, take of it all. `assumed`:
+    nobody measured them."""
+    if not pace.is_graded_beside(job):
+        return None
+    return {
+        "judges": [each.model for each in judges_asked((job.resolved or {})["spec"]["grader"])],
+        "answers": sum(pace.graded_answers(job)),
+        "seconds": seconds,
+        "assumed": known is not None and known.answer_seconds is None,
     }
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ from finetune.services.estimates.asking import job_of, readings_of
 from finetune.services.estimates.figures import resolved
 from finetune.services.files.checking import CHECK, why_waiting
 from finetune.services.jobs.fit import require_fit
+from finetune.services.jobs.judges import judges_asked, stage_of
 from finetune.services.jobs.validation import is_done
-from finetune.services.runs import attempt, pace, preparation
+from finetune.services.runs import attempt, grading, pace, preparation
+from finetune.services.runs.grading import Keeper
+from finetune.services.runs.judging import Judging
 from finetune.services.runs.pace import Measured
 from finetune.states import DatasetState, ExitCode
 from finetune.trainer.spec import RunSpec
@@ -39,6 +43,7 @@ from tenants.database.scope import tenant_scope
 from tenants.rights import Right
 from tenants.services.licences import require_license
 from tenants.services.vaults import vault_for
+from tenants.vault.vault import Vault
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +130,12 @@ def _measure(lease: Lease, job: Job, folder: Path, pulse: "Pulse[Wishes]") -> No
     spec = RunSpec.model_validate((job.resolved or {})["spec"] | machine)
     tell = partial(log.warning, "estimate %s: %s", lease.row_id)
     preparation.lay_out(job, spec, vault, folder, tell=tell)
-    child = launch_rehearsal(folder, threads=spec.threads or 1, level=isolation())
-    try:
-        code = _supervise(child, pulse, partial(_is_still_wanted, lease))
-    finally:
-        child.kill()
+    with _graders(lease, spec, vault, folder) as graders:
+        child = launch_rehearsal(folder, threads=spec.threads or 1, level=isolation())
+        try:
+            code = _supervise(child, pulse, partial(_is_still_wanted, lease), graders)
+        finally:
+            child.kill()
     require_plain(folder)
     if code is None:
         _finish(lease)
@@ -144,13 +150,32 @@ def _measure(lease: Lease, job: Job, folder: Path, pulse: "Pulse[Wishes]") -> No
         leases.finish(lease)
 
 
-def _supervise(child: Child, pulse: "Pulse[Wishes]", is_wanted: Callable[[], bool]) -> int | None:
+def _graders(
+    lease: Lease, spec: RunSpec, vault: Vault, folder: Path
+) -> AbstractContextManager[Keeper | None]:
+    """As beside a training; nobody grades where a stage of its pipeline is still to make a judge.
+    Raises NotFound, Refused and UserFault for a judge that may not be asked."""
+    if any(stage_of(each) is not None for each in judges_asked(spec.grader)):
+        return nullcontext()
+    with tenant_scope(lease.tenant_id):
+        judging = Judging.of(vault, spec, tenant_id=lease.tenant_id, job_id=None)
+    return grading.kept(folder, spec, isolation(), judging)
+
+
+def _supervise(
+    child: Child,
+    pulse: "Pulse[Wishes]",
+    is_wanted: Callable[[], bool],
+    graders: Keeper | None,
+) -> int | None:
     """The exit code; None where it is of no use any more. Raises UserFault where it takes too
-    long."""
+    long, and Fault where its graders cannot be asked."""
     began = looked = time.monotonic()
     while (code := child.poll()) is None:
         if pulse.lost:
             raise LeaseLost
+        if graders is not None:
+            graders.require()
         if shutdown.asked or pulse.seen.cancel:
             raise Stopped
         now = time.monotonic()
@@ -174,13 +199,14 @@ def _too_slow() -> UserFault:
 
 def _measured(told: dict[str, Any], start_seconds: float) -> Measured:
     """Of rehearsal.json."""
-    valid = told["valid_tokens"]
+    valid, graded = told["valid_tokens"], told.get("grading_seconds")
     return Measured(
         token_seconds=told["step_seconds"] / max(1, told["step_tokens"]),
         peak_memory_mb=int(told["peak_memory_mb"]),
         valid_token_seconds=told["valid_seconds"] / valid if valid else None,
         save_seconds=told["save_seconds"],
         start_seconds=start_seconds,
+        answer_seconds=graded / told["graded"] if graded is not None else None,
     )
 
 

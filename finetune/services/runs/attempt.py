@@ -67,7 +67,7 @@ def _work(lease: RunLease, run_dir: Path, pulse: "Pulse[Wishes]") -> None:
         leases.give_back(lease)  # asked while the folder was filled: nothing need be started
         return
     with tenant_scope(lease.tenant_id):
-        judging = Judging.of(lease, vault, spec)
+        judging = Judging.of(vault, spec, tenant_id=lease.tenant_id, job_id=lease.job_id)
     history = History(lease, vault, Sampler.of(spec))
     taking = Taking(EventTail.of_what_comes(run_dir / "events.jsonl"), history, run_dir)
     ended_before = ended_for_memory()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
 from asgiref.sync import async_to_sync
 
@@ -21,7 +22,6 @@ from finetune.services.models import gateway
 from finetune.services.models.gateway import Still, Target
 from finetune.services.models.graders import judges_of, run_grader, targets_of
 from finetune.services.models.patience import of_the_row, patiently
-from finetune.services.runs.lease import RunLease
 from finetune.storage import judgements_object
 from finetune.trainer.rewards import Told
 from finetune.trainer.spec import RunSpec
@@ -39,22 +39,27 @@ Sample = tuple[dict[str, Any], Any]  # as graders see it, and its row's item
 
 @dataclass(frozen=True)
 class Judging:
-    """`parts`: the parts of the grader that ask a model."""
+    """`parts`: the parts of the grader that ask a model. `job_id` None: of a try, of which nothing
+    is kept."""
 
-    lease: RunLease
+    tenant_id: UUID
+    job_id: UUID | None
     vault: Vault
     parts: Sequence[specs.Asking]
     targets: Mapping[str, Target]
 
     @classmethod
-    def of(cls, lease: RunLease, vault: Vault, spec: RunSpec) -> "Judging | None":
+    def of(
+        cls, vault: Vault, spec: RunSpec, *, tenant_id: UUID, job_id: UUID | None
+    ) -> "Judging | None":
         """In the open scope. None where its grader asks no model. Raises NotFound and Refused for
         one that the tenant may not ask."""
         if not spec.grader:
             return None
         grader = specs.GRADER.validate_python(spec.grader)
         parts = judges_in(grader)
-        return cls(lease, vault, parts, targets_of(judges_of(grader))) if parts else None
+        targets = targets_of(judges_of(grader))
+        return cls(tenant_id, job_id, vault, parts, targets) if parts else None
 
     def told(self, samples: Sequence[Sample], still: Still) -> list[list[Told]]:
         """By part, of each sample. What was judged once stays so: it is kept until the job ends,
@@ -63,7 +68,9 @@ class Judging:
         Raises UserFault for what is too much, and what asking a model does; and what `still` does.
         """
         require_few(len(self.parts), len(samples))
-        name = judgements_object(self.lease.job_id, self._digest(samples))
+        if self.job_id is None:
+            return self._asked(samples, still)
+        name = judgements_object(self.job_id, self._digest(samples))
         try:
             kept: list[list[Told]] = json.loads(self.vault.read_bytes(name))
         except ObjectMissing:
@@ -117,7 +124,7 @@ class Judging:
 
     @property
     def _by(self) -> Principal:
-        return asker(self.lease.tenant_id)
+        return asker(self.tenant_id)
 
     async def _scored(
         self, part: specs.RewardModel, samples: Sequence[Sample], still: Still

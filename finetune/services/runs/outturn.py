@@ -11,7 +11,10 @@ from finetune.models import Event, Job, Pace, Run
 from finetune.services.runs import pace, shape
 from finetune.services.runs.pace import Measured
 
-COMPARED = ("trained_tokens", "steps", "training_seconds", "seconds", "peak_memory_mb")
+COMPARED = (
+    "trained_tokens", "steps", "training_seconds", "grading_seconds", "seconds", "peak_memory_mb",
+)  # fmt: skip
+STOPPED = ("training_seconds", "grading_seconds", "seconds", "peak_memory_mb")
 
 
 def settle(job: Job, report: dict[str, Any]) -> dict[str, Any]:
@@ -25,6 +28,7 @@ def settle(job: Job, report: dict[str, Any]) -> dict[str, Any]:
         "trained_tokens": tokens_taken(report),
         "steps": int(report["steps"]),
         "training_seconds": report["seconds"],
+        "grading_seconds": (report.get("grading") or {}).get("seconds") if whole else None,
         "seconds": _between(runs[0].started_at, now) if whole else None,
         "peak_memory_mb": report["peak_memory_mb"],
         "attempts": sum(run.epoch for run in runs),
@@ -35,7 +39,7 @@ def settle(job: Job, report: dict[str, Any]) -> dict[str, Any]:
     if whole and not report.get("stopped_early"):
         _learn(job, report, runs[0], now, errors)
     elif not whole:
-        errors |= dict.fromkeys(("training_seconds", "seconds", "peak_memory_mb"))
+        errors |= dict.fromkeys(STOPPED)
     return {"expected": wanted or None, "took": took, "errors": errors}
 
 
@@ -64,6 +68,9 @@ def _learn(
     tokens = max(1, shape.tokens_of(job)[0] * resolved["spec"]["epochs"])
     seconds = float(report["seconds"])
     beside = max(0.0, (_between(begun.created_at, trained.created_at) or 0.0) - seconds)
+    graded = report.get("grading") or {"answers": 0, "seconds": 0.0, "step_seconds": 0.0}
+    seconds -= graded["step_seconds"]
+    beside = max(0.0, beside - (graded["seconds"] - graded["step_seconds"]))
     valid = pace.evaluations(job) * shape.tokens_of(job)[1]
     row = pace.learn(
         job,
@@ -75,6 +82,7 @@ def _learn(
             save_seconds=None if valid else beside / max(1, pace.saves(job)),
             start_seconds=_between(run.started_at, begun.created_at),
             publish_seconds=_between(done.created_at, now),
+            answer_seconds=graded["seconds"] / graded["answers"] if graded["answers"] else None,
         ),
     )
     _keep(row, errors)

@@ -10,6 +10,7 @@ from finetune.services.jobs.needs import need_mb
 from finetune.services.jobs.splitting import is_validated
 from finetune.services.runs import shape
 from finetune.trainer.objectives import METHODS
+from finetune.trainer.objectives.reinforcement import ReinforcementSettings
 from finetune.work.place import place_of
 
 OUTTURNS_KEPT = 50
@@ -27,6 +28,7 @@ class Measured:
     save_seconds: float | None = None
     start_seconds: float | None = None
     publish_seconds: float | None = None
+    answer_seconds: float | None = None
 
 
 def note_machine(machine: dict[str, Any], *, gpu_free: int | None) -> None:
@@ -62,6 +64,7 @@ def figures(job: Job, pace: Pace | None, machine: dict[str, Any] | None) -> dict
         "trained_tokens": resolved["trained_tokens"],
         "steps": resolved["total_steps"],
         "training_seconds": None,
+        "grading_seconds": None,
         "seconds": None,
         "peak_memory_mb": need_mb(job, machine) if machine is not None else None,
         "measured": pace is not None,
@@ -69,20 +72,57 @@ def figures(job: Job, pace: Pace | None, machine: dict[str, Any] | None) -> dict
     if pace is None:
         return told
     train, valid = shape.tokens_of(job)
-    training = resolved["spec"]["epochs"] * train * pace.token_seconds
+    of_steps, of_evaluations = grading_seconds(job, pace)
+    training = resolved["spec"]["epochs"] * train * pace.token_seconds + of_steps
     forward = _forward(pace)
     evaluating = evaluations(job) * valid * forward
     if "reference" in METHODS[job.method].needs:  # the base is asked of all rows once
         evaluating += (train + valid) * forward
     publishing = pace.publish_seconds if pace.publish_seconds is not None else pace.start_seconds
     whole = pace.start_seconds + training + evaluating + saves(job) * pace.save_seconds + publishing
-    whole += curve_seconds(job, pace)
+    whole += curve_seconds(job, pace) + of_evaluations
     scale = need_mb(job, pace.machine) / max(1, pace.formula_mb)
     return told | {
         "training_seconds": round(training, 2),
+        "grading_seconds": round(of_steps + of_evaluations, 2) if is_graded_beside(job) else None,
         "seconds": round(whole, 2),
         "peak_memory_mb": round(pace.peak_memory_mb * scale),
     }
+
+
+def is_graded_beside(job: Job) -> bool:
+    """Whether models that judge, or Python, are asked what its answers are worth."""
+    return "graders" in shape.settings_of(job)
+
+
+def graded_answers(job: Job) -> tuple[int, int]:
+    """(of its steps, of its evaluations): how many answers graders beside the training grade."""
+    if not is_graded_beside(job):
+        return 0, 0
+    resolved = job.resolved or {}
+    settings = ReinforcementSettings.model_validate(resolved["spec"]["settings"])
+    an_answer = settings.num_iterations * settings.max_completion_tokens
+    held_out = split["held_out"] if (split := resolved.get("split")) else None
+    if held_out is None:
+        held_out = job.validation_data.rows if job.validation_data is not None else 0
+    evaluated = evaluations(job) * held_out * settings.num_generations_eval
+    return resolved["trained_tokens"] // an_answer, evaluated  # tokens: if all are the longest
+
+
+def grading_seconds(job: Job, pace: Pace) -> tuple[float, float]:
+    """(of steps, of evaluations). Where it was not measured, as a judge is still to be made, it is
+    assumed that each part that asks a model looks at a row with the longest answer once, as an
+    evaluation of this base does."""
+    if not is_graded_beside(job):
+        return 0.0, 0.0
+    of_steps, of_evaluations = graded_answers(job)
+    seconds = pace.answer_seconds
+    if seconds is None:
+        settings = shape.settings_of(job)
+        asking = [kind for kind, *base in settings["graders"] if base]
+        longest = (job.resolved or {})["spec"]["settings"]["max_completion_tokens"]
+        seconds = len(asking) * (settings["row_tokens"] + longest) * _forward(pace)
+    return of_steps * seconds, of_evaluations * seconds
 
 
 def curve_seconds(job: Job, pace: Pace) -> float:
@@ -140,6 +180,7 @@ def learn(job: Job, machine: dict[str, Any], measured: Measured) -> Pace:
     row = found or Pace(**key, settings=settings, token_seconds=measured.token_seconds)
     for name in (
         "token_seconds", "valid_token_seconds", "save_seconds", "start_seconds", "publish_seconds",
+        "answer_seconds",
     ):  # fmt: skip
         new, old = getattr(measured, name), getattr(found, name) if found else None
         if new is not None:

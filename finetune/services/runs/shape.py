@@ -8,7 +8,9 @@ from typing import Any
 from django.conf import settings
 
 from finetune.families.contract import AdapterSpec
-from finetune.models import Job
+from finetune.grading import specs
+from finetune.models import Artifact, Job
+from finetune.services.jobs.judges import stage_named
 
 
 def settings_of(job: Job) -> dict[str, Any]:
@@ -34,9 +36,31 @@ def settings_of(job: Job) -> dict[str, Any]:
         "gradient_checkpointing": spec.get("gradient_checkpointing", "auto"),
         "micro_batch_tokens": spec.get("micro_batch_tokens", "auto"),
         "deterministic": bool(settings.STRICT_DETERMINISM),
+        **({"graders": graders} if (graders := _graders(job)) else {}),
         # rows share no states then; unnamed otherwise, as in what older versions measured
         **({"noise": True} if spec.get("neftune_noise_alpha") else {}),
     }
+
+
+def _graders(job: Job) -> list[list[str]]:
+    """Of parts that are asked beside the training: their type, and of a judging model its base. In
+    the open scope. One that a stage is still to make has the base of its pipeline."""
+    spec = (job.resolved or {})["spec"].get("grader")
+    if not spec:
+        return []
+    parts = specs.parts_of(specs.GRADER.validate_python(spec))
+    found: list[list[str]] = [[part.type] for part in parts if isinstance(part, specs.Python)]
+    for part in parts:
+        if isinstance(part, specs.Asking):
+            found.append([part.type, _base_of(part.model, job)])
+    return sorted(found)
+
+
+def _base_of(judge: str, job: Job) -> str:
+    made = Artifact.objects.filter(model_name=judge).values_list("base__name", flat=True).first()
+    if made is not None:
+        return str(made)
+    return job.base.name if stage_named(judge) is not None else judge
 
 
 def digest_of(shape: dict[str, Any]) -> str:

@@ -78,6 +78,7 @@ def facts(found: dict[str, Any]) -> dict[str, Any]:
         "of it training": _with(
             errors.get("training_seconds"), found["training_seconds"], duration
         ),
+        "of it grading": _grading(found.get("grading")),
         "peak memory": _with(
             errors.get("peak_memory_mb"), found["peak_memory_mb"], lambda mb: f"{mb} MB"
         ),
@@ -99,6 +100,15 @@ def _curve(found: dict[str, Any] | None) -> str | None:
     rows = ", ".join(map(str, found["rows"]))
     time = "" if found["seconds"] is None else f", {duration(found['seconds'])}"
     return f"{found['trained_tokens']} tokens{time} (trainings on {rows} rows)"
+
+
+def _grading(found: dict[str, Any] | None) -> str | None:
+    if found is None:
+        return None
+    time = "" if found["seconds"] is None else f"{duration(found['seconds'])}, "
+    by = f" by {', '.join(found['judges'])}" if found["judges"] else ""
+    assumed = ", assumed: not measured" if found["assumed"] else ""
+    return f"{time}{found['answers']} answers{by}{assumed}"
 
 
 def _with(spread: dict[str, float] | None, value: Any, words: Any) -> str | None:
@@ -127,7 +137,7 @@ def receipt(found: dict[str, Any] | None) -> dict[str, Any]:
     took, expected = found["took"], found["expected"] or {}
 
     def line(name: str, words: Any) -> str | None:
-        if took[name] is None:
+        if took.get(name) is None:
             return None
         wanted = expected.get(name)
         return f"{words(took[name])}" + (f" ({words(wanted)} expected)" if wanted else "")
@@ -135,5 +145,6 @@ def receipt(found: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "took": line("seconds", duration),
         "training took": line("training_seconds", duration),
+        "grading took": line("grading_seconds", duration),
         "peak memory": line("peak_memory_mb", lambda mb: f"{mb} MB"),
     }

@@ -14,6 +14,7 @@ from privatune.templatetags.figures import grouped, long
 FIGURES: tuple[tuple[str, Any, Any], ...] = (
     ("seconds", _("Time"), long),
     ("training_seconds", _("Of it training"), long),
+    ("grading_seconds", _("Of it grading"), long),
     ("peak_memory_mb", _("Peak memory"), lambda mb: f"{grouped(mb)} MB"),
     ("trained_tokens", _("Trained tokens"), grouped),
     ("steps", _("Steps"), grouped),
@@ -42,5 +43,5 @@ def _receipt(job: Job) -> list[tuple[Any, str, str]] | None:
     return [
         (label, words(expected[name]) if expected.get(name) is not None else "–", words(took[name]))
         for name, label, words in FIGURES
-        if took[name] is not None
+        if took.get(name) is not None
     ]

@@ -50,6 +50,27 @@ def test_an_estimate_is_waited_for_and_told_with_how_far_off_the_like_were(
     assert "a worker tries a few steps" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("seconds", "assumed", "told"),
+    [
+        (70.4, False, "1 min 10 s, 320 answers by tiny"),
+        (70.4, True, "1 min 10 s, 320 answers by tiny, assumed: not measured"),
+        (None, False, "320 answers by tiny"),
+    ],
+)
+def test_what_judging_models_take_is_told(
+    run: Run, server: Scripted, seconds: float | None, assumed: bool, told: str
+) -> None:
+    grading = {"judges": ["tiny"], "answers": 320, "seconds": seconds, "assumed": assumed}
+    server.on("GET /api/v1/jobs/ftjob-1/estimate", (200, READY | {"grading": grading}))
+    (line,) = [
+        line
+        for line in run("jobs", "estimate", "ftjob-1").stdout.splitlines()
+        if "of it grading" in line
+    ]
+    assert line.partition("of it grading")[2].strip() == told
+
+
 def test_what_is_known_now_is_told_without_waiting(run: Run, server: Scripted) -> None:
     server.on("GET /api/v1/jobs/ftjob-1/estimate", (200, MEASURING))
     done = run("jobs", "estimate", "ftjob-1", "--now", "--json")
@@ -69,11 +90,14 @@ def test_a_job_that_would_fail_ends_with_1(run: Run, server: Scripted, as_json: 
 def test_a_job_that_ended_tells_what_it_took_beside_what_was_expected(
     run: Run, server: Scripted
 ) -> None:
-    took = {"seconds": 61.2, "training_seconds": 40, "peak_memory_mb": 700}
+    took = {
+        "seconds": 61.2, "training_seconds": 40, "grading_seconds": 9, "peak_memory_mb": 700,
+    }  # fmt: skip
     expected = {"seconds": 59, "training_seconds": None, "peak_memory_mb": 690}
     receipt = {"took": took, "expected": expected, "errors": {}}
     server.on("GET /v1/fine_tuning/jobs/ftjob-1", (200, DONE | {"receipt": receipt}))
     shown = run("jobs", "get", "ftjob-1").stdout
     assert "1 min 1 s (59 s expected)" in shown
     assert "700 MB (690 MB expected)" in shown
+    assert "9 s" in shown.partition("grading took")[2].partition("\n")[0]
     assert JOB["id"] in shown

@@ -1,5 +1,6 @@
 """What a job would take, through the real checks, rehearsals and trainings, and what it took."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from finetune.grading.grade import Errors, Graded
 from finetune.models import Estimate, Job, Machine, Pace
 from finetune.sandbox.start import Child
 from finetune.services.estimates import asking, figures, rehearsing
@@ -14,16 +16,42 @@ from finetune.services.estimates.rehearsing import REHEARSE
 from finetune.services.files.checking import CHECK
 from finetune.services.jobs import lifecycle
 from finetune.services.jobs.validation import VALIDATE
-from finetune.services.runs import memory, pace
+from finetune.services.runs import judging, memory, pace, shape
 from finetune.services.runs.training import TRAIN
 from finetune.states import JobState, LeaseState
 from finetune.work.perform import perform
 from tenants.database.scope import tenant_scope
+from tenants.models import StoredFile
 from tests.finetune.services.jobs.test_starting import made
 from tests.fixtures.jobs import Bench, chat_rows, jsonl, new_bench
 from tests.fixtures.principals import somebody
 
 SMALL = {"n_epochs": 2, "batch_size": 4}
+MACHINE = {
+    "device": "cpu", "precision": "fp32", "threads": 1, "lanes": 1,
+    "gradient_checkpointing": False, "micro_batch_tokens": 2048,
+}  # fmt: skip
+PYTHON = "def grade(sample, item):\n    return len(sample['output_text'])\n"
+JUDGE: Any = {
+    "type": "score_model", "name": "judge", "model": "tiny",
+    "input": [{"role": "user", "content": "{{ sample.output_text }}"}],
+}  # fmt: skip
+BOTH: Any = {
+    "type": "multi", "name": "both", "calculate_output": "p + j",
+    "graders": {"j": JUDGE, "p": {"type": "python", "name": "p", "source": PYTHON}},
+}  # fmt: skip
+ALIKE: Any = {
+    "type": "string_check", "name": "e", "operation": "like",
+    "input": "{{ sample.output_text }}", "reference": "e",
+}  # fmt: skip
+
+
+def prompts(bench: Bench, count: int) -> StoredFile:
+    rows = [
+        {"messages": [{"role": "user", "content": f"lamp {n}"}], "letter": "e"}
+        for n in range(count)
+    ]
+    return bench.add_file(jsonl(rows))
 
 
 @pytest.fixture(autouse=True)
@@ -120,11 +148,7 @@ def test_a_job_that_nobody_measured_leaves_a_receipt_without_seconds_expected(
     perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
     with tenant_scope(bench.tenant.id):
         job = Job.objects.select_related("base", "training_data").get(id=job.id)
-        machine = {
-            "device": "cpu", "precision": "fp32", "threads": 1, "lanes": 1,
-            "gradient_checkpointing": False, "micro_batch_tokens": 2048,
-        }  # fmt: skip
-        expected = pace.expected(job, machine)
+        expected = pace.expected(job, MACHINE)
     assert expected["seconds"] is expected["training_seconds"] is None
     assert not expected["measured"]
     assert expected["peak_memory_mb"] > 512, "the formula's, with Python and torch"
@@ -238,10 +262,6 @@ def locked(queries: CaptureQueriesContext) -> set[str]:
 def test_the_base_that_is_asked_of_all_rows_first_is_in_the_time(bench: Bench) -> None:
     rows = [{"prompt": f"lamp {n}?", "chosen": " on", "rejected": " off"} for n in range(12)]
     file = bench.add_file(jsonl(rows))
-    machine = {
-        "device": "cpu", "precision": "fp32", "threads": 1, "lanes": 1,
-        "gradient_checkpointing": False, "micro_batch_tokens": 2048,
-    }  # fmt: skip
     measured = pace.Measured(token_seconds=0.3, peak_memory_mb=99, valid_token_seconds=0.1,
                              save_seconds=0.0, start_seconds=0.0, publish_seconds=0.0)  # fmt: skip
     seconds = {}
@@ -250,7 +270,7 @@ def test_the_base_that_is_asked_of_all_rows_first_is_in_the_time(bench: Bench) -
         perform(VALIDATE, tenant_id=bench.tenant.id, key=job.id)
         with tenant_scope(bench.tenant.id):
             job = Job.objects.get(id=job.id)
-            found = pace.figures(job, pace.learn(job, machine, measured), machine)
+            found = pace.figures(job, pace.learn(job, MACHINE, measured), MACHINE)
             assert job.training_data is not None
             tokens = (job.training_data.report or {})["tokens_total"]
         assert found["training_seconds"] == pytest.approx(2 * tokens * 0.3)
@@ -260,17 +280,13 @@ def test_the_base_that_is_asked_of_all_rows_first_is_in_the_time(bench: Bench) -
 
 def test_the_smaller_trainings_of_a_learning_curve_are_in_tokens_and_time(bench: Bench) -> None:
     valid = bench.add_file(jsonl(chat_rows(6, start=100)))
-    machine = {
-        "device": "cpu", "precision": "fp32", "threads": 1, "lanes": 1,
-        "gradient_checkpointing": False, "micro_batch_tokens": 2048,
-    }  # fmt: skip
     measured = pace.Measured(token_seconds=0.3, peak_memory_mb=99, valid_token_seconds=0.0,
                              save_seconds=0.0, start_seconds=0.0, publish_seconds=0.0)  # fmt: skip
     wish = {"hyperparameters": {"n_epochs": 2, "batch_size": 1}, "validation_file": valid.id}
     estimate = ask(bench, learning_curve=True, **wish)
     read(bench, estimate)
     with tenant_scope(bench.tenant.id):
-        pace.learn(figures.resolved(asking.job_of(estimate)), machine, measured)
+        pace.learn(figures.resolved(asking.job_of(estimate)), MACHINE, measured)
     found = told(bench, estimate)
     curve = found["learning_curve"]
     assert curve["rows"] == [2, 3, 6, 12]  # of 24
@@ -283,3 +299,65 @@ def test_the_smaller_trainings_of_a_learning_curve_are_in_tokens_and_time(bench:
     read(bench, few)
     error = told(bench, few)["error"]
     assert (error["code"], error["param"]) == ("curve_impossible", "learning_curve")
+
+
+def test_the_time_of_graders_beside_the_training_is_counted_by_answers(bench: Bench) -> None:
+    measured = pace.Measured(token_seconds=0.3, peak_memory_mb=99, valid_token_seconds=0.1,
+                             save_seconds=0.0, start_seconds=0.0, publish_seconds=0.0)  # fmt: skip
+    wish = {
+        "file": prompts(bench, 8), "validation_file": prompts(bench, 3).id,
+        "method": "reinforcement", "hyperparameters": SMALL, "max_length": 64,
+        "settings": {"max_completion_tokens": 8, "num_generations": 2, "num_generations_eval": 2},
+    }  # fmt: skip
+    found = {}
+    for name, grader, seconds in (
+        ("none", ALIKE, None), ("measured", JUDGE, 0.5), ("assumed", JUDGE, None)
+    ):  # fmt: skip
+        Pace.objects.all().delete()
+        estimate = ask(bench, **wish, grader=grader)
+        read(bench, estimate)
+        with tenant_scope(bench.tenant.id):
+            job = figures.resolved(asking.job_of(estimate))
+            pace.learn(job, MACHINE, replace(measured, answer_seconds=seconds))
+            row = shape.settings_of(job)["row_tokens"]
+        found[name] = told(bench, estimate)
+    assert found["none"]["grading"] is None
+    of_steps, of_evaluations = 8 * 2 * 2, 3 * 3 * 2  # rows, epochs, answers; before, two epochs
+    counted = {"judges": ["tiny"], "answers": of_steps + of_evaluations}
+    assert found["measured"]["grading"] == counted | {"seconds": 25.0, "assumed": False}
+    longer = {
+        name: found["measured"][name] - found["none"][name]
+        for name in ("training_seconds", "seconds")
+    }
+    assert longer == pytest.approx({"training_seconds": of_steps * 0.5, "seconds": 25.0})
+    looked = pytest.approx((of_steps + of_evaluations) * (row + 8) * 0.1)
+    assert found["assumed"]["grading"] == counted | {"seconds": looked, "assumed": True}
+
+
+@pytest.mark.slow
+def test_a_try_has_some_answers_graded_to_know_how_long_that_takes(
+    committed_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, asked = committed_bench, []
+
+    async def judged(**given: Any) -> Graded:
+        asked.append(given["sample"]["output_text"])
+        return Graded(0.5, 0.5, Errors(), {}, {})
+
+    monkeypatch.setattr(judging, "run_grader", judged)
+    estimate = ask(
+        bench, file=prompts(bench, 8), method="reinforcement", grader=BOTH, max_length=64,
+        hyperparameters=SMALL, settings={"max_completion_tokens": 8, "num_generations": 2},
+    )  # fmt: skip
+    read(bench, estimate)
+    rehearse(bench, estimate)
+    found = told(bench, estimate)
+    assert found["status"] == "ready", found["error"]
+    assert len(asked) == 1 + 8, "one that is not counted, and a step's"
+    answer = Pace.objects.get().answer_seconds
+    assert answer is not None
+    assert found["grading"] == {
+        "judges": ["tiny"], "answers": 32, "seconds": pytest.approx(32 * answer, abs=0.01),
+        "assumed": False,
+    }  # fmt: skip
+    assert found["training_seconds"] > found["grading"]["seconds"] > 0

@@ -60,6 +60,10 @@ def never() -> None:
 
 
 def claimed(bench: Bench, grader: Any = JUDGE) -> Judging:
+    return claimed_by(bench, grader)[0]
+
+
+def claimed_by(bench: Bench, grader: Any = JUDGE) -> tuple[Judging, RunLease]:
     job = bench.create(
         file=bench.add_file(jsonl(rows(4))), method="reinforcement", grader=grader, max_length=128,
         by=somebody(bench.tenant.id), settings={"max_completion_tokens": 8},
@@ -70,9 +74,11 @@ def claimed(bench: Bench, grader: Any = JUDGE) -> Judging:
     lease = leases.claim(TRAIN, tenant_id=bench.tenant.id, key=job.id, worker="test")
     assert isinstance(lease, RunLease)
     with tenant_scope(bench.tenant.id):
-        found = Judging.of(lease, open_vault(), RunSpec(grader=grader))
+        found = Judging.of(
+            open_vault(), RunSpec(grader=grader), tenant_id=lease.tenant_id, job_id=lease.job_id
+        )
     assert found is not None
-    return found
+    return found, lease
 
 
 def rows(count: int) -> list[dict[str, Any]]:
@@ -212,7 +218,7 @@ def test_a_judge_that_cannot_be_asked_ends_it_and_keeps_nothing(
         judging.told(SAMPLES, never)
     assert raised.value.code == code
     with tenant_scope(bench.tenant.id):
-        assert list(open_vault().list(f"jobs/{judging.lease.job_id}/")) == []
+        assert list(open_vault().list(f"jobs/{judging.job_id}/")) == []
 
 
 def test_too_many_answers_and_too_slow_a_judge_are_said(
@@ -346,18 +352,19 @@ def test_what_was_judged_goes_with_the_job_however_it_ends(
 ) -> None:
     """It stayed with a job that failed, and went with no file of it."""
     bench = new_bench(tiny_base)
-    judging, _ = claimed(bench), Desk(monkeypatch)
+    judging, lease = claimed_by(bench)
+    Desk(monkeypatch)
     judging.told(SAMPLES, never)
-    kept = f"jobs/{judging.lease.job_id}/"
+    kept = f"jobs/{judging.job_id}/"
     with tenant_scope(bench.tenant.id):
         assert len(list(open_vault().list(kept))) == 1
-        job = Job.objects.get(id=judging.lease.job_id)
+        job = Job.objects.get(id=judging.job_id)
         if end == "cancelled":
             cancel_job(job_id=job.id, actor="test")
     if end == "failed":
-        leases.fail(judging.lease, fault=UserFault("grader_failed", "No."))
+        leases.fail(lease, fault=UserFault("grader_failed", "No."))
     else:
-        leases.give_back(judging.lease)
+        leases.give_back(lease)
     with tenant_scope(bench.tenant.id):
         assert list(open_vault().list(kept)) == []
 

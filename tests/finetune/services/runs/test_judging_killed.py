@@ -1,6 +1,7 @@
 """A training that is killed with -9 while a reward model scores its answers goes on with the scores
 that were kept, and ends in the same bytes, though the model would score otherwise now."""
 
+import json
 import shutil
 from dataclasses import replace
 from functools import partial
@@ -69,6 +70,9 @@ def test_killed_while_it_is_scored_it_ends_in_the_same_bytes(
             for left in (FOLDER, "rollouts"):  # as in another worker's folder
                 shutil.rmtree(run / left)
         goes_on(run, judging)
+        told = json.loads((run / "result" / "report.json").read_bytes())["grading"]
+        assert told["answers"] > 0
+        assert told["seconds"] >= told["step_seconds"] > 0
         found.append((result_hash(run), scorer.requests))
     assert found[0] == found[1], "each answer was scored once"
 
