@@ -57,10 +57,12 @@ def _graders(job: Job) -> list[list[str]]:
 
 
 def _base_of(judge: str, job: Job) -> str:
+    if stage_named(judge) is not None:
+        return job.base.name
+    if not judge.startswith("ft:"):
+        return judge
     made = Artifact.objects.filter(model_name=judge).values_list("base__name", flat=True).first()
-    if made is not None:
-        return str(made)
-    return job.base.name if stage_named(judge) is not None else judge
+    return str(made or "")  # never a model's own name, which names its tenant
 
 
 def digest_of(shape: dict[str, Any]) -> str:

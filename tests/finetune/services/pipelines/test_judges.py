@@ -7,10 +7,12 @@ import pytest
 
 from faults import UserFault
 from finetune.models import Artifact, Job, Pipeline, Stage
+from finetune.services.jobs.validation import reading_for
 from finetune.services.models.artifacts import delete_model
 from finetune.services.pipelines import lifecycle
 from finetune.services.pipelines.request import PipelineRequest, StageRequest, wrong_stages
 from finetune.services.pipelines.told import told
+from finetune.services.runs import shape
 from tenants.access import Principal
 from tenants.database.scope import tenant_scope
 from tenants.errors import Conflict, Refused
@@ -32,6 +34,10 @@ MULTI: Any = {
     "graders": {"good": ALONE, "e": {
         "type": "string_check", "name": "e", "operation": "like",
         "input": "{{ sample.output_text }}", "reference": "{{ item.letter }}"}},
+}  # fmt: skip
+SPEC: Any = {
+    "method": "reinforcement", "batch_size": 4, "max_length": 64, "packing": False,
+    "adapter": {"r": 8, "alpha": 16, "targets": "all-linear", "dropout": 0.0, "use_dora": False},
 }  # fmt: skip
 DRAWS = {"max_completion_tokens": 8, "num_generations": 2}
 
@@ -121,6 +127,13 @@ def test_a_stage_is_judged_by_the_text_model_of_another(bench: Bench) -> None:
     writer = made(bench, pipeline, 1)
     last = pipelines.job_of(bench, pipeline, 2)
     assert last.requested["grader"] == judge(writer.model_name)
+    shapes = []
+    for named in ("stage:1", writer.model_name):
+        last.resolved = {"spec": SPEC | {"grader": judge(named)}}
+        with tenant_scope(bench.tenant.id):
+            last.training_data = reading_for(last, last.training_file)
+            shapes.append(shape.settings_of(last)["graders"])
+    assert shapes == [[["score_model", "tiny"]]] * 2, "what is shared names no model of a tenant's"
     with tenant_scope(bench.tenant.id), pytest.raises(Conflict):
         delete_model(name=writer.model_name, actor="test")
     no_asker = somebody(bench.tenant.id, Role.ENGINEER, {Scope.JOBS_WRITE})
