@@ -16,6 +16,7 @@ from finetune.serving.texts import TextLane, TextTicket
 
 MOST_QUERY_TOKENS = 1 << 20  # of a request: its query's, as often as it has documents
 MOST_QUERY_CHARACTERS = 8 << 20  # the same: spaces, or a word of a megabyte, are hardly any tokens
+LONGEST_TOKEN = 128  # characters: so many for each token that a base reads are looked at
 _CHARACTERS = 6  # of a reply, for each number of a vector
 
 
@@ -80,17 +81,23 @@ def _check_query(base: RankingBase, request: EmbedRequest) -> None:
     query, documents = request.query or "", len(request.inputs)
     if len(query) * documents > MOST_QUERY_CHARACTERS:
         raise _read_too_often("characters", len(query), documents, MOST_QUERY_CHARACTERS)
+    most = base.context_length
+    if len(query) > LONGEST_TOKEN * most:
+        raise _query_too_long(most, f"{len(query)} characters")
     tokens = base.encoder.tokens_of(query)
-    if tokens >= base.context_length:
-        raise UserFault(
-            "context_length_exceeded",
-            f"This model's maximum context length is {base.context_length} tokens, and the query "
-            f"alone has {tokens}.",
-            fix="Shorten the query.",
-            param="query",
-        )
+    if tokens >= most:
+        raise _query_too_long(most, str(tokens))
     if tokens * documents > MOST_QUERY_TOKENS:
         raise _read_too_often("tokens", tokens, documents, MOST_QUERY_TOKENS)
+
+
+def _query_too_long(most: int, size: str) -> UserFault:
+    return UserFault(
+        "context_length_exceeded",
+        f"This model's maximum context length is {most} tokens, and the query alone has {size}.",
+        fix="Shorten the query.",
+        param="query",
+    )
 
 
 def _read_too_often(unit: str, size: int, documents: int, most: int) -> UserFault:
@@ -108,14 +115,19 @@ def _pair(base: RankingBase, request: EmbedRequest, number: int) -> Pair:
     document = request.inputs[number]
     if not isinstance(document, str) or request.query is None:
         raise UserFault("invalid_value", "A document is a text beside a query.", param="documents")
+    # A megabyte takes seconds to be put in tokens, of which a few hundred are read and counted
+    text = document[: LONGEST_TOKEN * base.context_length]
+    left = len(document) > len(text)
     if request.document_tokens is not None:
-        document = base.encoder.beginning(document, request.document_tokens)
-    ids, labels, length = base.encoder.measured(request.query, document)
-    if length > base.context_length and not request.cut:
+        beginning = base.encoder.beginning(text, request.document_tokens)
+        left = left and len(beginning) == len(text)
+        text = beginning
+    ids, labels, length = base.encoder.measured(request.query, text)
+    if (length > base.context_length or left) and not request.cut:
         raise UserFault(
             "context_length_exceeded",
             f"This model's maximum context length is {base.context_length} tokens, and document "
-            f"{number} with the query has {length}.",
+            f"{number} with the query has {length}{' and more' if left else ''}.",
             fix="Shorten it, or leave `truncation` out.",
             param="documents",
         )
@@ -127,6 +139,14 @@ def _tokens(base: EmbeddingBase, request: EmbedRequest, number: int) -> list[int
     where = f"input {number + 1} of {len(request.inputs)}"
     if not given:
         raise UserFault("invalid_value", f"`input` is empty ({where}).", param="input")
+    if isinstance(given, str) and len(given) > LONGEST_TOKEN * base.context_length:
+        raise UserFault(
+            "context_length_exceeded",
+            f"This model's maximum context length is {base.context_length} tokens, and the text "
+            f"has {len(given)} characters ({where}).",
+            fix="Cut the text into parts, each with a vector of its own.",
+            param="input",
+        )
     if isinstance(given, str):
         ids, length = base.encoder.measured(given, request.side)
     else:

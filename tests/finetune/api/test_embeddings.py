@@ -98,6 +98,7 @@ def test_base64_is_little_endian_floats(asker: Customer) -> None:
         ({"input": ["x"] * 2049}, "input", "invalid_value"),
         ({"input": [[1, 999]]}, "input", "invalid_value"),
         ({"input": "light " * 300}, "input", "context_length_exceeded"),
+        ({"input": " " * 2**20}, "input", "context_length_exceeded"),
         ({"dimensions": 33}, "dimensions", "invalid_value"),
         ({"dimensions": 0}, "dimensions", "invalid_value"),
         ({"extra_body": {"input_type": "other"}}, "input_type", "invalid_value"),

@@ -119,6 +119,16 @@ def test_clients_ask_in_their_own_ways(
             {"model": RANKS, "query": " " * 2**20, "documents": ["b"] * 9},
             "request_too_costly",
         ),
+        (
+            "rerank",
+            {"model": RANKS, "query": " " * 2**20, "documents": ["b"]},
+            "context_length_exceeded",
+        ),
+        (
+            "rerank",
+            {"model": RANKS, "query": "a", "documents": ["b" * 2**20], "truncation": False},
+            "context_length_exceeded",
+        ),
         ("rerank", {"model": RANKS, "query": "a", "documents": []}, None),
         ("rerank", {"model": RANKS, "query": "", "documents": ["b"]}, None),
         ("rerank", {"model": RANKS, "query": "a", "documents": ["b"], "top_n": -1}, None),
@@ -162,3 +172,32 @@ def test_a_query_is_not_read_beside_documents_without_end(
         embedding.texts_of(base, asked)
     assert (fault.value.code, fault.value.param) == ("request_too_costly", "documents")
     assert len(embedding.texts_of(base, asked.model_copy(update={"inputs": ["a"]}))) == 1
+
+
+@pytest.mark.parametrize("more", [{}, {"document_tokens": 9}])
+def test_of_a_long_document_no_more_is_read_than_counts(
+    ranks: Path, monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    """Of a megabyte, seconds of a processor were taken, and a few dozen tokens of the limits."""
+    from finetune.records import texts
+    from finetune.serving import embedding
+    from finetune.serving.bases import RankingBase
+    from finetune.serving.protocol import EmbedRequest
+
+    ranker: Any = family("reranking").resident(ranks, precision="fp32", device="cpu")
+    base = RankingBase("sha256:r", ranker, PairEncoder(ranks))
+    read: list[int] = []
+
+    def encoded(fast: Any, *given: str, **how: Any) -> Any:
+        read.append(sum(map(len, given)))
+        return kept(fast, *given, **how)
+
+    kept = texts.encoded
+    monkeypatch.setattr(texts, "encoded", encoded)
+    asked = EmbedRequest(
+        tenant="t", base_path="", base_digest="", inputs=["the light " * 90_000], query="a", **more
+    )
+    (pair,) = embedding.texts_of(base, asked)
+    assert max(read) <= 1 + base.context_length * embedding.LONGEST_TOKEN < 10_000
+    short = asked.model_copy(update={"inputs": ["the light " * 90]})
+    assert embedding.texts_of(base, short) == [pair]
