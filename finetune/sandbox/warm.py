@@ -1,7 +1,7 @@
 """The worker's side of `zygote.py`: which zygotes there are, and a process that one of them forked.
 
-One is kept for what children load and the environment they have (but for the folders that are
-theirs), three at most: checks load less, and a job has at most two numbers of threads.
+One is kept for what children load and the environment they have (but for the folders and the number
+of threads that are theirs), three at most.
 """
 
 import json
@@ -26,7 +26,7 @@ from finetune.sandbox.zygote import HANDED, Request
 log = logging.getLogger(__name__)
 
 MOST = 3
-OWN = ("HOME", "TMPDIR")  # a child's own variables
+OWN = ("HOME", "TMPDIR", "OMP_NUM_THREADS")  # a child's own variables
 LOAD_SECONDS = 600  # the slowest machine loads in less than a minute
 ANSWER_SECONDS = 30  # of a zygote that has loaded: a fork, or to say how a child ended, takes none
 SPARE = "-" * 1024  # for names in the process list
@@ -106,7 +106,8 @@ class Zygote:
             self.process = subprocess.Popen(
                 [*line, SPARE, *modules],
                 cwd="/",
-                env=environment,
+                # Threads that a library starts as it loads are in none of the forked
+                env={**environment, "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),

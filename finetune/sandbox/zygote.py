@@ -8,9 +8,9 @@ tells {"pid"} with a descriptor of the process that it has forked, or {"error"},
 ended, its wait status. The forked one reads from there what it is to become, a `Request` with the
 descriptors named in HANDED: the keeper of a module. SPARE is room for names in the process list.
 
-It is started for one worker, with the environment of its children, and never sees what they are
-given, not even its name: what it hands on by forking is code. It ends when the worker closes the
-door, after the last of its children.
+It is started for one worker, with what its children's environments have in common, and never sees
+what they are given, not even its name: what it hands on by forking is code. It ends when the worker
+closes the door, after the last of its children.
 """
 
 import ctypes
@@ -155,6 +155,7 @@ def _run(line: list[str]) -> NoReturn:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     tempfile.tempdir = None  # found for another, where it was asked for already
     _name(sys.executable, "-P", "-m", *line[1:])
+    _use_threads()
     code = 1
     try:
         inside.main(["", *line])
@@ -168,6 +169,13 @@ def _run(line: list[str]) -> NoReturn:
             with suppress(OSError, ValueError):  # a reader that has gone, a stream it closed
                 stream.flush()
         os._exit(code)
+
+
+def _use_threads() -> None:
+    """OpenMP has read their number as it was loaded, for all that are forked."""
+    threads, torch = os.environ.get("OMP_NUM_THREADS"), sys.modules.get("torch")
+    if threads and torch:
+        torch.set_num_threads(int(threads))
 
 
 def _code_of(end: SystemExit) -> int:
