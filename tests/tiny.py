@@ -97,17 +97,21 @@ def build_tiny_base(
     seed: int = 0,
     hidden: int = 32,
     layers: int = 2,
+    intermediate: int = 0,
     template: Template = "plain",
     tied: bool = True,
     control: Sequence[str] = (),
 ) -> Path:
-    """Write config, safetensors (fp32), tokenizer and chat template into `folder`; return it."""
+    """Write config, safetensors (fp32), tokenizer and chat template into `folder`; return it.
+
+    `intermediate`: as many channels between; 0 for twice the hidden ones.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = build_tokenizer(template, control=control)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=hidden,
-        intermediate_size=2 * hidden,
+        intermediate_size=intermediate or 2 * hidden,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -26,14 +26,14 @@ LIMIT_MB = 700  # the libraries take 400; the graph of 2048 tokens takes 600 or 
 
 
 @pytest.fixture(scope="module")
-def deep_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wide_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Little to compute for much that is kept."""
-    return build_tiny_base(tmp_path_factory.mktemp("deep"), hidden=64, layers=96)
+    return build_tiny_base(tmp_path_factory.mktemp("wide"), layers=8, intermediate=2304)
 
 
 @pytest.fixture
-def bench(committed: None, deep_base: Path) -> Bench:
-    return new_bench(deep_base, name="deep")
+def bench(committed: None, wide_base: Path) -> Bench:
+    return new_bench(wide_base, name="wide")
 
 
 @pytest.fixture
