@@ -93,7 +93,7 @@ def make_folder(folder: Path, base: Path, spec: RunSpec, rows: list[dict[str, An
     ],
 )  # fmt: skip
 def test_fifty_steps_learn_from_fixed_completions_as_trl(
-    tiny_base: Path,
+    shallow_base: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     precision: str,
@@ -110,8 +110,8 @@ def test_fifty_steps_learn_from_fixed_completions_as_trl(
     )
     repeats = int(settings.get("num_iterations", 1))
     rows = prompt_rows(20)
-    folder = make_folder(tmp_path / "run", tiny_base, spec, rows)
-    items = encoded(tiny_base, rows)
+    folder = make_folder(tmp_path / "run", shallow_base, spec, rows)
+    items = encoded(shallow_base, rows)
     plan = make_plan(
         items, batch_size=4, epochs=10 // repeats, seed=5, pack_to=None, repeats=repeats
     )
@@ -131,7 +131,7 @@ def test_fifty_steps_learn_from_fixed_completions_as_trl(
     monkeypatch.setattr(Rewards, "of", graded)
     with nothing_narrowed() if precision == "fp64" else nullcontext():
         model = adapted.load(
-            tiny_base, spec.adapter, precision=spec.precision, device="cpu", seed=1
+            shallow_base, spec.adapter, precision=spec.precision, device="cpu", seed=1
         )
         before = {name: tensor.clone() for name, tensor in model.adapter_state().items()}
         run = bare_run(spec, model, REINFORCEMENT.told(spec.settings), items, plan, folder)
@@ -142,7 +142,7 @@ def test_fifty_steps_learn_from_fixed_completions_as_trl(
             loop.run_to_the_end(run)
         run.events.close()
         theirs, prompts = reinforce_with_trl(
-            tiny_base, spec, rows, plan, before, given, out=tmp_path / "trl"
+            shallow_base, spec, rows, plan, before, given, out=tmp_path / "trl"
         )
     assert drawings == list(range(STEPS // repeats))
     steps = run.history.steps
@@ -193,33 +193,40 @@ MANY = [
 
 @pytest.mark.parametrize("spec", MANY)
 def test_an_interruption_anywhere_leaves_the_same_bytes(
-    spec: dict[str, Any], tiny_base: Path, tmp_path: Path
+    spec: dict[str, Any], shallow_base: Path, tmp_path: Path
 ) -> None:
-    undisturbed = make_drawing(tmp_path / "undisturbed", tiny_base, **spec)
+    undisturbed = make_drawing(tmp_path / "undisturbed", shallow_base, **spec)
     counted = StopAfter(10**6)
     loop.train(undisturbed, counted)
     wanted, checks = result_hash(undisturbed), 10**6 - counted.left
     repeats = int(spec.get("settings", {}).get("num_iterations", 1))
     assert report(undisturbed)["steps"] == 4 * repeats
-    # Again and again, before and behind the first checkpoint, and right before the end
-    for name, stops in (
-        ("parted", (4, checks // 3, checks // 4, checks // 4)),
-        ("at the end", (checks - 2,)),
-    ):
-        cut = make_drawing(tmp_path / name, tiny_base, **spec)
-        for left in stops:
-            with pytest.raises(Yielded):
-                loop.train(cut, StopAfter(left))
-            shutil.rmtree(cut / "rollouts", ignore_errors=True)  # as in another worker's folder
-        assert list((cut / "checkpoints").glob("[0-9]*")), "it begins again"
-        loop.train(cut, Stop())
-        assert result_hash(cut) == wanted, name
+    # Again and again, before and behind the first checkpoint
+    cut = make_drawing(tmp_path / "parted" / "run", shallow_base, **spec)
+
+    def stopped(left: int) -> None:
+        with pytest.raises(Yielded):
+            loop.train(cut, StopAfter(left))
+        shutil.rmtree(cut / "rollouts", ignore_errors=True)  # as in another worker's folder
+
+    for left in (4, checks // 3, checks // 4, checks // 4):
+        stopped(left)
+    assert list((cut / "checkpoints").glob("[0-9]*")), "it begins again"
+    shutil.copytree(cut.parent, tmp_path / "at the end", symlinks=True)
+    counted = StopAfter(10**6)
+    loop.train(cut, counted)
+    assert result_hash(cut) == wanted
+    # and right before the end
+    cut = tmp_path / "at the end" / "run"
+    stopped(10**6 - counted.left - 2)
+    loop.train(cut, Stop())
+    assert result_hash(cut) == wanted
 
 
 def test_what_was_drawn_stands_in_the_folder_and_is_not_drawn_again(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shallow_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = make_drawing(tmp_path / "run", tiny_base, grader=MULTI)
+    run = make_drawing(tmp_path / "run", shallow_base, grader=MULTI)
     loop.train(run, Stop())
     files = sorted((run / "rollouts").iterdir())
     assert [path.name for path in files] == [f"{step}.jsonl" for step in range(4)]
@@ -248,10 +255,10 @@ def test_what_was_drawn_stands_in_the_folder_and_is_not_drawn_again(
     assert result_hash(run) == before
 
 
-def test_a_reward_that_a_tiny_model_can_earn_rises(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_reward_that_a_tiny_model_can_earn_rises(shallow_base: Path, tmp_path: Path) -> None:
     shout = GRADER | {"operation": "like", "reference": "e"}
     run = make_drawing(
-        tmp_path / "run", tiny_base, grader=shout, epochs=30, save_every=60,
+        tmp_path / "run", shallow_base, grader=shout, epochs=30, save_every=60,
         settings={"num_generations": 8.0}, optim={"learning_rate": 0.02, "schedule": "constant"},
     )  # fmt: skip
     loop.train(run, Stop())
@@ -259,25 +266,27 @@ def test_a_reward_that_a_tiny_model_can_earn_rises(tiny_base: Path, tmp_path: Pa
     assert sum(rewards[-10:]) / 10 > sum(rewards[:10]) / 10 + 0.2
 
 
-def test_a_grader_that_never_gives_a_reward_ends_the_run(tiny_base: Path, tmp_path: Path) -> None:
+def test_a_grader_that_never_gives_a_reward_ends_the_run(
+    shallow_base: Path, tmp_path: Path
+) -> None:
     broken = GRADER | {"reference": "{{ item.nothing_here }}"}
-    run = make_drawing(tmp_path / "run", tiny_base, grader=broken)
+    run = make_drawing(tmp_path / "run", shallow_base, grader=broken)
     with pytest.raises(UserFault, match="no reward for any answer") as raised:
         loop.train(run, Stop())
     assert raised.value.code == "grader_failed"
 
 
-def test_python_needs_somebody_who_runs_it(tiny_base: Path, tmp_path: Path) -> None:
+def test_python_needs_somebody_who_runs_it(shallow_base: Path, tmp_path: Path) -> None:
     python = {"type": "python", "name": "p", "source": "def grade(sample, item):\n    return 1\n"}
-    run = make_drawing(tmp_path / "run", tiny_base, grader=python)
+    run = make_drawing(tmp_path / "run", shallow_base, grader=python)
     with pytest.raises(OurFault, match="Nobody runs the Python"):
         loop.train(run, Stop())
 
 
 @pytest.mark.parametrize("more", [{}, {"use_dora": True}])
-def test_what_draws_is_the_model_that_learns(tiny_base: Path, more: dict[str, bool]) -> None:
+def test_what_draws_is_the_model_that_learns(shallow_base: Path, more: dict[str, bool]) -> None:
     adapter = AdapterSpec.model_validate(more)
-    model = adapted.load(tiny_base, adapter, precision="fp32", device="cpu", seed=1)
+    model = adapted.load(shallow_base, adapter, precision="fp32", device="cpu", seed=1)
     torch.manual_seed(0)
     for parameter in model.parameters:
         if parameter.dim() > 1:

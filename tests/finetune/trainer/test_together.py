@@ -15,7 +15,6 @@ from finetune.trainer.objectives import METHODS
 from finetune.trainer.spec import RunSpec
 from finetune.trainer.together import CLASHES, WAYS, YIELDINGS, Way, require_together, with_ways
 from tests.finetune.trainer.runs import chat_rows, make_run, report, write_jsonl
-from tests.tiny import build_tiny_base
 
 ROOT = Path(__file__).resolve().parents[3]
 TRAINED = {
@@ -23,12 +22,6 @@ TRAINED = {
     for name, objective in METHODS.items()
     if objective.records.name in ("row", "pair", "rated")
 }
-
-
-@pytest.fixture(scope="module")
-def shallow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What goes with what is asked of each layer by itself: one will do."""
-    return build_tiny_base(tmp_path_factory.mktemp("shallow"), layers=1)
 
 
 def rows_of(kind: str, base: Path) -> list[dict[str, Any]]:
@@ -56,18 +49,18 @@ def test_the_page_is_current() -> None:
 @pytest.mark.parametrize("method", TRAINED)
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 def test_each_setting_trains_with_each_method(
-    way: Way, method: str, shallow: Path, tmp_path: Path
+    way: Way, method: str, shallow_base: Path, tmp_path: Path
 ) -> None:
     objective = METHODS[method]
     spec = with_ways(way, objective=objective.name, family=objective.family)
-    told = trained(spec, tmp_path / "run", shallow, objective.records.name)
+    told = trained(spec, tmp_path / "run", shallow_base, objective.records.name)
     assert (told["steps"], told["skipped_steps"]) == (2, 0) or spec.packing
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(len(WAYS)), ids=[way.name for way in WAYS])
 def test_each_pair_trains_or_is_refused_as_the_page_says(
-    first: int, shallow: Path, tmp_path: Path
+    first: int, shallow_base: Path, tmp_path: Path
 ) -> None:
     for number, other in enumerate(WAYS[first + 1 :]):
         spec = with_ways(WAYS[first], other)
@@ -75,10 +68,10 @@ def test_each_pair_trains_or_is_refused_as_the_page_says(
             continue  # two values of one setting
         if any(clash.holds(spec) for clash in CLASHES):
             with pytest.raises(UserFault) as raised:
-                trained(spec, tmp_path / str(number), shallow, "row")
+                trained(spec, tmp_path / str(number), shallow_base, "row")
             assert raised.value.code == "settings_clash"
         else:
-            told = trained(spec, tmp_path / str(number), shallow, "row")
+            told = trained(spec, tmp_path / str(number), shallow_base, "row")
             assert told["steps"] == 2 or spec.packing
 
 
