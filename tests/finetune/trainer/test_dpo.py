@@ -82,18 +82,20 @@ def train_ours(
     ],
 )
 def test_fifty_steps_have_the_losses_and_rewards_of_trl(
-    tiny_base: Path, tmp_path: Path, precision: str, within: float, settings: dict[str, Any]
+    shallow_base: Path, tmp_path: Path, precision: str, within: float, settings: dict[str, Any]
 ) -> None:
     from tests.finetune.trainer.oracle import nothing_narrowed
     from tests.finetune.trainer.oracle_pairs import align_with_trl
 
     spec = spec_of(precision).model_copy(update={"objective": "dpo", "settings": settings})
-    rows = pairs(tiny_base, 20)
+    rows = pairs(shallow_base, 20)
     plan = make_plan(rows, batch_size=4, epochs=10, seed=5, pack_to=None)
     assert plan.total_steps == STEPS
     with nothing_narrowed() if precision == "fp64" else nullcontext():
-        ours, before = train_ours(tiny_base, spec, rows, plan, tmp_path)
-        theirs = align_with_trl(tiny_base, spec, rows, plan, before, out=tmp_path, max_steps=STEPS)
+        ours, before = train_ours(shallow_base, spec, rows, plan, tmp_path)
+        theirs = align_with_trl(
+            shallow_base, spec, rows, plan, before, out=tmp_path, max_steps=STEPS
+        )
     assert len(theirs.losses) == len(ours) == STEPS
     losses = [step["train_loss"] for step in ours]
     assert losses[-1] < 0.9 * losses[0]
@@ -115,8 +117,8 @@ def make_pairs(folder: Path, base: Path, **spec: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = make_pairs(tmp_path_factory.mktemp("dpo") / "run", tiny_base)
+def undisturbed(shallow_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = make_pairs(tmp_path_factory.mktemp("dpo") / "run", shallow_base)
     train(run, Stop())
     return run
 
@@ -136,19 +138,19 @@ def test_the_base_stands_at_no_margin_and_the_result_favours_what_is_preferred(
 
 
 def test_interrupted_anywhere_it_ends_in_the_same_bytes(
-    undisturbed: Path, tiny_base: Path, tmp_path: Path
+    undisturbed: Path, shallow_base: Path, tmp_path: Path
 ) -> None:
     """Also while the base is asked, whose answers are kept."""
-    run = make_pairs(tmp_path / "run", tiny_base)
+    run = make_pairs(tmp_path / "run", shallow_base)
     assert train_interrupted(run, 11) > 2
     assert result_hash(run) == result_hash(undisturbed)
 
 
 def test_gone_on_with_from_every_step_elsewhere_it_ends_in_the_same_bytes(
-    undisturbed: Path, tiny_base: Path, tmp_path: Path
+    undisturbed: Path, shallow_base: Path, tmp_path: Path
 ) -> None:
     """Another machine has the checkpoints and not what the base was asked."""
-    run = make_pairs(tmp_path / "run", tiny_base)
+    run = make_pairs(tmp_path / "run", shallow_base)
 
     def forget() -> None:
         for kept in run.glob("reference-*.jsonl"):
@@ -159,9 +161,9 @@ def test_gone_on_with_from_every_step_elsewhere_it_ends_in_the_same_bytes(
 
 
 def test_what_was_half_written_of_the_reference_is_done_again(
-    undisturbed: Path, tiny_base: Path, tmp_path: Path
+    undisturbed: Path, shallow_base: Path, tmp_path: Path
 ) -> None:
-    run = make_pairs(tmp_path / "run", tiny_base)
+    run = make_pairs(tmp_path / "run", shallow_base)
     whole = (undisturbed / "reference-train.jsonl").read_bytes()
     first, rest = whole.split(b"\n", 1)
     (run / "reference-train.jsonl").write_bytes(first + b"\n" + rest[:10])
@@ -170,10 +172,10 @@ def test_what_was_half_written_of_the_reference_is_done_again(
     assert result_hash(run) == result_hash(undisturbed)
 
 
-def test_a_layout_shares_the_prompt_of_both_sides(tiny_base: Path) -> None:
+def test_a_layout_shares_the_prompt_of_both_sides(shallow_base: Path) -> None:
     spec = spec_of("fp32")
-    model = adapted.load(tiny_base, spec.adapter, precision="fp32", device="cpu", seed=1)
-    (pair,) = pairs(tiny_base, 1)
+    model = adapted.load(shallow_base, spec.adapter, precision="fp32", device="cpu", seed=1)
+    (pair,) = pairs(shallow_base, 1)
     rows: Any = list(pair.sequences)
     layout = model.lay_out(rows, share_prefixes=True)
     alike = next(
@@ -183,9 +185,9 @@ def test_a_layout_shares_the_prompt_of_both_sides(tiny_base: Path) -> None:
     assert alike > 10
 
 
-def test_smoothed_labels_are_a_mean_over_both_ways_round(tiny_base: Path) -> None:
+def test_smoothed_labels_are_a_mean_over_both_ways_round(shallow_base: Path) -> None:
     spec = spec_of("fp64")
-    model = adapted.load(tiny_base, spec.adapter, precision="fp64", device="cpu", seed=1)
+    model = adapted.load(shallow_base, spec.adapter, precision="fp64", device="cpu", seed=1)
 
     def loss(row: Group, reference: tuple[float, ...], smoothing: float) -> float:
         item = Known(row, reference)
@@ -193,7 +195,7 @@ def test_smoothed_labels_are_a_mean_over_both_ways_round(tiny_base: Path) -> Non
         told = DPO.told({"label_smoothing": smoothing})
         return float(told.sums(model, layout, [item]).loss.detach())
 
-    (pair,) = pairs(tiny_base, 1)
+    (pair,) = pairs(shallow_base, 1)
     other_way = Group(pair.sequences[::-1])
     reference = (-170.0, -60.0)
     smooth = loss(pair, reference, 0.2)
@@ -208,12 +210,14 @@ def test_settings_out_of_range_are_refused() -> None:
             DPO.told(wrong)
 
 
-def test_a_rows_log_likelihood_has_the_gradient_of_its_own_weight(tiny_base: Path) -> None:
+def test_a_rows_log_likelihood_has_the_gradient_of_its_own_weight(shallow_base: Path) -> None:
     """Weighing rows apart is as summing their losses apart."""
     from tests.finetune.trainer.oracle import nothing_narrowed
 
-    model = adapted.load(tiny_base, spec_of("fp64").adapter, precision="fp64", device="cpu", seed=1)
-    rows: list[Row] = encoded(tiny_base, chat_rows(2))
+    model = adapted.load(
+        shallow_base, spec_of("fp64").adapter, precision="fp64", device="cpu", seed=1
+    )
+    rows: list[Row] = encoded(shallow_base, chat_rows(2))
     weights = torch.tensor([0.25, -1.5], dtype=torch.float64)
     with nothing_narrowed():
         layout = model.lay_out(rows, share_prefixes=True)

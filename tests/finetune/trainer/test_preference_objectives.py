@@ -34,7 +34,7 @@ CASES = [
 
 @pytest.mark.parametrize(("precision", "within", "objective", "settings"), CASES)
 def test_fifty_steps_have_the_losses_and_figures_of_trl(
-    tiny_base: Path,
+    shallow_base: Path,
     tmp_path: Path,
     precision: str,
     within: float,
@@ -46,11 +46,13 @@ def test_fifty_steps_have_the_losses_and_figures_of_trl(
 
     told = {"settings": settings, "objective": objective}
     spec = spec_of(precision).model_copy(update=told)
-    rows = pairs(tiny_base, 20)
+    rows = pairs(shallow_base, 20)
     plan = make_plan(rows, batch_size=4, epochs=10, seed=5, pack_to=None)
     with nothing_narrowed() if precision == "fp64" else nullcontext():
-        ours, before = train_ours(tiny_base, spec, rows, plan, tmp_path)
-        theirs = align_with_trl(tiny_base, spec, rows, plan, before, out=tmp_path, max_steps=STEPS)
+        ours, before = train_ours(shallow_base, spec, rows, plan, tmp_path)
+        theirs = align_with_trl(
+            shallow_base, spec, rows, plan, before, out=tmp_path, max_steps=STEPS
+        )
     assert len(theirs.losses) == len(ours) == STEPS
     losses = [step["train_loss"] for step in ours]
     assert losses[-1] < 0.9 * losses[0]
@@ -73,9 +75,9 @@ def make_pairs(folder: Path, base: Path, objective: str, **spec: Any) -> Path:
 
 @pytest.fixture(scope="module", params=["orpo", "simpo"])
 def undisturbed(
-    request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, shallow_base: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    run = make_pairs(tmp_path_factory.mktemp(request.param) / "run", tiny_base, request.param)
+    run = make_pairs(tmp_path_factory.mktemp(request.param) / "run", shallow_base, request.param)
     train(run, Stop())
     return run
 
@@ -94,10 +96,10 @@ def test_the_result_favours_what_is_preferred(undisturbed: Path) -> None:
 
 
 def test_interrupted_anywhere_it_ends_in_the_same_bytes(
-    undisturbed: Path, tiny_base: Path, tmp_path: Path
+    undisturbed: Path, shallow_base: Path, tmp_path: Path
 ) -> None:
     objective = RunSpec.read(undisturbed).objective
-    run = make_pairs(tmp_path / "run", tiny_base, objective)
+    run = make_pairs(tmp_path / "run", shallow_base, objective)
     assert train_interrupted(run, 11) > 2
     assert result_hash(run) == result_hash(undisturbed)
 
