@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from finetune.grading.resampling import Change
+if TYPE_CHECKING:  # numpy comes with it, and who only names a verdict counts nothing
+    from finetune.grading.resampling import Change
 
 FEWEST_ROWS = 30  # of a suite: below, one answer more or less is several per cent
 MOST_SEEN = 0.1  # of the rows: what is known by heart makes too much of the figures
@@ -70,8 +72,8 @@ class Advice:
 
 
 def advise(
-    base: Change,
-    examples: Change | None = None,
+    base: "Change",
+    examples: "Change | None" = None,
     *,
     errors: float = 0.0,
     seen: float = 0.0,
@@ -101,7 +103,7 @@ def advise(
     return Advice(Decision.DEPLOY, Reason.BETTER_THAN_BOTH)
 
 
-def _undecided(base: Change) -> Advice:
+def _undecided(base: "Change") -> Advice:
     assert base.interval is not None  # there are enough rows
     if base.interval[1] < SMALL_GAIN:
         return Advice(Decision.DO_NOT, Reason.NO_GAIN)

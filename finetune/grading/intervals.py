@@ -71,3 +71,8 @@ def _phi(pairs: Pairs) -> float:
     product = pairs.both * pairs.neither - pairs.only_first * pairs.only_second
     corrected = max(product - count / 2, 0.0) if product > 0 else product
     return corrected / math.sqrt(spread)
+
+
+def chance(p_value: float) -> str:
+    """A p-value as it is written: none is zero, however small."""
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"

@@ -22,11 +22,6 @@ class Mark:
     by: Mapping[str, tuple[float, bool]] = field(default_factory=dict)
 
 
-def chance(p_value: float) -> str:
-    """As it is written: none is zero, however small."""
-    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}"
-
-
 def summary(marks: Sequence[Mark]) -> dict[str, Any]:
     scores = [mark.score for mark in marks]
     errored = sum(mark.errored for mark in marks)

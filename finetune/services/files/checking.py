@@ -15,8 +15,10 @@ from finetune.events import FileBeingChecked, FileBeingRead, waits
 from finetune.events.waits import NextAttempt, Wait
 from finetune.models import Dataset, Job, Validation
 from finetune.purposes import OF_ROWS
-from finetune.records.check import CODES, CheckReport, CheckSpec, check_in_child
+from finetune.records.check.child import check_in_child
+from finetune.records.check.codes import CODES
 from finetune.records.check.run import TOKENS
+from finetune.records.check.spec import CheckReport, CheckSpec
 from finetune.services.files.needs import of_file, of_reading
 from finetune.services.files.room import require_room
 from finetune.states import DatasetState, JobState

@@ -8,7 +8,7 @@ from faults import Fault, OurFault, UserFault
 from finetune import events
 from finetune.events.waits import Wait
 from finetune.models import Dataset, Estimate, Job, Run, Stage, Validation
-from finetune.records.check import CODES
+from finetune.records.check.codes import CODES
 from finetune.services.files.checking import CHECK, summary, why_waiting
 from finetune.services.files.datasets import reading_of
 from finetune.services.jobs import resolution

@@ -7,9 +7,6 @@ from pathlib import Path
 
 from faults.nesting import NO_JSON, loads
 from finetune.purposes import Purpose
-from finetune.records.check.containers import suffix
-from finetune.records.check.formats import detect
-from finetune.records.check.problems import RowUnusable
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import notes
@@ -51,6 +48,11 @@ class Brought:
 def purpose_of(path: Path) -> Purpose:
     """Of a file of what is held out: training's where its first row is one to train on, else it is
     a suite's questions, of which a check of training data knows nothing."""
+    # Here: they read every kind of row, and most commands read none
+    from finetune.records.check.containers import suffix
+    from finetune.records.check.formats import detect
+    from finetune.records.check.problems import RowUnusable
+
     if not path.is_file() or suffix(path.name) not in (".jsonl", ".ndjson", ".json"):
         return Purpose.TRAINING
     with path.open("rb") as lines:

@@ -13,7 +13,7 @@ from privatune.cli.exits import Exit
 from privatune.cli.output import AsJson, notes, print_facts, print_json, results, size
 
 if TYPE_CHECKING:
-    from finetune.records.check import CheckReport
+    from finetune.records.check.spec import CheckReport
 
 Format = Literal[
     "auto", "chat", "completion", "alpaca", "sharegpt", "fengshenbang", "text", "preference",
@@ -52,8 +52,9 @@ def check(
 
     Needs no server and sends nothing anywhere. Exit code 64 if the file cannot be trained on.
     """
-    from finetune.records.check import CheckSpec, check_in_child
+    from finetune.records.check.child import check_in_child
     from finetune.records.check.columns import parse_columns
+    from finetune.records.check.spec import CheckSpec
     from finetune.sandbox.levels import require
 
     if max_length and not model_dir:

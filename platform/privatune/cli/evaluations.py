@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from finetune.grading.advice import CALLED, Decision
 from finetune.grading.criteria import NAMED, rewarding
-from finetune.grading.marks import chance
+from finetune.grading.intervals import chance
 from finetune.purposes import Purpose
 from finetune.states import LIVE_LEASES, LeaseState
 from privatune.cli.brought import brought

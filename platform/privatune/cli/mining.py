@@ -130,8 +130,9 @@ def _asked(**given: Any) -> "MiningOptions":
 
 def _rows(file: Path, form: Any) -> Iterator[dict[str, Any]]:
     """As the server's own check reads them. Raises Stop for a file that cannot be trained on."""
-    from finetune.records.check import CheckSpec, check_in_child
+    from finetune.records.check.child import check_in_child
     from finetune.records.check.run import ROWS
+    from finetune.records.check.spec import CheckSpec
     from finetune.sandbox.levels import require
 
     spec = CheckSpec(source=file.resolve(), source_name=file.name, format=form)

@@ -19,7 +19,7 @@ from privatune.cli.output import AsJson, notes, print_facts, print_json, results
 from tenants import public_ids
 
 if TYPE_CHECKING:
-    from finetune.records.check import CheckSpec
+    from finetune.records.check.spec import CheckSpec
     from finetune.records.pieces import Preview
 
 TRAINED, SPECIAL = "green", "cyan"
@@ -84,7 +84,7 @@ def _here(
     settings: dict[str, Any],
     holes: Holes | None,
 ) -> dict[str, Any]:
-    from finetune.records.check import CheckSpec
+    from finetune.records.check.spec import CheckSpec
 
     if not file.is_file():
         raise typer.BadParameter(f"{file} is no file", param_hint="FILE")
@@ -98,7 +98,7 @@ def _here(
 
 def _read(spec: "CheckSpec", folder: Path, number: int) -> tuple[int, Any, Any]:
     """(usable rows, the row, its format), by the server's own check."""
-    from finetune.records.check import check_in_child
+    from finetune.records.check.child import check_in_child
     from finetune.records.check.run import ROWS
     from finetune.sandbox.levels import require
 

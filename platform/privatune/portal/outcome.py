@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.translation import gettext, ngettext
 
-from finetune.grading.marks import chance
+from finetune.grading.intervals import chance
 
 SAME = 0.05  # percent: what would be shown as 0.0
 LEVEL = 0.05  # of the paired test, as the interval's 95%

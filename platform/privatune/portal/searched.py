@@ -8,7 +8,7 @@ from typing import Any
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from finetune.grading.marks import chance
+from finetune.grading.intervals import chance
 from privatune.portal.outcome import LEVEL
 
 NAMES: dict[str, tuple[str, Any]] = {

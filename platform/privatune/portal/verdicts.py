@@ -12,7 +12,7 @@ from faults import UserFault
 from finetune.grading.abilities import Ability, Gap
 from finetune.grading.advice import Decision, Reason
 from finetune.grading.criteria import NAMED
-from finetune.grading.marks import chance
+from finetune.grading.intervals import chance
 from finetune.models import Evaluation, Suite
 from finetune.services.evaluations import reading
 from privatune.portal import learning

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from openai import BadRequestError, NotFoundError
 
-from finetune.records.check import check_in_child
+from finetune.records.check.child import check_in_child
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile
 from tenants.services.vaults import object_store

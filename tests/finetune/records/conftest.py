@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from finetune.records.check import CheckReport, CheckSpec
 from finetune.records.check.run import run_check
+from finetune.records.check.spec import CheckReport, CheckSpec
 from finetune.records.encode import load_tokenizer
 from tests.finetune.records.templates import EVERY, control_tokens, source
 from tests.tiny import build_tokenizer

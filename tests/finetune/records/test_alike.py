@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from finetune.families import family
-from finetune.records.check import CheckSpec
 from finetune.records.check.run import run_check
+from finetune.records.check.spec import CheckSpec
 from finetune.records.encode import load_tokenizer
 from finetune.records.kinds import RANKED, RETRIEVAL, SCORED
 from finetune.records.preview import Previewer

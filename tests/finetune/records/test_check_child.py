@@ -16,9 +16,10 @@ import pytest
 import zstandard
 
 from faults import OurFault, UserFault
-from finetune.records.check import CheckReport, CheckSpec, check_in_child
 from finetune.records.check import child as child_module
+from finetune.records.check.child import check_in_child
 from finetune.records.check.codes import LIMIT_CODES
+from finetune.records.check.spec import CheckReport, CheckSpec
 from finetune.sandbox import groups
 from finetune.sandbox.levels import require
 from finetune.sandbox.start import Child, Executed, start_loaded

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from finetune.families.causal_lm.reading import RowReader
-from finetune.records.check import CheckReport
+from finetune.records.check.spec import CheckReport
 from finetune.records.encode import RowEncoder, load_tokenizer
 from finetune.records.kinds import ROW
 from tests.finetune.records.conftest import Check

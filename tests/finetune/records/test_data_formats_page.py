@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from finetune.records.check import Limits
 from finetune.records.check.codes import (
     FILE_CODES,
     LIMIT_CODES,
@@ -15,6 +14,7 @@ from finetune.records.check.codes import (
     TOKEN_CODES,
     Code,
 )
+from finetune.records.check.spec import Limits
 from tests.finetune.records.conftest import Check
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reference" / "data-formats.md"

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from finetune.records.check import CheckSpec
 from finetune.records.check import child as check_child
+from finetune.records.check.spec import CheckSpec
 from finetune.sandbox.levels import Level
 from finetune.sandbox.room import Room
 from finetune.sandbox.start import start_loaded

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.db import connection
 
 from finetune.models import Artifact, Dataset, Run
-from finetune.records.check import check_in_child
+from finetune.records.check.child import check_in_child
 from finetune.services.files import checking, datasets, intake
 from finetune.services.files.checking import CHECK
 from finetune.services.files.orphans import remove_orphans

@@ -8,7 +8,8 @@ import pytest
 from django.apps import apps
 from django.db import connection
 
-from finetune.records.check import CheckSpec, check_in_child
+from finetune.records.check.child import check_in_child
+from finetune.records.check.spec import CheckSpec
 from finetune.services.files import datasets
 from finetune.services.jobs.validation import VALIDATE
 from finetune.states import DatasetState, JobState

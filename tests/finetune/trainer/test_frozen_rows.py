@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from finetune.families.causal_lm import reading as causal_lm_reading
-from finetune.records.check import CheckSpec
 from finetune.records.check.run import TOKENS, run_check
+from finetune.records.check.spec import CheckSpec
 from finetune.records.rendering import DAY
 from finetune.states import ExitCode
 from finetune.trainer import reading

@@ -1,5 +1,7 @@
 """The reference page says what the commands are."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 from privatune.cli.docs import page
@@ -25,3 +27,12 @@ def test_every_command_takes_json(run: Run) -> None:
     assert len(commands) > 15
     for command in commands:
         assert "--json" in run(*command.split()[1:], "--help").output, command
+
+
+def test_a_command_starts_without_what_reads_rows_and_counts() -> None:
+    code = (
+        "import sys; import privatune.cli.app;"
+        "print(*{'numpy', 'jinja2', 'orjson', 'django'} & set(sys.modules))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (loaded.returncode, loaded.stdout) == (0, "\n"), loaded.stderr

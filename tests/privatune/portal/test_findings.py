@@ -7,9 +7,9 @@ import pytest
 from django.utils.translation import gettext, override
 
 from finetune.models import Dataset
-from finetune.records.check import CheckSpec
 from finetune.records.check.codes import CODES, LIMIT_CODES
 from finetune.records.check.run import run_check
+from finetune.records.check.spec import CheckSpec
 from privatune.portal import findings
 from privatune.portal.sentences import SENTENCES
 from tests.finetune.records.test_check_problems import GOOD, LINES

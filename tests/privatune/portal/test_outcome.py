@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from django.utils.translation import override
 
+from finetune.grading.intervals import chance
 from finetune.grading.learning import Point, learning_curve, sentence
 from finetune.grading.learning import told as curve_told
-from finetune.grading.marks import chance
 from finetune.services.models.prompting import most_common
 from privatune.cli import evaluations
 from privatune.portal import learning, verdicts

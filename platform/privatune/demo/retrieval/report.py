@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from finetune.grading.intervals import Interval
-from finetune.grading.marks import chance
+from finetune.grading.intervals import Interval, chance
 from finetune.grading.resampling import change, interval_of_mean
 from finetune.grading.retrieval import MEASURES
 from privatune.demo.retrieval.rows import Searches
