@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tenants.vault.errors import BadKey, StorageDown, StorageFull
+from tenants.vault.errors import BadKey, ObjectMissing, StorageDown, StorageFull
 from tenants.vault.stores.folder import FolderStore
 from tests.tenants.vault.test_store import get, put
 
@@ -119,6 +119,16 @@ def test_one_object_cannot_be_the_folder_of_another(folder_store: FolderStore) -
     with pytest.raises(BadKey):
         put(folder_store, "c", b"4")
     assert sorted(folder_store.list()) == ["a", "c/d"]
+
+
+def test_what_is_no_file_is_no_object(folder_store: FolderStore) -> None:
+    """A pipe in its place kept whoever read it waiting for ever, and a server's thread with it."""
+    put(folder_store, "tenant/one", b"1")
+    (folder_store.root / "tenant/one").unlink()
+    os.mkfifo(folder_store.root / "tenant/one")
+    for use in (folder_store.open, folder_store.size):
+        with pytest.raises(ObjectMissing):
+            use("tenant/one")
 
 
 def test_deleting_a_folder_of_objects_deletes_none(folder_store: FolderStore) -> None:
