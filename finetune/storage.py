@@ -2,8 +2,8 @@
 
 `objects/<uuid>`, `datasets/<id>/<reading>/`, `runs/<run>/<epoch>/checkpoints/<step>/`,
 `runs/<run>/<epoch>/samples/<step>.jsonl`, `artifacts/<id>/`, `evaluations/<id>/`,
-`profiles/<id>/`, `forms/<id>/<epoch>/`, `jobs/<id>/judgements/<digest>.json`. Names hold our own
-ids only, never a customer's file name.
+`profiles/<id>/`, `minings/<id>/`, `forms/<id>/<epoch>/`, `jobs/<id>/judgements/<digest>.json`.
+Names hold our own ids only, never a customer's file name.
 """
 
 import hashlib
@@ -33,6 +33,10 @@ def evaluation_prefix(evaluation_id: UUID) -> str:
 def profile_prefix(profile_id: UUID) -> str:
     """Of a profile or a scrub."""
     return f"profiles/{profile_id}/"
+
+
+def mining_prefix(mining_id: UUID) -> str:
+    return f"minings/{mining_id}/"
 
 
 def form_prefix(form_id: UUID) -> str:

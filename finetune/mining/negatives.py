@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo, field_validator
 
 Row = dict[str, Any]
 Embed = Callable[[Sequence[str], str], Any]
@@ -39,11 +39,13 @@ class MiningOptions(BaseModel):
     max_score: float | None = Field(default=None, ge=-1, le=1)
     min_score: float | None = Field(default=None, ge=-1, le=1)
 
-    @model_validator(mode="after")
-    def _has_room(self) -> "MiningOptions":
-        if self.range_max is not None and self.range_max < self.range_min + self.num_negatives:
-            raise ValueError("range_max leaves no room for num_negatives behind range_min")
-        return self
+    @field_validator("range_max")
+    @classmethod
+    def _has_room(cls, range_max: int | None, known: ValidationInfo) -> int | None:
+        least = known.data.get("range_min", 0) + known.data.get("num_negatives", 0)
+        if range_max is not None and range_max < least:
+            raise ValueError("leaves no room for num_negatives behind range_min")
+        return range_max
 
     def most(self, positives: int) -> int:
         """The best so many candidates are looked at, where a query has so many positives."""

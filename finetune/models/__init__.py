@@ -13,6 +13,7 @@ from finetune.models.jobs import (
     StepSample,
     Validation,
 )
+from finetune.models.minings import Mining
 from finetune.models.pipelines import Pipeline, Stage
 from finetune.models.profiles import Profile, Scrub
 
@@ -28,6 +29,7 @@ __all__ = [
     "Job",
     "JobFile",
     "Machine",
+    "Mining",
     "Pace",
     "Pipeline",
     "Profile",

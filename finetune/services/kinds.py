@@ -7,6 +7,7 @@ from finetune.services.files.profiling import PROFILE
 from finetune.services.files.scrubbing import SCRUB
 from finetune.services.forms.making import MAKE_FORM
 from finetune.services.jobs.validation import VALIDATE
+from finetune.services.mining.making import MINE
 from finetune.services.pipelines.advancing import ADVANCE
 from finetune.services.runs.training import TRAIN
 from finetune.work.kinds import Kind
@@ -19,6 +20,7 @@ KINDS: tuple[Kind, ...] = (
     REHEARSE,
     PROFILE,
     SCRUB,
+    MINE,
     ADVANCE,
     MAKE_FORM,
 )

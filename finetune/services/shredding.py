@@ -25,6 +25,7 @@ from finetune.models import (
     Evaluation,
     Form,
     Job,
+    Mining,
     Pipeline,
     Profile,
     Scrub,
@@ -39,6 +40,7 @@ from finetune.services.files.scrubbing import SCRUB
 from finetune.services.forms.making import MAKE_FORM
 from finetune.services.jobs import lifecycle
 from finetune.services.kinds import KINDS
+from finetune.services.mining.making import MINE
 from finetune.services.models.eviction import evict
 from finetune.services.pipelines.advancing import ADVANCE
 from finetune.signing import signing_key
@@ -123,7 +125,7 @@ def _stop_jobs(tenant_id: UUID, actor: Actor) -> None:
 
 def _stop_operations(tenant_id: UUID) -> None:
     with tenant_scope(tenant_id):
-        for kind in (EVALUATE, PROFILE, SCRUB, MAKE_FORM):
+        for kind in (EVALUATE, PROFILE, SCRUB, MINE, MAKE_FORM):
             live = kind.rows().filter(state__in=LIVE_LEASES)
             for row_id in list(live.values_list("id", flat=True)):
                 leases.cancel(kind, key=row_id)
@@ -194,6 +196,7 @@ def _empty_rows(tenant_id: UUID) -> None:
         Evaluation.objects.update(name="", parts=[], tags_object="", marks={}, **nothing_told)
         Profile.objects.all().delete()
         Scrub.objects.all().delete()
+        Mining.objects.all().delete()
         Form.objects.all().delete()
         Suite.objects.update(name="", criteria=[], source_config={}, metadata={})
         cleared: dict[str, Any] = {"requested": {}, "metadata": {}, "error": None}

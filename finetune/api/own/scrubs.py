@@ -1,5 +1,4 @@
-"""/api/v1/scrubs: new files with what is personal or secret under a mask, what was changed, and
-which file was made of which."""
+"""/api/v1/scrubs: new files with what is personal or secret under a mask, and what was changed."""
 
 from typing import Any
 
@@ -77,7 +76,6 @@ CHANGED = inline_serializer(
     "ChangedRows",
     {"data": ChangedRowSerializer(many=True), "has_more": serializers.BooleanField()},
 )
-VERSIONS = inline_serializer("Versions", {"data": ScrubSerializer(many=True)})
 
 
 class ScrubWish(BaseModel):
@@ -148,14 +146,3 @@ class ScrubChanges(OwnView):
         )
         shown = ChangedRowSerializer(rows[:limit], many=True).data
         return {"data": shown, "has_more": len(rows) > limit}
-
-
-class FileVersions(OwnView):
-    scopes = {"get": Scope.FILES_READ}
-
-    @extend_schema(
-        responses=VERSIONS, summary="Scrubs that lead to a file and on from it, oldest first"
-    )
-    def get(self, request: Request, file_id: str) -> Any:
-        file = selectors.find(selectors.files(), file_id)
-        return {"data": ScrubSerializer(scrubbing.versions_of(file), many=True).data}

@@ -16,6 +16,7 @@ from finetune.api.own import (
     keys,
     licences,
     members,
+    minings,
     pipelines,
     previews,
     profiles,
@@ -24,6 +25,7 @@ from finetune.api.own import (
     signing_key,
     support,
     usage,
+    versions,
 )
 
 urlpatterns = [
@@ -56,10 +58,13 @@ urlpatterns = [
     path("jobs/<str:job_id>/learning-curve", curves.JobLearningCurve.as_view()),
     path("jobs/<str:job_id>/samples", samples.JobSamples.as_view()),
     path("files/<str:file_id>/preview", previews.FilePreview.as_view()),
-    path("files/<str:file_id>/versions", scrubs.FileVersions.as_view()),
+    path("files/<str:file_id>/versions", versions.FileVersions.as_view()),
     path("profiles", profiles.Profiles.as_view()),
     path("profiles/<str:profile_id>", profiles.OneProfile.as_view()),
     path("profiles/<str:profile_id>/findings", profiles.ProfileFindings.as_view()),
+    path("minings", minings.Minings.as_view()),
+    path("minings/<str:mining_id>", minings.OneMining.as_view()),
+    path("minings/<str:mining_id>/cancel", minings.CancelMining.as_view()),
     path("scrubs", scrubs.Scrubs.as_view()),
     path("scrubs/<str:scrub_id>", scrubs.OneScrub.as_view()),
     path("scrubs/<str:scrub_id>/changes", scrubs.ScrubChanges.as_view()),

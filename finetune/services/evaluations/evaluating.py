@@ -3,7 +3,6 @@ the next, so that another worker goes on where one was stopped."""
 
 import json
 import secrets
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,12 +27,11 @@ from finetune.services.files.room import require_room
 from finetune.services.models import gateway
 from finetune.services.models.graders import judges_of, targets_of
 from finetune.storage import evaluation_prefix
-from finetune.work import leases, nudges
-from finetune.work.kinds import Lease, OperationKind
-from finetune.work.perform import shutdown
+from finetune.work import leases
+from finetune.work.kinds import Lease
 from finetune.work.pulse import Pulse
-from finetune.work.signals import LeaseLost, Stopped, Wishes
-from finetune.work.sweeping import Due, due
+from finetune.work.sharing import SharingKind, still_wanted
+from finetune.work.signals import LeaseLost, Wishes
 from tenants.access import Principal
 from tenants.actor import Actor
 from tenants.database.scope import tenant_scope
@@ -43,22 +41,12 @@ from tenants.services.vaults import vault_for
 from tenants.vault.vault import Vault
 
 PART_ROWS = 16  # whose items are kept together
-AT_ONCE = 2  # evaluations in one worker: its other threads check files
-TURN_SECONDS = 60.0  # then another tenant's that waits has the place
-ASIDE_SECONDS = 5  # so long the other has, to take it
 
 
-class Evaluating(OperationKind):
-    """One at a time of each tenant: they share its turns at the model server. A long one makes room
-    for another tenant's between two parts, and goes on where it was."""
-
+class Evaluating(SharingKind):
     model = Evaluation
     lost = "The worker that evaluated was lost."
     fix = "Create the evaluation again; if it fails again, tell the operator its id."
-
-    def __init__(self) -> None:
-        self._at_work = 0
-        self._lock = threading.Lock()
 
     def lack(self, *, tenant_id: UUID, key: UUID) -> Wait | None:
         with tenant_scope(tenant_id):
@@ -68,10 +56,7 @@ class Evaluating(OperationKind):
             return JobNotEnded(job=row.job.public_id)
 
     def admits(self, subject: Evaluation) -> bool:
-        return self._at_work < AT_ONCE and not subjects.is_too_early(subject)
-
-    def at_once(self) -> int:
-        return 1
+        return super().admits(subject) and not subjects.is_too_early(subject)
 
     def ready(self, waiting: QuerySet[Any]) -> QuerySet[Any]:
         return subjects.with_model(waiting)
@@ -85,26 +70,8 @@ class Evaluating(OperationKind):
             subject.save(update_fields=["artifact"])
         gateway.resolve(name=subject.model, withheld_too=True)
 
-    def run(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
-        with self._lock:
-            self._at_work += 1
-        try:
-            _evaluate(lease, pulse)
-        finally:
-            with self._lock:
-                self._at_work -= 1
-            for found in self.others(lease.tenant_id)[:1]:
-                nudges.wake(Evaluation, found.tenant_id, found.key)
-
-    def others(self, tenant_id: UUID) -> list[Due]:
-        """What could be begun of other tenants that have none at work, the oldest first."""
-        waiting = (row for row in due(self) if not row.expired and row.tenant_id != tenant_id)
-        return [row for row in waiting if self._startable(row)]
-
-    def _startable(self, row: Due) -> bool:
-        with tenant_scope(row.tenant_id):
-            found = self.ready(Evaluation.objects.filter(id=row.row_id))
-            return found.exists() and not leases.held(self)
+    def work(self, lease: Lease, pulse: "Pulse[Wishes]") -> None:
+        _evaluate(lease, pulse)
 
 
 EVALUATE = Evaluating()
@@ -119,12 +86,7 @@ class Plan:
 
 
 def _evaluate(lease: Lease, pulse: "Pulse[Wishes]") -> None:
-    def still() -> None:
-        if pulse.lost:
-            raise LeaseLost(lease)
-        if pulse.seen.cancel or shutdown.asked:
-            raise Stopped
-
+    still = still_wanted(lease, pulse)
     with tenant_scope(lease.tenant_id):
         evaluation = Evaluation.objects.select_related(
             "suite", "file", "base", "artifact__job__training_data"
@@ -133,15 +95,14 @@ def _evaluate(lease: Lease, pulse: "Pulse[Wishes]") -> None:
         plan = _plan(evaluation, vault, still)
     items = _kept(evaluation, vault)
     leases.tell_progress(lease, done=len(items) * len(plan.sides), total=_total(plan))
-    ends = time.monotonic() + TURN_SECONDS
+    began = time.monotonic()
     while left := plan.questions[len(items) : len(items) + PART_ROWS]:
         still()
         made = async_to_sync(plan.asker.items)(left)
         items += made
         _keep(lease, plan, vault, made)
         more = len(items) < len(plan.questions)
-        if more and time.monotonic() > ends and EVALUATE.others(lease.tenant_id):
-            leases.wait(lease, reason=None, seconds=ASIDE_SECONDS)
+        if more and EVALUATE.gives_way(lease, began):
             return
     with tenant_scope(lease.tenant_id):
         readings = readings_of(evaluation.artifact)

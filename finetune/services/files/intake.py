@@ -25,6 +25,7 @@ from finetune.services.files.needs import StillNeeded, of_file
 from finetune.services.files.profiling import drop_profiles
 from finetune.services.files.room import require_room
 from finetune.services.files.scrubbing import drop_changes
+from finetune.services.files.versions import drop_minings
 from finetune.states import (
     LIVE_DATASET_STATES,
     LIVE_JOB_STATES,
@@ -115,6 +116,7 @@ def delete_file(*, file_id: UUID, actor: str, action: str = "file.delete") -> No
     _drop_readings(file)
     drop_profiles(file=file)
     drop_changes(file=file)
+    drop_minings(file=file)
     _drop_items(file)
     _drop_samples(file)
     _drop_name(file)

@@ -10,10 +10,12 @@ from finetune.models import (
     Dataset,
     Evaluation,
     Form,
+    Mining,
     Profile,
     Scrub,
     StepSample,
 )
+from finetune.states import LIVE_LEASES
 from tenants.database.scope import tenant_scope
 from tenants.models import StoredFile, Tenant, UploadPart
 from tenants.services.vaults import object_store
@@ -72,6 +74,8 @@ def _named() -> set[str]:
     for profile in Profile.objects.only("findings_object", "tags_object"):
         names |= set(profile.objects_named)
     names |= set(Scrub.objects.values_list("findings_object", flat=True))
+    for mining in Mining.objects.filter(state__in=LIVE_LEASES).only("parts"):
+        names |= set(mining.objects_named)
     names |= set(Form.objects.values_list("object_name", flat=True))
     for prefix, files in Checkpoint.objects.values_list("prefix", "files"):
         names |= {prefix + name for name in files}

@@ -32,6 +32,9 @@ SELECT (SELECT COALESCE(SUM(bytes), 0) FROM tenants_storedfile WHERE deleted_at 
           FROM finetune_evaluation e, jsonb_array_elements(e.parts) AS part)
        + (SELECT COALESCE(SUM(findings_bytes), 0) FROM finetune_profile)
        + (SELECT COALESCE(SUM(findings_bytes), 0) FROM finetune_scrub)
+       + (SELECT COALESCE(SUM((part.value->>'bytes')::bigint), 0)
+          FROM finetune_mining m, jsonb_array_elements(m.parts) AS part
+          WHERE m.state = ANY(%s))
        + (SELECT COALESCE(SUM(bytes), 0) FROM sampled),
        (SELECT COALESCE(SUM(bytes), 0) FROM kept),
        (SELECT COALESCE(SUM(bundle_bytes + adapter_bytes), 0) FROM finetune_artifact
@@ -82,7 +85,8 @@ def storage() -> Storage:
     """Of the open scope's tenant, unpacked rows counted as they lie."""
     limit = limits_of(Tenant.objects.get(id=current_tenant_id())).storage_bytes
     with connection.cursor() as cursor:
-        cursor.execute(STORED, [sorted(LIVE_JOB_STATES), sorted(LIVE_LEASES)])
+        leases = sorted(LIVE_LEASES)
+        cursor.execute(STORED, [leases, sorted(LIVE_JOB_STATES), leases])
         row: Any = cursor.fetchone()
     return Storage(limit, *(int(each) for each in row))
 

@@ -19,9 +19,9 @@ from finetune.profiling.child import profile_in_child
 from finetune.profiling.personal import Found, Kind, masked, texts
 from finetune.profiling.run import FINDINGS, SCRUBBED
 from finetune.profiling.spec import ProfileSpec, ScrubReport
-from finetune.services.files.datasets import request_check
 from finetune.services.files.profiling import Watched, readable_rows
 from finetune.services.files.room import require_room
+from finetune.services.files.versions import made_file
 from finetune.states import LIVE_LEASES, DatasetState, LeaseState
 from finetune.storage import fetch_file, profile_prefix, store_file
 from finetune.work import leases, nudges
@@ -32,21 +32,18 @@ from finetune.work.signals import Wishes
 from finetune.work.turns import require_turn
 from finetune.workspace import private_folder
 from tenants.access import Principal
-from tenants.actor import Actor
 from tenants.database.locks import lock
 from tenants.database.scope import current_tenant_id, tenant_scope
 from tenants.models import StoredFile
 from tenants.roles import Scope
-from tenants.services import audit, files
-from tenants.services.files import Kept, chunks, keep
+from tenants.services import audit
+from tenants.services.files import chunks, keep
 from tenants.services.vaults import drop_when_committed, open_vault, vault_for
-from tenants.states import FileStatus
 from tenants.vault.vault import Vault
 
 MOST_WAITING = 20  # scrubs of a tenant that have not ended
 LARGEST_SHOWN = 1 << 20  # bytes of a row: a page of more is read by nobody
 GROUPS = ("group", "item.group")  # where a group's name stands, which a scrub numbers
-ACTOR = Actor.system("worker")
 
 
 class Scrubbing(OperationKind):
@@ -146,7 +143,7 @@ def _keep(
             if not leases.grant_wishes(lease, row):
                 leases.finish(
                     lease,
-                    result=_made_file(scrub.file, kept),
+                    result=made_file(scrub.file, kept, "scrubbed"),
                     report=report.model_dump(mode="json"),
                     rows_sha256=rows.rows_sha256,
                     findings_object=name,
@@ -159,23 +156,6 @@ def _keep(
         if not ended:  # cancelled meanwhile, or the lease lost
             for each in (kept.object_name, name):
                 vault.delete(each)
-
-
-def _made_file(source: StoredFile, kept: Kept) -> StoredFile:
-    """In the open scope. It lives no longer than what it was made of, and has none of its name,
-    which goes with it."""
-    file = files.create_file(
-        filename=f"scrubbed-{source.id.hex[:8]}.jsonl",
-        purpose=source.purpose,
-        kept=kept,
-        status=FileStatus.UPLOADED,
-        life=None,
-        actor=ACTOR,
-    )
-    file.expires_at = source.expires_at
-    file.save(update_fields=["expires_at"])
-    request_check(file=file)
-    return file
 
 
 # --- what was changed ---------------------------------------------------------------------------
@@ -252,20 +232,3 @@ def _changed(rows: Any, told_of: dict[int, dict[str, Any]]) -> Iterator[ChangedR
 def _change(place: str, text: str, told: list[Any], group: str | None) -> Change:
     found = [Found(start, end, Kind(kind)) for start, end, kind in told]
     return Change(place, text, group or masked(text, found), found)
-
-
-# --- versions -------------------------------------------------------------------------------------
-
-
-def versions_of(file: StoredFile) -> list[Scrub]:
-    """The line that leads to the file and on from it: scrubs with their files, oldest first."""
-    whole = Scrub.objects.filter(state=LeaseState.SUCCEEDED).select_related("file", "result")
-    found: dict[Any, Scrub] = {}
-    known: set[Any] = {file.id}
-    new = known
-    while new:
-        ends = whole.filter(Q(file__in=new) | Q(result__in=new))
-        found |= {each.id: each for each in ends}
-        new = {key for each in ends for key in (each.file_id, each.result_id)} - known - {None}
-        known |= new
-    return sorted(found.values(), key=lambda each: each.created_at)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from finetune.purposes import BROUGHT, Purpose
-from privatune.cli import mining, profiles
+from privatune.cli import mining, minings, profiles
 from privatune.cli.client import Client
 from privatune.cli.lists import Columns, Limit, show_list
 from privatune.cli.output import (
@@ -120,6 +120,7 @@ def show(file: dict[str, Any], *, as_json: bool) -> None:
 
 
 app.command("mine")(mining.mine)
+app.command("cancel-mining")(minings.cancel)
 app.command("profile")(profiles.profile)
 app.command("scrub")(profiles.scrub)
 app.command("changes")(profiles.changes)

@@ -1,4 +1,6 @@
-"""`privatune files mine`: hard negatives for pairs, by a model that embeds."""
+"""`privatune files mine`: hard negatives for pairs, by a model that embeds. Of a file on one's own
+machine the texts are sent, and the new file is written there; of one on the server nothing leaves
+it."""
 
 import base64
 import json
@@ -12,11 +14,14 @@ import typer
 from pydantic import ValidationError
 
 from finetune.purposes import Purpose
+from privatune.cli import minings
+from privatune.cli.brought import require_file_id
 from privatune.cli.check import MEMORY_MB, SECONDS
 from privatune.cli.client import Client
 from privatune.cli.exits import Exit, Stop
 from privatune.cli.output import AsJson, fail, notes, print_facts, print_json
 from privatune.cli.upload import processed, refused, upload
+from tenants import public_ids
 from tenants.states import FileStatus
 
 if TYPE_CHECKING:
@@ -28,15 +33,21 @@ TRIES = 60
 
 
 def mine(
-    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)],
+    file: Annotated[
+        str,
+        typer.Argument(
+            help=f"A file on the server, like {public_ids.FILE}, or a path on this machine."
+        ),
+    ],
     model: Annotated[str, typer.Option(help="The model that embeds: a base, or your own.")],
-    output: Annotated[Path, typer.Option(help="A new file for the rows with their negatives.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Of a path: a new file for the rows with their negatives.")
+    ] = None,
     corpus: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            exists=True,
-            dir_okay=False,
-            help="Further documents, JSON lines with `text`; without it the other positives.",
+            help="Further documents, rows with `text`: a file on the server, or of a path one on "
+            "this machine. Without it the other positives.",
         ),
     ] = None,
     num_negatives: Annotated[int, typer.Option(help="To each query, at most.")] = 3,
@@ -51,20 +62,15 @@ def mine(
     min_score: Annotated[float | None, typer.Option(help="The least a negative scores.")] = None,
     range_min: Annotated[int, typer.Option(help="Leave out so many of the hardest.")] = 0,
     range_max: Annotated[int | None, typer.Option(help="Look at so many of the best.")] = None,
-    send: Annotated[bool, typer.Option("--upload", help="Upload the new file, too.")] = False,
+    send: Annotated[bool, typer.Option("--upload", help="Of a path: upload the new file.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Find hard negatives for a file of queries and what answers them; the file stays as it is.
 
-    The texts are embedded by the server, as the prompts of the model have it, and counted as any
-    other request for vectors.
+    Of a file's id the server mines: it makes a new file beside it, and no text leaves it. Of a path
+    the rows stay on this machine but for their texts, which the server embeds, and the new file is
+    written to --output. Either way the texts count as any other request for vectors.
     """
-    import numpy as np
-
-    from finetune.mining import negatives
-
-    if output.exists():
-        raise typer.BadParameter(f"{output} is there already", param_hint="--output")
     asked = _asked(
         num_negatives=num_negatives,
         relative_margin=relative_margin or None,
@@ -74,6 +80,40 @@ def mine(
         range_min=range_min,
         range_max=range_max,
     )
+    path = Path(file)
+    if not path.is_file():
+        require_file_id(file)
+        if output is not None or send:
+            raise typer.BadParameter(
+                "is for a path: what the server mines is a new file there, which "
+                "`privatune files get ID --content PATH` fetches",
+                param_hint="--output" if output is not None else "--upload",
+            )
+        return minings.mine_there(file, model, corpus, asked, as_json=as_json)
+    if output is None:
+        raise typer.BadParameter("is needed for a path", param_hint="--output")
+    further = Path(corpus) if corpus else None
+    if further is not None and not further.is_file():
+        raise typer.BadParameter(f"{further} is no file on this machine", param_hint="--corpus")
+    return _mine_here(path, model, output, further, asked, send=send, as_json=as_json)
+
+
+def _mine_here(
+    file: Path,
+    model: str,
+    output: Path,
+    corpus: Path | None,
+    asked: "MiningOptions",
+    *,
+    send: bool,
+    as_json: bool,
+) -> None:
+    import numpy as np
+
+    from finetune.mining import negatives
+
+    if output.exists():
+        raise typer.BadParameter(f"{output} is there already", param_hint="--output")
     rows = list(_rows(file, "retrieval"))
     documents = [row["text"] for row in _rows(corpus, "text")] if corpus else []
     client = Client.from_environment()

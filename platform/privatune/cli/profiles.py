@@ -48,7 +48,7 @@ def profile(
         if against:
             wish["against"] = files.file_id(against, purpose=purpose_of(Path(against)))
         asked = client.post(PROFILES, wish)
-    found = _watched(client, PROFILES, asked)
+    found = watched(client, PROFILES, asked)
     if findings and found["state"] == LeaseState.SUCCEEDED:
         with (
             client.stream("GET", f"{PROFILES}/{found['id']}/findings") as response,
@@ -61,7 +61,7 @@ def profile(
         print_json(found)
     else:
         _show_profile(found)
-    _ended(found, as_json=as_json)
+    ended(found, as_json=as_json)
 
 
 def scrub(
@@ -77,12 +77,12 @@ def scrub(
     """
     client = Client.from_environment()
     wish = {"file": file_id} | ({"kinds": [each.value for each in kind]} if kind else {})
-    found = _watched(client, SCRUBS, client.post(SCRUBS, wish))
+    found = watched(client, SCRUBS, client.post(SCRUBS, wish))
     if as_json:
         print_json(found)
     else:
         _show_scrub(found)
-    _ended(found, as_json=as_json)
+    ended(found, as_json=as_json)
 
 
 def changes(
@@ -118,12 +118,13 @@ VERSIONS: Columns = {
     "TO": "result",
     "MASKED": lambda row: ", ".join((row["report"] or {}).get("masked", {})),
     "ROWS CHANGED": lambda row: (row["report"] or {}).get("changed"),
-    "SCRUB": "id",
+    "NEGATIVES": lambda row: (row["report"] or {}).get("negatives"),
+    "BY": "id",
     "MADE": lambda row: moment(row["finished_at"]),
 }
 
 
-def _watched(client: Client, path: str, found: dict[str, Any]) -> dict[str, Any]:
+def watched(client: Client, path: str, found: dict[str, Any]) -> dict[str, Any]:
     """As it is once no worker has it any more."""
     if found["state"] in LIVE_LEASES:
         notes().print(f"{found['id']} waits for a worker or is being made ...")
@@ -182,7 +183,7 @@ def _counted(counts: dict[str, int] | None) -> str | None:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) if counts else None
 
 
-def _ended(found: dict[str, Any], *, as_json: bool) -> None:
+def ended(found: dict[str, Any], *, as_json: bool) -> None:
     if found["state"] == LeaseState.SUCCEEDED:
         return
     error = found.get("error") or {}

@@ -11,7 +11,8 @@ from finetune import selectors
 from finetune.models import Profile, Scrub
 from finetune.profiling.personal import Found, Kind
 from finetune.purposes import OF_ROWS, Purpose
-from finetune.services.files.scrubbing import Change, versions_of
+from finetune.services.files.scrubbing import Change
+from finetune.services.files.versions import Version, versions_of
 from finetune.states import LIVE_LEASES
 from privatune.portal.file_rows import with_rows
 from privatune.portal.refusals import kept
@@ -102,13 +103,25 @@ def shown_versions(file: StoredFile) -> list[dict[str, Any]]:
     live = Scrub.objects.filter(file=file).exclude(state="succeeded").select_related("file")
     return [
         {
-            "scrub": each,
+            "version": each,
+            "is_scrub": isinstance(each, Scrub),
             "live": each.state in LIVE_LEASES,
             "error": kept(each.error),
             "kinds": kinds_of((each.report or {}).get("masked")),
+            "changed": changed_by(each),
         }
         for each in [*versions_of(file), *live.order_by("created_at")]
     ]
+
+
+def changed_by(version: Version) -> int | None:
+    """Rows that it changed."""
+    report = version.report
+    if report is None:
+        return None
+    if isinstance(version, Scrub):
+        return int(report["changed"])
+    return sum(int(rows) for given, rows in report["rows_by_negatives"].items() if int(given))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from tenants.states import FileStatus
 MODELS_SHOWN = 100
 JOBS_SHOWN = 20
 WRITES: FamilyName = "causal_lm"  # of bases that answer; others make vectors
+EMBEDS: FamilyName = "embedding"
 SCORES: FamilyName = "scoring"  # of models that were trained to, on a base that answers
 SCORING = [name for name, method in METHODS.items() if method.family == SCORES]
 # Formats whose rows a suite can ask: with messages, or a prompt, question or input of their own
@@ -89,6 +90,20 @@ def askable() -> tuple[list[Any], list[str]]:
         (_("Results of jobs that have not ended"), to_come),
     )
     return [(name, each) for name, each in groups if each], bases
+
+
+def embedders() -> list[Any]:
+    """Choices of models that may be asked for vectors: one's own that are not withheld, the newest
+    first, and bases."""
+    held = License.objects.filter(state=LicenseState.ACTIVE, rights__contains=[Right.SERVE])
+    names = list(held.values_list("model", flat=True))
+    bases = selectors.catalogue().filter(name__in=names, family=EMBEDS).order_by("name")
+    own = selectors.artifacts().filter(base__in=bases, withheld=False).order_by("-created_at")
+    groups = (
+        (_("My models"), own.values_list("model_name", flat=True)[:MODELS_SHOWN]),
+        (_("Base models"), bases.values_list("name", flat=True)),
+    )
+    return [(group, found) for group, named in groups if (found := list(named))]
 
 
 def reward_models() -> list[str]:

@@ -57,6 +57,12 @@ def kept(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if attempts := error.get("attempts"):
         given_up = gettext("Given up; attempts without progress: %(attempts)s.")
         told = f"{told} {given_up % {'attempts': attempts}}"
-    line = re.fullmatch(r"line (\d+)", str(error.get("where") or ""))
-    where = gettext("line %(line)s") % {"line": line[1]} if line else error.get("where")
-    return {**error, "said": told, "where": where}
+    return {**error, "said": told, "where": _where(error.get("where"))}
+
+
+def _where(told: Any) -> Any:
+    if line := re.fullmatch(r"line (\d+)", str(told)):
+        return gettext("line %(line)s") % {"line": line[1]}
+    if row := re.fullmatch(r"row (\d+)", str(told)):
+        return gettext("row %(row)s") % {"row": row[1]}
+    return told

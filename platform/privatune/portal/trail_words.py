@@ -101,6 +101,8 @@ ACTS: dict[str, Act] = {
     "profile.read": Act(Kind.FILES, _("Saw the tags of the rows of %(target)s")),
     "file.scrub": Act(Kind.FILES, _("Had a version of %(target)s made without personal data")),
     "scrub.read": Act(Kind.FILES, _("Saw what was masked in the rows of %(target)s")),
+    "file.mine": Act(Kind.FILES, _("Had hard negatives mined for %(target)s by %(model)s")),
+    "mining.cancel": Act(Kind.FILES, _("Stopped the mining of hard negatives for %(target)s")),
     "upload.create": Act(Kind.FILES, _("Began the upload %(target)s")),
     "upload.complete": Act(Kind.FILES, _("Completed the upload %(target)s")),
     "upload.cancel": Act(Kind.FILES, _("Cancelled the upload %(target)s")),

@@ -22,6 +22,7 @@ from privatune.portal.rooms import (
     jobs,
     keys,
     members,
+    minings,
     models,
     pipelines,
     preview,
@@ -48,6 +49,12 @@ rooms = [
     path("files/<file:file_id>/preview", preview.preview, name="file-preview"),
     path("files/<file:file_id>/profile", profiles.ask, name="file-profile"),
     path("files/<file:file_id>/scrub", profiles.scrub, name="file-scrub"),
+    path("files/<file:file_id>/mine", minings.mine, name="file-mine"),
+    path(
+        "files/<file:file_id>/minings/<uuid:mining_id>/cancel",
+        minings.cancel,
+        name="file-mining-cancel",
+    ),
     path(
         "files/<file:file_id>/findings/<uuid:profile_id>",
         profiles.findings,

@@ -19,7 +19,7 @@ from finetune.services.evaluations.evaluating import EVALUATE
 from finetune.services.evaluations.evaluating import _keep as keep_part
 from finetune.services.evaluations.lifecycle import MOST_WAITING
 from finetune.services.models import patience
-from finetune.work import leases
+from finetune.work import leases, sharing
 from finetune.work.perform import perform
 from finetune.work.sweeping import due
 from tenants.database.scope import tenant_scope
@@ -451,8 +451,8 @@ def nothing_waits(base_url: str) -> None:
 def test_a_long_one_makes_room_between_its_parts_for_another_tenants(
     customer: Customer, base_url: str, model_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluating, "TURN_SECONDS", 0.0)
-    monkeypatch.setattr(evaluating, "ASIDE_SECONDS", 0)
+    monkeypatch.setattr(sharing, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(sharing, "ASIDE_SECONDS", 0)
     other = new_customer(base_url, models=[TINY])
     brief: Any = {"model": TINY, "sampling": {"max_tokens": 1}}
     long = post(customer, file=suite_file(customer, rows(40)), **brief).json()["id"]
@@ -473,7 +473,7 @@ def test_a_long_one_makes_room_between_its_parts_for_another_tenants(
 def test_it_makes_no_room_for_who_has_one_at_work(
     customer: Customer, base_url: str, model_server: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluating, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(sharing, "TURN_SECONDS", 0.0)
     other = new_customer(base_url, models=[TINY])
     brief: Any = {"model": TINY, "sampling": {"max_tokens": 1}}
     long = post(customer, file=suite_file(customer, rows(17)), **brief).json()["id"]

@@ -140,6 +140,9 @@ EXAMPLES = {
     "api/v1/profiles": Example(bodies={"post": {"file": f"file-{NOWHERE}"}}),
     "api/v1/profiles/<str:profile_id>": Example("profile"),
     "api/v1/profiles/<str:profile_id>/findings": Example("profile"),
+    "api/v1/minings": Example(bodies={"post": {"file": f"file-{NOWHERE}", "model": "shelf"}}),
+    "api/v1/minings/<str:mining_id>": Example("mining"),
+    "api/v1/minings/<str:mining_id>/cancel": Example("mining"),
     "api/v1/scrubs": Example(bodies={"post": {"file": f"file-{NOWHERE}"}}),
     "api/v1/scrubs/<str:scrub_id>": Example("scrub"),
     "api/v1/scrubs/<str:scrub_id>/changes": Example("scrub"),
@@ -219,7 +222,7 @@ def ids(writing: Writing, owner: Customer) -> dict[str, str]:
 
 
 def _one_of_each(owner: Customer) -> dict[str, str]:
-    from finetune.models import Estimate, Form, Job, Pipeline, Profile, Scrub, Stage
+    from finetune.models import Estimate, Form, Job, Mining, Pipeline, Profile, Scrub, Stage
 
     with tenant_scope(owner.tenant_id):
         kept = keep(vault=open_vault(), pieces=[b"secret"], limit=100)
@@ -251,6 +254,7 @@ def _one_of_each(owner: Customer) -> dict[str, str]:
         named = {"file": file, "findings_object": "profiles/findings", "state": "succeeded"}
         profile = Profile.objects.create(**named)
         scrub = Scrub.objects.create(**named, result=file, rows_sha256=rows.sha256, kinds=["email"])
+        mining = Mining.objects.create(file=file, model="shelf", state="failed")
         suite = Suite.objects.create(name="s", criteria=[GRADER], source_config={})
         asked = {"model": "shelf"}
         part = open_vault().put_bytes("evaluations/part", ITEM)
@@ -279,6 +283,7 @@ def _one_of_each(owner: Customer) -> dict[str, str]:
             "audit": AuditEntry.objects.first(), "invitation": invitation,
             "suite": suite, "evaluation": evaluation,
             "estimate": estimate, "pipeline": pipeline, "profile": profile, "scrub": scrub,
+            "mining": mining,
         }  # fmt: skip
         open_vault().put_bytes("forms/tar", b"a tar")
         rows["form"] = Form.objects.create(
@@ -372,6 +377,7 @@ LISTS = {
     "/api/v1/keys": "key",
     "/api/v1/licences": "license",
     "/api/v1/members": "member",
+    "/api/v1/minings": "mining",
     "/api/v1/pipelines": "pipeline",
     "/api/v1/profiles": "profile",
     "/api/v1/scrubs": "scrub",

@@ -21,6 +21,7 @@ def test_each_kind_has_its_task_in_its_queue_by_the_names_that_messages_under_wa
         "finetune.tasks.run_job", "finetune.tasks.validate_job", "finetune.tasks.check_dataset",
         "finetune.tasks.evaluate",
         "finetune.tasks.rehearse_job", "finetune.tasks.profile_file", "finetune.tasks.scrub_file",
+        "finetune.tasks.mine_file",
         "finetune.tasks.advance_pipeline", "finetune.tasks.make_form",
     }  # fmt: skip
     for name, model in tasks.items():

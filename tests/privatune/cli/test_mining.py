@@ -63,3 +63,46 @@ def test_a_refusal_of_the_server_leaves_no_file(run: Run, server: Scripted, tmp_
     odd = run("files", "mine", str(pairs), "--model", "m", "--output", str(output),
               "--range-max", "1")  # fmt: skip
     assert odd.exit_code == Exit.USAGE
+
+
+MININGS = "POST /api/v1/minings"
+MINED = {
+    "id": "mining-1", "file": "file-1", "result": "file-2", "model": "m", "state": "succeeded",
+    "error": None, "tokens": 77,
+    "report": {
+        "rows": 3, "queries": 3, "documents": 4, "negatives": 5,
+        "rows_by_negatives": {"1": 1, "2": 2}, "skipped": {"relative_margin": 1},
+    },
+}  # fmt: skip
+
+
+def test_of_a_file_s_id_the_server_mines(run: Run, server: Scripted, tmp_path: Path) -> None:
+    server.on(MININGS, (200, MINED | {"state": "waiting", "result": None, "report": None}))
+    server.on("GET /api/v1/minings/mining-1", (200, MINED))
+    asked = ("files", "mine", "file-1", "--model", "m")
+    done = run(*asked, "--corpus", "file-3", "--relative-margin", "0", "--range-max", "9")
+    assert done.exit_code == 0, done.stderr
+    assert server.bodies(MININGS) == [
+        {"file": "file-1", "model": "m", "corpus": "file-3", "num_negatives": 3, "range_min": 0,
+         "range_max": 9, "relative_margin": None, "absolute_margin": None, "max_score": None,
+         "min_score": None}
+    ]  # fmt: skip
+    assert "1: 1, 2: 2" in done.stdout
+    assert "1 by relative_margin" in done.stdout
+    assert not server.bodies(EMBEDDINGS)
+    failed = MINED | {"state": "failed", "error": {"code": "model_writes", "message": "It writes."}}
+    server.on(MININGS, (200, failed))
+    assert run(*asked).exit_code == Exit.FAILED
+    for more in (["--output", str(tmp_path / "new")], ["--upload"]):
+        assert run(*asked, *more).exit_code == Exit.USAGE
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps(ROWS[0]) + "\n")
+    for wrong in ([str(pairs)], ["no/such.jsonl"]):
+        assert run("files", "mine", *wrong, "--model", "m").exit_code == Exit.USAGE
+
+
+def test_what_the_server_mines_can_be_stopped(run: Run, server: Scripted) -> None:
+    stopped = MINED | {"state": "cancelled", "result": None, "report": None}
+    server.on("POST /api/v1/minings/mining-1/cancel", (200, stopped))
+    done = run("files", "cancel-mining", "mining-1", "--json")
+    assert json.loads(done.stdout)["state"] == "cancelled"

@@ -73,7 +73,7 @@ def test_changes_and_versions_are_tables(run: Run, server: Scripted) -> None:
     assert "--after 7" in shown.stderr
     server.on("GET /api/v1/files/file-3/versions", (200, {"data": [SCRUBBED]}))
     shown = run("files", "versions", "file-3")
-    assert "file-1\tfile-3\temail\t1\tscrub-1\t2026-11-27 20:00:00 UTC" in shown.stdout
+    assert "file-1\tfile-3\temail\t1\t\tscrub-1\t2026-11-27 20:00:00 UTC" in shown.stdout
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from finetune.models import (
     Evaluation,
     Event,
     Job,
+    Mining,
     Pipeline,
     Profile,
     Scrub,
@@ -40,9 +41,11 @@ from privatune.portal.urls import rooms
 from privatune.portal.urls import urlpatterns as outside
 from tenants.database.scope import tenant_scope
 from tenants.models import License, StoredFile
+from tenants.rights import Right
 from tenants.roles import Role
 from tenants.services import proofs
 from tenants.services.invitations import invite
+from tenants.services.licences import issue_license
 from tenants.services.tenants import add_member
 from tenants.services.vaults import open_vault
 from tests.finetune.api.customers import chat_rows, new_customer, principal_of, shelve
@@ -52,6 +55,7 @@ from tests.fixtures.people import browser_of, new_person, sign_in
 # Addresses that answer with no page: acts, downloads, streams, what is asked by scripts.
 NO_PAGES = {
     "upload", "file-delete", "file-problems", "file-columns", "file-profile", "file-scrub",
+    "file-mine", "file-mining-cancel",
     "file-findings", "job-curve", "job-stream",
     "pipeline-cancel", "pipeline-pause", "pipeline-resume", "pipeline-approve", "pipeline-retry",
     "evaluation-items", "evaluation-cancel", "evaluation-delete", "model-release",
@@ -117,6 +121,7 @@ class Scene:
             self.pipeline = self._pipeline()
             self._profiles()
         self._to_approve()
+        self._minings()
 
     def _upload(self, name: str, content: bytes) -> uuid.UUID:
         sent = {"file": SimpleUploadedFile(name, content)}
@@ -229,6 +234,31 @@ class Scene:
         error = {"code": "limit_memory", "message": "Too much.", "fix": None}
         self.scrub = Scrub.objects.create(file_id=self.file, state="failed", error=error)
 
+    def _minings(self) -> None:
+        """Of a file of pairs: done, under way, refused and stopped, by a model of vectors."""
+        shelve("vectors")
+        CatalogModel.objects.filter(name="vectors").update(family="embedding")
+        issue_license(
+            tenant_id=self.customer.tenant_id, model="vectors", rights=frozenset(Right), actor="t"
+        )
+        self.pairs = self._upload("pairs.jsonl", b'{"query": "a?", "positive": "a."}\n')
+        self._upload("texts.jsonl", b'{"text": "far"}\n')
+        self.customer.check_files()
+        report = {
+            "rows": 1234, "queries": 1200, "documents": 1300, "negatives": 3300,
+            "rows_by_negatives": {"0": 34, "2": 300, "3": 900},
+            "skipped": {"relative_margin": 4321, "max_score": 21, "min_score": 7},
+        }  # fmt: skip
+        error = {"code": "text_too_long", "message": "Too long.", "where": "row 4", "fix": None}
+        named = {"file_id": self.pairs, "model": "vectors"}
+        with tenant_scope(self.customer.tenant_id):
+            Mining.objects.create(
+                **named, state="succeeded", result_id=self.good, report=report, done=9, total=9
+            )
+            Mining.objects.create(**named, state="failed", error=error)
+            Mining.objects.create(**named, state="cancelled")
+            Mining.objects.create(**named, state="waiting", done=1200, total=2500)
+
     def rooms(self) -> Iterator[tuple[str, str]]:
         ids: dict[str, Any] = {
             "file_id": self.file, "job_id": self.running.id, "artifact_id": self.artifact.id,
@@ -248,6 +278,7 @@ class Scene:
             yield f"job-{job.id}", reverse("portal:job", args=(self.customer.slug, job.id))
         good = reverse("portal:file", args=(self.customer.slug, self.good))
         yield "file-good", good
+        yield "file-pairs", reverse("portal:file", args=(self.customer.slug, self.pairs))
         yield "file-changes-good", f"{good}changes/{self.scrub_of_good.id}"
         yield (
             "job-new-of-file",

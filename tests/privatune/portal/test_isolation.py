@@ -16,6 +16,7 @@ from finetune.models import (
     Evaluation,
     Form,
     Job,
+    Mining,
     Pipeline,
     Profile,
     Scrub,
@@ -46,7 +47,7 @@ PLAIN = {
     "members/": "get", "keys/": "get", "audit/": "get", "audit/export": "get", "settings": "get",
 }  # fmt: skip
 POSTED = {
-    "columns", "profile", "scrub", "delete", "cancel", "pause", "resume", "chat", "release",
+    "columns", "profile", "scrub", "mine", "delete", "cancel", "pause", "resume", "chat", "release",
     "approve", "retry", "forms",
 }  # fmt: skip
 ROUTES = [str(each.pattern) for each in rooms if isinstance(each, URLPattern)]
@@ -102,6 +103,7 @@ def _one_of_each(owner: Customer) -> dict[str, uuid.UUID]:
         open_vault().put_bytes("profiles/found", b"{}\n")
         named = {"file": file, "findings_object": "profiles/found", "state": "succeeded"}
         profile, scrub = Profile.objects.create(**named), Scrub.objects.create(**named)
+        mining = Mining.objects.create(file=file, model="shelf", state="failed")
         job = Job.objects.create(
             base=CatalogModel.objects.get(name="shelf"),
             license=License.objects.get(),
@@ -130,6 +132,7 @@ def _one_of_each(owner: Customer) -> dict[str, uuid.UUID]:
         "file_id": file.id, "dataset_id": dataset.id, "job_id": job.id, "artifact_id": artifact.id,
         "pipeline_id": pipeline.id,
         "evaluation_id": evaluation.id, "profile_id": profile.id, "scrub_id": scrub.id,
+        "mining_id": mining.id,
     }  # fmt: skip
 
 
@@ -199,6 +202,8 @@ def test_without_sign_in_every_room_leads_to_the_sign_in(
         "evaluations/new",
         "files/<file:file_id>/profile",
         "files/<file:file_id>/scrub",
+        "files/<file:file_id>/mine",
+        "files/<file:file_id>/minings/<uuid:mining_id>/cancel",
     ],
 )
 def test_a_viewer_changes_nothing(

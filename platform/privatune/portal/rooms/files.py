@@ -28,7 +28,7 @@ from finetune.services.files.columns import map_columns
 from finetune.services.files.datasets import full_report, open_errors
 from finetune.services.files.needs import StillNeeded
 from finetune.states import LIVE_DATASET_STATES
-from privatune.portal import file_profile, findings, needed
+from privatune.portal import file_minings, file_profile, findings, needed
 from privatune.portal.access import RoomRequest, address_of, go, room
 from privatune.portal.file_rows import with_rows
 from privatune.portal.refusals import kept, said
@@ -96,6 +96,7 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
     trainable = file.purpose in OF_ROWS and file.status == FileStatus.PROCESSED
     profiles = file_profile.shown_profiles(file) if trainable else []
     versions = file_profile.shown_versions(file)
+    mining = file_minings.shown(file) if trainable else None
     context = {
         "file": file,
         "readings": shown,
@@ -104,9 +105,11 @@ def detail(request: RoomRequest, file_id: UUID) -> HttpResponse:
         "trainable": trainable,
         "profiles": profiles,
         "versions": versions,
+        "mining": mining,
         "others": file_profile.others(file) if trainable else [],
         "refused": findings.refusal(file, readings),
         "waiting": any(each["live"] for each in (*profiles, *versions))
+        or (mining is not None and mining.is_live)
         or (
             file.purpose in OF_ROWS
             and (

@@ -17,6 +17,7 @@ from finetune.services.files.orphans import remove_orphans
 from finetune.services.files.profiling import PROFILE
 from finetune.services.files.room import storage
 from finetune.services.files.scrubbing import SCRUB
+from finetune.services.files.versions import versions_of
 from finetune.states import LeaseState
 from finetune.work.perform import perform
 from finetune.workspace import in_use
@@ -153,8 +154,8 @@ def test_a_scrub_makes_a_new_file_and_shows_what_it_changed(bench: Bench) -> Non
         )
         rows = scrubbing.changed_rows(scrub=scrub, after=0, limit=5, by=by)
         assert scrubbing.changed_rows(scrub=scrub, after=4, limit=5, by=by) == []
-        line = scrubbing.versions_of(made)
-        assert scrubbing.versions_of(file) == line == [scrub]
+        line = versions_of(made)
+        assert versions_of(file) == line == [scrub]
         assert (line[0].file, line[0].result) == (file, made)
         assert StoredFile.objects.get(id=made.id).status == "processed"
         actions = list(AuditEntry.objects.filter(action="file.scrub").values_list("target", "data"))

@@ -1,0 +1,1 @@
+"""Hard negatives for the rows of a file."""
