@@ -80,7 +80,7 @@ def steps_of(
     [("fp32", 1e-5, False), ("fp64", 1e-9, False), ("fp64", 1e-9, True)],
 )
 def test_fifty_steps_have_the_losses_and_figures_of_trl(
-    tiny_base: Path, tmp_path: Path, precision: str, within: float, paired: bool
+    shallow_base: Path, tmp_path: Path, precision: str, within: float, paired: bool
 ) -> None:
     from tests.finetune.trainer.oracle import nothing_narrowed
     from tests.finetune.trainer.oracle_pairs import rate_with_trl
@@ -88,12 +88,12 @@ def test_fifty_steps_have_the_losses_and_figures_of_trl(
     settings = {"beta": 0.3, "desirable_weight": 1.0, "undesirable_weight": 1.4}
     spec = spec_of(precision).model_copy(update={"objective": "kto", "settings": settings})
     rows = texts_of_pairs(20) if paired else rated_rows(20)
-    items: Sequence[Item] = pairs(tiny_base, rows) if paired else rated(tiny_base, rows)
+    items: Sequence[Item] = pairs(shallow_base, rows) if paired else rated(shallow_base, rows)
     plan = make_plan(items, batch_size=4, epochs=10, seed=5, pack_to=None)
     with nothing_narrowed() if precision == "fp64" else nullcontext():
-        ours, before = train_ours(tiny_base, spec, list(items), plan, tmp_path)
+        ours, before = train_ours(shallow_base, spec, list(items), plan, tmp_path)
         steps = list(steps_of(plan, rows, paired))
-        theirs = rate_with_trl(tiny_base, spec, steps, before, out=tmp_path)
+        theirs = rate_with_trl(shallow_base, spec, steps, before, out=tmp_path)
     assert len(theirs.losses) == len(ours) == STEPS
     losses = [step["train_loss"] for step in ours]
     assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
@@ -127,9 +127,9 @@ def make_rated(folder: Path, base: Path, rows: Any = rated_rows, **spec: Any) ->
 
 @pytest.fixture(scope="module", params=[rated_rows, pair_rows], ids=["rated", "pairs"])
 def undisturbed(
-    request: pytest.FixtureRequest, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, shallow_base: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, Any]:
-    run = make_rated(tmp_path_factory.mktemp("kto") / "run", tiny_base, request.param)
+    run = make_rated(tmp_path_factory.mktemp("kto") / "run", shallow_base, request.param)
     train(run, Stop())
     return run, request.param
 
@@ -161,11 +161,11 @@ def test_a_step_without_bad_answers_tells_nothing_of_them(
 
 
 def test_interrupted_anywhere_it_ends_in_the_same_bytes(
-    undisturbed: tuple[Path, Any], tiny_base: Path, tmp_path: Path
+    undisturbed: tuple[Path, Any], shallow_base: Path, tmp_path: Path
 ) -> None:
     """Elsewhere, where what the base was asked is not known, too."""
     whole, rows = undisturbed
-    run = make_rated(tmp_path / "run", tiny_base, rows)
+    run = make_rated(tmp_path / "run", shallow_base, rows)
 
     def elsewhere() -> None:
         for kept in run.glob("reference-*.jsonl"):
