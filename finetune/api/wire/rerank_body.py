@@ -7,7 +7,15 @@ import uuid
 from array import array
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from faults import UserFault
 from finetune.serving.protocol import MOST_INPUTS, Embedded
@@ -46,6 +54,14 @@ class RerankRequest(BaseModel):
         if not isinstance(given, dict):
             return given
         return {name: value for name, value in given.items() if value is not None}
+
+    @field_validator("rank_fields")
+    @classmethod
+    def _once(cls, names: list[str] | None) -> list[str] | None:
+        """Or a body of megabytes would be read as hundreds of them."""
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("names a field twice")
+        return names
 
     def texts(self) -> list[str]:
         """What is read of each document. Raises UserFault for an object that has none of the

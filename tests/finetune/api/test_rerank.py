@@ -129,6 +129,16 @@ def test_clients_ask_in_their_own_ways(
             {"model": RANKS, "query": "a", "documents": ["b" * 2**20], "truncation": False},
             "context_length_exceeded",
         ),
+        (  # a megabyte was made sixty-four of
+            "rerank",
+            {
+                "model": RANKS,
+                "query": "a",
+                "documents": [{"text": "b"}],
+                "rank_fields": ["text"] * 64,
+            },
+            "invalid_value",
+        ),
         ("rerank", {"model": RANKS, "query": "a", "documents": []}, None),
         ("rerank", {"model": RANKS, "query": "", "documents": ["b"]}, None),
         ("rerank", {"model": RANKS, "query": "a", "documents": ["b"], "top_n": -1}, None),
