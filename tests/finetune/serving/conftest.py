@@ -32,7 +32,9 @@ def make_adapter(base: Path, out: Path, seed: int, **settings: Any) -> Path:
     """A peft adapter whose random weights are strong enough to change every answer."""
     model = AutoModelForCausalLM.from_pretrained(base)
     config = LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", **settings)
-    adapted = get_peft_model(model, config)
+    with torch.random.fork_rng(devices=[]):  # peft draws lora_A from the process's own
+        torch.manual_seed(seed)
+        adapted = get_peft_model(model, config)
     generator = torch.Generator().manual_seed(seed)
     for name, weight in adapted.named_parameters():
         if "lora_B" in name:
