@@ -112,7 +112,8 @@ import signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
 signal.pthread_sigmask(signal.SIG_UNBLOCK, {{signal.SIGTERM}})
 print("ready", flush=True)
-time.sleep(600)
+for _ in range(60_000):  # a signal that comes as one sleep begins is heard behind it
+    time.sleep(0.01)
 """
 
 
