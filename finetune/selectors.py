@@ -108,7 +108,16 @@ def catalogue() -> QuerySet[CatalogModel]:
 
 def trainable() -> QuerySet[CatalogModel]:
     """Bases that the open scope's tenant has a licence to train."""
-    held = License.objects.filter(state=LicenseState.ACTIVE, rights__contains=[Right.TRAIN])
+    return _licensed(Right.TRAIN)
+
+
+def servable() -> QuerySet[CatalogModel]:
+    """Bases that the open scope's tenant has a licence to ask, and to ask what was made of them."""
+    return _licensed(Right.SERVE)
+
+
+def _licensed(right: Right) -> QuerySet[CatalogModel]:
+    held = License.objects.filter(state=LicenseState.ACTIVE, rights__contains=[right])
     return catalogue().filter(name__in=list(held.values_list("model", flat=True))).order_by("name")
 
 

@@ -28,8 +28,6 @@ FOLDER = "grading"
 EVALUATION = "valid"  # the occasion's name; of a step it is the step's number
 ASKED, TOLD = ".asked.json", ".told.json"
 LOOK_SECONDS = 0.05
-
-
 PROBE_SECONDS = 120.0  # that a try waits for graders
 
 Told = list[Any]  # of a judging model: its score (a reward model's: raw), tokens, why there is none

@@ -93,14 +93,15 @@ def request_profile(*, file: StoredFile, against: StoredFile | None, by: Princip
     return profile
 
 
-def readable_rows(file: StoredFile) -> Dataset:
-    """The reading of its structure, whose rows are those that can be used. Raises UserFault."""
+def readable_rows(file: StoredFile, *, param: str = "file") -> Dataset:
+    """The reading of its structure, whose rows are those that can be used. Raises UserFault of the
+    field `param`."""
     if file.purpose not in OF_ROWS:
         raise UserFault(
             "invalid_file_purpose",
             f"The file {file.public_id} has the purpose {file.purpose!r}: its rows are not read.",
             fix=f"Use a file of the purpose {OF_ROWS[0]!r}.",
-            param="file",
+            param=param,
         )
     reading = Dataset.objects.filter(file=file, base=None, state=DatasetState.READY).first()
     if reading is None or not reading.rows_object:
@@ -108,7 +109,7 @@ def readable_rows(file: StoredFile) -> Dataset:
             "file_not_ready",
             f"The file {file.public_id} has not passed its check.",
             fix="Wait until its status is `processed`; what its report names has to be mended.",
-            param="file",
+            param=param,
         )
     return reading
 
@@ -122,11 +123,7 @@ def _require_other(file: StoredFile, against: StoredFile) -> None:
             param="against",
         )
     if against.purpose != Purpose.EVALS:
-        try:
-            readable_rows(against)
-        except UserFault as fault:
-            fault.param = "against"
-            raise
+        readable_rows(against, param="against")
 
 
 def _require_turn() -> None:

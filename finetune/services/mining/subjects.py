@@ -18,15 +18,11 @@ def pairs_of(file: StoredFile) -> Dataset:
 
 def texts_of(file: StoredFile) -> Dataset:
     """Raises UserFault as `pairs_of`, of rows of texts."""
-    try:
-        return _of_format(file, "text", "corpus", "Name a file of rows with `text`, or none.")
-    except UserFault as fault:
-        fault.param = "corpus"
-        raise
+    return _of_format(file, "text", "corpus", "Name a file of rows with `text`, or none.")
 
 
 def _of_format(file: StoredFile, wanted: str, param: str, fix: str) -> Dataset:
-    reading = readable_rows(file)
+    reading = readable_rows(file, param=param)
     if reading.format != wanted:
         raise UserFault(
             "wrong_format",

@@ -17,7 +17,6 @@ from finetune.states import FINAL_JOB_STATES
 from finetune.trainer.objectives import METHODS
 from privatune.portal.file_rows import with_rows
 from tenants.models import License, LicenseState, StoredFile
-from tenants.rights import Right
 from tenants.states import FileStatus
 
 MODELS_SHOWN = 100
@@ -95,36 +94,34 @@ def askable() -> tuple[list[Any], list[str]]:
 def embedders() -> list[Any]:
     """Choices of models that may be asked for vectors: one's own that are not withheld, the newest
     first, and bases."""
-    held = License.objects.filter(state=LicenseState.ACTIVE, rights__contains=[Right.SERVE])
-    names = list(held.values_list("model", flat=True))
-    bases = selectors.catalogue().filter(name__in=names, family=EMBEDS).order_by("name")
-    own = selectors.artifacts().filter(base__in=bases, withheld=False).order_by("-created_at")
+    bases = selectors.servable().filter(family=EMBEDS)
     groups = (
-        (_("My models"), own.values_list("model_name", flat=True)[:MODELS_SHOWN]),
-        (_("Base models"), bases.values_list("name", flat=True)),
+        (_("My models"), _names_of(_given_out(bases)[:MODELS_SHOWN])),
+        (_("Base models"), list(bases.values_list("name", flat=True))),
     )
-    return [(group, found) for group, named in groups if (found := list(named))]
+    return [(group, names) for group, names in groups if names]
 
 
 def reward_models() -> list[str]:
     """The organisation's own that are not withheld, the newest first."""
-    usable = selectors.artifacts().filter(base__in=selectors.trainable(), withheld=False)
-    scoring = usable.filter(passport__contains={"family": SCORES})
-    return list(scoring.order_by("-created_at").values_list("model_name", flat=True))
+    usable = _given_out(selectors.trainable())
+    return _names_of(usable.filter(passport__contains={"family": SCORES}))
 
 
 def judges() -> list[str]:
     """Models that write and may be asked: bases, and the organisation's own, the newest first."""
-    served = License.objects.filter(state=LicenseState.ACTIVE, rights__contains=[Right.SERVE])
-    bases = selectors.catalogue().filter(
-        name__in=list(served.values_list("model", flat=True)), family=WRITES
-    )
-    own = selectors.artifacts().filter(base__in=bases, withheld=False)
-    own = own.exclude(passport__contains={"family": SCORES}).order_by("-created_at")
-    return [
-        *bases.order_by("name").values_list("name", flat=True),
-        *own.values_list("model_name", flat=True)[:MODELS_SHOWN],
-    ]
+    bases = selectors.servable().filter(family=WRITES)
+    own = _given_out(bases).exclude(passport__contains={"family": SCORES})
+    return [*bases.values_list("name", flat=True), *_names_of(own[:MODELS_SHOWN])]
+
+
+def _given_out(bases: QuerySet[CatalogModel]) -> QuerySet[Artifact]:
+    """One's own models on these bases that are not withheld, the newest first."""
+    return selectors.artifacts().filter(base__in=bases, withheld=False).order_by("-created_at")
+
+
+def _names_of(models: QuerySet[Artifact]) -> list[str]:
+    return list(models.values_list("model_name", flat=True))
 
 
 def _result_of(job: Job) -> str:
@@ -137,7 +134,7 @@ def on_offer() -> OnOffer:
     usable = selectors.files().filter(purpose__in=OF_ROWS).exclude(status=FileStatus.ERROR)
     return OnOffer(
         bases=bases,
-        models=selectors.artifacts().filter(base__in=bases, withheld=False),
+        models=_given_out(bases),
         files=with_rows(usable).order_by("-created_at"),
         reward_models=reward_models(),
         judges=judges(),
